@@ -1,0 +1,24 @@
+"""Where the tools read public facts from: ``../shared/facts`` and ``../shared/data`` beside the checkout."""
+
+import csv
+import gzip
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+PROFILES = ROOT / "profiles"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV, plain or gzipped, below ``../shared``."""
+    path = SHARED / name
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def number(text: str) -> float | None:
+    """Return a cell as a number, None when blank."""
+    return float(text) if text.strip() else None

@@ -1,0 +1,18 @@
+"""The process boundary: start the command line, and end with 130 when interrupted, wherever that happens."""
+
+import sys
+
+
+def main() -> None:
+    """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
+    try:
+        from vlmplan.cli import app
+
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What can go wrong that is not a bug, and the exit code each ends with.
+
+A message is one line: what was found, what was expected, what to do. Anything else that escapes is a
+bug and keeps its traceback (exit code 1).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VlmplanError(Exception):
+    """The root of the errors a user can mend; ``exit_code`` is what the process ends with."""
+
+    exit_code = 2
+
+
+class InputError(VlmplanError):
+    """Something given cannot be used: a value, a file, a combination."""
+
+
+class Unavailable(VlmplanError):  # noqa: N818 - reads as a state, as httpx names its own
+    """Something needed is not here: an extra, a device, a provider."""
+
+
+class Infeasible(VlmplanError):  # noqa: N818
+    """No candidate meets the budget."""
+
+    exit_code = 3
+
+
+class OutOfTolerance(VlmplanError):  # noqa: N818
+    """A validation fell short."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
+    """Return ``"a, b, c"``: the known names most like ``name``, for use in a message."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.3)
+    return ", ".join(by_folded[folded] for folded in close)

@@ -1,0 +1,187 @@
+"""What can a machine do? Memory, bandwidth, peaks, and what a runtime reaches of them.
+
+A :class:`HardwareProfile` is one device. A :class:`Calibration` says how much of its datasheet one runtime
+reaches at one precision, per class of operator, with the residuals that the fit left. Rates are per device,
+in bytes/s and FLOP/s (a multiply-add is two FLOPs, dense peaks).
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vlmplan.document import Document
+from vlmplan.errors import InputError
+
+
+class Precision(enum.StrEnum):
+    """How the LLM's linear weights are stored and multiplied.
+
+    ``int8`` and ``int4`` are weight-only (products in 16 bit); ``fp8`` and ``int8-w8a8`` multiply at 8 bit.
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    INT8_W8A8 = "int8-w8a8"
+    INT4 = "int4"
+
+
+class Runtime(enum.StrEnum):
+    """The engine that serves."""
+
+    VLLM = "vllm"
+    TENSORRT_LLM = "tensorrt-llm"
+    TRANSFORMERS = "transformers"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Basis(enum.StrEnum):
+    """What a calibration rests on, weakest first."""
+
+    DATASHEET = "datasheet"
+    KERNELS = "kernels"
+    MEASURED = "measured"
+
+
+class Kind(enum.StrEnum):
+    """The classes of operators whose efficiency is told apart."""
+
+    LINEAR = "linear"
+    PREFILL_ATTENTION = "prefill-attention"
+    DECODE_ATTENTION = "decode-attention"
+    VISION_ATTENTION = "vision-attention"
+    ELEMENTWISE = "elementwise"
+    ALL_REDUCE = "all-reduce"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiency:
+    """Time of one operator: ``latency + (compute^p + memory^p)^(1/p)``, p = ``overlap`` >= 1.
+
+    p = 1 is the sum of the two times (no overlap), p = infinity their maximum (perfect overlap). A pad is what a
+    dimension is short of filling the machine: compute time is ``flops * prod(1 + pad_i / shape_i)`` over the
+    rate reached, memory time likewise. So the efficiency depends on tokens and shape, and time only grows with them.
+    """
+
+    compute_fraction: float
+    memory_fraction: float
+    latency_s: float
+    overlap: float
+    compute_pads: tuple[float, ...] = ()
+    memory_pads: tuple[float, ...] = ()
+    log_sd: float
+    median_error_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what would make a time zero, negative or undefined."""
+        if not (self.compute_fraction > 0 and self.memory_fraction > 0 and self.overlap >= 1):
+            raise InputError("fractions must be above 0 and overlap at least 1")
+        if min(self.latency_s, self.log_sd, *self.compute_pads, *self.memory_pads) < 0:
+            raise InputError("latency, pads and log_sd must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one runtime reaches at one precision on one device (or, in ``typical.toml``, on a kind of device)."""
+
+    runtime: Runtime
+    precision: Precision
+    basis: Basis
+    overhead_per_layer_s: float
+    overhead_per_call_s: float
+    overhead_log_sd: float
+    model_log_sd: float
+    reserve_bytes: int
+    operators: Mapping[Kind, Efficiency]
+    source: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
+    date: str | None = None
+
+    def __post_init__(self) -> None:
+        """Every class of operator needs an efficiency, and overheads must not be negative."""
+        missing = [kind.value for kind in Kind if kind not in self.operators]
+        if missing:
+            raise InputError(f"operators: missing {', '.join(missing)}")
+        if min(self.overhead_per_layer_s, self.overhead_per_call_s, self.overhead_log_sd, self.model_log_sd) < 0:
+            raise InputError("overheads and their spread must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareProfile(Document):
+    """One device. ``peak_flops_per_s`` holds dense peaks; an absent precision is one the device does not run."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.hardware/1"
+
+    name: str
+    title: str
+    vendor: str
+    kind: str
+    architecture: str
+    memory_bytes: int | None = None
+    bandwidth_bytes_per_s: float
+    interconnect: str | None = None
+    interconnect_bytes_per_s: float | None = None
+    peak_flops_per_s: Mapping[Precision, float]
+    confidence: str
+    sources: tuple[str, ...]
+    notes: str | None = None
+    calibration: tuple[Calibration, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Physical quantities are above zero and at least one peak is known."""
+        quantities = {
+            "memory_bytes": self.memory_bytes,
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            "interconnect_bytes_per_s": self.interconnect_bytes_per_s,
+        } | {f"peak_flops_per_s.{precision}": peak for precision, peak in self.peak_flops_per_s.items()}
+        for name, value in quantities.items():
+            if value is not None and value <= 0:
+                raise InputError(f"{name}: expected more than 0, found {value}")
+        if not self.peak_flops_per_s:
+            raise InputError("peak_flops_per_s: expected at least one precision")
+
+    @property
+    def default_precisions(self) -> tuple[Precision, ...]:
+        """bf16 if the device has it, else fp16, else fp32: what checkpoints are published in and run as."""
+        for precision in (Precision.BF16, Precision.FP16, Precision.FP32):
+            if precision in self.peak_flops_per_s:
+                return (precision,)
+        return ()
+
+    @property
+    def default_runtime(self) -> Runtime:
+        """vLLM on GPUs, ONNX Runtime elsewhere."""
+        return Runtime.VLLM if self.kind in ("gpu", "superchip") else Runtime.ONNXRUNTIME
+
+    def compute_precision(self, precision: Precision) -> Precision:
+        """Return the precision the products are made in: weight-only formats multiply in 16 bit.
+
+        Raises InputError when the device does not run it.
+        """
+        wanted = {
+            Precision.INT8_W8A8: Precision.INT8,
+            Precision.INT8: self.default_precisions[0] if self.default_precisions else None,
+            Precision.INT4: self.default_precisions[0] if self.default_precisions else None,
+        }.get(precision, precision)
+        if wanted is None or wanted not in self.peak_flops_per_s:
+            runs = ", ".join(self.peak_flops_per_s)
+            raise InputError(f"{self.name} has no {precision} peak; its profile lists {runs}")
+        return wanted
+
+
+def quantile(level: float) -> float:
+    """Return the half-width, in standard deviations, of a central Gaussian interval that holds ``level`` (0 to 1)."""
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def interval(median: float, log_sd: float, level: float) -> tuple[float, float]:
+    """Return the central interval of a log-normal quantity."""
+    factor = math.exp(quantile(level) * log_sd)
+    return (median / factor, median * factor)

@@ -1,0 +1,114 @@
+"""The vocabulary of the operator list: a request, an operator, a linear layer.
+
+A multiply-add is two FLOPs; only matrix products count, as in torch's flop counter; attention counts every pair of
+tokens, masked or not, also as torch does. Left out: softmax and norm arithmetic (their bytes are in).
+"""
+
+import enum
+from dataclasses import dataclass
+
+from vlmplan.hardware import Kind, Precision
+from vlmplan.model import ModelSpec, Workload
+from vlmplan.visual_tokens import VisualInput
+
+# Bytes of one weight as stored. int4: 4 bits and one 16-bit scale and zero point in 4 + 16 bits per group of 128
+# (the layout of GPTQ and AWQ checkpoints, arXiv 2210.17323 and 2306.00978).
+WEIGHT_BYTES = {
+    Precision.FP32: 4.0, Precision.FP16: 2.0, Precision.BF16: 2.0, Precision.FP8: 1.0,
+    Precision.INT8: 1.0, Precision.INT8_W8A8: 1.0, Precision.INT4: 0.5 + 20 / 8 / 128,
+}
+ATTENTION_TILE_TOKENS = 128  # rows of queries that one thread block of a flash-attention kernel takes
+
+
+class Part(enum.StrEnum):
+    """Where in a request an operator runs."""
+
+    VISION = "vision"
+    COMPRESSOR = "compressor"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """``count`` equal kernels, all figures being their sum.
+
+    ``flops`` and ``params`` are the whole model's; ``shards`` GPUs divide the FLOPs, and bytes are of one GPU.
+    ``shape`` of one kernel: (rows, columns, depth) of a linear, (independent tiles,) of an attention. ``params`` and
+    ``resident_bytes`` are what the operator brings to memory: zero where another operator already owns the weights.
+    ``quantised`` weights follow the chosen precision, others stay in 16 (or 32) bit.
+    """
+
+    part: Part
+    name: str
+    kind: Kind
+    count: int
+    shape: tuple[float, ...] = ()
+    flops: float = 0.0
+    weight_bytes: float = 0.0
+    moved_bytes: float = 0.0
+    params: int = 0
+    resident_bytes: float = 0.0
+    shards: int = 1
+    quantised: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A workload on one model at one number of visual tokens, precision and number of GPUs (tensor parallel)."""
+
+    model: ModelSpec
+    workload: Workload
+    visual: VisualInput | None
+    precision: Precision
+    gpus: int = 1
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens per image."""
+        return self.visual.visual_tokens if self.visual else 0
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of one activation or KV-cache entry."""
+        return 4 if self.precision is Precision.FP32 else 2
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of one request that the LLM has seen when it emits its first."""
+        return self.workload.text_tokens + self.visual_tokens * self.workload.images
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Tokens of one request that prefill computes, at least the last one."""
+        return max(1, self.prompt_tokens - self.workload.cached_text_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """Emits linear layers of one part: ``count`` of them, ``rows`` x ``depth`` times ``depth`` x ``columns``."""
+
+    part: Part
+    count: int
+    activation_bytes: float
+    weight_bytes: float
+    quantised: bool = False
+    owns: bool = True
+
+    def __call__(self, name: str, rows: float, columns: float, depth: float, *, bias: bool = False,
+                 split_columns: int = 1, split_depth: int = 1) -> Op:
+        shards = split_columns * split_depth
+        columns_here, depth_here = columns / split_columns, depth / split_depth
+        stored = self.count * columns_here * depth_here * self.weight_bytes
+        params = round(self.count * columns * (depth + bias)) if self.owns else 0
+        return Op(
+            part=self.part, name=name, kind=Kind.LINEAR, count=self.count, shape=(rows, columns_here, depth_here),
+            flops=2.0 * self.count * rows * columns * depth, weight_bytes=stored,
+            moved_bytes=self.count * rows * (columns_here + depth_here) * self.activation_bytes,
+            params=params, resident_bytes=stored if self.owns else 0.0, shards=shards, quantised=self.quantised,
+        )
+
+
+def elementwise(part: Part, name: str, count: int, moved_bytes: float, params: int = 0, resident: float = 0) -> Op:
+    return Op(part=part, name=name, kind=Kind.ELEMENTWISE, count=count, moved_bytes=moved_bytes, params=params,
+              resident_bytes=resident)

@@ -1,0 +1,31 @@
+"""Which operators does a request run? The one list that parameters, FLOPs, bytes and seconds are folds over.
+
+request -> operators of the vision tower, the compressor with its projector, the LLM's prefill and its mean decode step.
+Left out altogether: sampling, tokenising, decoding the image file, moving data to the device.
+"""
+
+import math
+
+from vlmplan.llm import decode, prefill
+from vlmplan.op import Op, Part, Request
+from vlmplan.vision import compressor, vision
+
+
+def operators(request: Request) -> tuple[Op, ...]:
+    """Return every operator of the request; decode is the mean step of tokens 2 to n."""
+    return (*vision(request), *compressor(request), *prefill(request), *decode(request))
+
+
+def kv_cache_bytes(request: Request) -> float:
+    """Return the KV cache at the last token, on one GPU: prompt and output of the whole batch."""
+    llm, workload = request.model.llm, request.workload
+    tokens = request.prompt_tokens + workload.output_tokens
+    layer_tokens = (llm.layers - llm.sliding_layers) * tokens
+    layer_tokens += llm.sliding_layers * min(tokens, llm.sliding_window or tokens)
+    per_token = 2 * max(1.0, llm.kv_heads / request.gpus) * llm.head_dim * request.activation_bytes
+    return workload.batch * layer_tokens * per_token
+
+
+def peak_activation_bytes(ops: tuple[Op, ...]) -> float:
+    """Return what the widest single kernel reads and writes, decode aside: the least a runtime must hold at once."""
+    return math.ceil(max(op.moved_bytes / op.count for op in ops if op.count and op.part is not Part.DECODE))

@@ -1,0 +1,92 @@
+"""Quantities with units, read from and written for people.
+
+Inside vlmplan everything is seconds, bytes, FLOPs and their rates; this module is the only place where
+other units exist. GB is 1e9 bytes and GiB is 2**30. A FLOP is one floating-point operation, so a
+multiply-add is two; FLOP is a count and FLOP/s a rate.
+"""
+
+import math
+import re
+
+from vlmplan.errors import InputError
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
+_BYTES = {"B": 1.0} | {f"{p}B": 1e3**i for i, p in enumerate(("k", "M", "G", "T"), 1)}
+_BYTES |= {f"{p}iB": 2.0 ** (10 * i) for i, p in enumerate(("K", "M", "G", "T"), 1)}
+_FLOPS = {f"{p}FLOP": 1e3**i for i, p in enumerate(("", "k", "M", "G", "T", "P"))}
+_QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]*)\s*")
+_IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF001 - the multiplication sign is meant
+
+
+def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> float:
+    match = _QUANTITY.fullmatch(text)
+    folded = {unit.casefold(): scale for unit, scale in scales.items()}
+    if match is None or match[2].casefold().removesuffix("s" if what == "FLOPs" else "") not in folded:
+        found = "a bare number" if match and not match[2] else f"'{text}'"
+        raise InputError(f"found {found}, expected {what} with a unit ({', '.join(scales)}); write for example {example}")
+    try:
+        value = float(match[1]) * folded[match[2].casefold().removesuffix("s" if what == "FLOPs" else "")]
+    except ValueError:
+        raise InputError(f"found '{text}', expected {what} such as {example}") from None
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"found '{text}', expected {what} above zero; write for example {example}")
+    return value
+
+
+def parse_seconds(text: str) -> float:
+    """``"80ms"`` -> 0.08. Raises InputError for a bare number, an unknown unit, zero, negative or non-finite."""
+    return _quantity(text, _SECONDS, "a time", "300ms")
+
+
+def parse_bytes(text: str) -> float:
+    """``"24GiB"`` -> 25769803776.0. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _BYTES, "a memory size", "20GiB")
+
+
+def parse_flops(text: str) -> float:
+    """``"5TFLOP"`` -> 5e12, a count and not a rate. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _FLOPS, "FLOPs", "5TFLOP")
+
+
+def parse_image(text: str) -> tuple[int, int]:
+    """``"1024x768"`` -> (1024, 768), width then height in pixels. Raises InputError."""
+    match = _IMAGE.fullmatch(text)
+    if match is None or not (1 <= int(match[1]) <= 65536 and 1 <= int(match[2]) <= 65536):
+        raise InputError(f"found '{text}', expected an image size of 1 to 65536 pixels a side, such as 1024x768")
+    return int(match[1]), int(match[2])
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent: 0.123, 1.23, 12.3, 123, 1234."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 9)}f}"
+
+
+def _scaled(value: float, scales: tuple[tuple[str, float], ...]) -> str:
+    for unit, scale in scales:
+        if abs(value) >= scale * 0.9995:
+            return f"{_three_digits(value / scale)} {unit}"
+    unit, scale = scales[-1]
+    return f"{_three_digits(value / scale)} {unit}"
+
+
+def format_seconds(value_s: float) -> str:
+    """0.0123 -> ``"12.3 ms"``."""
+    return _scaled(value_s, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)))
+
+
+def format_bytes(value_bytes: float) -> str:
+    """15032385536 -> ``"14.0 GiB"``."""
+    return _scaled(value_bytes, (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)))
+
+
+def format_flops(value_flops: float) -> str:
+    """2.5e12 -> ``"2.50 TFLOP"``."""
+    return _scaled(value_flops, (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("FLOP", 1.0)))
+
+
+def format_count(value: float) -> str:
+    """7063427072 -> ``"7.06B"``; used for parameters."""
+    return _scaled(value, (("B", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))).replace(" ", "")

@@ -1,0 +1,159 @@
+"""The operators before the LLM: the vision tower, the compressor, the projector.
+
+request -> operators, in patches, tokens, bytes and FLOPs. Compressors are priced as what they are: pooling moves bytes,
+TokenPacker is a small cross-attention, QueCC also needs the LLM's reading of the question.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vlmplan.hardware import Kind
+from vlmplan.llm import Pass, llm_pass
+from vlmplan.model import Compressor, VisionTower
+from vlmplan.op import ATTENTION_TILE_TOKENS, Linear, Op, Part, Request, elementwise
+
+PACKER_WIDTH, PACKER_LEVELS = 1024, 4  # TokenPacker and QueCC: CLIP-L's width, features of four layers joined
+
+
+def _vision_params(tower: VisionTower) -> tuple[int, int]:
+    """(embedding and final norms, norms and scales of one layer): parameters outside the linear layers."""
+    norm = tower.hidden * (2 if tower.norm_bias else 1)
+    outside = tower.positions * tower.hidden + tower.hidden * tower.class_token
+    outside += norm * (tower.pre_norm + tower.post_norm)
+    return outside, 2 * norm + 2 * tower.hidden * tower.layer_scale + 2 * tower.hidden * tower.qk_norm
+
+
+def _vision_transformer(request: Request, tower: VisionTower, views: int, patches: int) -> Iterator[Op]:
+    size, part = request.activation_bytes, Part.VISION
+    tokens = patches + tower.class_token
+    rows, hidden = float(views * tokens), tower.hidden
+    linear = Linear(part=part, count=1, activation_bytes=size, weight_bytes=size)
+    yield linear("patches", views * patches, hidden, 3 * tower.patch**2 * tower.temporal_patch, bias=tower.patch_bias)
+    run = replace(linear, count=tower.layers_used)
+    up = 2 if tower.gated_mlp else 1
+    layers = [
+        run("qkv", rows, 3 * hidden, hidden, bias=tower.attention_bias),
+        run("output", rows, hidden, hidden, bias=tower.attention_bias),
+        run("mlp up", rows, up * tower.intermediate, hidden, bias=tower.mlp_bias),
+        run("mlp down", rows, hidden, tower.intermediate, bias=tower.mlp_bias),
+    ]
+    yield from layers
+    window = min(tokens, tower.window_patches or tokens)
+    for count, span in ((tower.full_attention_layers, tokens), (tower.layers_used - tower.full_attention_layers, window)):
+        if count:
+            yield Op(
+                part=part, name="attention", kind=Kind.VISION_ATTENTION, count=count, flops=4.0 * count * rows * span * hidden,
+                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,), moved_bytes=4 * count * rows * hidden * size,
+            )
+    moved = tower.layers_used * rows * (8 * hidden + (up + 1) * tower.intermediate) * size
+    outside, per_layer = _vision_params(tower)
+    params = outside + per_layer * tower.layers_used
+    yield elementwise(part, "norms and activations", 3 * tower.layers_used, moved, params, params * size)
+    unused = tower.layers - tower.layers_used
+    if unused:
+        params = round(unused * (per_layer + sum(op.params for op in layers) / tower.layers_used))
+        yield elementwise(part, "layers not run", 0, 0, params, params * size)
+
+
+def _vision_convolutions(request: Request, tower: VisionTower, views: int, pixels: int) -> Iterator[Op]:
+    """FastViTHD: blocks of a depth-wise 7 x 7 convolution and an MLP of 4x the channels, attention in the last stages."""
+    size, part, before = request.activation_bytes, Part.VISION, 3
+    for number, stage in enumerate(tower.stages, 1):
+        rows, width = views * pixels / stage.stride**2, stage.channels
+        one = Linear(part=part, count=1, activation_bytes=size, weight_bytes=size)
+        many = replace(one, count=stage.blocks)
+        yield one(f"stage {number} patches", rows, width, 49 + before if number > 1 else before * 9, bias=True)
+        yield many(f"stage {number} mlp up", rows, 4 * width, width, bias=True)
+        yield many(f"stage {number} mlp down", rows, width, 4 * width, bias=True)
+        yield many(f"stage {number} depth-wise", rows, width, 49, bias=True)
+        if stage.attention:
+            yield many(f"stage {number} qkv", rows, 3 * width, width)
+            yield many(f"stage {number} output", rows, width, width, bias=True)
+            yield Op(part=part, name="attention", kind=Kind.VISION_ATTENTION, count=stage.blocks,
+                     shape=(rows * width / 32 / ATTENTION_TILE_TOKENS,),
+                     flops=4.0 * stage.blocks * rows * rows / views * width,
+                     moved_bytes=4 * stage.blocks * rows * width * size)
+        yield elementwise(part, f"stage {number} elementwise", 3 * stage.blocks, 8 * stage.blocks * rows * width * size)
+        before = width
+
+
+def vision(request: Request) -> Iterator[Op]:
+    tower, visual, workload = request.model.vision, request.visual, request.workload
+    if tower is None:
+        return
+    views = workload.batch * workload.images * visual.views if visual else 1
+    pixels = visual.pixels_per_view if visual else (tower.image_size or 224) ** 2
+    if tower.stages:
+        found = _vision_convolutions(request, tower, views, pixels)
+    else:
+        found = _vision_transformer(request, tower, views, pixels // tower.patch**2)
+    idle = visual is None or workload.cached_images
+    yield from (_idle(op) if idle else op for op in found)
+
+
+def _idle(op: Op) -> Op:
+    """The operator's weights without its work."""
+    return replace(op, count=0, flops=0.0, weight_bytes=0.0, moved_bytes=0.0)
+
+
+def _packer(request: Request, linear: Linear, rows: float, queries: float, questions: float) -> Iterator[Op]:
+    """Region cross-attention: keys and values from four tower layers, queries from pooled features (arXiv 2407.02392).
+
+    With ``questions`` > 0 rows of text, QueCC (arXiv 2411.03312): the question's embedding is projected and added, and a
+    depth-wise convolution with kernel = stride makes the queries.
+    """
+    width, joined = PACKER_WIDTH, PACKER_LEVELS * PACKER_WIDTH
+    pair = replace(linear, count=2)
+    yield pair("keys and values 1", rows, width, joined, bias=True)
+    yield pair("keys and values 2", rows, width, width, bias=True)
+    yield pair("keys and values in", rows, width, width, bias=True)
+    yield replace(linear, count=3)("queries", queries, width, width, bias=True)
+    region = rows / queries
+    yield Op(part=Part.COMPRESSOR, name="region attention", kind=Kind.VISION_ATTENTION, count=1,
+             shape=(max(queries, 1.0),), flops=4.0 * queries * region * width,
+             moved_bytes=2 * (rows + queries) * width * request.activation_bytes)
+    if questions:
+        text = request.model.llm.hidden
+        yield linear("question 1", questions, width, text, bias=True)
+        yield linear("question 2", questions, width, width, bias=True)
+        yield linear("depth-wise", queries, width, region, bias=True)
+
+
+def _question_pass(request: Request) -> Iterator[Op]:
+    """QueCC reads the question with the LLM first; weights are those of the prefill."""
+    batch, tokens = request.workload.batch, request.workload.uncached_text_tokens
+    if tokens:
+        step = Pass(part=Part.COMPRESSOR, rows=batch * tokens, batch=batch, context=request.workload.text_tokens,
+                     sliding_context=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
+                     head=False)
+        yield from llm_pass(request, step)
+
+
+def compressor(request: Request) -> Iterator[Op]:
+    """Compressor and projector. Where the image is cached so is their output, unless it depends on the question."""
+    model, visual, workload = request.model, request.visual, request.workload
+    projector, tower, size = model.projector, model.vision, request.activation_bytes
+    if projector is None or tower is None:
+        return
+    copies = workload.batch * workload.images
+    kind = visual.compressor if visual else Compressor.NONE
+    tokens = float(copies * visual.visual_tokens) if visual else 1.0
+    rows = copies * visual.views * visual.pixels_per_view / tower.patch**2 if visual else 1.0
+    linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
+    found = []
+    if kind in (Compressor.TOKEN_PACKER, Compressor.QUECC):
+        found += _packer(request, linear, rows, tokens, workload.batch if kind is Compressor.QUECC else 0)
+    elif kind is not Compressor.NONE:
+        moved = (rows + tokens) * tower.output_width * size
+        found.append(elementwise(Part.COMPRESSOR, kind.value, 1, moved))
+    gather = max(1.0, rows / projector.merge / tokens) if kind is Compressor.PIXEL_SHUFFLE else 1.0
+    many = replace(linear, count=projector.copies)
+    for index, (depth, columns) in enumerate(zip(projector.widths, projector.widths[1:], strict=False)):
+        found.append(many("projector", tokens, columns, depth * (gather if index == 0 else 1), bias=projector.bias))
+    params = projector.norm_params + projector.extra_params
+    found.append(elementwise(Part.COMPRESSOR, "projector norms", 1, 2 * tokens * projector.widths[-1] * size,
+                              params, params * size))
+    idle = visual is None or (workload.cached_images and kind is not Compressor.QUECC)
+    yield from (_idle(op) if idle else op for op in found)
+    if kind is Compressor.QUECC:
+        yield from _question_pass(request)
