@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime, interval
+from vlmplan.llm import prefill
 from vlmplan.model import Compressor, ModelSpec, Rule, Workload
 from vlmplan.op import Op, Part, Request
 from vlmplan.operators import kv_cache_bytes, operators, peak_activation_bytes
@@ -25,6 +26,10 @@ _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
 _UNMEASURED_WEIGHT_ONLY_LOG_SD = 0.25
 
 
+# Typical efficiencies are those of data-centre GPUs; on another kind of device they are a guess, and the interval says so.
+_UNMEASURED_KIND_LOG_SD = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """A device with the calibrations in force: ``quantised`` for the LLM's linear layers, ``base`` for all else."""
@@ -36,6 +41,7 @@ class Machine:
     quantised: Calibration
     compute_precision: Precision
     base_precision: Precision
+    model_log_sd: float
     warnings: tuple[str, ...] = ()
 
     @property
@@ -80,14 +86,17 @@ def machine(hardware: HardwareProfile, typical: Iterable[Calibration], runtime: 
     if base is None:
         raise InputError(f"no calibration for runtime {runtime} at {base_precision}; expected one in {hardware.name} or typical")
     quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
-    warnings = []
+    warnings, model_log_sd = [], base.model_log_sd
     if base.basis is Basis.DATASHEET:
+        if hardware.kind != "gpu":
+            model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
         warnings.append(f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
                         "hence the wide intervals")
     if hardware.confidence == "low":
         warnings.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({hardware.sources[0]})")
     return Machine(hardware=hardware, runtime=runtime, precision=precision, base=base, quantised=quantised,
-                   compute_precision=compute, base_precision=base_precision, warnings=tuple(warnings))
+                   compute_precision=compute, base_precision=base_precision,
+                   model_log_sd=model_log_sd, warnings=tuple(warnings))
 
 
 def op_seconds(op: Op, rates: tuple[float, float, Efficiency]) -> float:
@@ -193,7 +202,7 @@ class _Spread:
     def log_sd(self) -> float:
         """The standard deviation of the logarithm of the summed time."""
         total_s = sum(self.seconds.values())
-        variance = self.machine.base.model_log_sd**2
+        variance = self.machine.model_log_sd**2
         weight_only = self.machine.precision in (Precision.INT8, Precision.INT4)
         for (kind, quantised), seconds in self.seconds.items():
             calibration = self.machine.quantised if quantised else self.machine.base
@@ -326,6 +335,14 @@ def knees(request: Request, machine: Machine) -> Knees:
         knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
         knee_ttft_visual_tokens=knee(lambda found: found.ttft_s),
     )
+
+
+def active_llm_params(model: ModelSpec) -> int:
+    """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws."""
+    request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
+    llm, params = model.llm, sum(op.params for op in prefill(request))
+    idle_experts = (llm.layers - llm.dense_layers) * (llm.experts - llm.experts_per_token)
+    return params - idle_experts * 3 * llm.hidden * llm.expert_intermediate
 
 
 def by_part_and_op(found: Cost) -> Mapping[Part, tuple[tuple[str, float], ...]]:

@@ -155,8 +155,8 @@ class HardwareProfile(Document):
 
     @property
     def default_runtime(self) -> Runtime:
-        """vLLM on GPUs, ONNX Runtime elsewhere."""
-        return Runtime.VLLM if self.kind in ("gpu", "superchip") else Runtime.ONNXRUNTIME
+        """Return vLLM where it serves (GPUs, and NVIDIA's systems on a chip), ONNX Runtime elsewhere."""
+        return Runtime.VLLM if self.kind in ("gpu", "superchip") or self.vendor == "NVIDIA" else Runtime.ONNXRUNTIME
 
     def compute_precision(self, precision: Precision) -> Precision:
         """Return the precision the products are made in: weight-only formats multiply in 16 bit.

@@ -1,0 +1,93 @@
+"""Where are the shipped profiles, and which one does a name mean?
+
+A name or a path -> a document. An exact name wins, then the one name that contains the part given; several are listed,
+none brings the nearest names. A path is accepted wherever a name is.
+"""
+
+import enum
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from vlmplan.document import Document, load
+from vlmplan.errors import InputError, nearest
+from vlmplan.hardware import Calibration, HardwareProfile
+from vlmplan.hub_config import read_model_config
+from vlmplan.model import ModelSpec
+
+
+class Shelf(enum.StrEnum):
+    """The kinds of profiles shipped, by folder."""
+
+    HARDWARE = "hardware"
+    MODELS = "models"
+    LAWS = "laws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypicalCalibrations(Document):
+    """What a device is priced with that nobody calibrated for the runtime asked."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.typical/1"
+
+    calibration: tuple[Calibration, ...]
+
+
+@functools.cache
+def profiles_folder() -> Path:
+    """Return the folder of shipped profiles: inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "profiles", package.parent / "profiles"):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"no profiles folder in {package} or beside it; reinstall vlmplan")
+
+
+def names(shelf: Shelf) -> tuple[str, ...]:
+    """Return the shipped names, sorted; a model's file ``ORG--NAME.toml`` is named ``ORG/NAME``."""
+    return tuple(sorted(path.stem.replace("--", "/") for path in (profiles_folder() / shelf).glob("*.toml")))
+
+
+def resolve(shelf: Shelf, name: str) -> Path:
+    """Return the file that ``name`` means. Raises InputError for an unknown or ambiguous name."""
+    known = names(shelf)
+    folded = name.casefold()
+    exact = [candidate for candidate in known if candidate.casefold() == folded]
+    found = exact or [candidate for candidate in known if folded and folded in candidate.casefold()]
+    what = shelf.removesuffix("s")
+    if len(found) > 1:
+        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
+    if not found:
+        close = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)])
+        raise InputError(f"no {what} named '{name}'" + (f"; nearest: {close}" if close else "")
+                         + f"; 'vlmplan catalogue {shelf}' lists all")
+    return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
+
+
+def is_path(text: str) -> bool:
+    """Tell a path from a name: it exists, or it has a suffix or a leading dot or slash that no name has."""
+    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~")) or Path(text).exists()
+
+
+def hardware(name: str) -> HardwareProfile:
+    """Return a device by name or path. Raises InputError."""
+    return load(HardwareProfile, Path(name).expanduser() if is_path(name) else resolve(Shelf.HARDWARE, name))
+
+
+def model(name: str) -> ModelSpec:
+    """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError."""
+    if not is_path(name):
+        return load(ModelSpec, resolve(Shelf.MODELS, name))
+    path = Path(name).expanduser()
+    return load(ModelSpec, path) if path.suffix == ".toml" else read_model_config(path)
+
+
+def models() -> tuple[ModelSpec, ...]:
+    """Return every shipped model, by name."""
+    return tuple(load(ModelSpec, resolve(Shelf.MODELS, name)) for name in names(Shelf.MODELS))
+
+
+def typical() -> tuple[Calibration, ...]:
+    """Return the calibrations for devices nobody measured."""
+    return load(TypicalCalibrations, profiles_folder() / "typical.toml").calibration

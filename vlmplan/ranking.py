@@ -1,0 +1,127 @@
+"""How wrong will a checkpoint be? One estimator per benchmark, fitted on published scores.
+
+logit(score) = family offset + b ln N + c (ln V - ln V_native) - precision offset, N active LLM parameters in billions, V
+visual tokens per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean score. Left out:
+harness differences (up to four points), prompts, thinking modes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+from vlmplan.document import Document
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.model import Reduction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its standard deviation, in logit."""
+
+    value: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One benchmark's estimator; ``offsets`` by family, ``other_families`` for one that has no score.
+
+    ``residual_sd`` is of one checkpoint about its family's line, ``left_out_points`` the mean absolute error, in points,
+    for checkpoints left out of the fit. ``token_slopes`` is c by reduction.
+    """
+
+    name: str
+    slope: Estimate
+    residual_sd: float
+    left_out_points: float
+    checkpoints: int
+    offsets: Mapping[str, Estimate]
+    other_families: Estimate
+    token_slopes: Mapping[Reduction, Estimate]
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(Document):
+    """All estimators, the one table of tasks, and what each precision costs (an offset taken off the logit)."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.evidence/1"
+
+    tasks: Mapping[str, Mapping[str, float]]
+    benchmarks: tuple[Benchmark, ...]
+    precision_offsets: Mapping[Precision, Estimate]
+    precision_sources: tuple[str, ...]
+
+    def benchmark(self, name: str) -> Benchmark:
+        """Return a benchmark by name. Raises InputError."""
+        for found in self.benchmarks:
+            if found.name == name:
+                return found
+        raise InputError(f"no benchmark '{name}'; expected one of {', '.join(b.name for b in self.benchmarks)}")
+
+    def weights(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """Turn shares of tasks or benchmarks (0.7 reasoning, 0.3 ocr) into weights of benchmarks."""
+        weights: dict[str, float] = {}
+        for task, share in shares.items():
+            for name, weight in self.tasks.get(task, {task: 1.0}).items():
+                weights[self.benchmark(name).name] = weights.get(name, 0.0) + share * weight
+        return weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is judged: a checkpoint at a number of visual tokens, reached by ``reduction``, at a precision."""
+
+    name: str
+    family: str
+    llm_params_b: float
+    visual_tokens: float
+    native_visual_tokens: float
+    reduction: Reduction
+    precision: Precision
+
+
+def _effects(subject: Subject, benchmark: Benchmark, offset: Estimate) -> Iterator[tuple[str, float, float]]:
+    """(what the uncertainty is shared by, contribution to the logit, its standard deviation) of every term."""
+    log_n = math.log(subject.llm_params_b)
+    known = benchmark.offsets.get(subject.family)
+    family = known or benchmark.other_families
+    yield f"{benchmark.name} {subject.family}", family.value, family.sd
+    yield f"{benchmark.name} slope", benchmark.slope.value * log_n, benchmark.slope.sd * log_n
+    yield f"{benchmark.name} {subject.name}", 0.0, benchmark.residual_sd
+    fewer = math.log(subject.visual_tokens / subject.native_visual_tokens)
+    if fewer:
+        slope = benchmark.token_slopes.get(subject.reduction) or benchmark.token_slopes[Reduction.TRAINING_FREE]
+        yield f"{benchmark.name} {subject.reduction}", slope.value * fewer, slope.sd * fewer
+    yield f"precision {subject.precision}", -offset.value, offset.sd
+
+
+def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: Subject) -> float:
+    """Return the predicted error of ``subject`` on the weighted benchmarks."""
+    offset = evidence.precision_offsets[subject.precision]
+    score = 0.0
+    for name, weight in weights.items():
+        logit = sum(value for _, value, _ in _effects(subject, evidence.benchmark(name), offset))
+        score += weight / (1 + math.exp(-logit))
+    return 1 - score
+
+
+def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subject, count: int) -> list[float]:
+    """Return draws of the error, seeded by each term's name, so that two subjects share what they have in common."""
+    offset = evidence.precision_offsets[subject.precision]
+    errors = [1.0] * count
+    for name, weight in weights.items():
+        logits = [0.0] * count
+        for key, value, sd in _effects(subject, evidence.benchmark(name), offset):
+            random = Random(key)
+            logits = [logit + value + sd * random.gauss(0, 1) for logit in logits]
+        errors = [error - weight / (1 + math.exp(-logit)) for error, logit in zip(errors, logits, strict=True)]
+    return errors
+
+
+def unscored(evidence: Evidence, weights: Mapping[str, float], family: str) -> tuple[str, ...]:
+    """Return the benchmarks in ``weights`` on which no checkpoint of ``family`` has a published score in the evidence."""
+    return tuple(name for name in weights if family not in evidence.benchmark(name).offsets)
