@@ -5,7 +5,7 @@ logarithm of time. ``python tools/fit_efficiency.py`` prints the table of errors
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,13 @@ AICONFIGURATOR = "NVIDIA AIConfigurator performance database (Apache-2.0), vLLM 
 VIDUR = "Microsoft Vidur profiling data (MIT)"
 # GPU in the data -> (dense 16-bit FLOP/s, bytes/s) of the datasheet rows of accelerators.csv that it is.
 RATES = {
-    "a100": (312e12, 2039e9), "h100": (989.4e12, 3350e9), "h200": (989.4e12, 4800e9), "l40s": (362.05e12, 864e9),
-    "b200": (2250e12, 7700e9), "a40": (149.7e12, 696e9),
-}  # fmt: skip
+    "a100": (312e12, 2039e9),
+    "h100": (989.4e12, 3350e9),
+    "h200": (989.4e12, 4800e9),
+    "l40s": (362.05e12, 864e9),
+    "b200": (2250e12, 7700e9),
+    "a40": (149.7e12, 696e9),
+}
 MOST_ROWS = 4000  # of one GPU and class, drawn with a fixed seed: enough for seven coefficients
 
 
@@ -69,7 +73,7 @@ def _gpu(name: str) -> int:
     return list(RATES).index(name.removesuffix("_sxm"))
 
 
-def _samples(records: list[tuple[int, float, float, tuple[float, ...], float]]) -> Samples:
+def _samples(records: Sequence[tuple[int, float, float, tuple[float, ...], float]]) -> Samples:
     kept = [record for record in records if record[4] > 0]
     gpu, flops, moved, shape, seconds = (np.array(column, dtype=float) for column in zip(*kept, strict=True))
     everything = Samples(gpu=gpu, flops=flops, moved=moved, shape=shape, seconds=seconds)
@@ -113,8 +117,12 @@ def _elementwise() -> Samples:
         tokens, hidden, shards = (float(row[key]) for key in ("num_tokens", "n_embd", "tensor_parallel"))
         heads = (float(row["n_head"]) + float(row["n_kv_head"])) / shards * hidden / float(row["n_head"])
         wide = float(row["n_expanded_embd"]) / shards
-        for column, channels in (("add", 3 * hidden), ("input_layernorm", 2 * hidden), ("mlp_act", 3 * wide),
-                                 ("attn_rope", 2 * heads)):  # fmt: skip
+        for column, channels in (
+            ("add", 3 * hidden),
+            ("input_layernorm", 2 * hidden),
+            ("mlp_act", 3 * wide),
+            ("attn_rope", 2 * heads),
+        ):
             if row[f"{column}_ms"]:
                 records.append((_gpu(row["gpu"]), 0.0, 2 * tokens * channels, (1.0,), float(row[f"{column}_ms"]) / 1e3))
     return _samples(records)
@@ -124,14 +132,16 @@ def _elementwise() -> Samples:
 def samples(name: str) -> Samples:
     """Return the measurements of one class of ``FORMS``."""
     loaders: dict[str, Callable[[], Samples]] = {
-        "linear": lambda: _linear("bfloat16"), "linear-fp8": lambda: _linear("fp8"), "elementwise": _elementwise,
-    }  # fmt: skip
+        "linear": lambda: _linear("bfloat16"),
+        "linear-fp8": lambda: _linear("fp8"),
+        "elementwise": _elementwise,
+    }
     return loaders.get(name, lambda: _attention(name))()
 
 
 def _predict(q: Array, form: Form, data: Samples) -> Array:
     """Seconds by ``Efficiency``'s formula; ``q`` holds logarithms."""
-    rates = np.array(list(RATES.values()))[data.gpu.astype(int)]
+    rates: Array = np.array(list(RATES.values()))[data.gpu.astype(int)]
     compute = data.flops / (rates[:, 0] * form.peak_scale * np.exp(q[0])) if form.compute else np.zeros_like(data.flops)
     memory = data.moved / (rates[:, 1] * np.exp(q[1]))
     pads = np.exp(q[4:])
@@ -147,28 +157,38 @@ def _predict(q: Array, form: Form, data: Samples) -> Array:
 
 def fit(name: str, data: Samples) -> Efficiency:
     """Fit one class; ``log_sd`` is half the width of the middle 68 % of the log residuals."""
-    kind, form = FORMS[name]
+    _, form = FORMS[name]
     pads = form.compute_pads + form.memory_pads
     start = np.log([0.6, 0.7, 4e-6, 1.0, *[10.0] * pads])
     low = np.log([0.05, 0.1, 1e-7, 1e-3, *[1e-3] * pads])
     high = np.log([form.most_compute, 1.05, 5e-5, 7.0, *[1e4] * pads])
-    found = least_squares(lambda q: np.log(_predict(q, form, data) / data.seconds), start, bounds=(low, high),
-                          loss="soft_l1", f_scale=0.1)  # fmt: skip
+    found = least_squares(
+        lambda q: np.log(_predict(q, form, data) / data.seconds), start, bounds=(low, high), loss="soft_l1", f_scale=0.1
+    )
     residual = np.log(_predict(found.x, form, data) / data.seconds)
     values = [float(f"{value:.4g}") for value in np.exp(found.x)]
     return Efficiency(
-        compute_fraction=values[0] if form.compute else 1.0, memory_fraction=values[1], latency_s=values[2],
-        overlap=round(1 + values[3], 3) if form.compute else 1.0, compute_pads=tuple(values[4:4 + form.compute_pads]),
-        memory_pads=tuple(values[4 + form.compute_pads:]),
+        compute_fraction=values[0] if form.compute else 1.0,
+        memory_fraction=values[1],
+        latency_s=values[2],
+        overlap=round(1 + values[3], 3) if form.compute else 1.0,
+        compute_pads=tuple(values[4 : 4 + form.compute_pads]),
+        memory_pads=tuple(values[4 + form.compute_pads :]),
         log_sd=round(float(np.diff(np.quantile(residual, [0.16, 0.84]))[0] / 2), 3),
         median_error_fraction=round(float(np.median(np.abs(np.expm1(residual)))), 3),
-    )  # fmt: skip
+    )
 
 
 def _encode(name: str, efficiency: Efficiency) -> Array:
     _, form = FORMS[name]
-    head = [efficiency.compute_fraction, efficiency.memory_fraction, efficiency.latency_s, max(1e-3, efficiency.overlap - 1)]
-    return np.log(np.array([*head, *efficiency.compute_pads[: form.compute_pads], *efficiency.memory_pads]))
+    head = [
+        efficiency.compute_fraction,
+        efficiency.memory_fraction,
+        efficiency.latency_s,
+        max(1e-3, efficiency.overlap - 1),
+    ]
+    encoded: Array = np.log(np.array([*head, *efficiency.compute_pads[: form.compute_pads], *efficiency.memory_pads]))
+    return encoded
 
 
 def errors(name: str, efficiency: Efficiency, data: Samples) -> Array:
@@ -178,11 +198,11 @@ def errors(name: str, efficiency: Efficiency, data: Samples) -> Array:
 
 
 def roofline_errors(name: str, data: Samples) -> Array:
-    """Return |predicted / measured - 1| of the plain roofline: the longer of FLOPs over peak and bytes over bandwidth."""
-    rates = np.array(list(RATES.values()))[data.gpu.astype(int)]
+    """Return |predicted / measured - 1| of the plain roofline: FLOPs over peak or bytes over bandwidth."""
+    rates: Array = np.array(list(RATES.values()))[data.gpu.astype(int)]
     seconds = np.maximum(data.flops / (rates[:, 0] * FORMS[name][1].peak_scale), data.moved / rates[:, 1])
-    result: Array = np.abs(seconds / data.seconds - 1)
-    return result
+    off: Array = np.abs(seconds / data.seconds - 1)
+    return off
 
 
 @functools.cache
@@ -203,9 +223,13 @@ def pooled(name: str) -> Efficiency:
     joined = np.concatenate(residuals)
     everything: dict[str, Any] = {field: getattr(fit(name, data), field) for field in Efficiency.__dataclass_fields__}
     spread = float(np.sqrt(np.mean(np.clip(joined, *np.quantile(joined, [0.02, 0.98])) ** 2)))
-    return Efficiency(**everything | {
-        "log_sd": round(spread, 3), "median_error_fraction": round(float(np.median(np.abs(np.expm1(joined)))), 3),
-    })  # fmt: skip
+    return Efficiency(
+        **everything
+        | {
+            "log_sd": round(spread, 3),
+            "median_error_fraction": round(float(np.median(np.abs(np.expm1(joined)))), 3),
+        }
+    )
 
 
 def main() -> None:
@@ -218,8 +242,10 @@ def main() -> None:
             others = fit(name, data.take(data.gpu != list(RATES).index(gpu)))
             left_out = np.median(np.abs(np.expm1(errors(name, others, here))))
             roofline = np.median(roofline_errors(name, here))
-            print(f"  {gpu:5} {len(here.gpu):5} rows  in-sample {found.median_error_fraction:6.1%}  "
-                  f"left out {left_out:6.1%}  roofline {roofline:6.1%}  {found}")  # fmt: skip
+            print(
+                f"  {gpu:5} {len(here.gpu):5} rows  in-sample {found.median_error_fraction:6.1%}  "
+                f"left out {left_out:6.1%}  roofline {roofline:6.1%}  {found}"
+            )
 
 
 if __name__ == "__main__":

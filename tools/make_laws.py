@@ -18,8 +18,10 @@ from vlmplan.ranking import Benchmark, Estimate, Evidence
 from vlmplan.scaling import Form, Point, ScalingLaw, fit
 
 GRID = "accuracy grid behind arXiv 2411.03312: github.com/locuslab/llava-token-compression scaling_law_code/values.py"
-D_NOTE = ("power: D is not identified by these points (0 to 0.2 fit alike, alpha and beta scale with it); published "
-          "exponents do not go with this D")  # fmt: skip
+D_NOTE = (
+    "power: D is not identified by these points (0 to 0.2 fit alike, alpha and beta scale with it); published "
+    "exponents do not go with this D"
+)
 LAWS = {
     "reasoning": ("visual_reasoning_avg9", "mean error over nine visual-reasoning benchmarks", None),
     "ocr": ("ocr_text_avg", "mean error over text-reading benchmarks", (7.0, 576.0)),
@@ -27,16 +29,42 @@ LAWS = {
 TASKS = {
     "reasoning": {"MMMU_val": 0.25, "MMBench_EN": 0.25, "AI2D_test": 0.25, "MathVista_mini": 0.25},
     "ocr": {"OCRBench": 0.25, "TextVQA_val": 0.25, "DocVQA": 0.25, "ChartQA_test": 0.25},
-    "docvqa": {"DocVQA": 1.0}, "textvqa": {"TextVQA_val": 1.0}, "chartqa": {"ChartQA_test": 1.0},
-    "ocrbench": {"OCRBench": 1.0}, "mmmu": {"MMMU_val": 1.0}, "mmbench": {"MMBench_EN": 1.0}, "ai2d": {"AI2D_test": 1.0},
+    "docvqa": {"DocVQA": 1.0},
+    "textvqa": {"TextVQA_val": 1.0},
+    "chartqa": {"ChartQA_test": 1.0},
+    "ocrbench": {"OCRBench": 1.0},
+    "mmmu": {"MMMU_val": 1.0},
+    "mmbench": {"MMBench_EN": 1.0},
+    "ai2d": {"AI2D_test": 1.0},
     "mathvista": {"MathVista_mini": 1.0},
-}  # fmt: skip
+}
 BENCHMARKS = sorted({name for weights in TASKS.values() for name in weights})
-READING = {"TextVQA_val", "TextVQA", "DocVQA", "DocVQA_val", "DocVQA_test", "InfoVQA", "InfoVQA_val", "ChartQA_test",
-           "ChartQA average", "OCRBench", "OCRBench (0-1000)", "OCRBench (0-100)", "OCR-VQA", "ST-VQA_val",
-           "OCR-task average accuracy (0-1)"}  # fmt: skip
-SCALES = {"OCRBench": 1000, "OCRBench (0-1000)": 1000, "MME_sum": 2800, "MME_perception": 2000, "MME_cognition": 800,
-          "nine-task average accuracy (0-1)": 1, "OCR-task average accuracy (0-1)": 1}  # fmt: skip
+READING = {
+    "TextVQA_val",
+    "TextVQA",
+    "DocVQA",
+    "DocVQA_val",
+    "DocVQA_test",
+    "InfoVQA",
+    "InfoVQA_val",
+    "ChartQA_test",
+    "ChartQA average",
+    "OCRBench",
+    "OCRBench (0-1000)",
+    "OCRBench (0-100)",
+    "OCR-VQA",
+    "ST-VQA_val",
+    "OCR-task average accuracy (0-1)",
+}
+SCALES = {
+    "OCRBench": 1000,
+    "OCRBench (0-1000)": 1000,
+    "MME_sum": 2800,
+    "MME_perception": 2000,
+    "MME_cognition": 800,
+    "nine-task average accuracy (0-1)": 1,
+    "OCR-task average accuracy (0-1)": 1,
+}
 SYNONYMS = {"DocVQA_test": "DocVQA", "DocVQA_val": "DocVQA"}
 EXCLUDED = ("GPTQ", "AWQ", "thinking mode", "thinking-mode", "fine-tuned")
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
@@ -51,19 +79,32 @@ def law(name: str) -> ScalingLaw:
     """Fit one law, both forms."""
     metric, what, dropped = LAWS[name]
     points = tuple(
-        Point(llm_params_b=float(row["llm_params_B"]), visual_tokens=float(row["visual_tokens"]), error=float(row["error"]))
+        Point(
+            llm_params_b=float(row["llm_params_B"]),
+            visual_tokens=float(row["visual_tokens"]),
+            error=float(row["error"]),
+        )
         for row in rows("facts/accuracy/measured_grid_2411.03312.csv")
-        if row["metric"] == metric and "HEAD" in row["commit"] and "flat list" not in row["where_in_file"]
+        if row["metric"] == metric
+        and "HEAD" in row["commit"]
+        and "flat list" not in row["where_in_file"]
         and (float(row["llm_params_B"]), float(row["visual_tokens"])) != dropped
-    )  # fmt: skip
+    )
     fits = tuple(fit(points, form) for form in Form)
-    notes = (what, D_NOTE) + (("the point 7B at 576 tokens is dropped: equal to 4B at 576 to ten digits",) if dropped else ())
+    notes = (what, D_NOTE) + (
+        ("the point 7B at 576 tokens is dropped: equal to 4B at 576 to ten digits",) if dropped else ()
+    )
     return ScalingLaw(
-        name=name, form=min(fits, key=lambda found: found.leave_one_llm_out_rmse).form, reduction=Reduction.TRAINED, fits=fits,
+        name=name,
+        form=min(fits, key=lambda found: found.leave_one_llm_out_rmse).form,
+        reduction=Reduction.TRAINED,
+        fits=fits,
         llm_params_b_range=(min(p.llm_params_b for p in points), max(p.llm_params_b for p in points)),
         visual_tokens_range=(min(p.visual_tokens for p in points), max(p.visual_tokens for p in points)),
-        points=points, sources=(GRID,), notes=notes,
-    )  # fmt: skip
+        points=points,
+        sources=(GRID,),
+        notes=notes,
+    )
 
 
 def scores() -> dict[str, dict[str, float]]:
@@ -104,23 +145,29 @@ def line(data: Rows) -> tuple[float, dict[str, float], float, float]:
     residual = target - design @ found
     free = max(1, len(data) - len(found))
     sd = math.sqrt(float(residual @ residual) / free)
-    return float(found[0]), dict(zip(families, map(float, found[1:]), strict=True)), sd, sd * math.sqrt(
-        float(np.linalg.pinv(design.T @ design)[0, 0]))
+    return (
+        float(found[0]),
+        dict(zip(families, map(float, found[1:]), strict=True)),
+        sd,
+        sd * math.sqrt(float(np.linalg.pinv(design.T @ design)[0, 0])),
+    )
 
 
 def left_out_points(data: Rows) -> float:
     """Mean absolute error, in points, of checkpoints left out, in families of two or more."""
     misses = []
     for i, (_, family, log_n, value) in enumerate(data):
-        others = data[:i] + data[i + 1:]
+        others = data[:i] + data[i + 1 :]
         if sum(row[1] == family for row in others):
             slope, offsets, _, _ = line(others)
-            misses.append(abs(1 / (1 + math.exp(-(offsets[family] + slope * log_n))) - 1 / (1 + math.exp(-value))) * 100)
+            misses.append(
+                abs(1 / (1 + math.exp(-(offsets[family] + slope * log_n))) - 1 / (1 + math.exp(-value))) * 100
+            )
     return mean(misses)
 
 
 def token_slopes() -> dict[tuple[bool, Reduction], Estimate]:
-    """c by (reading?, reduction): the median slope of logit(score) on ln V, and the spread between studies."""
+    """C by (reading?, reduction): the median slope of logit(score) on ln V, and the spread between studies."""
     by_run: defaultdict[tuple[bool, Reduction, str, str, str], list[tuple[float, float]]] = defaultdict(list)
     untouched: dict[tuple[str, str], tuple[float, float]] = {}
     for row in rows("facts/token_ablation.csv"):
@@ -133,13 +180,16 @@ def token_slopes() -> dict[tuple[bool, Reduction], Estimate]:
         if row["setting"].startswith(("no pruning", "baseline")):
             untouched[row["checkpoint"], row["benchmark"]] = point
         elif reduction:
-            by_run[row["benchmark"] in READING, reduction, row["setting"], row["checkpoint"], row["benchmark"]].append(point)
+            by_run[row["benchmark"] in READING, reduction, row["setting"], row["checkpoint"], row["benchmark"]].append(
+                point
+            )
     slopes: defaultdict[tuple[bool, Reduction], list[float]] = defaultdict(list)
     for (reading, reduction, setting, checkpoint, benchmark), points in by_run.items():
         native = untouched.get((checkpoint, benchmark)) if "training-free" in setting else None
         joined = points + ([native] if native else [])
         if len({x for x, _ in joined}) > 2:
-            slopes[reading, reduction].append(float(np.polyfit(*np.array(joined).T, 1)[0]))
+            x, y = np.array(joined).T
+            slopes[reading, reduction].append(float(np.polyfit(x, y, 1)[0]))
     # One study cannot tell its own spread: half the value is assumed.
     return {
         key: Estimate(value=round(median(found), 3), sd=round(stdev(found) if len(found) > 1 else abs(found[0]) / 2, 3))
@@ -150,10 +200,12 @@ def token_slopes() -> dict[tuple[bool, Reduction], Estimate]:
 def reduction_of(setting: str) -> Reduction | None:
     """Classify the setting of a token study."""
     for words, reduction in (
-        ("training-free", Reduction.TRAINING_FREE), ("trained per token count", Reduction.TRAINED),
-        ("one checkpoint", Reduction.NESTED), ("same checkpoint, fixed", Reduction.IMAGE_SIZE),
+        ("training-free", Reduction.TRAINING_FREE),
+        ("trained per token count", Reduction.TRAINED),
+        ("one checkpoint", Reduction.NESTED),
+        ("same checkpoint, fixed", Reduction.IMAGE_SIZE),
         ("same checkpoint, image resized", Reduction.IMAGE_SIZE),
-    ):  # fmt: skip
+    ):
         if words in setting:
             return reduction
     return None
@@ -162,18 +214,27 @@ def reduction_of(setting: str) -> Reduction | None:
 def benchmark(name: str, table: dict[str, float], slopes: dict[tuple[bool, Reduction], Estimate]) -> Benchmark:
     """Fit one estimator."""
     known = sizes()
-    data = [(one, *known[one][:1], math.log(known[one][1]), logit(share)) for one, share in sorted(table.items()) if one in known]
+    data = [
+        (one, *known[one][:1], math.log(known[one][1]), logit(share))
+        for one, share in sorted(table.items())
+        if one in known
+    ]
     slope, offsets, sd, slope_sd = line(data)
     counts = {family: sum(row[1] == family for row in data) for family in offsets}
     spread = stdev(offsets.values())
     return Benchmark(
-        name=name, slope=Estimate(value=round(slope, 4), sd=round(slope_sd, 4)), residual_sd=round(sd, 4),
-        left_out_points=round(left_out_points(data), 2), checkpoints=len(data),
+        name=name,
+        slope=Estimate(value=round(slope, 4), sd=round(slope_sd, 4)),
+        residual_sd=round(sd, 4),
+        left_out_points=round(left_out_points(data), 2),
+        checkpoints=len(data),
         offsets={f: Estimate(value=round(v, 4), sd=round(sd / math.sqrt(counts[f]), 4)) for f, v in offsets.items()},
         other_families=Estimate(value=round(mean(offsets.values()), 4), sd=round(math.hypot(spread, sd), 4)),
-        token_slopes={reduction: found for (reading, reduction), found in slopes.items() if reading == (name in READING)},
+        token_slopes={
+            reduction: found for (reading, reduction), found in slopes.items() if reading == (name in READING)
+        },
         sources=(SCORES,),
-    )  # fmt: skip
+    )
 
 
 def precision_offsets() -> dict[Precision, Estimate]:
@@ -202,17 +263,26 @@ def main() -> None:
         (PROFILES / "laws" / f"{name}.toml").write_text(to_toml(found), encoding="utf-8")
         for one in found.fits:
             values = " ".join(f"{key} {value:.4f}" for key, value in one.coefficients.items())
-            print(f"{name} {one.form}: {values}; rmse {one.rmse:.5f}, leave-one-out {one.loo_rmse:.5f}, "
-                  f"leave-one-LLM-out {one.leave_one_llm_out_rmse:.5f}")  # fmt: skip
+            print(
+                f"{name} {one.form}: {values}; rmse {one.rmse:.5f}, leave-one-out {one.loo_rmse:.5f}, "
+                f"leave-one-LLM-out {one.leave_one_llm_out_rmse:.5f}"
+            )
     table, slopes = scores(), token_slopes()
     benchmarks = tuple(benchmark(name, table[name], slopes) for name in BENCHMARKS)
     for one_benchmark in benchmarks:
-        print(f"{one_benchmark.name}: {one_benchmark.checkpoints} checkpoints, left out {one_benchmark.left_out_points} points")
+        print(
+            f"{one_benchmark.name}: {one_benchmark.checkpoints} checkpoints, "
+            f"left out {one_benchmark.left_out_points} points"
+        )
     for key, slope in sorted(slopes.items(), key=str):
         print(f"token slope, reading={key[0]}, {key[1]}: {slope}")
-    sources = ("int8 (GPTQ-Int8) and int4 (GPTQ-Int4, AWQ): Qwen2-VL README, 3 sizes x 4 benchmarks",
-               "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption")  # fmt: skip
-    evidence = Evidence(tasks=TASKS, benchmarks=benchmarks, precision_offsets=precision_offsets(), precision_sources=sources)
+    sources = (
+        "int8 (GPTQ-Int8) and int4 (GPTQ-Int4, AWQ): Qwen2-VL README, 3 sizes x 4 benchmarks",
+        "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption",
+    )
+    evidence = Evidence(
+        tasks=TASKS, benchmarks=benchmarks, precision_offsets=precision_offsets(), precision_sources=sources
+    )
     print(evidence.precision_offsets)
     (PROFILES / "evidence.toml").write_text(to_toml(evidence), encoding="utf-8")
 

@@ -15,6 +15,8 @@ from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
 from vlmplan.hub_config import read_model_config
 from vlmplan.model import ModelSpec
+from vlmplan.ranking import Evidence
+from vlmplan.scaling import ScalingLaw
 
 
 class Shelf(enum.StrEnum):
@@ -60,8 +62,11 @@ def resolve(shelf: Shelf, name: str) -> Path:
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
     if not found:
         close = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)])
-        raise InputError(f"no {what} named '{name}'" + (f"; nearest: {close}" if close else "")
-                         + f"; 'vlmplan catalogue {shelf}' lists all")
+        raise InputError(
+            f"no {what} named '{name}'"
+            + (f"; nearest: {close}" if close else "")
+            + f"; 'vlmplan catalogue {shelf}' lists all"
+        )
     return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
 
 
@@ -85,7 +90,17 @@ def model(name: str) -> ModelSpec:
 
 def models() -> tuple[ModelSpec, ...]:
     """Return every shipped model, by name."""
-    return tuple(load(ModelSpec, resolve(Shelf.MODELS, name)) for name in names(Shelf.MODELS))
+    return tuple(load(ModelSpec, path) for path in sorted((profiles_folder() / Shelf.MODELS).glob("*.toml")))
+
+
+def law(name: str) -> ScalingLaw:
+    """Return a scaling law by name or path. Raises InputError."""
+    return load(ScalingLaw, Path(name).expanduser() if is_path(name) else resolve(Shelf.LAWS, name))
+
+
+def evidence() -> Evidence:
+    """Return the estimators fitted on published scores, the task table and the precision offsets."""
+    return load(Evidence, profiles_folder() / "evidence.toml")
 
 
 def typical() -> tuple[Calibration, ...]:

@@ -7,15 +7,13 @@ type or a non-finite number is an InputError that names the key. Writing is dete
 import dataclasses
 import enum
 import functools
-import hashlib
 import json
 import math
 import os
 import stat
-import tempfile
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -34,7 +32,7 @@ class Document:
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses as dicts in field order, tuples as lists, enums as their values; a Document names its schema."""
+    """Return dataclasses as dicts, tuples as lists, enums as their values; a Document also names its schema."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"schema": value.SCHEMA} if isinstance(value, Document) else {}
         return head | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -43,11 +41,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value.value if isinstance(value, enum.Enum) else value
-
-
-@functools.cache
-def _field_types(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def _expected(kind: Any) -> str:
@@ -61,71 +54,112 @@ def _mismatch(where: str, kind: Any, value: Any) -> InputError:
     return InputError(f"{where}: expected {_expected(kind)}, found {shown if len(shown) < 60 else shown[:57] + '...'}")
 
 
-def _scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+Reader = Callable[[Any, str], Any]  # (plain value, where it stands) -> value of the type
+
+
+def _scalar_reader(kind: type) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        if type(value) is not kind:
+            raise _mismatch(where, kind, value)
+        return value
+
+    def read_float(value: Any, where: str) -> float:
+        if type(value) not in (int, float):
+            raise _mismatch(where, kind, value)
         if not math.isfinite(value):
             raise InputError(f"{where}: expected a finite number, found {value}")
         return float(value)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+
+    def read_enum(value: Any, where: str) -> Any:
+        if not isinstance(value, str) or value not in members:
+            raise _mismatch(where, kind, value)
+        return members[value]
+
+    if issubclass(kind, enum.Enum):
+        members = {member.value: member for member in kind}
+        return read_enum
+    return read_float if kind is float else read
+
+
+def _tuple_reader(items: tuple[Any, ...]) -> Reader:
+    if len(items) == 2 and items[1] is Ellipsis:
+        every = reader(items[0])
+        fixed = None
+    else:
+        fixed = [reader(item) for item in items]
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, found {value!r:.60}")
+        if fixed is not None and len(value) != len(fixed):
+            raise InputError(f"{where}: expected {len(fixed)} items, found {len(value)}")
+        readers = fixed or [every] * len(value)
+        return tuple(one(item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(readers, value, strict=True)))
+
+    return read
+
+
+def _mapping_reader(key_kind: Any, value_kind: Any) -> Reader:
+    read_key, read_value = reader(key_kind), reader(value_kind)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected a table, found {value!r:.60}")
+        return {read_key(k, f"{where}.{k}"): read_value(v, f"{where}.{k}") for k, v in value.items()}
+
+    return read
+
+
+def _dataclass_reader(cls: Any) -> Reader:
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: reader(hints[field.name]) for field in dataclasses.fields(cls)}
+    required = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    extra = {"schema"} if issubclass(cls, Document) else set()
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected a table, found {value!r:.60}")
+        for key in value:
+            if key not in fields and key not in extra:
+                close = nearest(str(key), fields)
+                raise InputError(f"{where}.{key}: unknown key" + (f"; did you mean {close}?" if close else ""))
+        for name in required:
+            if name not in value:
+                raise InputError(f"{where}.{name}: missing, expected {_expected(hints[name])}")
+        arguments = {key: fields[key](item, f"{where}.{key}") for key, item in value.items() if key in fields}
         try:
-            return kind(value)
-        except ValueError:
-            raise _mismatch(where, kind, value) from None
-    if type(value) is not kind:
-        raise _mismatch(where, kind, value)
-    return value
+            return cls(**arguments)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+    return read
 
 
-def _sequence(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: expected a list, found {value!r}")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(from_plain(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if len(value) != len(arguments):
-        raise InputError(f"{where}: expected {len(arguments)} items, found {len(value)}")
-    return tuple(from_plain(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(arguments, value, strict=True)))
-
-
-def from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Build ``kind`` (a dataclass, tuple, Mapping, enum, scalar or optional of these) from plain data.
-
-    ``where`` is the path shown in errors, such as ``hardware.memory_bytes``. Raises InputError.
-    """
+@functools.cache
+def reader(kind: Any) -> Reader:
+    """Return the strict reader of a type: dataclass, tuple, Mapping, enum, scalar, or an optional one of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        return None if value is None else from_plain(inner[0], value, where)
+        inner = reader(next(argument for argument in arguments if argument is not type(None)))
+        return lambda value, where: None if value is None else inner(value, where)
     if origin is tuple:
-        return _sequence(arguments, value, where)
+        return _tuple_reader(arguments)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a table, found {value!r}")
-        return {
-            from_plain(arguments[0], key, f"{where}.{key}"): from_plain(arguments[1], item, f"{where}.{key}")
-            for key, item in value.items()
-        }
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(typing.cast(type[Any], kind), value, where)
-    return _scalar(kind, value, where)
+        return _mapping_reader(*arguments)
+    return _dataclass_reader(kind) if dataclasses.is_dataclass(kind) else _scalar_reader(kind)
 
 
-def _dataclass(cls: type[T], value: Any, where: str) -> T:
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a table, found {value!r:.60}")
-    hints = {field.name: _field_types(cls)[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in value:
-        if key not in hints and not (key == "schema" and issubclass(cls, Document)):
-            close = nearest(str(key), hints)
-            raise InputError(f"{where}.{key}: unknown key" + (f"; did you mean {close}?" if close else ""))
-    arguments = {key: from_plain(hints[key], item, f"{where}.{key}") for key, item in value.items() if key in hints}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if missing and field.name not in arguments:
-            raise InputError(f"{where}.{field.name}: missing, expected {_expected(hints[field.name])}")
-    try:
-        return cls(**arguments)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+def from_plain(kind: type[T], value: Any, where: str) -> T:
+    """Build ``kind`` from plain data; ``where`` is the path shown in errors, such as ``hardware.memory_bytes``.
+
+    Raises InputError for an unknown or missing key, a wrong type or a number that is not finite.
+    """
+    as_any: Any = kind
+    return typing.cast(T, reader(as_any)(value, where))
 
 
 def read_text(path: Path) -> str:
@@ -136,7 +170,9 @@ def read_text(path: Path) -> str:
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise InputError(f"{path}: found {kind}, expected a file")
         if status.st_size > MAX_DOCUMENT_BYTES:
-            raise InputError(f"{path}: found {status.st_size} bytes, expected a document of at most {MAX_DOCUMENT_BYTES}")
+            raise InputError(
+                f"{path}: found {status.st_size} bytes, expected a document of at most {MAX_DOCUMENT_BYTES}"
+            )
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, found a byte at {error.start} that is not") from None
@@ -169,8 +205,8 @@ def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
     data = read_plain(path)
     if data.get("schema") != cls.SCHEMA:
-        raise InputError(f"{path}: expected schema = \"{cls.SCHEMA}\", found {data.get('schema')!r}")
-    return typing.cast(D, from_plain(cls, data, str(path)))
+        raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {data.get("schema")!r}')
+    return from_plain(cls, data, str(path))
 
 
 def to_json(value: Any) -> str:
@@ -193,11 +229,15 @@ def to_toml(document: Document) -> str:
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of a document's canonical JSON, in hex."""
+    import hashlib
+
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write atomically: a temporary file beside ``path``, renamed when whole. Raises InputError; leaves nothing behind."""
+    """Write atomically, by a temporary file beside ``path`` that is renamed when whole. Raises InputError."""
+    import tempfile
+
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

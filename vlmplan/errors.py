@@ -4,7 +4,6 @@ A message is one line: what was found, what was expected, what to do. Anything e
 bug and keeps its traceback (exit code 1).
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -36,6 +35,8 @@ class OutOfTolerance(VlmplanError):  # noqa: N818
 
 def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     """Return ``"a, b, c"``: the known names most like ``name``, for use in a message."""
+    import difflib
+
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.3)
     return ", ".join(by_folded[folded] for folded in close)

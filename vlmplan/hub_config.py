@@ -50,11 +50,27 @@ class _Text:
     traits: Plain = field(default_factory=dict)
 
 
-_LLAMA = {"vocabulary": 32000, "hidden": 4096, "intermediate": 11008, "layers": 32, "heads": 32, "tied_embeddings": False}
+_LLAMA = {
+    "vocabulary": 32000,
+    "hidden": 4096,
+    "intermediate": 11008,
+    "layers": 32,
+    "heads": 32,
+    "tied_embeddings": False,
+}
 _QWEN2 = _LLAMA | {"vocabulary": 151936, "intermediate": 22016}
 _QWEN3_MOE = {
-    "vocabulary": 151936, "hidden": 2048, "intermediate": 6144, "layers": 24, "heads": 32, "kv_heads": 4, "head_dim": 128,
-    "tied_embeddings": False, "experts": 128, "experts_per_token": 8, "expert_intermediate": 768,
+    "vocabulary": 151936,
+    "hidden": 2048,
+    "intermediate": 6144,
+    "layers": 24,
+    "heads": 32,
+    "kv_heads": 4,
+    "head_dim": 128,
+    "tied_embeddings": False,
+    "experts": 128,
+    "experts_per_token": 8,
+    "expert_intermediate": 768,
 }
 TEXT_TYPES: dict[str, _Text] = {
     "llama": _Text(defaults=_LLAMA),
@@ -63,12 +79,29 @@ TEXT_TYPES: dict[str, _Text] = {
     "qwen3": _Text(defaults=_QWEN2 | {"head_dim": 128}, traits={"qk_norm": True}),
     "qwen3_moe": _Text(defaults=_QWEN3_MOE, traits={"qk_norm": True}),
     "gemma": _Text(
-        defaults={"vocabulary": 256000, "hidden": 3072, "intermediate": 24576, "layers": 28, "heads": 16, "kv_heads": 16,
-                  "head_dim": 256, "tied_embeddings": True},
+        defaults={
+            "vocabulary": 256000,
+            "hidden": 3072,
+            "intermediate": 24576,
+            "layers": 28,
+            "heads": 16,
+            "kv_heads": 16,
+            "head_dim": 256,
+            "tied_embeddings": True,
+        },
     ),
     "gemma2": _Text(
-        defaults={"vocabulary": 256000, "hidden": 2304, "intermediate": 9216, "layers": 26, "heads": 8, "kv_heads": 4,
-                  "head_dim": 256, "tied_embeddings": True, "sliding_window": 4096},
+        defaults={
+            "vocabulary": 256000,
+            "hidden": 2304,
+            "intermediate": 9216,
+            "layers": 26,
+            "heads": 8,
+            "kv_heads": 4,
+            "head_dim": 256,
+            "tied_embeddings": True,
+            "sliding_window": 4096,
+        },
         traits={"norms_per_layer": 4},
     ),
 }
@@ -110,13 +143,31 @@ _LLAVA_TOWERS = {
 }
 VLM_TYPES: dict[str, _Vlm] = {
     "llava": _Vlm(towers=_LLAVA_TOWERS, rule=Rule.FIXED, feature_layer=-2, exportable=True),
-    "llava_next": _Vlm(towers=_LLAVA_TOWERS, rule=Rule.ANYRES, feature_layer=-2, max_views=4, max_side_views=3, newline=True,
-                       exportable=True),
-    "llava_onevision": _Vlm(towers=_LLAVA_TOWERS, rule=Rule.ANYRES, max_views=36, max_side_views=6, newline=True, text="qwen2",
-                            exportable=True),
+    "llava_next": _Vlm(
+        towers=_LLAVA_TOWERS,
+        rule=Rule.ANYRES,
+        feature_layer=-2,
+        max_views=4,
+        max_side_views=3,
+        newline=True,
+        exportable=True,
+    ),
+    "llava_onevision": _Vlm(
+        towers=_LLAVA_TOWERS,
+        rule=Rule.ANYRES,
+        max_views=36,
+        max_side_views=6,
+        newline=True,
+        text="qwen2",
+        exportable=True,
+    ),
     "qwen2_vl": _Vlm(towers={"": ("qwen2_vl", _QWEN2_VIT)}, rule=Rule.AREA, text="qwen2", text_defaults=_QWEN2_VL_TEXT),
-    "qwen2_5_vl": _Vlm(towers={"": ("qwen2_5_vl", _QWEN2_VIT | {"intermediate": 3420})}, rule=Rule.AREA, text="qwen2",
-                       text_defaults=_QWEN2_VL_TEXT),
+    "qwen2_5_vl": _Vlm(
+        towers={"": ("qwen2_5_vl", _QWEN2_VIT | {"intermediate": 3420})},
+        rule=Rule.AREA,
+        text="qwen2",
+        text_defaults=_QWEN2_VL_TEXT,
+    ),
 }
 
 
@@ -151,9 +202,15 @@ def _decoder(config: Plain, text: _Text, defaults: Plain, where: str) -> Decoder
     found.setdefault("kv_heads", heads)
     found.setdefault("head_dim", max(1, hidden // heads))
     if isinstance(found.get("intermediate"), list):
-        raise InputError(f"{where}.intermediate_size: expected one width, found a list; layers of different width are unknown")
+        raise InputError(
+            f"{where}.intermediate_size: expected one width, found a list; layers of different width are unknown"
+        )
     found |= text.traits
-    for trait, spelling in (("qkv_bias", "attention_bias"), ("output_bias", "attention_bias"), ("mlp_bias", "mlp_bias")):
+    for trait, spelling in (
+        ("qkv_bias", "attention_bias"),
+        ("output_bias", "attention_bias"),
+        ("mlp_bias", "mlp_bias"),
+    ):
         if config.get(spelling) and not text.traits.get(trait):
             found[trait] = config[spelling]
     window = found.pop("sliding_window", None)
@@ -166,14 +223,16 @@ def _decoder(config: Plain, text: _Text, defaults: Plain, where: str) -> Decoder
             found["sliding_layers"] = sum(kind == "sliding_attention" for kind in kinds)
         else:
             found["sliding_layers"] = layers // 2 if alternating else layers
-    return from_plain(Decoder, found, where)  # type: ignore[no-any-return]
+    return from_plain(Decoder, found, where)
 
 
 def _tower(config: Plain, kind: str, vlm: _Vlm, vision: Plain, where: str) -> VisionTower:
     found: dict[str, Any] = dict(VISION_TRAITS[kind]) | dict(vision)
     sizes = {name: _whole(found[name], f"{where}.{name}") for name in ("layers", "hidden", "patch")}
     used = config.get("vision_feature_layer", vlm.feature_layer)
-    used = max(layer if layer >= 0 else sizes["layers"] + 1 + layer for layer in (used if isinstance(used, list) else [used]))
+    used = max(
+        layer if layer >= 0 else sizes["layers"] + 1 + layer for layer in (used if isinstance(used, list) else [used])
+    )
     found["layers_used"] = used
     own = _table(config, "vision_config", where)
     if "mlp_ratio" in own and "intermediate_size" not in own:
@@ -186,7 +245,7 @@ def _tower(config: Plain, kind: str, vlm: _Vlm, vision: Plain, where: str) -> Vi
         found["full_attention_layers"] = len(own.get("fullatt_block_indexes", ()))
     elif kind == "qwen2_5_vl":
         found |= {"window_patches": 64, "full_attention_layers": 4}
-    return from_plain(VisionTower, found, where)  # type: ignore[no-any-return]
+    return from_plain(VisionTower, found, where)
 
 
 def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, Any]:
@@ -204,8 +263,12 @@ def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, 
         norms = tower.hidden * (2 if tower.norm_bias else 1)
         projector = Projector(widths=(joined, joined, llm.hidden), merge=merge**2, norm_params=norms)
         image = ImageRule(
-            rule=vlm.rule, view_size=tower.patch * merge, tokens_per_view=1, trained_min_visual_tokens=4,
-            trained_max_visual_tokens=16384, setting="processor max_pixels={pixels}",
+            rule=vlm.rule,
+            view_size=tower.patch * merge,
+            tokens_per_view=1,
+            trained_min_visual_tokens=64,  # the least with published scores; the processor goes down to 4
+            trained_max_visual_tokens=16384,
+            setting="processor max_pixels={pixels}",
             engine="--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
         )
         return {"vision": tower, "projector": projector, "image": image}
@@ -213,12 +276,18 @@ def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, 
         raise InputError(f"{where}.vision_config.image_size: missing")
     tokens = (tower.image_size // tower.patch) ** 2
     projector = Projector(
-        widths=(tower.hidden, llm.hidden, llm.hidden), bias=bool(config.get("multimodal_projector_bias", True)),
+        widths=(tower.hidden, llm.hidden, llm.hidden),
+        bias=bool(config.get("multimodal_projector_bias", True)),
         extra_params=llm.hidden if vlm.newline else 0,
     )
     image = ImageRule(
-        rule=vlm.rule, view_size=tower.image_size, tokens_per_view=tokens, trained_min_visual_tokens=tokens,
-        trained_max_visual_tokens=tokens * (1 + vlm.max_views), max_views=vlm.max_views, max_side_views=vlm.max_side_views,
+        rule=vlm.rule,
+        view_size=tower.image_size,
+        tokens_per_view=tokens,
+        trained_min_visual_tokens=tokens,
+        trained_max_visual_tokens=tokens * (1 + vlm.max_views),
+        max_views=vlm.max_views,
+        max_side_views=vlm.max_side_views,
         setting="none" if vlm.rule is Rule.FIXED else "image_grid_pinpoints of at most {views} tiles",
     )
     return {"vision": tower, "projector": projector, "image": image}
@@ -230,8 +299,10 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
     if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
         known = sorted({**TEXT_TYPES, **VLM_TYPES})
         close = nearest(str(kind), known)
-        raise InputError(f"{where}: model_type {kind!r} is not read; expected one of {', '.join(known)}"
-                         + (f" (nearest: {close})" if close else ""))
+        raise InputError(
+            f"{where}: model_type {kind!r} is not read; expected one of {', '.join(known)}"
+            + (f" (nearest: {close})" if close else "")
+        )
     vlm = VLM_TYPES.get(kind)
     if vlm is None:
         llm = _decoder(config, TEXT_TYPES[kind], {}, where)
@@ -240,12 +311,21 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
     named = str(text_config.get("model_type", vlm.text))
     text_type = _TEXT_SYNONYMS.get(named, named)
     if text_type not in TEXT_TYPES:
-        raise InputError(f"{where}.text_config: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}")
+        raise InputError(
+            f"{where}.text_config: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}"
+        )
     if "tie_word_embeddings" in config and "tie_word_embeddings" not in text_config:
         text_config = {**text_config, "tie_word_embeddings": config["tie_word_embeddings"]}
     llm = _decoder(text_config, TEXT_TYPES[text_type], vlm.text_defaults, f"{where}.text_config")
-    return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, exportable=vlm.exportable, sources=(f"{where}",),
-                     **_vlm_parts(config, vlm, llm, where))
+    return ModelSpec(
+        name=name,
+        family=kind,
+        architecture=kind,
+        llm=llm,
+        exportable=vlm.exportable,
+        sources=(f"{where}",),
+        **_vlm_parts(config, vlm, llm, where),
+    )
 
 
 def read_model_config(path: Path) -> ModelSpec:

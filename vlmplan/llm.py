@@ -1,4 +1,4 @@
-"""The LLM's operators: one pass over new tokens, as prefill, as the mean decode step, or as QueCC's look at the question.
+"""The LLM's operators: a pass over new tokens, be it prefill, the mean decode step, or QueCC's look at the question.
 
 (request, pass) -> operators, in tokens, bytes and FLOPs. Mixture-of-experts, sliding windows and tensor parallelism are
 settled here and nowhere further down.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from vlmplan.hardware import Kind
 from vlmplan.model import Decoder
 from vlmplan.op import ATTENTION_TILE_TOKENS, WEIGHT_BYTES, Linear, Op, Part, Request, elementwise
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
@@ -31,8 +32,13 @@ def _attention(request: Request, step: Pass, layers: int, context: float, name: 
     tiles = step.batch * kv_heads if decode else step.rows * heads / ATTENTION_TILE_TOKENS
     moved = layers * llm.head_dim * size * (2 * step.rows * heads + 2 * step.batch * context * kv_heads)
     return Op(
-        part=step.part, name=name, kind=Kind.DECODE_ATTENTION if decode else Kind.PREFILL_ATTENTION, count=layers,
-        shape=(tiles,), flops=4.0 * layers * step.rows * context * llm.heads * llm.head_dim, moved_bytes=moved,
+        part=step.part,
+        name=name,
+        kind=Kind.DECODE_ATTENTION if decode else Kind.PREFILL_ATTENTION,
+        count=layers,
+        shape=(tiles,),
+        flops=4.0 * layers * step.rows * context * llm.heads * llm.head_dim,
+        moved_bytes=moved,
         shards=request.gpus,
     )
 
@@ -41,14 +47,17 @@ def _experts(llm: Decoder, rows: float, linear: Linear, gpus: int) -> Iterator[O
     """Mixture of experts: ``rows`` tokens read the union of the experts they are routed to (uniform routing)."""
     touched = llm.experts * (1 - (1 - llm.experts_per_token / llm.experts) ** rows)
     share = llm.experts_per_token * rows / touched
-    for name, columns, depth, split in (
-        ("expert gate_up", 2 * llm.expert_intermediate, llm.hidden, {"split_columns": gpus}),
-        ("expert down", llm.hidden, llm.expert_intermediate, {"split_depth": gpus}),
+    for one in (
+        linear("expert gate_up", share, 2 * llm.expert_intermediate, llm.hidden, split_columns=gpus),
+        linear("expert down", share, llm.hidden, llm.expert_intermediate, split_depth=gpus),
     ):
-        one = linear(name, share, columns, depth, **split)
         yield replace(
-            one, flops=one.flops * touched, weight_bytes=one.weight_bytes * touched, moved_bytes=one.moved_bytes * touched,
-            params=one.params * llm.experts, resident_bytes=one.resident_bytes * llm.experts,
+            one,
+            flops=one.flops * touched,
+            weight_bytes=one.weight_bytes * touched,
+            moved_bytes=one.moved_bytes * touched,
+            params=one.params * llm.experts,
+            resident_bytes=one.resident_bytes * llm.experts,
         )
 
 
@@ -73,8 +82,14 @@ def _mlp(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
 
 def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
     llm, size, gpus = request.model.llm, request.activation_bytes, request.gpus
-    linear = Linear(part=step.part, count=llm.layers, activation_bytes=size, owns=step.owns, quantised=True,
-                     weight_bytes=WEIGHT_BYTES[request.precision])
+    linear = Linear(
+        part=step.part,
+        count=llm.layers,
+        activation_bytes=size,
+        owns=step.owns,
+        quantised=True,
+        weight_bytes=WEIGHT_BYTES[request.precision],
+    )
     query_width, kv_width = llm.heads * llm.head_dim, 2 * llm.kv_heads * llm.head_dim
     yield linear("qkv", step.rows, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
     moved = 2 * llm.layers * step.rows * (query_width + kv_width / 2) / gpus * size
@@ -87,8 +102,14 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
     yield from _mlp(request, step, linear)
     norms = llm.norms_per_layer * llm.layers
     params = norms * llm.hidden + llm.hidden + (2 * llm.head_dim * llm.layers if llm.qk_norm else 0)
-    yield elementwise(step.part, "norms and residuals", norms + 1, 4 * norms * step.rows * llm.hidden * size,
-                       params if step.owns else 0, params * size if step.owns else 0)
+    yield elementwise(
+        step.part,
+        "norms and residuals",
+        norms + 1,
+        4 * norms * step.rows * llm.hidden * size,
+        params if step.owns else 0,
+        params * size if step.owns else 0,
+    )
     if gpus > 1:
         moved = 2 * llm.layers * step.rows * llm.hidden * size * 2 * (gpus - 1) / gpus
         yield Op(part=step.part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * llm.layers, moved_bytes=moved)
@@ -103,8 +124,13 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
     yield elementwise(step.part, "embedding", 1, moved, owned, owned * size / request.gpus)
     yield from _llm_layers(request, step)
     if step.head:
-        head = Linear(part=step.part, count=1, activation_bytes=size, weight_bytes=size,
-                       owns=step.owns and not llm.tied_embeddings)
+        head = Linear(
+            part=step.part,
+            count=1,
+            activation_bytes=size,
+            weight_bytes=size,
+            owns=step.owns and not llm.tied_embeddings,
+        )
         yield head("head", step.batch, llm.vocabulary, llm.hidden, split_columns=request.gpus)
 
 
@@ -118,10 +144,17 @@ def _mean_window(window: int | None, first: int, steps: int) -> float:
 
 
 def prefill(request: Request) -> Iterator[Op]:
+    """The pass over the prompt, text and visual tokens; it owns the LLM's parameters."""
     batch, context = request.workload.batch, max(1, request.prompt_tokens)
     window = request.model.llm.sliding_window
-    step = Pass(part=Part.PREFILL, rows=batch * request.prefill_tokens, batch=batch, context=context,
-                 sliding_context=min(context, window or context), owns=True)
+    step = Pass(
+        part=Part.PREFILL,
+        rows=batch * request.prefill_tokens,
+        batch=batch,
+        context=context,
+        sliding_context=min(context, window or context),
+        owns=True,
+    )
     return llm_pass(request, step)
 
 
@@ -131,6 +164,11 @@ def decode(request: Request) -> Iterator[Op]:
     if steps == 0:
         return iter(())
     first = request.prompt_tokens
-    step = Pass(part=Part.DECODE, rows=batch, batch=batch, context=_mean_window(None, first, steps),
-                 sliding_context=_mean_window(request.model.llm.sliding_window, first, steps))
+    step = Pass(
+        part=Part.DECODE,
+        rows=batch,
+        batch=batch,
+        context=_mean_window(None, first, steps),
+        sliding_context=_mean_window(request.model.llm.sliding_window, first, steps),
+    )
     return llm_pass(request, step)

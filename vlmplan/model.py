@@ -267,8 +267,10 @@ class Workload:
             if not least <= value <= 10_000_000:
                 raise InputError(f"{name}: expected {least} to 10000000, found {value}")
         if self.cached_text_tokens > self.text_tokens:
-            raise InputError(f"cached_text_tokens: expected at most text_tokens = {self.text_tokens}, "
-                             f"found {self.cached_text_tokens}")
+            raise InputError(
+                f"cached_text_tokens: expected at most text_tokens = {self.text_tokens}, "
+                f"found {self.cached_text_tokens}"
+            )
 
     @property
     def uncached_text_tokens(self) -> int:

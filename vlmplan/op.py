@@ -14,8 +14,13 @@ from vlmplan.visual_tokens import VisualInput
 # Bytes of one weight as stored. int4: 4 bits and one 16-bit scale and zero point in 4 + 16 bits per group of 128
 # (the layout of GPTQ and AWQ checkpoints, arXiv 2210.17323 and 2306.00978).
 WEIGHT_BYTES = {
-    Precision.FP32: 4.0, Precision.FP16: 2.0, Precision.BF16: 2.0, Precision.FP8: 1.0,
-    Precision.INT8: 1.0, Precision.INT8_W8A8: 1.0, Precision.INT4: 0.5 + 20 / 8 / 128,
+    Precision.FP32: 4.0,
+    Precision.FP16: 2.0,
+    Precision.BF16: 2.0,
+    Precision.FP8: 1.0,
+    Precision.INT8: 1.0,
+    Precision.INT8_W8A8: 1.0,
+    Precision.INT4: 0.5 + 20 / 8 / 128,
 }
 ATTENTION_TILE_TOKENS = 128  # rows of queries that one thread block of a flash-attention kernel takes
 
@@ -95,20 +100,46 @@ class Linear:
     quantised: bool = False
     owns: bool = True
 
-    def __call__(self, name: str, rows: float, columns: float, depth: float, *, bias: bool = False,
-                 split_columns: int = 1, split_depth: int = 1) -> Op:
+    def __call__(  # noqa: PLR0913 - a matrix product and how it is split
+        self,
+        name: str,
+        rows: float,
+        columns: float,
+        depth: float,
+        *,
+        bias: bool = False,
+        split_columns: int = 1,
+        split_depth: int = 1,
+    ) -> Op:
+        """Return the layers as one operator; ``split_columns`` or ``split_depth`` GPUs share the weights."""
         shards = split_columns * split_depth
         columns_here, depth_here = columns / split_columns, depth / split_depth
         stored = self.count * columns_here * depth_here * self.weight_bytes
         params = round(self.count * columns * (depth + bias)) if self.owns else 0
         return Op(
-            part=self.part, name=name, kind=Kind.LINEAR, count=self.count, shape=(rows, columns_here, depth_here),
-            flops=2.0 * self.count * rows * columns * depth, weight_bytes=stored,
+            part=self.part,
+            name=name,
+            kind=Kind.LINEAR,
+            count=self.count,
+            shape=(rows, columns_here, depth_here),
+            flops=2.0 * self.count * rows * columns * depth,
+            weight_bytes=stored,
             moved_bytes=self.count * rows * (columns_here + depth_here) * self.activation_bytes,
-            params=params, resident_bytes=stored if self.owns else 0.0, shards=shards, quantised=self.quantised,
+            params=params,
+            resident_bytes=stored if self.owns else 0.0,
+            shards=shards,
+            quantised=self.quantised,
         )
 
 
 def elementwise(part: Part, name: str, count: int, moved_bytes: float, params: int = 0, resident: float = 0) -> Op:
-    return Op(part=part, name=name, kind=Kind.ELEMENTWISE, count=count, moved_bytes=moved_bytes, params=params,
-              resident_bytes=resident)
+    """Return ``count`` kernels that only move bytes (norms, activations, rotary embedding, look-ups)."""
+    return Op(
+        part=part,
+        name=name,
+        kind=Kind.ELEMENTWISE,
+        count=count,
+        moved_bytes=moved_bytes,
+        params=params,
+        resident_bytes=resident,
+    )

@@ -4,10 +4,8 @@ request -> operators of the vision tower, the compressor with its projector, the
 Left out altogether: sampling, tokenising, decoding the image file, moving data to the device.
 """
 
-import math
-
 from vlmplan.llm import decode, prefill
-from vlmplan.op import Op, Part, Request
+from vlmplan.op import Op, Request
 from vlmplan.vision import compressor, vision
 
 
@@ -24,8 +22,3 @@ def kv_cache_bytes(request: Request) -> float:
     layer_tokens += llm.sliding_layers * min(tokens, llm.sliding_window or tokens)
     per_token = 2 * max(1.0, llm.kv_heads / request.gpus) * llm.head_dim * request.activation_bytes
     return workload.batch * layer_tokens * per_token
-
-
-def peak_activation_bytes(ops: tuple[Op, ...]) -> float:
-    """Return what the widest single kernel reads and writes, decode aside: the least a runtime must hold at once."""
-    return math.ceil(max(op.moved_bytes / op.count for op in ops if op.count and op.part is not Part.DECODE))

@@ -1,10 +1,11 @@
 """How wrong will a checkpoint be? One estimator per benchmark, fitted on published scores.
 
-logit(score) = family offset + b ln N + c (ln V - ln V_native) - precision offset, N active LLM parameters in billions, V
-visual tokens per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean score. Left out:
-harness differences (up to four points), prompts, thinking modes.
+logit(score) = family offset + b ln N + c (ln V - ln V_native) - precision offset, N active LLM parameters in
+billions, V visual tokens per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean
+score. Left out: harness differences (up to four points), prompts, thinking modes.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Estimate:
 class Benchmark:
     """One benchmark's estimator; ``offsets`` by family, ``other_families`` for one that has no score.
 
-    ``residual_sd`` is of one checkpoint about its family's line, ``left_out_points`` the mean absolute error, in points,
-    for checkpoints left out of the fit. ``token_slopes`` is c by reduction.
+    ``residual_sd`` is of one checkpoint about its family's line, ``left_out_points`` the mean absolute error, in
+    points, for checkpoints left out of the fit. ``token_slopes`` is c by reduction.
     """
 
     name: str
@@ -109,6 +110,13 @@ def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: S
     return 1 - score
 
 
+@functools.lru_cache(maxsize=4096)
+def _normals(key: str, count: int) -> tuple[float, ...]:
+    """Standard normal numbers that belong to ``key``."""
+    random = Random(key)
+    return tuple(random.gauss(0, 1) for _ in range(count))
+
+
 def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subject, count: int) -> list[float]:
     """Return draws of the error, seeded by each term's name, so that two subjects share what they have in common."""
     offset = evidence.precision_offsets[subject.precision]
@@ -116,12 +124,11 @@ def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subje
     for name, weight in weights.items():
         logits = [0.0] * count
         for key, value, sd in _effects(subject, evidence.benchmark(name), offset):
-            random = Random(key)
-            logits = [logit + value + sd * random.gauss(0, 1) for logit in logits]
+            logits = [logit + value + sd * z for logit, z in zip(logits, _normals(key, count), strict=True)]
         errors = [error - weight / (1 + math.exp(-logit)) for error, logit in zip(errors, logits, strict=True)]
     return errors
 
 
 def unscored(evidence: Evidence, weights: Mapping[str, float], family: str) -> tuple[str, ...]:
-    """Return the benchmarks in ``weights`` on which no checkpoint of ``family`` has a published score in the evidence."""
+    """Return the benchmarks in ``weights`` on which no checkpoint of ``family`` has a published score."""
     return tuple(name for name in weights if family not in evidence.benchmark(name).offsets)

@@ -1,9 +1,9 @@
 """How does error fall with LLM size and visual tokens? The scaling law, its fit and its optimum.
 
 N is LLM parameters in billions, V visual tokens per image, error in [0, 1]. ``power``: error = A N^-alpha V^-beta + D
-(arXiv 2411.03312, equation 1, with T = V). ``logit``: ln(error / (1 - error)) = a - b ln N - c ln V, one parameter fewer
-and bounded. Text tokens enter the cost, not the error. D is hardly identified by the published data: alpha and beta
-move with it, so coefficients are only meaningful together.
+(arXiv 2411.03312, equation 1, with T = V). ``logit``: ln(error / (1 - error)) = a - b ln N - c ln V, one parameter
+fewer and bounded. Text tokens enter the cost, not the error. D is hardly identified by the published data: alpha and
+beta move with it, so coefficients are only meaningful together.
 """
 
 import enum
@@ -17,8 +17,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.model import Reduction
 
-# Outside the range of its points a law's spread grows by this much, in logit, per e-fold: an assumption, twice the b-slope
-# uncertainty seen when one LLM is left out, rounded up.
+# Outside the range of its points a law's spread grows by this much, in logit, per e-fold of N or V: an assumption.
 EXTRAPOLATION_LOGIT_SD = 0.1
 
 
@@ -55,7 +54,9 @@ class Fit:
     def __post_init__(self) -> None:
         """The coefficients are those of the form, with a square covariance."""
         if tuple(self.coefficients) != PARAMETERS[self.form]:
-            raise InputError(f"coefficients: expected {', '.join(PARAMETERS[self.form])}, found {', '.join(self.coefficients)}")
+            raise InputError(
+                f"coefficients: expected {', '.join(PARAMETERS[self.form])}, found {', '.join(self.coefficients)}"
+            )
         size = len(self.coefficients)
         if len(self.covariance) != size or any(len(row) != size for row in self.covariance):
             raise InputError(f"covariance: expected {size} rows of {size} numbers")
@@ -106,8 +107,9 @@ class ScalingLaw(Document):
     def outside(self, llm_params_b: float, visual_tokens: float) -> float:
         """Return how far outside the points' range this is, in e-folds of N and V together; 0 inside."""
         (low_n, high_n), (low_v, high_v) = self.llm_params_b_range, self.visual_tokens_range
-        return (math.log(max(low_n / llm_params_b, llm_params_b / high_n, 1.0))
-                + math.log(max(low_v / visual_tokens, visual_tokens / high_v, 1.0)))
+        return math.log(max(low_n / llm_params_b, llm_params_b / high_n, 1.0)) + math.log(
+            max(low_v / visual_tokens, visual_tokens / high_v, 1.0)
+        )
 
     def coefficient_draws(self, count: int) -> list[tuple[float, ...]]:
         """Return seeded draws of the coefficients from their Gaussian, the same every time."""
@@ -116,7 +118,11 @@ class ScalingLaw(Document):
         draws = []
         for _ in range(count):
             normal = [random.gauss(0, 1) for _ in mean]
-            draws.append(tuple(m + sum(r * z for r, z in zip(row, normal, strict=True)) for m, row in zip(mean, root, strict=True)))
+            draws.append(
+                tuple(
+                    m + sum(r * z for r, z in zip(row, normal, strict=True)) for m, row in zip(mean, root, strict=True)
+                )
+            )
         return draws
 
     def residual_logit_sd(self, llm_params_b: float, visual_tokens: float) -> float:
@@ -141,7 +147,7 @@ def _cholesky(matrix: tuple[tuple[float, ...], ...]) -> list[list[float]]:
 
 
 def optimal_visual_tokens(b: float, c: float, text_tokens: float) -> float | None:
-    """Return V* = Q c / (b - c), the best V at a fixed 2 N (Q + V) when N is free; None for c >= b (the more the better).
+    """Return V* = Q c / (b - c), the best V at a fixed 2 N (Q + V) with N free; None for c >= b: the more the better.
 
     Follows from setting d/dV of b ln N + c ln V to zero with N = C / (Q + V); exponents of ``power`` serve as well.
     """
@@ -155,9 +161,15 @@ def fit(points: tuple[Point, ...], form: Form) -> Fit:
     """
     import numpy as np
 
-    if len(points) <= len(PARAMETERS[form]) or len({p.llm_params_b for p in points}) < 2 or len({p.visual_tokens for p in points}) < 2:
-        raise InputError(f"a {form} law needs more than {len(PARAMETERS[form])} points, of at least two LLM sizes and two "
-                         f"numbers of visual tokens; found {len(points)} points")
+    if (
+        len(points) <= len(PARAMETERS[form])
+        or len({p.llm_params_b for p in points}) < 2
+        or len({p.visual_tokens for p in points}) < 2
+    ):
+        raise InputError(
+            f"a {form} law needs more than {len(PARAMETERS[form])} points, of at least two LLM sizes and two "
+            f"numbers of visual tokens; found {len(points)} points"
+        )
     n, v, error = (np.array([getattr(p, name) for p in points]) for name in ("llm_params_b", "visual_tokens", "error"))
     values, jacobian = _solve(n, v, error, form)
     residual = _model(values, n, v, form) - error
@@ -171,8 +183,11 @@ def fit(points: tuple[Point, ...], form: Form) -> Fit:
             misses.extend(_model(kept, n[out], v[out], form) - error[out])
         left_out.append(float(np.sqrt(np.mean(np.square(misses)))))
     return Fit(
-        form=form, coefficients=dict(zip(PARAMETERS[form], map(float, values), strict=True)),
-        covariance=_covariance(jacobian, residual, n), rmse=float(np.sqrt(np.mean(residual**2))), loo_rmse=left_out[0],
+        form=form,
+        coefficients=dict(zip(PARAMETERS[form], map(float, values), strict=True)),
+        covariance=_covariance(jacobian, residual, n),
+        rmse=float(np.sqrt(np.mean(residual**2))),
+        loo_rmse=left_out[0],
         leave_one_llm_out_rmse=left_out[1],
     )
 
@@ -197,7 +212,9 @@ def _solve(n: Any, v: Any, error: Any, form: Form) -> tuple[Any, Any]:
     if form is Form.POWER:
         start = np.array([np.exp(start[0]), start[1], start[2], 1e-6])
         bounds = ([0, -1, -1, 0], [10, 2, 2, float(error.min())])
-    found = least_squares(lambda q: _model(q, n, v, form) - error, start, bounds=bounds, xtol=1e-14, ftol=1e-14, gtol=1e-14)
+    found = least_squares(
+        lambda q: _model(q, n, v, form) - error, start, bounds=bounds, xtol=1e-14, ftol=1e-14, gtol=1e-14
+    )
     return np.where(np.abs(found.x) < 1e-9, 0.0, found.x), found.jac  # D at its bound is zero, not 1e-18
 
 

@@ -23,7 +23,9 @@ def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> f
     folded = {unit.casefold(): scale for unit, scale in scales.items()}
     if match is None or match[2].casefold().removesuffix("s" if what == "FLOPs" else "") not in folded:
         found = "a bare number" if match and not match[2] else f"'{text}'"
-        raise InputError(f"found {found}, expected {what} with a unit ({', '.join(scales)}); write for example {example}")
+        raise InputError(
+            f"found {found}, expected {what} with a unit ({', '.join(scales)}); write for example {example}"
+        )
     try:
         value = float(match[1]) * folded[match[2].casefold().removesuffix("s" if what == "FLOPs" else "")]
     except ValueError:

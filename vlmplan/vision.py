@@ -39,11 +39,19 @@ def _vision_transformer(request: Request, tower: VisionTower, views: int, patche
     ]
     yield from layers
     window = min(tokens, tower.window_patches or tokens)
-    for count, span in ((tower.full_attention_layers, tokens), (tower.layers_used - tower.full_attention_layers, window)):
+    for count, span in (
+        (tower.full_attention_layers, tokens),
+        (tower.layers_used - tower.full_attention_layers, window),
+    ):
         if count:
             yield Op(
-                part=part, name="attention", kind=Kind.VISION_ATTENTION, count=count, flops=4.0 * count * rows * span * hidden,
-                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,), moved_bytes=4 * count * rows * hidden * size,
+                part=part,
+                name="attention",
+                kind=Kind.VISION_ATTENTION,
+                count=count,
+                flops=4.0 * count * rows * span * hidden,
+                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,),
+                moved_bytes=4 * count * rows * hidden * size,
             )
     moved = tower.layers_used * rows * (8 * hidden + (up + 1) * tower.intermediate) * size
     outside, per_layer = _vision_params(tower)
@@ -56,7 +64,7 @@ def _vision_transformer(request: Request, tower: VisionTower, views: int, patche
 
 
 def _vision_convolutions(request: Request, tower: VisionTower, views: int, pixels: int) -> Iterator[Op]:
-    """FastViTHD: blocks of a depth-wise 7 x 7 convolution and an MLP of 4x the channels, attention in the last stages."""
+    """FastViTHD: blocks of a depth-wise 7 x 7 convolution and an MLP, with attention in the last stages."""
     size, part, before = request.activation_bytes, Part.VISION, 3
     for number, stage in enumerate(tower.stages, 1):
         rows, width = views * pixels / stage.stride**2, stage.channels
@@ -69,15 +77,21 @@ def _vision_convolutions(request: Request, tower: VisionTower, views: int, pixel
         if stage.attention:
             yield many(f"stage {number} qkv", rows, 3 * width, width)
             yield many(f"stage {number} output", rows, width, width, bias=True)
-            yield Op(part=part, name="attention", kind=Kind.VISION_ATTENTION, count=stage.blocks,
-                     shape=(rows * width / 32 / ATTENTION_TILE_TOKENS,),
-                     flops=4.0 * stage.blocks * rows * rows / views * width,
-                     moved_bytes=4 * stage.blocks * rows * width * size)
+            yield Op(
+                part=part,
+                name="attention",
+                kind=Kind.VISION_ATTENTION,
+                count=stage.blocks,
+                shape=(rows * width / 32 / ATTENTION_TILE_TOKENS,),
+                flops=4.0 * stage.blocks * rows * rows / views * width,
+                moved_bytes=4 * stage.blocks * rows * width * size,
+            )
         yield elementwise(part, f"stage {number} elementwise", 3 * stage.blocks, 8 * stage.blocks * rows * width * size)
         before = width
 
 
 def vision(request: Request) -> Iterator[Op]:
+    """The tower's operators over all views; without an image, or with it cached, only its weights."""
     tower, visual, workload = request.model.vision, request.visual, request.workload
     if tower is None:
         return
@@ -99,8 +113,8 @@ def _idle(op: Op) -> Op:
 def _packer(request: Request, linear: Linear, rows: float, queries: float, questions: float) -> Iterator[Op]:
     """Region cross-attention: keys and values from four tower layers, queries from pooled features (arXiv 2407.02392).
 
-    With ``questions`` > 0 rows of text, QueCC (arXiv 2411.03312): the question's embedding is projected and added, and a
-    depth-wise convolution with kernel = stride makes the queries.
+    With ``questions`` > 0 rows of text, QueCC (arXiv 2411.03312): the question's embedding is projected and added,
+    and a depth-wise convolution with kernel = stride makes the queries.
     """
     width, joined = PACKER_WIDTH, PACKER_LEVELS * PACKER_WIDTH
     pair = replace(linear, count=2)
@@ -109,9 +123,15 @@ def _packer(request: Request, linear: Linear, rows: float, queries: float, quest
     yield pair("keys and values in", rows, width, width, bias=True)
     yield replace(linear, count=3)("queries", queries, width, width, bias=True)
     region = rows / queries
-    yield Op(part=Part.COMPRESSOR, name="region attention", kind=Kind.VISION_ATTENTION, count=1,
-             shape=(max(queries, 1.0),), flops=4.0 * queries * region * width,
-             moved_bytes=2 * (rows + queries) * width * request.activation_bytes)
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="region attention",
+        kind=Kind.VISION_ATTENTION,
+        count=1,
+        shape=(max(queries, 1.0),),
+        flops=4.0 * queries * region * width,
+        moved_bytes=2 * (rows + queries) * width * request.activation_bytes,
+    )
     if questions:
         text = request.model.llm.hidden
         yield linear("question 1", questions, width, text, bias=True)
@@ -123,9 +143,14 @@ def _question_pass(request: Request) -> Iterator[Op]:
     """QueCC reads the question with the LLM first; weights are those of the prefill."""
     batch, tokens = request.workload.batch, request.workload.uncached_text_tokens
     if tokens:
-        step = Pass(part=Part.COMPRESSOR, rows=batch * tokens, batch=batch, context=request.workload.text_tokens,
-                     sliding_context=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
-                     head=False)
+        step = Pass(
+            part=Part.COMPRESSOR,
+            rows=batch * tokens,
+            batch=batch,
+            context=request.workload.text_tokens,
+            sliding_context=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
+            head=False,
+        )
         yield from llm_pass(request, step)
 
 
@@ -140,7 +165,7 @@ def compressor(request: Request) -> Iterator[Op]:
     tokens = float(copies * visual.visual_tokens) if visual else 1.0
     rows = copies * visual.views * visual.pixels_per_view / tower.patch**2 if visual else 1.0
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
-    found = []
+    found: list[Op] = []
     if kind in (Compressor.TOKEN_PACKER, Compressor.QUECC):
         found += _packer(request, linear, rows, tokens, workload.batch if kind is Compressor.QUECC else 0)
     elif kind is not Compressor.NONE:
@@ -151,8 +176,11 @@ def compressor(request: Request) -> Iterator[Op]:
     for index, (depth, columns) in enumerate(zip(projector.widths, projector.widths[1:], strict=False)):
         found.append(many("projector", tokens, columns, depth * (gather if index == 0 else 1), bias=projector.bias))
     params = projector.norm_params + projector.extra_params
-    found.append(elementwise(Part.COMPRESSOR, "projector norms", 1, 2 * tokens * projector.widths[-1] * size,
-                              params, params * size))
+    found.append(
+        elementwise(
+            Part.COMPRESSOR, "projector norms", 1, 2 * tokens * projector.widths[-1] * size, params, params * size
+        )
+    )
     idle = visual is None or (workload.cached_images and kind is not Compressor.QUECC)
     yield from (_idle(op) if idle else op for op in found)
     if kind is Compressor.QUECC:

@@ -12,6 +12,7 @@ from vlmplan.errors import InputError
 from vlmplan.model import Compressor, ImageRule, ModelSpec, Reduction, Rule
 
 _AREA_TARGETS = (4, 9, 16, 25, 36, 49, 64, 100, 144, 196, 256, 400, 576, 784, 1024, 1369, 1764, 2304, 4096, 9216)
+_LEAST_AREA_TOKENS = 4  # min_pixels of the processors shipped with Qwen2-VL and its successors
 _ANYRES_LIMIT_VIEWS = 9  # LLaVA-OneVision's anyres_max_9
 
 
@@ -106,7 +107,7 @@ def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[int, 
             yield from ((tokens, 1, {}) for tokens in rule.allowed_visual_tokens)
         case Rule.AREA:
             for limit in (*_AREA_TARGETS, rule.trained_max_visual_tokens):
-                columns, rows = _resized_area(width, height, rule.view_size, rule.trained_min_visual_tokens, limit)
+                columns, rows = _resized_area(width, height, rule.view_size, _LEAST_AREA_TOKENS, limit)
                 yield columns * rows, 1, {"pixels": limit * rule.view_size**2}
         case Rule.ANYRES:
             for limit in range(_least_tiles(rule), rule.max_views + 1):
@@ -175,8 +176,15 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
     views = 1 if rule.rule is not Rule.AREA and visual_tokens <= rule.tokens_per_view else full.views
     most = full.visual_tokens if views == full.views else rule.tokens_per_view
     if visual_tokens > most:
-        raise InputError(f"{model.name} makes {most} visual tokens of this image; found {visual_tokens}, expected fewer")
+        raise InputError(
+            f"{model.name} makes {most} visual tokens of this image; found {visual_tokens}, expected fewer"
+        )
     return replace(
-        full, visual_tokens=visual_tokens, views=views, setting=f"compressor {compressor} to {visual_tokens} tokens",
-        engine=None, compressor=compressor, reduction=Reduction.TRAINING_FREE,
+        full,
+        visual_tokens=visual_tokens,
+        views=views,
+        setting=f"compressor {compressor} to {visual_tokens} tokens",
+        engine=None,
+        compressor=compressor,
+        reduction=Reduction.TRAINING_FREE,
     )

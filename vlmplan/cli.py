@@ -1,0 +1,264 @@
+"""The command line: parse, call one function, render. Only user of typer.
+
+Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget, 130
+interrupted. Data goes to stdout, everything else to stderr.
+"""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vlmplan import __version__, catalogue
+from vlmplan.catalogue import Shelf
+from vlmplan.document import to_json, write_text
+from vlmplan.errors import InputError, VlmplanError
+from vlmplan.hardware import Precision, Runtime
+from vlmplan.model import Compressor, Workload
+from vlmplan.units import parse_bytes, parse_flops, parse_image, parse_seconds
+
+
+class CandidateSet(enum.StrEnum):
+    """Where candidates come from."""
+
+    CATALOGUE = "catalogue"
+    PAPER = "paper"
+
+
+class FlopRule(enum.StrEnum):
+    """What ``--flops`` counts."""
+
+    FULL = "full"
+    PAPER = "paper"
+
+
+class _Group(TyperGroup):
+    """The one place where errors become a line and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command; a VlmplanError ends the process with its code, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except VlmplanError as error:
+            typer.echo(f"vlmplan: error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a GPU, a task and a budget to the vision-language model that answers best.",
+)
+
+HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
+RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: vllm, else onnxruntime].")]
+TextOption = Annotated[int, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
+OutputOption = Annotated[int, typer.Option("--output-tokens", help="Tokens generated.")]
+ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")]
+ImagesOption = Annotated[int, typer.Option("--images", help="Images per request.")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Requests run side by side.")]
+CachedTextOption = Annotated[
+    int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds.")
+]
+CachedImagesOption = Annotated[bool, typer.Option("--cached-images", help="Vision features are cached.")]
+GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]
+
+
+def _limit(flag: str, parser: Any, example: str, what: str) -> Any:
+    return typer.Option(flag, parser=parser, metavar=example, help=what)
+
+
+LatencyOption = Annotated[float | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
+TtftOption = Annotated[float | None, _limit("--ttft", parse_seconds, "150ms", "Limit: first token.")]
+TpotOption = Annotated[float | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
+FlopsOption = Annotated[float | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
+MemoryOption = Annotated[float | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"vlmplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Plan the deployment of a vision-language model."""
+
+
+def _check_confidence(level: float) -> None:
+    if not 0.5 <= level <= 0.999:
+        raise InputError(f"--confidence: found {level:g}, expected 0.5 to 0.999")
+
+
+def _deliver(document: Any, out: Path | None, as_json: bool) -> bool:
+    """Write ``document`` where asked; return whether the view is still to be printed."""
+    if out is not None:
+        write_text(out, to_json(document))
+        typer.echo(f"wrote {out}", err=True)
+    if as_json:
+        typer.echo(to_json(document), nl=False)
+    return not as_json
+
+
+@app.command()
+def recommend(  # noqa: PLR0917 - one parameter an option
+    hardware: HardwareOption,
+    text_tokens: TextOption,
+    output_tokens: OutputOption,
+    task: Annotated[str, typer.Option("--task", help="reasoning, ocr, docvqa, ..., a mix a=0.7,b=0.3, or a LAW.toml.")],
+    latency: LatencyOption = None,
+    ttft: TtftOption = None,
+    tpot: TpotOption = None,
+    flops: FlopsOption = None,
+    memory: MemoryOption = None,
+    runtime: RuntimeOption = None,
+    image: ImageOption = "1024x768",
+    images: ImagesOption = 1,
+    batch: BatchOption = 1,
+    cached_text_tokens: CachedTextOption = 0,
+    cached_images: CachedImagesOption = False,
+    precision: Annotated[str | None, typer.Option("--precision", help="Comma list [default: bf16, else fp16].")] = None,
+    candidates: Annotated[
+        CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
+    ] = CandidateSet.CATALOGUE,
+    models: Annotated[str | None, typer.Option("--models", metavar="GLOB", help="Only these models.")] = None,
+    license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
+    gpus: GpusOption = 1,
+    confidence: ConfidenceOption = 0.9,
+    allow_untrained: Annotated[bool, typer.Option(help="Also token counts nobody trained for.")] = False,
+    flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
+    out: OutOption = None,
+    json: JsonOption = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
+) -> None:
+    """Find the model and the number of visual tokens that answer best within a budget.
+
+    Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
+    """
+    from vlmplan.ask import Asked, query
+    from vlmplan.plan import recommend as find
+    from vlmplan.search import Budget
+
+    _check_confidence(confidence)
+    workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
+    budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
+    asked = Asked(
+        hardware=hardware,
+        runtime=runtime,
+        task=task,
+        precisions=precision,
+        paper=candidates is CandidateSet.PAPER,
+        models=models,
+        license=license_,
+        gpus=gpus,
+        confidence=confidence,
+        allow_untrained=allow_untrained,
+        paper_flops=flop_rule is FlopRule.PAPER,
+    )
+    plan = find(query(asked, workload, budget))
+    if plot is not None:
+        from vlmplan.plot import plot_front
+
+        plot_front(plan, plot)
+    if _deliver(plan, out, json):
+        from vlmplan.render import print_plan
+
+        print_plan(plan)
+
+
+def _workload(  # noqa: PLR0917 - the options, in order
+    text_tokens: int, output_tokens: int, image: str, images: int, batch: int, cached_text: int, cached_images: bool
+) -> Workload:
+    return Workload(
+        text_tokens=text_tokens,
+        output_tokens=output_tokens,
+        image=parse_image(image),
+        images=images,
+        batch=batch,
+        cached_text_tokens=cached_text,
+        cached_images=cached_images,
+    )
+
+
+@app.command()
+def estimate(  # noqa: PLR0917 - one parameter an option
+    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    hardware: HardwareOption,
+    visual_tokens: Annotated[
+        int, typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only.")
+    ],
+    text_tokens: TextOption,
+    output_tokens: OutputOption,
+    runtime: RuntimeOption = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="[default: bf16, else fp16]")] = None,
+    compressor: Annotated[Compressor, typer.Option(help="Between tower and LLM.")] = Compressor.NONE,
+    image: ImageOption = "1024x768",
+    images: ImagesOption = 1,
+    batch: BatchOption = 1,
+    cached_text_tokens: CachedTextOption = 0,
+    cached_images: CachedImagesOption = False,
+    gpus: GpusOption = 1,
+    confidence: ConfidenceOption = 0.9,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the time of every operator.")] = False,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Price one configuration: latency by part, memory, FLOPs, parameters, the knee.
+
+    Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
+    --output-tokens 32
+    """
+    from vlmplan.cost import by_part_and_op, cost, request_of
+    from vlmplan.estimate import estimate as price
+    from vlmplan.machine import machine
+
+    _check_confidence(confidence)
+    workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
+    device, spec = catalogue.hardware(hardware), catalogue.model(model)
+    chosen = precision or device.default_precisions[0]
+    request = request_of(spec, workload, visual_tokens, chosen, compressor, gpus)
+    ready = machine(device, catalogue.typical(), runtime or device.default_runtime, chosen)
+    document = price(request, ready, confidence)
+    if _deliver(document, out, json):
+        from vlmplan.render import print_estimate
+
+        print_estimate(document, device, by_part_and_op(cost(request, ready)) if explain else {})
+
+
+@app.command("catalogue")
+def show_catalogue(
+    shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
+    name: Annotated[str | None, typer.Argument(help="One of them, in full.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the devices, models or laws that are shipped, or show one.
+
+    Example: vlmplan catalogue hardware l4
+    """
+    from vlmplan import render
+
+    readers = {Shelf.HARDWARE: catalogue.hardware, Shelf.MODELS: catalogue.model, Shelf.LAWS: catalogue.law}
+    if name is not None:
+        document = readers[shelf](name)
+        if _deliver(document, None, json):
+            render.print_document(document)
+        return
+    documents = [readers[shelf](known) for known in catalogue.names(shelf)]
+    if _deliver(documents, None, json):
+        render.print_shelf(documents)

@@ -1,0 +1,125 @@
+"""What does one configuration cost? The Estimate document.
+
+(request, machine, interval level) -> times with intervals, parameters, FLOPs, memory, knees, sources and warnings.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from vlmplan.cost import Cost, Flops, MemoryBytes, Params, cost
+from vlmplan.document import Document, digest
+from vlmplan.hardware import Basis, HardwareProfile, Precision, Runtime
+from vlmplan.knee import knees
+from vlmplan.machine import Machine
+from vlmplan.model import Compressor, Reduction, Workload
+from vlmplan.op import Request
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareName:
+    """A device by name and by the digest of its profile."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate(Document):
+    """The cost of one configuration; see ``cost.py`` for what each part holds."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.estimate/1"
+
+    model: str
+    hardware: HardwareName
+    runtime: Runtime
+    precision: Precision
+    basis: Basis
+    interval_level_fraction: float
+    gpus: int
+    visual_tokens: int
+    compressor: Compressor
+    workload: Workload
+    ttft_s: float
+    ttft_interval_s: Interval
+    tpot_s: float | None
+    tpot_interval_s: Interval | None
+    latency_s: float
+    latency_interval_s: Interval
+    overhead_s: float
+    vision_s: float
+    compressor_s: float
+    prefill_s: float
+    params: Params
+    flops: Flops
+    memory_bytes: MemoryBytes
+    knee_prefill_visual_tokens: int | None
+    knee_ttft_visual_tokens: int | None
+    sources: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def estimate(request: Request, ready: Machine, level: float) -> Estimate:
+    """Price one configuration with intervals that hold ``level`` (0 to 1)."""
+    priced, found = cost(request, ready), knees(request, ready)
+    warnings = [*ready.warnings, *_memory_warnings(request, ready.hardware, priced)]
+    if request.visual and request.visual.reduction is Reduction.TRAINING_FREE:
+        warnings.append(
+            f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
+            f"{request.visual.compressor}; the time is right, the quality is not promised"
+        )
+    longest = request.model.llm.max_context_tokens
+    if longest and request.prompt_tokens + request.workload.output_tokens > longest:
+        warnings.append(
+            f"prompt and output take {request.prompt_tokens + request.workload.output_tokens} tokens; "
+            f"the model's context holds {longest}"
+        )
+    return Estimate(
+        model=request.model.name,
+        hardware=HardwareName(name=ready.hardware.name, sha256=digest(ready.hardware)),
+        runtime=ready.runtime,
+        precision=request.precision,
+        basis=ready.basis,
+        interval_level_fraction=level,
+        gpus=request.gpus,
+        visual_tokens=request.visual_tokens,
+        compressor=request.visual.compressor if request.visual else Compressor.NONE,
+        workload=request.workload,
+        ttft_interval_s=priced.ttft_interval_s(level),
+        tpot_interval_s=priced.tpot_interval_s(level),
+        latency_interval_s=priced.latency_interval_s(level),
+        knee_prefill_visual_tokens=found.knee_prefill_visual_tokens,
+        knee_ttft_visual_tokens=found.knee_ttft_visual_tokens,
+        sources=(*ready.hardware.sources, ready.base.source),
+        warnings=tuple(warnings),
+        **cost_fields(priced),
+    )
+
+
+def cost_fields(priced: Cost) -> dict[str, Any]:
+    """The cost fields that an estimate and a choice have in common."""
+    names = (
+        "ttft_s",
+        "tpot_s",
+        "latency_s",
+        "overhead_s",
+        "vision_s",
+        "compressor_s",
+        "prefill_s",
+        "params",
+        "flops",
+        "memory_bytes",
+    )
+    return {name: getattr(priced, name) for name in names}
+
+
+def _memory_warnings(request: Request, hardware: HardwareProfile, priced: Cost) -> tuple[str, ...]:
+    if hardware.memory_bytes is None:
+        return (f"the memory of {hardware.name} is not known; whether {request.model.name} fits was not checked",)
+    if priced.memory_bytes.total > hardware.memory_bytes:
+        return (
+            f"does not fit: {priced.memory_bytes.total / 2**30:.1f} GiB wanted, {hardware.name} has "
+            f"{hardware.memory_bytes / 2**30:.1f} GiB",
+        )
+    return ()

@@ -1,0 +1,159 @@
+"""Who says how wrong a candidate will be? Published scores of checkpoints, or a scaling law.
+
+(model, visual input, precision) -> predicted error in [0, 1], draws of it, and warnings. Checkpoints are ranked by
+published scores; backbones still to be trained, or any model where the user brings a law, by that law.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from vlmplan.cost import active_llm_params
+from vlmplan.document import digest
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.model import ModelSpec, Workload
+from vlmplan.ranking import Evidence, Subject, error_draws, predicted_error, unscored
+from vlmplan.scaling import ScalingLaw
+from vlmplan.visual_tokens import VisualInput, native_visual_tokens
+
+SHARE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """The error of a candidate, ``count`` paired draws of it, what to warn of, and what it all rests on."""
+
+    name: str
+    sha256: str
+    shares: Mapping[str, float]
+    basis: tuple[str, ...]
+    error: Callable[[ModelSpec, VisualInput, Precision], float]
+    draws: Callable[[ModelSpec, VisualInput, Precision, int], list[float]]
+    warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
+
+
+def parse_task(text: str) -> dict[str, float]:
+    """``"ocr"`` -> {"ocr": 1.0}; ``"reasoning=0.7,ocr=0.3"`` -> both. Raises InputError unless the shares add to 1."""
+    shares: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, share = item.partition("=")
+        try:
+            value = float(share) if equals else 1.0
+        except ValueError:
+            value = math.nan
+        if not name.strip() or not (math.isfinite(value) and value > 0) or name.strip() in shares:
+            raise InputError(
+                f"--task {text}: found '{item}', expected NAME or NAME=SHARE with a share above 0, each name once"
+            )
+        shares[name.strip()] = value
+    total = sum(shares.values())
+    if abs(total - 1) > SHARE_TOLERANCE:
+        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3")
+    return shares
+
+
+def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workload) -> Judge:
+    """Judge checkpoints by the estimators fitted on published scores. Raises InputError for an unknown task."""
+    known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
+    for name in shares:
+        if name not in known:
+            raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
+    weights = evidence.weights(shares)
+    llm_params_b: dict[str, float] = {}
+    native: dict[str, int] = {}
+
+    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        if model.name not in native:
+            llm_params_b[model.name] = active_llm_params(model) / 1e9
+            native[model.name] = native_visual_tokens(model, workload.image)
+        return Subject(
+            name=model.name,
+            family=model.family,
+            llm_params_b=llm_params_b[model.name],
+            visual_tokens=visual.visual_tokens,
+            native_visual_tokens=native[model.name],
+            reduction=visual.reduction,
+            precision=precision,
+        )
+
+    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        lacking = unscored(evidence, weights, model.family)
+        found = [
+            f"no {model.family} checkpoint has a published score on {', '.join(lacking)}; other families stand in"
+        ] * bool(lacking)
+        if visual.visual_tokens < native_visual_tokens(model, workload.image):
+            found.append(
+                f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
+                "costs is an estimate from few studies"
+            )
+        return tuple(found)
+
+    left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.1f}" for name in weights)
+    return Judge(
+        name="published scores",
+        sha256=digest(evidence),
+        shares=dict(shares),
+        warnings=warnings,
+        basis=(
+            f"mean error, in points, for checkpoints left out of the fit: {left_out}",
+            *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
+        ),
+        error=lambda *configuration: predicted_error(evidence, weights, subject(*configuration)),
+        draws=lambda model, visual, precision, count: error_draws(
+            evidence, weights, subject(model, visual, precision), count
+        ),
+    )
+
+
+def _shifted(error: float, logit: float) -> float:
+    """Move an error by ``logit`` on the logit scale."""
+    bounded = min(1 - 1e-9, max(1e-9, error))
+    return 1 / (1 + (1 - bounded) / bounded * math.exp(-logit))
+
+
+def _span(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}"
+
+
+def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> Judge:
+    """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
+
+    def size_b(model: ModelSpec) -> float:
+        return model.nominal_llm_params_b or active_llm_params(model) / 1e9
+
+    def error(model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
+        mixed = sum(share * law.error(size_b(model), visual.visual_tokens) for law, share in laws.values())
+        return _shifted(mixed, evidence.precision_offsets[precision].value)
+
+    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, count: int) -> list[float]:
+        size, offset = size_b(model), evidence.precision_offsets[precision]
+        found = [0.0] * count
+        for name, (law, share) in laws.items():
+            own = Random(f"{name} {model.name}")
+            residual_sd = law.residual_logit_sd(size, visual.visual_tokens)
+            for index, coefficients in enumerate(law.coefficient_draws(count)):
+                drawn = law.fit.error(size, visual.visual_tokens, coefficients)
+                found[index] += share * _shifted(drawn, residual_sd * own.gauss(0, 1))
+        shared = Random(f"precision {precision}")
+        return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
+
+    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        return tuple(
+            f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "
+            f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); the interval is widened"
+            for name, (law, _) in laws.items()
+            if law.outside(size_b(model), visual.visual_tokens) > 0
+        )
+
+    return Judge(
+        name="scaling law "
+        + ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items()),
+        sha256=digest([law for law, _ in laws.values()]),
+        shares={name: share for name, (_, share) in laws.items()},
+        basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
+        error=error,
+        draws=draws,
+        warnings=warnings,
+    )

@@ -1,0 +1,58 @@
+"""How many visual tokens are free? Below the knee prefill reads weights for longer than it multiplies.
+
+(request, machine) -> the largest V whose LLM prefill, or whole TTFT, exceeds that of V = 1 by at most 5 %. It belongs
+to one hardware, runtime, model, precision, batch and length of text, and is always shown with them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from vlmplan.cost import Cost, cost
+from vlmplan.machine import Machine
+from vlmplan.model import Compressor, Rule
+from vlmplan.op import Request
+
+KNEE_TOLERANCE = 0.05
+KNEE_SEARCH_TOKENS = 2**15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knees:
+    """The most visual tokens an image whose LLM prefill, or whole TTFT, is at most 5 % above that of one."""
+
+    knee_prefill_visual_tokens: int | None
+    knee_ttft_visual_tokens: int | None
+
+
+def _last_below(limit_s: float, seconds: Callable[[int], float], most: int) -> int:
+    """Bisect for the largest V in 1 to ``most`` with seconds(V) <= limit_s; seconds must not fall with V."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if seconds(middle) <= limit_s else (low, middle - 1)
+    return low
+
+
+def knees(request: Request, machine: Machine) -> Knees:
+    """Find both knees for the request's model, precision, batch and text; None for a model without vision."""
+    model, visual = request.model, request.visual
+    if model.image is None or visual is None:
+        return Knees(knee_prefill_visual_tokens=None, knee_ttft_visual_tokens=None)
+    per_token = (
+        model.image.view_size**2 if model.image.rule is Rule.AREA and visual.compressor is Compressor.NONE else 0
+    )
+    first_only = replace(request.workload, output_tokens=1)
+
+    def priced(tokens: int) -> Cost:
+        pixels = tokens * per_token or visual.pixels_per_view
+        varied = replace(visual, visual_tokens=tokens, pixels_per_view=pixels)
+        return cost(replace(request, visual=varied, workload=first_only), machine)
+
+    def knee(seconds: Callable[[Cost], float]) -> int:
+        limit_s = seconds(priced(1)) * (1 + KNEE_TOLERANCE)
+        return _last_below(limit_s, lambda tokens: seconds(priced(tokens)), KNEE_SEARCH_TOKENS)
+
+    return Knees(
+        knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
+        knee_ttft_visual_tokens=knee(lambda found: found.ttft_s),
+    )

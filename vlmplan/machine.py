@@ -1,0 +1,149 @@
+"""How long does one operator take? A device with the calibrations in force for a runtime and a precision.
+
+(operator, machine) -> seconds. Time lies between the maximum of compute and memory time (perfect overlap) and their
+sum, and only grows with tokens and widths. Left out: tile staircases of real kernels, which are in the calibration's
+residual.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vlmplan.errors import InputError
+from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.op import Op
+
+_SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
+# Weight-only kernels unpack before they multiply; no measurement of them is shipped, so the interval says so: a factor
+# of e^0.25 = 1.28 either way at one standard deviation.
+UNMEASURED_WEIGHT_ONLY_LOG_SD = 0.25
+
+
+# Typical efficiencies are those of data-centre GPUs; on another kind of device they are a guess: a wider interval.
+_UNMEASURED_KIND_LOG_SD = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a class of operators reaches on a device: the datasheet's rates times the fractions fitted."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    efficiency: Efficiency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A device with the calibrations in force: ``quantised`` for the LLM's linear layers, ``base`` for all else."""
+
+    hardware: HardwareProfile
+    runtime: Runtime
+    precision: Precision
+    base: Calibration
+    quantised: Calibration
+    model_log_sd: float
+    rates_by_class: Mapping[tuple[Kind, bool], Rates]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def basis(self) -> Basis:
+        """The weaker of the two calibrations' bases."""
+        return min(self.base.basis, self.quantised.basis, key=list(Basis).index)
+
+    def calibration(self, quantised: bool) -> Calibration:
+        """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""
+        return self.quantised if quantised else self.base
+
+    def rates(self, op: Op) -> Rates:
+        """Return the rates that hold for ``op``. Raises InputError for several GPUs without a known interconnect."""
+        found = self.rates_by_class.get((op.kind, op.quantised))
+        if found is None:
+            raise InputError(
+                f"{self.hardware.name}: no interconnect is known; expected --gpus 1, or interconnect_bytes_per_s in "
+                "its profile"
+            )
+        return found
+
+
+def _calibration(
+    hardware: HardwareProfile, typical: Iterable[Calibration], runtime: Runtime, precision: Precision
+) -> Calibration | None:
+    """The best calibration of ``runtime`` at ``precision``; bf16 and fp16 run alike and stand in for each other."""
+    alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
+    own = [c for c in hardware.calibration if c.runtime is runtime and c.precision in alike]
+    own.sort(key=lambda c: (list(Basis).index(c.basis), c.precision is precision))
+    if own:
+        return own[-1]
+    return next((c for c in typical if c.runtime is runtime and c.precision in alike), None)
+
+
+def machine(
+    hardware: HardwareProfile, typical: Iterable[Calibration], runtime: Runtime, precision: Precision
+) -> Machine:
+    """Choose the calibrations for ``runtime`` at ``precision``; ``typical`` serves devices nobody measured.
+
+    Raises InputError when the device does not run the precision.
+    """
+    compute = hardware.compute_precision(precision)
+    base_precision = precision if precision in (Precision.FP32, *_SIXTEEN_BIT) else hardware.default_precisions[0]
+    typical = tuple(typical)
+    base = _calibration(hardware, typical, runtime, base_precision)
+    if base is None:
+        raise InputError(
+            f"no calibration for runtime {runtime} at {base_precision}; expected one in {hardware.name} or typical"
+        )
+    quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
+    warnings, model_log_sd = [], base.model_log_sd
+    if base.basis is Basis.DATASHEET:
+        if hardware.kind != "gpu":
+            model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
+        warnings.append(
+            f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
+            "hence the wide intervals"
+        )
+    if hardware.confidence == "low":
+        warnings.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({hardware.sources[0]})")
+    return Machine(
+        hardware=hardware,
+        runtime=runtime,
+        precision=precision,
+        base=base,
+        quantised=quantised,
+        model_log_sd=model_log_sd,
+        rates_by_class=_rates(hardware, {False: base, True: quantised}, {False: base_precision, True: compute}),
+        warnings=tuple(warnings),
+    )
+
+
+def _rates(
+    hardware: HardwareProfile, calibrations: Mapping[bool, Calibration], precisions: Mapping[bool, Precision]
+) -> dict[tuple[Kind, bool], Rates]:
+    """Rates by class of operator and whether it is quantised; none for all-reduce without an interconnect."""
+    found = {}
+    for quantised, calibration in calibrations.items():
+        for kind, efficiency in calibration.operators.items():
+            link = hardware.interconnect_bytes_per_s
+            bandwidth = hardware.bandwidth_bytes_per_s if kind is not Kind.ALL_REDUCE else link
+            if bandwidth is not None:
+                found[kind, quantised] = Rates(
+                    flops_per_s=hardware.peak_flops_per_s[precisions[quantised]] * efficiency.compute_fraction,
+                    bytes_per_s=bandwidth * efficiency.memory_fraction,
+                    efficiency=efficiency,
+                )
+    return found
+
+
+def op_seconds(op: Op, rates: Rates) -> float:
+    """Return latency + (compute^p + memory^p)^(1/p), times as many kernels: between perfect overlap and none."""
+    efficiency = rates.efficiency
+    compute_s = op.flops / op.shards / rates.flops_per_s
+    memory_s = (op.weight_bytes + op.moved_bytes) / rates.bytes_per_s
+    for pad, size in zip(efficiency.compute_pads, op.shape, strict=False):
+        compute_s *= 1 + pad / size
+    for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
+        memory_s *= 1 + pad / size
+    longer_s, shorter_s = (compute_s, memory_s) if compute_s > memory_s else (memory_s, compute_s)
+    if shorter_s > 0:
+        overlap = efficiency.overlap
+        longer_s *= math.pow(1 + math.pow(shorter_s / longer_s, overlap), 1 / overlap)
+    return op.count * efficiency.latency_s + longer_s

@@ -1,0 +1,272 @@
+"""What is handed over? Plan and Estimate: documents that CI, ``export`` and ``validate`` read.
+
+A plan embeds its inputs (the hardware profile, the calibration in force, the workload, the chosen model's dimensions)
+and names the evidence by digest, so it can be checked without the machine that made it. Same inputs, same bytes: no
+clock, no host, no absolute path.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from vlmplan.cost import Flops, MemoryBytes, Params
+from vlmplan.document import Document
+from vlmplan.errors import InputError
+from vlmplan.estimate import Interval, cost_fields
+from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.judge import Judge
+from vlmplan.knee import knees
+from vlmplan.machine import Machine, machine
+from vlmplan.model import Compressor, ModelSpec, Reduction, Route, Workload
+from vlmplan.search import (
+    DRAWS,
+    FINALISTS,
+    RUNNERS_UP,
+    Budget,
+    Candidate,
+    Space,
+    candidates,
+    choose,
+    feasible,
+    infeasible,
+    pareto_front,
+    runners_up,
+    stability,
+    thinned,
+)
+
+ASSUMPTIONS = (
+    "one batch at a time: no queueing, no continuous batching with other requests",
+    "no speculative decoding",
+    "weights are loaded and the runtime is warm",
+    "the image is decoded and resized before the clock starts; the network is not counted",
+    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision stay in 16 bit",
+    "tensor parallelism splits the LLM; every GPU holds the whole vision tower",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The configuration to deploy, or one that lost: what it is, how wrong, how fast, how large."""
+
+    model: str
+    precision: Precision
+    visual_tokens: int
+    compressor: Compressor
+    reduction: Reduction
+    gpus: int
+    route: Route
+    setting: str
+    predicted_error: float
+    error_interval: Interval | None = None
+    ttft_s: float
+    ttft_interval_s: Interval
+    tpot_s: float | None
+    tpot_interval_s: Interval | None
+    latency_s: float
+    latency_interval_s: Interval
+    overhead_s: float
+    vision_s: float
+    compressor_s: float
+    prefill_s: float
+    budget_flops: float
+    params: Params
+    flops: Flops
+    memory_bytes: MemoryBytes
+    deploy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """A candidate in one line: a point of the front, or a runner-up with the reason it lost."""
+
+    model: str
+    precision: Precision
+    visual_tokens: int
+    gpus: int
+    predicted_error: float
+    ttft_s: float
+    latency_s: float
+    memory_bytes: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSource:
+    """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
+
+    name: str
+    sha256: str
+    task: Mapping[str, float]
+    basis: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Document):
+    """The recommendation with all it was made from."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.plan/1"
+
+    hardware: HardwareProfile
+    runtime: Runtime
+    basis: Basis
+    calibration: Calibration
+    interval_level_fraction: float
+    workload: Workload
+    budget: Budget
+    flop_rule: str
+    error_source: ErrorSource
+    model: ModelSpec
+    choice: Choice
+    stability: float
+    knee_prefill_visual_tokens: int | None
+    knee_ttft_visual_tokens: int | None
+    front: tuple[Outline, ...]
+    runners_up: tuple[Outline, ...]
+    if_budget_10_percent_smaller: Outline | None
+    if_budget_10_percent_larger: Outline | None
+    candidates_considered: int
+    candidates_feasible: int
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What ``recommend`` is asked."""
+
+    hardware: HardwareProfile
+    typical: tuple[Calibration, ...]
+    runtime: Runtime
+    budget: Budget
+    space: Space
+    judge: Judge
+
+
+def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
+    """The serving command that realises the candidate, where one flag sets everything; None where it does not."""
+    flags = {
+        Precision.BF16: "--dtype bfloat16",
+        Precision.FP16: "--dtype float16",
+        Precision.FP32: "--dtype float32",
+        Precision.FP8: "--quantization fp8",
+    }
+    request, precision = candidate.request, candidate.request.precision
+    if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags:
+        return None
+    context = request.prompt_tokens + request.workload.output_tokens
+    parts = ["vllm serve", shlex.quote(request.model.name), flags[precision], f"--max-model-len {max(2048, context)}"]
+    if request.gpus > 1:
+        parts.append(f"--tensor-parallel-size {request.gpus}")
+    if candidate.visual.engine:
+        parts.append(candidate.visual.engine)
+    return " ".join(parts)
+
+
+def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
+    """The central interval of the predicted error from its draws."""
+    draws = sorted(judge.draws(candidate.model, candidate.visual, candidate.request.precision, DRAWS))
+    cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
+    return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
+
+
+def _choice(candidate: Candidate, query: Query) -> Choice:
+    level, priced = query.space.confidence, candidate.cost
+    return Choice(
+        model=candidate.model.name,
+        precision=candidate.request.precision,
+        visual_tokens=candidate.visual.visual_tokens,
+        compressor=candidate.visual.compressor,
+        reduction=candidate.visual.reduction,
+        gpus=candidate.request.gpus,
+        route=candidate.route,
+        setting=candidate.visual.setting,
+        predicted_error=candidate.predicted_error,
+        error_interval=_error_interval(candidate, query.judge, level),
+        ttft_interval_s=priced.ttft_interval_s(level),
+        tpot_interval_s=priced.tpot_interval_s(level),
+        latency_interval_s=priced.latency_interval_s(level),
+        budget_flops=candidate.budget_flops,
+        deploy=_deploy(candidate, query.runtime),
+        **cost_fields(priced),
+    )
+
+
+def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
+    return Outline(
+        model=candidate.model.name,
+        precision=candidate.request.precision,
+        visual_tokens=candidate.visual.visual_tokens,
+        gpus=candidate.request.gpus,
+        predicted_error=candidate.predicted_error,
+        ttft_s=candidate.cost.ttft_s,
+        latency_s=candidate.cost.latency_s,
+        memory_bytes=candidate.cost.memory_bytes.total,
+        reason=reason,
+    )
+
+
+def _within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
+    """The budget with the device's memory as a limit too."""
+    limits = [value for value in (budget.memory_bytes, hardware.memory_bytes) if value is not None]
+    return replace(budget, memory_bytes=min(limits, default=None))
+
+
+def _warnings(query: Query, choice: Candidate, ready: Machine) -> tuple[str, ...]:
+    found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
+        found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
+    if choice.visual.reduction is Reduction.TRAINING_FREE:
+        found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
+    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
+        found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
+    return tuple(found)
+
+
+def recommend(query: Query) -> Plan:
+    """Find the plan. Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits."""
+    hardware, space, judge = query.hardware, query.space, query.judge
+    machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
+    found = candidates(space, machines, judge)
+    if not found:
+        raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
+    budget = _within_memory(query.budget, hardware)
+    within = feasible(found, budget)
+    if not within:
+        raise infeasible(found, budget, hardware.name)
+    choice, front = choose(within), pareto_front(within)
+    losers = runners_up(found, choice, budget)
+    shown = thinned(front, choice, FINALISTS - RUNNERS_UP)
+    finalists = tuple(dict.fromkeys([*shown, *(loser.candidate for loser in losers)]))
+    ready = machines[choice.request.precision]
+    knee = knees(choice.request, ready)
+
+    def at(factor: float) -> Outline | None:
+        left = feasible(found, budget.scaled(factor))
+        return _outline(choose(left)) if left else None
+
+    return Plan(
+        hardware=replace(hardware, calibration=()),
+        runtime=query.runtime,
+        basis=ready.basis,
+        calibration=ready.quantised,
+        interval_level_fraction=space.confidence,
+        workload=space.workload,
+        budget=budget,
+        flop_rule="paper" if space.paper_flops else "full",
+        error_source=ErrorSource(name=judge.name, sha256=judge.sha256, task=judge.shares, basis=judge.basis),
+        model=choice.model,
+        choice=_choice(choice, query),
+        stability=stability(finalists, choice, budget, judge),
+        knee_prefill_visual_tokens=knee.knee_prefill_visual_tokens,
+        knee_ttft_visual_tokens=knee.knee_ttft_visual_tokens,
+        front=tuple(_outline(candidate) for candidate in front),
+        runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
+        if_budget_10_percent_smaller=at(0.9),
+        if_budget_10_percent_larger=at(1.1),
+        candidates_considered=len(found),
+        candidates_feasible=len(within),
+        assumptions=ASSUMPTIONS,
+        warnings=_warnings(query, choice, ready),
+    )

@@ -1,0 +1,78 @@
+"""Plan -> a picture of its Pareto front. Needs the extra ``plot`` (matplotlib)."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_front(plan: Plan, path: Path) -> None:
+    """Draw error against latency: the front, the runners-up, the choice with its intervals, the budget.
+
+    Raises InputError for a name that is neither .svg nor .png or cannot be written, Unavailable without matplotlib.
+    """
+    if path.suffix not in (".svg", ".png"):
+        raise InputError(f"--plot {path}: found '{path.suffix or 'no suffix'}', expected .svg or .png")
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        raise Unavailable("--plot needs matplotlib; install it with: pip install 'vlmplan[plot]'") from None
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        _draw(figure, plan)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+            os.close(handle)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        try:
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, metadata=metadata, dpi=150)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _draw(figure: "Figure", plan: Plan) -> None:
+    axes, choice = figure.subplots(), plan.choice
+    axes.plot(
+        [1e3 * one.latency_s for one in plan.front],
+        [100 * one.predicted_error for one in plan.front],
+        marker="o",
+        color="tab:blue",
+        label="Pareto front",
+    )
+    axes.scatter(
+        [1e3 * one.latency_s for one in plan.runners_up],
+        [100 * one.predicted_error for one in plan.runners_up],
+        marker="x",
+        color="tab:gray",
+        label="runners-up",
+    )
+    low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
+    latency, error = 1e3 * choice.latency_s, 100 * choice.predicted_error
+    axes.errorbar(
+        [latency],
+        [error],
+        xerr=[[latency - 1e3 * choice.latency_interval_s[0]], [1e3 * choice.latency_interval_s[1] - latency]],
+        yerr=[[error - 100 * low], [100 * high - error]],
+        marker="*",
+        markersize=14,
+        capsize=3,
+        color="tab:red",
+        label=f"choice: {choice.model}, {choice.visual_tokens} visual tokens",
+    )
+    if plan.budget.latency_s is not None:
+        axes.axvline(1e3 * plan.budget.latency_s, linestyle="--", color="black", label="latency budget")
+    axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)")
+    axes.set_ylabel("predicted error (%)")
+    axes.set_xscale("log")
+    axes.legend()

@@ -1,0 +1,349 @@
+"""Which candidate answers best within the budget? candidates -> feasible -> Pareto front -> choice.
+
+A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval keeps the
+budget. The choice is the least predicted error; candidates within half a point of it go to the lower latency, a fixed
+margin, so that a looser budget is never worse by more. Left out: fractions of a GPU, pipelines over several models.
+"""
+
+import fnmatch
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from vlmplan.cost import Cost, active_llm_params, cost, paper_prefill_flops
+from vlmplan.errors import Infeasible, InputError
+from vlmplan.hardware import Precision
+from vlmplan.judge import Judge
+from vlmplan.machine import Machine
+from vlmplan.model import Compressor, ModelSpec, Route, Rule, Workload
+from vlmplan.op import Request
+from vlmplan.units import format_bytes, format_flops, format_seconds
+from vlmplan.visual_tokens import VisualInput, options, visual_input
+
+TIE_ERROR = 0.005  # half a point
+DRAWS = 200
+FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
+RUNNERS_UP = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Upper limits; None means unlimited. ``flops`` is a count per request, ``memory_bytes`` of one GPU."""
+
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    flops: float | None = None
+    memory_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        """At least one limit, all of them above zero."""
+        limits = [
+            value
+            for value in (self.latency_s, self.ttft_s, self.tpot_s, self.flops, self.memory_bytes)
+            if value is not None
+        ]
+        if not limits:
+            raise InputError("no budget given; expected at least one of --latency, --ttft, --tpot, --flops or --memory")
+        if not all(math.isfinite(value) and value > 0 for value in limits):
+            raise InputError("budget: expected finite limits above 0")
+
+    def scaled(self, factor: float) -> "Budget":
+        """Return the budget with every limit but memory times ``factor``."""
+        return Budget(
+            **{
+                name: value * factor if (value := getattr(self, name)) is not None else None
+                for name in ("latency_s", "ttft_s", "tpot_s", "flops")
+            },
+            memory_bytes=self.memory_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One priced and judged configuration. ``upper_*`` are the upper ends that the budget is held to."""
+
+    request: Request
+    visual: VisualInput
+    predicted_error: float
+    cost: Cost
+    budget_flops: float
+    upper_latency_s: float
+    upper_ttft_s: float
+    upper_tpot_s: float
+    route: Route
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model."""
+        return self.request.model
+
+    @property
+    def label(self) -> str:
+        """A name for messages: the model, its tokens, and the precision."""
+        return f"{self.model.name} at {self.visual.visual_tokens} visual tokens, {self.request.precision}"
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """The order among equals: faster, then better, then by name."""
+        return (self.cost.latency_s, self.predicted_error, self.label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What may be chosen from."""
+
+    models: tuple[ModelSpec, ...]
+    precisions: tuple[Precision, ...]
+    workload: Workload
+    gpus: int = 1
+    confidence: float = 0.9
+    allow_untrained: bool = False
+    paper_flops: bool = False
+    route: Route = Route.ENGINE
+
+
+def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
+    """Average pooling of one view to the squares its grid allows: what ``--allow-untrained`` adds to fixed rules."""
+    rule = model.image
+    if rule is None or rule.rule in (Rule.AREA, Rule.COMPRESSED):
+        return
+    side = math.isqrt(rule.tokens_per_view)
+    for part in range(1, side):
+        if side % part == 0:
+            yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
+
+
+def _inputs(model: ModelSpec, space: Space) -> Iterator[VisualInput]:
+    if model.image is None:
+        return
+    found = options(model, space.workload.image)
+    least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
+    yield from (option for option in found if option.visual_tokens >= least)
+    if space.allow_untrained:
+        yield from _pooled_inputs(model, space.workload)
+
+
+def _fits_context(request: Request) -> bool:
+    longest = request.model.llm.max_context_tokens
+    return longest is None or request.prompt_tokens + request.workload.output_tokens <= longest
+
+
+def _requests(space: Space) -> Iterator[Request]:
+    degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
+    for model in space.models:
+        for visual in _inputs(model, space):
+            for precision in space.precisions:
+                for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
+                    request = Request(
+                        model=model, workload=space.workload, visual=visual, precision=precision, gpus=gpus
+                    )
+                    if _fits_context(request):
+                        yield request
+
+
+def candidates(space: Space, machines: dict[Precision, Machine], judge: Judge) -> tuple[Candidate, ...]:
+    """Price and judge every configuration of ``space`` on the machine of its precision."""
+    found = []
+    llm_params = {model.name: active_llm_params(model) for model in space.models}
+    for request in _requests(space):
+        visual, model = request.visual, request.model
+        if visual is None:
+            continue
+        priced = cost(request, machines[request.precision])
+        tpot_interval_s = priced.tpot_interval_s(space.confidence)
+        nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or llm_params[model.name]
+        flops = (
+            paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
+            if space.paper_flops
+            else priced.flops.total
+        )
+        found.append(
+            Candidate(
+                request=request,
+                visual=visual,
+                predicted_error=judge.error(model, visual, request.precision),
+                cost=priced,
+                budget_flops=flops,
+                upper_latency_s=priced.latency_interval_s(space.confidence)[1],
+                upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
+                upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
+                route=space.route,
+            )
+        )
+    return tuple(found)
+
+
+def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
+    """Say which limits the candidate misses, with both figures; empty when it is feasible."""
+    memory = candidate.cost.memory_bytes.total
+    limits = (
+        ("latency", candidate.upper_latency_s, budget.latency_s, format_seconds),
+        ("TTFT", candidate.upper_ttft_s, budget.ttft_s, format_seconds),
+        ("TPOT", candidate.upper_tpot_s, budget.tpot_s, format_seconds),
+        ("compute", candidate.budget_flops, budget.flops, format_flops),
+        ("memory", memory, budget.memory_bytes, format_bytes),
+    )
+    return tuple(
+        f"{name} up to {show(value)} exceeds {show(limit)}"
+        for name, value, limit, show in limits
+        if limit is not None and value > limit
+    )
+
+
+def overrun(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
+    """Return the largest ratio of a figure to its limit: at most 1 when feasible.
+
+    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations.
+    """
+    priced = candidate.cost
+    times = (
+        (candidate.upper_latency_s, priced.latency_s, priced.latency_log_sd, budget.latency_s),
+        (candidate.upper_ttft_s, priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
+        (candidate.upper_tpot_s, priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
+    )
+    ratios = [
+        (upper_s if z is None else median_s * math.exp(z * log_sd)) / limit_s
+        for upper_s, median_s, log_sd, limit_s in times
+        if limit_s is not None
+    ]
+    if budget.flops is not None:
+        ratios.append(candidate.budget_flops / budget.flops)
+    if budget.memory_bytes is not None:
+        ratios.append(priced.memory_bytes.total / budget.memory_bytes)
+    return max(ratios, default=0.0)
+
+
+def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
+    """Return the candidates that keep every limit."""
+    return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
+
+
+def choose(within: Iterable[Candidate], error: Callable[[Candidate], float] | None = None) -> Candidate:
+    """Return the least error, or the fastest of those within half a point of it. ``error`` replaces the prediction."""
+    error_of = error or (lambda candidate: candidate.predicted_error)
+    found = [(error_of(candidate), candidate) for candidate in within]
+    least = min(value for value, _ in found)
+    return min(
+        (candidate for value, candidate in found if value <= least + TIE_ERROR), key=lambda candidate: candidate.order
+    )
+
+
+def pareto_front(within: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that none beats in both error and latency, fastest first."""
+    front: list[Candidate] = []
+    for candidate in sorted(within, key=lambda candidate: candidate.order):
+        if not front or candidate.predicted_error < front[-1].predicted_error:
+            front.append(candidate)
+    return tuple(front)
+
+
+def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infeasible:
+    """Return the error for a budget that nothing meets, naming the fastest and the smallest candidate."""
+    fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
+    smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
+    limits = (
+        ("a latency of", budget.latency_s, format_seconds),
+        ("a TTFT of", budget.ttft_s, format_seconds),
+        ("a TPOT of", budget.tpot_s, format_seconds),
+        ("", budget.flops, format_flops),
+        ("", budget.memory_bytes, format_bytes),
+    )
+    asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in limits if value is not None)
+    return Infeasible(
+        f"no plan meets {asked} on {where}: the fastest needs up to {format_seconds(fastest.upper_latency_s)} "
+        f"(TTFT {format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the "
+        f"smallest {format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label}); raise the budget, or widen "
+        "--precision, --gpus or --models"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loser:
+    """A candidate that was not chosen, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+def _reason(loser: Candidate, choice: Candidate, budget: Budget) -> str:
+    missed = shortfalls(loser, budget)
+    if missed:
+        return "; ".join(missed)
+    points = (loser.predicted_error - choice.predicted_error) * 100
+    slower_s = loser.cost.latency_s - choice.cost.latency_s
+    if points <= 0:
+        return f"{-points:.1f} points better but {format_seconds(slower_s)} slower; within 0.5 points the faster wins"
+    pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}"
+    return f"{points:.1f} points more error, {pace}"
+
+
+def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> tuple[Loser, ...]:
+    """Return one configuration of each other model, and more tokens on the chosen one, with why each lost.
+
+    Half the places go to the best that kept the budget, half to those of lower error that missed it by the least.
+    """
+    by_model: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        better = candidate.predicted_error < choice.predicted_error
+        if candidate.model is not choice.model or (better and candidate is not choice):
+            by_model.setdefault(candidate.model.name, []).append(candidate)
+    kept, missed = [], []
+    for group in by_model.values():
+        if within := feasible(group, budget):
+            kept.append(choose(within))
+        elif better_ones := [one for one in group if one.predicted_error < choice.predicted_error]:
+            missed.append(min(better_ones, key=lambda one: (overrun(one, budget), *one.order)))
+    kept.sort(key=lambda one: (one.predicted_error, one.label))
+    missed.sort(key=lambda one: (overrun(one, budget), one.label))
+    half = RUNNERS_UP // 2
+    chosen = kept[: max(half, RUNNERS_UP - len(missed))] + missed[: max(half, RUNNERS_UP - len(kept))]
+    chosen.sort(key=lambda one: (one.predicted_error, one.label))
+    return tuple(Loser(candidate=one, reason=_reason(one, choice, budget)) for one in chosen)
+
+
+def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, judge: Judge) -> float:
+    """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
+
+    All latencies of a draw are off by the same quantile: their errors come from the same kernels.
+    """
+    errors = [judge.draws(one.model, one.visual, one.request.precision, DRAWS) for one in finalists]
+    random = Random("latency")
+    wins = 0
+    for draw in range(DRAWS):
+        z = random.gauss(0, 1)
+        error_of = {id(one): values[draw] for one, values in zip(finalists, errors, strict=True)}
+        within = [one for one in finalists if overrun(one, budget, z) <= 1]
+        if within:
+            wins += choose(within, lambda one, of=error_of: of[id(one)]) is choice  # type: ignore[misc]
+    return wins / DRAWS
+
+
+def thinned(front: tuple[Candidate, ...], choice: Candidate, most: int) -> tuple[Candidate, ...]:
+    """Return at most ``most`` of the front: the choice, and its neighbours first."""
+    at = front.index(choice)
+    near = sorted(range(len(front)), key=lambda index: (abs(index - at), index))[:most]
+    return tuple(front[index] for index in sorted(near))
+
+
+def select_models(
+    models: tuple[ModelSpec, ...], pattern: str | None, license_pattern: str | None, keep: Callable[[ModelSpec], bool]
+) -> tuple[ModelSpec, ...]:
+    """Return the vision models that ``keep`` and the glob patterns let through. Raises InputError when none is left.
+
+    A model whose licence is not sourced matches no licence pattern.
+    """
+    vision = [model for model in models if model.image is not None and keep(model)]
+    left = [
+        model
+        for model in vision
+        if (pattern is None or fnmatch.fnmatch(model.name.casefold(), f"*{pattern.casefold()}*"))
+        and (license_pattern is None or fnmatch.fnmatch((model.license or "").casefold(), license_pattern.casefold()))
+    ]
+    if not left:
+        raise InputError(
+            f"no candidate left of {len(vision)} by --models {pattern or '*'} and --license {license_pattern or '*'}; "
+            "'vlmplan catalogue models' lists them"
+        )
+    return tuple(left)
