@@ -229,10 +229,13 @@ def _decoder(config: Plain, text: _Text, defaults: Plain, where: str) -> Decoder
 def _tower(config: Plain, kind: str, vlm: _Vlm, vision: Plain, where: str) -> VisionTower:
     found: dict[str, Any] = dict(VISION_TRAITS[kind]) | dict(vision)
     sizes = {name: _whole(found[name], f"{where}.{name}") for name in ("layers", "hidden", "patch")}
-    used = config.get("vision_feature_layer", vlm.feature_layer)
-    used = max(
-        layer if layer >= 0 else sizes["layers"] + 1 + layer for layer in (used if isinstance(used, list) else [used])
-    )
+    asked = config.get("vision_feature_layer", vlm.feature_layer)
+    features = asked if isinstance(asked, list) else [asked]
+    if not features or not all(isinstance(layer, int) for layer in features):
+        raise InputError(
+            f"{where}: vision_feature_layer: expected a layer number or a list of them, found {asked!r:.40}"
+        )
+    used = max(layer if layer >= 0 else sizes["layers"] + 1 + layer for layer in features)
     found["layers_used"] = used
     own = _table(config, "vision_config", where)
     if "mlp_ratio" in own and "intermediate_size" not in own:

@@ -60,13 +60,14 @@ def parse_image(text: str) -> tuple[int, int]:
 
 def _three_digits(value: float) -> str:
     """Three significant digits without an exponent: 0.123, 1.23, 12.3, 123, 1234."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 9)}f}"
+    rounded = float(f"{value:.3g}")
+    digits = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{value:.{max(0, min(digits, 9))}f}"
 
 
 def _scaled(value: float, scales: tuple[tuple[str, float], ...]) -> str:
+    if value == 0:
+        return f"0 {scales[0][0]}"
     for unit, scale in scales:
         if abs(value) >= scale * 0.9995:
             return f"{_three_digits(value / scale)} {unit}"

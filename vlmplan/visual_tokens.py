@@ -136,14 +136,16 @@ def _option(rule: ImageRule, visual_tokens: int, views: int, fill: dict[str, int
 def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     """Return the numbers of visual tokens the processor can make of ``image``, fewest first; empty for a text model.
 
-    The largest is the checkpoint's own default; the smaller ones are reached by a smaller or less divided image.
+    The last is the checkpoint's own default; the others are reached by a smaller or less divided image.
     """
     if model.image is None:
         return ()
     by_tokens: dict[int, VisualInput] = {}
+    native = 0
     for visual_tokens, views, fill in _reachable(model.image, *image):
         by_tokens.setdefault(visual_tokens, _option(model.image, visual_tokens, views, fill))
-    ordered = [by_tokens[tokens] for tokens in sorted(by_tokens)]
+        native = visual_tokens  # the default setting comes last
+    ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if model.image.rule is Rule.COMPRESSED:
         return tuple(ordered)
     return (*(replace(option, reduction=Reduction.IMAGE_SIZE) for option in ordered[:-1]), ordered[-1])

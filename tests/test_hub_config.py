@@ -1,0 +1,154 @@
+"""Hugging Face configs of both transformers spellings become the same model; anything else is refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LLAMA_2_7B, QWEN2_HALF_B
+
+from vlmplan import catalogue
+from vlmplan.cost import request_of
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.hub_config import model_from_config, read_model_config
+from vlmplan.model import ModelSpec, Workload
+from vlmplan.operators import operators
+from vlmplan.visual_tokens import native_visual_tokens
+
+Config = dict[str, Any]
+# As published with the checkpoints: what equals the class's default is left out.
+LLAVA_15: Config = {
+    "model_type": "llava",
+    "image_token_index": 32000,
+    "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
+    "vision_config": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
+        "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+    },
+    "vision_feature_layer": -2,
+}  # fmt: skip
+QWEN2_VL_2B_V4: Config = {
+    "model_type": "qwen2_vl", "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+    "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
+    "sliding_window": 32768, "use_sliding_window": False,
+    "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "hidden_size": 1536, "patch_size": 14},
+}  # fmt: skip
+QWEN25_VL_7B_V4: Config = {
+    "model_type": "qwen2_5_vl", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+    "sliding_window": 32768, "use_sliding_window": False,
+    "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
+                      "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31], "patch_size": 14},
+}  # fmt: skip
+ONEVISION_HALF_B: Config = {
+    "model_type": "llava_onevision",
+    "tie_word_embeddings": True,
+    "text_config": {
+        "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+        "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 152000, "use_sliding_window": False,
+    },
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 384, "intermediate_size": 4304,
+        "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14, "vision_use_head": False,
+    },
+    "vision_feature_layer": -1,
+}  # fmt: skip
+
+
+def _nested(config: Config) -> Config:
+    """The transformers-5 spelling: text fields under ``text_config``."""
+    top = {"model_type", "vision_config"}
+    text = {key: value for key, value in config.items() if key not in top} | {
+        "model_type": f"{config['model_type']}_text"
+    }
+    return {key: config[key] for key in top} | {"text_config": text}
+
+
+def _params(model: ModelSpec) -> int:
+    tokens = native_visual_tokens(model, (1024, 768))
+    return sum(op.params for op in operators(request_of(model, Workload(text_tokens=9), tokens, Precision.BF16)))
+
+
+@pytest.mark.parametrize(
+    ("config", "shipped"),
+    [
+        (LLAVA_15, "llava-hf/llava-1.5-7b-hf"),
+        (LLAVA_15 | {"model_type": "llava_next"}, "llava-hf/llava-v1.6-vicuna-7b-hf"),
+        (ONEVISION_HALF_B, "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"),
+        (QWEN2_VL_2B_V4, "Qwen/Qwen2-VL-2B-Instruct"),
+        (_nested(QWEN2_VL_2B_V4), "Qwen/Qwen2-VL-2B-Instruct"),
+        (QWEN25_VL_7B_V4, "Qwen/Qwen2.5-VL-7B-Instruct"),
+        (_nested(QWEN25_VL_7B_V4), "Qwen/Qwen2.5-VL-7B-Instruct"),
+    ],
+)
+def test_configs_equal_the_catalogue(config: Config, shipped: str) -> None:
+    read, known = model_from_config(config, "config.json", "x"), catalogue.model(shipped)
+    assert _params(read) == known.published_params
+    assert (read.vision, read.projector) == (known.vision, known.projector)
+    assert native_visual_tokens(read, (1024, 768)) == native_visual_tokens(known, (1024, 768))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("LlamaConfig", LLAMA_2_7B), ("Qwen2Config", QWEN2_HALF_B)])
+def test_text_configs_as_transformers_writes_them(tmp_path: Path, kind: str, expected: Any) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, kind)(
+        hidden_size=expected.hidden,
+        intermediate_size=expected.intermediate,
+        num_hidden_layers=expected.layers,
+        num_attention_heads=expected.heads,
+        num_key_value_heads=expected.kv_heads,
+        vocab_size=expected.vocabulary,
+        tie_word_embeddings=expected.tied_embeddings,
+    )
+    config.save_pretrained(tmp_path)
+    for path in (tmp_path, tmp_path / "config.json"):
+        llm = read_model_config(path).llm
+        assert (llm.layers, llm.hidden, llm.kv_heads, llm.head_dim) == (
+            expected.layers, expected.hidden, expected.kv_heads, expected.head_dim,
+        )  # fmt: skip
+        assert (llm.tied_embeddings, llm.qkv_bias) == (expected.tied_embeddings, expected.qkv_bias)
+
+
+def test_class_defaults_are_those_of_transformers() -> None:
+    """A config that names nothing but its type has its class's dimensions."""
+    transformers = pytest.importorskip("transformers")
+    for kind in ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma", "gemma2"):
+        full = model_from_config(transformers.AutoConfig.for_model(kind).to_dict(), "config.json", "x").llm
+        bare = model_from_config({"model_type": kind}, "config.json", "x").llm
+        assert (bare.layers, bare.hidden, bare.heads, bare.kv_heads, bare.head_dim) == (
+            full.layers, full.hidden, full.heads, full.kv_heads, full.head_dim,
+        ), kind  # fmt: skip
+        assert (bare.intermediate, bare.vocabulary, bare.tied_embeddings, bare.experts) == (
+            full.intermediate, full.vocabulary, full.tied_embeddings, full.experts,
+        ), kind  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "mamba"}, "model_type 'mamba' is not read; expected one of gemma"),
+        ({"model_type": ["llava"]}, "model_type"),
+        ({"text_config": []}, "text_config: expected a table"),
+        ({"text_config": {"model_type": "rwkv"}}, "model_type 'rwkv' is not read"),
+        (
+            {"text_config": {"model_type": "llama", "hidden_size": 0}},
+            "hidden: expected a whole number above 0, found 0",
+        ),
+        ({"text_config": {"model_type": "llama", "num_hidden_layers": "32"}}, "layers: expected int, found '32'"),
+        ({"text_config": {"model_type": "llama", "num_key_value_heads": 5}}, "expected a multiple of kv_heads = 5"),
+        ({"text_config": {"model_type": "llama", "intermediate_size": [1, 2]}}, "expected one width, found a list"),
+        ({"vision_config": {"model_type": "clip_vision_model", "patch_size": 0}}, "patch"),
+        ({"vision_feature_layer": "last"}, "vision_feature_layer"),
+    ],
+)
+def test_bad_configs(change: Config, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        model_from_config(LLAVA_15 | change, "config.json", "x")
+
+
+def test_a_list_is_no_config(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps([LLAVA_15]), encoding="utf-8")
+    with pytest.raises(InputError, match="expected a table of keys, found a list"):
+        read_model_config(file)
