@@ -16,12 +16,16 @@ from vlmplan.hardware import Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inner:
+    """A part."""
+
     count: int
     share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample(Document):
+    """A document with every kind of field."""
+
     SCHEMA: ClassVar[str] = "vlmplan.sample/1"
 
     name: str
@@ -74,7 +78,7 @@ def test_wrong_values_are_named(change: dict[str, object], message: str) -> None
 
 
 def test_missing_key_is_named() -> None:
-    with pytest.raises(InputError, match="sample.precision: missing"):
+    with pytest.raises(InputError, match=r"sample.precision: missing"):
         from_plain(Sample, {"name": "x"}, "sample")
 
 

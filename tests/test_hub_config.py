@@ -23,37 +23,83 @@ LLAVA_15: Config = {
     "image_token_index": 32000,
     "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
     "vision_config": {
-        "model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
-        "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "image_size": 336,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
     },
     "vision_feature_layer": -2,
-}  # fmt: skip
+}
 QWEN2_VL_2B_V4: Config = {
-    "model_type": "qwen2_vl", "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-    "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
-    "sliding_window": 32768, "use_sliding_window": False,
-    "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "hidden_size": 1536, "patch_size": 14},
-}  # fmt: skip
+    "model_type": "qwen2_vl",
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+    "sliding_window": 32768,
+    "use_sliding_window": False,
+    "vision_config": {
+        "depth": 32,
+        "embed_dim": 1280,
+        "mlp_ratio": 4,
+        "num_heads": 16,
+        "hidden_size": 1536,
+        "patch_size": 14,
+    },
+}
 QWEN25_VL_7B_V4: Config = {
-    "model_type": "qwen2_5_vl", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
-    "sliding_window": 32768, "use_sliding_window": False,
-    "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
-                      "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31], "patch_size": 14},
-}  # fmt: skip
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+    "sliding_window": 32768,
+    "use_sliding_window": False,
+    "vision_config": {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 3584,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+        "patch_size": 14,
+    },
+}
 ONEVISION_HALF_B: Config = {
     "model_type": "llava_onevision",
     "tie_word_embeddings": True,
     "text_config": {
-        "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-        "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 152000, "use_sliding_window": False,
+        "model_type": "qwen2",
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 152000,
+        "use_sliding_window": False,
     },
     "vision_config": {
-        "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 384, "intermediate_size": 4304,
-        "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14, "vision_use_head": False,
+        "model_type": "siglip_vision_model",
+        "hidden_size": 1152,
+        "image_size": 384,
+        "intermediate_size": 4304,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 26,
+        "patch_size": 14,
+        "vision_use_head": False,
     },
     "vision_feature_layer": -1,
-}  # fmt: skip
+}
 
 
 def _nested(config: Config) -> Config:
@@ -105,8 +151,11 @@ def test_text_configs_as_transformers_writes_them(tmp_path: Path, kind: str, exp
     for path in (tmp_path, tmp_path / "config.json"):
         llm = read_model_config(path).llm
         assert (llm.layers, llm.hidden, llm.kv_heads, llm.head_dim) == (
-            expected.layers, expected.hidden, expected.kv_heads, expected.head_dim,
-        )  # fmt: skip
+            expected.layers,
+            expected.hidden,
+            expected.kv_heads,
+            expected.head_dim,
+        )
         assert (llm.tied_embeddings, llm.qkv_bias) == (expected.tied_embeddings, expected.qkv_bias)
 
 
@@ -117,11 +166,18 @@ def test_class_defaults_are_those_of_transformers() -> None:
         full = model_from_config(transformers.AutoConfig.for_model(kind).to_dict(), "config.json", "x").llm
         bare = model_from_config({"model_type": kind}, "config.json", "x").llm
         assert (bare.layers, bare.hidden, bare.heads, bare.kv_heads, bare.head_dim) == (
-            full.layers, full.hidden, full.heads, full.kv_heads, full.head_dim,
-        ), kind  # fmt: skip
+            full.layers,
+            full.hidden,
+            full.heads,
+            full.kv_heads,
+            full.head_dim,
+        ), kind
         assert (bare.intermediate, bare.vocabulary, bare.tied_embeddings, bare.experts) == (
-            full.intermediate, full.vocabulary, full.tied_embeddings, full.experts,
-        ), kind  # fmt: skip
+            full.intermediate,
+            full.vocabulary,
+            full.tied_embeddings,
+            full.experts,
+        ), kind
 
 
 @pytest.mark.parametrize(

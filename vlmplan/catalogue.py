@@ -70,21 +70,26 @@ def resolve(shelf: Shelf, name: str) -> Path:
     return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
 
 
-def is_path(text: str) -> bool:
-    """Tell a path from a name: it exists, or it has a suffix or a leading dot or slash that no name has."""
-    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~")) or Path(text).exists()
+def find(shelf: Shelf, text: str) -> Path:
+    """Return the file that a name or a path means: an exact name wins, then what looks like or is a path.
+
+    Raises InputError for an unknown or ambiguous name.
+    """
+    exact = text.casefold() in {name.casefold() for name in names(shelf)}
+    looks = text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
+    if text and not exact and (looks or Path(text).exists()):
+        return Path(text).expanduser()
+    return resolve(shelf, text)
 
 
 def hardware(name: str) -> HardwareProfile:
     """Return a device by name or path. Raises InputError."""
-    return load(HardwareProfile, Path(name).expanduser() if is_path(name) else resolve(Shelf.HARDWARE, name))
+    return load(HardwareProfile, find(Shelf.HARDWARE, name))
 
 
 def model(name: str) -> ModelSpec:
     """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError."""
-    if not is_path(name):
-        return load(ModelSpec, resolve(Shelf.MODELS, name))
-    path = Path(name).expanduser()
+    path = find(Shelf.MODELS, name)
     return load(ModelSpec, path) if path.suffix == ".toml" else read_model_config(path)
 
 
@@ -95,7 +100,7 @@ def models() -> tuple[ModelSpec, ...]:
 
 def law(name: str) -> ScalingLaw:
     """Return a scaling law by name or path. Raises InputError."""
-    return load(ScalingLaw, Path(name).expanduser() if is_path(name) else resolve(Shelf.LAWS, name))
+    return load(ScalingLaw, find(Shelf.LAWS, name))
 
 
 def evidence() -> Evidence:

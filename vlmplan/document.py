@@ -211,7 +211,7 @@ def load(cls: type[D], path: Path) -> D:
 
 def to_json(value: Any) -> str:
     """Return deterministic JSON text with a final newline."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def _without_none(value: Any) -> Any:

@@ -110,7 +110,6 @@ _TEXT_SYNONYMS = {"qwen2_vl_text": "qwen2", "qwen2_vl": "qwen2", "qwen2_5_vl_tex
 _QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 64, "kv_heads": 8, "vocabulary": 152064}
 
 _CLIP = {"layers": 12, "hidden": 768, "heads": 12, "intermediate": 3072, "patch": 32, "image_size": 224}
-_SIGLIP = _CLIP | {"patch": 16}
 _QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}
 VISION_TRAITS: dict[str, Plain] = {
     "clip": {"class_token": True, "patch_bias": False, "pre_norm": True},
@@ -137,7 +136,7 @@ class _Vlm:
 
 _LLAVA_TOWERS = {
     "clip_vision_model": ("clip", _CLIP),
-    "siglip_vision_model": ("siglip", _SIGLIP),
+    "siglip_vision_model": ("siglip", _CLIP | {"patch": 16}),
     # transformers fills these in when a LLaVA config has no vision_config at all.
     "": ("clip", {"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 336}),
 }
@@ -251,30 +250,27 @@ def _tower(config: Plain, kind: str, vlm: _Vlm, vision: Plain, where: str) -> Vi
     return from_plain(VisionTower, found, where)
 
 
-def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, Any]:
-    """The tower, the projector and the image rule of a vision-language config."""
-    vision_config = _table(config, "vision_config", where)
-    named = str(vision_config.get("model_type", ""))
-    kind, defaults = vlm.towers.get(named) or vlm.towers.get("") or next(iter(vlm.towers.values()))
-    vision = _read(vision_config, _VISION_ALIASES, defaults)
-    if kind == "qwen2_5_vl":
-        vision["hidden"] = vision_config.get("hidden_size", defaults["hidden"])
-    tower = _tower(config, kind, vlm, vision, f"{where}.vision_config")
-    if vlm.rule is Rule.AREA:
-        merge = _whole(vision_config.get("spatial_merge_size", 2), f"{where}.vision_config.spatial_merge_size")
-        joined = tower.hidden * merge**2
-        norms = tower.hidden * (2 if tower.norm_bias else 1)
-        projector = Projector(widths=(joined, joined, llm.hidden), merge=merge**2, norm_params=norms)
-        image = ImageRule(
-            rule=vlm.rule,
-            view_size=tower.patch * merge,
-            tokens_per_view=1,
-            trained_min_visual_tokens=64,  # the least with published scores; the processor goes down to 4
-            trained_max_visual_tokens=16384,
-            setting="processor max_pixels={pixels}",
-            engine="--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
-        )
-        return {"vision": tower, "projector": projector, "image": image}
+def _native_resolution(
+    vision_config: Plain, tower: VisionTower, llm: Decoder, where: str
+) -> tuple[Projector, ImageRule]:
+    """Qwen2-VL and its successors: squares of patches are merged, the image keeps its shape."""
+    merge = _whole(vision_config.get("spatial_merge_size", 2), f"{where}.vision_config.spatial_merge_size")
+    joined = tower.hidden * merge**2
+    norms = tower.hidden * (2 if tower.norm_bias else 1)
+    image = ImageRule(
+        rule=Rule.AREA,
+        view_size=tower.patch * merge,
+        tokens_per_view=1,
+        trained_min_visual_tokens=64,  # the least with published scores; the processor goes down to 4
+        trained_max_visual_tokens=16384,
+        setting="processor max_pixels={pixels}",
+        engine="--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
+    )
+    return Projector(widths=(joined, joined, llm.hidden), merge=merge**2, norm_params=norms), image
+
+
+def _views(config: Plain, vlm: _Vlm, tower: VisionTower, llm: Decoder, where: str) -> tuple[Projector, ImageRule]:
+    """LLaVA and its successors: views of one size, each patch a token."""
     if tower.image_size is None:
         raise InputError(f"{where}.vision_config.image_size: missing")
     tokens = (tower.image_size // tower.patch) ** 2
@@ -293,6 +289,22 @@ def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, 
         max_side_views=vlm.max_side_views,
         setting="none" if vlm.rule is Rule.FIXED else "image_grid_pinpoints of at most {views} tiles",
     )
+    return projector, image
+
+
+def _vlm_parts(config: Plain, vlm: _Vlm, llm: Decoder, where: str) -> dict[str, Any]:
+    """The tower, the projector and the image rule of a vision-language config."""
+    vision_config = _table(config, "vision_config", where)
+    named = str(vision_config.get("model_type", ""))
+    kind, defaults = vlm.towers.get(named) or vlm.towers.get("") or next(iter(vlm.towers.values()))
+    vision = _read(vision_config, _VISION_ALIASES, defaults)
+    if kind == "qwen2_5_vl":  # its hidden_size is the tower's own, not the LLM's as in qwen2_vl
+        vision["hidden"] = vision_config.get("hidden_size", defaults["hidden"])
+    tower = _tower(config, kind, vlm, vision, f"{where}.vision_config")
+    if vlm.rule is Rule.AREA:
+        projector, image = _native_resolution(vision_config, tower, llm, where)
+    else:
+        projector, image = _views(config, vlm, tower, llm, where)
     return {"vision": tower, "projector": projector, "image": image}
 
 
@@ -335,5 +347,4 @@ def read_model_config(path: Path) -> ModelSpec:
     """Read a ``config.json`` or a checkpoint directory that holds one. Raises InputError."""
     file = path / "config.json" if path.is_dir() else path
     config = read_plain(file)
-    folder = file.resolve().parent.name
-    return model_from_config(config, file.name, folder or "model")
+    return model_from_config(config, file.name, file.resolve().parent.name or "model")

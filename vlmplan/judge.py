@@ -4,10 +4,12 @@
 published scores; backbones still to be trained, or any model where the user brings a law, by that law.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
@@ -21,16 +23,30 @@ from vlmplan.visual_tokens import VisualInput, native_visual_tokens
 SHARE_TOLERANCE = 1e-6
 
 
+class Draws(Protocol):
+    """Draws of one candidate's error: the same every time, and paired between candidates."""
+
+    def __call__(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        """Return ``count`` draws."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """The error of a candidate, ``count`` paired draws of it, what to warn of, and what it all rests on."""
+class ErrorSource:
+    """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
 
     name: str
     sha256: str
-    shares: Mapping[str, float]
+    task: Mapping[str, float]
     basis: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """The error of a candidate, paired draws of it, what to warn of, and what it all rests on."""
+
+    source: ErrorSource
     error: Callable[[ModelSpec, VisualInput, Precision], float]
-    draws: Callable[[ModelSpec, VisualInput, Precision, int], list[float]]
+    draws: Draws
     warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
 
 
@@ -54,35 +70,44 @@ def parse_task(text: str) -> dict[str, float]:
     return shares
 
 
+def _subjects(workload: Workload) -> Callable[[ModelSpec, VisualInput, Precision], Subject]:
+    """Return what turns a candidate into a Subject; a model's size and native tokens are worked out once."""
+
+    @functools.cache
+    def size_and_native(name: str) -> tuple[float, int]:
+        model = models[name]
+        return active_llm_params(model) / 1e9, native_visual_tokens(model, workload.image)
+
+    models: dict[str, ModelSpec] = {}
+
+    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        models.setdefault(model.name, model)
+        llm_params_b, native = size_and_native(model.name)
+        return Subject(
+            name=model.name,
+            family=model.family,
+            llm_params_b=llm_params_b,
+            visual_tokens=visual.visual_tokens,
+            native_visual_tokens=native,
+            reduction=visual.reduction,
+            precision=precision,
+        )
+
+    return subject
+
+
 def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workload) -> Judge:
     """Judge checkpoints by the estimators fitted on published scores. Raises InputError for an unknown task."""
     known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
     for name in shares:
         if name not in known:
             raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
-    weights = evidence.weights(shares)
-    llm_params_b: dict[str, float] = {}
-    native: dict[str, int] = {}
-
-    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
-        if model.name not in native:
-            llm_params_b[model.name] = active_llm_params(model) / 1e9
-            native[model.name] = native_visual_tokens(model, workload.image)
-        return Subject(
-            name=model.name,
-            family=model.family,
-            llm_params_b=llm_params_b[model.name],
-            visual_tokens=visual.visual_tokens,
-            native_visual_tokens=native[model.name],
-            reduction=visual.reduction,
-            precision=precision,
-        )
+    weights, subject = evidence.weights(shares), _subjects(workload)
 
     def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
-        lacking = unscored(evidence, weights, model.family)
-        found = [
-            f"no {model.family} checkpoint has a published score on {', '.join(lacking)}; other families stand in"
-        ] * bool(lacking)
+        found, lacking = [], unscored(evidence, weights, model.family)
+        if lacking:
+            found.append(f"no {model.family} score is published on {', '.join(lacking)}; other families stand in")
         if visual.visual_tokens < native_visual_tokens(model, workload.image):
             found.append(
                 f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
@@ -90,20 +115,23 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
             )
         return tuple(found)
 
+    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        return error_draws(evidence, weights, subject(model, visual, precision), count)
+
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.1f}" for name in weights)
     return Judge(
-        name="published scores",
-        sha256=digest(evidence),
-        shares=dict(shares),
+        source=ErrorSource(
+            name="published scores",
+            sha256=digest(evidence),
+            task=dict(shares),
+            basis=(
+                f"mean error, in points, for checkpoints left out of the fit: {left_out}",
+                *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
+            ),
+        ),
+        error=lambda *candidate: predicted_error(evidence, weights, subject(*candidate)),
+        draws=draws,
         warnings=warnings,
-        basis=(
-            f"mean error, in points, for checkpoints left out of the fit: {left_out}",
-            *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
-        ),
-        error=lambda *configuration: predicted_error(evidence, weights, subject(*configuration)),
-        draws=lambda model, visual, precision, count: error_draws(
-            evidence, weights, subject(model, visual, precision), count
-        ),
     )
 
 
@@ -127,7 +155,7 @@ def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> 
         mixed = sum(share * law.error(size_b(model), visual.visual_tokens) for law, share in laws.values())
         return _shifted(mixed, evidence.precision_offsets[precision].value)
 
-    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, count: int) -> list[float]:
+    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         size, offset = size_b(model), evidence.precision_offsets[precision]
         found = [0.0] * count
         for name, (law, share) in laws.items():
@@ -147,12 +175,14 @@ def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> 
             if law.outside(size_b(model), visual.visual_tokens) > 0
         )
 
+    named = ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
-        name="scaling law "
-        + ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items()),
-        sha256=digest([law for law, _ in laws.values()]),
-        shares={name: share for name, (_, share) in laws.items()},
-        basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
+        source=ErrorSource(
+            name=f"scaling law {named}",
+            sha256=digest([law for law, _ in laws.values()]),
+            task={name: share for name, (_, share) in laws.items()},
+            basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
+        ),
         error=error,
         draws=draws,
         warnings=warnings,

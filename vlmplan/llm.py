@@ -14,13 +14,13 @@ from vlmplan.op import ATTENTION_TILE_TOKENS, WEIGHT_BYTES, Linear, Op, Part, Re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One pass of the LLM: ``rows`` new tokens over all requests, each attending to ``context`` tokens (a mean)."""
+    """One pass of the LLM: ``new_tokens`` over all requests, each attending to ``context_tokens`` (a mean)."""
 
     part: Part
-    rows: float
+    new_tokens: float
     batch: int
-    context: float
-    sliding_context: float
+    context_tokens: float
+    sliding_context_tokens: float
     owns: bool = False
     head: bool = True
 
@@ -29,15 +29,15 @@ def _attention(request: Request, step: Pass, layers: int, context: float, name: 
     llm, size = request.model.llm, request.activation_bytes
     heads, kv_heads = llm.heads / request.gpus, max(1.0, llm.kv_heads / request.gpus)
     decode = step.part is Part.DECODE
-    tiles = step.batch * kv_heads if decode else step.rows * heads / ATTENTION_TILE_TOKENS
-    moved = layers * llm.head_dim * size * (2 * step.rows * heads + 2 * step.batch * context * kv_heads)
+    tiles = step.batch * kv_heads if decode else step.new_tokens * heads / ATTENTION_TILE_TOKENS
+    moved = layers * llm.head_dim * size * (2 * step.new_tokens * heads + 2 * step.batch * context * kv_heads)
     return Op(
         part=step.part,
         name=name,
         kind=Kind.DECODE_ATTENTION if decode else Kind.PREFILL_ATTENTION,
         count=layers,
         shape=(tiles,),
-        flops=4.0 * layers * step.rows * context * llm.heads * llm.head_dim,
+        flops=4.0 * layers * step.new_tokens * context * llm.heads * llm.head_dim,
         moved_bytes=moved,
         shards=request.gpus,
     )
@@ -62,7 +62,7 @@ def _experts(llm: Decoder, rows: float, linear: Linear, gpus: int) -> Iterator[O
 
 
 def _mlp(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
-    llm, gpus, rows = request.model.llm, request.gpus, step.rows
+    llm, gpus, rows = request.model.llm, request.gpus, step.new_tokens
     up = 2 if llm.gated_mlp else 1
     sparse = llm.layers - llm.dense_layers if llm.experts else 0
     widths = [("", llm.layers - sparse, llm.intermediate), ("shared ", sparse, llm.shared_expert_intermediate)]
@@ -91,14 +91,14 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
         weight_bytes=WEIGHT_BYTES[request.precision],
     )
     query_width, kv_width = llm.heads * llm.head_dim, 2 * llm.kv_heads * llm.head_dim
-    yield linear("qkv", step.rows, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
-    moved = 2 * llm.layers * step.rows * (query_width + kv_width / 2) / gpus * size
+    yield linear("qkv", step.new_tokens, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
+    moved = 2 * llm.layers * step.new_tokens * (query_width + kv_width / 2) / gpus * size
     yield elementwise(step.part, "rope", llm.layers, moved)
     if llm.layers > llm.sliding_layers:
-        yield _attention(request, step, llm.layers - llm.sliding_layers, step.context, "attention")
+        yield _attention(request, step, llm.layers - llm.sliding_layers, step.context_tokens, "attention")
     if llm.sliding_layers:
-        yield _attention(request, step, llm.sliding_layers, step.sliding_context, "sliding attention")
-    yield linear("output", step.rows, llm.hidden, query_width, bias=llm.output_bias, split_depth=gpus)
+        yield _attention(request, step, llm.sliding_layers, step.sliding_context_tokens, "sliding attention")
+    yield linear("output", step.new_tokens, llm.hidden, query_width, bias=llm.output_bias, split_depth=gpus)
     yield from _mlp(request, step, linear)
     norms = llm.norms_per_layer * llm.layers
     params = norms * llm.hidden + llm.hidden + (2 * llm.head_dim * llm.layers if llm.qk_norm else 0)
@@ -106,12 +106,12 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
         step.part,
         "norms and residuals",
         norms + 1,
-        4 * norms * step.rows * llm.hidden * size,
+        4 * norms * step.new_tokens * llm.hidden * size,
         params if step.owns else 0,
         params * size if step.owns else 0,
     )
     if gpus > 1:
-        moved = 2 * llm.layers * step.rows * llm.hidden * size * 2 * (gpus - 1) / gpus
+        moved = 2 * llm.layers * step.new_tokens * llm.hidden * size * 2 * (gpus - 1) / gpus
         yield Op(part=step.part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * llm.layers, moved_bytes=moved)
 
 
@@ -120,7 +120,7 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
     llm, size = request.model.llm, request.activation_bytes
     table = llm.vocabulary * llm.hidden
     owned = table if step.owns else 0
-    moved = 2 * step.rows * llm.hidden * size
+    moved = 2 * step.new_tokens * llm.hidden * size
     yield elementwise(step.part, "embedding", 1, moved, owned, owned * size / request.gpus)
     yield from _llm_layers(request, step)
     if step.head:
@@ -149,10 +149,10 @@ def prefill(request: Request) -> Iterator[Op]:
     window = request.model.llm.sliding_window
     step = Pass(
         part=Part.PREFILL,
-        rows=batch * request.prefill_tokens,
+        new_tokens=batch * request.prefill_tokens,
         batch=batch,
-        context=context,
-        sliding_context=min(context, window or context),
+        context_tokens=context,
+        sliding_context_tokens=min(context, window or context),
         owns=True,
     )
     return llm_pass(request, step)
@@ -166,9 +166,9 @@ def decode(request: Request) -> Iterator[Op]:
     first = request.prompt_tokens
     step = Pass(
         part=Part.DECODE,
-        rows=batch,
+        new_tokens=batch,
         batch=batch,
-        context=_mean_window(None, first, steps),
-        sliding_context=_mean_window(request.model.llm.sliding_window, first, steps),
+        context_tokens=_mean_window(None, first, steps),
+        sliding_context_tokens=_mean_window(request.model.llm.sliding_window, first, steps),
     )
     return llm_pass(request, step)

@@ -7,7 +7,7 @@ residual.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
@@ -49,6 +49,12 @@ class Machine:
     def basis(self) -> Basis:
         """The weaker of the two calibrations' bases."""
         return min(self.base.basis, self.quantised.basis, key=list(Basis).index)
+
+    @property
+    def as_used(self) -> HardwareProfile:
+        """The device with just the calibrations in force: what a plan embeds, and can be priced on again."""
+        in_force = (self.base,) if self.quantised is self.base else (self.base, self.quantised)
+        return replace(self.hardware, calibration=in_force)
 
     def calibration(self, quantised: bool) -> Calibration:
         """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""

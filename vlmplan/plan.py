@@ -6,7 +6,6 @@ clock, no host, no absolute path.
 """
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,8 +14,8 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.estimate import Interval, cost_fields
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
-from vlmplan.judge import Judge
-from vlmplan.knee import knees
+from vlmplan.judge import ErrorSource, Judge
+from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, ModelSpec, Reduction, Route, Workload
 from vlmplan.search import (
@@ -25,6 +24,7 @@ from vlmplan.search import (
     RUNNERS_UP,
     Budget,
     Candidate,
+    Loser,
     Space,
     candidates,
     choose,
@@ -74,6 +74,8 @@ class Choice:
     params: Params
     flops: Flops
     memory_bytes: MemoryBytes
+    knee_prefill_visual_tokens: int | None
+    knee_ttft_visual_tokens: int | None
     deploy: str | None = None
 
 
@@ -93,16 +95,6 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorSource:
-    """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
-
-    name: str
-    sha256: str
-    task: Mapping[str, float]
-    basis: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Document):
     """The recommendation with all it was made from."""
 
@@ -111,7 +103,6 @@ class Plan(Document):
     hardware: HardwareProfile
     runtime: Runtime
     basis: Basis
-    calibration: Calibration
     interval_level_fraction: float
     workload: Workload
     budget: Budget
@@ -120,8 +111,6 @@ class Plan(Document):
     model: ModelSpec
     choice: Choice
     stability: float
-    knee_prefill_visual_tokens: int | None
-    knee_ttft_visual_tokens: int | None
     front: tuple[Outline, ...]
     runners_up: tuple[Outline, ...]
     if_budget_10_percent_smaller: Outline | None
@@ -166,12 +155,12 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
 
 def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
     """The central interval of the predicted error from its draws."""
-    draws = sorted(judge.draws(candidate.model, candidate.visual, candidate.request.precision, DRAWS))
+    draws = sorted(judge.draws(candidate.model, candidate.visual, candidate.request.precision, count=DRAWS))
     cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
     return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
 
-def _choice(candidate: Candidate, query: Query) -> Choice:
+def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
     level, priced = query.space.confidence, candidate.cost
     return Choice(
         model=candidate.model.name,
@@ -188,6 +177,8 @@ def _choice(candidate: Candidate, query: Query) -> Choice:
         tpot_interval_s=priced.tpot_interval_s(level),
         latency_interval_s=priced.latency_interval_s(level),
         budget_flops=candidate.budget_flops,
+        knee_prefill_visual_tokens=knee.knee_prefill_visual_tokens,
+        knee_ttft_visual_tokens=knee.knee_ttft_visual_tokens,
         deploy=_deploy(candidate, query.runtime),
         **cost_fields(priced),
     )
@@ -224,43 +215,43 @@ def _warnings(query: Query, choice: Candidate, ready: Machine) -> tuple[str, ...
     return tuple(found)
 
 
+def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:
+    """The candidates that the choice is tried against: its part of the front, and the runners-up."""
+    shown = [*thinned(front, choice, FINALISTS - RUNNERS_UP), *(loser.candidate for loser in losers)]
+    return tuple({id(candidate): candidate for candidate in shown}.values())
+
+
 def recommend(query: Query) -> Plan:
     """Find the plan. Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits."""
-    hardware, space, judge = query.hardware, query.space, query.judge
+    hardware, space = query.hardware, query.space
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
-    found = candidates(space, machines, judge)
+    found = candidates(space, machines, query.judge)
     if not found:
         raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
     budget = _within_memory(query.budget, hardware)
     within = feasible(found, budget)
     if not within:
-        raise infeasible(found, budget, hardware.name)
+        raise infeasible(found, query.budget, hardware.name)
     choice, front = choose(within), pareto_front(within)
     losers = runners_up(found, choice, budget)
-    shown = thinned(front, choice, FINALISTS - RUNNERS_UP)
-    finalists = tuple(dict.fromkeys([*shown, *(loser.candidate for loser in losers)]))
     ready = machines[choice.request.precision]
-    knee = knees(choice.request, ready)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, budget.scaled(factor))
         return _outline(choose(left)) if left else None
 
     return Plan(
-        hardware=replace(hardware, calibration=()),
+        hardware=ready.as_used,
         runtime=query.runtime,
         basis=ready.basis,
-        calibration=ready.quantised,
         interval_level_fraction=space.confidence,
         workload=space.workload,
         budget=budget,
         flop_rule="paper" if space.paper_flops else "full",
-        error_source=ErrorSource(name=judge.name, sha256=judge.sha256, task=judge.shares, basis=judge.basis),
+        error_source=query.judge.source,
         model=choice.model,
-        choice=_choice(choice, query),
-        stability=stability(finalists, choice, budget, judge),
-        knee_prefill_visual_tokens=knee.knee_prefill_visual_tokens,
-        knee_ttft_visual_tokens=knee.knee_ttft_visual_tokens,
+        choice=_choice(choice, query, knees(choice.request, ready)),
+        stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),

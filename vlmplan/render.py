@@ -1,5 +1,6 @@
 """Results -> terminal text. Only user of rich. Right at 80 columns, wide, piped and without colour."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,8 @@ def _tokens(count: int) -> str:
 
 
 def _bar(share: float) -> str:
-    return "█" * round(share * BAR_WIDTH) or ("▏" if share > 0 else "")
+    full, least = ("█", "▏") if (sys.stdout.encoding or "").lower().startswith("utf") else ("#", ".")
+    return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
 
 
 def _parts(costed: Choice | Estimate, steps: int) -> "Table":
@@ -87,15 +89,16 @@ def _memory(costed: Choice | Estimate, limit: int | None) -> str:
     )
 
 
-def _knee(document: Plan | Estimate, model: str, visual_tokens: int, precision: str, hardware: str) -> str:
-    prefill, ttft, workload = document.knee_prefill_visual_tokens, document.knee_ttft_visual_tokens, document.workload
+def _knee(costed: Choice | Estimate, document: Plan | Estimate) -> str:
+    """The knees, with all that they belong to."""
+    prefill, ttft, workload = costed.knee_prefill_visual_tokens, costed.knee_ttft_visual_tokens, document.workload
     if prefill is None or ttft is None:
         return "Knee: none without an image."
-    where = "below" if visual_tokens <= prefill else "above"
     return (
-        f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill, up to {ttft} to the TTFT ({hardware}, "
-        f"{document.runtime}, {model}, {precision}, batch {workload.batch}, {workload.uncached_text_tokens} uncached "
-        f"text tokens). {visual_tokens} is {where} the prefill's."
+        f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill, up to {ttft} to the TTFT "
+        f"({document.hardware.name}, {document.runtime}, {costed.model}, {costed.precision}, batch {workload.batch}, "
+        f"{workload.uncached_text_tokens} uncached text tokens). {costed.visual_tokens} is "
+        f"{'below' if costed.visual_tokens <= prefill else 'above'} the prefill's."
     )
 
 
@@ -182,7 +185,7 @@ def print_plan(plan: Plan) -> None:
     console.print(_parts(choice, plan.workload.output_tokens - 1))
     console.print()
     console.print(_memory(choice, plan.hardware.memory_bytes))
-    console.print(_knee(plan, choice.model, choice.visual_tokens, choice.precision, plan.hardware.name))
+    console.print(_knee(choice, plan))
     console.print(_sensitivity(plan))
     console.print()
     console.print(_front(plan))
@@ -228,7 +231,7 @@ def print_estimate(
         f"{format_count(params.projector)}."
     )
     console.print(_memory(document, hardware.memory_bytes))
-    console.print(_knee(document, document.model, document.visual_tokens, document.precision, hardware.name))
+    console.print(_knee(document, document))
     _warn(console, document.warnings)
 
 
@@ -274,7 +277,7 @@ def print_shelf(documents: Sequence[Any]) -> None:
         table = _table("name", "memory", "GB/s", "TFLOP/s", "basis", "trust")
         rows = [_device_row(one) for one in documents]
     elif isinstance(documents[0], ModelSpec):
-        table = _table("name", "LLM", "tokens", "licence")
+        table = _table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
     else:
         table = _table("name", "form", "coefficients", "rmse", "points", "reduction")

@@ -308,7 +308,7 @@ def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budge
 
     All latencies of a draw are off by the same quantile: their errors come from the same kernels.
     """
-    errors = [judge.draws(one.model, one.visual, one.request.precision, DRAWS) for one in finalists]
+    errors = [judge.draws(one.model, one.visual, one.request.precision, count=DRAWS) for one in finalists]
     random = Random("latency")
     wins = 0
     for draw in range(DRAWS):

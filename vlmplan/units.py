@@ -77,7 +77,7 @@ def _scaled(value: float, scales: tuple[tuple[str, float], ...]) -> str:
 
 def format_seconds(value_s: float) -> str:
     """0.0123 -> ``"12.3 ms"``."""
-    return _scaled(value_s, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)))
+    return _scaled(value_s, (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)))
 
 
 def format_bytes(value_bytes: float) -> str:

@@ -145,10 +145,10 @@ def _question_pass(request: Request) -> Iterator[Op]:
     if tokens:
         step = Pass(
             part=Part.COMPRESSOR,
-            rows=batch * tokens,
+            new_tokens=batch * tokens,
             batch=batch,
-            context=request.workload.text_tokens,
-            sliding_context=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
+            context_tokens=request.workload.text_tokens,
+            sliding_context_tokens=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
             head=False,
         )
         yield from llm_pass(request, step)

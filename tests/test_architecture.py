@@ -1,0 +1,192 @@
+"""The shape of the code: imports point upwards, heavy libraries wait, functions stay short, floats carry units."""
+
+import ast
+import dataclasses
+import importlib
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "vlmplan"
+ORDER = [
+    "errors",
+    "units",
+    "document",
+    "hardware",
+    "model",
+    "visual_tokens",
+    "op",
+    "llm",
+    "vision",
+    "operators",
+    "machine",
+    "cost",
+    "knee",
+    "scaling",
+    "ranking",
+    "judge",
+    "search",
+    "estimate",
+    "plan",
+    "hub_config",
+    "catalogue",
+    "ask",
+    "plot",
+    "render",
+    "cli",
+    "__main__",
+]
+HEAVY = {"torch", "transformers", "onnxruntime", "optimum", "numpy", "scipy", "rich", "matplotlib"}
+MODULES = sorted(PACKAGE.glob("*.py"))
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _own_imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vlmplan":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found - {"__version__"}
+
+
+def test_every_module_has_a_place() -> None:
+    assert {path.stem for path in MODULES} == {*ORDER, "__init__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_upwards(path: Path) -> None:
+    above = ORDER[: ORDER.index(path.stem)] if path.stem in ORDER else []
+    assert _own_imports(_tree(path)) <= set(above)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
+    """Type checking blocks aside, which never run."""
+    for node in _tree(path).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & HEAVY
+
+
+def test_one_user_of_rich_and_one_of_typer() -> None:
+    users = {
+        library: {
+            path.stem
+            for path in MODULES
+            if f"from {library}" in (text := path.read_text(encoding="utf-8")) or f"import {library}" in text
+        }
+        for library in ("rich", "typer")
+    }
+    assert users == {"rich": {"render"}, "typer": {"cli"}}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_sizes(path: Path) -> None:
+    """Functions of at most 40 lines of code and 5 parameters, modules of at most 350 lines; commands are exempt."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.FunctionDef) and not (path.stem == "cli" and node.decorator_list):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            lines = (node.end_lineno or 0) - first.lineno + 1
+            parameters = len([one for one in node.args.args + node.args.kwonlyargs if one.arg != "self"])
+            assert lines <= 40, f"{path.stem}.{node.name}: {lines} lines"
+            assert parameters <= 7, f"{path.stem}.{node.name}: {parameters} parameters"
+
+
+# Dimensionless or in a unit that the class or the field's own name says.
+UNITLESS_CLASSES = {"Params", "Flops", "MemoryBytes", "Estimate", "Fit", "ScalingLaw", "Subject"}
+UNITS = (
+    "_s",
+    "_bytes",
+    "_flops",
+    "_per_s",
+    "_fraction",
+    "_sd",
+    "_params_b",
+    "_tokens",
+    "_points",
+    "flops",
+    "memory_bytes",
+)
+DIMENSIONLESS = {"predicted_error", "error", "stability", "confidence", "overlap", "value", "sd", "task", "shares"}
+
+
+def _dataclasses() -> list[type]:
+    found = []
+    for path in MODULES:
+        module = importlib.import_module(f"vlmplan.{path.stem}") if path.stem != "__init__" else None
+        for value in vars(module).values() if module else ():
+            if (
+                isinstance(value, type)
+                and dataclasses.is_dataclass(value)
+                and value.__module__.endswith(f".{path.stem}")
+            ):
+                found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("cls", _dataclasses(), ids=lambda cls: cls.__name__)
+def test_float_fields_end_in_their_unit(cls: type) -> None:
+    if cls.__name__ in UNITLESS_CLASSES:
+        return
+    hints = typing.get_type_hints(cls, vars(importlib.import_module(cls.__module__)))
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        if kind is float or (float in typing.get_args(kind) and type(None) in typing.get_args(kind)):
+            assert field.name.endswith(UNITS) or field.name in DIMENSIONLESS, f"{cls.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("cls", _dataclasses(), ids=lambda cls: cls.__name__)
+def test_dataclasses_are_frozen_slotted_and_by_keyword(cls: type) -> None:
+    parameters = cls.__dataclass_params__  # type: ignore[attr-defined]
+    assert parameters.frozen
+    assert hasattr(cls, "__slots__")
+    assert all(field.kw_only for field in dataclasses.fields(cls))
+
+
+_PROBE = """
+import sys
+sys.argv = ["vlmplan", *{arguments!r}]
+sys.stdout = open("/dev/null", "w")
+{extra}
+from vlmplan.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+sys.stderr.write(" ".join(sorted({{"torch", "transformers", "onnxruntime", "numpy", "scipy"}} & set(sys.modules))))
+"""
+RECOMMEND = [
+    "recommend",
+    "--hardware",
+    "l4",
+    "--latency",
+    "300ms",
+    "--task",
+    "reasoning",
+    "--text-tokens",
+    "50",
+    "--output-tokens",
+    "32",
+]
+
+
+def _imported(arguments: list[str], extra: str = "") -> str:
+    code = _PROBE.format(arguments=arguments, extra=extra)
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stderr
+
+
+@pytest.mark.parametrize("arguments", [RECOMMEND, [*RECOMMEND, "--json"], ["catalogue", "models"], ["--help"]])
+def test_planning_imports_no_heavy_library(arguments: list[str]) -> None:
+    assert _imported(arguments) == ""
+
+
+def test_the_guard_can_fail() -> None:
+    assert _imported(["--help"], extra="import numpy") == "numpy"

@@ -1,0 +1,144 @@
+"""Predicted errors: published scores met, shared uncertainty paired, precision priced, tasks parsed."""
+
+import statistics
+
+import pytest
+
+from vlmplan import catalogue
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.judge import Judge, by_law, by_scores, parse_task
+from vlmplan.model import Compressor, Reduction, Workload
+from vlmplan.visual_tokens import options, visual_input
+
+EVIDENCE = catalogue.evidence()
+WORK = Workload(text_tokens=50)
+BF16 = Precision.BF16
+
+
+def _judge(task: str) -> Judge:
+    return by_scores(EVIDENCE, parse_task(task), WORK)
+
+
+# Published scores (vlm_scores.csv): InternVL3 arXiv 2504.10479, Qwen2.5-VL README, Qwen3-VL arXiv 2511.21631.
+@pytest.mark.parametrize(
+    ("name", "task", "score"),
+    [
+        ("InternVL3-8B", "mmmu", 62.7),
+        ("InternVL3-8B", "docvqa", 92.7),
+        ("Qwen2.5-VL-7B", "docvqa", 95.7),
+        ("Qwen3-VL-4B", "ocrbench", 88.1),
+        ("Qwen2.5-VL-7B", "ai2d", 83.9),
+    ],
+)
+def test_published_scores_are_met(name: str, task: str, score: float) -> None:
+    model = catalogue.model(name)
+    error = _judge(task).error(model, options(model, WORK.image)[-1], BF16)
+    assert 100 * (1 - error) == pytest.approx(score, abs=4)
+
+
+def test_left_out_errors_are_as_good_as_the_first_try() -> None:
+    """Mean absolute error in points for checkpoints left out, against the figures in the plan of the catalogue."""
+    first_try = {
+        "MMMU_val": 2.6,
+        "MMBench_EN": 1.5,
+        "AI2D_test": 2.2,
+        "MathVista_mini": 3.3,
+        "DocVQA": 1.5,
+        "TextVQA_val": 2.8,
+        "ChartQA_test": 3.4,
+        "OCRBench": 1.8,
+    }
+    for benchmark in EVIDENCE.benchmarks:
+        assert benchmark.left_out_points <= first_try[benchmark.name] + 0.2
+        assert benchmark.slope.value > 0
+
+
+def test_reading_suffers_more_from_fewer_tokens_than_reasoning() -> None:
+    model = catalogue.model("Qwen2.5-VL-7B")
+    few, full = (next(o for o in options(model, WORK.image) if o.visual_tokens > 80), options(model, WORK.image)[-1])
+    loss = {
+        task: _judge(task).error(model, few, BF16) - _judge(task).error(model, full, BF16)
+        for task in ("reasoning", "docvqa")
+    }
+    assert loss["docvqa"] > 0 < loss["reasoning"]
+    for benchmark in EVIDENCE.benchmarks:
+        trained, image = (benchmark.token_slopes[r] for r in (Reduction.TRAINED, Reduction.IMAGE_SIZE))
+        assert image.value > trained.value
+
+
+def test_pruning_never_gets_the_trained_slope() -> None:
+    for benchmark in EVIDENCE.benchmarks:
+        if benchmark.name in ("MMMU_val", "MMBench_EN", "AI2D_test", "MathVista_mini"):
+            slopes = benchmark.token_slopes
+            assert slopes[Reduction.TRAINING_FREE].value > 5 * slopes[Reduction.TRAINED].value
+
+
+def test_fewer_bits_cost_error_and_certainty() -> None:
+    model = catalogue.model("Qwen2-VL-7B")
+    native, judge = options(model, WORK.image)[-1], _judge("reasoning")
+    errors = {p: judge.error(model, native, p) for p in (BF16, Precision.INT8, Precision.INT4)}
+    assert errors[BF16] < errors[Precision.INT8] < errors[Precision.INT4]
+    spread = {p: statistics.stdev(judge.draws(model, native, p, count=300)) for p in errors}
+    assert spread[Precision.INT4] > spread[BF16]
+
+
+def test_draws_are_paired() -> None:
+    """Two sizes of one family share its offset: their difference is surer than either."""
+    judge = _judge("docvqa")
+    small, large = (catalogue.model(f"Qwen2.5-VL-{size}") for size in ("3B", "7B"))
+    draws = [judge.draws(model, options(model, WORK.image)[-1], BF16, count=400) for model in (small, large)]
+    assert draws[0] == judge.draws(small, options(small, WORK.image)[-1], BF16, count=400)
+    assert statistics.correlation(*draws) > 0.2
+
+
+def test_a_family_without_scores_is_less_sure_and_says_so() -> None:
+    judge = _judge("reasoning")
+    known, unknown = catalogue.model("Qwen2.5-VL-7B"), catalogue.model("paligemma-3b-mix-224")
+    spread = [statistics.stdev(judge.draws(m, options(m, WORK.image)[-1], BF16, count=300)) for m in (known, unknown)]
+    assert spread[1] > 1.5 * spread[0]
+    assert any("PaliGemma" in warning for warning in judge.warnings(unknown, options(unknown, WORK.image)[-1]))
+    assert judge.warnings(known, options(known, WORK.image)[-1]) == ()
+
+
+def test_laws_judge_backbones_by_their_nominal_size() -> None:
+    law = catalogue.law("reasoning")
+    judge = by_law({"reasoning": (law, 1.0)}, EVIDENCE)
+    model = catalogue.model("Qwen1.5-7B")
+    visual = visual_input(model, WORK.image, 16, Compressor.NONE)
+    assert judge.error(model, visual, BF16) == pytest.approx(law.error(7, 16))
+    assert judge.warnings(model, visual) == ()
+    large = catalogue.model("Qwen1.5-14B")
+    assert any("outside" in warning for warning in judge.warnings(large, visual))
+    spread = [statistics.stdev(judge.draws(m, visual, BF16, count=300)) for m in (model, large)]
+    assert spread[1] > spread[0]
+
+
+def test_mixed_tasks_lie_between() -> None:
+    model = catalogue.model("Qwen2.5-VL-7B")
+    native = options(model, WORK.image)[-1]
+    reasoning, ocr, mixed = (
+        _judge(task).error(model, native, BF16) for task in ("reasoning", "ocr", "reasoning=0.7,ocr=0.3")
+    )
+    assert mixed == pytest.approx(0.7 * reasoning + 0.3 * ocr)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reasoning=0.7,ocr=0.2", "the shares add to 0.9, expected 1"),
+        ("reasoning=x", "found 'reasoning=x'"),
+        ("reasoning=nan", "found 'reasoning=nan'"),
+        ("reasoning=-1,ocr=2", "above 0"),
+        ("", "found ''"),
+        ("ocr=0.5,ocr=0.5", "each name once"),
+    ],
+)
+def test_bad_tasks(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_task(text)
+
+
+def test_unknown_task_lists_the_known() -> None:
+    with pytest.raises(InputError, match="no task 'chess'; expected one of AI2D_test"):
+        _judge("chess")

@@ -1,0 +1,251 @@
+"""Recommending: the paper's answer under FLOPs, the knee's under latency, and what must hold for every plan."""
+
+import functools
+import itertools
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from conftest import without_floor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlmplan import catalogue
+from vlmplan.ask import Asked, query
+from vlmplan.document import from_plain, plain, to_json
+from vlmplan.errors import Infeasible, InputError
+from vlmplan.estimate import Estimate
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.machine import machine
+from vlmplan.model import Reduction, Route, Workload
+from vlmplan.plan import Plan, Query, recommend
+from vlmplan.search import TIE_ERROR, Budget, Candidate, candidates, choose, feasible, overrun, pareto_front
+
+WORK = Workload(text_tokens=50, output_tokens=32)
+CACHED = Workload(text_tokens=50, cached_text_tokens=50, cached_images=True)
+
+
+def ask(budget: Budget, workload: Workload = WORK, device: HardwareProfile | None = None, **asked: Any) -> Plan:
+    """Recommend on an A100 for reasoning unless asked otherwise."""
+    made = query(Asked(**{"hardware": "a100-80gb-sxm", "task": "reasoning"} | asked), workload, budget)
+    return recommend(replace(made, hardware=device) if device else made)
+
+
+def paper(budget: Budget, task: str = "reasoning", hardware: str = "a100-80gb-sxm", **more: Any) -> Plan:
+    """The paper's question: which backbone to train, with nothing to compute but visual tokens."""
+    return ask(budget, CACHED, task=task, paper=True, hardware=hardware, **more)
+
+
+@pytest.mark.parametrize(
+    ("gflop", "model"), [(9, "Qwen/Qwen1.5-4B"), (17, "Qwen/Qwen1.5-7B"), (31, "Qwen/Qwen1.5-14B")]
+)
+def test_reasoning_takes_the_largest_llm_and_one_token(gflop: float, model: str) -> None:
+    plan = paper(Budget(flops=gflop * 1e9), paper_flops=True)
+    assert (plan.choice.model, plan.choice.visual_tokens, plan.choice.route) == (model, 1, Route.TRAIN)
+
+
+def test_once_the_largest_llm_fits_tokens_grow() -> None:
+    tokens = [
+        paper(Budget(flops=gflop * 1e9), paper_flops=True).choice.visual_tokens for gflop in (31, 1100, 5000, 17000)
+    ]
+    assert tokens == sorted(tokens)
+    assert tokens[0] == 1
+    assert tokens[-1] > 100
+
+
+def test_text_moves_the_optimum_to_the_closed_form() -> None:
+    """With 50 uncached text tokens V* is 13.5; the grid's neighbours are 9 and 16."""
+    for gflop in (450, 900):
+        plan = ask(Budget(flops=gflop * 1e9), paper=True, paper_flops=True)
+        assert 4 <= plan.choice.visual_tokens <= 36
+
+
+@pytest.mark.parametrize("gflop", [9, 17, 31, 60, 100, 300, 1000, 4000])
+def test_reading_takes_more_tokens_than_reasoning(gflop: float) -> None:
+    reasoning, ocr = (paper(Budget(flops=gflop * 1e9), task, paper_flops=True).choice for task in ("reasoning", "ocr"))
+    assert ocr.visual_tokens > reasoning.visual_tokens
+
+
+DEVICES = ("a100-80gb-sxm", "h100-sxm", "l4", "geforce-rtx-4090", "t4")
+
+
+def _tokens_under_the_same_latency(hardware: HardwareProfile) -> tuple[int, int]:
+    """V by FLOPs, and V when that plan's latency (and 5 %, the knee's tolerance) is the budget instead."""
+    by_flops = ask(Budget(flops=17e9), CACHED, hardware, paper=True, paper_flops=True, hardware=hardware.name)
+    limit = Budget(latency_s=1.05 * by_flops.choice.latency_interval_s[1])
+    by_latency = ask(limit, CACHED, hardware, paper=True, hardware=hardware.name)
+    assert by_latency.choice.predicted_error <= by_flops.choice.predicted_error + TIE_ERROR
+    return by_flops.choice.visual_tokens, by_latency.choice.visual_tokens
+
+
+def test_latency_is_not_flops_and_the_floor_is_why() -> None:
+    """On real devices visual tokens below the knee are free; without the weight-reading floor they are not."""
+    real = [_tokens_under_the_same_latency(catalogue.hardware(name)) for name in DEVICES]
+    assert all(by_flops == 1 for by_flops, _ in real)
+    assert sum(by_latency != by_flops for by_flops, by_latency in real) >= 2
+    ideal = [_tokens_under_the_same_latency(without_floor(catalogue.hardware(name))) for name in DEVICES]
+    assert all(by_latency == by_flops for by_flops, by_latency in ideal)
+
+
+@functools.cache
+def _found(task: str) -> tuple[Query, tuple[Candidate, ...]]:
+    made = query(Asked(hardware="l4", task=task), WORK, Budget(latency_s=1))
+    machines = {p: machine(made.hardware, made.typical, made.runtime, p) for p in made.space.precisions}
+    return made, candidates(made.space, machines, made.judge)
+
+
+budgets = st.builds(
+    Budget,
+    latency_s=st.floats(0.1, 60),
+    ttft_s=st.none() | st.floats(0.02, 5),
+    flops=st.none() | st.floats(1e11, 1e14),
+    memory_bytes=st.none() | st.floats(2e9, 1e11),
+)
+
+
+@given(budgets, st.floats(1, 3), st.sampled_from(["reasoning", "ocr"]))
+def test_a_looser_budget_is_never_worse(budget: Budget, factor: float, task: str) -> None:
+    found = _found(task)[1]
+    tight, loose = feasible(found, budget), feasible(found, budget.scaled(factor))
+    assert set(map(id, tight)) <= set(map(id, loose))
+    if tight:
+        assert choose(loose).predicted_error <= choose(tight).predicted_error + TIE_ERROR + 1e-12
+
+
+@given(budgets, st.sampled_from(["reasoning", "ocr"]))
+def test_nothing_dominates_the_choice(budget: Budget, task: str) -> None:
+    within = feasible(_found(task)[1], budget)
+    if not within:
+        return
+    choice, front = choose(within), pareto_front(within)
+    assert choice in front
+    assert overrun(choice, budget) <= 1
+    for one in within:
+        better = one.predicted_error < choice.predicted_error
+        assert not (better and one.cost.latency_s <= choice.cost.latency_s)
+    for first, second in itertools.pairwise(front):
+        assert first.cost.latency_s <= second.cost.latency_s
+        assert first.predicted_error > second.predicted_error
+
+
+def test_same_inputs_same_bytes_and_round_trip() -> None:
+    one, other = ask(Budget(latency_s=0.5)), ask(Budget(latency_s=0.5))
+    assert to_json(one) == to_json(other)
+    assert from_plain(Plan, json.loads(to_json(one)), "plan") == one
+    assert str(catalogue.profiles_folder()) not in to_json(one)
+
+
+def test_every_number_in_a_plan_is_finite_and_every_interval_holds_it() -> None:
+    choice = ask(Budget(latency_s=0.5)).choice
+    assert choice.tpot_s is not None
+    assert choice.tpot_interval_s is not None
+    for value, (low, high) in (
+        (choice.latency_s, choice.latency_interval_s), (choice.ttft_s, choice.ttft_interval_s),
+        (choice.tpot_s, choice.tpot_interval_s), (choice.predicted_error, choice.error_interval or (0, 0)),
+    ):  # fmt: skip
+        assert math.isfinite(value)
+        assert low < value < high
+
+
+def test_infeasible_names_the_nearest() -> None:
+    with pytest.raises(
+        Infeasible, match=r"no plan meets a latency of 1.00 ms on a100-80gb-sxm: the fastest needs up to .* ms"
+    ):
+        ask(Budget(latency_s=1e-3))
+    with pytest.raises(Infeasible, match="the smallest 2"):
+        ask(Budget(memory_bytes=1e9))
+
+
+def test_memory_of_the_device_is_a_budget_too() -> None:
+    plan = ask(Budget(latency_s=60), hardware="geforce-rtx-3060")
+    assert plan.choice.memory_bytes.total <= catalogue.hardware("geforce-rtx-3060").memory_bytes  # type: ignore[operator]
+
+
+def test_unknown_memory_is_said() -> None:
+    plan = ask(Budget(latency_s=600), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
+    assert any("give --memory" in warning for warning in plan.warnings)
+
+
+def test_onnxruntime_offers_what_can_be_exported() -> None:
+    plan = ask(Budget(latency_s=10), runtime=Runtime.ONNXRUNTIME)
+    assert plan.choice.route is Route.EXPORT
+    assert plan.model.exportable
+
+
+def test_untrained_counts_only_when_allowed() -> None:
+    limited: dict[str, Any] = {"models": "llava-1.5-7b"}
+    strict = ask(Budget(latency_s=1), **limited)
+    assert {one.visual_tokens for one in strict.front} == {576}
+    loose = ask(Budget(latency_s=1), allow_untrained=True, **limited)
+    assert {one.visual_tokens for one in loose.front} > {576}
+    assert strict.choice.reduction is Reduction.TRAINED
+    tight = ask(Budget(latency_s=0.445), allow_untrained=True, **limited)
+    assert tight.choice.reduction is Reduction.TRAINING_FREE
+    assert any("not trained for so few" in warning for warning in tight.warnings)
+
+
+def test_precision_is_chosen_among_those_asked() -> None:
+    plan = ask(Budget(memory_bytes=9e9, latency_s=5), precisions="bf16,int4")
+    assert plan.choice.precision is Precision.INT4
+    assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+
+
+def test_several_gpus() -> None:
+    plan = ask(Budget(latency_s=2), gpus=4)
+    assert plan.choice.gpus > 1
+    assert f"--tensor-parallel-size {plan.choice.gpus}" in (plan.choice.deploy or "")
+
+
+def test_runners_up_say_why() -> None:
+    plan = ask(Budget(latency_s=0.5))
+    reasons = [one.reason or "" for one in plan.runners_up]
+    assert any("exceeds 500 ms" in reason for reason in reasons)
+    assert any("more error" in reason for reason in reasons)
+    assert 0 <= plan.stability <= 1
+    assert plan.if_budget_10_percent_larger is not None
+
+
+def test_a_law_of_ones_own() -> None:
+    path = catalogue.resolve(catalogue.Shelf.LAWS, "ocr")
+    plan = ask(Budget(latency_s=1), task=str(path))
+    assert "scaling law ocr" in plan.error_source.name
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"hardware": "l5"}, "no hardware named 'l5'; nearest: l"),
+        ({"hardware": "a100"}, "'a100' is ambiguous; it could be a100-40gb-pcie"),
+        ({"task": "chess"}, "no task 'chess'"),
+        ({"task": "docvqa", "paper": True}, "no law for task 'docvqa'"),
+        ({"precisions": "bf17"}, "found 'bf17', expected a comma list"),
+        ({"precisions": "fp8"}, "a100-80gb-sxm has no fp8 peak"),
+        ({"models": "gpt"}, "no candidate left"),
+        ({"license": "MIT", "models": "qwen"}, "no candidate left"),
+    ],
+)
+def test_bad_questions(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ask(Budget(latency_s=1), **asked)
+
+
+def test_no_budget() -> None:
+    with pytest.raises(InputError, match="no budget given"):
+        Budget()
+
+
+@given(st.sampled_from(["llava-1.5-7b", "Qwen3-VL-2B"]), st.integers(1, 100))
+def test_estimates_round_trip(name: str, output_tokens: int) -> None:
+    from conftest import machine_of
+
+    from vlmplan.cost import request_of
+    from vlmplan.estimate import estimate
+
+    request = request_of(
+        catalogue.model(name), Workload(text_tokens=9, output_tokens=output_tokens), 64, Precision.BF16
+    )
+    found = estimate(request, machine_of("l4"), 0.9)
+    assert from_plain(Estimate, json.loads(to_json(found)), "estimate") == found
+    assert plain(found)["schema"] == "vlmplan.estimate/1"
