@@ -13,6 +13,12 @@ from vlmplan.model import Decoder, ModelSpec
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("repeatable")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Goldens and the README's blocks change only by this flag; the diff is reviewed."""
+    parser.addoption("--update-goldens", action="store_true", help="rewrite goldens and the README's output")
+
+
 LLAMA_2_7B = Decoder(
     layers=32,
     hidden=4096,
