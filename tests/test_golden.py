@@ -1,0 +1,60 @@
+"""Predictions that change must be seen: goldens, rewritten only by --update-goldens, the diff reviewed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vlmplan.cli import app
+
+GOLDEN = Path(__file__).parent / "golden" / "predictions.json"
+REQUEST = ["--text-tokens", "50", "--output-tokens", "32", "--json"]
+ESTIMATES = [
+    ("llava-1.5-7b", "a100-80gb-sxm", "576"), ("llava-1.5-7b", "l4", "576"), ("onevision-qwen2-7b", "h100-sxm", "4725"),
+    ("Qwen2.5-VL-72B", "h200-sxm", "999"), ("Qwen3-VL-30B-A3B", "b200-sxm", "768"), ("gemma-3-4b", "l40s", "256"),
+    ("SmolVLM-256M", "amd-epyc-9654", "832"), ("FastVLM-0.5B", "apple-m3-max", "256"), ("InternVL3-8B", "t4", "3328"),
+]  # fmt: skip
+RECOMMENDATIONS = [
+    ["--hardware", "l4", "--latency", "1s", "--task", "docvqa"],
+    ["--hardware", "t4", "--ttft", "400ms", "--task", "reasoning=0.7,ocr=0.3"],
+    ["--hardware", "h100-sxm", "--tpot", "12ms", "--task", "ocr", "--precision", "bf16,fp8"],
+    ["--hardware", "geforce-rtx-4090", "--memory", "10GiB", "--task", "reasoning", "--precision", "bf16,int4"],
+    ["--hardware", "a100-80gb-sxm", "--latency", "100ms", "--task", "reasoning", "--candidates", "paper"],
+]
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits, so that only predictions count and not the last bit of a power function."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _document(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*arguments, *REQUEST], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def _predictions() -> dict[str, Any]:
+    times = ("ttft_s", "tpot_s", "latency_s", "flops", "memory_bytes")
+    found = {}
+    for model, hardware, tokens in ESTIMATES:
+        document = _document("estimate", "--model", model, "--hardware", hardware, "--visual-tokens", tokens)
+        found[f"{model} on {hardware} at {tokens}"] = {name: document[name] for name in times}
+    for arguments in RECOMMENDATIONS:
+        choice = _document("recommend", *arguments)["choice"]
+        names = ("model", "precision", "visual_tokens", "predicted_error", "latency_s")
+        found[" ".join(arguments)] = {name: choice[name] for name in names}
+    rounded: dict[str, Any] = _rounded(found)
+    return rounded
+
+
+def test_predictions_are_as_reviewed(request: pytest.FixtureRequest) -> None:
+    found = _predictions()
+    if request.config.getoption("--update-goldens"):
+        GOLDEN.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    assert json.loads(GOLDEN.read_text(encoding="utf-8")) == found
