@@ -322,9 +322,9 @@ def test_interruption_is_130_and_leaves_no_file(tmp_path: Path, delay_s: float) 
         read_plain(file)
     else:
         assert left == []
-        # Before our first line runs, the interruption is Python's own.
-        assert started.returncode == 130 or delay_s < 0.1
-        assert "Traceback" not in err or delay_s < 0.1
+        # Before our first line runs, the interruption is Python's own: the signal ends it, which a shell calls 130 too.
+        assert started.returncode in (130, -signal.SIGINT)
+        assert "Traceback" not in err or started.returncode == -signal.SIGINT
 
 
 def test_cold_start_is_quick_and_small() -> None:

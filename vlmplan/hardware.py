@@ -6,6 +6,7 @@ in bytes/s and FLOP/s (a multiply-add is two FLOPs, dense peaks).
 """
 
 import enum
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -174,6 +175,7 @@ class HardwareProfile(Document):
         return wanted
 
 
+@functools.cache
 def quantile(level: float) -> float:
     """Return the half-width, in standard deviations, of a central Gaussian interval that holds ``level`` (0 to 1)."""
     from statistics import NormalDist

@@ -28,11 +28,11 @@ def _console() -> "Console":
     return Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
 
 
-def _table(*columns: str, title: str | None = None, wrap: str | None = None) -> "Table":
+def _table(*columns: str, wrap: str | None = None) -> "Table":
     """A plain table; numbers right, names left; the column ``wrap`` takes what width is left."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
     for column in columns:
         table.add_column(
@@ -111,9 +111,9 @@ def _is_choice(one: Outline, choice: Choice) -> bool:
     )
 
 
-def _outlines(title: str, outlines: Sequence[Outline], choice: Choice) -> "Table":
+def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
     """One line for each: error, latency, tokens, then the model and, where it lost, why."""
-    table = _table("error", "latency", "tokens", "model", title=title, wrap="model")
+    table = _table("error", "latency", "tokens", "model", wrap="model")
     for one in outlines:
         name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
         chosen = _is_choice(one, choice)
@@ -123,13 +123,15 @@ def _outlines(title: str, outlines: Sequence[Outline], choice: Choice) -> "Table
     return table
 
 
-def _front(plan: Plan) -> "Table":
-    """The front about the choice; what is left out is counted in the title."""
+def _print_front(console: "Console", plan: Plan) -> None:
+    """Print the front about the choice; what is left out is counted in the heading."""
     at = next(i for i, one in enumerate(plan.front) if _is_choice(one, plan.choice))
     start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
     shown = plan.front[start : start + FRONT_ROWS]
     more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
-    return _outlines(f"Pareto front: nothing is both faster and better{more}", shown, plan.choice)
+    console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
+    console.print(_outlines(shown, plan.choice))
+    console.print()
 
 
 def _sentence(plan: Plan) -> str:
@@ -188,10 +190,11 @@ def print_plan(plan: Plan) -> None:
     console.print(_knee(choice, plan))
     console.print(_sensitivity(plan))
     console.print()
-    console.print(_front(plan))
-    console.print()
-    console.print(_outlines("Why the others lost", plan.runners_up, choice))
-    console.print()
+    _print_front(console, plan)
+    if plan.runners_up:
+        console.print("Why the others lost", style="bold")
+        console.print(_outlines(plan.runners_up, choice))
+        console.print()
     console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
     _warn(console, plan.warnings)
 
@@ -218,6 +221,7 @@ def print_estimate(
     console.print(_parts(document, steps))
     console.print()
     if explained:
+        console.print("By operator (decode: one step)", style="bold")
         console.print(_operators(explained))
         console.print()
     flops, params = document.flops, document.params
@@ -236,7 +240,7 @@ def print_estimate(
 
 
 def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":
-    table = _table("part", "operator", "time", "share of part", "", title="By operator (decode: one step)")
+    table = _table("part", "operator", "time", "share of part", "")
     for part, rows in explained.items():
         total = sum(seconds for _, seconds in rows)
         for name, seconds in rows:

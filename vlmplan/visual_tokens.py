@@ -4,6 +4,7 @@
 processors in transformers (Qwen2-VL, InternVL, Idefics3/SmolVLM, LLaVA-NeXT, LLaVA-OneVision); a test compares.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -110,7 +111,9 @@ def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[int, 
                 columns, rows = _resized_area(width, height, rule.view_size, _LEAST_AREA_TOKENS, limit)
                 yield columns * rows, 1, {"pixels": limit * rule.view_size**2}
         case Rule.ANYRES:
-            for limit in range(_least_tiles(rule), rule.max_views + 1):
+            sides = range(1, rule.max_side_views + 1)
+            counts = {i * j for i in sides for j in sides if _least_tiles(rule) <= i * j <= rule.max_views}
+            for limit in sorted(counts):
                 tiles, tokens = _anyres_tokens(width, height, rule, limit)
                 yield tokens, 1 + tiles, {"views": limit}
         case Rule.TILES | Rule.SPLIT:
@@ -138,15 +141,18 @@ def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]
 
     The last is the checkpoint's own default; the others are reached by a smaller or less divided image.
     """
-    if model.image is None:
-        return ()
+    return () if model.image is None else _options(model.image, image)
+
+
+@functools.lru_cache(maxsize=1024)
+def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     by_tokens: dict[int, VisualInput] = {}
     native = 0
-    for visual_tokens, views, fill in _reachable(model.image, *image):
-        by_tokens.setdefault(visual_tokens, _option(model.image, visual_tokens, views, fill))
+    for visual_tokens, views, fill in _reachable(rule, *image):
+        by_tokens.setdefault(visual_tokens, _option(rule, visual_tokens, views, fill))
         native = visual_tokens  # the default setting comes last
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
-    if model.image.rule is Rule.COMPRESSED:
+    if rule.rule is Rule.COMPRESSED:
         return tuple(ordered)
     return (*(replace(option, reduction=Reduction.IMAGE_SIZE) for option in ordered[:-1]), ordered[-1])
 
