@@ -304,7 +304,7 @@ def test_same_bytes_from_two_processes() -> None:
     )
 
 
-@pytest.mark.parametrize("delay_s", [0.02, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.3])
 def test_interruption_is_130_and_leaves_no_file(tmp_path: Path, delay_s: float) -> None:
     file = tmp_path / "plan.json"
     with subprocess.Popen(

@@ -202,10 +202,17 @@ def test_precisions_a_device_does_not_run_are_refused() -> None:
         machine_of("a100-80gb-sxm", precision=Precision.FP8)
 
 
+def test_runtimes_that_do_not_serve_a_device_are_refused() -> None:
+    with pytest.raises(InputError, match="tensorrt-llm serves NVIDIA GPUs; instinct-mi300x is AMD's"):
+        machine_of("instinct-mi300x", Runtime.TENSORRT_LLM)
+    with pytest.raises(InputError, match="vllm does not serve on apple-m3-max"):
+        machine_of("apple-m3-max", Runtime.VLLM, Precision.FP16)
+
+
 def test_every_shipped_device_prices_a_model() -> None:
     for name in catalogue.names(catalogue.Shelf.HARDWARE):
         device = catalogue.hardware(name)
-        for runtime in Runtime:
+        for runtime in (Runtime.TRANSFORMERS, Runtime.ONNXRUNTIME, device.default_runtime):
             precision = device.default_precisions[0]
             ready = machine(device, catalogue.typical(), runtime, precision)
             found = cost(request_of(LLAVA, Workload(text_tokens=50, output_tokens=2), 576, precision), ready)

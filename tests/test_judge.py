@@ -84,21 +84,44 @@ def test_fewer_bits_cost_error_and_certainty() -> None:
 
 
 def test_draws_are_paired() -> None:
-    """Two sizes of one family share its offset: their difference is surer than either."""
-    judge = _judge("docvqa")
-    small, large = (catalogue.model(f"Qwen2.5-VL-{size}") for size in ("3B", "7B"))
-    draws = [judge.draws(model, options(model, WORK.image)[-1], BF16, count=400) for model in (small, large)]
-    assert draws[0] == judge.draws(small, options(small, WORK.image)[-1], BF16, count=400)
+    """Checkpoints of one family without scores of their own share its offset, so their errors move together."""
+    judge = _judge("textvqa")
+    family = [m for m in catalogue.models() if m.family == "Qwen3-VL"]
+    own = EVIDENCE.benchmark("TextVQA_val").published
+    one, other = [m for m in family if m.name not in own][:2]
+    draws = [judge.draws(model, options(model, WORK.image)[-1], BF16, count=400) for model in (one, other)]
+    assert draws[0] == judge.draws(one, options(one, WORK.image)[-1], BF16, count=400)
     assert statistics.correlation(*draws) > 0.2
 
 
-def test_a_family_without_scores_is_less_sure_and_says_so() -> None:
-    judge = _judge("reasoning")
-    known, unknown = catalogue.model("Qwen2.5-VL-7B"), catalogue.model("paligemma-3b-mix-224")
-    spread = [statistics.stdev(judge.draws(m, options(m, WORK.image)[-1], BF16, count=300)) for m in (known, unknown)]
+def test_own_scores_are_surer_than_a_familys_and_it_is_said() -> None:
+    judge = _judge("docvqa")
+    own, by_family = catalogue.model("Qwen2.5-VL-7B"), catalogue.model("onevision-qwen2-7b")
+    spread = [statistics.stdev(judge.draws(m, options(m, WORK.image)[-1], BF16, count=300)) for m in (own, by_family)]
     assert spread[1] > 1.5 * spread[0]
-    assert any("PaliGemma" in warning for warning in judge.warnings(unknown, options(unknown, WORK.image)[-1]))
-    assert judge.warnings(known, options(known, WORK.image)[-1]) == ()
+    assert judge.warnings(own, options(own, WORK.image)[-1]) == ()
+    assert any("100% on its family's" in text for text in judge.warnings(by_family, options(by_family, WORK.image)[-1]))
+
+
+def test_without_scores_there_is_no_rank() -> None:
+    """LLaVA-1.5 reads about a quarter of DocVQA; no family's mean says so, so it is not ranked there at all."""
+    assert not _judge("docvqa").knows(catalogue.model("llava-1.5-7b"))
+    assert _judge("reasoning").knows(catalogue.model("llava-1.5-7b"))
+    assert not _judge("reasoning").knows(catalogue.model("paligemma-3b-mix-224"))
+
+
+def test_a_weak_family_is_inferred_weak() -> None:
+    """LLaVA-1.5 has no AI2D score; its others place it below the mean of families."""
+    for name in ("AI2D_test", "MathVista_mini"):
+        benchmark = EVIDENCE.benchmark(name)
+        assert "LLaVA-1.5" in benchmark.inferred
+        assert benchmark.offsets["LLaVA-1.5"].value < benchmark.other_families.value
+
+
+def test_a_tiny_image_is_said() -> None:
+    model = catalogue.model("Qwen2.5-VL-7B")
+    judge = by_scores(EVIDENCE, {"docvqa": 1.0}, Workload(text_tokens=9, image=(56, 56)))
+    assert any("makes only 4" in text for text in judge.warnings(model, options(model, (56, 56))[-1]))
 
 
 def test_laws_judge_backbones_by_their_nominal_size() -> None:

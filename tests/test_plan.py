@@ -123,7 +123,7 @@ def test_nothing_dominates_the_choice(budget: Budget, task: str) -> None:
     assert choice in front
     assert overrun(choice, budget) <= 1
     for one in within:
-        better = one.predicted_error < choice.predicted_error
+        better = one.predicted_error < choice.predicted_error and one.request.gpus <= choice.request.gpus
         assert not (better and one.cost.latency_s <= choice.cost.latency_s)
     for first, second in itertools.pairwise(front):
         assert first.cost.latency_s <= second.cost.latency_s
@@ -193,8 +193,9 @@ def test_precision_is_chosen_among_those_asked() -> None:
 
 
 def test_several_gpus() -> None:
-    plan = ask(Budget(latency_s=2), gpus=4)
-    assert plan.choice.gpus > 1
+    """72 billion parameters do not fit one A100; two do, and four are not taken only to be faster."""
+    plan = ask(Budget(latency_s=20), gpus=4, models="Qwen2.5-VL-72B")
+    assert plan.choice.gpus == 2
     assert f"--tensor-parallel-size {plan.choice.gpus}" in (plan.choice.deploy or "")
 
 

@@ -139,10 +139,14 @@ def calibration(runtime: Runtime, precision: Precision, gpu: str | None) -> Cali
 
 
 def device(row: dict[str, str]) -> HardwareProfile | None:
-    """A device from its row, uncalibrated; None without bandwidth or any peak in floating point."""
+    """A device from its row, uncalibrated; None without bandwidth or a peak at a precision that models are served in.
+
+    A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
+    """
     peaks = {p: round(v * 1e12, -8) for p, column in PEAKS.items() if (v := number(row[column]))}
     bandwidth, memory = number(row["memory_bandwidth_gb_s"]), number(row["memory_gib"])
-    if not bandwidth or not {Precision.FP32, Precision.FP16, Precision.BF16} & set(peaks):
+    usable = {Precision.FP16, Precision.BF16} | ({Precision.FP32} if row["kind"] == "cpu" else set())
+    if not bandwidth or not usable & set(peaks):
         return None
     link, link_rate = interconnect(row)
     sources = [

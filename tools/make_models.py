@@ -40,6 +40,7 @@ def decoder(row: Row, kind: str) -> Plain:
         "vocabulary": whole(row, "vocab_size"),
         "intermediate": whole(row, "intermediate_size"),
         "tied_embeddings": row["tie_embeddings"] == "true",
+        "max_context_tokens": CONTEXT_TOKENS.get(row["hf_id"], CONTEXT_TOKENS[row["family"]]),
     }
     if row["moe_num_experts"]:
         found |= {
@@ -277,10 +278,43 @@ RECIPES: dict[str, tuple[str, Callable[[Row], Plain]]] = {
     "PaliGemma 2": ("gemma2", paligemma),
     "FastVLM": ("qwen2", fastvlm),
 }
-REASONS = {
-    "OpenGVLab/InternVL3-9B": None,  # InternLM3: another decoder type, left to the full catalogue
-    "OpenGVLab/InternVL3-38B": None,  # InternViT-6B, likewise
-    "OpenGVLab/InternVL3-78B": None,
+LEFT_OUT = {
+    "OpenGVLab/InternVL3-9B": "InternLM3 is another decoder type, left to the full catalogue",
+    "OpenGVLab/InternVL3-38B": "InternViT-6B is another tower, left to the full catalogue",
+    "OpenGVLab/InternVL3-78B": "InternViT-6B is another tower, left to the full catalogue",
+}
+# max_position_embeddings of the checkpoint's published config.json (its LLM's where nested).
+CONTEXT_TOKENS = {
+    "LLaVA-Next Qwen1.5 (paper)": 32768,
+    "LLaVA-1.5": 4096,
+    "LLaVA-NeXT": 4096,
+    "LLaVA-OneVision": 32768,
+    "Qwen2-VL": 32768,
+    "Qwen2.5-VL": 128000,
+    "Qwen3-VL": 262144,
+    "InternVL3": 32768,
+    "SmolVLM": 8192,
+    "Gemma 3": 131072,
+    "PaliGemma": 8192,
+    "PaliGemma 2": 8192,
+    "FastVLM": 32768,
+    "llava-hf/llava-v1.6-mistral-7b-hf": 32768,
+    "HuggingFaceTB/SmolVLM-Instruct": 16384,
+}
+CONTEXT_SOURCE = "context: max_position_embeddings of the published config.json"
+# Flags beyond the usual; a family that is not here is not known to be served by vLLM (apple/ml-fastvlm issue 28).
+VLLM_FLAGS = {
+    "LLaVA-1.5": "",
+    "LLaVA-NeXT": "",
+    "LLaVA-OneVision": "",
+    "Qwen2-VL": "",
+    "Qwen2.5-VL": "",
+    "Qwen3-VL": "",
+    "SmolVLM": "",
+    "Gemma 3": "",
+    "PaliGemma": "",
+    "PaliGemma 2": "",
+    "InternVL3": "--trust-remote-code",  # the original checkpoints bring their config class along (vllm issue 9531)
 }
 
 
@@ -306,6 +340,7 @@ def model(row: Row) -> ModelSpec:
         "llm": decoder(row, kind) | windows(row),
         **recipe(row),
         "published_params": int(row["total_params"]) if exact else None,
+        "vllm": VLLM_FLAGS.get(row["family"]),
         "license": row["license"] or None,
         "release_date": row["release_date"] or None,
         "sources": [
@@ -313,6 +348,7 @@ def model(row: Row) -> ModelSpec:
             for text in (
                 row["llm_config_source"],
                 row["vision_config_source"],
+                CONTEXT_SOURCE,
                 f"parameters: {row['total_params_source']}" if exact else "",
             )
             if text
@@ -324,12 +360,12 @@ def model(row: Row) -> ModelSpec:
 
 
 def main() -> None:
-    """Write every model of the families above."""
+    """Write every model of the families above; base checkpoints (-pt-) answer nothing before they are fine-tuned."""
     folder = PROFILES / "models"
     for old in folder.glob("*.toml"):
         old.unlink()
     for row in rows("facts/vlms.csv"):
-        if row["family"] in RECIPES and row["hf_id"] not in REASONS:
+        if row["family"] in RECIPES and row["hf_id"] not in LEFT_OUT and "-pt-" not in row["hf_id"]:
             found = model(row)
             (folder / f"{row['hf_id'].replace('/', '--')}.toml").write_text(to_toml(found), encoding="utf-8")
     print(f"{len(list(folder.glob('*.toml')))} models in {folder}")

@@ -3,15 +3,17 @@
 (options, workload, budget) -> Query. Raises InputError for unknown names and for combinations that cannot be answered.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 from vlmplan import catalogue
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.judge import Judge, by_law, by_scores, parse_task
-from vlmplan.model import Route, Rule, Workload
+from vlmplan.model import ModelSpec, Route, Rule, Workload
 from vlmplan.plan import Query
-from vlmplan.search import Budget, Space, select_models
+from vlmplan.search import Budget, Space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +63,45 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence)
 
 
+def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """Return the models that may be chosen, and a note on each kind of model left out.
+
+    Raises InputError when none is left.
+    """
+    left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
+        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{(asked.models or '*').casefold()}*")),
+        ("without a published score on most of the task", judge.knows),
+    ]
+    if not asked.paper and runtime is Runtime.ONNXRUNTIME:
+        tests.append(("that vlmplan cannot export for onnxruntime", lambda m: m.exportable))
+    if not asked.paper and runtime is Runtime.VLLM:
+        tests.append(("not known to be served by vllm", lambda m: m.vllm is not None))
+    if asked.license is not None:
+        wanted = asked.license.casefold()
+        tests.append(("whose licence is not sourced", lambda m: m.license is not None))
+        tests.append((f"not under {asked.license}", lambda m: fnmatch((m.license or "").casefold(), wanted)))
+    notes = []
+    for why, keep in tests:
+        out = [model.name for model in left if not keep(model)]
+        left = [model for model in left if model.name not in out]
+        if out and why != tests[0][0]:
+            shown = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
+            notes.append(f"{why}: {shown}")
+        if not left:
+            raise InputError(
+                f"no candidate left: the last {len(out)} are {why}; 'vlmplan catalogue models' lists what there is"
+            )
+    return tuple(left), tuple(notes)
+
+
 def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
     """Resolve the names in ``asked``. Raises InputError, naming what is unknown and what there is."""
     hardware = catalogue.hardware(asked.hardware)
     runtime = asked.runtime or hardware.default_runtime
-    route = Route.TRAIN if asked.paper else Route.EXPORT if runtime is Runtime.ONNXRUNTIME else Route.ENGINE
-    models = select_models(
-        catalogue.models(),
-        asked.models,
-        asked.license,
-        lambda model: (
-            (model.image is not None and model.image.rule is Rule.COMPRESSED) == asked.paper
-            and (route is not Route.EXPORT or model.exportable)
-        ),
-    )
+    hardware.check_runtime(runtime)
+    judge = _judge(asked, workload)
+    models, left_out = _models(asked, runtime, judge)
     space = Space(
         models=models,
         precisions=_precisions(asked.precisions, hardware),
@@ -83,7 +110,7 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
         confidence=asked.confidence,
         allow_untrained=asked.allow_untrained,
         paper_flops=asked.paper_flops,
-        route=route,
+        route=Route.TRAIN if asked.paper else Route.EXPORT if runtime is Runtime.ONNXRUNTIME else Route.ENGINE,
     )
     return Query(
         hardware=hardware,
@@ -91,5 +118,6 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
         runtime=runtime,
         budget=budget,
         space=space,
-        judge=_judge(asked, workload),
+        judge=judge,
+        left_out=left_out,
     )

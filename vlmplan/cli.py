@@ -121,7 +121,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     hardware: HardwareOption,
     text_tokens: TextOption,
     output_tokens: OutputOption,
-    task: Annotated[str, typer.Option("--task", help="reasoning, ocr, docvqa, ..., a mix a=0.7,b=0.3, or a LAW.toml.")],
+    task: Annotated[
+        str, typer.Option("--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml.")
+    ],
     latency: LatencyOption = None,
     ttft: TtftOption = None,
     tpot: TpotOption = None,

@@ -156,8 +156,19 @@ class HardwareProfile(Document):
 
     @property
     def default_runtime(self) -> Runtime:
-        """Return vLLM where it serves (GPUs, and NVIDIA's systems on a chip), ONNX Runtime elsewhere."""
-        return Runtime.VLLM if self.kind in ("gpu", "superchip") or self.vendor == "NVIDIA" else Runtime.ONNXRUNTIME
+        """Return vLLM for GPUs and NVIDIA's systems on a chip, transformers for Apple's GPUs, ONNX Runtime for CPUs."""
+        if self.kind == "cpu":
+            return Runtime.ONNXRUNTIME
+        return Runtime.TRANSFORMERS if self.vendor == "Apple" else Runtime.VLLM
+
+    def check_runtime(self, runtime: Runtime) -> None:
+        """Raise InputError for a runtime that does not serve on this device."""
+        if runtime is Runtime.TENSORRT_LLM and self.vendor != "NVIDIA":
+            raise InputError(
+                f"tensorrt-llm serves NVIDIA GPUs; {self.name} is {self.vendor}'s; expected another --runtime"
+            )
+        if runtime is Runtime.VLLM and self.vendor == "Apple":
+            raise InputError(f"vllm does not serve on {self.name}; expected --runtime transformers or onnxruntime")
 
     def compute_precision(self, precision: Precision) -> Precision:
         """Return the precision the products are made in: weight-only formats multiply in 16 bit.

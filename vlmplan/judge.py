@@ -16,11 +16,12 @@ from vlmplan.document import digest
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import ModelSpec, Workload
-from vlmplan.ranking import Evidence, Subject, error_draws, predicted_error, unscored
+from vlmplan.ranking import Evidence, Subject, Support, error_draws, predicted_error, support
 from vlmplan.scaling import ScalingLaw
 from vlmplan.visual_tokens import VisualInput, native_visual_tokens
 
 SHARE_TOLERANCE = 1e-6
+MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
 class Draws(Protocol):
@@ -45,6 +46,7 @@ class Judge:
     """The error of a candidate, paired draws of it, what to warn of, and what it all rests on."""
 
     source: ErrorSource
+    knows: Callable[[ModelSpec], bool]
     error: Callable[[ModelSpec, VisualInput, Precision], float]
     draws: Draws
     warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
@@ -96,6 +98,24 @@ def _subjects(workload: Workload) -> Callable[[ModelSpec, VisualInput, Precision
     return subject
 
 
+def _score_warnings(rests: Support, workload: Workload, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+    """What to mind about one checkpoint's prediction."""
+    found, native = [], native_visual_tokens(model, workload.image)
+    if rests.own_fraction < 1:
+        found.append(
+            f"{model.name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
+            f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks"
+        )
+    if model.image is not None and native < model.image.trained_min_visual_tokens:
+        found.append(f"the image makes only {native} visual tokens; scores were published on larger images")
+    if visual.visual_tokens < native:
+        found.append(
+            f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
+            "costs is an estimate from few studies"
+        )
+    return tuple(found)
+
+
 def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workload) -> Judge:
     """Judge checkpoints by the estimators fitted on published scores. Raises InputError for an unknown task."""
     known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
@@ -104,16 +124,8 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
             raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
     weights, subject = evidence.weights(shares), _subjects(workload)
 
-    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
-        found, lacking = [], unscored(evidence, weights, model.family)
-        if lacking:
-            found.append(f"no {model.family} score is published on {', '.join(lacking)}; other families stand in")
-        if visual.visual_tokens < native_visual_tokens(model, workload.image):
-            found.append(
-                f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
-                "costs is an estimate from few studies"
-            )
-        return tuple(found)
+    def rests(model: ModelSpec) -> Support:
+        return support(evidence, weights, model.name, model.family)
 
     def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         return error_draws(evidence, weights, subject(model, visual, precision), count)
@@ -129,9 +141,10 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
                 *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
             ),
         ),
+        knows=lambda model: rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
         error=lambda *candidate: predicted_error(evidence, weights, subject(*candidate)),
         draws=draws,
-        warnings=warnings,
+        warnings=lambda model, visual: _score_warnings(rests(model), workload, model, visual),
     )
 
 
@@ -183,6 +196,7 @@ def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> 
             task={name: share for name, (_, share) in laws.items()},
             basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
         ),
+        knows=lambda model: True,  # noqa: ARG005
         error=error,
         draws=draws,
         warnings=warnings,

@@ -90,6 +90,7 @@ def machine(
 
     Raises InputError when the device does not run the precision.
     """
+    hardware.check_runtime(runtime)
     compute = hardware.compute_precision(precision)
     base_precision = precision if precision in (Precision.FP32, *_SIXTEEN_BIT) else hardware.default_precisions[0]
     typical = tuple(typical)
@@ -107,6 +108,8 @@ def machine(
             f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
             "hence the wide intervals"
         )
+    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and base_precision in _SIXTEEN_BIT:
+        warnings.append(f"ONNX Runtime has no {base_precision} kernels on CPUs and computes in fp32: expect it slower")
     if hardware.confidence == "low":
         warnings.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({hardware.sources[0]})")
     return Machine(

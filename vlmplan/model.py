@@ -216,7 +216,8 @@ class ImageRule:
 class ModelSpec(Document):
     """One checkpoint or configuration. ``vision`` is None for a text-only model.
 
-    ``nominal_llm_params_b`` is the size in the name, in billions, where the paper's law was fitted on it.
+    ``nominal_llm_params_b`` is the size in the name, in billions, where the paper's law was fitted on it. ``vllm``
+    holds the flags that vLLM needs for it beyond the usual, perhaps none; None where vLLM is not known to serve it.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.model/1"
@@ -234,6 +235,7 @@ class ModelSpec(Document):
     license: str | None = None
     release_date: str | None = None
     exportable: bool = False
+    vllm: str | None = None
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

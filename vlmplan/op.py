@@ -7,6 +7,7 @@ tokens, masked or not, also as torch does. Left out: softmax and norm arithmetic
 import enum
 from dataclasses import dataclass
 
+from vlmplan.errors import InputError
 from vlmplan.hardware import Kind, Precision
 from vlmplan.model import ModelSpec, Workload
 from vlmplan.visual_tokens import VisualInput
@@ -67,6 +68,14 @@ class Request:
     visual: VisualInput | None
     precision: Precision
     gpus: int = 1
+
+    def __post_init__(self) -> None:
+        """Tensor parallelism splits whole heads. Raises InputError."""
+        if self.model.llm.heads % self.gpus:
+            raise InputError(
+                f"--gpus: found {self.gpus}, expected a divisor of the {self.model.llm.heads} attention heads of "
+                f"{self.model.name}"
+            )
 
     @property
     def visual_tokens(self) -> int:

@@ -117,6 +117,7 @@ class Plan(Document):
     if_budget_10_percent_larger: Outline | None
     candidates_considered: int
     candidates_feasible: int
+    left_out: tuple[str, ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -131,6 +132,7 @@ class Query:
     budget: Budget
     space: Space
     judge: Judge
+    left_out: tuple[str, ...] = ()
 
 
 def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
@@ -148,9 +150,7 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
     parts = ["vllm serve", shlex.quote(request.model.name), flags[precision], f"--max-model-len {max(2048, context)}"]
     if request.gpus > 1:
         parts.append(f"--tensor-parallel-size {request.gpus}")
-    if candidate.visual.engine:
-        parts.append(candidate.visual.engine)
-    return " ".join(parts)
+    return " ".join(part for part in (*parts, candidate.model.vllm, candidate.visual.engine) if part)
 
 
 def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
@@ -208,6 +208,8 @@ def _warnings(query: Query, choice: Candidate, ready: Machine) -> tuple[str, ...
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
+    if query.runtime is Runtime.VLLM and "--trust-remote-code" in (choice.model.vllm or ""):
+        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if choice.visual.reduction is Reduction.TRAINING_FREE:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
@@ -258,6 +260,7 @@ def recommend(query: Query) -> Plan:
         if_budget_10_percent_larger=at(1.1),
         candidates_considered=len(found),
         candidates_feasible=len(within),
+        left_out=query.left_out,
         assumptions=ASSUMPTIONS,
         warnings=_warnings(query, choice, ready),
     )

@@ -36,6 +36,9 @@ def plot_front(plan: Plan, path: Path) -> None:
         try:
             metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
             figure.savefig(temporary, metadata=metadata, dpi=150)
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -75,4 +78,6 @@ def _draw(figure: "Figure", plan: Plan) -> None:
     axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)")
     axes.set_ylabel("predicted error (%)")
     axes.set_xscale("log")
-    axes.legend()
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)

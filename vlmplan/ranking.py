@@ -1,5 +1,6 @@
 """How wrong will a checkpoint be? One estimator per benchmark, fitted on published scores.
 
+Where a checkpoint's own score is published, that is the prediction at its native V; elsewhere
 logit(score) = family offset + b ln N + c (ln V - ln V_native) - precision offset, N active LLM parameters in
 billions, V visual tokens per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean
 score. Left out: harness differences (up to four points), prompts, thinking modes.
@@ -28,10 +29,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """One benchmark's estimator; ``offsets`` by family, ``other_families`` for one that has no score.
+    """One benchmark's estimator: ``offsets`` by family, of which ``inferred`` rest on the family's other benchmarks.
 
-    ``residual_sd`` is of one checkpoint about its family's line, ``left_out_points`` the mean absolute error, in
-    points, for checkpoints left out of the fit. ``token_slopes`` is c by reduction.
+    ``other_families`` stands in for a family without any. ``published`` are logits of the shipped checkpoints' own
+    scores, ``harness_sd`` what one score may differ between harnesses. ``residual_sd`` is of one checkpoint about its
+    family's line, ``left_out_points`` the mean absolute error, in points, for checkpoints left out of the fit.
+    ``token_slopes`` is c by reduction.
     """
 
     name: str
@@ -40,6 +43,9 @@ class Benchmark:
     left_out_points: float
     checkpoints: int
     offsets: Mapping[str, Estimate]
+    inferred: tuple[str, ...]
+    published: Mapping[str, float]
+    harness_sd: float
     other_families: Estimate
     token_slopes: Mapping[Reduction, Estimate]
     sources: tuple[str, ...]
@@ -87,12 +93,15 @@ class Subject:
 
 def _effects(subject: Subject, benchmark: Benchmark, offset: Estimate) -> Iterator[tuple[str, float, float]]:
     """(what the uncertainty is shared by, contribution to the logit, its standard deviation) of every term."""
-    log_n = math.log(subject.llm_params_b)
-    known = benchmark.offsets.get(subject.family)
-    family = known or benchmark.other_families
-    yield f"{benchmark.name} {subject.family}", family.value, family.sd
-    yield f"{benchmark.name} slope", benchmark.slope.value * log_n, benchmark.slope.sd * log_n
-    yield f"{benchmark.name} {subject.name}", 0.0, benchmark.residual_sd
+    own = benchmark.published.get(subject.name)
+    if own is not None:
+        yield f"{benchmark.name} {subject.name}", own, benchmark.harness_sd
+    else:
+        log_n = math.log(subject.llm_params_b)
+        family = benchmark.offsets.get(subject.family) or benchmark.other_families
+        yield f"{benchmark.name} {subject.family}", family.value, family.sd
+        yield f"{benchmark.name} slope", benchmark.slope.value * log_n, benchmark.slope.sd * log_n
+        yield f"{benchmark.name} {subject.name}", 0.0, benchmark.residual_sd
     fewer = math.log(subject.visual_tokens / subject.native_visual_tokens)
     if fewer:
         slope = benchmark.token_slopes.get(subject.reduction) or benchmark.token_slopes[Reduction.TRAINING_FREE]
@@ -129,6 +138,22 @@ def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subje
     return errors
 
 
-def unscored(evidence: Evidence, weights: Mapping[str, float], family: str) -> tuple[str, ...]:
-    """Return the benchmarks in ``weights`` on which no checkpoint of ``family`` has a published score."""
-    return tuple(name for name in weights if family not in evidence.benchmark(name).offsets)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """What a prediction rests on: shares of the task's weight, which add to 1."""
+
+    own_fraction: float
+    family_fraction: float
+    stand_in_fraction: float
+
+
+def support(evidence: Evidence, weights: Mapping[str, float], name: str, family: str) -> Support:
+    """Return how much of the task rests on the checkpoint's own scores, its family's, and on stand-ins."""
+    own = by_family = 0.0
+    for benchmark_name, weight in weights.items():
+        benchmark = evidence.benchmark(benchmark_name)
+        if name in benchmark.published:
+            own += weight
+        elif family in benchmark.offsets and family not in benchmark.inferred:
+            by_family += weight
+    return Support(own_fraction=own, family_fraction=by_family, stand_in_fraction=max(0.0, 1 - own - by_family))

@@ -98,7 +98,7 @@ def _knee(costed: Choice | Estimate, document: Plan | Estimate) -> str:
         f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill, up to {ttft} to the TTFT "
         f"({document.hardware.name}, {document.runtime}, {costed.model}, {costed.precision}, batch {workload.batch}, "
         f"{workload.uncached_text_tokens} uncached text tokens). {costed.visual_tokens} is "
-        f"{'below' if costed.visual_tokens <= prefill else 'above'} the prefill's."
+        f"{'below' if costed.visual_tokens <= prefill else 'above'} that of the prefill."
     )
 
 
@@ -180,7 +180,8 @@ def print_plan(plan: Plan) -> None:
         f"({_range(choice.ttft_interval_s)}), {format_flops(choice.flops.total)}, "
         f"{format_count(choice.params.total)} parameters."
     )
-    console.print(f"Tokens set by: {choice.setting}. Route: {choice.route}.")
+    setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
+    console.print(f"Tokens set by: {setting}. Route: {choice.route}.")
     if choice.deploy:
         console.print(f"Run: {choice.deploy}", soft_wrap=True)
     console.print()
@@ -196,6 +197,8 @@ def print_plan(plan: Plan) -> None:
         console.print(_outlines(plan.runners_up, choice))
         console.print()
     console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
+    for why in plan.left_out:
+        console.print(f"Left out, {why}.")
     _warn(console, plan.warnings)
 
 

@@ -1,11 +1,11 @@
 """Which candidate answers best within the budget? candidates -> feasible -> Pareto front -> choice.
 
 A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval keeps the
-budget. The choice is the least predicted error; candidates within half a point of it go to the lower latency, a fixed
-margin, so that a looser budget is never worse by more. Left out: fractions of a GPU, pipelines over several models.
+budget. The choice is the least predicted error; candidates within half a point of it go to fewer GPUs and lower
+latency, a fixed margin, so that a looser budget is never worse by more. Left out: fractions of a GPU, pipelines over
+several models.
 """
 
-import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -85,9 +85,9 @@ class Candidate:
         return f"{self.model.name} at {self.visual.visual_tokens} visual tokens, {self.request.precision}"
 
     @property
-    def order(self) -> tuple[float, float, str]:
-        """The order among equals: faster, then better, then by name."""
-        return (self.cost.latency_s, self.predicted_error, self.label)
+    def order(self) -> tuple[int, float, float, str]:
+        """The order among equals: fewer GPUs, then faster, then better, then by name."""
+        return (self.request.gpus, self.cost.latency_s, self.predicted_error, self.label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +221,7 @@ def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...
 
 
 def choose(within: Iterable[Candidate], error: Callable[[Candidate], float] | None = None) -> Candidate:
-    """Return the least error, or the fastest of those within half a point of it. ``error`` replaces the prediction."""
+    """Return the least error, or the first in order of those within half a point. ``error`` replaces the prediction."""
     error_of = error or (lambda candidate: candidate.predicted_error)
     found = [(error_of(candidate), candidate) for candidate in within]
     least = min(value for value, _ in found)
@@ -231,10 +231,11 @@ def choose(within: Iterable[Candidate], error: Callable[[Candidate], float] | No
 
 
 def pareto_front(within: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that none beats in both error and latency, fastest first."""
+    """Return the candidates that none equals or beats in error, latency and GPUs together, fastest first."""
     front: list[Candidate] = []
-    for candidate in sorted(within, key=lambda candidate: candidate.order):
-        if not front or candidate.predicted_error < front[-1].predicted_error:
+    for candidate in sorted(within, key=lambda one: (one.cost.latency_s, one.predicted_error, one.order)):
+        fewest = [one for one in front if one.predicted_error <= candidate.predicted_error]
+        if not any(one.request.gpus <= candidate.request.gpus for one in fewest):
             front.append(candidate)
     return tuple(front)
 
@@ -273,9 +274,11 @@ def _reason(loser: Candidate, choice: Candidate, budget: Budget) -> str:
         return "; ".join(missed)
     points = (loser.predicted_error - choice.predicted_error) * 100
     slower_s = loser.cost.latency_s - choice.cost.latency_s
-    if points <= 0:
-        return f"{-points:.1f} points better but {format_seconds(slower_s)} slower; within 0.5 points the faster wins"
     pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}"
+    if loser.request.gpus != choice.request.gpus:
+        pace += f", {loser.request.gpus} GPUs"
+    if points <= TIE_ERROR * 100 and loser.order > choice.order:
+        return f"{abs(points):.1f} points {'better' if points < 0 else 'worse'}, a tie, but {pace}"
     return f"{points:.1f} points more error, {pace}"
 
 
@@ -325,25 +328,3 @@ def thinned(front: tuple[Candidate, ...], choice: Candidate, most: int) -> tuple
     at = front.index(choice)
     near = sorted(range(len(front)), key=lambda index: (abs(index - at), index))[:most]
     return tuple(front[index] for index in sorted(near))
-
-
-def select_models(
-    models: tuple[ModelSpec, ...], pattern: str | None, license_pattern: str | None, keep: Callable[[ModelSpec], bool]
-) -> tuple[ModelSpec, ...]:
-    """Return the vision models that ``keep`` and the glob patterns let through. Raises InputError when none is left.
-
-    A model whose licence is not sourced matches no licence pattern.
-    """
-    vision = [model for model in models if model.image is not None and keep(model)]
-    left = [
-        model
-        for model in vision
-        if (pattern is None or fnmatch.fnmatch(model.name.casefold(), f"*{pattern.casefold()}*"))
-        and (license_pattern is None or fnmatch.fnmatch((model.license or "").casefold(), license_pattern.casefold()))
-    ]
-    if not left:
-        raise InputError(
-            f"no candidate left of {len(vision)} by --models {pattern or '*'} and --license {license_pattern or '*'}; "
-            "'vlmplan catalogue models' lists them"
-        )
-    return tuple(left)

@@ -67,7 +67,7 @@ def _three_digits(value: float) -> str:
 
 def _scaled(value: float, scales: tuple[tuple[str, float], ...]) -> str:
     if value == 0:
-        return f"0 {scales[0][0]}"
+        return f"0 {scales[-1][0] if scales[-1][1] == 1.0 else scales[0][0]}".strip()
     for unit, scale in scales:
         if abs(value) >= scale * 0.9995:
             return f"{_three_digits(value / scale)} {unit}"

@@ -176,7 +176,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         for option in options(model, image):
             if option.visual_tokens == visual_tokens:
                 return option
-        if rule.rule is Rule.AREA:
+        if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
             exact = _option(rule, visual_tokens, 1, {"pixels": visual_tokens * rule.view_size**2})
             return replace(exact, reduction=Reduction.IMAGE_SIZE)
         compressor = Compressor.AVERAGE_POOL
