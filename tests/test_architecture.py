@@ -31,6 +31,7 @@ ORDER = [
     "search",
     "estimate",
     "plan",
+    "hub_tables",
     "hub_config",
     "catalogue",
     "ask",

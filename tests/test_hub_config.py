@@ -1,14 +1,17 @@
 """Hugging Face configs of both transformers spellings become the same model; anything else is refused in one line."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA_2_7B, QWEN2_HALF_B
+from conftest import LLAMA_2_7B, QWEN2_HALF_B, machine_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlmplan import catalogue
-from vlmplan.cost import request_of
+from vlmplan.cost import cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.hub_config import model_from_config, read_model_config
@@ -189,11 +192,17 @@ def test_class_defaults_are_those_of_transformers() -> None:
         ({"text_config": {"model_type": "rwkv"}}, "model_type 'rwkv' is not read"),
         (
             {"text_config": {"model_type": "llama", "hidden_size": 0}},
-            "hidden: expected a whole number above 0, found 0",
+            "hidden_size: expected a whole number from 1 to 1000000000, found 0",
         ),
-        ({"text_config": {"model_type": "llama", "num_hidden_layers": "32"}}, "layers: expected int, found '32'"),
+        (
+            {"text_config": {"model_type": "llama", "num_hidden_layers": "32"}},
+            "num_hidden_layers: expected a whole number .* found '32'",
+        ),
         ({"text_config": {"model_type": "llama", "num_key_value_heads": 5}}, "expected a multiple of kv_heads = 5"),
-        ({"text_config": {"model_type": "llama", "intermediate_size": [1, 2]}}, "expected one width, found a list"),
+        (
+            {"text_config": {"model_type": "llama", "intermediate_size": [1, 2]}},
+            "intermediate_size: expected a whole number",
+        ),
         ({"vision_config": {"model_type": "clip_vision_model", "patch_size": 0}}, "patch"),
         ({"vision_feature_layer": "last"}, "vision_feature_layer"),
     ],
@@ -208,3 +217,59 @@ def test_a_list_is_no_config(tmp_path: Path) -> None:
     file.write_text(json.dumps([LLAVA_15]), encoding="utf-8")
     with pytest.raises(InputError, match="expected a table of keys, found a list"):
         read_model_config(file)
+
+
+JUNK: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.just([])
+    | st.just({})
+)
+KEYS = sorted(
+    {
+        key
+        for config in (LLAVA_15, QWEN25_VL_7B_V4, ONEVISION_HALF_B)
+        for part in (config, config["vision_config"], config.get("text_config", {}))
+        for key in part
+    }
+    | {
+        "head_dim",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "sliding_window",
+        "layer_types",
+        "attention_bias",
+        "mlp_bias",
+        "fullatt_block_indexes",
+        "window_size",
+        "mlp_ratio",
+        "spatial_merge_size",
+        "multimodal_projector_bias",
+    }
+)
+
+
+@settings(max_examples=600)
+@given(
+    st.sampled_from([LLAVA_15, QWEN2_VL_2B_V4, QWEN25_VL_7B_V4, ONEVISION_HALF_B, {"model_type": "qwen3_moe"}]),
+    st.sampled_from(["top", "vision_config", "text_config"]),
+    st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=3),
+)
+def test_any_junk_is_an_input_error_or_a_price(config: Config, part: str, junk: Config) -> None:
+    """Whatever stands in a config: it is refused in our words, or priced in finite seconds."""
+    broken = config | junk if part == "top" else config | {part: dict(config.get(part, {})) | junk}
+    try:
+        model = model_from_config(broken, "config.json", "x")
+        tokens = native_visual_tokens(model, (640, 480))
+        found = cost(
+            request_of(model, Workload(text_tokens=9, output_tokens=3), tokens, Precision.BF16), machine_of("l4")
+        )
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert 0 < found.latency_s < math.inf
+        assert 0 < found.memory_bytes.total < math.inf

@@ -11,7 +11,7 @@ from typing import Any
 from facts import PROFILES, rows
 
 from vlmplan.document import from_plain, to_toml
-from vlmplan.hub_config import TEXT_TYPES, VISION_TRAITS
+from vlmplan.hub_tables import TEXT_TYPES, VISION_TRAITS
 from vlmplan.model import ModelSpec
 
 Row = dict[str, str]
