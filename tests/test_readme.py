@@ -21,7 +21,7 @@ def _blocks() -> list[re.Match[str]]:
 def _printed(arguments: str) -> str:
     """What the command prints at 80 columns; trailing spaces, which editors drop, do not count."""
     result = CliRunner().invoke(
-        app, shlex.split(arguments), env={"COLUMNS": "80", "TERM": "dumb"}, catch_exceptions=False
+        app, shlex.split(arguments), env={"COLUMNS": "80", "TERM": "dumb"}, catch_exceptions=False, prog_name="vlmplan"
     )
     assert result.exit_code == 0, result.stderr
     return "".join(f"{line.rstrip()}\n" for line in result.stdout.splitlines())
