@@ -45,6 +45,8 @@ def plot_front(plan: Plan, path: Path) -> None:
 
 
 def _draw(figure: "Figure", plan: Plan) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes, choice = figure.subplots(), plan.choice
     axes.plot(
         [1e3 * one.latency_s for one in plan.front],
@@ -78,6 +80,7 @@ def _draw(figure: "Figure", plan: Plan) -> None:
     axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)")
     axes.set_ylabel("predicted error (%)")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
