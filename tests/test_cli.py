@@ -216,7 +216,7 @@ def test_bad_input_is_two_and_says_why(arguments: list[str], message: str) -> No
     ("text", "message"),
     [
         ("memory_bytes = '24GB'", "memory_bytes: expected int, found '24GB'"),
-        ("memory_bytes = 0", "memory_bytes: expected more than 0, found 0"),
+        ("memory_bytes = 0", "memory_bytes: expected 1e+06 to 1e+16, found 0"),
         ("bandwidth_bytes_per_s = nan", "expected a finite number"),
         ("colour = 'red'", "colour: unknown key"),
         ("bandwidth_bytes_per_s = true", "expected float, found True"),
@@ -317,11 +317,10 @@ def test_interruption_is_130_and_leaves_no_file(tmp_path: Path, delay_s: float) 
         started.send_signal(signal.SIGINT)
         _, err = started.communicate(timeout=60)
     left = [path.name for path in tmp_path.iterdir()]
-    if started.returncode == 0:  # it was faster
-        assert left == ["plan.json"]
+    assert left in ([], ["plan.json"])
+    if left:  # it was faster: the file is written last, and whole
         read_plain(file)
-    else:
-        assert left == []
+    if started.returncode != 0:
         # Before our first line runs, the interruption is Python's own: the signal ends it, which a shell calls 130 too.
         assert started.returncode in (130, -signal.SIGINT)
         assert "Traceback" not in err or started.returncode == -signal.SIGINT

@@ -5,6 +5,7 @@ interrupted. Data goes to stdout, everything else to stderr.
 """
 
 import enum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from typer.core import TyperGroup
 
 from vlmplan import __version__, catalogue
 from vlmplan.catalogue import Shelf
-from vlmplan.document import to_json, write_text
+from vlmplan.document import check_destination, to_json, write_text
 from vlmplan.errors import InputError, VlmplanError
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.model import Compressor, Workload
@@ -106,14 +107,22 @@ def _check_confidence(level: float) -> None:
         raise InputError(f"--confidence: found {level:g}, expected 0.5 to 0.999")
 
 
-def _deliver(document: Any, out: Path | None, as_json: bool) -> bool:
-    """Write ``document`` where asked; return whether the view is still to be printed."""
+def _render() -> Any:
+    """Return the module that prints for people, imported only when it prints."""
+    from vlmplan import render as module
+
+    return module
+
+
+def _deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
+    """Print ``document`` or its view; then, last and whole, write it where asked."""
+    if as_json:
+        typer.echo(to_json(document), nl=False)
+    else:
+        view()
     if out is not None:
         write_text(out, to_json(document))
         typer.echo(f"wrote {out}", err=True)
-    if as_json:
-        typer.echo(to_json(document), nl=False)
-    return not as_json
 
 
 @app.command()
@@ -158,6 +167,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     from vlmplan.search import Budget
 
     _check_confidence(confidence)
+    check_destination(out)
     workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
     budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
     asked = Asked(
@@ -178,10 +188,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         from vlmplan.plot import plot_front
 
         plot_front(plan, plot)
-    if _deliver(plan, out, json):
-        from vlmplan.render import print_plan
-
-        print_plan(plan)
+    _deliver(plan, out, json, lambda: _render().print_plan(plan))
 
 
 def _workload(  # noqa: PLR0917 - the options, in order
@@ -231,16 +238,15 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.machine import machine
 
     _check_confidence(confidence)
+    check_destination(out)
     workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
     device, spec = catalogue.hardware(hardware), catalogue.model(model)
     chosen = precision or device.default_precisions[0]
     request = request_of(spec, workload, visual_tokens, chosen, compressor, gpus)
     ready = machine(device, catalogue.typical(), runtime or device.default_runtime, chosen)
     document = price(request, ready, confidence)
-    if _deliver(document, out, json):
-        from vlmplan.render import print_estimate
-
-        print_estimate(document, device, by_part_and_op(cost(request, ready)) if explain else {})
+    explained = by_part_and_op(cost(request, ready)) if explain else {}
+    _deliver(document, out, json, lambda: _render().print_estimate(document, device, explained))
 
 
 @app.command("catalogue")
@@ -253,14 +259,10 @@ def show_catalogue(
 
     Example: vlmplan catalogue hardware l4
     """
-    from vlmplan import render
-
     readers = {Shelf.HARDWARE: catalogue.hardware, Shelf.MODELS: catalogue.model, Shelf.LAWS: catalogue.law}
     if name is not None:
         document = readers[shelf](name)
-        if _deliver(document, None, json):
-            render.print_document(document)
+        _deliver(document, None, json, lambda: _render().print_document(document))
         return
     documents = [readers[shelf](known) for known in catalogue.names(shelf)]
-    if _deliver(documents, None, json):
-        render.print_shelf(documents)
+    _deliver(documents, None, json, lambda: _render().print_shelf(documents))

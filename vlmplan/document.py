@@ -234,6 +234,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
+def check_destination(path: Path | None) -> None:
+    """Raise InputError, before any work is done, when a file cannot be written at ``path``."""
+    if path is None:
+        return
+    parent = path.parent
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        why = "it is a directory" if path.is_dir() else f"{parent} is no folder one may write in"
+        raise InputError(f"{path}: cannot be written ({why}); choose another file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write atomically, by a temporary file beside ``path`` that is renamed when whole. Raises InputError."""
     import tempfile

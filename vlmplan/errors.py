@@ -33,6 +33,12 @@ class OutOfTolerance(VlmplanError):  # noqa: N818
     exit_code = 4
 
 
+def check_range(name: str, value: float | None, least: float, most: float) -> None:
+    """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
+    if value is not None and not least <= value <= most:
+        raise InputError(f"{name}: expected {least:g} to {most:g}, found {value:g}")
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     """Return ``"a, b, c"``: the known names most like ``name``, for use in a message."""
     import difflib

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vlmplan.document import Document
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, check_range
 
 
 class Precision(enum.StrEnum):
@@ -78,11 +78,14 @@ class Efficiency:
     median_error_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        """Reject what would make a time zero, negative or undefined."""
-        if not (self.compute_fraction > 0 and self.memory_fraction > 0 and self.overlap >= 1):
-            raise InputError("fractions must be above 0 and overlap at least 1")
-        if min(self.latency_s, self.log_sd, *self.compute_pads, *self.memory_pads) < 0:
-            raise InputError("latency, pads and log_sd must not be negative")
+        """Reject what would make a time zero, negative, undefined or absurd."""
+        check_range("compute_fraction", self.compute_fraction, 1e-6, 1e12)
+        check_range("memory_fraction", self.memory_fraction, 1e-6, 1e12)
+        check_range("latency_s", self.latency_s, 0, 10)
+        check_range("overlap", self.overlap, 1, 100)
+        check_range("log_sd", self.log_sd, 0, 5)
+        for pad in (*self.compute_pads, *self.memory_pads):
+            check_range("pads", pad, 0, 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +107,15 @@ class Calibration:
     date: str | None = None
 
     def __post_init__(self) -> None:
-        """Every class of operator needs an efficiency, and overheads must not be negative."""
+        """Every class of operator needs an efficiency, and overheads are in range."""
         missing = [kind.value for kind in Kind if kind not in self.operators]
         if missing:
             raise InputError(f"operators: missing {', '.join(missing)}")
-        if min(self.overhead_per_layer_s, self.overhead_per_call_s, self.overhead_log_sd, self.model_log_sd) < 0:
-            raise InputError("overheads and their spread must not be negative")
+        check_range("overhead_per_layer_s", self.overhead_per_layer_s, 0, 10)
+        check_range("overhead_per_call_s", self.overhead_per_call_s, 0, 100)
+        check_range("overhead_log_sd", self.overhead_log_sd, 0, 5)
+        check_range("model_log_sd", self.model_log_sd, 0, 5)
+        check_range("reserve_bytes", self.reserve_bytes, 0, 1e15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,15 +140,12 @@ class HardwareProfile(Document):
     calibration: tuple[Calibration, ...] = ()
 
     def __post_init__(self) -> None:
-        """Physical quantities are above zero and at least one peak is known."""
-        quantities = {
-            "memory_bytes": self.memory_bytes,
-            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
-            "interconnect_bytes_per_s": self.interconnect_bytes_per_s,
-        } | {f"peak_flops_per_s.{precision}": peak for precision, peak in self.peak_flops_per_s.items()}
-        for name, value in quantities.items():
-            if value is not None and value <= 0:
-                raise InputError(f"{name}: expected more than 0, found {value}")
+        """Physical quantities are in a range that devices have had or may have, and at least one peak is known."""
+        check_range("memory_bytes", self.memory_bytes, 1e6, 1e16)
+        check_range("bandwidth_bytes_per_s", self.bandwidth_bytes_per_s, 1e6, 1e16)
+        check_range("interconnect_bytes_per_s", self.interconnect_bytes_per_s, 1e3, 1e16)
+        for precision, peak in self.peak_flops_per_s.items():
+            check_range(f"peak_flops_per_s.{precision}", peak, 1e6, 1e20)
         if not self.peak_flops_per_s:
             raise InputError("peak_flops_per_s: expected at least one precision")
 

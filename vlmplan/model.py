@@ -5,11 +5,11 @@ All counts are plain numbers: widths in channels, tokens, layers. Nothing here c
 """
 
 import enum
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from vlmplan.document import Document
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, check_range
 
 
 class Compressor(enum.StrEnum):
@@ -50,11 +50,12 @@ class Rule(enum.StrEnum):
     COMPRESSED = "compressed"
 
 
-def _require_positive(owner: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if value <= 0:
-            raise InputError(f"{name}: expected more than 0, found {value}")
+def _check_counts(owner: Any, positive: tuple[str, ...]) -> None:
+    """Every count of a dataclass lies between 0 and a thousand million, those in ``positive`` from 1."""
+    for field in fields(owner):
+        value = getattr(owner, field.name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            check_range(field.name, value, 1 if field.name in positive else 0, 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +91,15 @@ class Decoder:
 
     def __post_init__(self) -> None:
         """Reject dimensions of zero and combinations that no model has."""
-        _require_positive(self, ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "norms_per_layer"))
+        _check_counts(self, ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "norms_per_layer"))
         if self.heads % self.kv_heads:
             raise InputError(f"heads: expected a multiple of kv_heads = {self.kv_heads}, found {self.heads}")
         if self.experts:
-            _require_positive(self, ("experts_per_token", "expert_intermediate"))
+            _check_counts(self, ("experts_per_token", "expert_intermediate"))
             if self.experts_per_token > self.experts:
                 raise InputError(f"experts_per_token: expected at most {self.experts}, found {self.experts_per_token}")
         if not self.experts or self.dense_layers:
-            _require_positive(self, ("intermediate",))
+            _check_counts(self, ("intermediate",))
         if self.sliding_layers and not self.sliding_window:
             raise InputError("sliding_layers needs sliding_window")
         if not 0 <= self.dense_layers <= self.layers or not 0 <= self.sliding_layers <= self.layers:
@@ -148,11 +149,12 @@ class VisionTower:
 
     def __post_init__(self) -> None:
         """A tower has layers or stages; its dimensions are above zero."""
+        _check_counts(self, ("patch", "temporal_patch"))
         if self.stages:
             for stage in self.stages:
-                _require_positive(stage, ("blocks", "channels", "stride"))
+                _check_counts(stage, ("blocks", "channels", "stride"))
             return
-        _require_positive(self, ("layers", "hidden", "heads", "intermediate", "patch", "temporal_patch"))
+        _check_counts(self, ("layers", "hidden", "heads", "intermediate", "patch", "temporal_patch"))
         if not 0 < self.layers_used <= self.layers:
             raise InputError(f"layers_used: expected 1 to {self.layers}, found {self.layers_used}")
 
@@ -179,9 +181,9 @@ class Projector:
 
     def __post_init__(self) -> None:
         """At least one layer, all widths above zero."""
-        if len(self.widths) < 2 or min(self.widths) <= 0:
-            raise InputError(f"widths: expected at least two numbers above 0, found {list(self.widths)}")
-        _require_positive(self, ("merge", "copies"))
+        if len(self.widths) < 2 or not all(0 < width <= 10**9 for width in self.widths):
+            raise InputError(f"widths: expected at least two numbers from 1 to 1e+09, found {list(self.widths)}")
+        _check_counts(self, ("merge", "copies"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +209,15 @@ class ImageRule:
 
     def __post_init__(self) -> None:
         """Sizes above zero, the trained range in order."""
-        _require_positive(self, ("view_size", "tokens_per_view", "max_views", "trained_min_visual_tokens"))
+        _check_counts(self, ("view_size", "tokens_per_view", "max_views", "trained_min_visual_tokens"))
+        check_range("max_views", self.max_views, 1, 64)
+        check_range("max_side_views", self.max_side_views, 1, 64)
+        for tokens in self.allowed_visual_tokens:
+            check_range("allowed_visual_tokens", tokens, 1, 10**9)
+        if self.rule is Rule.COMPRESSED and not self.allowed_visual_tokens:
+            raise InputError("allowed_visual_tokens: expected at least one number for the rule compressed")
+        if self.rule is Rule.ANYRES and min(self.max_views, self.max_side_views) < 2:
+            raise InputError("max_views and max_side_views: expected at least 2 for the rule anyres")
         if self.trained_max_visual_tokens < self.trained_min_visual_tokens:
             raise InputError("trained_max_visual_tokens must not be below trained_min_visual_tokens")
 
@@ -265,9 +275,7 @@ class Workload:
         """Counts in range: something to read, at least one token out, the cache a part of the text."""
         limits = {"text_tokens": 0, "cached_text_tokens": 0, "output_tokens": 1, "images": 1, "batch": 1}
         for name, least in limits.items():
-            value = getattr(self, name)
-            if not least <= value <= 10_000_000:
-                raise InputError(f"{name}: expected {least} to 10000000, found {value}")
+            check_range(name, getattr(self, name), least, 10_000_000)
         if self.cached_text_tokens > self.text_tokens:
             raise InputError(
                 f"cached_text_tokens: expected at most text_tokens = {self.text_tokens}, "

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmplan.document import check_destination
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.plan import Plan
 
@@ -19,6 +20,7 @@ def plot_front(plan: Plan, path: Path) -> None:
     """
     if path.suffix not in (".svg", ".png"):
         raise InputError(f"--plot {path}: found '{path.suffix or 'no suffix'}', expected .svg or .png")
+    check_destination(path)
     try:
         import matplotlib as mpl
     except ModuleNotFoundError:

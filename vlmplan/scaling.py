@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from vlmplan.document import Document
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, check_range
 from vlmplan.model import Reduction
 
 # Outside the range of its points a law's spread grows by this much, in logit, per e-fold of N or V: an assumption.
@@ -26,6 +26,11 @@ class Form(enum.StrEnum):
 
     POWER = "power"
     LOGIT = "logit"
+
+
+def _bounded(exponent: float) -> float:
+    """Keep an exponent where ``exp`` is finite; a draw may lie far out."""
+    return min(500.0, max(-500.0, exponent))
 
 
 PARAMETERS = {Form.POWER: ("A", "alpha", "beta", "D"), Form.LOGIT: ("a", "b", "c")}
@@ -57,6 +62,8 @@ class Fit:
             raise InputError(
                 f"coefficients: expected {', '.join(PARAMETERS[self.form])}, found {', '.join(self.coefficients)}"
             )
+        for value in (*self.coefficients.values(), *(number for row in self.covariance for number in row)):
+            check_range("coefficients and covariance", value, -1e6, 1e6)
         size = len(self.coefficients)
         if len(self.covariance) != size or any(len(row) != size for row in self.covariance):
             raise InputError(f"covariance: expected {size} rows of {size} numbers")
@@ -66,8 +73,8 @@ class Fit:
         values = coefficients or tuple(self.coefficients.values())
         log_n, log_v = math.log(llm_params_b), math.log(visual_tokens)
         if self.form is Form.LOGIT:
-            return 1 / (1 + math.exp(-(values[0] - values[1] * log_n - values[2] * log_v)))
-        return min(1.0, max(0.0, values[0] * math.exp(-values[1] * log_n - values[2] * log_v) + values[3]))
+            return 1 / (1 + math.exp(-_bounded(values[0] - values[1] * log_n - values[2] * log_v)))
+        return min(1.0, max(0.0, values[0] * math.exp(_bounded(-values[1] * log_n - values[2] * log_v)) + values[3]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

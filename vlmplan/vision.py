@@ -100,7 +100,7 @@ def vision(request: Request) -> Iterator[Op]:
     if tower.stages:
         found = _vision_convolutions(request, tower, views, pixels)
     else:
-        found = _vision_transformer(request, tower, views, pixels // tower.patch**2)
+        found = _vision_transformer(request, tower, views, max(1, pixels // tower.patch**2))
     idle = visual is None or workload.cached_images
     yield from (_idle(op) if idle else op for op in found)
 
@@ -163,7 +163,7 @@ def compressor(request: Request) -> Iterator[Op]:
     copies = workload.batch * workload.images
     kind = visual.compressor if visual else Compressor.NONE
     tokens = float(copies * visual.visual_tokens) if visual else 1.0
-    rows = copies * visual.views * visual.pixels_per_view / tower.patch**2 if visual else 1.0
+    rows = copies * visual.views * max(1.0, visual.pixels_per_view / tower.patch**2) if visual else 1.0
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
     found: list[Op] = []
     if kind in (Compressor.TOKEN_PACKER, Compressor.QUECC):
