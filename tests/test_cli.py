@@ -268,6 +268,81 @@ def test_a_plot(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.png", "front.svg"]
 
 
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    """A FIFO stands for every device here: tests may run as root."""
+    pytest.importorskip("matplotlib")
+    fifo, folder, link = tmp_path / "fifo.svg", tmp_path / "folder.svg", tmp_path / "link.json"
+    os.mkfifo(fifo)
+    folder.mkdir()
+    for flag in ("out", "plot"):
+        for target in (fifo, folder, tmp_path / ("x" * 300 + ".svg")):
+            code, out, err = run(*changed(RECOMMEND, **{flag: str(target)}))
+            assert (code, out) == (2, ""), target
+            assert "cannot be written" in err
+    assert fifo.is_fifo()
+    link.symlink_to(tmp_path / "real.json")
+    assert run(*changed(RECOMMEND, out=str(link)))[0] == 0
+    assert link.is_symlink()
+    load(Plan, tmp_path / "real.json")
+
+
+@pytest.mark.parametrize("odd", ["l5\nx", "\x1b[31m", "x" * 5000, "é\u2028"])
+def test_odd_characters_stay_on_one_line(odd: str) -> None:
+    for option in ("hardware", "task", "precision", "image", "models"):
+        code, _, err = run(*changed(RECOMMEND, **{option: odd}))
+        assert code == 2
+        assert err.count("\n") == 1
+        assert len(err) < 1500
+        assert "\x1b" not in err
+
+
+def test_impossible_paths_are_one_line() -> None:
+    for odd in ("~nouser/x.toml", "y" * 256 + ".toml", "\0.toml"):
+        code, _, err = run(*changed(RECOMMEND, hardware=odd))
+        assert code == 2, odd
+        assert err.count("\n") == 1
+
+
+def test_wrong_usage_is_one_line() -> None:
+    for arguments in (["recommend", "--batch", "x"], ["recommend", "--colour"], ["estimate"], ["catalogue"]):
+        code, out, err = run(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_name_in_the_folder_does_not_shadow_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "4090").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(*changed(RECOMMEND, hardware="4090"))[0] == 0
+
+
+@pytest.mark.parametrize("image", ["1x2048", "2048x1", "1x1", "65536x1"])
+def test_extreme_images(image: str) -> None:
+    for extra in ([], ["--allow-untrained"]):
+        code, _, err = run(*changed(RECOMMEND, image=image, latency="60s"), *extra)
+        assert code == 0, err
+
+
+def test_a_closed_pipe_is_141_and_says_nothing() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vlmplan", "catalogue", "hardware", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert started.wait(timeout=60) == 141
+        assert started.stderr.read() == b""
+
+
+def test_closed_or_narrow_output() -> None:
+    shell = f"{sys.executable} -m vlmplan {' '.join(ESTIMATE)}"
+    assert subprocess.run(f"{shell} >&-", shell=True, check=False).returncode == 2
+    done = process(*ESTIMATE, COLUMNS="0")
+    assert done.returncode == 0
+    assert "TTFT" in done.stdout
+
+
 def test_help_and_version() -> None:
     code, out, _ = run("--help")
     assert code == 0

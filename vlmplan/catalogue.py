@@ -6,6 +6,7 @@ none brings the nearest names. A path is accepted wherever a name is.
 
 import enum
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -71,14 +72,16 @@ def resolve(shelf: Shelf, name: str) -> Path:
 
 
 def find(shelf: Shelf, text: str) -> Path:
-    """Return the file that a name or a path means: an exact name wins, then what looks like or is a path.
+    """Return the file that a name or a path means.
 
-    Raises InputError for an unknown or ambiguous name.
+    What looks like a path is one; then an exact name or a part of one; then whatever else exists. Raises InputError
+    for an unknown or ambiguous name.
     """
-    exact = text.casefold() in {name.casefold() for name in names(shelf)}
     looks = text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
-    if text and not exact and (looks or Path(text).exists()):
-        return Path(text).expanduser()
+    named = any(text.casefold() in name.casefold() for name in names(shelf))
+    # os.path rather than Path: an impossible path is then one that does not exist, not an exception
+    if looks or (not named and os.path.exists(text)):  # noqa: PTH110
+        return Path(os.path.expanduser(text))  # noqa: PTH111
     return resolve(shelf, text)
 
 

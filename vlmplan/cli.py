@@ -5,6 +5,8 @@ interrupted. Data goes to stdout, everything else to stderr.
 """
 
 import enum
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,19 +37,37 @@ class FlopRule(enum.StrEnum):
     PAPER = "paper"
 
 
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
+PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
+LONGEST_MESSAGE = 1200
+
+
+def _fail(message: str, code: int) -> typer.Exit:
+    """Print one line on stderr, whatever characters were typed, and return the exit to raise."""
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    line = line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
+    typer.echo(f"vlmplan: error: {line}", err=True)
+    return typer.Exit(code)
+
+
 class _Group(TyperGroup):
     """The one place where errors become a line and an exit code."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run a command; a VlmplanError ends the process with its code, Ctrl-C with 130."""
+        """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
         try:
-            return super().invoke(ctx)
+            found = super().invoke(ctx)
+            sys.stdout.flush()
         except VlmplanError as error:
-            typer.echo(f"vlmplan: error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise _fail(str(error), error.exit_code) from None
+        except _UsageError as error:
+            raise _fail(f"{error.format_message()} See 'vlmplan --help'.", 2) from None  # type: ignore[attr-defined]
+        except BrokenPipeError:
+            os._exit(PIPE_CLOSED)  # the reader has gone; flushing again would only fail again
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
+        return found
 
 
 app = typer.Typer(
@@ -164,6 +184,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     """
     from vlmplan.ask import Asked, query
     from vlmplan.plan import recommend as find
+    from vlmplan.plot import check_picture, plot_front
     from vlmplan.search import Budget
 
     _check_confidence(confidence)
@@ -183,12 +204,11 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         allow_untrained=allow_untrained,
         paper_flops=flop_rule is FlopRule.PAPER,
     )
+    check_picture(plot)
     plan = find(query(asked, workload, budget))
-    if plot is not None:
-        from vlmplan.plot import plot_front
-
-        plot_front(plan, plot)
     _deliver(plan, out, json, lambda: _render().print_plan(plan))
+    if plot is not None:
+        plot_front(plan, plot)
 
 
 def _workload(  # noqa: PLR0917 - the options, in order

@@ -49,6 +49,9 @@ def _expected(kind: Any) -> str:
     return str(getattr(kind, "__name__", kind))
 
 
+LARGEST_NUMBER = 10**300  # beyond it a float overflows, and Python will not even print the digits
+
+
 def _mismatch(where: str, kind: Any, value: Any) -> InputError:
     shown = repr(value)
     return InputError(f"{where}: expected {_expected(kind)}, found {shown if len(shown) < 60 else shown[:57] + '...'}")
@@ -57,13 +60,20 @@ def _mismatch(where: str, kind: Any, value: Any) -> InputError:
 Reader = Callable[[Any, str], Any]  # (plain value, where it stands) -> value of the type
 
 
+def _check_size(value: Any, where: str) -> None:
+    if type(value) is int and abs(value) > LARGEST_NUMBER:
+        raise InputError(f"{where}: expected a number below 1e300, found a larger one")
+
+
 def _scalar_reader(kind: type) -> Reader:
     def read(value: Any, where: str) -> Any:
+        _check_size(value, where)
         if type(value) is not kind:
             raise _mismatch(where, kind, value)
         return value
 
     def read_float(value: Any, where: str) -> float:
+        _check_size(value, where)
         if type(value) not in (int, float):
             raise _mismatch(where, kind, value)
         if not math.isfinite(value):
@@ -235,31 +245,45 @@ def digest(value: Any) -> str:
 
 
 def check_destination(path: Path | None) -> None:
-    """Raise InputError, before any work is done, when a file cannot be written at ``path``."""
+    """Raise InputError, before any work is done, when no file can be written at ``path``."""
     if path is None:
         return
-    parent = path.parent
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        why = "it is a directory" if path.is_dir() else f"{parent} is no folder one may write in"
+    try:
+        real = Path(os.path.realpath(path))
+        special = real.exists() and not real.is_file()
+        reachable = real.parent.is_dir() and os.access(real.parent, os.W_OK)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({error}); choose another file") from None
+    if special or not reachable:
+        why = "it is not a regular file" if special else f"{real.parent} is no folder one may write in"
         raise InputError(f"{path}: cannot be written ({why}); choose another file")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write atomically, by a temporary file beside ``path`` that is renamed when whole. Raises InputError."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write atomically, by a temporary file beside ``path`` that is renamed when whole. Raises InputError.
+
+    A symbolic link is followed; what exists and is no regular file (a device, say) is never replaced.
+    """
     import tempfile
 
+    check_destination(path)
+    real = Path(os.path.realpath(path))
+    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        descriptor, temporary = tempfile.mkstemp(dir=real.parent, prefix=".vlmplan.")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        Path(temporary).replace(real)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as ``write_bytes`` does."""
+    write_bytes(path, text.encode())

@@ -146,8 +146,8 @@ class HardwareProfile(Document):
         check_range("interconnect_bytes_per_s", self.interconnect_bytes_per_s, 1e3, 1e16)
         for precision, peak in self.peak_flops_per_s.items():
             check_range(f"peak_flops_per_s.{precision}", peak, 1e6, 1e20)
-        if not self.peak_flops_per_s:
-            raise InputError("peak_flops_per_s: expected at least one precision")
+        if not self.default_precisions:
+            raise InputError("peak_flops_per_s: expected at least one of bf16, fp16 and fp32")
 
     @property
     def default_precisions(self) -> tuple[Precision, ...]:

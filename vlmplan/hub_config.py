@@ -4,6 +4,7 @@ config.json (transformers 4 or 5 spelling) -> ModelSpec, by the tables of ``hub_
 text-only config is valid.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,6 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
 
 def read_model_config(path: Path) -> ModelSpec:
     """Read a ``config.json`` or a checkpoint directory that holds one. Raises InputError."""
-    file = path / "config.json" if path.is_dir() else path
+    file = path / "config.json" if os.path.isdir(path) else path  # noqa: PTH112 - False rather than PermissionError
     config = read_plain(file)
     return model_from_config(config, file.name, file.resolve().parent.name or "model")

@@ -111,7 +111,10 @@ def machine(
     if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and base_precision in _SIXTEEN_BIT:
         warnings.append(f"ONNX Runtime has no {base_precision} kernels on CPUs and computes in fp32: expect it slower")
     if hardware.confidence == "low":
-        warnings.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({hardware.sources[0]})")
+        warnings.append(
+            f"{hardware.name}: its datasheet figures are themselves uncertain "
+            f"({'; '.join(hardware.sources) or 'no source'})"
+        )
     return Machine(
         hardware=hardware,
         runtime=runtime,

@@ -157,6 +157,7 @@ class VisionTower:
         _check_counts(self, ("layers", "hidden", "heads", "intermediate", "patch", "temporal_patch"))
         if not 0 < self.layers_used <= self.layers:
             raise InputError(f"layers_used: expected 1 to {self.layers}, found {self.layers_used}")
+        check_range("full_attention_layers", self.full_attention_layers, 0, self.layers_used)
 
     @property
     def output_width(self) -> int:
@@ -214,6 +215,13 @@ class ImageRule:
         check_range("max_side_views", self.max_side_views, 1, 64)
         for tokens in self.allowed_visual_tokens:
             check_range("allowed_visual_tokens", tokens, 1, 10**9)
+        for text in (self.setting, self.engine or ""):
+            try:
+                text.format_map({"pixels": 1, "views": 1, "edge": 1})
+            except (KeyError, ValueError, IndexError):
+                raise InputError(
+                    f"setting or engine: expected at most {{pixels}}, {{views}} and {{edge}} in '{text}'"
+                ) from None
         if self.rule is Rule.COMPRESSED and not self.allowed_visual_tokens:
             raise InputError("allowed_visual_tokens: expected at least one number for the rule compressed")
         if self.rule is Rule.ANYRES and min(self.max_views, self.max_side_views) < 2:

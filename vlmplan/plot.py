@@ -1,11 +1,10 @@
 """Plan -> a picture of its Pareto front. Needs the extra ``plot`` (matplotlib)."""
 
-import os
-import tempfile
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlmplan.document import check_destination
+from vlmplan.document import check_destination, write_bytes
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.plan import Plan
 
@@ -13,37 +12,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def check_picture(path: Path | None) -> None:
+    """Raise InputError for a name that is neither .svg nor .png, or where nothing can be written."""
+    if path is not None and path.suffix not in (".svg", ".png"):
+        raise InputError(f"--plot {path}: found '{path.suffix or 'no suffix'}', expected .svg or .png")
+    check_destination(path)
+
+
 def plot_front(plan: Plan, path: Path) -> None:
     """Draw error against latency: the front, the runners-up, the choice with its intervals, the budget.
 
-    Raises InputError for a name that is neither .svg nor .png or cannot be written, Unavailable without matplotlib.
+    Raises InputError as ``check_picture``, Unavailable when matplotlib is missing or will not start.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise InputError(f"--plot {path}: found '{path.suffix or 'no suffix'}', expected .svg or .png")
-    check_destination(path)
+    check_picture(path)
     try:
         import matplotlib as mpl
+        from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise Unavailable("--plot needs matplotlib; install it with: pip install 'vlmplan[plot]'") from None
-    from matplotlib.figure import Figure
-
+        raise Unavailable(
+            "--plot needs matplotlib; install it with: pip install 'vlmplan[plot]', or '.[plot]' in a checkout"
+        ) from None
+    except (ValueError, OSError) as error:  # MPLBACKEND or a matplotlibrc that it cannot read
+        raise Unavailable(f"--plot: matplotlib does not start ({error}); mend its settings") from None
+    picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}):
         figure = Figure(figsize=(8, 5), layout="constrained")
         _draw(figure, plan)
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-            os.close(handle)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-        try:
-            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(temporary, metadata=metadata, dpi=150)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(picture, format=path.suffix[1:], metadata=metadata, dpi=150)
+    write_bytes(path, picture.getvalue())
 
 
 def _draw(figure: "Figure", plan: Plan) -> None:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 20
 FRONT_ROWS = 12
+LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    console.width = max(console.width, LEAST_WIDTH)
+    return console
 
 
 def _table(*columns: str, wrap: str | None = None) -> "Table":

@@ -64,6 +64,8 @@ class Fit:
             )
         for value in (*self.coefficients.values(), *(number for row in self.covariance for number in row)):
             check_range("coefficients and covariance", value, -1e6, 1e6)
+        for name in ("rmse", "loo_rmse", "leave_one_llm_out_rmse"):
+            check_range(name, getattr(self, name), 0, 1)
         size = len(self.coefficients)
         if len(self.covariance) != size or any(len(row) != size for row in self.covariance):
             raise InputError(f"covariance: expected {size} rows of {size} numbers")

@@ -65,7 +65,7 @@ def _split_grid(width: int, height: int, rule: ImageRule, edge_views: int) -> tu
     else:
         width, height = int(longest * aspect), longest
         width += width % 2
-    return math.ceil(width / tile), max(1, math.ceil(height / tile))
+    return max(1, math.ceil(width / tile)), max(1, math.ceil(height / tile))
 
 
 def _least_tiles(rule: ImageRule) -> int:
