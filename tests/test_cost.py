@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,11 +223,3 @@ def test_paper_rule_by_hand() -> None:
     """2 N (Q + V): 7 billion, 10 uncached text tokens, 16 visual tokens, two images."""
     workload = Workload(text_tokens=50, cached_text_tokens=40, images=2)
     assert paper_prefill_flops(7e9, workload, 16) == 2 * 7e9 * (10 + 32)
-
-
-def test_readme_of_the_shared_data_agrees() -> None:
-    """The Vidur figures above are those of the shared facts, where these are at hand."""
-    readme = Path(__file__).resolve().parents[2] / "shared" / "data" / "README.md"
-    if not readme.exists():
-        pytest.skip("../shared is not here")
-    assert " / ".join(f"{value}" for value in VIDUR_LAYERS_MS.values()) in readme.read_text(encoding="utf-8")
