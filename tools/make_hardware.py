@@ -228,12 +228,6 @@ def typical(points: dict[Runtime, dict[str, list[tuple[str, float, float, float]
         for runtime in Runtime
         for precision in (Precision.BF16, Precision.FP8)
     ]
-    # Integer kernels and fp32 on CUDA cores were not measured; the 16-bit fit stands in.
-    for base in [c for c in found if c.precision is Precision.BF16]:
-        found += [
-            replace(base, precision=p, source=f"{base.source}. Stands in for {p}")
-            for p in (Precision.FP32, Precision.INT8)
-        ]
     return TypicalCalibrations(calibration=tuple(found))
 
 

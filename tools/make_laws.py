@@ -218,11 +218,14 @@ HARNESS_SD = (
 )
 
 
+SHIPPED_FAMILIES = {row["family"] for row in rows("facts/vlms.csv") if row["hf_id"] in SHIPPED}
+
+
 def inferred_offsets(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
     """Give a family without a score on one benchmark an offset from its standing on the others.
 
     Standing is the mean, over benchmarks, of (offset - mean) / sd between families. The spread of the inference is
-    what it misses by on the families whose offset is known.
+    what it misses by on the families whose offset is known. Kept are the families of the models shipped.
     """
     means = {
         b.name: (mean(e.value for e in b.offsets.values()), stdev(e.value for e in b.offsets.values()))
@@ -246,7 +249,8 @@ def inferred_offsets(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]
             for f in sorted(standings)
             if f not in one.offsets and (guess := inferred(f, one.name)) is not None
         }
-        found.append(replace(one, offsets={**one.offsets, **new}, inferred=tuple(new)))
+        kept = {f: e for f, e in {**one.offsets, **new}.items() if f in SHIPPED_FAMILIES}
+        found.append(replace(one, offsets=kept, inferred=tuple(f for f in new if f in kept)))
     return tuple(found)
 
 

@@ -74,13 +74,18 @@ class Machine:
 def _calibration(
     hardware: HardwareProfile, typical: Iterable[Calibration], runtime: Runtime, precision: Precision
 ) -> Calibration | None:
-    """The best calibration of ``runtime`` at ``precision``; bf16 and fp16 run alike and stand in for each other."""
+    """Return the best calibration of ``runtime`` at ``precision``; bf16 and fp16 run alike and stand in for each other.
+
+    Where nothing fits, the typical 16-bit calibration stands in: fp32 and integer kernels were not measured.
+    """
     alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
     own = [c for c in hardware.calibration if c.runtime is runtime and c.precision in alike]
     own.sort(key=lambda c: (list(Basis).index(c.basis), c.precision is precision))
     if own:
         return own[-1]
-    return next((c for c in typical if c.runtime is runtime and c.precision in alike), None)
+    usual = [c for c in typical if c.runtime is runtime]
+    fitting = [c for c in usual if c.precision in alike] or [c for c in usual if c.precision in _SIXTEEN_BIT]
+    return fitting[0] if fitting else None
 
 
 def machine(

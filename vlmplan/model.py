@@ -5,6 +5,7 @@ All counts are plain numbers: widths in channels, tokens, layers. Nothing here c
 """
 
 import enum
+import functools
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -50,12 +51,17 @@ class Rule(enum.StrEnum):
     COMPRESSED = "compressed"
 
 
+@functools.cache
+def _counts(cls: type[Any]) -> tuple[str, ...]:
+    """Names of the fields of a dataclass that hold a whole number, or may."""
+    return tuple(field.name for field in fields(cls) if field.type in ("int", int, int | None, "int | None"))
+
+
 def _check_counts(owner: Any, positive: tuple[str, ...]) -> None:
     """Every count of a dataclass lies between 0 and a thousand million, those in ``positive`` from 1."""
-    for field in fields(owner):
-        value = getattr(owner, field.name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            check_range(field.name, value, 1 if field.name in positive else 0, 10**9)
+    kind: Any = type(owner)
+    for name in _counts(kind):
+        check_range(name, getattr(owner, name), 1 if name in positive else 0, 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
