@@ -9,15 +9,16 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from vlmplan.document import Document, load
 from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
-from vlmplan.hub_config import read_model_config
 from vlmplan.model import ModelSpec
 from vlmplan.ranking import Evidence
-from vlmplan.scaling import ScalingLaw
+
+if TYPE_CHECKING:
+    from vlmplan.scaling import ScalingLaw
 
 
 class Shelf(enum.StrEnum):
@@ -93,7 +94,11 @@ def hardware(name: str) -> HardwareProfile:
 def model(name: str) -> ModelSpec:
     """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError."""
     path = find(Shelf.MODELS, name)
-    return load(ModelSpec, path) if path.suffix == ".toml" else read_model_config(path)
+    if path.suffix == ".toml":
+        return load(ModelSpec, path)
+    from vlmplan.hub_config import read_model_config
+
+    return read_model_config(path)
 
 
 def models() -> tuple[ModelSpec, ...]:
@@ -101,8 +106,10 @@ def models() -> tuple[ModelSpec, ...]:
     return tuple(load(ModelSpec, path) for path in sorted((profiles_folder() / Shelf.MODELS).glob("*.toml")))
 
 
-def law(name: str) -> ScalingLaw:
+def law(name: str) -> "ScalingLaw":
     """Return a scaling law by name or path. Raises InputError."""
+    from vlmplan.scaling import ScalingLaw
+
     return load(ScalingLaw, find(Shelf.LAWS, name))
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
@@ -17,8 +17,10 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import ModelSpec, Workload
 from vlmplan.ranking import Evidence, Subject, Support, error_draws, predicted_error, support
-from vlmplan.scaling import ScalingLaw
 from vlmplan.visual_tokens import VisualInput, native_visual_tokens
+
+if TYPE_CHECKING:
+    from vlmplan.scaling import ScalingLaw
 
 SHARE_TOLERANCE = 1e-6
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
@@ -158,7 +160,7 @@ def _span(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
-def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> Judge:
+def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence) -> Judge:
     """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
 
     def size_b(model: ModelSpec) -> float:

@@ -11,12 +11,13 @@ from vlmplan.hardware import Basis, HardwareProfile
 from vlmplan.model import ModelSpec
 from vlmplan.op import Part
 from vlmplan.plan import Choice, Outline, Plan
-from vlmplan.scaling import ScalingLaw
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from vlmplan.scaling import ScalingLaw
 
 BAR_WIDTH = 20
 FRONT_ROWS = 12
@@ -274,7 +275,7 @@ def _model_row(model: ModelSpec) -> list[str]:
     return [model.name, format_count(active_llm_params(model)), tokens, model.license or "not sourced"]
 
 
-def _law_row(law: ScalingLaw) -> list[str]:
+def _law_row(law: "ScalingLaw") -> list[str]:
     coefficients = ", ".join(f"{name} {value:.4g}" for name, value in law.fit.coefficients.items())
     return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(len(law.points)), law.reduction]
 
