@@ -223,3 +223,13 @@ def test_paper_rule_by_hand() -> None:
     """2 N (Q + V): 7 billion, 10 uncached text tokens, 16 visual tokens, two images."""
     workload = Workload(text_tokens=50, cached_text_tokens=40, images=2)
     assert paper_prefill_flops(7e9, workload, 16) == 2 * 7e9 * (10 + 32)
+
+
+def test_borrowed_kernels_are_less_sure_and_it_is_said() -> None:
+    """No integer kernel was measured: W8A8 on an H100 rests on 16-bit ones."""
+    fp8, w8a8 = (machine_of("h100-sxm", precision=p) for p in (Precision.FP8, Precision.INT8_W8A8))
+    request = request_of(LLAVA, Workload(text_tokens=50), 576, Precision.FP8)
+    sds = [cost(replace(request, precision=ready.precision), ready).ttft_log_sd for ready in (fp8, w8a8)]
+    assert sds[1] > sds[0]
+    assert any("16-bit ones stand in" in warning for warning in w8a8.warnings)
+    assert not any("stand in" in warning for warning in fp8.warnings)

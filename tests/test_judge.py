@@ -165,3 +165,9 @@ def test_bad_tasks(text: str, message: str) -> None:
 def test_unknown_task_lists_the_known() -> None:
     with pytest.raises(InputError, match="no task 'chess'; expected one of AI2D_test"):
         _judge("chess")
+
+
+def test_a_law_for_another_reduction_warns() -> None:
+    judge = by_law({"ocr": (catalogue.law("ocr"), 1.0)}, EVIDENCE)
+    model = catalogue.model("Qwen2.5-VL-7B")
+    assert any("by image-size reduction" in text for text in judge.warnings(model, options(model, WORK.image)[-2]))

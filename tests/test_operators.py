@@ -222,3 +222,32 @@ def test_dense_and_moe_layers_both_count() -> None:
     dense = 3 * 256 * 512
     sparse = 8 * 3 * 256 * 128 + 256 * 8 + 3 * 256 * 64
     assert _params(text_model(llm)) == 4 * per_layer + dense + 3 * sparse + 1000 * 256 + 256
+
+
+def test_projector_of_anyres_runs_on_every_patch() -> None:
+    """LLaVA-OneVision projects 26 x 729 patches of a 1600 x 1600 image; pooling comes afterwards."""
+    model = catalogue.model("onevision-qwen2-0.5b")
+    image = (1600, 1600)
+    request = _request(model, native_visual_tokens(model, image), image=image)
+    first = next(op for op in operators(request) if op.name == "projector")
+    assert first.shape[0] == 26 * 729
+
+
+def test_patches_that_do_not_divide_the_view_are_dropped() -> None:
+    """384 px in patches of 14: 27 a side, as a strided convolution makes them."""
+    model = catalogue.model("onevision-qwen2-0.5b")
+    views = next(op for op in operators(_request(model, 64, Compressor.AVERAGE_POOL)) if op.name == "patches")
+    assert views.shape[0] == 27 * 27
+
+
+def test_more_gpus_than_kv_heads_hold_copies() -> None:
+    """Qwen2.5-VL-3B has 16 heads and 2 key-value heads of 128: on 8 GPUs each holds 2 + 2 of them, 512 columns."""
+    request = _request(catalogue.model("Qwen2.5-VL-3B"), 64)
+    qkv = next(op for op in operators(replace(request, gpus=8)) if op.name == "qkv" and op.part is Part.PREFILL)
+    assert qkv.weight_bytes == 36 * 2048 * 512 * 2
+
+
+def test_routers_stay_in_sixteen_bit() -> None:
+    request = replace(_request(catalogue.model("Qwen3-VL-30B-A3B")), precision=Precision.INT4)
+    router = next(op for op in operators(request) if op.name == "router")
+    assert router.weight_bytes == 48 * 2048 * 128 * 2

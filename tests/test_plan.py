@@ -250,3 +250,25 @@ def test_estimates_round_trip(name: str, output_tokens: int) -> None:
     found = estimate(request, machine_of("l4"), 0.9)
     assert from_plain(Estimate, json.loads(to_json(found)), "estimate") == found
     assert plain(found)["schema"] == "vlmplan.estimate/1"
+
+
+def test_no_command_is_better_than_a_wrong_one() -> None:
+    """Fewer tiles of LLaVA-NeXT are set in its processor's files, not by a flag of vLLM."""
+    plan = ask(Budget(flops=25e12), models="llava-v1.6-mistral-7b")
+    assert plan.choice.visual_tokens == 1368
+    assert plan.choice.deploy is None
+    assert any("no flag of vllm" in warning for warning in plan.warnings)
+    assert ask(Budget(latency_s=5), models="llava-v1.6-mistral-7b").choice.deploy is not None
+
+
+def test_memory_budgets_scale_and_device_memory_is_named() -> None:
+    plan = ask(Budget(memory_bytes=20e9))
+    assert plan.if_budget_10_percent_smaller is not None
+    assert plan.if_budget_10_percent_smaller.memory_bytes <= 18e9
+    with pytest.raises(Infeasible, match=r"no plan meets a latency of 1000 s and 15.0 GiB on t4"):
+        ask(Budget(latency_s=1000), hardware="t4", models="Qwen2.5-VL-72B")
+
+
+def test_flops_are_of_one_request() -> None:
+    one, eight = (ask(Budget(flops=20e12), replace(WORK, batch=batch), models="Qwen3-VL-8B") for batch in (1, 8))
+    assert one.choice.budget_flops == pytest.approx(eight.choice.budget_flops)

@@ -133,3 +133,21 @@ def test_every_option_is_reachable_and_ordered(width: int, height: int, model: A
     tokens = [option.visual_tokens for option in found]
     assert tokens == sorted(set(tokens))
     assert all(option.visual_tokens > 0 and option.views > 0 and "{" not in option.setting for option in found)
+
+
+def test_the_default_setting_is_priced_as_it_is() -> None:
+    """Of two settings with equally many tokens the default has more views to encode (OneVision at 2304 x 2304)."""
+    model = catalogue.model("onevision-qwen2-0.5b")
+    native = options(model, (2304, 2304))[-1]
+    assert (native.views, native.reduction) == (37, Reduction.TRAINED)
+
+
+def test_a_pixel_shuffle_joins_at_most_sixteen() -> None:
+    llava = catalogue.model("llava-1.5-7b")
+    assert visual_input(llava, (336, 336), 36, Compressor.PIXEL_SHUFFLE).visual_tokens == 36
+    with pytest.raises(InputError, match="pixel-shuffle joins at most 16"):
+        visual_input(llava, (336, 336), 16, Compressor.PIXEL_SHUFFLE)
+
+
+def test_compressors_of_backbones_to_train_are_trained() -> None:
+    assert visual_input(catalogue.model("Qwen1.5-7B"), (336, 336), 4, Compressor.QUECC).reduction is Reduction.TRAINED

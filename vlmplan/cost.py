@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vlmplan.hardware import Kind, Precision, interval
 from vlmplan.llm import prefill
-from vlmplan.machine import UNMEASURED_WEIGHT_ONLY_LOG_SD, Machine, op_seconds
+from vlmplan.machine import UNMEASURED_LINEAR_LOG_SD, Machine, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.op import Op, Part, Request
 from vlmplan.operators import kv_cache_bytes, operators
@@ -103,13 +103,13 @@ def _log_sd(seconds: Seconds, overhead_s: float, machine: Machine) -> float:
     """
     total_s = overhead_s + sum(seconds.values())
     variance = machine.model_log_sd**2 + (machine.base.overhead_log_sd * overhead_s / total_s) ** 2
-    weight_only = machine.precision in (Precision.INT8, Precision.INT4)
+    deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
     for (kind, quantised), part_s in seconds.items():
-        sd = machine.calibration(quantised).operators[kind].log_sd
-        if quantised and weight_only:
-            sd = math.hypot(sd, UNMEASURED_WEIGHT_ONLY_LOG_SD)
-        variance += (sd * part_s / total_s) ** 2
-    return math.sqrt(variance)
+        apart = quantised and machine.quantised is not machine.base
+        deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
+        if quantised and machine.unmeasured_linear:
+            variance += (UNMEASURED_LINEAR_LOG_SD * part_s / total_s) ** 2
+    return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
 
 
 def _layers(request: Request) -> tuple[int, int]:
@@ -210,9 +210,9 @@ def request_of(
 
 
 def paper_prefill_flops(llm_params: float, workload: Workload, visual_tokens: int) -> float:
-    """Return 2 * N * (Q + V), the rule of arXiv 2411.03312: the LLM's prefill without attention's own products."""
+    """Return 2 * N * (Q + V), the rule of arXiv 2411.03312: one request's prefill without attention itself."""
     tokens = workload.uncached_text_tokens + visual_tokens * workload.images
-    return 2.0 * llm_params * tokens * workload.batch
+    return 2.0 * llm_params * tokens
 
 
 def active_llm_params(model: ModelSpec) -> int:

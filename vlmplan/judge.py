@@ -160,6 +160,25 @@ def _span(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
+def _law_warnings(
+    laws: Mapping[str, tuple["ScalingLaw", float]], size_b: float, model: ModelSpec, visual: VisualInput
+) -> tuple[str, ...]:
+    """What to mind where a law is used away from its points, or for another way of reducing tokens."""
+    found = []
+    for name, (law, _) in laws.items():
+        if visual.reduction is not law.reduction:
+            found.append(
+                f"the law '{name}' was fitted on models {law.reduction} for their tokens; {model.name} comes to "
+                f"{visual.visual_tokens} by {visual.reduction} reduction, which may cost several times more"
+            )
+        if law.outside(size_b, visual.visual_tokens) > 0:
+            found.append(
+                f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "
+                f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); wider interval"
+            )
+    return tuple(found)
+
+
 def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence) -> Judge:
     """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
 
@@ -182,24 +201,16 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence) -
         shared = Random(f"precision {precision}")
         return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
-    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
-        return tuple(
-            f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "
-            f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); the interval is widened"
-            for name, (law, _) in laws.items()
-            if law.outside(size_b(model), visual.visual_tokens) > 0
-        )
-
     named = ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
         source=ErrorSource(
             name=f"scaling law {named}",
-            sha256=digest([law for law, _ in laws.values()]),
+            sha256=digest([evidence, *(law for law, _ in laws.values())]),
             task={name: share for name, (_, share) in laws.items()},
             basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
         ),
         knows=lambda model: True,  # noqa: ARG005
         error=error,
         draws=draws,
-        warnings=warnings,
+        warnings=lambda model, visual: _law_warnings(laws, size_b(model), model, visual),
     )

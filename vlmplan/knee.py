@@ -1,7 +1,8 @@
 """How many visual tokens are free? Below the knee prefill reads weights for longer than it multiplies.
 
-(request, machine) -> the largest V whose LLM prefill, or whole TTFT, exceeds that of V = 1 by at most 5 %. It belongs
-to one hardware, runtime, model, precision, batch and length of text, and is always shown with them.
+(request, machine) -> the largest V, the image's views held, whose LLM prefill, or whole TTFT, exceeds that of V = 1
+by at most 5 %. It belongs to one hardware, runtime, model, precision, batch and length of text, and is always shown
+with them.
 """
 
 from collections.abc import Callable
@@ -52,7 +53,9 @@ def knees(request: Request, machine: Machine) -> Knees:
         limit_s = seconds(priced(1)) * (1 + KNEE_TOLERANCE)
         return _last_below(limit_s, lambda tokens: seconds(priced(tokens)), KNEE_SEARCH_TOKENS)
 
+    # A pixel shuffle's projector grows as V falls, so the TTFT has no such knee.
+    shuffled = visual.compressor is Compressor.PIXEL_SHUFFLE
     return Knees(
         knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
-        knee_ttft_visual_tokens=knee(lambda found: found.ttft_s),
+        knee_ttft_visual_tokens=None if shuffled else knee(lambda found: found.ttft_s),
     )

@@ -74,10 +74,24 @@ def _mlp(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
             yield elementwise(step.part, f"{prefix}activation", count, moved)
             yield dense(f"{prefix}down", rows, llm.hidden, width, bias=llm.mlp_bias, split_depth=gpus)
     if sparse:
-        yield replace(linear, count=sparse, quantised=False)("router", rows, llm.experts, llm.hidden)
+        yield replace(linear, count=sparse, quantised=False, weight_bytes=request.activation_bytes)(
+            "router", rows, llm.experts, llm.hidden
+        )
         yield from _experts(llm, rows, replace(linear, count=sparse), gpus)
         moved = sparse * rows * 3 * llm.experts_per_token * llm.expert_intermediate / gpus * request.activation_bytes
         yield elementwise(step.part, "expert activation", sparse, moved)
+
+
+def _replicated(qkv: Op, factor: float) -> Op:
+    """More GPUs than key-value heads hold copies of them: ``factor`` times the bytes of one GPU."""
+    if factor == 1:
+        return qkv
+    return replace(
+        qkv,
+        weight_bytes=qkv.weight_bytes * factor,
+        moved_bytes=qkv.moved_bytes * factor,
+        resident_bytes=qkv.resident_bytes * factor,
+    )
 
 
 def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
@@ -91,7 +105,8 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
         weight_bytes=WEIGHT_BYTES[request.precision],
     )
     query_width, kv_width = llm.heads * llm.head_dim, 2 * llm.kv_heads * llm.head_dim
-    yield linear("qkv", step.new_tokens, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
+    qkv = linear("qkv", step.new_tokens, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
+    yield _replicated(qkv, (llm.heads + 2 * max(gpus, llm.kv_heads)) / (llm.heads + 2 * llm.kv_heads))
     moved = 2 * llm.layers * step.new_tokens * (query_width + kv_width / 2) / gpus * size
     yield elementwise(step.part, "rope", llm.layers, moved)
     if llm.layers > llm.sliding_layers:

@@ -14,11 +14,9 @@ from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Ki
 from vlmplan.op import Op
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
-# Weight-only kernels unpack before they multiply; no measurement of them is shipped, so the interval says so: a factor
-# of e^0.25 = 1.28 either way at one standard deviation.
-UNMEASURED_WEIGHT_ONLY_LOG_SD = 0.25
-
-
+# Weight-only kernels unpack before they multiply; no measurement of them is shipped, nor of integer or fp32 kernels, so
+# the interval says so: a factor of e^0.25 = 1.28 either way at one standard deviation.
+UNMEASURED_LINEAR_LOG_SD = 0.25
 # Typical efficiencies are those of data-centre GPUs; on another kind of device they are a guess: a wider interval.
 _UNMEASURED_KIND_LOG_SD = 0.5
 
@@ -42,6 +40,7 @@ class Machine:
     base: Calibration
     quantised: Calibration
     model_log_sd: float
+    unmeasured_linear: bool
     rates_by_class: Mapping[tuple[Kind, bool], Rates]
     warnings: tuple[str, ...] = ()
 
@@ -105,21 +104,10 @@ def machine(
             f"no calibration for runtime {runtime} at {base_precision}; expected one in {hardware.name} or typical"
         )
     quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
-    warnings, model_log_sd = [], base.model_log_sd
-    if base.basis is Basis.DATASHEET:
-        if hardware.kind != "gpu":
-            model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
-        warnings.append(
-            f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
-            "hence the wide intervals"
-        )
-    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and base_precision in _SIXTEEN_BIT:
-        warnings.append(f"ONNX Runtime has no {base_precision} kernels on CPUs and computes in fp32: expect it slower")
-    if hardware.confidence == "low":
-        warnings.append(
-            f"{hardware.name}: its datasheet figures are themselves uncertain "
-            f"({'; '.join(hardware.sources) or 'no source'})"
-        )
+    stand_in = _stands_in(quantised, compute) or precision in (Precision.INT8, Precision.INT4)
+    model_log_sd = base.model_log_sd
+    if base.basis is Basis.DATASHEET and hardware.kind != "gpu":
+        model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
     return Machine(
         hardware=hardware,
         runtime=runtime,
@@ -128,8 +116,34 @@ def machine(
         quantised=quantised,
         model_log_sd=model_log_sd,
         rates_by_class=_rates(hardware, {False: base, True: quantised}, {False: base_precision, True: compute}),
-        warnings=tuple(warnings),
+        unmeasured_linear=stand_in,
+        warnings=_warnings(hardware, runtime, (base, quantised), stand_in),
     )
+
+
+def _stands_in(found: Calibration, precision: Precision) -> bool:
+    """Tell whether a calibration is of another precision than the one it is used for."""
+    return found.precision is not precision and not {found.precision, precision} <= set(_SIXTEEN_BIT)
+
+
+def _warnings(
+    hardware: HardwareProfile, runtime: Runtime, used: tuple[Calibration, Calibration], stand_in: bool
+) -> tuple[str, ...]:
+    """What to mind about times on this device."""
+    found = []
+    if Basis.DATASHEET in {calibration.basis for calibration in used}:
+        found.append(
+            f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
+            "hence the wide intervals"
+        )
+    if stand_in:
+        found.append("kernels of this precision were not measured; 16-bit ones stand in, with a wider interval")
+    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and used[0].precision in _SIXTEEN_BIT:
+        found.append("ONNX Runtime has no 16-bit kernels on CPUs and computes in fp32: expect it slower")
+    if hardware.confidence == "low":
+        sources = "; ".join(hardware.sources) or "no source"
+        found.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({sources})")
+    return tuple(found)
 
 
 def _rates(

@@ -35,6 +35,7 @@ from vlmplan.search import (
     stability,
     thinned,
 )
+from vlmplan.visual_tokens import native_visual_tokens
 
 ASSUMPTIONS = (
     "one batch at a time: no queueing, no continuous batching with other requests",
@@ -144,7 +145,9 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
         Precision.FP8: "--quantization fp8",
     }
     request, precision = candidate.request, candidate.request.precision
-    if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags:
+    native = candidate.visual.visual_tokens == native_visual_tokens(request.model, request.workload.image)
+    settable = candidate.visual.engine is not None or (native and candidate.visual.compressor is Compressor.NONE)
+    if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags or not settable:
         return None
     context = request.prompt_tokens + request.workload.output_tokens
     parts = ["vllm serve", shlex.quote(request.model.name), flags[precision], f"--max-model-len {max(2048, context)}"]
@@ -210,6 +213,8 @@ def _warnings(query: Query, choice: Candidate, ready: Machine) -> tuple[str, ...
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in (choice.model.vllm or ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
+    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and _deploy(choice, query.runtime) is None:
+        found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
     if choice.visual.reduction is Reduction.TRAINING_FREE:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
@@ -233,13 +238,13 @@ def recommend(query: Query) -> Plan:
     budget = _within_memory(query.budget, hardware)
     within = feasible(found, budget)
     if not within:
-        raise infeasible(found, query.budget, hardware.name)
+        raise infeasible(found, budget if feasible(found, query.budget) else query.budget, hardware.name)
     choice, front = choose(within), pareto_front(within)
     losers = runners_up(found, choice, budget)
     ready = machines[choice.request.precision]
 
     def at(factor: float) -> Outline | None:
-        left = feasible(found, budget.scaled(factor))
+        left = feasible(found, _within_memory(query.budget.scaled(factor), hardware))
         return _outline(choose(left)) if left else None
 
     return Plan(

@@ -96,10 +96,11 @@ def _memory(costed: Choice | Estimate, limit: int | None) -> str:
 def _knee(costed: Choice | Estimate, document: Plan | Estimate) -> str:
     """The knees, with all that they belong to."""
     prefill, ttft, workload = costed.knee_prefill_visual_tokens, costed.knee_ttft_visual_tokens, document.workload
-    if prefill is None or ttft is None:
+    if prefill is None:
         return "Knee: none without an image."
+    whole = "" if ttft is None else f", up to {ttft} to the TTFT"
     return (
-        f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill, up to {ttft} to the TTFT "
+        f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill{whole} "
         f"({document.hardware.name}, {document.runtime}, {costed.model}, {costed.precision}, batch {workload.batch}, "
         f"{workload.uncached_text_tokens} uncached text tokens). {costed.visual_tokens} is "
         f"{'below' if costed.visual_tokens <= prefill else 'above'} that of the prefill."

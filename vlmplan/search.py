@@ -8,7 +8,7 @@ several models.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 
 from vlmplan.cost import Cost, active_llm_params, cost, paper_prefill_flops
@@ -50,14 +50,9 @@ class Budget:
             raise InputError("budget: expected finite limits above 0")
 
     def scaled(self, factor: float) -> "Budget":
-        """Return the budget with every limit but memory times ``factor``."""
-        return Budget(
-            **{
-                name: value * factor if (value := getattr(self, name)) is not None else None
-                for name in ("latency_s", "ttft_s", "tpot_s", "flops")
-            },
-            memory_bytes=self.memory_bytes,
-        )
+        """Return the budget with every limit times ``factor``."""
+        limits = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Budget(**{name: value * factor for name, value in limits.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +152,7 @@ def candidates(space: Space, machines: dict[Precision, Machine], judge: Judge) -
         flops = (
             paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
             if space.paper_flops
-            else priced.flops.total
+            else priced.flops.total / space.workload.batch
         )
         found.append(
             Candidate(
@@ -309,8 +304,11 @@ def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) 
 def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, judge: Judge) -> float:
     """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
 
-    All latencies of a draw are off by the same quantile: their errors come from the same kernels.
+    Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
+    latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
+    too.
     """
+    finalists = feasible(finalists, budget)
     errors = [judge.draws(one.model, one.visual, one.request.precision, count=DRAWS) for one in finalists]
     random = Random("latency")
     wins = 0

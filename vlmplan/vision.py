@@ -4,12 +4,13 @@ request -> operators, in patches, tokens, bytes and FLOPs. Compressors are price
 TokenPacker is a small cross-attention, QueCC also needs the LLM's reading of the question.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from vlmplan.hardware import Kind
 from vlmplan.llm import Pass, llm_pass
-from vlmplan.model import Compressor, VisionTower
+from vlmplan.model import Compressor, Rule, VisionTower
 from vlmplan.op import ATTENTION_TILE_TOKENS, Linear, Op, Part, Request, elementwise
 
 PACKER_WIDTH, PACKER_LEVELS = 1024, 4  # TokenPacker and QueCC: CLIP-L's width, features of four layers joined
@@ -100,9 +101,15 @@ def vision(request: Request) -> Iterator[Op]:
     if tower.stages:
         found = _vision_convolutions(request, tower, views, pixels)
     else:
-        found = _vision_transformer(request, tower, views, max(1, pixels // tower.patch**2))
+        found = _vision_transformer(request, tower, views, _patches(pixels, tower))
     idle = visual is None or workload.cached_images
     yield from (_idle(op) if idle else op for op in found)
+
+
+def _patches(pixels: int, tower: VisionTower) -> int:
+    """Patches of one view; a side that the patch does not divide loses the rest, as a strided convolution does."""
+    side = math.isqrt(pixels)
+    return max(1, (side // tower.patch) ** 2 if side * side == pixels else pixels // tower.patch**2)
 
 
 def _idle(op: Op) -> Op:
@@ -128,7 +135,7 @@ def _packer(request: Request, linear: Linear, rows: float, queries: float, quest
         name="region attention",
         kind=Kind.VISION_ATTENTION,
         count=1,
-        shape=(max(queries, 1.0),),
+        shape=(max(1.0, rows / ATTENTION_TILE_TOKENS),),
         flops=4.0 * queries * region * width,
         moved_bytes=2 * (rows + queries) * width * request.activation_bytes,
     )
@@ -163,7 +170,7 @@ def compressor(request: Request) -> Iterator[Op]:
     copies = workload.batch * workload.images
     kind = visual.compressor if visual else Compressor.NONE
     tokens = float(copies * visual.visual_tokens) if visual else 1.0
-    rows = copies * visual.views * max(1.0, visual.pixels_per_view / tower.patch**2) if visual else 1.0
+    rows = copies * visual.views * _patches(visual.pixels_per_view, tower) if visual else 1.0
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
     found: list[Op] = []
     if kind in (Compressor.TOKEN_PACKER, Compressor.QUECC):
@@ -173,8 +180,11 @@ def compressor(request: Request) -> Iterator[Op]:
         found.append(elementwise(Part.COMPRESSOR, kind.value, 1, moved))
     gather = max(1.0, rows / projector.merge / tokens) if kind is Compressor.PIXEL_SHUFFLE else 1.0
     many = replace(linear, count=projector.copies)
+    # Anyres projects every patch of every view, and cuts padding off and adds newlines afterwards.
+    anyres = kind is Compressor.NONE and model.image is not None and model.image.rule is Rule.ANYRES
+    projected = rows / projector.merge if anyres else tokens
     for index, (depth, columns) in enumerate(zip(projector.widths, projector.widths[1:], strict=False)):
-        found.append(many("projector", tokens, columns, depth * (gather if index == 0 else 1), bias=projector.bias))
+        found.append(many("projector", projected, columns, depth * (gather if index == 0 else 1), bias=projector.bias))
     params = projector.norm_params + projector.extra_params
     found.append(
         elementwise(

@@ -13,6 +13,7 @@ from vlmplan.errors import InputError
 from vlmplan.model import Compressor, ImageRule, ModelSpec, Reduction, Rule
 
 _AREA_TARGETS = (4, 9, 16, 25, 36, 49, 64, 100, 144, 196, 256, 400, 576, 784, 1024, 1369, 1764, 2304, 4096, 9216)
+MOST_SHUFFLED = 16  # beyond it the first projector layer outgrows everything else
 _LEAST_AREA_TOKENS = 4  # min_pixels of the processors shipped with Qwen2-VL and its successors
 _ANYRES_LIMIT_VIEWS = 9  # LLaVA-OneVision's anyres_max_9
 
@@ -149,8 +150,10 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
     by_tokens: dict[int, VisualInput] = {}
     native = 0
     for visual_tokens, views, fill in _reachable(rule, *image):
-        by_tokens.setdefault(visual_tokens, _option(rule, visual_tokens, views, fill))
-        native = visual_tokens  # the default setting comes last
+        option = _option(rule, visual_tokens, views, fill)
+        by_tokens.setdefault(visual_tokens, option)
+        native = visual_tokens
+    by_tokens[native] = option  # the default setting comes last, and is what the checkpoint does unasked
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if rule.rule is Rule.COMPRESSED:
         return tuple(ordered)
@@ -187,6 +190,11 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"{model.name} makes {most} visual tokens of this image; found {visual_tokens}, expected fewer"
         )
+    if compressor is Compressor.PIXEL_SHUFFLE and most > MOST_SHUFFLED * visual_tokens:
+        raise InputError(
+            f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
+        )
+    reduction = Reduction.TRAINED if rule.rule is Rule.COMPRESSED else Reduction.TRAINING_FREE
     return replace(
         full,
         visual_tokens=visual_tokens,
@@ -194,5 +202,5 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         setting=f"compressor {compressor} to {visual_tokens} tokens",
         engine=None,
         compressor=compressor,
-        reduction=Reduction.TRAINING_FREE,
+        reduction=reduction,
     )
