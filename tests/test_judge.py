@@ -126,11 +126,12 @@ def test_a_tiny_image_is_said() -> None:
 
 def test_laws_judge_backbones_by_their_nominal_size() -> None:
     law = catalogue.law("reasoning")
-    judge = by_law({"reasoning": (law, 1.0)}, EVIDENCE)
+    judge = by_law({"reasoning": (law, 1.0)}, EVIDENCE, WORK)
     model = catalogue.model("Qwen1.5-7B")
     visual = visual_input(model, WORK.image, 16, Compressor.NONE)
     assert judge.error(model, visual, BF16) == pytest.approx(law.error(7, 16))
     assert judge.warnings(model, visual) == ()
+    assert any("is 13.4 for 50" in text or "is 13.5 for 50" in text for text in judge.source.basis)
     large = catalogue.model("Qwen1.5-14B")
     assert any("outside" in warning for warning in judge.warnings(large, visual))
     spread = [statistics.stdev(judge.draws(m, visual, BF16, count=300)) for m in (model, large)]
@@ -168,6 +169,6 @@ def test_unknown_task_lists_the_known() -> None:
 
 
 def test_a_law_for_another_reduction_warns() -> None:
-    judge = by_law({"ocr": (catalogue.law("ocr"), 1.0)}, EVIDENCE)
+    judge = by_law({"ocr": (catalogue.law("ocr"), 1.0)}, EVIDENCE, WORK)
     model = catalogue.model("Qwen2.5-VL-7B")
     assert any("by image-size reduction" in text for text in judge.warnings(model, options(model, WORK.image)[-2]))

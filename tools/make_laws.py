@@ -15,7 +15,7 @@ from facts import PROFILES, rows
 from vlmplan.document import to_toml
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
-from vlmplan.ranking import Benchmark, Estimate, Evidence
+from vlmplan.ranking import Benchmark, Evidence, Uncertain
 from vlmplan.scaling import Form, Point, ScalingLaw, fit
 
 GRID = "accuracy grid behind arXiv 2411.03312: github.com/locuslab/llava-token-compression scaling_law_code/values.py"
@@ -168,7 +168,7 @@ def left_out_points(data: Rows) -> float:
     return mean(misses)
 
 
-def token_slopes() -> dict[tuple[bool, Reduction], Estimate]:
+def token_slopes() -> dict[tuple[bool, Reduction], Uncertain]:
     """C by (reading?, reduction): the median slope of logit(score) on ln V, and the spread between studies."""
     by_run: defaultdict[tuple[bool, Reduction, str, str, str], list[tuple[float, float]]] = defaultdict(list)
     untouched: dict[tuple[str, str], tuple[float, float]] = {}
@@ -194,7 +194,9 @@ def token_slopes() -> dict[tuple[bool, Reduction], Estimate]:
             slopes[reading, reduction].append(float(np.polyfit(x, y, 1)[0]))
     # One study cannot tell its own spread: half the value is assumed.
     return {
-        key: Estimate(value=round(median(found), 3), sd=round(stdev(found) if len(found) > 1 else abs(found[0]) / 2, 3))
+        key: Uncertain(
+            value=round(median(found), 3), sd=round(stdev(found) if len(found) > 1 else abs(found[0]) / 2, 3)
+        )
         for key, found in slopes.items()
     }
 
@@ -245,7 +247,7 @@ def inferred_offsets(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]
         misses = [e.value - guess for f, e in one.offsets.items() if (guess := inferred(f, one.name)) is not None]
         sd = round(math.sqrt(mean(miss * miss for miss in misses)), 4)
         new = {
-            f: Estimate(value=round(guess, 4), sd=sd)
+            f: Uncertain(value=round(guess, 4), sd=sd)
             for f in sorted(standings)
             if f not in one.offsets and (guess := inferred(f, one.name)) is not None
         }
@@ -254,7 +256,7 @@ def inferred_offsets(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]
     return tuple(found)
 
 
-def benchmark(name: str, table: dict[str, float], slopes: dict[tuple[bool, Reduction], Estimate]) -> Benchmark:
+def benchmark(name: str, table: dict[str, float], slopes: dict[tuple[bool, Reduction], Uncertain]) -> Benchmark:
     """Fit one estimator."""
     known = sizes()
     data = [
@@ -267,15 +269,15 @@ def benchmark(name: str, table: dict[str, float], slopes: dict[tuple[bool, Reduc
     spread = stdev(offsets.values())
     return Benchmark(
         name=name,
-        slope=Estimate(value=round(slope, 4), sd=round(slope_sd, 4)),
+        slope=Uncertain(value=round(slope, 4), sd=round(slope_sd, 4)),
         residual_sd=round(sd, 4),
         left_out_points=round(left_out_points(data), 2),
         checkpoints=len(data),
-        offsets={f: Estimate(value=round(v, 4), sd=round(sd / math.sqrt(counts[f]), 4)) for f, v in offsets.items()},
+        offsets={f: Uncertain(value=round(v, 4), sd=round(sd / math.sqrt(counts[f]), 4)) for f, v in offsets.items()},
         inferred=(),
         published={one: round(value, 4) for one, _, _, value in data if one in SHIPPED},
         harness_sd=HARNESS_SD,
-        other_families=Estimate(value=round(mean(offsets.values()), 4), sd=round(math.hypot(spread, sd), 4)),
+        other_families=Uncertain(value=round(mean(offsets.values()), 4), sd=round(math.hypot(spread, sd), 4)),
         token_slopes={
             reduction: found for (reading, reduction), found in slopes.items() if reading == (name in READING)
         },
@@ -283,7 +285,7 @@ def benchmark(name: str, table: dict[str, float], slopes: dict[tuple[bool, Reduc
     )
 
 
-def precision_offsets() -> dict[Precision, Estimate]:
+def precision_offsets() -> dict[Precision, Uncertain]:
     """logit(score) at bf16 less at each precision, over the quantised rows of Qwen2-VL (4 benchmarks x 3 sizes)."""
     base, shifts = {}, defaultdict(list)
     quantised = [row for row in rows("facts/vlm_scores.csv") if "MMBench dev EN, DocVQA val" in row["protocol_note"]]
@@ -295,10 +297,10 @@ def precision_offsets() -> dict[Precision, Estimate]:
         if method:
             shift = base[f"{name}-Instruct", row["benchmark"]] - logit(float(row["score"]) / 100)
             shifts[Precision.INT8 if "Int8" in method else Precision.INT4].append(shift)
-    found = {p: Estimate(value=round(mean(s), 4), sd=round(stdev(s), 4)) for p, s in shifts.items()}
+    found = {p: Uncertain(value=round(mean(s), 4), sd=round(stdev(s), 4)) for p, s in shifts.items()}
     eight = found[Precision.INT8]
-    doubled = Estimate(value=eight.value, sd=round(2 * eight.sd, 4))
-    none = dict.fromkeys((Precision.FP32, Precision.FP16, Precision.BF16), Estimate(value=0.0, sd=0.0))
+    doubled = Uncertain(value=eight.value, sd=round(2 * eight.sd, 4))
+    none = dict.fromkeys((Precision.FP32, Precision.FP16, Precision.BF16), Uncertain(value=0.0, sd=0.0))
     return {**none, **found, Precision.FP8: doubled, Precision.INT8_W8A8: doubled}
 
 

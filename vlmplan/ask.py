@@ -52,7 +52,7 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
     evidence = catalogue.evidence()
     if asked.task.endswith(".toml"):
         law = catalogue.law(asked.task)
-        return by_law({law.name: (law, 1.0)}, evidence)
+        return by_law({law.name: (law, 1.0)}, evidence, workload)
     shares = parse_task(asked.task)
     if not asked.paper:
         return by_scores(evidence, shares, workload)
@@ -60,7 +60,7 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
         if name not in catalogue.names(catalogue.Shelf.LAWS):
             known = ", ".join(catalogue.names(catalogue.Shelf.LAWS))
             raise InputError(f"no law for task '{name}' with --candidates paper; expected {known} or a LAW.toml")
-    return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence)
+    return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
 def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:

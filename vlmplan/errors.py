@@ -27,12 +27,6 @@ class Infeasible(VlmplanError):  # noqa: N818
     exit_code = 3
 
 
-class OutOfTolerance(VlmplanError):  # noqa: N818
-    """A validation fell short."""
-
-    exit_code = 4
-
-
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
     """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
     if value is not None and not least <= value <= most:

@@ -160,6 +160,15 @@ def _span(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
+def _optimum(law: "ScalingLaw", text_tokens: int) -> str:
+    """Say what V the law alone would take, were LLMs of every size to be had."""
+    best = law.optimal_visual_tokens(text_tokens)
+    found = "grows without end" if best is None else f"is {max(1.0, best):.3g}"
+    return (
+        f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found} for {text_tokens} uncached text tokens"
+    )
+
+
 def _law_warnings(
     laws: Mapping[str, tuple["ScalingLaw", float]], size_b: float, model: ModelSpec, visual: VisualInput
 ) -> tuple[str, ...]:
@@ -179,7 +188,7 @@ def _law_warnings(
     return tuple(found)
 
 
-def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence) -> Judge:
+def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, workload: Workload) -> Judge:
     """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
 
     def size_b(model: ModelSpec) -> float:
@@ -207,7 +216,10 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence) -
             name=f"scaling law {named}",
             sha256=digest([evidence, *(law for law, _ in laws.values())]),
             task={name: share for name, (_, share) in laws.items()},
-            basis=tuple(dict.fromkeys(source for law, _ in laws.values() for source in law.sources)),
+            basis=(
+                *dict.fromkeys(source for law, _ in laws.values() for source in law.sources),
+                *(_optimum(law, workload.uncached_text_tokens) for law, _ in laws.values()),
+            ),
         ),
         knows=lambda model: True,  # noqa: ARG005
         error=error,

@@ -20,7 +20,7 @@ from vlmplan.model import Reduction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Uncertain:
     """A number with its standard deviation, in logit."""
 
     value: float
@@ -38,16 +38,16 @@ class Benchmark:
     """
 
     name: str
-    slope: Estimate
+    slope: Uncertain
     residual_sd: float
     left_out_points: float
     checkpoints: int
-    offsets: Mapping[str, Estimate]
+    offsets: Mapping[str, Uncertain]
     inferred: tuple[str, ...]
     published: Mapping[str, float]
     harness_sd: float
-    other_families: Estimate
-    token_slopes: Mapping[Reduction, Estimate]
+    other_families: Uncertain
+    token_slopes: Mapping[Reduction, Uncertain]
     sources: tuple[str, ...]
 
 
@@ -59,7 +59,7 @@ class Evidence(Document):
 
     tasks: Mapping[str, Mapping[str, float]]
     benchmarks: tuple[Benchmark, ...]
-    precision_offsets: Mapping[Precision, Estimate]
+    precision_offsets: Mapping[Precision, Uncertain]
     precision_sources: tuple[str, ...]
 
     def benchmark(self, name: str) -> Benchmark:
@@ -91,7 +91,7 @@ class Subject:
     precision: Precision
 
 
-def _effects(subject: Subject, benchmark: Benchmark, offset: Estimate) -> Iterator[tuple[str, float, float]]:
+def _effects(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> Iterator[tuple[str, float, float]]:
     """(what the uncertainty is shared by, contribution to the logit, its standard deviation) of every term."""
     own = benchmark.published.get(subject.name)
     if own is not None:

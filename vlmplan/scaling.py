@@ -104,6 +104,11 @@ class ScalingLaw(Document):
             if not 0 < low <= high:
                 raise InputError(f"{name}: expected 0 < low <= high, found {[low, high]}")
 
+    def optimal_visual_tokens(self, text_tokens: float) -> float | None:
+        """Return the best V at a fixed 2 N (Q + V) with N free, by the fit in use; None where more is always better."""
+        _, b, c, *_ = self.fit.coefficients.values()
+        return optimal_visual_tokens(b, c, text_tokens)
+
     @property
     def fit(self) -> Fit:
         """The fit in use."""
