@@ -261,6 +261,11 @@ def test_no_command_is_better_than_a_wrong_one() -> None:
     assert ask(Budget(latency_s=5), models="llava-v1.6-mistral-7b").choice.deploy is not None
 
 
+def test_several_images_are_allowed_for() -> None:
+    plan = ask(Budget(latency_s=5), replace(WORK, images=2), models="Qwen3-VL-4B")
+    assert "--limit-mm-per-prompt '{\"image\": 2}'" in (plan.choice.deploy or "")
+
+
 def test_memory_budgets_scale_and_device_memory_is_named() -> None:
     plan = ask(Budget(memory_bytes=20e9))
     assert plan.if_budget_10_percent_smaller is not None

@@ -164,9 +164,8 @@ def _optimum(law: "ScalingLaw", text_tokens: int) -> str:
     """Say what V the law alone would take, were LLMs of every size to be had."""
     best = law.optimal_visual_tokens(text_tokens)
     found = "grows without end" if best is None else f"is {max(1.0, best):.3g}"
-    return (
-        f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found} for {text_tokens} uncached text tokens"
-    )
+    alone = f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found}"
+    return f"{alone} for {text_tokens} uncached text tokens"
 
 
 def _law_warnings(

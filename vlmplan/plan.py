@@ -153,6 +153,8 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
     parts = ["vllm serve", shlex.quote(request.model.name), flags[precision], f"--max-model-len {max(2048, context)}"]
     if request.gpus > 1:
         parts.append(f"--tensor-parallel-size {request.gpus}")
+    if request.workload.images > 1:
+        parts.append(f"--limit-mm-per-prompt '{{\"image\": {request.workload.images}}}'")
     return " ".join(part for part in (*parts, candidate.model.vllm, candidate.visual.engine) if part)
 
 
