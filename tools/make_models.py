@@ -11,14 +11,11 @@ from typing import Any
 from facts import PROFILES, rows
 
 from vlmplan.document import from_plain, to_toml
-from vlmplan.hub_tables import TEXT_TYPES, VISION_TRAITS
+from vlmplan.hub_tables import NATIVE_RESOLUTION, TEXT_TYPES, VISION_TRAITS
 from vlmplan.model import ModelSpec
 
 Row = dict[str, str]
 Plain = dict[str, Any]
-# The least with published scores (Qwen2-VL-7B at a fixed image token count, token_ablation.csv); fewer is untrained.
-QWEN_LEAST_TOKENS = 64
-QWEN_ENGINE = "--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'"
 SPLIT_ENGINE = '--mm-processor-kwargs \'{{"size": {{"longest_edge": {edge}}}}}\''
 TILES_ENGINE = "--mm-processor-kwargs '{{\"max_dynamic_patch\": {views}}}'"
 FASTVITHD = [(2, 96, 4, False), (12, 192, 8, False), (24, 384, 16, False), (4, 768, 32, True), (2, 1536, 64, True)]
@@ -141,7 +138,7 @@ def qwen2_vl(row: Row, kind: str = "qwen2_vl") -> Plain:
     windows = {"window_patches": 64, "full_attention_layers": 4} if kind == "qwen2_5_vl" else {}
     hidden, width = whole(row, "vision_hidden"), whole(row, "hidden_size")
     norm = hidden * (1 if kind == "qwen2_5_vl" else 2)
-    rule = image("area", 28, 1, QWEN_LEAST_TOKENS, 16384, setting="processor max_pixels={pixels}", engine=QWEN_ENGINE)
+    rule = {"rule": "area", "view_size": 28, **NATIVE_RESOLUTION}
     return {
         "architecture": kind,
         "vision": tower(row, dict(VISION_TRAITS[kind]), temporal_patch=2, **windows),
@@ -153,7 +150,7 @@ def qwen2_vl(row: Row, kind: str = "qwen2_vl") -> Plain:
 def qwen3_vl(row: Row) -> Plain:
     """Qwen3-VL: SigLIP-2 tower with 2,304 learned positions, a merger and three deepstack mergers."""
     hidden, width = whole(row, "vision_hidden"), whole(row, "hidden_size")
-    rule = image("area", 32, 1, QWEN_LEAST_TOKENS, 16384, setting="processor max_pixels={pixels}", engine=QWEN_ENGINE)
+    rule = {"rule": "area", "view_size": 32, **NATIVE_RESOLUTION}
     return {
         "architecture": "qwen3_vl",
         "vision": tower(row, {"post_norm": False}, temporal_patch=2, positions=2304),

@@ -80,7 +80,7 @@ app = typer.Typer(
 )
 
 HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
-RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: vllm, else onnxruntime].")]
+RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[int, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
 OutputOption = Annotated[int, typer.Option("--output-tokens", help="Tokens generated.")]
 ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")]
@@ -136,12 +136,13 @@ def _render() -> Any:
 
 def _deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
     """Print ``document`` or its view; then, last and whole, write it where asked."""
+    text = to_json(document) if as_json or out is not None else ""
     if as_json:
-        typer.echo(to_json(document), nl=False)
+        typer.echo(text, nl=False)
     else:
         view()
     if out is not None:
-        write_text(out, to_json(document))
+        write_text(out, text)
         typer.echo(f"wrote {out}", err=True)
 
 

@@ -5,6 +5,7 @@ is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. Left 
 decoding, the network, host work that the runtime's overhead does not already hold.
 """
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -215,6 +216,7 @@ def paper_prefill_flops(llm_params: float, workload: Workload, visual_tokens: in
     return 2.0 * llm_params * tokens
 
 
+@functools.lru_cache(maxsize=1024)
 def active_llm_params(model: ModelSpec) -> int:
     """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws."""
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)

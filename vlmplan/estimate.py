@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from vlmplan.cost import Cost, Flops, MemoryBytes, Params, cost
 from vlmplan.document import Document, digest
 from vlmplan.hardware import Basis, HardwareProfile, Precision, Runtime
-from vlmplan.knee import knees
+from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine
 from vlmplan.model import Compressor, Reduction, Workload
 from vlmplan.op import Request
@@ -69,11 +69,10 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
             f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
             f"{request.visual.compressor}; the time is right, the quality is not promised"
         )
-    longest = request.model.llm.max_context_tokens
-    if longest and request.prompt_tokens + request.workload.output_tokens > longest:
+    if not request.fits_context:
         warnings.append(
-            f"prompt and output take {request.prompt_tokens + request.workload.output_tokens} tokens; "
-            f"the model's context holds {longest}"
+            f"prompt and output take {request.context_tokens} tokens; "
+            f"the model's context holds {request.model.llm.max_context_tokens}"
         )
     return Estimate(
         model=request.model.name,
@@ -86,32 +85,22 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         visual_tokens=request.visual_tokens,
         compressor=request.visual.compressor if request.visual else Compressor.NONE,
         workload=request.workload,
-        ttft_interval_s=priced.ttft_interval_s(level),
-        tpot_interval_s=priced.tpot_interval_s(level),
-        latency_interval_s=priced.latency_interval_s(level),
-        knee_prefill_visual_tokens=found.knee_prefill_visual_tokens,
-        knee_ttft_visual_tokens=found.knee_ttft_visual_tokens,
         sources=(*ready.hardware.sources, ready.base.source),
         warnings=tuple(warnings),
-        **cost_fields(priced),
+        **cost_fields(priced, found, level),
     )
 
 
-def cost_fields(priced: Cost) -> dict[str, Any]:
-    """The cost fields that an estimate and a choice have in common."""
-    names = (
-        "ttft_s",
-        "tpot_s",
-        "latency_s",
-        "overhead_s",
-        "vision_s",
-        "compressor_s",
-        "prefill_s",
-        "params",
-        "flops",
-        "memory_bytes",
-    )
-    return {name: getattr(priced, name) for name in names}
+def cost_fields(priced: Cost, found: Knees, level: float) -> dict[str, Any]:
+    """The cost fields that an estimate and a choice have in common, with intervals that hold ``level``."""
+    names = ("ttft_s", "tpot_s", "latency_s", "overhead_s", "vision_s", "compressor_s", "prefill_s", "params", "flops")
+    return {name: getattr(priced, name) for name in (*names, "memory_bytes")} | {
+        "ttft_interval_s": priced.ttft_interval_s(level),
+        "tpot_interval_s": priced.tpot_interval_s(level),
+        "latency_interval_s": priced.latency_interval_s(level),
+        "knee_prefill_visual_tokens": found.knee_prefill_visual_tokens,
+        "knee_ttft_visual_tokens": found.knee_ttft_visual_tokens,
+    }
 
 
 def _memory_warnings(request: Request, hardware: HardwareProfile, priced: Cost) -> tuple[str, ...]:

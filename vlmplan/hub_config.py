@@ -12,6 +12,7 @@ from typing import Any
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest
 from vlmplan.hub_tables import (
+    NATIVE_RESOLUTION,
     TEXT_ALIASES,
     TEXT_SYNONYMS,
     TEXT_TYPES,
@@ -119,15 +120,7 @@ def _native_resolution(
     merge = _whole(vision_config.get("spatial_merge_size", 2), f"{where}.vision_config.spatial_merge_size")
     joined = tower.hidden * merge**2
     norms = tower.hidden * (2 if tower.norm_bias else 1)
-    image = ImageRule(
-        rule=Rule.AREA,
-        view_size=tower.patch * merge,
-        tokens_per_view=1,
-        trained_min_visual_tokens=64,  # the least with published scores; the processor goes down to 4
-        trained_max_visual_tokens=16384,
-        setting="processor max_pixels={pixels}",
-        engine="--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
-    )
+    image = ImageRule(rule=Rule.AREA, view_size=tower.patch * merge, **NATIVE_RESOLUTION)
     return Projector(widths=(joined, joined, llm.hidden), merge=merge**2, norm_params=norms), image
 
 

@@ -108,6 +108,15 @@ _QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 
 
 _CLIP = {"layers": 12, "hidden": 768, "heads": 12, "intermediate": 3072, "patch": 32, "image_size": 224}
 _QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}
+# How Qwen2-VL and its successors make tokens. 64 is the least with published scores (Qwen2-VL-7B at a fixed image token
+# count, token_ablation.csv); the processor itself goes down to 4.
+NATIVE_RESOLUTION: dict[str, Any] = {
+    "tokens_per_view": 1,
+    "trained_min_visual_tokens": 64,
+    "trained_max_visual_tokens": 16384,
+    "setting": "processor max_pixels={pixels}",
+    "engine": "--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
+}
 VISION_TRAITS: dict[str, Plain] = {
     "clip": {"class_token": True, "patch_bias": False, "pre_norm": True},
     "siglip": {},

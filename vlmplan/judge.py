@@ -74,30 +74,16 @@ def parse_task(text: str) -> dict[str, float]:
     return shares
 
 
-def _subjects(workload: Workload) -> Callable[[ModelSpec, VisualInput, Precision], Subject]:
-    """Return what turns a candidate into a Subject; a model's size and native tokens are worked out once."""
-
-    @functools.cache
-    def size_and_native(name: str) -> tuple[float, int]:
-        model = models[name]
-        return active_llm_params(model) / 1e9, native_visual_tokens(model, workload.image)
-
-    models: dict[str, ModelSpec] = {}
-
-    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
-        models.setdefault(model.name, model)
-        llm_params_b, native = size_and_native(model.name)
-        return Subject(
-            name=model.name,
-            family=model.family,
-            llm_params_b=llm_params_b,
-            visual_tokens=visual.visual_tokens,
-            native_visual_tokens=native,
-            reduction=visual.reduction,
-            precision=precision,
-        )
-
-    return subject
+def _subject(workload: Workload, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+    return Subject(
+        name=model.name,
+        family=model.family,
+        llm_params_b=active_llm_params(model) / 1e9,
+        visual_tokens=visual.visual_tokens,
+        native_visual_tokens=native_visual_tokens(model, workload.image),
+        reduction=visual.reduction,
+        precision=precision,
+    )
 
 
 def _score_warnings(rests: Support, workload: Workload, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
@@ -124,13 +110,13 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
     for name in shares:
         if name not in known:
             raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
-    weights, subject = evidence.weights(shares), _subjects(workload)
+    weights = evidence.weights(shares)
 
     def rests(model: ModelSpec) -> Support:
         return support(evidence, weights, model.name, model.family)
 
     def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
-        return error_draws(evidence, weights, subject(model, visual, precision), count)
+        return error_draws(evidence, weights, _subject(workload, model, visual, precision), count)
 
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.1f}" for name in weights)
     return Judge(
@@ -144,7 +130,7 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
             ),
         ),
         knows=lambda model: rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
-        error=lambda *candidate: predicted_error(evidence, weights, subject(*candidate)),
+        error=lambda *candidate: predicted_error(evidence, weights, _subject(workload, *candidate)),
         draws=draws,
         warnings=lambda model, visual: _score_warnings(rests(model), workload, model, visual),
     )
@@ -193,6 +179,10 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, w
     def size_b(model: ModelSpec) -> float:
         return model.nominal_llm_params_b or active_llm_params(model) / 1e9
 
+    @functools.cache
+    def coefficients(name: str, count: int) -> list[tuple[float, ...]]:
+        return laws[name][0].coefficient_draws(count)
+
     def error(model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
         mixed = sum(share * law.error(size_b(model), visual.visual_tokens) for law, share in laws.values())
         return _shifted(mixed, evidence.precision_offsets[precision].value)
@@ -203,8 +193,8 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, w
         for name, (law, share) in laws.items():
             own = Random(f"{name} {model.name}")
             residual_sd = law.residual_logit_sd(size, visual.visual_tokens)
-            for index, coefficients in enumerate(law.coefficient_draws(count)):
-                drawn = law.fit.error(size, visual.visual_tokens, coefficients)
+            for index, values in enumerate(coefficients(name, count)):
+                drawn = law.fit.error(size, visual.visual_tokens, values)
                 found[index] += share * _shifted(drawn, residual_sd * own.gauss(0, 1))
         shared = Random(f"precision {precision}")
         return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]

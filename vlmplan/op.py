@@ -93,6 +93,17 @@ class Request:
         return self.workload.text_tokens + self.visual_tokens * self.workload.images
 
     @property
+    def context_tokens(self) -> int:
+        """Tokens of one request at its end: prompt and output."""
+        return self.prompt_tokens + self.workload.output_tokens
+
+    @property
+    def fits_context(self) -> bool:
+        """Whether the model's context holds the request; an unknown context is taken to."""
+        longest = self.model.llm.max_context_tokens
+        return longest is None or self.context_tokens <= longest
+
+    @property
     def prefill_tokens(self) -> int:
         """Tokens of one request that prefill computes, at least the last one."""
         return max(1, self.prompt_tokens - self.workload.cached_text_tokens)

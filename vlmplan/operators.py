@@ -17,7 +17,7 @@ def operators(request: Request) -> tuple[Op, ...]:
 def kv_cache_bytes(request: Request) -> float:
     """Return the KV cache at the last token, on one GPU: prompt and output of the whole batch."""
     llm, workload = request.model.llm, request.workload
-    tokens = request.prompt_tokens + workload.output_tokens
+    tokens = request.context_tokens
     layer_tokens = (llm.layers - llm.sliding_layers) * tokens
     layer_tokens += llm.sliding_layers * min(tokens, llm.sliding_window or tokens)
     per_token = 2 * max(1.0, llm.kv_heads / request.gpus) * llm.head_dim * request.activation_bytes

@@ -1,4 +1,4 @@
-"""What is handed over? Plan and Estimate: documents that CI, ``export`` and ``validate`` read.
+"""What is handed over? The Plan, which CI reads now and ``export`` and ``validate`` will.
 
 A plan embeds its inputs (the hardware profile, the calibration in force, the workload, the chosen model's dimensions)
 and names the evidence by digest, so it can be checked without the machine that made it. Same inputs, same bytes: no
@@ -149,8 +149,12 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
     settable = candidate.visual.engine is not None or (native and candidate.visual.compressor is Compressor.NONE)
     if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags or not settable:
         return None
-    context = request.prompt_tokens + request.workload.output_tokens
-    parts = ["vllm serve", shlex.quote(request.model.name), flags[precision], f"--max-model-len {max(2048, context)}"]
+    parts = [
+        "vllm serve",
+        shlex.quote(request.model.name),
+        flags[precision],
+        f"--max-model-len {max(2048, request.context_tokens)}",
+    ]
     if request.gpus > 1:
         parts.append(f"--tensor-parallel-size {request.gpus}")
     if request.workload.images > 1:
@@ -166,7 +170,7 @@ def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interva
 
 
 def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
-    level, priced = query.space.confidence, candidate.cost
+    level = query.space.confidence
     return Choice(
         model=candidate.model.name,
         precision=candidate.request.precision,
@@ -178,14 +182,9 @@ def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
         setting=candidate.visual.setting,
         predicted_error=candidate.predicted_error,
         error_interval=_error_interval(candidate, query.judge, level),
-        ttft_interval_s=priced.ttft_interval_s(level),
-        tpot_interval_s=priced.tpot_interval_s(level),
-        latency_interval_s=priced.latency_interval_s(level),
         budget_flops=candidate.budget_flops,
-        knee_prefill_visual_tokens=knee.knee_prefill_visual_tokens,
-        knee_ttft_visual_tokens=knee.knee_ttft_visual_tokens,
         deploy=_deploy(candidate, query.runtime),
-        **cost_fields(priced),
+        **cost_fields(candidate.cost, knee, level),
     )
 
 
@@ -209,13 +208,13 @@ def _within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
-def _warnings(query: Query, choice: Candidate, ready: Machine) -> tuple[str, ...]:
+def _warnings(query: Query, choice: Candidate, deploy: str | None, ready: Machine) -> tuple[str, ...]:
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in (choice.model.vllm or ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
-    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and _deploy(choice, query.runtime) is None:
+    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and deploy is None:
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
     if choice.visual.reduction is Reduction.TRAINING_FREE:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
@@ -244,6 +243,7 @@ def recommend(query: Query) -> Plan:
     choice, front = choose(within), pareto_front(within)
     losers = runners_up(found, choice, budget)
     ready = machines[choice.request.precision]
+    described = _choice(choice, query, knees(choice.request, ready))
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, _within_memory(query.budget.scaled(factor), hardware))
@@ -259,7 +259,7 @@ def recommend(query: Query) -> Plan:
         flop_rule="paper" if space.paper_flops else "full",
         error_source=query.judge.source,
         model=choice.model,
-        choice=_choice(choice, query, knees(choice.request, ready)),
+        choice=described,
         stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
@@ -269,5 +269,5 @@ def recommend(query: Query) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=ASSUMPTIONS,
-        warnings=_warnings(query, choice, ready),
+        warnings=_warnings(query, choice, described.deploy, ready),
     )

@@ -22,9 +22,9 @@ def check_picture(path: Path | None) -> None:
 def plot_front(plan: Plan, path: Path) -> None:
     """Draw error against latency: the front, the runners-up, the choice with its intervals, the budget.
 
-    Raises InputError as ``check_picture``, Unavailable when matplotlib is missing or will not start.
+    ``path`` is one that ``check_picture`` lets pass. Raises Unavailable when matplotlib is missing or will not start,
+    InputError when the file cannot be written after all.
     """
-    check_picture(path)
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure

@@ -120,11 +120,6 @@ def _inputs(model: ModelSpec, space: Space) -> Iterator[VisualInput]:
         yield from _pooled_inputs(model, space.workload)
 
 
-def _fits_context(request: Request) -> bool:
-    longest = request.model.llm.max_context_tokens
-    return longest is None or request.prompt_tokens + request.workload.output_tokens <= longest
-
-
 def _requests(space: Space) -> Iterator[Request]:
     degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
     for model in space.models:
@@ -134,26 +129,23 @@ def _requests(space: Space) -> Iterator[Request]:
                     request = Request(
                         model=model, workload=space.workload, visual=visual, precision=precision, gpus=gpus
                     )
-                    if _fits_context(request):
+                    if request.fits_context:
                         yield request
 
 
 def candidates(space: Space, machines: dict[Precision, Machine], judge: Judge) -> tuple[Candidate, ...]:
     """Price and judge every configuration of ``space`` on the machine of its precision."""
     found = []
-    llm_params = {model.name: active_llm_params(model) for model in space.models}
     for request in _requests(space):
         visual, model = request.visual, request.model
         if visual is None:
             continue
         priced = cost(request, machines[request.precision])
         tpot_interval_s = priced.tpot_interval_s(space.confidence)
-        nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or llm_params[model.name]
-        flops = (
-            paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
-            if space.paper_flops
-            else priced.flops.total / space.workload.batch
-        )
+        flops = priced.flops.total / space.workload.batch
+        if space.paper_flops:
+            nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
+            flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
         found.append(
             Candidate(
                 request=request,
