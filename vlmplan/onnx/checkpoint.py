@@ -1,0 +1,247 @@
+"""What does a checkpoint hold? Its configuration, and its tensors, read from safetensors one at a time.
+
+(local directory or hub id) -> :class:`Checkpoint`. Tensor names are those of transformers 5 without the leading
+``model.``, whichever release wrote the file. Nothing is unpickled and no code of the checkpoint's is run.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError, Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+MODEL_TYPES = ("llava", "llava_next", "llava_onevision")
+TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
+_RENAMES = (
+    (re.compile(r"^(model\.)?language_model\.lm_head\."), "lm_head."),
+    (re.compile(r"^(model\.)?language_model\.(model\.)?"), "language_model."),
+    (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_tower."),
+    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline)"), ""),
+)
+_DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+class Weights(Protocol):
+    """Named tensors: what a graph is drawn from."""
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32."""
+
+
+def canonical(name: str) -> str:
+    """Return a tensor's name as used here: ``language_model.``, ``vision_tower.``, ``multi_modal_projector.``."""
+    for pattern, replacement in _RENAMES:
+        renamed, count = pattern.subn(replacement, name)
+        if count:
+            return renamed
+    return name
+
+
+class Tensors:
+    """The tensors of one or more safetensors files under canonical names. Raises InputError for a file that is none."""
+
+    def __init__(self, files: tuple[Path, ...], rename: Any = canonical) -> None:
+        """Open the files' headers; the tensors stay on disk."""
+        from safetensors import SafetensorError, safe_open
+
+        self._place: dict[str, tuple[Any, str]] = {}
+        for path in files:
+            try:
+                opened = safe_open(path, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise InputError(f"{path}: expected a safetensors file ({error})") from None
+            self._place |= {rename(name): (opened, name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names."""
+        return tuple(self._place)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+        if name not in self._place:
+            return None
+        opened, stored = self._place[name]
+        return tuple(opened.get_slice(stored).get_shape())
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where there is none."""
+        if name not in self._place:
+            raise InputError(f"no tensor '{name}' in the checkpoint")
+        opened, stored = self._place[name]
+        found: Array = opened.get_tensor(stored).float().numpy()
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Several sets of tensors; the first that has a name gives it."""
+
+    parts: tuple[Weights, ...]
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where no part has it."""
+        return next((shape for part in self.parts if (shape := part.shape(name)) is not None), None)
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where no part has it."""
+        for part in self.parts:
+            if part.shape(name) is not None:
+                return part.array(name)
+        raise InputError(f"no tensor '{name}' in the checkpoint")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on disk. ``name`` is what the user called it, ``config`` a transformers configuration."""
+
+    name: str
+    folder: Path
+    config: Any
+    tensors: Tensors
+
+    @property
+    def text(self) -> Any:
+        """The LLM's configuration."""
+        return self.config.text_config
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower's configuration."""
+        return self.config.vision_config
+
+    @property
+    def grid_side(self) -> int:
+        """Patches on a side of the image."""
+        return int(self.tower.image_size // self.tower.patch_size)
+
+    @property
+    def read_layers(self) -> tuple[int, ...]:
+        """Hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
+        layers = self.config.vision_feature_layer
+        states = self.tower.num_hidden_layers + 1
+        return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
+
+    @property
+    def class_tokens(self) -> int:
+        """Tokens before the patches that are cut off: CLIP's class token under the strategy ``default``."""
+        return int(self.config.vision_feature_select_strategy == "default")
+
+
+@functools.cache
+def quiet_transformers() -> Any:
+    """Import transformers without its progress bars and advice; return it. Raises Unavailable when not installed."""
+    require("transformers", "torch", "safetensors", "onnx", "onnx_ir", "onnxruntime")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def require(*modules: str) -> None:
+    """Raise Unavailable, with the command that mends it, where a module is missing."""
+    import importlib.util
+
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise Unavailable(f"{', '.join(missing)} is not installed; run: pip install 'vlmplan[deploy]'")
+
+
+def local_folder(name: str) -> Path:
+    """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
+    quiet_transformers()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_DOWNLOADED)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a checkpoint. Raises InputError where there are none, or only pickles."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        table = read_plain(index).get("weight_map")
+        if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
+            raise InputError(f"{index}: expected a table 'weight_map' of file names")
+        files = tuple(folder / Path(file).name for file in sorted(set(table.values())))
+    else:
+        files = (folder / "model.safetensors",)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        pickles = " (pickles are not read: save it again with safe_serialization)" if any(folder.glob("*.bin")) else ""
+        raise InputError(f"{folder}: expected {', '.join(missing)}, found none{pickles}")
+    return files
+
+
+def _checked(config: Any, folder: Path) -> Any:
+    """The configuration, or InputError naming the part that cannot be exported."""
+    text, tower = config.text_config, config.vision_config
+    found = (
+        ("model_type", config.model_type, MODEL_TYPES),
+        ("text_config.model_type", text.model_type, TEXT_TYPES),
+        ("vision_config.model_type", tower.model_type, TOWER_TYPES),
+        ("text_config.hidden_act", text.hidden_act, ("silu",)),
+        ("text_config.rope_parameters.rope_type", _rope_type(text), ("default", "linear", "llama3", "yarn")),
+        ("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default", "full")),
+    )
+    for key, value, expected in found:
+        if value not in expected:
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(expected)}")
+    if tower.image_size % tower.patch_size:
+        pass  # the convolution leaves the rest of the image out, as transformers does
+    return config
+
+
+def _rope_type(text: Any) -> str:
+    return str((getattr(text, "rope_parameters", None) or {}).get("rope_type", "default"))
+
+
+def read_config(folder: Path) -> Any:
+    """Return the transformers configuration of a checkpoint. Raises InputError for what cannot be exported."""
+    plain = read_plain(folder / "config.json")
+    if plain.get("model_type") not in MODEL_TYPES:
+        raise InputError(
+            f"{folder}: model_type is {json.dumps(plain.get('model_type'))}; vlmplan exports {', '.join(MODEL_TYPES)}"
+        )
+    transformers = quiet_transformers()
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise InputError(f"{folder}/config.json: transformers cannot read it ({_first_line(error)})") from None
+    return _checked(config, folder)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
+    folder = local_folder(name)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: found no config.json; expected a checkpoint as save_pretrained writes it")
+    config = read_config(folder)
+    return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(_weight_files(folder)))

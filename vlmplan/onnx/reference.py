@@ -1,0 +1,105 @@
+"""What should come out? The checkpoint run by PyTorch, as transformers loads it: the measure of an export.
+
+Image features go through transformers' own tower, the torch compressor and the projector; text through its own LLM.
+Prefill and decode are separate steps, as the runner's are, so that both are compared like with like.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vlmplan.onnx.checkpoint import Checkpoint, Weights, quiet_transformers
+from vlmplan.onnx.compressors import Features, compressor_module, parameter_shapes
+from vlmplan.onnx.encoder import PACKERS, Compression, packer_layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The model in PyTorch, fp32. ``model`` is transformers', ``compressor`` a torch module with weights loaded."""
+
+    checkpoint: Checkpoint
+    compression: Compression
+    model: Any
+    compressor: Any
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(pixel_values)
+            states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+            skipped = self.checkpoint.class_tokens
+
+            def joined(layers: tuple[int, ...]) -> Any:
+                return torch.cat([states[layer][:, skipped:] for layer in layers], dim=-1)
+
+            packs = self.compression.compressor in PACKERS
+            features = Features(
+                patches=joined(self.checkpoint.read_layers),
+                joined=joined(packer_layers(self.checkpoint.tower.num_hidden_layers)) if packs else None,
+                query=None if query is None else torch.from_numpy(query),
+            )
+            found = self.model.model.multi_modal_projector(self.compressor(features))
+            return found.numpy()
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids ``[batch, tokens]`` to embeddings."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model.get_input_embeddings()(torch.from_numpy(input_ids)).numpy()
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache)."""
+        import torch
+
+        with torch.inference_mode():
+            attention = torch.from_numpy(mask)
+            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            found = self.model.model.language_model(
+                inputs_embeds=torch.from_numpy(embeds),
+                attention_mask=attention,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            last = found.last_hidden_state[:, -1]
+            return self.model.lm_head(last).numpy(), last.numpy(), found.past_key_values
+
+
+def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights | None) -> Reference:
+    """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
+    import torch
+
+    transformers = quiet_transformers()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(
+        checkpoint.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+        **_resized(checkpoint, plan),
+    ).eval()
+    width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
+    module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
+    if weights is not None:
+        _load(model, module, weights, parameter_shapes(checkpoint, plan))
+    return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def _resized(checkpoint: Checkpoint, plan: Compression) -> dict[str, Any]:
+    return {"ignore_mismatched_sizes": True} if plan.widening > 1 else {}
+
+
+def _load(model: Any, module: Any, weights: Weights, needed: dict[str, tuple[int, ...]]) -> None:
+    """Fill the compressor, and those projector tensors that come with it."""
+    import torch
+
+    own = {name.removeprefix("compressor.") for name in needed if name.startswith("compressor.")}
+    module.load_state_dict({name: torch.from_numpy(weights.array(f"compressor.{name}")) for name in own})
+    projector = model.model.multi_modal_projector
+    for layer in ("linear_1", "linear_2"):
+        for leaf in ("weight", "bias"):
+            if weights.shape(name := f"multi_modal_projector.{layer}.{leaf}") is not None:
+                tensor = torch.from_numpy(weights.array(name))
+                setattr(getattr(projector, layer), leaf, torch.nn.Parameter(tensor, requires_grad=False))
