@@ -1,0 +1,271 @@
+"""How does a checkpoint become an export? Graphs drawn, weights streamed into them, everything renamed when whole.
+
+(checkpoint, options, perhaps a plan) -> a folder and its :class:`Manifest`. One tensor is in memory at a time, so the
+peak does not grow with the model. Nothing is left behind when it is interrupted.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan import __version__, hub_config
+from vlmplan.document import to_json
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.hardware import Precision
+from vlmplan.manifest import (
+    DECODER,
+    EMBED,
+    FILE_NAME,
+    GRAPH_REVISION,
+    VISION,
+    FileDigest,
+    Manifest,
+    file_sha256,
+)
+from vlmplan.model import Compressor
+from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, open_checkpoint
+from vlmplan.onnx.compressors import RandomWeights, compressor_weights
+from vlmplan.onnx.decoder import DecoderOptions, decoder_graph, embedding_graph
+from vlmplan.onnx.encoder import Compression, compression, encoder_graph
+from vlmplan.onnx.folder import data_file, texts
+from vlmplan.onnx.runner import OnnxModel, question_embedding
+from vlmplan.onnx.sketch import OPSET
+from vlmplan.plan import Plan
+
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
+_LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
+
+Progress = Callable[[str, int, int], None]  # what is written, bytes done, bytes in all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder."""
+
+    checkpoint: str
+    visual_tokens: int
+    compressor: Compressor
+    precision: Precision = Precision.FP32
+    base_precision: Precision = Precision.FP32
+    weights: Path | None = None
+    random_weights: bool = False
+    query: str | None = None
+    all_logits: bool = False
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        """Reject precisions that no graph is drawn in, and options that contradict each other."""
+        if self.precision not in PRECISIONS:
+            raise InputError(f"--precision: found {self.precision}, expected {', '.join(PRECISIONS)}")
+        if self.base_precision not in (Precision.FP32, Precision.FP16):
+            raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
+        if self.query is not None and self.compressor is not Compressor.QUECC:
+            raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
+        if self.query is not None and not self.query.strip():
+            raise InputError("--query: found no text")
+
+    @property
+    def floats(self) -> Precision:
+        """The precision of all that is not quantised."""
+        return self.precision if self.precision in (Precision.FP32, Precision.FP16) else self.base_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """An order with its checkpoint opened: what the graphs are drawn from, at export and again at validation."""
+
+    order: Order
+    checkpoint: Checkpoint
+    compression: Compression
+    compressor: Weights | None
+
+    @property
+    def weights(self) -> Weights:
+        """All tensors: the compressor's before the checkpoint's, since it may bring its own projector."""
+        own = self.checkpoint.tensors
+        return own if self.compressor is None else Joined(parts=(self.compressor, own))
+
+    @property
+    def decoder_options(self) -> DecoderOptions:
+        """What the decoder graph is to be."""
+        return DecoderOptions(
+            precision=self.order.precision,
+            base_precision=self.order.floats,
+            all_logits=self.order.all_logits,
+            hidden_output=self.order.compressor is Compressor.QUECC,
+        )
+
+    def graph(self, name: str, query: Any | None = None) -> Any:
+        """Draw one of the three graphs; ``query`` is QueCC's baked embedding."""
+        text, floats = self.checkpoint.text, self.order.floats
+        if name == DECODER:
+            return decoder_graph(text, self.weights, self.decoder_options)
+        if name == EMBED:
+            return embedding_graph(text, self.weights, floats)
+        return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
+
+
+def open_parts(order: Order) -> Parts:
+    """Open the checkpoint and the compressor's weights. Raises InputError or Unavailable."""
+    checkpoint = open_checkpoint(order.checkpoint)
+    plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
+    _check_plan(order.plan, checkpoint)
+    weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
+    return Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
+
+
+def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
+    """Raise InputError where the checkpoint is not the plan's model."""
+    if plan is None:
+        return
+    found, expected = hub_config.read(checkpoint.folder / "config.json"), plan.model
+    for part, ours, theirs in (("llm", found.llm, expected.llm), ("vision", found.vision, expected.vision)):
+        for key in ("layers", "hidden", "heads", "kv_heads", "vocabulary"):
+            here, there = getattr(ours, key, None), getattr(theirs, key, None)
+            if here != there:
+                raise InputError(
+                    f"{checkpoint.name}: {part}.{key} is {here}, the plan's {expected.name} has {there}; "
+                    "expected that model's checkpoint"
+                )
+
+
+class _Writer:
+    """Writes graphs into a folder and says how far it is."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
+        self.external: list[str] = []
+
+    def write(self, name: str, model: Any) -> None:
+        """Write one graph, its weights beside it where they are large."""
+        import onnx_ir
+
+        total = sum(value.const_value.nbytes for value in model.graph.initializers.values())
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        done = 0
+
+        def tell(tensor: Any, _: Any) -> None:
+            nonlocal done
+            done += tensor.nbytes
+            self.progress(name, min(done, total), total)
+
+        self.progress(name, 0, total)
+        if total > EXTERNAL_ABOVE_BYTES:
+            self.external.append(name)
+            onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
+        else:
+            onnx_ir.save(model, path)
+        self.progress(name, total, total)
+
+
+def _baked(parts: Parts, folder: Path, manifest: Manifest) -> Any | None:
+    """The embedding of a fixed question, by the decoder just written."""
+    if parts.order.query is None:
+        return None
+    model = OnnxModel(folder, manifest)
+    return question_embedding(model, question_ids(parts.checkpoint.folder, parts.order.query))
+
+
+def question_ids(folder: Path, text: str) -> Any:
+    """Token ids ``[1, tokens]`` of a question by the LLM's tokenizer, special tokens as it adds them."""
+    import numpy as np
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)(text.strip())["input_ids"]
+    return np.array([ids], dtype=np.int64)
+
+
+def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
+    """Return the manifest of an export."""
+    from importlib.metadata import version
+
+    order, checkpoint = parts.order, parts.checkpoint
+    quecc = order.compressor is Compressor.QUECC and order.query is None
+    given = order.weights if order.weights is not None else checkpoint.folder / "compressor.safetensors"
+    learned = parts.compressor is not None and not isinstance(parts.compressor, RandomWeights)
+    return Manifest(
+        vlmplan_version=__version__,
+        graph_revision=GRAPH_REVISION,
+        versions={name: version(name.replace("_", "-")) for name in _LIBRARIES},
+        checkpoint=order.checkpoint,
+        checkpoint_sha256=file_sha256(checkpoint.folder / "config.json"),
+        architecture=checkpoint.config.model_type,
+        image_size=checkpoint.tower.image_size,
+        visual_tokens=order.visual_tokens,
+        compressor=order.compressor,
+        compressor_sha256=file_sha256(given) if learned else None,
+        random_weights=isinstance(parts.compressor, RandomWeights),
+        query=order.query,
+        precision=order.precision,
+        base_precision=order.floats,
+        all_logits=order.all_logits,
+        opset=OPSET,
+        batch="any",
+        padding="left",
+        clients=("vlmplan",) if quecc else ("vlmplan", "transformers.js"),
+        files=files,
+        plan=order.plan,
+    )
+
+
+def export(order: Order, out: Path, progress: Progress, replace: bool = False) -> Manifest:
+    """Write the export to ``out``, which must not exist unless ``replace``. Raises InputError or Unavailable."""
+    _check_out(out, replace)
+    parts = open_parts(order)
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=".vlmplan-export-"))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        manifest = _fill(parts, scratch, progress)
+        _move(scratch, out)
+    except OSError as error:
+        raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return manifest
+
+
+def _check_out(out: Path, replace: bool) -> None:
+    """Raise InputError, before any work, where the folder cannot be written."""
+    if not out.parent.is_dir():
+        raise InputError(f"--out: {out.parent} is no folder; create it first")
+    if out.exists():
+        if not out.is_dir() or (any(out.iterdir()) and not (out / FILE_NAME).is_file()):
+            raise InputError(f"--out: {out} exists and is no export; choose another folder")
+        if any(out.iterdir()) and not replace:
+            raise InputError(f"--out: {out} holds an export already; give --replace or choose another folder")
+
+
+def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
+    """Write everything; the decoder first, since a baked question is read with it."""
+    writer = _Writer(scratch, progress)
+    writer.write(DECODER, parts.graph(DECODER))
+    writer.write(EMBED, parts.graph(EMBED))
+    query = _baked(parts, scratch, manifest_of(parts, {}))
+    writer.write(VISION, parts.graph(VISION, query))
+    for name, content in texts(parts.checkpoint, parts.order.visual_tokens, tuple(writer.external)).items():
+        (scratch / name).write_bytes(content)
+    written = sorted(path for path in scratch.rglob("*") if path.is_file())
+    digests = {
+        str(path.relative_to(scratch)): FileDigest(size_bytes=path.stat().st_size, sha256=file_sha256(path))
+        for path in written
+    }
+    manifest = manifest_of(parts, digests)
+    (scratch / FILE_NAME).write_text(to_json(manifest), encoding="utf-8")
+    return manifest
+
+
+def _move(scratch: Path, out: Path) -> None:
+    """Put the finished folder in place; an export that was there goes only then."""
+    scratch.chmod(0o755)
+    old = scratch.with_name(scratch.name + ".old")
+    if out.exists():
+        out.rename(old)
+    scratch.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

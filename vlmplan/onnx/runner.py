@@ -1,0 +1,228 @@
+"""How is an export run? ONNX Runtime sessions, and the loop that generates.
+
+Image and token ids in, token ids and timings out. The KV cache stays where it was made (IO binding): on a GPU it never
+crosses to the host. A provider that was asked for and is not the one in use is an error, never a silent fall-back.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.manifest import DECODER, EMBED, VISION, Manifest
+from vlmplan.onnx.checkpoint import require
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class Model(Protocol):
+    """What generates: an export, or the PyTorch reference."""
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+
+    def embeds(self, input_ids: Any) -> Any:
+        """``[batch, tokens] -> [batch, tokens, LLM width]``."""
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Return (last token's logits ``[batch, vocabulary]``, its final hidden state or None, the cache)."""
+
+
+def open_session(path: Path, provider: str, threads: int | None) -> Any:
+    """Return a session on ``provider`` ('cpu' or 'cuda'). Raises Unavailable where that is not what is used."""
+    require("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    wanted = PROVIDERS[provider]
+    chain = [wanted] if provider == "cpu" else [wanted, PROVIDERS["cpu"]]
+    known = onnxruntime.get_available_providers()
+    if wanted not in known:
+        raise Unavailable(f"provider {provider} is not in this onnxruntime ({', '.join(known)}); see the README")
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=chain)
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
+        line = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: ONNX Runtime cannot load it ({line})") from None
+    if session.get_providers()[0] != wanted:
+        raise Unavailable(
+            f"provider {provider} was asked for and {session.get_providers()[0]} is in use: is there a GPU, with the "
+            "CUDA and cuDNN that this onnxruntime-gpu needs?"
+        )
+    return session
+
+
+class OnnxModel:
+    """An export's three sessions, loaded when first used."""
+
+    def __init__(self, folder: Path, manifest: Manifest, provider: str = "cpu", threads: int | None = None) -> None:
+        """Nothing is loaded yet."""
+        self.folder, self.manifest, self.provider, self.threads = folder, manifest, provider, threads
+        self._sessions: dict[str, Any] = {}
+
+    def session(self, graph: str) -> Any:
+        """Return the session of one of the graphs. Raises InputError or Unavailable."""
+        if graph not in self._sessions:
+            self._sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
+        return self._sessions[graph]
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+        feeds = {"pixel_values": pixel_values}
+        if "text_query" in {value.name for value in self.session(VISION).get_inputs()}:
+            if query is None:
+                raise InputError("this export reads the question (QueCC); give one")
+            feeds["text_query"] = query
+        return self.session(VISION).run(["image_features"], feeds)[0]
+
+    def embeds(self, input_ids: Any) -> Any:
+        """``[batch, tokens] -> [batch, tokens, LLM width]``."""
+        return self.session(EMBED).run(["inputs_embeds"], {"input_ids": input_ids})[0]
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""
+        session = self.session(DECODER)
+        return decoder_step(session, {"inputs_embeds": embeds}, mask, cache, device=self.provider)
+
+
+def decoder_step(
+    session: Any, feeds: dict[str, Any], mask: Any, cache: Any | None, device: str
+) -> tuple[Any, Any, Any]:
+    """One call of a decoder session; the cache goes from output to input without a copy to the host."""
+    import numpy as np
+
+    tokens = next(iter(feeds.values())).shape[1]
+    positions = (mask.cumsum(-1) - 1).clip(min=0)[:, -tokens:]
+    names = {value.name for value in session.get_inputs()}
+    given = feeds | {"attention_mask": mask, "position_ids": positions}
+    binding = session.io_binding()
+    for name in names & set(given):
+        binding.bind_cpu_input(name, np.ascontiguousarray(given[name]))
+    for name, value in (cache or empty_cache(session, mask.shape[0], device)).items():
+        binding.bind_ortvalue_input(name, value)
+    outputs = [value.name for value in session.get_outputs()]
+    for name in outputs:
+        binding.bind_output(name, device if name.startswith("present") else "cpu")
+    session.run_with_iobinding(binding)
+    found = dict(zip(outputs, binding.get_outputs(), strict=True))
+    kept = {
+        name.replace("present", "past_key_values", 1): value
+        for name, value in found.items()
+        if name.startswith("present")
+    }
+    hidden = found["last_hidden_state"].numpy()[:, -1] if "last_hidden_state" in found else None
+    return found["logits"].numpy()[:, -1], hidden, kept
+
+
+def empty_cache(session: Any, batch: int, device: str) -> dict[str, Any]:
+    """A cache of no tokens, in the types and widths that the graph declares."""
+    import numpy as np
+    import onnxruntime
+
+    found = {}
+    for value in session.get_inputs():
+        if value.name.startswith("past_key_values"):
+            kind = np.float16 if value.type == "tensor(float16)" else np.float32
+            shape = (batch, value.shape[1], 0, value.shape[3])
+            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A question ready for a model: ``input_ids`` and ``attention_mask [batch, tokens]``, image tokens in place.
+
+    ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
+    """
+
+    input_ids: Any
+    attention_mask: Any
+    pixel_values: Any | None
+    question_ids: Any | None = None
+    image_token: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What came out, and when. ``token_s`` is the time from the start to each token, the first TTFT."""
+
+    tokens: tuple[int, ...]
+    logits: tuple[Any, ...]
+    vision_s: float
+    prefill_s: float
+    token_s: tuple[float, ...]
+
+    @property
+    def ttft_s(self) -> float:
+        """Time to the first token."""
+        return self.token_s[0]
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Mean time of the further tokens; None where there are none."""
+        more = len(self.token_s) - 1
+        return (self.token_s[-1] - self.token_s[0]) / more if more else None
+
+
+def question_embedding(model: Model, question_ids: Any) -> Any:
+    """``[batch, tokens] -> [batch, LLM width]``: the final hidden state of the last token, by an LLM pass of its own."""
+    import numpy as np
+
+    return model.step(model.embeds(question_ids), np.ones_like(question_ids), None)[1]
+
+
+def prompt_embeds(model: Model, prompt: Prompt) -> Any:
+    """Embeddings of the prompt with the image's features in their places. Raises InputError where counts differ."""
+    embeds = model.embeds(prompt.input_ids)
+    if prompt.pixel_values is None:
+        return embeds
+    query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
+    features = model.image_features(prompt.pixel_values, query)
+    places = prompt.input_ids == prompt.image_token
+    if places.sum() != features.shape[0] * features.shape[1]:
+        raise InputError(
+            f"the prompt has {places.sum()} image tokens, the vision encoder makes {features.shape[0]} x "
+            f"{features.shape[1]}"
+        )
+    embeds = embeds.copy()
+    embeds[places] = features.reshape(-1, features.shape[-1])
+    return embeds
+
+
+def generate(
+    model: Model, prompt: Prompt, limit: int, stop: frozenset[int] = frozenset(), forced: tuple[int, ...] = ()
+) -> Generation:
+    """Decode greedily up to ``limit`` tokens or one of ``stop``; ``forced`` tokens are fed whatever was likeliest.
+
+    One sequence (batch 1). ``logits`` holds what each token was chosen from.
+    """
+    import numpy as np
+
+    start = time.perf_counter()
+    embeds = prompt_embeds(model, prompt)
+    seen = time.perf_counter()
+    mask, cache = prompt.attention_mask, None
+    tokens: list[int] = []
+    logits, times = [], []
+    while True:
+        found, _, cache = model.step(embeds, mask, cache)
+        token = int(found[0].argmax())
+        tokens.append(token)
+        logits.append(found[0])
+        times.append(time.perf_counter() - start)
+        if len(tokens) == limit or token in stop:
+            break
+        fed = forced[len(tokens) - 1] if len(tokens) <= len(forced) else token
+        embeds = model.embeds(np.array([[fed]], dtype=np.int64))
+        mask = np.concatenate([mask, np.ones((1, 1), dtype=np.int64)], axis=1)
+    return Generation(
+        tokens=tuple(tokens),
+        logits=tuple(logits),
+        vision_s=seen - start,
+        prefill_s=times[0] - (seen - start),
+        token_s=tuple(times),
+    )
