@@ -27,6 +27,12 @@ class Infeasible(VlmplanError):  # noqa: N818
     exit_code = 3
 
 
+class OutOfTolerance(VlmplanError):  # noqa: N818
+    """An export was validated and fell short."""
+
+    exit_code = 4
+
+
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
     """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
     if value is not None and not least <= value <= most:

@@ -198,7 +198,7 @@ def generate(
 ) -> Generation:
     """Decode greedily up to ``limit`` tokens or one of ``stop``; ``forced`` tokens are fed whatever was likeliest.
 
-    One sequence (batch 1). ``logits`` holds what each token was chosen from.
+    A batch of one prompt repeated is told by its first row. ``logits`` holds what each token was chosen from.
     """
     import numpy as np
 
@@ -210,15 +210,17 @@ def generate(
     logits, times = [], []
     while True:
         found, _, cache = model.step(embeds, mask, cache)
-        token = int(found[0].argmax())
+        chosen = found.argmax(axis=-1)
+        token = int(chosen[0])
         tokens.append(token)
         logits.append(found[0])
         times.append(time.perf_counter() - start)
         if len(tokens) == limit or token in stop:
             break
-        fed = forced[len(tokens) - 1] if len(tokens) <= len(forced) else token
-        embeds = model.embeds(np.array([[fed]], dtype=np.int64))
-        mask = np.concatenate([mask, np.ones((1, 1), dtype=np.int64)], axis=1)
+        if len(tokens) <= len(forced):
+            chosen[:] = forced[len(tokens) - 1]
+        embeds = model.embeds(chosen[:, None].astype(np.int64))
+        mask = np.concatenate([mask, np.ones_like(mask[:, :1])], axis=1)
     return Generation(
         tokens=tuple(tokens),
         logits=tuple(logits),

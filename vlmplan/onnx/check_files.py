@@ -1,0 +1,166 @@
+"""Is the export what it says it is? Digests, configuration, interface, operators and every weight.
+
+Each function yields :class:`Check`; none stops at the first fault, since a second one may say more.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, file_sha256
+from vlmplan.onnx.compare import MOST_LISTED, Differences, compare
+from vlmplan.onnx.export import Parts, Progress, manifest_of
+from vlmplan.onnx.folder import part_of, texts
+from vlmplan.report import Check, Outcome
+
+
+def passed(name: str, detail: str, **figures: float) -> Check:
+    """Return a check that passed."""
+    return Check(name=name, outcome=Outcome.PASSED, detail=detail, figures=figures)
+
+
+def failed(name: str, detail: str, **figures: float) -> Check:
+    """Return a check that failed."""
+    return Check(name=name, outcome=Outcome.FAILED, detail=detail, figures=figures)
+
+
+def skipped(name: str, reason: str) -> Check:
+    """Return a check that could not be made."""
+    return Check(name=name, outcome=Outcome.SKIPPED, detail=reason)
+
+
+def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
+    """Return failed with the first faults, or passed with ``good``."""
+    if not faults:
+        return passed(name, good, **figures)
+    more = f" (and {len(faults) - MOST_LISTED} more)" if len(faults) > MOST_LISTED else ""
+    return failed(name, "; ".join(faults[:MOST_LISTED]) + more, **figures)
+
+
+def integrity(folder: Path, manifest: Manifest) -> Check:
+    """Every file of the manifest is there, whole and unchanged, and no other graph is."""
+    faults = []
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name} is missing")
+        elif path.stat().st_size != digest.size_bytes:
+            faults.append(f"{name} has {path.stat().st_size} bytes, the manifest says {digest.size_bytes}")
+        elif file_sha256(path) != digest.sha256:
+            faults.append(f"{name} has another SHA-256 than the manifest says")
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    strangers = sorted(present - set(manifest.files) - {FILE_NAME})
+    if strangers:
+        faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
+    size = sum(digest.size_bytes for digest in manifest.files.values())
+    return verdict("integrity", faults, f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as the manifest says")
+
+
+def promises(manifest: Manifest, parts: Parts) -> Check:
+    """The manifest says of the export what exporting this checkpoint would."""
+    due = manifest_of(parts, dict(manifest.files))
+    made_with = {"vlmplan_version": manifest.vlmplan_version, "versions": manifest.versions}
+    due = replace(due, checkpoint=manifest.checkpoint, graph_revision=manifest.graph_revision, **made_with)
+    faults = [
+        f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
+        for key in manifest.__dataclass_fields__
+        if getattr(due, key) != getattr(manifest, key)
+    ]
+    return verdict("manifest", faults, "says what exporting this checkpoint would")
+
+
+def _meaning(name: str, content: bytes) -> Any:
+    """A file's content as clients read it: JSON whatever its layout."""
+    if not name.endswith(".json"):
+        return content
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
+
+
+def configuration(folder: Path, manifest: Manifest, parts: Parts) -> Check:
+    """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for."""
+    external = tuple(name for name in GRAPHS if f"{name}_data" in manifest.files)
+    faults = []
+    due = texts(parts.checkpoint, parts.order.visual_tokens, external)
+    for name, content in due.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name} is missing")
+            continue
+        want, found = _meaning(name, content), _meaning(name, path.read_bytes())
+        if want != found:
+            faults.append(_difference(name, want, found))
+    return verdict("configuration", faults, f"{len(due)} files as the checkpoint asks for")
+
+
+def _difference(name: str, want: Any, found: Any) -> str:
+    """The first key at which two documents part."""
+    if isinstance(want, dict) and isinstance(found, dict):
+        for key in sorted(set(want) | set(found)):
+            if want.get(key) != found.get(key):
+                return _difference(f"{name}: {key}", want.get(key), found.get(key))
+    short = [text if len(text := str(value)) < 80 else text[:80] + "..." for value in (want, found)]
+    return f"{name}: expected {short[0]}, found {short[1]}"
+
+
+def load_graph(folder: Path, name: str) -> Any:
+    """Return a graph file as an onnx_ir model, its data checked to be there. Raises InputError."""
+    import onnx_ir
+
+    try:
+        model = onnx_ir.load(folder / name)
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, onnx_ir.ExternalTensor):
+                _check_extent(folder / name, tensor)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a broken protobuf raises what it likes
+        raise InputError(f"{name} cannot be read ({' '.join(str(error).split())[:200]})") from None
+    return model
+
+
+def _check_extent(path: Path, tensor: Any) -> None:
+    """Raise InputError where a tensor's data lies outside its file, or the file outside the folder."""
+    data = path.parent / tensor.location
+    if data.resolve().parent != path.parent.resolve():
+        raise InputError(f"{path.name}: the data of {tensor.name} lies outside the export")
+    end = (tensor.offset or 0) + (tensor.length or 0)
+    if not data.is_file() or data.stat().st_size < end:
+        raise InputError(f"{path.name}: the data of {tensor.name} ends beyond {tensor.location}")
+
+
+def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
+    """Interface, operators and weights of the three graphs, against the checkpoint drawn anew.
+
+    ``query`` is QueCC's baked embedding as PyTorch computes it; its exactness is a matter of numbers.
+    """
+    found: dict[str, Differences] = {}
+    unreadable = []
+    for number, name in enumerate(GRAPHS):
+        progress(f"comparing {part_of(name)}", number, len(GRAPHS))
+        try:
+            actual = load_graph(folder, name)
+            expected = parts.graph(name, query if name == VISION else None)
+            found[part_of(name)] = compare(expected, actual, skip=frozenset({"query"}))
+        except InputError as error:
+            unreadable.append(str(error))
+    revision = "" if manifest.graph_revision == GRAPH_REVISION else (
+        f" (drawn by revision {manifest.graph_revision}, compared with revision {GRAPH_REVISION}: export again)"
+    )  # fmt: skip
+    for kind, good in (
+        ("interface", "inputs, outputs, dynamic axes and opsets as documented"),
+        ("structure", "every operator as drawn from the checkpoint's configuration"),
+    ):
+        faults = [f"{part}: {line}{revision}" for part, one in found.items() for line in getattr(one, kind)]
+        yield verdict(kind, unreadable + faults, good)
+    count = sum(one.weights_compared for one in found.values())
+    size = sum(one.bytes_compared for one in found.values())
+    faults = [f"{part}: {line}" for part, one in found.items() for line in one.weights]
+    good = f"{count} tensors, {size / 1e6:.1f} MB, bit for bit those of the checkpoint at {manifest.precision}"
+    yield verdict("weights", unreadable + faults, good)

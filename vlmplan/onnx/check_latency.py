@@ -1,0 +1,125 @@
+"""Is it as fast as the plan said? The plan's workload run on this machine, against its prediction and its budget.
+
+Medians of repeated runs decide. A figure slower than the upper end of the prediction's interval fails, and so does one
+over the budget. On another kind of machine than the plan's nothing is judged, and the report says so.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vlmplan.estimate import Interval
+from vlmplan.hardware import Runtime
+from vlmplan.manifest import Manifest
+from vlmplan.measure import Samples, measure
+from vlmplan.model import Workload
+from vlmplan.onnx.check_files import failed, passed, skipped
+from vlmplan.onnx.runner import Model, Prompt, generate
+from vlmplan.plan import Plan
+from vlmplan.report import Check
+from vlmplan.units import format_seconds
+
+DEFAULT_WORKLOAD = Workload(text_tokens=50, output_tokens=16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request of a workload: a runner for the timing loop."""
+
+    model: Model
+    prompt: Prompt
+    output_tokens: int
+
+    def run(self) -> dict[str, float]:
+        """Generate once; seconds of the parts, of the first token, of each further one and of all."""
+        found = generate(self.model, self.prompt, self.output_tokens)
+        times = {"vision": found.vision_s, "prefill": found.prefill_s, "ttft": found.ttft_s}
+        times["latency"] = found.token_s[-1]
+        return times if found.tpot_s is None else times | {"tpot": found.tpot_s}
+
+
+def workload_prompt(
+    workload: Workload, visual_tokens: int, image_size: int, image_token: int, reads_question: bool
+) -> Prompt:
+    """Return a prompt of the workload's size: images first, then text."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    ids = np.full((workload.batch, workload.text_tokens + workload.images * visual_tokens), image_token, np.int64)
+    if workload.text_tokens:
+        text = rng.integers(0, image_token, workload.text_tokens) if image_token > 0 else np.zeros(1, np.int64)
+        ids[:, -workload.text_tokens :] = text
+    size = (workload.batch * workload.images, 3, image_size, image_size)
+    return Prompt(
+        input_ids=ids,
+        attention_mask=np.ones_like(ids),
+        pixel_values=rng.standard_normal(size).astype(np.float32) if visual_tokens else None,
+        question_ids=ids[:, -workload.text_tokens :] if reads_question else None,
+        image_token=image_token,
+    )
+
+
+def timings(model: Model, prompt: Prompt, output_tokens: int, repeats: int) -> dict[str, Samples]:
+    """Measure one workload; samples by part."""
+    return measure({"": Request(model=model, prompt=prompt, output_tokens=output_tokens)}, repeats)[""]
+
+
+def unjudged(plan: Plan | None, provider: str) -> str | None:
+    """Return why measured times cannot be held against the plan; None where they can."""
+    if plan is None:
+        return "no plan to compare with; export from one, or give --plan"
+    if plan.runtime is not Runtime.ONNXRUNTIME:
+        return f"the plan is for {plan.runtime}, this is onnxruntime"
+    kind = "cpu" if provider == "cpu" else "gpu"
+    if plan.hardware.kind != kind:
+        return f"the plan is for {plan.hardware.name} (a {plan.hardware.kind}), this ran on the provider {provider}"
+    if plan.workload.cached_text_tokens or plan.workload.cached_images:
+        return "the plan counts on a cache of prefixes or images, which the runner does not have"
+    return None
+
+
+def _judged(name: str, found: Samples, interval: Interval, predicted_s: float, limit_s: float | None) -> Check:
+    low, high = found.quartiles_s
+    measured = found.median_s
+    text = (
+        f"{format_seconds(measured)} (quartiles {format_seconds(low)} to {format_seconds(high)}), predicted "
+        f"{format_seconds(predicted_s)} ({format_seconds(interval[0])} to {format_seconds(interval[1])})"
+    )
+    figures = {"measured_s": measured, "predicted_s": predicted_s, "spread_fraction": found.spread_fraction}
+    if limit_s is not None:
+        text += f", budget {format_seconds(limit_s)}"
+    if limit_s is not None and measured > limit_s:
+        return failed(name, f"{text}: over the budget", **figures)
+    if measured > interval[1]:
+        return failed(name, f"{text}: slower than predicted; --recalibrate mends the hardware profile", **figures)
+    note = "" if measured >= interval[0] else ": faster than predicted"
+    noise = "; the machine is noisy" if found.noisy else ""
+    return passed(name, text + note + noise, **figures)
+
+
+def latency(found: dict[str, Samples], plan: Plan | None, provider: str) -> Iterator[Check]:
+    """TTFT, TPOT and the whole request against prediction and budget."""
+    reason = unjudged(plan, provider)
+    if plan is None or reason is not None:
+        measured = ", ".join(f"{part} {format_seconds(times.median_s)}" for part, times in found.items())
+        yield skipped("latency", f"{reason}. Measured: {measured}")
+        return
+    choice, budget = plan.choice, plan.budget
+    rows = [
+        ("latency: ttft", "ttft", choice.ttft_interval_s, choice.ttft_s, budget.ttft_s),
+        ("latency: request", "latency", choice.latency_interval_s, choice.latency_s, budget.latency_s),
+    ]
+    if choice.tpot_s is not None and choice.tpot_interval_s is not None and "tpot" in found:
+        rows.insert(1, ("latency: tpot", "tpot", choice.tpot_interval_s, choice.tpot_s, budget.tpot_s))
+    for name, part, interval, predicted_s, limit_s in rows:
+        yield _judged(name, found[part], interval, predicted_s, limit_s)
+
+
+def plan_matches(plan: Plan, manifest: Manifest) -> Check:
+    """The plan asked for what was exported."""
+    pairs = (
+        ("visual tokens", plan.choice.visual_tokens, manifest.visual_tokens),
+        ("compressor", plan.choice.compressor, manifest.compressor),
+        ("precision", plan.choice.precision, manifest.precision),
+    )
+    faults = [f"{what}: the plan says {asked}, the export has {made}" for what, asked, made in pairs if asked != made]
+    return failed("plan", "; ".join(faults)) if faults else passed("plan", "the export is what the plan asked for")

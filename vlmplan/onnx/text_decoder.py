@@ -1,0 +1,107 @@
+"""A text decoder that others exported: optimum-cli's or the onnxruntime-genai builder's ``model.onnx``.
+
+Its inputs tell what it is: ``input_ids`` (or ``inputs_embeds``), ``attention_mask``, perhaps ``position_ids``, and
+``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError
+from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
+from vlmplan.onnx.runner import decoder_step, open_session
+
+_PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
+
+
+def decoder_file(folder: Path) -> Path:
+    """Return the decoder's file. Raises InputError where there is none."""
+    for place in _PLACES:
+        if (folder / place).is_file():
+            return folder / place
+    raise InputError(f"{folder}: found neither manifest.json nor {', '.join(_PLACES)}; expected an export")
+
+
+class TextDecoder:
+    """A foreign decoder as a model that generates: its embeddings are inside, so token ids go in."""
+
+    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
+        """Open the session. Raises InputError for inputs that are not a decoder's."""
+        self.session, self.device = open_session(path, provider, threads), provider
+        names = {value.name for value in self.session.get_inputs()}
+        if not {"input_ids", "attention_mask"} <= names or not any(n.startswith("past_key_values.") for n in names):
+            raise InputError(
+                f"{path}: expected inputs input_ids, attention_mask and past_key_values.N.key/value, found "
+                f"{', '.join(sorted(names)[:6])}"
+            )
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """A text decoder sees nothing. Raises InputError."""
+        raise InputError("a text decoder has no vision encoder")
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids as they are."""
+        return input_ids
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the decoder on new token ids after ``cache``."""
+        return decoder_step(self.session, {"input_ids": embeds}, mask, cache, device=self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReference:
+    """The checkpoint as transformers' causal LM, fp32."""
+
+    model: Any
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """A text decoder sees nothing. Raises InputError."""
+        raise InputError("a text decoder has no vision encoder")
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids as they are."""
+        return input_ids
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the model on new token ids after ``cache``."""
+        import torch
+
+        with torch.inference_mode():
+            attention = torch.from_numpy(mask)
+            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            found = self.model(
+                input_ids=torch.from_numpy(embeds),
+                attention_mask=attention,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            return found.logits[:, -1].numpy(), None, found.past_key_values
+
+
+def load_text_reference(checkpoint: str) -> TextReference:
+    """Load a causal LM, or the LLM of a LLaVA checkpoint. Raises InputError or Unavailable."""
+    import torch
+
+    folder = local_folder(checkpoint)
+    kind = read_plain(folder / "config.json").get("model_type")
+    transformers = quiet_transformers()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError) as error:
+        line = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"{folder}: model_type {kind!r} is no causal LM that transformers loads ({line})") from None
+    return TextReference(model=model.eval())
+
+
+def is_quantised(path: Path) -> bool:
+    """Tell whether the graph has block-quantised or integer products."""
+    import onnx_ir
+
+    kinds = {node.op_type for node in onnx_ir.load(path).graph.all_nodes()}
+    return bool(kinds & {"MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "QMoE"})

@@ -1,0 +1,241 @@
+"""Is an export good? Files, graphs, weights, numbers, tokens, controls and latency, each by a check with a name.
+
+(folder, options) -> :class:`Report`. The reference is the checkpoint itself, run by PyTorch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vlmplan import __version__
+from vlmplan.errors import InputError, VlmplanError
+from vlmplan.hardware import Precision
+from vlmplan.manifest import FILE_NAME, GRAPHS, Manifest, read_manifest
+from vlmplan.measure import Samples
+from vlmplan.onnx import check_files, check_latency, check_numbers, text_decoder
+from vlmplan.onnx.check_files import failed, passed, skipped
+from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx.export import Order, Parts, Progress, open_parts, question_ids
+from vlmplan.onnx.reference import Reference, load_reference
+from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
+from vlmplan.plan import Plan
+from vlmplan.report import Check, Outcome, Report
+
+_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
+
+    ``weights`` are the learned compressor's, where they are no longer beside the checkpoint.
+    """
+
+    checkpoint: str | None = None
+    plan: Plan | None = None
+    weights: Path | None = None
+    provider: str = "cpu"
+    threads: int | None = None
+    repeats: int = 5
+    max_divergence: float | None = None
+    logit_tolerance: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What validation found, and the times it measured (None where it came to none)."""
+
+    report: Report
+    manifest: Manifest | None
+    plan: Plan | None
+    timings: dict[str, Samples] | None
+
+
+def _order(manifest: Manifest, options: Options) -> Order:
+    return Order(
+        checkpoint=options.checkpoint or manifest.checkpoint,
+        visual_tokens=manifest.visual_tokens,
+        compressor=manifest.compressor,
+        precision=manifest.precision,
+        base_precision=manifest.base_precision,
+        weights=options.weights,
+        random_weights=manifest.random_weights,
+        query=manifest.query,
+        all_logits=manifest.all_logits,
+        plan=manifest.plan,
+    )
+
+
+class Validator:
+    """One export against one checkpoint. The reference is loaded once and serves any number of folders."""
+
+    def __init__(self, options: Options, progress: Progress) -> None:
+        """Nothing is loaded yet."""
+        self.options, self.progress = options, progress
+        self._reference: tuple[Order, Parts, Reference] | None = None
+
+    def _opened(self, manifest: Manifest) -> tuple[Parts, Reference]:
+        order = _order(manifest, self.options)
+        if self._reference is None or self._reference[0] != order:
+            self.progress("loading the reference", 0, 1)
+            parts = open_parts(order)
+            self._reference = (order, parts, load_reference(parts.checkpoint, parts.compression, parts.compressor))
+        return self._reference[1], self._reference[2]
+
+    def validate(self, folder: Path) -> Validation:
+        """Run every check. Raises InputError or Unavailable only for what no check can be made without."""
+        if not folder.is_dir():
+            raise InputError(f"{folder}: found no such folder; expected an export")
+        if not (folder / FILE_NAME).is_file():
+            return self._validate_text(folder)
+        manifest = read_manifest(folder)
+        checks = [check_files.integrity(folder, manifest)]
+        plan = self.options.plan or manifest.plan
+        parts, reference = self._opened(manifest)
+        query = None
+        if manifest.query is not None:
+            query = question_embedding(reference, question_ids(parts.checkpoint.folder, manifest.query))
+        checks.append(check_files.promises(manifest, parts))
+        checks.append(check_files.configuration(folder, manifest, parts))
+        checks += check_files.graphs(folder, manifest, parts, query, self.progress)
+        model = OnnxModel(folder, manifest, self.options.provider, self.options.threads)
+        loaded = _loaded(model)
+        checks.append(loaded)
+        timings = None
+        if plan is not None:
+            checks.append(check_latency.plan_matches(plan, manifest))
+        if loaded.outcome is Outcome.PASSED:
+            checks += self._guarded(lambda: self._numbers(model, reference, manifest, parts, query))
+        if not any(check.outcome is Outcome.FAILED for check in checks):
+            self.progress("timing", 0, 1)
+            timings = self._timings(model, manifest, parts, plan)
+            checks += check_latency.latency(timings, plan, self.options.provider)
+        else:
+            checks.append(skipped("latency", "not measured: what runs is not right"))
+        return Validation(
+            report=self._report(folder, manifest.checkpoint, checks), manifest=manifest, plan=plan, timings=timings
+        )
+
+    def _numbers(
+        self, model: Model, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
+    ) -> Iterator[Check]:
+        config, precision = parts.checkpoint.config, manifest.precision
+        followed = _Baked(reference, query) if query is not None else reference
+        found = check_numbers.probes(manifest, config.text_config.vocab_size, config.image_token_index)
+        self.progress("comparing numbers", 0, 1)
+        yield check_numbers.vision(model, followed, manifest, found)
+        walks = tuple(check_numbers.walk(model, followed, probe) for probe in found)
+        limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)
+        if precision is Precision.FP32:
+            yield from check_numbers.logits_and_tokens(walks, limit)
+        else:
+            most = check_numbers.divergence_limit(precision, self.options.max_divergence)
+            yield from check_numbers.divergence(walks, most)
+        scale = max(one.scale for one in walks)
+        loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
+        yield from check_numbers.controls(model, walks, limit * scale)
+        yield check_numbers.padding(model, walks, loose * scale)
+
+    @staticmethod
+    def _guarded(checks: Any) -> list[Check]:
+        """Checks made until one cannot be: a graph that fails to run is a finding, not a traceback."""
+        found: list[Check] = []
+        try:
+            for check in checks():
+                found.append(check)  # noqa: PERF402 - those before the failure are kept
+        except VlmplanError as error:
+            found.append(failed("run", str(error)))
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            found.append(failed("run", " ".join(str(error).split())[:300]))
+        return found
+
+    def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
+        workload = plan.workload if plan is not None else check_latency.DEFAULT_WORKLOAD
+        token = parts.checkpoint.config.image_token_index
+        reads = "transformers.js" not in manifest.clients
+        prompt = check_latency.workload_prompt(workload, manifest.visual_tokens, manifest.image_size, token, reads)
+        return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
+
+    def _validate_text(self, folder: Path) -> Validation:
+        """A text decoder that others exported, against its checkpoint."""
+        path = text_decoder.decoder_file(folder)
+        if self.options.checkpoint is None:
+            raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
+        quiet_transformers()
+        model = text_decoder.TextDecoder(path, self.options.provider, self.options.threads)
+        reference = text_decoder.load_text_reference(self.options.checkpoint)
+        checks = [passed("provider", f"{self.options.provider} is in use")]
+        checks += self._guarded(lambda: self._text_numbers(model, reference, path))
+        prompt = check_latency.workload_prompt(check_latency.DEFAULT_WORKLOAD, 0, 0, 1, reads_question=False)
+        timings = check_latency.timings(
+            model, prompt, check_latency.DEFAULT_WORKLOAD.output_tokens, self.options.repeats
+        )
+        checks += check_latency.latency(timings, self.options.plan, self.options.provider)
+        report = self._report(folder, self.options.checkpoint, checks)
+        return Validation(report=report, manifest=None, plan=self.options.plan, timings=timings)
+
+    def _text_numbers(self, model: Model, reference: Any, path: Path) -> Iterator[Check]:
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        vocabulary = reference.model.config.vocab_size
+        walks = []
+        for tokens in (5, 40, 90):
+            ids = rng.integers(0, vocabulary, (1, tokens))
+            prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
+            walks.append(check_numbers.walk(model, reference, check_numbers.Probe(prompt=prompt)))
+        limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
+        if text_decoder.is_quantised(path):
+            most = check_numbers.divergence_limit(Precision.INT4, self.options.max_divergence)
+            yield from check_numbers.divergence(tuple(walks), most)
+        else:
+            yield from check_numbers.logits_and_tokens(tuple(walks), limit)
+
+    def _report(self, folder: Path, checkpoint: str, checks: list[Check]) -> Report:
+        return Report(
+            export=folder.name or str(folder),
+            checkpoint=self.options.checkpoint or checkpoint,
+            provider=self.options.provider,
+            threads=self.options.threads,
+            versions={"vlmplan": __version__, **_versions()},
+            checks=tuple(checks),
+        )
+
+
+class _Baked:
+    """The reference with one question for all images."""
+
+    def __init__(self, reference: Reference, query: Any) -> None:
+        self.embeds, self.step, self._reference, self._query = reference.embeds, reference.step, reference, query
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """Features as the reference makes them of the baked question."""
+        import numpy as np
+
+        repeated = np.repeat(self._query, len(pixel_values), axis=0)
+        return self._reference.image_features(pixel_values, repeated)
+
+
+def _loaded(model: OnnxModel) -> Check:
+    """ONNX Runtime loads every graph on the provider that was asked for."""
+    try:
+        for name in GRAPHS:
+            model.session(name)
+    except InputError as error:
+        return failed("provider", str(error))
+    return passed("provider", f"{model.provider} loads all graphs and is in use")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+

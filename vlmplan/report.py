@@ -1,0 +1,83 @@
+"""What did validation find? One check after another, each passed, failed or skipped with the reason, and the timings.
+
+A report is JSON for CI, JUnit XML for its test views and Markdown for its summaries. It holds measurements, so two runs
+differ; what is judged does not depend on the machine but for the latencies.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vlmplan.document import Document
+
+
+class Outcome(enum.StrEnum):
+    """How a check ended. Skipped is neither good nor bad: ``reason`` says what was missing."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at. ``figures`` are what was measured, by name with unit."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Document):
+    """All checks of one export on one machine. ``export`` and ``checkpoint`` are what the user named."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.report/1"
+
+    export: str
+    checkpoint: str | None
+    provider: str
+    threads: int | None
+    versions: Mapping[str, str]
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+
+def junit(report: Report) -> str:
+    """Return JUnit XML: a test case a check."""
+    from xml.etree import ElementTree
+
+    counts = {outcome: sum(check.outcome is outcome for check in report.checks) for outcome in Outcome}
+    suite = ElementTree.Element(
+        "testsuite",
+        name="vlmplan validate",
+        tests=str(len(report.checks)),
+        failures=str(counts[Outcome.FAILED]),
+        skipped=str(counts[Outcome.SKIPPED]),
+        errors="0",
+    )
+    for check in report.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname="vlmplan.validate", name=check.name)
+        if check.outcome is Outcome.PASSED:
+            ElementTree.SubElement(case, "system-out").text = check.detail
+        else:
+            kind = "failure" if check.outcome is Outcome.FAILED else "skipped"
+            ElementTree.SubElement(case, kind, message=check.detail)
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def markdown(report: Report) -> str:
+    """Return a table for a CI job's summary page."""
+    verdict = "failed" if report.failed else "passed"
+    rows = [
+        f"| {check.outcome.value} | {check.name} | {check.detail.replace('|', '/')} |" for check in report.checks
+    ]
+    head = [f"### vlmplan validate: {verdict}", "", f"`{report.export}` on {report.provider}", ""]
+    return "\n".join([*head, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])
