@@ -212,7 +212,7 @@ def test_every_shipped_device_prices_a_model() -> None:
     for name in catalogue.names(catalogue.Shelf.HARDWARE):
         device = catalogue.hardware(name)
         for runtime in (Runtime.TRANSFORMERS, Runtime.ONNXRUNTIME, device.default_runtime):
-            precision = device.default_precisions[0]
+            precision = device.default_precision(device.default_runtime) or Precision.FP32
             ready = machine(device, catalogue.typical(), runtime, precision)
             found = cost(request_of(LLAVA, Workload(text_tokens=50, output_tokens=2), 576, precision), ready)
             assert math.isfinite(found.latency_s)

@@ -49,7 +49,7 @@ def _mutant(document: Document, chance: random.Random) -> Any:
 
 
 def _price(model: ModelSpec, device: HardwareProfile) -> None:
-    precision = device.default_precisions[0] if device.default_precisions else Precision.BF16
+    precision = device.default_precision(device.default_runtime) or Precision.BF16
     ready = machine(device, catalogue.typical(), Runtime.VLLM, precision)
     visual = options(model, (640, 480))[-1] if model.image else None
     request = Request(model=model, workload=WORK, visual=visual, precision=precision)

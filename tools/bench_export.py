@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ class Request:
     prompt: Prompt
 
     def run(self) -> dict[str, float]:
+        """Seconds of the vision tower, prefill and each further token."""
         found = generate(self.model, self.prompt, OUTPUT_TOKENS)
         return {"vision": found.vision_s, "prefill": found.prefill_s, "decode": found.tpot_s or 0.0}
 
@@ -148,9 +150,9 @@ class _Pooled:
     def __init__(self, whole: Reference) -> None:
         self.embeds, self.step, self._whole = whole.embeds, whole.step, whole
 
-    def image_features(self, pixel_values: np.ndarray, query: np.ndarray | None = None) -> np.ndarray:
-        features: np.ndarray = self._whole.image_features(pixel_values, query)
-        return features.mean(axis=1, keepdims=True)
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """The mean of all features."""
+        return self._whole.image_features(pixel_values, query).mean(axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ def main() -> None:
     if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in >&-
         os._exit(2)
     try:
-        from vlmplan.cli import app
+        from vlmplan import cli, cli_deploy  # noqa: F401 - registers its commands
 
-        app()
+        cli.app()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

@@ -3,6 +3,7 @@
 (options, workload, budget) -> Query. Raises InputError for unknown names and for combinations that cannot be answered.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -33,16 +34,17 @@ class Asked:
     paper_flops: bool = False
 
 
-def _precisions(text: str | None, hardware: HardwareProfile) -> tuple[Precision, ...]:
+def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -> tuple[Precision, ...]:
     """Read a comma list; each must be one that the hardware runs."""
     if text is None:
-        return hardware.default_precisions
+        usual = hardware.default_precision(runtime)
+        return () if usual is None else (usual,)
     found = []
     for item in text.split(","):
         if item.strip() not in list(Precision):
             raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
         precision = Precision(item.strip())
-        hardware.compute_precision(precision)
+        hardware.compute_precision(precision, runtime)
         found.append(precision)
     return tuple(dict.fromkeys(found))
 
@@ -69,8 +71,11 @@ def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSp
     Raises InputError when none is left.
     """
     left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    pattern = (asked.models or "*").casefold()
+    if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
+        left, pattern = [catalogue.model(asked.models)], "*"
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
-        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{(asked.models or '*').casefold()}*")),
+        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
         ("without a published score on most of the task", judge.knows),
     ]
     if not asked.paper and runtime is Runtime.ONNXRUNTIME:
@@ -104,7 +109,7 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
     models, left_out = _models(asked, runtime, judge)
     space = Space(
         models=models,
-        precisions=_precisions(asked.precisions, hardware),
+        precisions=_precisions(asked.precisions, hardware, runtime),
         workload=workload,
         gpus=asked.gpus,
         confidence=asked.confidence,

@@ -1,7 +1,7 @@
-"""The command line: parse, call one function, render. Only user of typer.
+"""The command line: parse, call one function, render. With ``cli_deploy``, the only user of typer.
 
-Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget, 130
-interrupted. Data goes to stdout, everything else to stderr.
+Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget, 4 an
+export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
 """
 
 import enum
@@ -93,6 +93,7 @@ CachedImagesOption = Annotated[bool, typer.Option("--cached-images", help="Visio
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
 ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
+CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]
 
 
@@ -127,14 +128,14 @@ def _check_confidence(level: float) -> None:
         raise InputError(f"--confidence: found {level:g}, expected 0.5 to 0.999")
 
 
-def _render() -> Any:
+def renderer() -> Any:
     """Return the module that prints for people, imported only when it prints."""
     from vlmplan import render as module
 
     return module
 
 
-def _deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
+def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
     """Print ``document`` or its view; then, last and whole, write it where asked."""
     text = to_json(document) if as_json or out is not None else ""
     if as_json:
@@ -169,7 +170,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     candidates: Annotated[
         CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
     ] = CandidateSet.CATALOGUE,
-    models: Annotated[str | None, typer.Option("--models", metavar="GLOB", help="Only these models.")] = None,
+    models: Annotated[str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these models.")] = None,
     license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
@@ -207,7 +208,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     )
     check_picture(plot)
     plan = find(query(asked, workload, budget))
-    _deliver(plan, out, json, lambda: _render().print_plan(plan))
+    deliver(plan, out, json, lambda: renderer().print_plan(plan))
     if plot is not None:
         plot_front(plan, plot)
 
@@ -237,7 +238,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     output_tokens: OutputOption,
     runtime: RuntimeOption = None,
     precision: Annotated[Precision | None, typer.Option("--precision", help="[default: bf16, else fp16]")] = None,
-    compressor: Annotated[Compressor, typer.Option(help="Between tower and LLM.")] = Compressor.NONE,
+    compressor: CompressorOption = None,
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,
     batch: BatchOption = 1,
@@ -262,12 +263,13 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     check_destination(out)
     workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
     device, spec = catalogue.hardware(hardware), catalogue.model(model)
-    chosen = precision or device.default_precisions[0]
-    request = request_of(spec, workload, visual_tokens, chosen, compressor, gpus)
-    ready = machine(device, catalogue.typical(), runtime or device.default_runtime, chosen)
+    engine = runtime or device.default_runtime
+    chosen = precision or device.default_precision(engine) or Precision.FP32
+    request = request_of(spec, workload, visual_tokens, chosen, compressor or Compressor.NONE, gpus)
+    ready = machine(device, catalogue.typical(), engine, chosen)
     document = price(request, ready, confidence)
     explained = by_part_and_op(cost(request, ready)) if explain else {}
-    _deliver(document, out, json, lambda: _render().print_estimate(document, device, explained))
+    deliver(document, out, json, lambda: renderer().print_estimate(document, device, explained))
 
 
 @app.command("catalogue")
@@ -283,7 +285,7 @@ def show_catalogue(
     readers = {Shelf.HARDWARE: catalogue.hardware, Shelf.MODELS: catalogue.model, Shelf.LAWS: catalogue.law}
     if name is not None:
         document = readers[shelf](name)
-        _deliver(document, None, json, lambda: _render().print_document(document))
+        deliver(document, None, json, lambda: renderer().print_document(document))
         return
     documents = [readers[shelf](known) for known in catalogue.names(shelf)]
-    _deliver(documents, None, json, lambda: _render().print_shelf(documents))
+    deliver(documents, None, json, lambda: renderer().print_shelf(documents))

@@ -146,16 +146,20 @@ class HardwareProfile(Document):
         check_range("interconnect_bytes_per_s", self.interconnect_bytes_per_s, 1e3, 1e16)
         for precision, peak in self.peak_flops_per_s.items():
             check_range(f"peak_flops_per_s.{precision}", peak, 1e6, 1e20)
-        if not self.default_precisions:
+        if self.default_precision(self.default_runtime) is None:
             raise InputError("peak_flops_per_s: expected at least one of bf16, fp16 and fp32")
 
-    @property
-    def default_precisions(self) -> tuple[Precision, ...]:
-        """bf16 if the device has it, else fp16, else fp32: what checkpoints are published in and run as."""
-        for precision in (Precision.BF16, Precision.FP16, Precision.FP32):
-            if precision in self.peak_flops_per_s:
-                return (precision,)
-        return ()
+    def default_precision(self, runtime: Runtime) -> Precision | None:
+        """What checkpoints run as here: bf16, else fp16, else fp32; None where no such peak is known.
+
+        ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs.
+        """
+        order = (Precision.BF16, Precision.FP16, Precision.FP32)
+        if runtime is Runtime.ONNXRUNTIME:
+            order = (Precision.FP16, Precision.FP32, Precision.BF16)
+            if self.kind == "cpu":
+                order = (Precision.FP32, Precision.BF16, Precision.FP16)
+        return next((precision for precision in order if precision in self.peak_flops_per_s), None)
 
     @property
     def default_runtime(self) -> Runtime:
@@ -173,15 +177,16 @@ class HardwareProfile(Document):
         if runtime is Runtime.VLLM and self.vendor == "Apple":
             raise InputError(f"vllm does not serve on {self.name}; expected --runtime transformers or onnxruntime")
 
-    def compute_precision(self, precision: Precision) -> Precision:
-        """Return the precision the products are made in: weight-only formats multiply in 16 bit.
+    def compute_precision(self, precision: Precision, runtime: Runtime) -> Precision:
+        """Return the precision the products are made in: weight-only formats multiply in the runtime's default.
 
         Raises InputError when the device does not run it.
         """
+        usual = self.default_precision(runtime)
         wanted = {
             Precision.INT8_W8A8: Precision.INT8,
-            Precision.INT8: self.default_precisions[0] if self.default_precisions else None,
-            Precision.INT4: self.default_precisions[0] if self.default_precisions else None,
+            Precision.INT8: usual,
+            Precision.INT4: usual,
         }.get(precision, precision)
         if wanted is None or wanted not in self.peak_flops_per_s:
             runs = ", ".join(self.peak_flops_per_s)

@@ -95,8 +95,10 @@ def machine(
     Raises InputError when the device does not run the precision.
     """
     hardware.check_runtime(runtime)
-    compute = hardware.compute_precision(precision)
-    base_precision = precision if precision in (Precision.FP32, *_SIXTEEN_BIT) else hardware.default_precisions[0]
+    compute = hardware.compute_precision(precision, runtime)
+    base_precision = precision
+    if precision not in (Precision.FP32, *_SIXTEEN_BIT):
+        base_precision = hardware.default_precision(runtime) or compute
     typical = tuple(typical)
     base = _calibration(hardware, typical, runtime, base_precision)
     if base is None:

@@ -137,7 +137,14 @@ class Query:
 
 
 def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
-    """The serving command that realises the candidate, where one flag sets everything; None where it does not."""
+    """The command that realises the candidate, where one does; None where it does not.
+
+    For an export it reads the plan from ``plan.json``.
+    """
+    if candidate.route is Route.EXPORT:
+        name = candidate.request.model.name
+        folder = f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
+        return f"vlmplan export plan.json --checkpoint {shlex.quote(name)} --out {shlex.quote(folder)}"
     flags = {
         Precision.BF16: "--dtype bfloat16",
         Precision.FP16: "--dtype float16",

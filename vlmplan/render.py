@@ -1,4 +1,7 @@
-"""Results -> terminal text. Only user of rich. Right at 80 columns, wide, piped and without colour."""
+"""Results -> terminal text. Right at 80 columns, wide, piped and without colour.
+
+With ``render_deploy``, the only user of rich.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.cost import active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.estimate import Estimate
-from vlmplan.hardware import Basis, HardwareProfile
+from vlmplan.hardware import Basis, HardwareProfile, Precision
 from vlmplan.model import ModelSpec
 from vlmplan.op import Part
 from vlmplan.plan import Choice, Outline, Plan
@@ -24,20 +27,22 @@ FRONT_ROWS = 12
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 
 
-def _console() -> "Console":
+def new_console() -> "Console":
+    """Return where results are printed: plain text, tables never narrower than they can be."""
     from rich.console import Console
 
-    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
-    console.width = max(console.width, LEAST_WIDTH)
-    return console
+    shown = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    shown.width = max(shown.width, LEAST_WIDTH)
+    return shown
 
 
-def _table(*columns: str, wrap: str | None = None) -> "Table":
+def new_table(*columns: str, wrap: str | None = None) -> "Table":
     """A plain table; numbers right, names left; the column ``wrap`` takes what width is left."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
+    left |= {"file", "check"}
     for column in columns:
         table.add_column(
             column,
@@ -68,7 +73,7 @@ def _bar(share: float) -> str:
 
 def _parts(costed: Choice | Estimate, steps: int) -> "Table":
     """Where the time goes: seconds and share of the latency of every part."""
-    table = _table("part", "time", "share", "")
+    table = new_table("part", "time", "share", "")
     rows = [
         ("overhead", costed.overhead_s),
         ("vision", costed.vision_s),
@@ -118,7 +123,7 @@ def _is_choice(one: Outline, choice: Choice) -> bool:
 
 def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
     """One line for each: error, latency, tokens, then the model and, where it lost, why."""
-    table = _table("error", "latency", "tokens", "model", wrap="model")
+    table = new_table("error", "latency", "tokens", "model", wrap="model")
     for one in outlines:
         name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
         chosen = _is_choice(one, choice)
@@ -177,7 +182,7 @@ def _warn(console: "Console", warnings: Sequence[str]) -> None:
 
 def print_plan(plan: Plan) -> None:
     """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
-    console, choice = _console(), plan.choice
+    console, choice = new_console(), plan.choice
     level = f"{plan.interval_level_fraction * 100:g} %"
     console.print(_sentence(plan), style="bold")
     console.print(
@@ -211,7 +216,7 @@ def print_estimate(
     document: Estimate, hardware: HardwareProfile, explained: Mapping[Part, Sequence[tuple[str, float]]]
 ) -> None:
     """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
-    console, steps = _console(), document.workload.output_tokens - 1
+    console, steps = new_console(), document.workload.output_tokens - 1
     console.print(
         f"{document.model} with {_tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
@@ -248,7 +253,7 @@ def print_estimate(
 
 
 def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":
-    table = _table("part", "operator", "time", "share of part", "")
+    table = new_table("part", "operator", "time", "share of part", "")
     for part, rows in explained.items():
         total = sum(seconds for _, seconds in rows)
         for name, seconds in rows:
@@ -259,11 +264,11 @@ def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table"
 
 def print_document(document: Document) -> None:
     """Print one document as the TOML it is kept in."""
-    _console().print(to_toml(document), soft_wrap=True, end="")
+    new_console().print(to_toml(document), soft_wrap=True, end="")
 
 
 def _device_row(device: HardwareProfile) -> list[str]:
-    precision = device.default_precisions[0]
+    precision = device.default_precision(device.default_runtime) or Precision.FP32
     basis = max((c.basis for c in device.calibration), key=list(Basis).index, default=Basis.DATASHEET)
     memory = format_bytes(device.memory_bytes) if device.memory_bytes else "unknown"
     peak = f"{device.peak_flops_per_s[precision] / 1e12:.0f} {precision}"
@@ -283,16 +288,16 @@ def _law_row(law: "ScalingLaw") -> list[str]:
 
 def print_shelf(documents: Sequence[Any]) -> None:
     """Print one line for each device, model or law."""
-    console = _console()
+    console = new_console()
     rows: list[list[str]]
     if isinstance(documents[0], HardwareProfile):
-        table = _table("name", "memory", "GB/s", "TFLOP/s", "basis", "trust")
+        table = new_table("name", "memory", "GB/s", "TFLOP/s", "basis", "trust")
         rows = [_device_row(one) for one in documents]
     elif isinstance(documents[0], ModelSpec):
-        table = _table("name", "LLM", "tokens", "licence", wrap="licence")
+        table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
     else:
-        table = _table("name", "form", "coefficients", "rmse", "points", "reduction")
+        table = new_table("name", "form", "coefficients", "rmse", "points", "reduction")
         rows = [_law_row(one) for one in documents]
     for row in rows:
         table.add_row(*row)

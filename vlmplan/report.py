@@ -76,8 +76,6 @@ def junit(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Return a table for a CI job's summary page."""
     verdict = "failed" if report.failed else "passed"
-    rows = [
-        f"| {check.outcome.value} | {check.name} | {check.detail.replace('|', '/')} |" for check in report.checks
-    ]
+    rows = [f"| {check.outcome.value} | {check.name} | {check.detail.replace('|', '/')} |" for check in report.checks]
     head = [f"### vlmplan validate: {verdict}", "", f"`{report.export}` on {report.provider}", ""]
     return "\n".join([*head, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])

@@ -19,7 +19,7 @@ from vlmplan.machine import Machine
 from vlmplan.model import Compressor, ModelSpec, Route, Rule, Workload
 from vlmplan.op import Request
 from vlmplan.units import format_bytes, format_flops, format_seconds
-from vlmplan.visual_tokens import VisualInput, options, visual_input
+from vlmplan.visual_tokens import VisualInput, one_view, options, visual_input
 
 TIE_ERROR = 0.005  # half a point
 DRAWS = 200
@@ -114,6 +114,8 @@ def _inputs(model: ModelSpec, space: Space) -> Iterator[VisualInput]:
     if model.image is None:
         return
     found = options(model, space.workload.image)
+    if space.route is Route.EXPORT:
+        found = (one_view(model, space.workload.image),)
     least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
     yield from (option for option in found if option.visual_tokens >= least)
     if space.allow_untrained:

@@ -160,6 +160,21 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
     return (*(replace(option, reduction=Reduction.IMAGE_SIZE) for option in ordered[:-1]), ordered[-1])
 
 
+def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
+    """Return the input of one view of the image, all its tokens kept: what an export without tiling reads.
+
+    Raises InputError for a text model.
+    """
+    if model.image is None:
+        raise InputError(f"{model.name} has no vision tower")
+    tokens = model.image.tokens_per_view
+    for option in options(model, image):
+        if option.visual_tokens == tokens:
+            return option
+    whole = _option(model.image, tokens, 1, {"views": 1, "edge": model.image.view_size, "pixels": 0})
+    return replace(whole, setting="one view of the image", engine=None, reduction=Reduction.IMAGE_SIZE)
+
+
 def native_visual_tokens(model: ModelSpec, image: tuple[int, int]) -> int:
     """Return the visual tokens of ``image`` under the checkpoint's default setting; 0 for a text model."""
     found = options(model, image)
@@ -179,6 +194,8 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         for option in options(model, image):
             if option.visual_tokens == visual_tokens:
                 return option
+        if rule.rule is not Rule.AREA and visual_tokens == rule.tokens_per_view:
+            return one_view(model, image)
         if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
             exact = _option(rule, visual_tokens, 1, {"pixels": visual_tokens * rule.view_size**2})
             return replace(exact, reduction=Reduction.IMAGE_SIZE)

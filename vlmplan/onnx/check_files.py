@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, file_sha256
+from vlmplan.manifest import GRAPH_REVISION, GRAPHS, VISION, Manifest, file_sha256
 from vlmplan.onnx.compare import MOST_LISTED, Differences, compare
 from vlmplan.onnx.export import Parts, Progress, manifest_of
 from vlmplan.onnx.folder import part_of, texts
@@ -51,8 +51,9 @@ def integrity(folder: Path, manifest: Manifest) -> Check:
             faults.append(f"{name} has {path.stat().st_size} bytes, the manifest says {digest.size_bytes}")
         elif file_sha256(path) != digest.sha256:
             faults.append(f"{name} has another SHA-256 than the manifest says")
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    strangers = sorted(present - set(manifest.files) - {FILE_NAME})
+    graph_folder = folder / Path(GRAPHS[0]).parent
+    present = {str(path.relative_to(folder)) for path in graph_folder.rglob("*") if path.is_file()}
+    strangers = sorted(present - set(manifest.files))
     if strangers:
         faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
     size = sum(digest.size_bytes for digest in manifest.files.values())
@@ -62,8 +63,13 @@ def integrity(folder: Path, manifest: Manifest) -> Check:
 def promises(manifest: Manifest, parts: Parts) -> Check:
     """The manifest says of the export what exporting this checkpoint would."""
     due = manifest_of(parts, dict(manifest.files))
-    made_with = {"vlmplan_version": manifest.vlmplan_version, "versions": manifest.versions}
-    due = replace(due, checkpoint=manifest.checkpoint, graph_revision=manifest.graph_revision, **made_with)
+    due = replace(
+        due,
+        vlmplan_version=manifest.vlmplan_version,
+        versions=manifest.versions,
+        graph_revision=manifest.graph_revision,
+        checkpoint=manifest.checkpoint,
+    )
     faults = [
         f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
         for key in manifest.__dataclass_fields__
@@ -120,7 +126,7 @@ def load_graph(folder: Path, name: str) -> Any:
                 _check_extent(folder / name, tensor)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - a broken protobuf raises what it likes
+    except Exception as error:  # a broken protobuf raises what it likes
         raise InputError(f"{name} cannot be read ({' '.join(str(error).split())[:200]})") from None
     return model
 
@@ -138,7 +144,7 @@ def _check_extent(path: Path, tensor: Any) -> None:
 def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
     """Interface, operators and weights of the three graphs, against the checkpoint drawn anew.
 
-    ``query`` is QueCC's baked embedding as PyTorch computes it; its exactness is a matter of numbers.
+    ``query`` is QueCC's baked embedding as PyTorch computes it, so it is compared within rounding.
     """
     found: dict[str, Differences] = {}
     unreadable = []
@@ -147,7 +153,7 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
         try:
             actual = load_graph(folder, name)
             expected = parts.graph(name, query if name == VISION else None)
-            found[part_of(name)] = compare(expected, actual, skip=frozenset({"query"}))
+            found[part_of(name)] = compare(expected, actual, close=frozenset({"query"}))
         except InputError as error:
             unreadable.append(str(error))
     revision = "" if manifest.graph_revision == GRAPH_REVISION else (

@@ -30,17 +30,21 @@ class Probe:
     steps: int = STEPS
 
 
-def probes(manifest: Manifest, vocabulary: int, image_token: int) -> tuple[Probe, ...]:
-    """Return three seeded questions of different lengths, the image first, in the middle and last but one."""
+def probes(manifest: Manifest, config: Any) -> tuple[Probe, ...]:
+    """Return three seeded questions of different lengths, the image first, in the middle and last but one.
+
+    ``config`` is the checkpoint's transformers configuration.
+    """
     import numpy as np
 
+    vocabulary, image_token = config.text_config.vocab_size, config.image_token_index
     found = []
     for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2))):
         rng = np.random.default_rng(seed)
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary
         ids = [*text[:before].tolist(), *[image_token] * manifest.visual_tokens, *text[before:].tolist()]
-        size = manifest.image_size
+        size = config.vision_config.image_size
         question = text[None, before:] if _reads_question(manifest) else None
         input_ids = np.array([ids], dtype=np.int64)
         prompt = Prompt(
@@ -113,6 +117,8 @@ def walk(export: Model, reference: Model, probe: Probe) -> Walk:
     """Let the export decode greedily and the reference follow, each reading the same tokens."""
     ours = generate(export, probe.prompt, probe.steps)
     theirs = generate(reference, probe.prompt, probe.steps, forced=ours.tokens)
+    if ours.logits[0].shape != theirs.logits[0].shape:
+        raise InputError(f"expected {theirs.logits[0].size} logits, found {ours.logits[0].size}")
     return Walk(probe=probe, export=ours, reference=theirs)
 
 
@@ -170,8 +176,9 @@ def divergence(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
 
 def controls(export: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
     """Another image, and a black one, change the first logits: the export does look."""
-    import numpy as np
     from dataclasses import replace
+
+    import numpy as np
 
     first, other = walks[0], walks[-1]
     images = {"another image": other.probe.prompt.pixel_values}

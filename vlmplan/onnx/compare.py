@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_LISTED = 3
+CLOSE = 1e-3  # for what both sides computed, as a share of the largest value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,9 @@ class Differences:
 
 def _signature(value: Any) -> tuple[Any, ...]:
     """Name, type and axes of an input or output; dynamic axes by their names."""
-    shape = None if value.shape is None else tuple(axis if isinstance(axis, int) else axis.value for axis in value.shape)
+    shape = (
+        None if value.shape is None else tuple(axis if isinstance(axis, int) else axis.value for axis in value.shape)
+    )
     return (value.name, str(value.dtype), shape)
 
 
@@ -33,8 +36,8 @@ def _interface(expected: Any, actual: Any) -> Iterator[str]:
         theirs = [_signature(value) for value in getattr(actual.graph, kind)]
         for want in ours:
             if want not in theirs:
-                found = [other for other in theirs if other[0] == want[0]] or ["nothing of that name"]
-                yield f"{kind}: expected {want}, found {found[0]}"
+                found = next((str(other) for other in theirs if other[0] == want[0]), "nothing of that name")
+                yield f"{kind}: expected {want}, found {found}"
         extra = {other[0] for other in theirs} - {want[0] for want in ours}
         if extra:
             yield f"{kind}: found {', '.join(map(str, sorted(map(str, extra))))}, which does not belong"
@@ -72,21 +75,28 @@ def _structure(expected: Any, actual: Any) -> Iterator[str]:
         yield f"found {len(actual.functions)} functions, expected none"
 
 
-def _weight(name: str, want: Any, found: Any) -> str | None:
-    """What differs in one initialiser, or None."""
+def _both_nan(ours: Any, theirs: Any) -> Any:
+    import numpy as np
+
+    return np.isnan(ours) & np.isnan(theirs) if ours.dtype.kind == "f" else False
+
+
+def _weight(name: str, want: Any, found: Any, close: bool) -> str | None:
+    """What differs in one initialiser, or None; ``close`` lets rounding pass."""
     import numpy as np
 
     if found is None:
         return f"{name}: missing"
     if want.dtype != found.dtype or tuple(want.shape) != tuple(found.shape):
         return (
-            f"{name}: expected {want.dtype} {list(want.shape.numpy())}, "
-            f"found {found.dtype} {list(found.shape.numpy())}"
+            f"{name}: expected {want.dtype} {list(want.shape.numpy())}, found {found.dtype} {list(found.shape.numpy())}"
         )
     ours, theirs = want.numpy(), found.numpy()
     if ours.tobytes() == theirs.tobytes():
         return None
-    places = np.argwhere(~((ours == theirs) | ((ours != ours) & (theirs != theirs))))
+    if close and np.allclose(ours, theirs, rtol=0, atol=CLOSE * float(np.abs(ours).max())):
+        return None
+    places = np.argwhere(~((ours == theirs) | _both_nan(ours, theirs)))
     if not len(places):
         return None  # zeros of the other sign
     first = tuple(int(index) for index in places[0])
@@ -96,8 +106,8 @@ def _weight(name: str, want: Any, found: Any) -> str | None:
     )
 
 
-def compare(expected: Any, actual: Any, skip: frozenset[str] = frozenset()) -> Differences:
-    """Compare two onnx_ir models; initialisers named in ``skip`` are left to others."""
+def compare(expected: Any, actual: Any, close: frozenset[str] = frozenset()) -> Differences:
+    """Compare two onnx_ir models; initialisers named in ``close`` may differ by rounding, the others by nothing."""
     ours, theirs = expected.graph.initializers, actual.graph.initializers
     weights, size = [], 0
     structure = list(_structure(expected, actual))
@@ -105,10 +115,10 @@ def compare(expected: Any, actual: Any, skip: frozenset[str] = frozenset()) -> D
     if extra:
         structure.append(f"found initialisers that do not belong: {', '.join(sorted(extra)[:MOST_LISTED])}")
     for name, value in ours.items():
-        if name in skip:
-            continue
         size += value.const_value.nbytes
-        different = _weight(name, value.const_value, theirs[name].const_value if name in theirs else None)
+        different = _weight(
+            name, value.const_value, theirs[name].const_value if name in theirs else None, name in close
+        )
         if different:
             weights.append(different)
     return Differences(

@@ -1,7 +1,7 @@
 """How does the LLM run? Graphs of the decoder (prefill and decode in one) and of the token embeddings.
 
-Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size, sequence_length
-(new tokens), past_sequence_length, total_sequence_length. The mask allows padding on either side: a token sees itself
+Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size,
+sequence_length (new tokens), past_sequence_length, total_sequence_length. The mask allows padding: a token sees itself
 and the unmasked tokens before it, within the window where a layer has one.
 """
 
@@ -86,9 +86,7 @@ class _Decoder:
             x, *new = self._layer(x, layer, visible[window], cos_sin, past[2 * layer : 2 * layer + 2])
             present += new
         shape[2] = TOTAL
-        cache = [
-            sketch.output(value, name, shape, cache=True) for value, (_, name) in zip(present, names, strict=True)
-        ]
+        cache = [sketch.output(value, name, shape, cache=True) for value, (_, name) in zip(present, names, strict=True)]
         return sketch.model("decoder", [embeds, mask, positions, *past], [*self._head(x), *cache])
 
     def _head(self, x: Any) -> list[Any]:
@@ -173,9 +171,7 @@ class _Decoder:
         if not sketch.has(name):
             return x
         by_head = sketch.op("Reshape", x, sketch.ints(0, 0, -1, self.dim))
-        return sketch.op(
-            "Reshape", sketch.rms_norm(by_head, name, self.config.rms_norm_eps), sketch.ints(0, 0, -1)
-        )
+        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.config.rms_norm_eps), sketch.ints(0, 0, -1))
 
 
 def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:

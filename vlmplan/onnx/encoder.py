@@ -192,7 +192,9 @@ class _Encoder:
     def _question_queries(self, x: Any, query: Any) -> Any:
         """QueCC: the question's embedding added to every patch, projected, then one depth-wise convolution a region."""
         sketch, side, factor = self.sketch, self.compression.side, self.compression.factor
-        text = sketch.linear(sketch.op("Unsqueeze", sketch.inner(query), sketch.ints(1)), "compressor.text_projection.0")
+        text = sketch.linear(
+            sketch.op("Unsqueeze", sketch.inner(query), sketch.ints(1)), "compressor.text_projection.0"
+        )
         x = sketch.op("Add", x, sketch.layer_norm(text, "compressor.text_projection.1", PACKER_EPSILON))
         x = self._mlp(x, "compressor.q_proj", norm="compressor.q_proj.3")
         x = sketch.op("Transpose", x, perm=[0, 2, 1])

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan import __version__, hub_config
+from vlmplan import __version__
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Precision
+from vlmplan.hub_config import read_model_config
 from vlmplan.manifest import (
     DECODER,
     EMBED,
@@ -56,6 +57,7 @@ class Order:
     query: str | None = None
     all_logits: bool = False
     plan: Plan | None = None
+    external_above_bytes: int = EXTERNAL_ABOVE_BYTES
 
     def __post_init__(self) -> None:
         """Reject precisions that no graph is drawn in, and options that contradict each other."""
@@ -122,7 +124,7 @@ def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
     """Raise InputError where the checkpoint is not the plan's model."""
     if plan is None:
         return
-    found, expected = hub_config.read(checkpoint.folder / "config.json"), plan.model
+    found, expected = read_model_config(checkpoint.folder / "config.json"), plan.model
     for part, ours, theirs in (("llm", found.llm, expected.llm), ("vision", found.vision, expected.vision)):
         for key in ("layers", "hidden", "heads", "kv_heads", "vocabulary"):
             here, there = getattr(ours, key, None), getattr(theirs, key, None)
@@ -136,8 +138,8 @@ def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
 class _Writer:
     """Writes graphs into a folder and says how far it is."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
-        self.folder, self.progress = folder, progress
+    def __init__(self, folder: Path, external_above_bytes: int, progress: Progress) -> None:
+        self.folder, self.external_above_bytes, self.progress = folder, external_above_bytes, progress
         self.external: list[str] = []
 
     def write(self, name: str, model: Any) -> None:
@@ -155,7 +157,7 @@ class _Writer:
             self.progress(name, min(done, total), total)
 
         self.progress(name, 0, total)
-        if total > EXTERNAL_ABOVE_BYTES:
+        if total > self.external_above_bytes:
             self.external.append(name)
             onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
         else:
@@ -244,7 +246,7 @@ def _check_out(out: Path, replace: bool) -> None:
 
 def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     """Write everything; the decoder first, since a baked question is read with it."""
-    writer = _Writer(scratch, progress)
+    writer = _Writer(scratch, parts.order.external_above_bytes, progress)
     writer.write(DECODER, parts.graph(DECODER))
     writer.write(EMBED, parts.graph(EMBED))
     query = _baked(parts, scratch, manifest_of(parts, {}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlmplan.onnx.checkpoint import Checkpoint, Weights, quiet_transformers
-from vlmplan.onnx.compressors import Features, compressor_module, parameter_shapes
+from vlmplan.onnx.compressors import parameter_shapes
 from vlmplan.onnx.encoder import PACKERS, Compression, packer_layers
 
 
@@ -24,6 +24,8 @@ class Reference:
     def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
         import torch
+
+        from vlmplan.onnx.modules import Features
 
         with torch.inference_mode():
             pixels = torch.from_numpy(pixel_values)
@@ -71,6 +73,8 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
     """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
     import torch
 
+    from vlmplan.onnx.modules import compressor_module
+
     transformers = quiet_transformers()
     model = transformers.AutoModelForImageTextToText.from_pretrained(
         checkpoint.folder,
@@ -78,17 +82,12 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
         trust_remote_code=False,
         use_safetensors=True,
         local_files_only=True,
-        **_resized(checkpoint, plan),
     ).eval()
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
     if weights is not None:
         _load(model, module, weights, parameter_shapes(checkpoint, plan))
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
-
-
-def _resized(checkpoint: Checkpoint, plan: Compression) -> dict[str, Any]:
-    return {"ignore_mismatched_sizes": True} if plan.widening > 1 else {}
 
 
 def _load(model: Any, module: Any, weights: Weights, needed: dict[str, tuple[int, ...]]) -> None:

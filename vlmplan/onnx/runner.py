@@ -5,6 +5,8 @@ crosses to the host. A provider that was asked for and is not the one in use is 
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +47,7 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
         raise Unavailable(f"provider {provider} is not in this onnxruntime ({', '.join(known)}); see the README")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=chain)
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
+    except Exception as error:  # onnxruntime raises a dozen types of its own
         line = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: ONNX Runtime cannot load it ({line})") from None
     if session.get_providers()[0] != wanted:
@@ -54,6 +56,16 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
             "CUDA and cuDNN that this onnxruntime-gpu needs?"
         )
     return session
+
+
+@contextmanager
+def _running(what: str) -> Iterator[None]:
+    """Name the graph that ONNX Runtime could not run, in one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
+        line = " ".join(str(error).split())[:300]
+        raise InputError(f"ONNX Runtime cannot run the {what} ({line})") from None
 
 
 class OnnxModel:
@@ -77,11 +89,15 @@ class OnnxModel:
             if query is None:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
-        return self.session(VISION).run(["image_features"], feeds)[0]
+        session = self.session(VISION)
+        with _running("vision encoder"):
+            return session.run(["image_features"], feeds)[0]
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
-        return self.session(EMBED).run(["inputs_embeds"], {"input_ids": input_ids})[0]
+        session = self.session(EMBED)
+        with _running("embeddings"):
+            return session.run(["inputs_embeds"], {"input_ids": input_ids})[0]
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""
@@ -100,14 +116,17 @@ def decoder_step(
     names = {value.name for value in session.get_inputs()}
     given = feeds | {"attention_mask": mask, "position_ids": positions}
     binding = session.io_binding()
-    for name in names & set(given):
-        binding.bind_cpu_input(name, np.ascontiguousarray(given[name]))
-    for name, value in (cache or empty_cache(session, mask.shape[0], device)).items():
-        binding.bind_ortvalue_input(name, value)
     outputs = [value.name for value in session.get_outputs()]
-    for name in outputs:
-        binding.bind_output(name, device if name.startswith("present") else "cpu")
-    session.run_with_iobinding(binding)
+    if "logits" not in outputs:
+        raise InputError(f"the decoder gives {', '.join(outputs[:4])}; expected logits")
+    with _running("decoder"):
+        for name in names & set(given):
+            binding.bind_cpu_input(name, np.ascontiguousarray(given[name]))
+        for name, value in (cache or empty_cache(session, mask.shape[0], device)).items():
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, device if name.startswith("present") else "cpu")
+        session.run_with_iobinding(binding)
     found = dict(zip(outputs, binding.get_outputs(), strict=True))
     kept = {
         name.replace("present", "past_key_values", 1): value
@@ -169,7 +188,7 @@ class Generation:
 
 
 def question_embedding(model: Model, question_ids: Any) -> Any:
-    """``[batch, tokens] -> [batch, LLM width]``: the final hidden state of the last token, by an LLM pass of its own."""
+    """``[batch, tokens] -> [batch, LLM width]``: the last token's final hidden state, by an LLM pass of its own."""
     import numpy as np
 
     return model.step(model.embeds(question_ids), np.ones_like(question_ids), None)[1]

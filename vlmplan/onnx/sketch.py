@@ -119,7 +119,9 @@ class Sketch:
 
         types = self.ir.DataType
         packed = self.lazy(f"{name}.q{bits}", packed_shape(columns, rows, bits), types.UINT8, lambda: part(0))
-        scales = self.lazy(f"{name}.scales", (columns, blocks(rows)), self.float_type, lambda: part(1).astype(self.numpy_type))
+        scales = self.lazy(
+            f"{name}.scales", (columns, blocks(rows)), self.float_type, lambda: part(1).astype(self.numpy_type)
+        )
         attributes = {"K": rows, "N": columns, "bits": bits, "block_size": BLOCK, "accuracy_level": 4}
         return self.op("MatMulNBits", x, packed, scales, domain="com.microsoft", **attributes)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.onnx.checkpoint import quiet_transformers
 
-IMAGE_TOKEN = "<image>"  # noqa: S105 - a token of text
+IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"

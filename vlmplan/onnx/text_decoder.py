@@ -24,7 +24,21 @@ def decoder_file(folder: Path) -> Path:
     raise InputError(f"{folder}: found neither manifest.json nor {', '.join(_PLACES)}; expected an export")
 
 
-class TextDecoder:
+class _Text:
+    """What text decoders share: token ids go in as they are, and there is nothing to see with."""
+
+    __slots__ = ()
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:  # noqa: ARG002
+        """Raise InputError."""
+        raise InputError("a text decoder has no vision encoder")
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids as they are."""
+        return input_ids
+
+
+class TextDecoder(_Text):
     """A foreign decoder as a model that generates: its embeddings are inside, so token ids go in."""
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
@@ -37,32 +51,16 @@ class TextDecoder:
                 f"{', '.join(sorted(names)[:6])}"
             )
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
-        """A text decoder sees nothing. Raises InputError."""
-        raise InputError("a text decoder has no vision encoder")
-
-    def embeds(self, input_ids: Any) -> Any:
-        """Token ids as they are."""
-        return input_ids
-
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the decoder on new token ids after ``cache``."""
         return decoder_step(self.session, {"input_ids": embeds}, mask, cache, device=self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextReference:
+class TextReference(_Text):
     """The checkpoint as transformers' causal LM, fp32."""
 
     model: Any
-
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
-        """A text decoder sees nothing. Raises InputError."""
-        raise InputError("a text decoder has no vision encoder")
-
-    def embeds(self, input_ids: Any) -> Any:
-        """Token ids as they are."""
-        return input_ids
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the model on new token ids after ``cache``."""

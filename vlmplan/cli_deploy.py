@@ -1,0 +1,168 @@
+"""The commands that need torch, transformers and ONNX Runtime: export, validate, run. Imported with ``cli``."""
+
+import enum
+import gc
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlmplan import catalogue
+from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver
+from vlmplan.document import append_text, check_destination, load, to_toml, write_text
+from vlmplan.errors import OutOfTolerance
+from vlmplan.hardware import Precision
+
+
+class Provider(enum.StrEnum):
+    """Where ONNX Runtime runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+CheckpointOption = Annotated[
+    str | None, typer.Option("--checkpoint", metavar="DIR|HUB-ID", help="Weights as safetensors, with config.json.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="A learned compressor's .safetensors.")
+]
+PlanOption = Annotated[Path | None, typer.Option("--plan", help="Plan to hold times against [default: the export's].")]
+ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where ONNX Runtime runs.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="Threads of an operator [default: ONNX Runtime's].")
+]
+
+
+@app.command()
+def export(  # noqa: PLR0917 - one parameter an option
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN.json]", help="What recommend wrote.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Catalogue name: its hub id is the checkpoint.")] = None,
+    checkpoint: CheckpointOption = None,
+    visual_tokens: Annotated[
+        int | None, typer.Option("--visual-tokens", min=1, help="Per image [default: the plan's, or all].")
+    ] = None,
+    compressor: CompressorOption = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="fp32, fp16, int8 or int4 [default: the plan's, or fp32].")
+    ] = None,
+    base_precision: Annotated[
+        Precision | None, typer.Option("--base-precision", help="Of what is not quantised: fp32 or fp16.")
+    ] = None,
+    weights: WeightsOption = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="A learned compressor at random, for a trial.")
+    ] = False,
+    query: Annotated[str | None, typer.Option("--query", help="QueCC: one question, baked in.")] = None,
+    all_logits: Annotated[bool, typer.Option("--all-logits", help="Logits of every token, not the last.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and transformers.js.
+
+    Example: vlmplan export plan.json --checkpoint llava-hf/llava-1.5-7b-hf --out llava-36
+    """
+    gc.enable()
+    from vlmplan.onnx.export import export as write
+    from vlmplan.onnx.order import Choices, order
+    from vlmplan.plan import Plan
+    from vlmplan.render_deploy import print_export, progress
+
+    read = None if plan is None else load(Plan, plan)
+    asked = Choices(
+        checkpoint=checkpoint or (None if model is None else catalogue.model(model).name),
+        visual_tokens=visual_tokens,
+        compressor=compressor,
+        precision=precision,
+        base_precision=base_precision,
+        weights=weights,
+        random_weights=random_weights,
+        query=query,
+        all_logits=all_logits,
+    )
+    with progress() as tell:
+        manifest = write(order(asked, read), out, tell, replace)
+    deliver(manifest, None, json, lambda: print_export(manifest, out))
+
+
+@app.command()
+def validate(  # noqa: PLR0917 - one parameter an option
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What export wrote, or a text decoder of others.")],
+    plan: PlanOption = None,
+    checkpoint: CheckpointOption = None,
+    weights: WeightsOption = None,
+    provider: ProviderOption = Provider.CPU,
+    threads: ThreadsOption = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Timed requests.")] = 5,
+    max_divergence: Annotated[
+        float | None, typer.Option("--max-divergence", help="Nats a token from fp32 that rounding may cost.")
+    ] = None,
+    logit_tolerance: Annotated[
+        float | None, typer.Option("--logit-tolerance", help="Largest difference of a logit [default: 1e-4, fp32].")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
+    recalibrate: Annotated[
+        Path | None, typer.Option("--recalibrate", metavar="FILE.toml", help="Write a profile that fits the times.")
+    ] = None,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Exit 4 when it falls short.
+
+    Example: vlmplan validate llava-36 --threads 8 --junit report.xml
+    """
+    gc.enable()
+    from vlmplan import report as reports
+    from vlmplan.onnx.validate import Options, Validator
+    from vlmplan.plan import Plan
+    from vlmplan.render_deploy import print_report, progress
+
+    for destination in (junit, recalibrate, out):
+        check_destination(destination)
+    options = Options(
+        checkpoint=checkpoint,
+        plan=None if plan is None else load(Plan, plan),
+        weights=weights,
+        provider=provider.value,
+        threads=threads,
+        repeats=repeats,
+        max_divergence=max_divergence,
+        logit_tolerance=logit_tolerance,
+    )
+    with progress() as tell:
+        found = Validator(options, tell).validate(folder)
+    report = found.report
+    deliver(report, out, json, lambda: print_report(report))
+    if junit is not None:
+        write_text(junit, reports.junit(report))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_text(Path(summary), reports.markdown(report))
+    if recalibrate is not None:
+        write_text(recalibrate, to_toml(found.recalibrated()))
+        typer.echo(f"wrote {recalibrate}", err=True)
+    if report.failed:
+        raise OutOfTolerance(f"{folder}: {', '.join(check.name for check in report.failed)} failed")
+
+
+@app.command()
+def run(  # noqa: PLR0917 - one parameter an option
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What export wrote.")],
+    image: Annotated[Path, typer.Option("--image", metavar="FILE", help="A picture.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="A question about it.")],
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, max=100_000, help="Longest answer.")] = 64,
+    provider: ProviderOption = Provider.CPU,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask an export about a picture; the answer on stdout, its timings on stderr.
+
+    Example: vlmplan run llava-36 --image photo.jpg --prompt 'What is this?'
+    """
+    gc.enable()
+    from vlmplan.onnx.answer import answer
+    from vlmplan.render_deploy import print_answer
+
+    found = answer(folder, image, prompt, max_tokens, provider.value, threads)
+    deliver(found, None, json, lambda: print_answer(found))

@@ -1,0 +1,92 @@
+"""What does the export say of a picture? One image and one question in, text and timings out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError
+from vlmplan.manifest import read_manifest
+from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx.export import question_ids
+from vlmplan.onnx.runner import OnnxModel, Prompt, generate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The text, how many tokens went in and came out, and how long it took."""
+
+    text: str
+    prompt_tokens: int
+    visual_tokens: int
+    output_tokens: int
+    vision_s: float
+    prefill_s: float
+    ttft_s: float
+    tpot_s: float | None
+
+
+def _picture(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        raise InputError(f"--image: {path} is no image that can be read ({error})") from None
+
+
+def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tuple[Prompt, Any]:
+    """Return the prompt by the export's own processor, and its tokenizer. The chat template is used where there is one.
+
+    Raises InputError for a picture that cannot be read.
+    """
+    processor = quiet_transformers().AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    picture = _picture(image)
+    question = text if processor.image_token not in text else text.replace(processor.image_token, "")
+    if processor.tokenizer.chat_template is None and processor.chat_template is None:
+        asked = f"{processor.image_token}\n{question}"
+    else:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        asked = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    made = processor(images=picture, text=asked, return_tensors="np")
+    prompt = Prompt(
+        input_ids=made["input_ids"],
+        attention_mask=made["attention_mask"],
+        pixel_values=made["pixel_values"],
+        question_ids=question_ids(folder, question) if reads_question else None,
+        image_token=int(processor.image_token_id),
+    )
+    return prompt, processor.tokenizer
+
+
+def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
+    """Token ids that end an answer: the generation configuration's and the tokenizer's."""
+    path = folder / "generation_config.json"
+    given = read_plain(path).get("eos_token_id") if path.is_file() else None
+    listed = given if isinstance(given, list) else [given]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if isinstance(token, int))
+
+
+def answer(folder: Path, image: Path, text: str, limit: int, provider: str, threads: int | None) -> Answer:
+    """Run the export once. Raises InputError or Unavailable."""
+    if not text.strip():
+        raise InputError("--prompt: found no text")
+    manifest = read_manifest(folder)
+    model = OnnxModel(folder, manifest, provider, threads)
+    reads_question = "transformers.js" not in manifest.clients
+    prompt, tokenizer = prompt_of(folder, image, text, reads_question)
+    stop = _stop_tokens(folder, tokenizer)
+    generate(model, prompt, 1)  # the first call loads the sessions and is not timed
+    found = generate(model, prompt, limit, stop)
+    tokens = [token for token in found.tokens if token not in stop]
+    return Answer(
+        text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+        prompt_tokens=prompt.input_ids.shape[1],
+        visual_tokens=manifest.visual_tokens,
+        output_tokens=len(found.tokens),
+        vision_s=found.vision_s,
+        prefill_s=found.prefill_s,
+        ttft_s=found.ttft_s,
+        tpot_s=found.tpot_s,
+    )

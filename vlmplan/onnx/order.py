@@ -1,0 +1,77 @@
+"""What exactly is to be exported? Options and a plan made one order; what contradicts itself is said, not guessed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.model import Compressor
+from vlmplan.onnx.checkpoint import open_checkpoint
+from vlmplan.onnx.export import Order
+from vlmplan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of ``export`` as given; None where nothing was."""
+
+    checkpoint: str | None = None
+    visual_tokens: int | None = None
+    compressor: Compressor | None = None
+    precision: Precision | None = None
+    base_precision: Precision | None = None
+    weights: Path | None = None
+    random_weights: bool = False
+    query: str | None = None
+    all_logits: bool = False
+
+
+def order(asked: Choices, plan: Plan | None) -> Order:
+    """Return the order. Raises InputError where options contradict the plan or something is missing."""
+    checkpoint = asked.checkpoint or (plan.choice.model if plan is not None else None)
+    if checkpoint is None:
+        raise InputError("nothing to export: give a PLAN.json, --checkpoint DIR|HUB-ID or --model NAME")
+    if plan is not None:
+        _check_agreement(asked, plan)
+    visual_tokens = asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None)
+    if visual_tokens is None:
+        visual_tokens = open_checkpoint(checkpoint).grid_side ** 2
+    compressor = asked.compressor or (plan.choice.compressor if plan is not None else Compressor.NONE)
+    return Order(
+        checkpoint=checkpoint,
+        visual_tokens=visual_tokens,
+        compressor=compressor,
+        precision=asked.precision or _planned_precision(plan),
+        base_precision=asked.base_precision or _base_precision(plan),
+        weights=asked.weights,
+        random_weights=asked.random_weights,
+        query=asked.query,
+        all_logits=asked.all_logits,
+        plan=plan,
+    )
+
+
+def _planned_precision(plan: Plan | None) -> Precision:
+    """The plan's precision; graphs of 16 bit are drawn in fp16, which the planner prices like bf16."""
+    if plan is None:
+        return Precision.FP32
+    return Precision.FP16 if plan.choice.precision is Precision.BF16 else plan.choice.precision
+
+
+def _base_precision(plan: Plan | None) -> Precision:
+    """fp16 where the plan is for a GPU, fp32 for a CPU, whose ONNX Runtime has no 16-bit products."""
+    return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
+
+
+def _check_agreement(asked: Choices, plan: Plan) -> None:
+    """Raise InputError where an option says otherwise than the plan, or the plan cannot be exported."""
+    if plan.choice.gpus > 1:
+        raise InputError(f"the plan splits the model over {plan.choice.gpus} GPUs; ONNX Runtime runs it on one")
+    pairs = (
+        ("--visual-tokens", asked.visual_tokens, plan.choice.visual_tokens),
+        ("--compressor", asked.compressor, plan.choice.compressor),
+        ("--precision", asked.precision, _planned_precision(plan)),
+    )
+    for option, given, planned in pairs:
+        if given is not None and given != planned:
+            raise InputError(f"{option}: found {given}, the plan says {planned}; leave one of them out")

@@ -1,0 +1,73 @@
+"""What must be true of the machine if this is what it measured? A hardware profile that predicts the measured times.
+
+(plan, measured TTFT and TPOT) -> the plan's hardware with its calibrations scaled: compute rates until the TTFT is met,
+memory rates and overheads until the TPOT is. Two figures mend two factors: the shapes of the efficiencies stay as they
+were, so other models and lengths are mended only as far as those are right. ``profile`` measures them.
+"""
+
+from dataclasses import replace
+
+from vlmplan.cost import cost, request_of
+from vlmplan.errors import InputError
+from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile
+from vlmplan.machine import machine
+from vlmplan.plan import Plan
+
+_ROUNDS = 60
+_LEAST_FACTOR, _MOST_FACTOR = 1e-3, 1e3
+_LOG_SD = 0.15  # of an operator class whose level was measured, but not its shape
+
+
+def _scaled(calibration: Calibration, compute: float, memory: float, source: str) -> Calibration:
+    """The calibration with times ``compute`` and ``memory`` times as long."""
+
+    def slower(one: Efficiency) -> Efficiency:
+        return replace(
+            one,
+            compute_fraction=one.compute_fraction / compute,
+            memory_fraction=one.memory_fraction / memory,
+            latency_s=one.latency_s * memory,
+            log_sd=min(one.log_sd, _LOG_SD),
+        )
+
+    return replace(
+        calibration,
+        basis=Basis.MEASURED,
+        overhead_per_layer_s=calibration.overhead_per_layer_s * memory,
+        overhead_per_call_s=calibration.overhead_per_call_s * memory,
+        overhead_log_sd=min(calibration.overhead_log_sd, _LOG_SD),
+        model_log_sd=min(calibration.model_log_sd, _LOG_SD),
+        operators={kind: slower(one) for kind, one in calibration.operators.items()},
+        source=source,
+    )
+
+
+def recalibrated(plan: Plan, ttft_s: float, tpot_s: float | None) -> HardwareProfile:
+    """Return the profile under which the plan's own request takes ``ttft_s`` and ``tpot_s`` (seconds).
+
+    Raises InputError where no scaling of the rates does.
+    """
+    choice = plan.choice
+    request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor)
+    source = (
+        f"vlmplan validate: {choice.model}, {choice.visual_tokens} visual tokens, {choice.precision}: TTFT "
+        f"{ttft_s:.4g} s" + ("" if tpot_s is None else f", TPOT {tpot_s:.4g} s") + "; rates scaled to meet them"
+    )
+
+    def profile(compute: float, memory: float) -> HardwareProfile:
+        scaled = tuple(_scaled(one, compute, memory, source) for one in plan.hardware.calibration)
+        return replace(plan.hardware, calibration=scaled)
+
+    compute = memory = 1.0
+    for _ in range(_ROUNDS):
+        found = cost(request, machine(profile(compute, memory), (), plan.runtime, choice.precision))
+        ttft_ratio = ttft_s / found.ttft_s
+        tpot_ratio = ttft_ratio if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
+        if abs(ttft_ratio - 1) < 1e-3 and abs(tpot_ratio - 1) < 1e-3:
+            return profile(compute, memory)
+        compute = min(max(compute * ttft_ratio, _LEAST_FACTOR), _MOST_FACTOR)
+        memory = min(max(memory * tpot_ratio, _LEAST_FACTOR), _MOST_FACTOR)
+    raise InputError(
+        f"no scaling of {plan.hardware.name}'s rates gives TTFT {ttft_s:.4g} s and TPOT "
+        f"{'none' if tpot_s is None else f'{tpot_s:.4g} s'}; measure it with another workload"
+    )
