@@ -162,10 +162,11 @@ UNITS = (
     "_params_b",
     "_tokens",
     "_points",
+    "_nats",
     "flops",
     "memory_bytes",
 )
-DIMENSIONLESS = {"predicted_error", "error", "stability", "confidence", "overlap", "value", "sd", "task", "shares"}
+DIMENSIONLESS = {"predicted_error", "error", "stability", "confidence", "overlap", "value", "sd", "task", "shares", "logit_tolerance"}
 
 
 def _dataclasses() -> list[type]:

@@ -128,7 +128,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
         provider=provider.value,
         threads=threads,
         repeats=repeats,
-        max_divergence=max_divergence,
+        max_divergence_nats=max_divergence,
         logit_tolerance=logit_tolerance,
     )
     with progress() as tell:

@@ -37,6 +37,7 @@ class Machine:
     hardware: HardwareProfile
     runtime: Runtime
     precision: Precision
+    base_precision: Precision
     base: Calibration
     quantised: Calibration
     model_log_sd: float
@@ -82,7 +83,7 @@ def _calibration(
     own.sort(key=lambda c: (list(Basis).index(c.basis), c.precision is precision))
     if own:
         return own[-1]
-    usual = [c for c in typical if c.runtime is runtime]
+    usual = [c for c in (*typical, *hardware.calibration) if c.runtime is runtime]
     fitting = [c for c in usual if c.precision in alike] or [c for c in usual if c.precision in _SIXTEEN_BIT]
     return fitting[0] if fitting else None
 
@@ -114,6 +115,7 @@ def machine(
         hardware=hardware,
         runtime=runtime,
         precision=precision,
+        base_precision=base_precision,
         base=base,
         quantised=quantised,
         model_log_sd=model_log_sd,

@@ -5,6 +5,7 @@ memory rates and overheads until the TPOT is. Two figures mend two factors: the 
 were, so other models and lengths are mended only as far as those are right. ``profile`` measures them.
 """
 
+import math
 from dataclasses import replace
 
 from vlmplan.cost import cost, request_of
@@ -43,9 +44,10 @@ def _scaled(calibration: Calibration, compute: float, memory: float, source: str
 
 
 def recalibrated(plan: Plan, ttft_s: float, tpot_s: float | None) -> HardwareProfile:
-    """Return the profile under which the plan's own request takes ``ttft_s`` and ``tpot_s`` (seconds).
+    """Return the profile whose prediction of the plan's own request is nearest to ``ttft_s`` and ``tpot_s`` (seconds).
 
-    Raises InputError where no scaling of the rates does.
+    Both are met where they can be: prefill reads at least the weights that a decode step reads. Raises InputError where
+    no scaling helps.
     """
     choice = plan.choice
     request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor)
@@ -54,20 +56,31 @@ def recalibrated(plan: Plan, ttft_s: float, tpot_s: float | None) -> HardwarePro
         f"{ttft_s:.4g} s" + ("" if tpot_s is None else f", TPOT {tpot_s:.4g} s") + "; rates scaled to meet them"
     )
 
+    base, *others = plan.hardware.calibration
+    label = machine(plan.hardware, (), plan.runtime, choice.precision).base_precision
+    calibrations = (replace(base, precision=label), *others)  # a stand-in becomes what it was measured as
+
     def profile(compute: float, memory: float) -> HardwareProfile:
-        scaled = tuple(_scaled(one, compute, memory, source) for one in plan.hardware.calibration)
+        scaled = tuple(_scaled(one, compute, memory, source) for one in calibrations)
         return replace(plan.hardware, calibration=scaled)
 
-    compute = memory = 1.0
-    for _ in range(_ROUNDS):
+    def ratios(compute: float, memory: float) -> tuple[float, float]:
+        """How many times longer TTFT and TPOT were than this profile predicts."""
         found = cost(request, machine(profile(compute, memory), (), plan.runtime, choice.precision))
-        ttft_ratio = ttft_s / found.ttft_s
-        tpot_ratio = ttft_ratio if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
-        if abs(ttft_ratio - 1) < 1e-3 and abs(tpot_ratio - 1) < 1e-3:
-            return profile(compute, memory)
-        compute = min(max(compute * ttft_ratio, _LEAST_FACTOR), _MOST_FACTOR)
-        memory = min(max(memory * tpot_ratio, _LEAST_FACTOR), _MOST_FACTOR)
-    raise InputError(
-        f"no scaling of {plan.hardware.name}'s rates gives TTFT {ttft_s:.4g} s and TPOT "
-        f"{'none' if tpot_s is None else f'{tpot_s:.4g} s'}; measure it with another workload"
-    )
+        first = ttft_s / found.ttft_s
+        return first, first if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
+
+    compute = memory = 1.0
+    tried: dict[tuple[float, float], float] = {}
+    for _ in range(_ROUNDS):
+        more_compute, more_memory = ratios(compute, memory)
+        tried[compute, memory] = max(abs(math.log(more_compute)), abs(math.log(more_memory)))
+        compute = min(max(compute * more_compute, _LEAST_FACTOR), _MOST_FACTOR)
+        memory = min(max(memory * more_memory, _LEAST_FACTOR), _MOST_FACTOR)
+    best = min(tried, key=tried.__getitem__)
+    if best == (1.0, 1.0) and tried[best] > _LOG_SD:
+        raise InputError(
+            f"no scaling of {plan.hardware.name}'s rates brings its prediction nearer to TTFT {ttft_s:.4g} s and TPOT "
+            f"{'none' if tpot_s is None else f'{tpot_s:.4g} s'}; measure another workload"
+        )
+    return profile(*best)

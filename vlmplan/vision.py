@@ -13,7 +13,7 @@ from vlmplan.llm import Pass, llm_pass
 from vlmplan.model import Compressor, Rule, VisionTower
 from vlmplan.op import ATTENTION_TILE_TOKENS, Linear, Op, Part, Request, elementwise
 
-PACKER_WIDTH, PACKER_LEVELS = 1024, 4  # TokenPacker and QueCC: CLIP-L's width, features of four layers joined
+PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
 
 
 def _vision_params(tower: VisionTower) -> tuple[int, int]:
@@ -120,16 +120,22 @@ def _idle(op: Op) -> Op:
 def _packer(request: Request, linear: Linear, rows: float, queries: float, questions: float) -> Iterator[Op]:
     """Region cross-attention: keys and values from four tower layers, queries from pooled features (arXiv 2407.02392).
 
-    With ``questions`` > 0 rows of text, QueCC (arXiv 2411.03312): the question's embedding is projected and added,
-    and a depth-wise convolution with kernel = stride makes the queries.
+    With ``questions`` > 0 rows of text, QueCC (arXiv 2411.03312): the question's embedding is projected and added to
+    every patch, two layers follow, and a depth-wise convolution with kernel = stride makes the queries.
     """
-    width, joined = PACKER_WIDTH, PACKER_LEVELS * PACKER_WIDTH
-    pair = replace(linear, count=2)
-    yield pair("keys and values 1", rows, width, joined, bias=True)
+    tower = request.model.vision
+    width = tower.output_width if tower is not None else 0
+    pair, region, size = replace(linear, count=2), rows / queries, request.activation_bytes
+    yield pair("keys and values 1", rows, width, PACKER_LEVELS * width, bias=True)
     yield pair("keys and values 2", rows, width, width, bias=True)
     yield pair("keys and values in", rows, width, width, bias=True)
-    yield replace(linear, count=3)("queries", queries, width, width, bias=True)
-    region = rows / queries
+    yield pair("queries in and out", queries, width, width, bias=True)
+    if questions:
+        yield linear("question", questions, width, request.model.llm.hidden, bias=True)
+        yield pair("patches asked", rows, width, width, bias=True)
+        yield linear("depth-wise", queries, width, region, bias=True)
+    else:
+        yield linear("queries", queries, width, width)
     yield Op(
         part=Part.COMPRESSOR,
         name="region attention",
@@ -137,13 +143,12 @@ def _packer(request: Request, linear: Linear, rows: float, queries: float, quest
         count=1,
         shape=(max(1.0, rows / ATTENTION_TILE_TOKENS),),
         flops=4.0 * queries * region * width,
-        moved_bytes=2 * (rows + queries) * width * request.activation_bytes,
+        moved_bytes=2 * (rows + queries) * width * size,
     )
-    if questions:
-        text = request.model.llm.hidden
-        yield linear("question 1", questions, width, text, bias=True)
-        yield linear("question 2", questions, width, width, bias=True)
-        yield linear("depth-wise", queries, width, region, bias=True)
+    norms = 4 if questions else 3
+    params = 2 * width * norms
+    moved = norms * 2 * rows * width * size
+    yield elementwise(Part.COMPRESSOR, "packer norms", norms, moved, params, params * size)
 
 
 def _question_pass(request: Request) -> Iterator[Op]:

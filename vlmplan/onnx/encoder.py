@@ -5,6 +5,7 @@ LLaVA's two-layer projector. The compressor works on a square grid of patches of
 a side becomes one token; ``compressors.py`` has the same as torch modules, for training and for comparison.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -233,14 +234,18 @@ class _Encoder:
         """One third of torch's joint input projection: 0 for queries, 1 for keys, 2 for values."""
         sketch, width, name = self.sketch, self.tower.hidden_size, "compressor.clip_attn.in_proj"
         rows = slice(index * width, (index + 1) * width)
-        sketch.shape(f"{name}_weight"), sketch.shape(f"{name}_bias")
-        cast, array = sketch.numpy_type, sketch.weights.array
-        weight = sketch.lazy(
-            f"{name}_weight.{index}.T", (width, width), sketch.float_type,
-            lambda: array(f"{name}_weight")[rows].T.astype(cast),
-        )  # fmt: skip
-        bias = sketch.lazy(
-            f"{name}_bias.{index}", (width,), sketch.float_type, lambda: array(f"{name}_bias")[rows].astype(cast)
+        parts = {
+            f"{name}_weight.{index}.T": (f"{name}_weight", (width, width)),
+            f"{name}_bias.{index}": (f"{name}_bias", (width,)),
+        }
+
+        def third(stored: str) -> Any:
+            return sketch.cast(stored, sketch.weights.array(stored)[rows]).T
+
+        weight, bias = (
+            sketch.lazy(part, shape, sketch.float_type, functools.partial(third, stored))
+            for part, (stored, shape) in parts.items()
+            if sketch.shape(stored)
         )
         return sketch.op("Add", sketch.op("MatMul", x, weight), bias)
 

@@ -126,7 +126,7 @@ def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
         return
     found, expected = read_model_config(checkpoint.folder / "config.json"), plan.model
     for part, ours, theirs in (("llm", found.llm, expected.llm), ("vision", found.vision, expected.vision)):
-        for key in ("layers", "hidden", "heads", "kv_heads", "vocabulary"):
+        for key in ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary", "qk_norm"):
             here, there = getattr(ours, key, None), getattr(theirs, key, None)
             if here != there:
                 raise InputError(
@@ -157,12 +157,22 @@ class _Writer:
             self.progress(name, min(done, total), total)
 
         self.progress(name, 0, total)
-        if total > self.external_above_bytes:
-            self.external.append(name)
-            onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
-        else:
-            onnx_ir.save(model, path)
+        try:
+            if total > self.external_above_bytes:
+                self.external.append(name)
+                onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
+            else:
+                onnx_ir.save(model, path)
+        except onnx_ir.serde.SerdeError as error:
+            raise _root(error) from None
         self.progress(name, total, total)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What was raised where a tensor was read: onnx_ir wraps it as often as the graph is deep."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _baked(parts: Parts, folder: Path, manifest: Manifest) -> Any | None:

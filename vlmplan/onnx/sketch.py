@@ -90,11 +90,19 @@ class Sketch:
         found = shape or self.shape(name)
 
         def values() -> Any:
-            array = self.weights.array(name).astype(self.numpy_type)
+            array = self.cast(name, self.weights.array(name))
             return array.T if transposed else array.reshape(found)
 
         stored, shown = (f"{name}.T", found[::-1]) if transposed else (name, found)
         return self.lazy(stored, shown, self.float_type, values)
+
+    def cast(self, name: str, array: Any) -> Any:
+        """Return a tensor in the graph's precision. Raises InputError for values that fp16 cannot hold."""
+        with self.np.errstate(over="ignore"):
+            found = array.astype(self.numpy_type)
+        if not self.np.isfinite(found).all() and self.np.isfinite(array).all():
+            raise InputError(f"{name} holds {self.np.abs(array).max():.3g}, beyond fp16; expected --precision fp32")
+        return found
 
     def has(self, name: str) -> bool:
         """Tell whether there is a tensor of this name."""

@@ -48,7 +48,7 @@ def _config(made: SmallModel) -> Any:
     )
 
 
-def _enliven(model: Any, seed: int) -> None:
+def enliven(model: Any, seed: int) -> None:
     """Random weights of unit gain, biases and norms that are not all alike."""
     import torch
 
@@ -105,7 +105,7 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     transformers = quiet_transformers()
     config = _config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
-    _enliven(model, made.seed)
+    enliven(model, made.seed)
     model.save_pretrained(folder)
     _processor(config).save_pretrained(folder)
     return folder

@@ -41,7 +41,7 @@ class Options:
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
-    max_divergence: float | None = None
+    max_divergence_nats: float | None = None
     logit_tolerance: float | None = None
 
 
@@ -163,7 +163,7 @@ class Validator:
         if precision is Precision.FP32:
             yield from check_numbers.logits_and_tokens(walks, limit)
         else:
-            most = check_numbers.divergence_limit(precision, self.options.max_divergence)
+            most = check_numbers.divergence_limit(precision, self.options.max_divergence_nats)
             yield from check_numbers.divergence(walks, most)
         scale = max(one.scale for one in walks)
         loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
@@ -219,7 +219,7 @@ class Validator:
             walks.append(check_numbers.walk(model, reference, check_numbers.Probe(prompt=prompt)))
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
         if text_decoder.is_quantised(path):
-            most = check_numbers.divergence_limit(Precision.INT4, self.options.max_divergence)
+            most = check_numbers.divergence_limit(Precision.INT4, self.options.max_divergence_nats)
             yield from check_numbers.divergence(tuple(walks), most)
         else:
             yield from check_numbers.logits_and_tokens(tuple(walks), limit)

@@ -1,0 +1,252 @@
+"""Exports are whole, repeatable and refused in one line when they cannot be made."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from small_models import KINDS, checkpoint, exported, order, quiet
+
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.hardware import Precision
+from vlmplan.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
+from vlmplan.model import Compressor
+from vlmplan.onnx.answer import answer, prompt_of
+from vlmplan.onnx.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
+from vlmplan.onnx.export import export
+from vlmplan.onnx.runner import OnnxModel, Prompt, generate, open_session
+from vlmplan.onnx.validate import Options, Validator
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 420, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_models_equal_pytorch(kind: str) -> None:
+    """Every check of validate, on CLIP and SigLIP, Qwen2, Llama, Mistral and Qwen3, three LLaVA families."""
+    found = Validator(Options(threads=2, repeats=1), quiet).validate(exported(kind))
+    outcomes = {check.name: check.outcome.value for check in found.report.checks}
+    assert outcomes.pop("latency") == "skipped"
+    assert set(outcomes.values()) == {"passed"}, found.report.failed
+    figures = {check.name: check.figures for check in found.report.checks}
+    assert figures["logits"]["largest_difference"] < 1e-4
+
+
+def test_transformers_own_generate_gives_the_same_tokens(tmp_path: Path, picture: Path) -> None:
+    """Nothing compressed: the checkpoint's processor and ``generate`` against the export's processor and runner."""
+    transformers = quiet_transformers()
+    export(order(visual_tokens=576, compressor=Compressor.NONE), tmp_path / "whole", quiet)
+    prompt, _ = prompt_of(tmp_path / "whole", picture, "What is this?", reads_question=False)
+    ours = generate(OnnxModel(tmp_path / "whole", read_manifest(tmp_path / "whole")), prompt, 12)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint()).eval()
+    processor = transformers.AutoProcessor.from_pretrained(checkpoint())
+    content = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(images=Image.open(picture), text=text, return_tensors="pt")
+    assert inputs["input_ids"].tolist() == prompt.input_ids.tolist()
+    with torch.inference_mode():
+        theirs = model.generate(**inputs, max_new_tokens=12, min_new_tokens=12, do_sample=False)
+    assert list(ours.tokens) == theirs[0, -12:].tolist()
+
+
+@pytest.mark.parametrize("visual_tokens", [1, 4, 36])
+def test_processors_count_the_visual_tokens(visual_tokens: int, tmp_path: Path, picture: Path) -> None:
+    export(order(visual_tokens=visual_tokens), tmp_path / "made", quiet)
+    prompt, _ = prompt_of(tmp_path / "made", picture, "Hm?", reads_question=False)
+    assert (prompt.input_ids == 3).sum() == visual_tokens
+    found = answer(tmp_path / "made", picture, "Hm?", 5, "cpu", 1)
+    assert found.visual_tokens == visual_tokens
+    assert found.ttft_s > 0
+
+
+def test_same_order_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        export(order(precision=Precision.INT4), tmp_path / name, quiet)
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()} for n in ("one", "two"))
+    assert one == two
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8, Precision.INT4])
+@pytest.mark.parametrize("base", [Precision.FP32, Precision.FP16])
+def test_other_precisions_validate(precision: Precision, base: Precision, tmp_path: Path) -> None:
+    made = order(visual_tokens=4, precision=precision, base_precision=base)
+    manifest = export(made, tmp_path / "made", quiet)
+    assert manifest.base_precision is (Precision.FP16 if precision is Precision.FP16 else base)
+    report = Validator(Options(threads=2, repeats=1), quiet).validate(tmp_path / "made").report
+    assert not report.failed, report.failed
+    whole = sum(digest.size_bytes for name, digest in read_manifest(exported()).files.items() if DECODER in name)
+    assert manifest.files[DECODER].size_bytes < 0.75 * whole
+
+
+def test_quecc_reads_the_question_or_a_baked_one(tmp_path: Path, picture: Path) -> None:
+    made: dict[str, Any] = {"visual_tokens": 4, "compressor": Compressor.QUECC, "random_weights": True}
+    asks = export(order(**made), tmp_path / "asks", quiet)
+    baked = export(order(**made, query="read all text"), tmp_path / "baked", quiet)
+    assert asks.clients == ("vlmplan",)
+    assert baked.clients == ("vlmplan", "transformers.js")
+    assert asks.random_weights
+    for folder in ("asks", "baked"):
+        report = Validator(Options(threads=2, repeats=1), quiet).validate(tmp_path / folder).report
+        assert not report.failed, report.failed
+    first = answer(tmp_path / "asks", picture, "How many?", 8, "cpu", 1)
+    assert first.visual_tokens == 4
+
+
+def test_external_data_by_the_name_clients_expect(tmp_path: Path) -> None:
+    export(order(external_above_bytes=1000), tmp_path / "made", quiet)
+    config = json.loads((tmp_path / "made" / "config.json").read_text())
+    named = {Path(name).name for name in GRAPHS}
+    assert set(config["transformers.js_config"]["use_external_data_format"]) == named
+    assert (tmp_path / "made" / f"{DECODER}_data").stat().st_size > 100_000
+    report = Validator(Options(threads=2, repeats=1), quiet).validate(tmp_path / "made").report
+    assert not report.failed, report.failed
+
+
+def test_names_of_older_transformers_are_read(tmp_path: Path) -> None:
+    """Checkpoints on the hub were saved by releases with another nesting."""
+    shutil.copytree(checkpoint(), tmp_path / "old")
+    tensors = load_file(tmp_path / "old" / "model.safetensors")
+    older = {name.replace("vision_tower.", "vision_tower.vision_model."): value for name, value in tensors.items()}
+    save_file(older, tmp_path / "old" / "model.safetensors", metadata={"format": "pt"})
+    export(order(), tmp_path / "new-made", quiet)
+    made = order().__class__(checkpoint=str(tmp_path / "old"), visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
+    export(made, tmp_path / "old-made", quiet)
+    assert file_sha256(tmp_path / "new-made" / VISION) == file_sha256(tmp_path / "old-made" / VISION)
+    assert canonical("model.language_model.layers.0.mlp.up_proj.weight") == "language_model.layers.0.mlp.up_proj.weight"
+    assert canonical("language_model.model.norm.weight") == "language_model.norm.weight"
+    assert canonical("language_model.lm_head.weight") == "lm_head.weight"
+
+
+def _broken(folder: Path, what: str) -> None:
+    """Spoil a copied checkpoint."""
+    config = json.loads((folder / "config.json").read_text())
+    weights = folder / "model.safetensors"
+    match what:
+        case "no weights":
+            weights.unlink()
+        case "pickles":
+            weights.rename(folder / "pytorch_model.bin")
+        case "cut weights":
+            weights.write_bytes(weights.read_bytes()[:1000])
+        case "a tensor less":
+            tensors = load_file(weights)
+            del tensors["language_model.model.layers.1.mlp.up_proj.weight"]
+            save_file(tensors, weights)
+        case "another family":
+            config["model_type"] = "qwen2_vl"
+        case "another llm":
+            config["text_config"]["model_type"] = "gemma2"
+        case "no tokenizer":
+            (folder / "tokenizer.json").unlink()
+        case "no processor":
+            (folder / "processor_config.json").unlink()
+        case "no config":
+            (folder / "config.json").unlink()
+            return
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no weights", "expected model.safetensors"),
+        ("pickles", "pickles are not read"),
+        ("cut weights", "expected a safetensors file"),
+        ("a tensor less", "no tensor 'language_model.layers.1.mlp.up_proj.weight'"),
+        ("another family", "vlmplan exports llava, llava_next, llava_onevision"),
+        ("another llm", "text_config.model_type is 'gemma2'"),
+        ("no tokenizer", "no tokenizer.json"),
+        ("no processor", "cannot be read"),
+        ("no config", "no config.json"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_and_nothing_stays(what: str, message: str, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint(), tmp_path / "bad")
+    _broken(tmp_path / "bad", what)
+    made = order().__class__(checkpoint=str(tmp_path / "bad"), visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
+    with pytest.raises(InputError, match=message):
+        export(made, tmp_path / "made", quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad"]
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(name: str, done: int, total: int) -> None:
+        if name == VISION and done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(order(), tmp_path / "made", interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_an_export_is_replaced_and_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is no export"):
+        export(order(), tmp_path / "mine", quiet, replace=True)
+    export(order(), tmp_path / "made", quiet)
+    with pytest.raises(InputError, match="--replace"):
+        export(order(), tmp_path / "made", quiet)
+    export(order(visual_tokens=4), tmp_path / "made", quiet, replace=True)
+    assert read_manifest(tmp_path / "made").visual_tokens == 4
+    with pytest.raises(InputError, match="is no folder"):
+        export(order(), tmp_path / "nowhere" / "made", quiet)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_half_precision_that_overflows_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(checkpoint(), tmp_path / "large")
+    tensors = load_file(tmp_path / "large" / "model.safetensors")
+    tensors["language_model.model.norm.weight"][0] = 1e6
+    save_file(tensors, tmp_path / "large" / "model.safetensors", metadata={"format": "pt"})
+    made = order().__class__(
+        checkpoint=str(tmp_path / "large"),
+        visual_tokens=36,
+        compressor=Compressor.AVERAGE_POOL,
+        precision=Precision.FP16,
+    )
+    with pytest.raises(InputError, match=r"language_model.norm.weight .* fp16"):
+        export(made, tmp_path / "made", quiet)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"precision": Precision.FP8}, "--precision: found fp8"),
+        ({"base_precision": Precision.BF16}, "--base-precision: found bf16"),
+        ({"query": "hm?"}, "does not read the question"),
+        ({"compressor": Compressor.QUECC, "query": " "}, "--query: found no text"),
+    ],
+)
+def test_orders_that_contradict_themselves(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        order(**given)
+
+
+def test_a_provider_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(Unavailable, match="provider cuda"):
+        open_session(exported() / DECODER, "cuda", None)
+
+
+def test_a_wrong_number_of_image_tokens_is_an_error() -> None:
+    ids = np.array([[1, 3, 3, 5]])
+    pixels = np.zeros((1, 3, 336, 336), np.float32)
+    prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=3)
+    with pytest.raises(InputError, match="2 image tokens, the vision encoder makes 1 x 36"):
+        generate(OnnxModel(exported(), read_manifest(exported())), prompt, 1)
+
+
+def test_hub_ids_and_missing_folders() -> None:
+    with pytest.raises(InputError, match="a checkpoint's directory or a hub id"):
+        open_checkpoint("no/such/folder")
+    with pytest.raises(InputError, match="safetensors file"):
+        Tensors((Path(__file__),))

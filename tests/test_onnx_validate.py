@@ -1,0 +1,309 @@
+"""Validation rejects what is wrong, naming the check, and accepts what is right; the rest of its contract."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from mutants import NothingChanged, mutant
+from small_models import KINDS, checkpoint, exported, order, quiet
+
+from vlmplan import catalogue
+from vlmplan.ask import Asked, query
+from vlmplan.cost import cost, request_of
+from vlmplan.document import from_plain, plain
+from vlmplan.errors import InputError
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.machine import machine
+from vlmplan.measure import Samples
+from vlmplan.model import Compressor, Workload
+from vlmplan.onnx import check_latency
+from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx.export import export
+from vlmplan.onnx.small import write_checkpoint
+from vlmplan.onnx.validate import Options, Validator
+from vlmplan.plan import Plan, recommend
+from vlmplan.recalibrate import recalibrated
+from vlmplan.report import Check, Outcome, Report, junit, markdown
+from vlmplan.search import Budget
+
+QUICK = Options(threads=2, repeats=1)
+
+
+def _hunt(seeds: range, tmp_path: Path) -> tuple[Counter[str], int]:
+    """Validate a mutant a seed; (first check that failed, how often), and how many faults changed nothing."""
+    orders = {
+        "fp32": order(),
+        "quecc": order(visual_tokens=4, compressor=Compressor.QUECC, random_weights=True),
+        "int4": order(visual_tokens=16, precision=Precision.INT4, external_above_bytes=10**6),
+    }
+    goods = []
+    for name, made in orders.items():
+        export(made, tmp_path / name, quiet)
+        goods.append((tmp_path / name, Validator(QUICK, quiet)))
+    caught: Counter[str] = Counter()
+    nothing = 0
+    for seed in seeds:
+        good, validator = goods[seed // 2 % len(goods)]
+        try:
+            said = mutant(good, tmp_path / "mutant", seed)
+        except NothingChanged:
+            nothing += 1
+            continue
+        failed = validator.validate(tmp_path / "mutant").report.failed
+        assert failed, f"seed {seed} passed: {said}"
+        hidden = "recomputed" in said
+        assert not (hidden and failed[0].name == "integrity"), f"seed {seed}: {said}"
+        caught[failed[0].name] += 1
+    return caught, nothing
+
+
+def test_mutants_are_rejected(tmp_path: Path) -> None:
+    caught, nothing = _hunt(range(46), tmp_path)
+    assert sum(caught.values()) + nothing == 46
+    assert nothing < 5
+    assert {"integrity", "structure", "weights", "configuration"} <= set(caught)
+
+
+@pytest.mark.slow
+def test_two_hundred_more_mutants_are_rejected(tmp_path: Path) -> None:
+    caught, nothing = _hunt(range(1000, 1220), tmp_path)
+    assert sum(caught.values()) >= 200
+    assert nothing <= 20
+
+
+@pytest.mark.slow
+def test_fifty_good_exports_are_accepted(tmp_path: Path) -> None:
+    compressors = [(c, v) for c in Compressor for v in (1, 36, 576) if c is not Compressor.NONE or v == 576]
+    kinds = ["clip-qwen2", "clip-llama", "next-qwen3"]
+    for number in range(50):
+        compressor, visual_tokens = compressors[number % len(compressors)]
+        if compressor is Compressor.PIXEL_SHUFFLE:
+            visual_tokens = max(visual_tokens, 36)
+        precision = (Precision.FP32, Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)[number % 5]
+        made = order(kinds[number % 3], visual_tokens=visual_tokens, compressor=compressor, precision=precision)
+        made = replace(made, random_weights=compressor in (Compressor.TOKEN_PACKER, Compressor.QUECC)
+                       or (compressor is Compressor.PIXEL_SHUFFLE and visual_tokens < 576))  # fmt: skip
+        export(made, tmp_path / "good", quiet, replace=True)
+        report = Validator(QUICK, quiet).validate(tmp_path / "good").report
+        assert not report.failed, (number, made, report.failed)
+
+
+def _outcome(report: Report, name: str) -> Outcome:
+    return next(check.outcome for check in report.checks if check.name == name)
+
+
+def test_saving_a_graph_again_is_no_fault(tmp_path: Path) -> None:
+    """What counts is what a graph says, not how its bytes lie; only the digests see the difference."""
+    import onnx
+
+    shutil.copytree(exported(), tmp_path / "again")
+    path = tmp_path / "again" / "onnx" / "vision_encoder.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="vision_encoder.onnx_data")
+    report = Validator(QUICK, quiet).validate(tmp_path / "again").report
+    assert [check.name for check in report.failed] in (["integrity"], ["integrity", "configuration"])
+
+
+def test_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    export(order(external_above_bytes=1000), tmp_path / "made", quiet)
+    path = tmp_path / "made" / "onnx" / "decoder_model_merged.onnx"
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../../secret"
+    onnx.save(model, path)
+    report = Validator(QUICK, quiet).validate(tmp_path / "made").report
+    assert _outcome(report, "structure") is Outcome.FAILED
+
+
+def test_another_checkpoint_is_told_apart(tmp_path: Path) -> None:
+    other = write_checkpoint(replace(KINDS["clip-qwen2"], seed=9), tmp_path / "other")
+    report = Validator(replace(QUICK, checkpoint=str(other)), quiet).validate(exported()).report
+    assert {"weights", "vision", "logits"} <= {check.name for check in report.failed}
+    assert _outcome(report, "structure") is Outcome.PASSED
+
+
+def test_folders_that_are_no_export(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        Validator(QUICK, quiet).validate(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"neither manifest.json nor model.onnx"):
+        Validator(QUICK, quiet).validate(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    report = Validator(QUICK, quiet).validate(tmp_path).report
+    assert [check.name for check in report.failed] == ["manifest"]
+
+
+# Text decoders that others wrote: token ids in, as optimum-cli and the onnxruntime-genai builder name things.
+
+
+def _foreign(folder: Path, positions: bool) -> None:
+    """A decoder with its embeddings inside, as a file; the checkpoint it is of beside it, as a causal LM."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    transformers = quiet_transformers()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint())
+    text = transformers.AutoModelForCausalLM.from_config(model.config.text_config)
+    own = {name.replace("model.language_model", "model"): tensor for name, tensor in model.state_dict().items()}
+    text.load_state_dict({name: own[name] for name in text.state_dict()})
+    text.save_pretrained(folder / "text")
+    drawn = onnx.load(exported() / "onnx" / "decoder_model_merged.onnx")
+    graph = drawn.graph
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
+    table = numpy_helper.from_array(own["model.embed_tokens.weight"].numpy(), "table")
+    graph.initializer.append(table)
+    added = [helper.make_node("Gather", ["table", "input_ids"], ["inputs_embeds"])]
+    kept = [value for value in graph.input if value.name not in ("inputs_embeds", "position_ids" * (not positions))]
+    if not positions:  # the genai builder counts positions from the mask
+        constants = {"last": [-1], "far": [2**62], "axis": [1]}
+        for name, values in constants.items():
+            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "unit"))
+        added += [
+            helper.make_node("CumSum", ["attention_mask", "unit"], ["counted"]),
+            helper.make_node("Sub", ["counted", "unit"], ["from zero"]),
+            helper.make_node("Shape", ["input_ids"], ["length"], start=1, end=2),
+            helper.make_node("Neg", ["length"], ["first"]),
+            helper.make_node("Slice", ["from zero", "first", "far", "axis"], ["position_ids"]),
+        ]
+    nodes = [*added, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.input[:]
+    graph.input.extend([ids, *kept])
+    (folder / "foreign").mkdir()
+    onnx.save(drawn, folder / "foreign" / "model.onnx")
+
+
+@pytest.mark.parametrize("positions", [True, False], ids=["optimum", "genai"])
+def test_text_decoders_of_others(positions: bool, tmp_path: Path) -> None:
+    _foreign(tmp_path, positions)
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"))
+    report = Validator(options, quiet).validate(tmp_path / "foreign").report
+    assert not report.failed, report.failed
+    assert _outcome(report, "logits") is Outcome.PASSED
+    with pytest.raises(InputError, match="give --checkpoint"):
+        Validator(QUICK, quiet).validate(tmp_path / "foreign")
+    with pytest.raises(InputError, match="no causal LM"):
+        Validator(replace(QUICK, checkpoint=str(checkpoint())), quiet).validate(tmp_path / "foreign")
+
+
+# Latency against the plan.
+
+
+def _plan(limit_s: float, kind: str = "clip-qwen2") -> Plan:
+    """A plan for a small checkpoint on a CPU, by the reasoning law."""
+    law = catalogue.resolve(catalogue.Shelf.LAWS, "reasoning")
+    asked = Asked(hardware="amd-epyc-9654", task=str(law), models=str(checkpoint(kind)), runtime=Runtime.ONNXRUNTIME)
+    return recommend(query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s)))
+
+
+def _samples(seconds: float) -> Samples:
+    return Samples(samples_s=(seconds, seconds, seconds))
+
+
+def _judged(plan: Plan, factor: float, provider: str = "cpu") -> dict[str, Outcome]:
+    choice = plan.choice
+    tpot_s = choice.tpot_s or 0.0
+    times = {
+        "ttft": _samples(choice.ttft_s * factor),
+        "tpot": _samples(tpot_s * factor),
+        "latency": _samples(choice.latency_s * factor),
+    }
+    return {check.name: check.outcome for check in check_latency.latency(times, plan, provider)}
+
+
+def test_times_are_held_against_prediction_and_budget() -> None:
+    plan = _plan(10.0)
+    assert plan.choice.precision is Precision.FP32
+    assert plan.choice.deploy == "vlmplan export plan.json --checkpoint clip-qwen2 --out clip-qwen2-576"
+    names = {"latency: ttft", "latency: tpot", "latency: request"}
+    assert _judged(plan, 1.0) == dict.fromkeys(names, Outcome.PASSED)
+    assert _judged(plan, 0.01) == dict.fromkeys(names, Outcome.PASSED)
+    assert _judged(plan, 50.0) == dict.fromkeys(names, Outcome.FAILED)
+    tight = replace(plan, budget=Budget(ttft_s=plan.choice.ttft_s * 0.9))
+    assert _judged(tight, 1.0)["latency: ttft"] is Outcome.FAILED
+    assert _judged(plan, 1.0, provider="cuda") == {"latency": Outcome.SKIPPED}
+    elsewhere = replace(plan, runtime=Runtime.VLLM)
+    assert _judged(elsewhere, 1.0) == {"latency": Outcome.SKIPPED}
+
+
+@pytest.mark.parametrize(("ttft_factor", "tpot_factor"), [(3.0, 2.0), (0.4, 0.3), (20.0, 1.5)])
+def test_recalibration_predicts_what_was_measured(ttft_factor: float, tpot_factor: float) -> None:
+    plan = _plan(10.0)
+    ttft_s, tpot_s = plan.choice.ttft_s * ttft_factor, (plan.choice.tpot_s or 0.0) * tpot_factor
+    profile = recalibrated(plan, ttft_s, tpot_s)
+    again = from_plain(HardwareProfile, plain(profile), "recalibrated")
+    request = request_of(plan.model, plan.workload, plan.choice.visual_tokens, plan.choice.precision)
+    found = cost(request, machine(again, catalogue.typical(), Runtime.ONNXRUNTIME, plan.choice.precision))
+    assert found.ttft_s == pytest.approx(ttft_s, rel=2e-3)
+    assert found.tpot_s == pytest.approx(tpot_s, rel=2e-3)
+    assert found.ttft_interval_s(0.9)[0] < ttft_s < found.ttft_interval_s(0.9)[1]
+
+
+def test_recalibration_comes_near_what_it_cannot_meet() -> None:
+    """A prefill five times faster with a decode as slow as ever: the rates alone cannot, but they come nearer."""
+    plan = _plan(10.0)
+    ttft_s = plan.choice.ttft_s / 5
+    profile = recalibrated(plan, ttft_s, plan.choice.tpot_s)
+    request = request_of(plan.model, plan.workload, plan.choice.visual_tokens, plan.choice.precision)
+    found = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, plan.choice.precision))
+    assert ttft_s < found.ttft_s < plan.choice.ttft_s
+
+
+def test_a_plan_goes_through_export_and_validate(tmp_path: Path) -> None:
+    plan = _plan(10.0)
+    made = order(visual_tokens=plan.choice.visual_tokens, compressor=Compressor.NONE, plan=plan)
+    export(made, tmp_path / "made", quiet)
+    found = Validator(QUICK, quiet).validate(tmp_path / "made")
+    names = {check.name for check in found.report.checks}
+    assert {"plan", "latency: ttft", "latency: tpot", "latency: request"} <= names
+    assert {check.name for check in found.report.failed} <= {"latency: ttft", "latency: tpot", "latency: request"}
+    profile = found.recalibrated()
+    mended = replace(plan, hardware=profile)
+    assert found.timings is not None
+    request = request_of(mended.model, mended.workload, mended.choice.visual_tokens, mended.choice.precision)
+    again = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, mended.choice.precision))
+    assert again.ttft_s == pytest.approx(found.timings["ttft"].median_s, rel=2e-3)
+
+
+def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"llm\.\w+ is .*; expected that model's checkpoint"):
+        export(order("next-qwen3", plan=_plan(10.0)), tmp_path / "made", quiet)
+
+
+# Reports.
+
+
+def _report(*outcomes: Outcome) -> Report:
+    checks = tuple(Check(name=f"check {n}", outcome=one, detail="a < b | c") for n, one in enumerate(outcomes))
+    return Report(export="x", checkpoint="y", provider="cpu", threads=2, versions={}, checks=checks)
+
+
+def test_reports_for_ci() -> None:
+    report = _report(Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)
+    suite = ElementTree.fromstring(junit(report))
+    assert suite.attrib["tests"] == "3"
+    assert suite.attrib["failures"] == suite.attrib["skipped"] == "1"
+    assert [len(case) for case in suite] == [1, 1, 1]
+    assert suite.find("testcase/failure[@message='a < b | c']") is not None
+    assert "| failed | check 1 | a < b / c |" in markdown(report)
+    assert markdown(_report(Outcome.PASSED)).startswith("### vlmplan validate: passed")
+    again = from_plain(Report, json.loads(json.dumps(plain(report))), "report")
+    assert again == report
+
+
+def test_a_good_report_has_figures_and_no_failure() -> None:
+    found: Any = Validator(QUICK, quiet).validate(exported())
+    assert found.report.failed == ()
+    assert found.timings is not None
+    with pytest.raises(InputError, match="there is no plan"):
+        found.recalibrated()
