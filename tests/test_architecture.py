@@ -166,7 +166,18 @@ UNITS = (
     "flops",
     "memory_bytes",
 )
-DIMENSIONLESS = {"predicted_error", "error", "stability", "confidence", "overlap", "value", "sd", "task", "shares", "logit_tolerance"}
+DIMENSIONLESS = {
+    "predicted_error",
+    "error",
+    "stability",
+    "confidence",
+    "overlap",
+    "value",
+    "sd",
+    "task",
+    "shares",
+    "logit_tolerance",
+}
 
 
 def _dataclasses() -> list[type]:

@@ -126,7 +126,7 @@ def test_names_of_older_transformers_are_read(tmp_path: Path) -> None:
     assert canonical("language_model.lm_head.weight") == "lm_head.weight"
 
 
-def _broken(folder: Path, what: str) -> None:
+def _broken(folder: Path, what: str) -> None:  # noqa: C901 - a table of cases
     """Spoil a copied checkpoint."""
     config = json.loads((folder / "config.json").read_text())
     weights = folder / "model.safetensors"
@@ -145,6 +145,12 @@ def _broken(folder: Path, what: str) -> None:
             config["model_type"] = "qwen2_vl"
         case "another llm":
             config["text_config"]["model_type"] = "gemma2"
+        case "another patch size":
+            config["vision_config"]["patch_size"] = 28
+        case "another width":
+            config["text_config"]["intermediate_size"] = 96
+        case "nonsense":
+            config["text_config"]["num_attention_heads"] = "many"
         case "no tokenizer":
             (folder / "tokenizer.json").unlink()
         case "no processor":
@@ -164,6 +170,9 @@ def _broken(folder: Path, what: str) -> None:
         ("a tensor less", "no tensor 'language_model.layers.1.mlp.up_proj.weight'"),
         ("another family", "vlmplan exports llava, llava_next, llava_onevision"),
         ("another llm", "text_config.model_type is 'gemma2'"),
+        ("another patch size", r"patch_embedding.weight is \[64, 3, 14, 14\], expected"),
+        ("another width", "is config.json of this checkpoint?"),
+        ("nonsense", "config.json"),
         ("no tokenizer", "no tokenizer.json"),
         ("no processor", "cannot be read"),
         ("no config", "no config.json"),

@@ -285,7 +285,8 @@ def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:
 
 def _report(*outcomes: Outcome) -> Report:
     checks = tuple(Check(name=f"check {n}", outcome=one, detail="a < b | c") for n, one in enumerate(outcomes))
-    return Report(export="x", checkpoint="y", provider="cpu", threads=2, versions={}, checks=checks)
+    good = Outcome.FAILED not in outcomes
+    return Report(export="x", checkpoint="y", provider="cpu", threads=2, versions={}, passed=good, checks=checks)
 
 
 def test_reports_for_ci() -> None:

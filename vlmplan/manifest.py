@@ -32,8 +32,9 @@ class FileDigest:
 class Manifest(Document):
     """How an export was made. ``clients`` can run it unmodified; ``padding`` is the side on which a batch is padded.
 
-    ``checkpoint`` is what the user named. ``precision`` is that of the LLM's linear layers, ``base_precision`` of all
-    else. ``query`` is QueCC's baked question; without one the vision encoder has an input ``text_query``.
+    ``checkpoint`` and ``weights`` (a learned compressor's) are what the user named. ``precision`` is that of the LLM's
+    linear layers, ``base_precision`` of all else. ``query`` is QueCC's baked question; without one the vision encoder
+    has an input ``text_query``.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.export/1"
@@ -47,7 +48,8 @@ class Manifest(Document):
     image_size: int
     visual_tokens: int
     compressor: Compressor
-    compressor_sha256: str | None
+    weights: str | None
+    weights_sha256: str | None
     random_weights: bool
     query: str | None
     precision: Precision

@@ -42,7 +42,8 @@ ASSUMPTIONS = (
     "no speculative decoding",
     "weights are loaded and the runtime is warm",
     "the image is decoded and resized before the clock starts; the network is not counted",
-    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision stay in 16 bit",
+    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
+    "(the head of an ONNX export has 8 bits)",
     "tensor parallelism splits the LLM; every GPU holds the whole vision tower",
 )
 

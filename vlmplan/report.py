@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vlmplan.document import Document
+from vlmplan.errors import InputError
 
 
 class Outcome(enum.StrEnum):
@@ -32,7 +33,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Document):
-    """All checks of one export on one machine. ``export`` and ``checkpoint`` are what the user named."""
+    """All checks of one export on one machine. ``export`` and ``checkpoint`` are what the user named.
+
+    ``passed`` says that none failed.
+    """
 
     SCHEMA: ClassVar[str] = "vlmplan.report/1"
 
@@ -41,7 +45,13 @@ class Report(Document):
     provider: str
     threads: int | None
     versions: Mapping[str, str]
+    passed: bool
     checks: tuple[Check, ...]
+
+    def __post_init__(self) -> None:
+        """The verdict is that of the checks."""
+        if self.passed is bool(self.failed):
+            raise InputError(f"passed: found {self.passed}, the checks say {not self.failed}")
 
     @property
     def failed(self) -> tuple[Check, ...]:

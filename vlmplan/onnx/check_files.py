@@ -69,6 +69,7 @@ def promises(manifest: Manifest, parts: Parts) -> Check:
         versions=manifest.versions,
         graph_revision=manifest.graph_revision,
         checkpoint=manifest.checkpoint,
+        weights=manifest.weights,
     )
     faults = [
         f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"

@@ -32,8 +32,9 @@ class Request:
     def run(self) -> dict[str, float]:
         """Generate once; seconds of the parts, of the first token, of each further one and of all."""
         found = generate(self.model, self.prompt, self.output_tokens)
-        times = {"vision": found.vision_s, "prefill": found.prefill_s, "ttft": found.ttft_s}
-        times["latency"] = found.token_s[-1]
+        times = {"ttft": found.ttft_s, "latency": found.token_s[-1]}
+        if self.prompt.pixel_values is not None:
+            times |= {"vision": found.vision_s, "prefill": found.prefill_s}
         return times if found.tpot_s is None else times | {"tpot": found.tpot_s}
 
 

@@ -7,7 +7,8 @@
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -225,15 +226,38 @@ def read_config(folder: Path) -> Any:
             f"{folder}: model_type is {json.dumps(plain.get('model_type'))}; vlmplan exports {', '.join(MODEL_TYPES)}"
         )
     transformers = quiet_transformers()
-    try:
+    with _config_errors(folder):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise InputError(f"{folder}/config.json: transformers cannot read it ({_first_line(error)})") from None
-    return _checked(config, folder)
+        return _checked(config, folder)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _config_errors(folder: Path) -> Iterator[None]:
+    """Say in one line what transformers makes of a configuration that it cannot use: it raises what it likes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{folder}/config.json: transformers cannot use it ({line})") from None
+
+
+def check_shapes(checkpoint: Checkpoint) -> None:
+    """Raise InputError, naming them, where tensors have other shapes than the configuration asks for."""
+    import torch
+
+    transformers = quiet_transformers()
+    with _config_errors(checkpoint.folder), torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config)
+    wrong = [
+        f"{name} is {list(found)}, expected {list(tensor.shape)}"
+        for name, tensor in ((canonical(stored), tensor) for stored, tensor in model.state_dict().items())
+        if (found := checkpoint.tensors.shape(name)) is not None and found != tuple(tensor.shape)
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        raise InputError(f"{checkpoint.folder}: {'; '.join(wrong[:3])}{more}; is config.json of this checkpoint?")
 
 
 def open_checkpoint(name: str) -> Checkpoint:

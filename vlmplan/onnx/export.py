@@ -27,7 +27,7 @@ from vlmplan.manifest import (
     file_sha256,
 )
 from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, open_checkpoint
+from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
 from vlmplan.onnx.compressors import RandomWeights, compressor_weights
 from vlmplan.onnx.decoder import DecoderOptions, decoder_graph, embedding_graph
 from vlmplan.onnx.encoder import Compression, compression, encoder_graph
@@ -116,6 +116,7 @@ def open_parts(order: Order) -> Parts:
     checkpoint = open_checkpoint(order.checkpoint)
     plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
     _check_plan(order.plan, checkpoint)
+    check_shapes(checkpoint)
     weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
     return Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
 
@@ -210,7 +211,8 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         image_size=checkpoint.tower.image_size,
         visual_tokens=order.visual_tokens,
         compressor=order.compressor,
-        compressor_sha256=file_sha256(given) if learned else None,
+        weights=None if order.weights is None else str(order.weights),
+        weights_sha256=file_sha256(given) if learned else None,
         random_weights=isinstance(parts.compressor, RandomWeights),
         query=order.query,
         precision=order.precision,

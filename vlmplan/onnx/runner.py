@@ -106,9 +106,12 @@ class OnnxModel:
 
 
 def decoder_step(
-    session: Any, feeds: dict[str, Any], mask: Any, cache: Any | None, device: str
+    session: Any, feeds: dict[str, Any], mask: Any, cache: dict[str, Any] | None, device: str
 ) -> tuple[Any, Any, Any]:
-    """One call of a decoder session; the cache goes from output to input without a copy to the host."""
+    """One call of a decoder session; the cache goes from output to input without a copy to the host.
+
+    Without a ``cache`` an empty one is made, of the widths that the graph declares.
+    """
     import numpy as np
 
     tokens = next(iter(feeds.values())).shape[1]
@@ -137,8 +140,8 @@ def decoder_step(
     return found["logits"].numpy()[:, -1], hidden, kept
 
 
-def empty_cache(session: Any, batch: int, device: str) -> dict[str, Any]:
-    """A cache of no tokens, in the types and widths that the graph declares."""
+def empty_cache(session: Any, batch: int, device: str, heads: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+    """A cache of no tokens, in the graph's types and widths; ``heads`` (KV heads, head dim) where it declares none."""
     import numpy as np
     import onnxruntime
 
@@ -146,7 +149,9 @@ def empty_cache(session: Any, batch: int, device: str) -> dict[str, Any]:
     for value in session.get_inputs():
         if value.name.startswith("past_key_values"):
             kind = np.float16 if value.type == "tensor(float16)" else np.float32
-            shape = (batch, value.shape[1], 0, value.shape[3])
+            declared = (value.shape[1], value.shape[3])
+            kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
+            shape = (batch, kv_heads, 0, width)
             found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
     return found
 

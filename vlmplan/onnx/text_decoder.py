@@ -10,8 +10,10 @@ from typing import Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
 from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
-from vlmplan.onnx.runner import decoder_step, open_session
+from vlmplan.onnx.decoder import head_dim
+from vlmplan.onnx.runner import decoder_step, empty_cache, open_session
 
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
@@ -41,8 +43,9 @@ class _Text:
 class TextDecoder(_Text):
     """A foreign decoder as a model that generates: its embeddings are inside, so token ids go in."""
 
-    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
-        """Open the session. Raises InputError for inputs that are not a decoder's."""
+    def __init__(self, path: Path, config: Any, provider: str, threads: int | None) -> None:
+        """Open the session; ``config`` is transformers'. Raises InputError for inputs that are not a decoder's."""
+        self._heads = (config.num_key_value_heads, head_dim(config))
         self.session, self.device = open_session(path, provider, threads), provider
         names = {value.name for value in self.session.get_inputs()}
         if not {"input_ids", "attention_mask"} <= names or not any(n.startswith("past_key_values.") for n in names):
@@ -53,7 +56,8 @@ class TextDecoder(_Text):
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the decoder on new token ids after ``cache``."""
-        return decoder_step(self.session, {"input_ids": embeds}, mask, cache, device=self.device)
+        past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
+        return decoder_step(self.session, {"input_ids": embeds}, mask, past, device=self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +101,12 @@ def load_text_reference(checkpoint: str) -> TextReference:
     return TextReference(model=model.eval())
 
 
-def is_quantised(path: Path) -> bool:
-    """Tell whether the graph has block-quantised or integer products."""
+def precision_of(path: Path) -> Precision:
+    """Tell the precision of a decoder's products: int4 stands for all rounded to integers."""
     import onnx_ir
 
-    kinds = {node.op_type for node in onnx_ir.load(path).graph.all_nodes()}
-    return bool(kinds & {"MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "QMoE"})
+    graph = onnx_ir.load(path).graph
+    if {node.op_type for node in graph.all_nodes()} & {"MatMulNBits", "MatMulInteger", "DynamicQuantizeLinear", "QMoE"}:
+        return Precision.INT4
+    kinds = {value.dtype for value in graph.initializers.values()}
+    return Precision.FP16 if kinds & {onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16} else Precision.FP32

@@ -73,7 +73,7 @@ def _order(manifest: Manifest, options: Options) -> Order:
         compressor=manifest.compressor,
         precision=manifest.precision,
         base_precision=manifest.base_precision,
-        weights=options.weights,
+        weights=options.weights or (None if manifest.weights is None else Path(manifest.weights)),
         random_weights=manifest.random_weights,
         query=manifest.query,
         all_logits=manifest.all_logits,
@@ -160,11 +160,7 @@ class Validator:
         yield check_numbers.vision(model, followed, manifest, found)
         walks = tuple(check_numbers.walk(model, followed, probe) for probe in found)
         limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)
-        if precision is Precision.FP32:
-            yield from check_numbers.logits_and_tokens(walks, limit)
-        else:
-            most = check_numbers.divergence_limit(precision, self.options.max_divergence_nats)
-            yield from check_numbers.divergence(walks, most)
+        yield from self._judged(walks, precision, limit)
         scale = max(one.scale for one in walks)
         loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
         yield from check_numbers.controls(model, walks, limit * scale)
@@ -195,8 +191,9 @@ class Validator:
         if self.options.checkpoint is None:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         quiet_transformers()
-        model = text_decoder.TextDecoder(path, self.options.provider, self.options.threads)
         reference = text_decoder.load_text_reference(self.options.checkpoint)
+        config = reference.model.config
+        model = text_decoder.TextDecoder(path, config, self.options.provider, self.options.threads)
         checks = [passed("provider", f"{self.options.provider} is in use")]
         checks += self._guarded(lambda: self._text_numbers(model, reference, path))
         prompt = check_latency.workload_prompt(check_latency.DEFAULT_WORKLOAD, 0, 0, 1, reads_question=False)
@@ -218,11 +215,15 @@ class Validator:
             prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
             walks.append(check_numbers.walk(model, reference, check_numbers.Probe(prompt=prompt)))
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
-        if text_decoder.is_quantised(path):
-            most = check_numbers.divergence_limit(Precision.INT4, self.options.max_divergence_nats)
-            yield from check_numbers.divergence(tuple(walks), most)
+        yield from self._judged(tuple(walks), text_decoder.precision_of(path), limit)
+
+    def _judged(self, walks: tuple[check_numbers.Walk, ...], precision: Precision, limit: float) -> Iterator[Check]:
+        """fp32 by its logits and tokens, rounded weights by how far they are from fp32."""
+        if precision is Precision.FP32:
+            yield from check_numbers.logits_and_tokens(walks, limit)
         else:
-            yield from check_numbers.logits_and_tokens(tuple(walks), limit)
+            most = check_numbers.divergence_limit(precision, self.options.max_divergence_nats)
+            yield from check_numbers.divergence(walks, most)
 
     def _report(self, folder: Path, checkpoint: str | None, checks: list[Check]) -> Report:
         return Report(
@@ -231,6 +232,7 @@ class Validator:
             provider=self.options.provider,
             threads=self.options.threads,
             versions={"vlmplan": __version__, **_versions()},
+            passed=all(check.outcome is not Outcome.FAILED for check in checks),
             checks=tuple(checks),
         )
 

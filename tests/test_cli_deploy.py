@@ -1,0 +1,142 @@
+"""export, validate and run from the command line: what is printed, what is written, and every exit code."""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from mutants import wrong_token_count
+from PIL import Image
+from small_models import checkpoint, exported
+from typer.testing import CliRunner
+
+from vlmplan.cli import app
+from vlmplan.onnx.small import SmallModel, write_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in an empty folder, with no CI's summary file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    return iter([tmp_path])
+
+
+def _run(*arguments: Any, **env: str) -> Any:
+    return CliRunner().invoke(app, [str(one) for one in arguments], env=env, catch_exceptions=False)
+
+
+def _spoiled(folder: Path) -> Path:
+    shutil.copytree(exported(), folder)
+    wrong_token_count(folder, np.random.default_rng(0))
+    return folder
+
+
+def test_export_validate_and_run(tmp_path: Path) -> None:
+    made = _run("export", "--checkpoint", checkpoint(), "--visual-tokens", 4, "--compressor", "average-pool",
+                "--out", "made")  # fmt: skip
+    assert made.exit_code == 0, made.stderr
+    assert "4 visual tokens by average-pool, fp32" in made.stdout
+    assert "Next: vlmplan validate made" in made.stdout
+    summary = tmp_path / "summary.md"
+    proved = _run("validate", "made", "--threads", 2, "--repeats", 1, "--junit", "j.xml", "--out", "r.json",
+                  GITHUB_STEP_SUMMARY=str(summary))  # fmt: skip
+    assert proved.exit_code == 0, proved.stderr
+    assert "Good: nothing failed" in proved.stdout
+    assert json.loads(Path("r.json").read_text())["schema"] == "vlmplan.report/1"
+    assert "<testsuite" in Path("j.xml").read_text()
+    assert summary.read_text().startswith("### vlmplan validate: passed")
+    Image.new("RGB", (64, 48), (200, 10, 10)).save("red.png")
+    asked = _run("run", "made", "--image", "red.png", "--prompt", "What is this?", "--max-tokens", 3)
+    assert asked.exit_code == 0, asked.stderr
+    assert "TTFT" in asked.stderr
+    as_json = json.loads(_run("run", "made", "--image", "red.png", "--prompt", "Hm", "--json").stdout)
+    assert as_json["visual_tokens"] == 4
+
+
+def test_json_is_what_out_writes() -> None:
+    made = _run("export", "--checkpoint", checkpoint(), "--out", "made", "--json")
+    assert json.loads(made.stdout) == json.loads(Path("made/manifest.json").read_text())
+    assert json.loads(made.stdout)["visual_tokens"] == 576
+
+
+def test_falling_short_is_exit_4_and_named(tmp_path: Path) -> None:
+    found = _run("validate", _spoiled(tmp_path / "spoiled"), "--repeats", 1, "--junit", "j.xml", "--out", "r.json")
+    assert found.exit_code == 4
+    assert found.stderr.splitlines()[-1].endswith("integrity, configuration failed")
+    assert "num_additional_image_tokens" in found.stdout
+    assert "<failure" in Path("j.xml").read_text()
+    assert json.loads(Path("r.json").read_text())["checks"][0]["outcome"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("export --out x", "nothing to export"),
+        ("export --checkpoint nowhere --out x", "a checkpoint's directory or a hub id"),
+        ("export --checkpoint {c} --visual-tokens 5 --out x", "one of 1, 4, 9, 16, 36, 64, 144, 576"),
+        ("export --checkpoint {c} --visual-tokens 36 --out x", "name a compressor"),
+        ("export --checkpoint {c} --compressor quecc --visual-tokens 4 --out x", "give --weights"),
+        ("export --checkpoint {c} --precision bf16 --out x", "--precision: found bf16"),
+        ("export --checkpoint {c} --out no/where", "is no folder"),
+        ("export nothing.json --out x", "nothing.json"),
+        ("validate nowhere", "no such folder"),
+        ("validate .", "neither manifest.json nor"),
+        ("validate {e} --provider cuda", "provider cuda"),
+        ("validate {e} --junit no/where.xml", "cannot be written"),
+        ("validate {e} --recalibrate new.toml", "there is no plan"),
+        ("validate {e} --checkpoint nowhere", "a checkpoint's directory or a hub id"),
+        ("validate {e} --plan {e}/config.json", "vlmplan.plan/1"),
+        ("validate {e} --threads 0", "--threads"),
+        ("run {e} --image nothing.png --prompt hm", "no image that can be read"),
+        ("run {e} --image {e}/config.json --prompt hm", "no image that can be read"),
+        ("run . --image x --prompt hm", "no manifest.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: str, message: str) -> None:
+    found = _run(*shlex.split(arguments.format(c=checkpoint(), e=exported())))
+    assert found.exit_code == 2, found.stdout
+    assert message in found.stderr
+    assert len([line for line in found.stderr.splitlines() if "error:" in line]) == 1
+    assert "Traceback" not in found.stderr
+    assert not Path("x").exists()
+
+
+def test_ctrl_c_ends_an_export_with_130_and_nothing_left(tmp_path: Path) -> None:
+    """A real process, interrupted as soon as it writes."""
+    large = write_checkpoint(SmallModel(text={"vocab_size": 200_000}), tmp_path / "large")
+    command = [sys.executable, "-m", "vlmplan", "export", "--checkpoint", str(large), "--out", "made"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob(".vlmplan-export-*")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
+
+
+def test_the_workflow_runs_what_the_command_line_has() -> None:
+    """Every vlmplan line of the workflow, run as the shell would, on a small checkpoint."""
+    path = ROOT / ".github" / "workflows" / "deployment-gate.yml"
+    steps = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["gate"]["steps"]
+    lines = [line for step in steps for line in step.get("run", "").splitlines() if line.startswith("vlmplan ")]
+    assert [line.split()[1] for line in lines] == ["export", "validate"]
+    values = {"CHECKPOINT": str(checkpoint()), "EXPORT": "export"}
+    for line in lines:
+        filled = re.sub(r"\$(\w+)", lambda found: values[found[1]], line)
+        found = _run(*shlex.split(filled)[1:])
+        assert found.exit_code == 0, found.stderr
+    assert Path("vlmplan.xml").exists()
