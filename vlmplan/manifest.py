@@ -62,6 +62,11 @@ class Manifest(Document):
     files: Mapping[str, FileDigest]
     plan: Plan | None = None
 
+    @property
+    def reads_question(self) -> bool:
+        """Whether the vision encoder wants the question's embedding beside the image."""
+        return self.compressor is Compressor.QUECC and self.query is None
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an export. Raises InputError where there is none."""

@@ -74,8 +74,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
         raise InputError("--prompt: found no text")
     manifest = read_manifest(folder)
     model = OnnxModel(folder, manifest, provider, threads)
-    reads_question = "transformers.js" not in manifest.clients
-    prompt, tokenizer = prompt_of(folder, image, text, reads_question)
+    prompt, tokenizer = prompt_of(folder, image, text, manifest.reads_question)
     stop = _stop_tokens(folder, tokenizer)
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
     found = generate(model, prompt, limit, stop)

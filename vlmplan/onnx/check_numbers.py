@@ -22,15 +22,7 @@ FP16_TOLERANCE = 5e-2
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 0.5}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """A question put to both: the prompt, and its three or so variations that controls need."""
-
-    prompt: Prompt
-    steps: int = STEPS
-
-
-def probes(manifest: Manifest, config: Any) -> tuple[Probe, ...]:
+def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
     """Return three seeded questions of different lengths, the image first, in the middle and last but one.
 
     ``config`` is the checkpoint's transformers configuration.
@@ -45,28 +37,25 @@ def probes(manifest: Manifest, config: Any) -> tuple[Probe, ...]:
         text[text == image_token] = (image_token + 1) % vocabulary
         ids = [*text[:before].tolist(), *[image_token] * manifest.visual_tokens, *text[before:].tolist()]
         size = config.vision_config.image_size
-        question = text[None, before:] if _reads_question(manifest) else None
+        question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
-        prompt = Prompt(
-            input_ids=input_ids,
-            attention_mask=np.ones_like(input_ids),
-            pixel_values=rng.standard_normal((1, 3, size, size)).astype(np.float32),
-            question_ids=question,
-            image_token=image_token,
+        found.append(
+            Prompt(
+                input_ids=input_ids,
+                attention_mask=np.ones_like(input_ids),
+                pixel_values=rng.standard_normal((1, 3, size, size)).astype(np.float32),
+                question_ids=question,
+                image_token=image_token,
+            )
         )
-        found.append(Probe(prompt=prompt))
     return tuple(found)
-
-
-def _reads_question(manifest: Manifest) -> bool:
-    return "transformers.js" not in manifest.clients and manifest.query is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """One probe's way through both models: the export's tokens, both sides' logits ``[steps, vocabulary]``."""
+    """One prompt's way through both models: the export's tokens, both sides' logits ``[steps, vocabulary]``."""
 
-    probe: Probe
+    prompt: Prompt
     export: Generation
     reference: Generation
 
@@ -113,13 +102,13 @@ class Walk:
         return found if np.isfinite(found) else float("inf")
 
 
-def walk(export: Model, reference: Model, probe: Probe) -> Walk:
+def walk(export: Model, reference: Model, prompt: Prompt) -> Walk:
     """Let the export decode greedily and the reference follow, each reading the same tokens."""
-    ours = generate(export, probe.prompt, probe.steps)
-    theirs = generate(reference, probe.prompt, probe.steps, forced=ours.tokens)
+    ours = generate(export, prompt, STEPS)
+    theirs = generate(reference, prompt, STEPS, forced=ours.tokens)
     if ours.logits[0].shape != theirs.logits[0].shape:
         raise InputError(f"expected {theirs.logits[0].size} logits, found {ours.logits[0].size}")
-    return Walk(probe=probe, export=ours, reference=theirs)
+    return Walk(prompt=prompt, export=ours, reference=theirs)
 
 
 def tolerance(precision: Precision) -> float:
@@ -127,25 +116,21 @@ def tolerance(precision: Precision) -> float:
     return FP32_TOLERANCE if precision is Precision.FP32 else FP16_TOLERANCE
 
 
-def vision(export: Model, reference: Model, manifest: Manifest, found: tuple[Probe, ...]) -> Check:
+def vision(export: Model, reference: Model, manifest: Manifest, prompts: tuple[Prompt, ...]) -> Check:
     """The encoder's features, on random images, as a share of the reference's spread."""
     import numpy as np
 
     worst, limit = 0.0, tolerance(manifest.base_precision)
-    for probe in found:
-        query = _question(reference, probe.prompt)
-        theirs = reference.image_features(probe.prompt.pixel_values, query)
-        ours = export.image_features(probe.prompt.pixel_values, query)
+    for prompt in prompts:
+        query = None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
+        theirs = reference.image_features(prompt.pixel_values, query)
+        ours = export.image_features(prompt.pixel_values, query)
         if ours.shape != theirs.shape:
             return failed("vision", f"expected features of shape {list(theirs.shape)}, found {list(ours.shape)}")
         difference = float(np.abs(ours - theirs).max() / max(theirs.std(), 1e-12))
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     detail = f"features differ by at most {worst:.1e} of their spread; limit {limit:.0e}"
     return verdict("vision", [detail] if worst > limit else [], detail, largest_difference_fraction=worst)
-
-
-def _question(reference: Model, prompt: Prompt) -> Any | None:
-    return None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
 
 
 def logits_and_tokens(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
@@ -181,10 +166,10 @@ def controls(export: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[C
     import numpy as np
 
     first, other = walks[0], walks[-1]
-    images = {"another image": other.probe.prompt.pixel_values}
-    images["no image"] = np.zeros_like(first.probe.prompt.pixel_values)
+    images = {"another image": other.prompt.pixel_values}
+    images["no image"] = np.zeros_like(first.prompt.pixel_values)
     for what, pixels in images.items():
-        changed = generate(export, replace(first.probe.prompt, pixel_values=pixels), 1)
+        changed = generate(export, replace(first.prompt, pixel_values=pixels), 1)
         moved = float(np.abs(changed.logits[0] - first.export.logits[0]).max())
         detail = f"{what} moves the logits by {moved:.1e}"
         name = f"control: {what}"
@@ -195,7 +180,7 @@ def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
     """A left-padded batch of two gives what its rows give alone, through prefill and three further tokens."""
     import numpy as np
 
-    prompts = [one.probe.prompt for one in walks[:2]]
+    prompts = [one.prompt for one in walks[:2]]
     embeds = [prompt_embeds(export, prompt) for prompt in prompts]
     longest = max(one.shape[1] for one in embeds)
     padded = [np.pad(one, ((0, 0), (longest - one.shape[1], 0), (0, 0))) for one in embeds]

@@ -145,7 +145,7 @@ class Validator:
             timings = self._timings(model, manifest, parts, plan)
             checks += check_latency.latency(timings, plan, self.options.provider)
         else:
-            checks.append(skipped("latency", "not measured: what runs is not right"))
+            checks.append(skipped("latency", "not measured: a check before it failed"))
         return Validation(
             report=self._report(folder, manifest.checkpoint, checks), manifest=manifest, plan=plan, timings=timings
         )
@@ -158,7 +158,7 @@ class Validator:
         found = check_numbers.probes(manifest, parts.checkpoint.config)
         self.progress("comparing numbers", 0, 1)
         yield check_numbers.vision(model, followed, manifest, found)
-        walks = tuple(check_numbers.walk(model, followed, probe) for probe in found)
+        walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
         limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)
         yield from self._judged(walks, precision, limit)
         scale = max(one.scale for one in walks)
@@ -181,8 +181,7 @@ class Validator:
         workload = plan.workload if plan is not None else check_latency.DEFAULT_WORKLOAD
         config = parts.checkpoint.config
         size, token = config.vision_config.image_size, config.image_token_index
-        reads = "transformers.js" not in manifest.clients
-        prompt = check_latency.workload_prompt(workload, manifest.visual_tokens, size, token, reads)
+        prompt = check_latency.workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:
@@ -213,7 +212,7 @@ class Validator:
         for tokens in (5, 40, 90):
             ids = rng.integers(0, vocabulary, (1, tokens))
             prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
-            walks.append(check_numbers.walk(model, reference, check_numbers.Probe(prompt=prompt)))
+            walks.append(check_numbers.walk(model, reference, prompt))
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
         yield from self._judged(tuple(walks), text_decoder.precision_of(path), limit)
 
