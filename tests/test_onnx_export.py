@@ -46,7 +46,7 @@ def test_transformers_own_generate_gives_the_same_tokens(tmp_path: Path, picture
     transformers = quiet_transformers()
     export(order(visual_tokens=576, compressor=Compressor.NONE), tmp_path / "whole", quiet)
     prompt, _ = prompt_of(tmp_path / "whole", picture, "What is this?", reads_question=False)
-    ours = generate(OnnxModel(tmp_path / "whole", read_manifest(tmp_path / "whole")), prompt, 12)
+    ours = generate(OnnxModel(tmp_path / "whole"), prompt, 12)
     model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint()).eval()
     processor = transformers.AutoProcessor.from_pretrained(checkpoint())
     content = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
@@ -94,7 +94,8 @@ def test_quecc_reads_the_question_or_a_baked_one(tmp_path: Path, picture: Path) 
     assert asks.clients == ("vlmplan",)
     assert baked.clients == ("vlmplan", "transformers.js")
     assert asks.random_weights
-    for folder in ("asks", "baked"):
+    export(order(**made, query="read all text", precision=Precision.INT4), tmp_path / "small", quiet)
+    for folder in ("asks", "baked", "small"):
         report = Validator(Options(threads=2, repeats=1), quiet).validate(tmp_path / folder).report
         assert not report.failed, report.failed
     first = answer(tmp_path / "asks", picture, "How many?", 8, "cpu", 1)
@@ -201,11 +202,11 @@ def test_only_an_export_is_replaced_and_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="is no export"):
-        export(order(), tmp_path / "mine", quiet, replace=True)
+        export(order(), tmp_path / "mine", quiet, overwrite=True)
     export(order(), tmp_path / "made", quiet)
     with pytest.raises(InputError, match="--replace"):
         export(order(), tmp_path / "made", quiet)
-    export(order(visual_tokens=4), tmp_path / "made", quiet, replace=True)
+    export(order(visual_tokens=4), tmp_path / "made", quiet, overwrite=True)
     assert read_manifest(tmp_path / "made").visual_tokens == 4
     with pytest.raises(InputError, match="is no folder"):
         export(order(), tmp_path / "nowhere" / "made", quiet)
@@ -234,6 +235,7 @@ def test_half_precision_that_overflows_is_refused(tmp_path: Path) -> None:
         ({"base_precision": Precision.BF16}, "--base-precision: found bf16"),
         ({"query": "hm?"}, "does not read the question"),
         ({"compressor": Compressor.QUECC, "query": " "}, "--query: found no text"),
+        ({"random_weights": True, "weights": Path("w.safetensors")}, "exclude each other"),
     ],
 )
 def test_orders_that_contradict_themselves(given: dict[str, Any], message: str) -> None:
@@ -251,7 +253,7 @@ def test_a_wrong_number_of_image_tokens_is_an_error() -> None:
     pixels = np.zeros((1, 3, 336, 336), np.float32)
     prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=3)
     with pytest.raises(InputError, match="2 image tokens, the vision encoder makes 1 x 36"):
-        generate(OnnxModel(exported(), read_manifest(exported())), prompt, 1)
+        generate(OnnxModel(exported()), prompt, 1)
 
 
 def test_hub_ids_and_missing_folders() -> None:

@@ -24,13 +24,14 @@ MEDIUM = SmallModel(
 )  # fmt: skip
 LARGE = replace(MEDIUM, vision={}, text=MEDIUM.text | {"num_hidden_layers": 52, "vocab_size": 24000})
 _CHILD = """
-import resource, sys
+import sys
 from pathlib import Path
 from vlmplan.model import Compressor
 from vlmplan.onnx.export import Order, export
 order = Order(checkpoint=sys.argv[1], visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
 export(order, Path(sys.argv[2]), lambda *_: None)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
+print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 

@@ -24,6 +24,7 @@ from vlmplan.measure import Samples
 from vlmplan.model import Compressor, Workload
 from vlmplan.onnx import check_latency
 from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import export
 from vlmplan.onnx.small import write_checkpoint
 from vlmplan.onnx.validate import Options, Validator
@@ -87,9 +88,10 @@ def test_fifty_good_exports_are_accepted(tmp_path: Path) -> None:
             visual_tokens = max(visual_tokens, 36)
         precision = (Precision.FP32, Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)[number % 5]
         made = order(kinds[number % 3], visual_tokens=visual_tokens, compressor=compressor, precision=precision)
-        made = replace(made, random_weights=compressor in (Compressor.TOKEN_PACKER, Compressor.QUECC)
-                       or (compressor is Compressor.PIXEL_SHUFFLE and visual_tokens < 576))  # fmt: skip
-        export(made, tmp_path / "good", quiet, replace=True)
+        learned = compression(compressor, 24, visual_tokens).learned
+        query = "read all text" if compressor is Compressor.QUECC and number % 2 else None
+        made = replace(made, random_weights=learned, query=query)
+        export(made, tmp_path / "good", quiet, overwrite=True)
         report = Validator(QUICK, quiet).validate(tmp_path / "good").report
         assert not report.failed, (number, made, report.failed)
 
@@ -224,13 +226,17 @@ def _judged(plan: Plan, factor: float, provider: str = "cpu") -> dict[str, Outco
 def test_times_are_held_against_prediction_and_budget() -> None:
     plan = _plan(10.0)
     assert plan.choice.precision is Precision.FP32
-    assert plan.choice.deploy == "vlmplan export plan.json --checkpoint clip-qwen2 --out clip-qwen2-576"
+    assert plan.choice.deploy == "vlmplan export PLAN.json --checkpoint clip-qwen2 --out clip-qwen2-576"
     names = {"latency: ttft", "latency: tpot", "latency: request"}
     assert _judged(plan, 1.0) == dict.fromkeys(names, Outcome.PASSED)
     assert _judged(plan, 0.01) == dict.fromkeys(names, Outcome.PASSED)
     assert _judged(plan, 50.0) == dict.fromkeys(names, Outcome.FAILED)
     tight = replace(plan, budget=Budget(ttft_s=plan.choice.ttft_s * 0.9))
     assert _judged(tight, 1.0)["latency: ttft"] is Outcome.FAILED
+    lenient = check_latency.latency(
+        {"ttft": _samples(plan.choice.ttft_s * 9), "latency": _samples(9.0)}, plan, "cpu", True
+    )
+    assert {check.outcome for check in lenient} == {Outcome.PASSED}
     assert _judged(plan, 1.0, provider="cuda") == {"latency": Outcome.SKIPPED}
     elsewhere = replace(plan, runtime=Runtime.VLLM)
     assert _judged(elsewhere, 1.0) == {"latency": Outcome.SKIPPED}
@@ -240,7 +246,7 @@ def test_times_are_held_against_prediction_and_budget() -> None:
 def test_recalibration_predicts_what_was_measured(ttft_factor: float, tpot_factor: float) -> None:
     plan = _plan(10.0)
     ttft_s, tpot_s = plan.choice.ttft_s * ttft_factor, (plan.choice.tpot_s or 0.0) * tpot_factor
-    profile = recalibrated(plan, ttft_s, tpot_s)
+    profile = recalibrated(plan, _samples(ttft_s), _samples(tpot_s))
     again = from_plain(HardwareProfile, plain(profile), "recalibrated")
     request = request_of(plan.model, plan.workload, plan.choice.visual_tokens, plan.choice.precision)
     found = cost(request, machine(again, catalogue.typical(), Runtime.ONNXRUNTIME, plan.choice.precision))
@@ -253,7 +259,7 @@ def test_recalibration_comes_near_what_it_cannot_meet() -> None:
     """A prefill five times faster with a decode as slow as ever: the rates alone cannot, but they come nearer."""
     plan = _plan(10.0)
     ttft_s = plan.choice.ttft_s / 5
-    profile = recalibrated(plan, ttft_s, plan.choice.tpot_s)
+    profile = recalibrated(plan, _samples(ttft_s), _samples(plan.choice.tpot_s or 0.0))
     request = request_of(plan.model, plan.workload, plan.choice.visual_tokens, plan.choice.precision)
     found = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, plan.choice.precision))
     assert ttft_s < found.ttft_s < plan.choice.ttft_s
@@ -306,5 +312,5 @@ def test_a_good_report_has_figures_and_no_failure() -> None:
     found: Any = Validator(QUICK, quiet).validate(exported())
     assert found.report.failed == ()
     assert found.timings is not None
-    with pytest.raises(InputError, match="there is no plan"):
-        found.recalibrated()
+    with pytest.raises(InputError, match="no plan to compare with"):
+        Validator(replace(QUICK, recalibrate=True), quiet).validate(exported())

@@ -7,7 +7,6 @@ then prefill, decode and the vision tower timed, interleaved, medians. Prints th
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 
 from vlmplan.hardware import Precision
-from vlmplan.manifest import read_manifest
 from vlmplan.measure import Samples, measure
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
@@ -66,8 +64,9 @@ def export_one(checkpoint: Path, visual_tokens: int, precision: str, out: Path) 
         checkpoint=str(checkpoint), visual_tokens=visual_tokens, compressor=compressor, precision=KINDS[precision]
     )
     start = time.perf_counter()
-    export(order, out, lambda *_: None, replace=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    export(order, out, lambda *_: None, overwrite=True)
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
+    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     print(f"export {precision} V={visual_tokens}: {time.perf_counter() - start:.1f} s, peak {peak / 1e9:.2f} GB")
 
 
@@ -136,7 +135,7 @@ def main() -> None:
             out = folder / name.replace(" ", "-")
             child = ["--child", str(checkpoint), str(visual_tokens), precision, str(out)]
             subprocess.run([sys.executable, __file__, *child], check=True)
-            model = OnnxModel(out, read_manifest(out), threads=given.threads)
+            model = OnnxModel(out, threads=given.threads)
             runners[name] = Request(model=model, prompt=prompt(visual_tokens))
         eager = reference(checkpoint)
         runners["torch V=576"] = Request(model=eager, prompt=prompt(576))

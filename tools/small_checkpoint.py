@@ -8,6 +8,7 @@ Its answers mean nothing; its shapes and files are those of transformers' own ``
 import argparse
 from pathlib import Path
 
+from vlmplan.errors import VlmplanError
 from vlmplan.onnx.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
 from vlmplan.onnx.small import SmallModel, write_checkpoint
 
@@ -22,7 +23,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     made = SmallModel(model_type=given.family, llm=given.llm, tower=given.tower, seed=given.seed)
-    print(f"wrote {write_checkpoint(made, given.folder)}")
+    try:
+        print(f"wrote {write_checkpoint(made, given.folder)}")
+    except VlmplanError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -170,7 +170,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     candidates: Annotated[
         CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
     ] = CandidateSet.CATALOGUE,
-    models: Annotated[str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these models.")] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
+    ] = None,
     license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,

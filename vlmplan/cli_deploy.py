@@ -11,7 +11,7 @@ import typer
 from vlmplan import catalogue
 from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver
 from vlmplan.document import append_text, check_destination, load, to_toml, write_text
-from vlmplan.errors import OutOfTolerance
+from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.hardware import Precision
 
 
@@ -65,6 +65,8 @@ def export(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan export plan.json --checkpoint llava-hf/llava-1.5-7b-hf --out llava-36
     """
     gc.enable()
+    if model is not None and checkpoint is not None:
+        raise InputError("--model and --checkpoint both say what to export; give one")
     from vlmplan.onnx.export import export as write
     from vlmplan.onnx.order import Choices, order
     from vlmplan.plan import Plan
@@ -102,6 +104,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
     logit_tolerance: Annotated[
         float | None, typer.Option("--logit-tolerance", help="Largest difference of a logit [default: 1e-4, fp32].")
     ] = None,
+    budget_only: Annotated[
+        bool, typer.Option("--budget-only", help="Hold times against the budget, not the prediction.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
     recalibrate: Annotated[
         Path | None, typer.Option("--recalibrate", metavar="FILE.toml", help="Write a profile that fits the times.")
@@ -130,6 +135,8 @@ def validate(  # noqa: PLR0917 - one parameter an option
         repeats=repeats,
         max_divergence_nats=max_divergence,
         logit_tolerance=logit_tolerance,
+        budget_only=budget_only,
+        recalibrate=recalibrate is not None,
     )
     with progress() as tell:
         found = Validator(options, tell).validate(folder)

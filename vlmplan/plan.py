@@ -140,12 +140,12 @@ class Query:
 def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
     """The command that realises the candidate, where one does; None where it does not.
 
-    For an export it reads the plan from ``plan.json``.
+    For an export it reads the plan from the file it was written to.
     """
     if candidate.route is Route.EXPORT:
         name = candidate.request.model.name
         folder = f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
-        return f"vlmplan export plan.json --checkpoint {shlex.quote(name)} --out {shlex.quote(folder)}"
+        return f"vlmplan export PLAN.json --checkpoint {shlex.quote(name)} --out {shlex.quote(folder)}"
     flags = {
         Precision.BF16: "--dtype bfloat16",
         Precision.FP16: "--dtype float16",

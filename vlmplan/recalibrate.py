@@ -12,14 +12,16 @@ from vlmplan.cost import cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile
 from vlmplan.machine import machine
+from vlmplan.measure import Samples
 from vlmplan.plan import Plan
 
 _ROUNDS = 60
 _LEAST_FACTOR, _MOST_FACTOR = 1e-3, 1e3
 _LOG_SD = 0.15  # of an operator class whose level was measured, but not its shape
+_QUARTILES_TO_SD = 1.35  # distance of a Gaussian's quartiles in standard deviations
 
 
-def _scaled(calibration: Calibration, compute: float, memory: float, source: str) -> Calibration:
+def _scaled(calibration: Calibration, compute: float, memory: float, log_sd: float, source: str) -> Calibration:
     """The calibration with times ``compute`` and ``memory`` times as long."""
 
     def slower(one: Efficiency) -> Efficiency:
@@ -28,7 +30,7 @@ def _scaled(calibration: Calibration, compute: float, memory: float, source: str
             compute_fraction=one.compute_fraction / compute,
             memory_fraction=one.memory_fraction / memory,
             latency_s=one.latency_s * memory,
-            log_sd=min(one.log_sd, _LOG_SD),
+            log_sd=log_sd,
         )
 
     return replace(
@@ -36,20 +38,23 @@ def _scaled(calibration: Calibration, compute: float, memory: float, source: str
         basis=Basis.MEASURED,
         overhead_per_layer_s=calibration.overhead_per_layer_s * memory,
         overhead_per_call_s=calibration.overhead_per_call_s * memory,
-        overhead_log_sd=min(calibration.overhead_log_sd, _LOG_SD),
-        model_log_sd=min(calibration.model_log_sd, _LOG_SD),
+        overhead_log_sd=log_sd,
+        model_log_sd=log_sd,
         operators={kind: slower(one) for kind, one in calibration.operators.items()},
         source=source,
     )
 
 
-def recalibrated(plan: Plan, ttft_s: float, tpot_s: float | None) -> HardwareProfile:
-    """Return the profile whose prediction of the plan's own request is nearest to ``ttft_s`` and ``tpot_s`` (seconds).
+def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwareProfile:
+    """Return the profile whose prediction of the plan's own request is nearest to the medians measured.
 
     Both are met where they can be: prefill reads at least the weights that a decode step reads. Raises InputError where
     no scaling helps.
     """
-    choice = plan.choice
+    choice, ttft_s = plan.choice, ttft.median_s
+    tpot_s = None if tpot is None else tpot.median_s
+    spread = max(samples.spread_fraction for samples in (ttft, tpot) if samples is not None)
+    log_sd = math.hypot(_LOG_SD, spread / _QUARTILES_TO_SD)
     request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor)
     source = (
         f"vlmplan validate: {choice.model}, {choice.visual_tokens} visual tokens, {choice.precision}: TTFT "
@@ -61,8 +66,14 @@ def recalibrated(plan: Plan, ttft_s: float, tpot_s: float | None) -> HardwarePro
     calibrations = (replace(base, precision=label), *others)  # a stand-in becomes what it was measured as
 
     def profile(compute: float, memory: float) -> HardwareProfile:
-        scaled = tuple(_scaled(one, compute, memory, source) for one in calibrations)
-        return replace(plan.hardware, calibration=scaled)
+        scaled = tuple(_scaled(one, compute, memory, log_sd, source) for one in calibrations)
+        return replace(
+            plan.hardware,
+            name=f"{plan.hardware.name}-recalibrated",
+            title=f"{plan.hardware.title}, recalibrated by vlmplan validate",
+            confidence="medium",
+            calibration=scaled,
+        )
 
     def ratios(compute: float, memory: float) -> tuple[float, float]:
         """How many times longer TTFT and TPOT were than this profile predicts."""

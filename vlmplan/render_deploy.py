@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.manifest import GRAPHS, Manifest
+from vlmplan.model import Compressor
 from vlmplan.render import new_console, new_table
 from vlmplan.report import Outcome, Report
 from vlmplan.units import format_bytes, format_seconds
@@ -38,7 +39,8 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 def print_export(manifest: Manifest, out: Path) -> None:
     """Print what was written, and how to prove and use it."""
     shown = new_console()
-    reads = f"{manifest.visual_tokens} visual tokens by {manifest.compressor}"
+    plural = "" if manifest.visual_tokens == 1 else "s"
+    reads = f"{manifest.visual_tokens} visual token{plural} by {manifest.compressor}"
     shown.print(f"Exported {manifest.checkpoint} to {out}: {reads}, {manifest.precision}.", soft_wrap=True)
     rows = new_table("file", "size")
     for name in GRAPHS:
@@ -48,6 +50,12 @@ def print_export(manifest: Manifest, out: Path) -> None:
     shown.print(f"Runs in: {', '.join(manifest.clients)}.")
     if manifest.random_weights:
         shown.print("Warning: the compressor's weights are random; its answers mean nothing.", style="yellow")
+    if manifest.compressor is Compressor.AVERAGE_POOL:
+        shown.print(
+            "Warning: validate proves the export, not its answers: unless the checkpoint was trained for average "
+            "pooling, fewer tokens cost accuracy.",
+            style="yellow",
+        )
     shown.print(f"Next: vlmplan validate {out}", soft_wrap=True)
 
 
@@ -59,7 +67,9 @@ def print_report(report: Report) -> None:
         rows.add_row(check.outcome.value, check.name, check.detail, style=_STYLES[check.outcome])
     shown.print(rows)
     count = len(report.failed)
+    skipped = sum(check.outcome is Outcome.SKIPPED for check in report.checks)
     verdict = f"{count} of {len(report.checks)} checks failed" if count else "Good: nothing failed"
+    verdict += f", {skipped} skipped" if skipped else ""
     shown.print(f"{verdict}, on {report.provider}, against {report.checkpoint}.", soft_wrap=True)
 
 
@@ -68,6 +78,8 @@ def print_answer(answer: "Answer") -> None:
     import sys
 
     sys.stdout.write(answer.text + "\n")
+    if answer.baked_query is not None:
+        sys.stderr.write(f"The visual tokens were chosen for the baked question '{answer.baked_query}'.\n")
     more = "" if answer.tpot_s is None else f", then {format_seconds(answer.tpot_s)} a token"
     sys.stderr.write(
         f"{answer.prompt_tokens} tokens in ({answer.visual_tokens} visual), {answer.output_tokens} out; "

@@ -24,6 +24,7 @@ class Answer:
     prefill_s: float
     ttft_s: float
     tpot_s: float | None
+    baked_query: str | None = None
 
 
 def _picture(path: Path) -> Any:
@@ -43,18 +44,21 @@ def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tup
     """
     processor = quiet_transformers().AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     picture = _picture(image)
-    question = text if processor.image_token not in text else text.replace(processor.image_token, "")
+    if processor.image_token in text:
+        raise InputError(
+            f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"
+        )
     if processor.tokenizer.chat_template is None and processor.chat_template is None:
-        asked = f"{processor.image_token}\n{question}"
+        asked = f"{processor.image_token}\n{text}"
     else:
-        content = [{"type": "image"}, {"type": "text", "text": question}]
+        content = [{"type": "image"}, {"type": "text", "text": text}]
         asked = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     made = processor(images=picture, text=asked, return_tensors="np")
     prompt = Prompt(
         input_ids=made["input_ids"],
         attention_mask=made["attention_mask"],
         pixel_values=made["pixel_values"],
-        question_ids=question_ids(folder, question) if reads_question else None,
+        question_ids=question_ids(folder, text) if reads_question else None,
         image_token=int(processor.image_token_id),
     )
     return prompt, processor.tokenizer
@@ -73,7 +77,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     if not text.strip():
         raise InputError("--prompt: found no text")
     manifest = read_manifest(folder)
-    model = OnnxModel(folder, manifest, provider, threads)
+    model = OnnxModel(folder, provider, threads)
     prompt, tokenizer = prompt_of(folder, image, text, manifest.reads_question)
     stop = _stop_tokens(folder, tokenizer)
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
@@ -88,4 +92,5 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
         prefill_s=found.prefill_s,
         ttft_s=found.ttft_s,
         tpot_s=found.tpot_s,
+        baked_query=manifest.query,
     )

@@ -148,7 +148,7 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
     ``query`` is QueCC's baked embedding as PyTorch computes it, so it is compared within rounding.
     """
     found: dict[str, Differences] = {}
-    unreadable = []
+    unreadable: list[str] = []
     for number, name in enumerate(GRAPHS):
         progress(f"comparing {part_of(name)}", number, len(GRAPHS))
         try:
@@ -157,6 +157,7 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
             found[part_of(name)] = compare(expected, actual, close=frozenset({"query"}))
         except InputError as error:
             unreadable.append(str(error))
+    unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]
     revision = "" if manifest.graph_revision == GRAPH_REVISION else (
         f" (drawn by revision {manifest.graph_revision}, compared with revision {GRAPH_REVISION}: export again)"
     )  # fmt: skip
@@ -165,9 +166,9 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
         ("structure", "every operator as drawn from the checkpoint's configuration"),
     ):
         faults = [f"{part}: {line}{revision}" for part, one in found.items() for line in getattr(one, kind)]
-        yield verdict(kind, unreadable + faults, good)
+        yield verdict(kind, (unreadable if kind == "interface" else unread) + faults, good)
     count = sum(one.weights_compared for one in found.values())
     size = sum(one.bytes_compared for one in found.values())
     faults = [f"{part}: {line}" for part, one in found.items() for line in one.weights]
     good = f"{count} tensors, {size / 1e6:.1f} MB, bit for bit those of the checkpoint at {manifest.precision}"
-    yield verdict("weights", unreadable + faults, good)
+    yield verdict("weights", unread + faults, good)

@@ -195,10 +195,3 @@ def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
         mask = np.concatenate([mask, np.ones((2, 1), dtype=np.int64)], axis=1)
     detail = f"a left-padded batch of two differs from its rows alone by {worst:.1e}, limit {limit:.0e}"
     return verdict("padding", [detail] if worst > limit else [], detail)
-
-
-def divergence_limit(precision: Precision, asked: float | None) -> float:
-    """Return the limit in nats a token: what was asked, or the precision's default."""
-    if asked is not None and not asked > 0:
-        raise InputError(f"--max-divergence: found {asked:g}, expected nats a token above 0")
-    return asked if asked is not None else DIVERGENCE_LIMITS[precision]

@@ -67,9 +67,9 @@ class Tensors:
                 raise InputError(f"{path}: expected a safetensors file ({error})") from None
             self._place |= {rename(name): (opened, name) for name in list(opened.keys())}  # type: ignore[no-untyped-call]
 
-    def names(self) -> tuple[str, ...]:
-        """Return all names."""
-        return tuple(self._place)
+    def stored_names(self) -> tuple[str, ...]:
+        """Return all names as the files have them."""
+        return tuple(stored for _, stored in self._place.values())
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Return the tensor's shape, or None where there is no such tensor."""
@@ -159,7 +159,7 @@ def require(*modules: str) -> None:
 
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise Unavailable(f"{', '.join(missing)} is not installed; run: pip install 'vlmplan[deploy]'")
+        raise Unavailable(f"{', '.join(missing)} is not installed; install the extra 'deploy' (see the README)")
 
 
 def local_folder(name: str) -> Path:
@@ -262,6 +262,7 @@ def check_shapes(checkpoint: Checkpoint) -> None:
 
 def open_checkpoint(name: str) -> Checkpoint:
     """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
+    quiet_transformers()
     folder = local_folder(name)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: found no config.json; expected a checkpoint as save_pretrained writes it")

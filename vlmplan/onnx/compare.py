@@ -70,7 +70,7 @@ def _structure(expected: Any, actual: Any) -> Iterator[str]:
             fields = ("domain", "operator", "inputs", "outputs", "attributes")
             what = next(name for name, one, other in zip(fields, want, found, strict=True) if one != other)
             index = fields.index(what)
-            yield f"operator {number} ({want[1]}): {what} expected {want[index]}, found {found[index]}"
+            yield f"operator {number} ({want[1]}): {what} expected {want[index]!r}, found {found[index]!r}"
     if actual.functions:
         yield f"found {len(actual.functions)} functions, expected none"
 

@@ -12,7 +12,7 @@ from typing import Any
 from vlmplan.errors import InputError
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import Checkpoint, Tensors, Weights
-from vlmplan.onnx.encoder import LEARNED, Compression
+from vlmplan.onnx.encoder import Compression
 
 # Published names, and prefixes that training code puts before them, to ours.
 _PREFIX = re.compile(r"^(?:base_model\.|model\.)*(?:mm_projector|multi_modal_projector)\.")
@@ -58,7 +58,7 @@ def read_compressor(path: Path, needed: dict[str, tuple[int, ...]]) -> Tensors:
     tensors = Tensors((path,), rename=_renamed)
     missing = [name for name in needed if tensors.shape(name) is None]
     if missing:
-        raise InputError(f"{path}: missing {_listed(missing)}; it holds {_listed(tensors.names())}")
+        raise InputError(f"{path}: missing {_listed(missing)}; it holds {_listed(tensors.stored_names())}")
     wrong = [
         f"{name} is {_shape(found)}, expected {_shape(shape)}"
         for name, shape in needed.items()
@@ -110,9 +110,10 @@ def compressor_weights(
 
     Raises InputError where a learned compressor has none.
     """
-    if plan.compressor not in LEARNED or (plan.factor == 1 and plan.compressor is Compressor.PIXEL_SHUFFLE):
-        if path is not None:
-            raise InputError(f"--weights: compressor {plan.compressor} has no weights of its own")
+    if not plan.learned:
+        if path is not None or random_weights:
+            option = "--random-weights" if path is None else "--weights"
+            raise InputError(f"{option}: compressor {plan.compressor} has no weights of its own; leave it out")
         return None
     needed = parameter_shapes(checkpoint, plan)
     beside = checkpoint.folder / "compressor.safetensors"

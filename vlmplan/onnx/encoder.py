@@ -20,7 +20,6 @@ from vlmplan.visual_tokens import MOST_SHUFFLED
 PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
 PACKER_HEAD_DIM = 128
 PACKER_EPSILON = 1e-6
-LEARNED = (Compressor.PIXEL_SHUFFLE, Compressor.TOKEN_PACKER, Compressor.QUECC)
 PACKERS = (Compressor.TOKEN_PACKER, Compressor.QUECC)
 
 
@@ -46,6 +45,11 @@ class Compression:
     def widening(self) -> int:
         """How many times wider than a patch is what the projector reads: pixel shuffle joins its region's channels."""
         return self.factor**2 if self.compressor is Compressor.PIXEL_SHUFFLE else 1
+
+    @property
+    def learned(self) -> bool:
+        """Whether it needs weights of its own."""
+        return self.compressor in PACKERS or self.widening > 1
 
 
 def possible_visual_tokens(side: int) -> tuple[int, ...]:

@@ -4,10 +4,11 @@
 peak does not grow with the model. Nothing is left behind when it is interrupted.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vlmplan.manifest import (
     EMBED,
     FILE_NAME,
     GRAPH_REVISION,
+    GRAPHS,
     VISION,
     FileDigest,
     Manifest,
@@ -65,6 +67,8 @@ class Order:
             raise InputError(f"--precision: found {self.precision}, expected {', '.join(PRECISIONS)}")
         if self.base_precision not in (Precision.FP32, Precision.FP16):
             raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
+        if self.random_weights and self.weights is not None:
+            raise InputError("--random-weights and --weights exclude each other; give one")
         if self.query is not None and self.compressor is not Compressor.QUECC:
             raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
         if self.query is not None and not self.query.strip():
@@ -176,12 +180,16 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _baked(parts: Parts, folder: Path, manifest: Manifest) -> Any | None:
-    """The embedding of a fixed question, by the decoder just written."""
+def _baked(parts: Parts, folder: Path) -> Any | None:
+    """The embedding of a fixed question, in fp32 whatever the export's precision: it is computed once and kept."""
     if parts.order.query is None:
         return None
-    model = OnnxModel(folder, manifest)
-    return question_embedding(model, question_ids(parts.checkpoint.folder, parts.order.query))
+    exact = replace(parts, order=replace(parts.order, precision=Precision.FP32, base_precision=Precision.FP32))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        writer = _Writer(Path(scratch), parts.order.external_above_bytes, lambda *_: None)
+        for name in (DECODER, EMBED):
+            writer.write(name, exact.graph(name))
+        return question_embedding(OnnxModel(Path(scratch)), question_ids(exact.checkpoint.folder, parts.order.query))
 
 
 def question_ids(folder: Path, text: str) -> Any:
@@ -227,9 +235,10 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
     )
 
 
-def export(order: Order, out: Path, progress: Progress, replace: bool = False) -> Manifest:
-    """Write the export to ``out``, which must not exist unless ``replace``. Raises InputError or Unavailable."""
-    _check_out(out, replace)
+def export(order: Order, out: Path, progress: Progress, overwrite: bool = False) -> Manifest:
+    """Write the export to ``out``, which must not exist unless ``overwrite``. Raises InputError or Unavailable."""
+    out = Path(os.path.realpath(out))
+    _check_out(out, overwrite)
     parts = open_parts(order)
     try:
         scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=".vlmplan-export-"))
@@ -245,23 +254,29 @@ def export(order: Order, out: Path, progress: Progress, replace: bool = False) -
     return manifest
 
 
-def _check_out(out: Path, replace: bool) -> None:
+def _check_out(out: Path, overwrite: bool) -> None:
     """Raise InputError, before any work, where the folder cannot be written."""
     if not out.parent.is_dir():
         raise InputError(f"--out: {out.parent} is no folder; create it first")
     if out.exists():
         if not out.is_dir() or (any(out.iterdir()) and not (out / FILE_NAME).is_file()):
             raise InputError(f"--out: {out} exists and is no export; choose another folder")
-        if any(out.iterdir()) and not replace:
+        if any(out.iterdir()) and not overwrite:
             raise InputError(f"--out: {out} holds an export already; give --replace or choose another folder")
 
 
 def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
-    """Write everything; the decoder first, since a baked question is read with it."""
+    """Write everything.
+
+    All is drawn once before, so that what is missing is said before anything large is written.
+    """
+    texts(parts.checkpoint, parts.order.visual_tokens, ())
+    for name in GRAPHS:
+        parts.graph(name)
     writer = _Writer(scratch, parts.order.external_above_bytes, progress)
     writer.write(DECODER, parts.graph(DECODER))
     writer.write(EMBED, parts.graph(EMBED))
-    query = _baked(parts, scratch, manifest_of(parts, {}))
+    query = _baked(parts, scratch)
     writer.write(VISION, parts.graph(VISION, query))
     for name, content in texts(parts.checkpoint, parts.order.visual_tokens, tuple(writer.external)).items():
         (scratch / name).write_bytes(content)

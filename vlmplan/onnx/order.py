@@ -33,16 +33,19 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         raise InputError("nothing to export: give a PLAN.json, --checkpoint DIR|HUB-ID or --model NAME")
     if plan is not None:
         _check_agreement(asked, plan)
+    elif asked.compressor not in (None, Compressor.NONE) and asked.visual_tokens is None:
+        raise InputError(f"--compressor {asked.compressor}: give --visual-tokens too, how many it is to leave")
     visual_tokens = asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None)
     if visual_tokens is None:
         visual_tokens = open_checkpoint(checkpoint).grid_side ** 2
+    precision = asked.precision or _planned_precision(plan)
     compressor = asked.compressor or (plan.choice.compressor if plan is not None else Compressor.NONE)
     return Order(
         checkpoint=checkpoint,
         visual_tokens=visual_tokens,
         compressor=compressor,
-        precision=asked.precision or _planned_precision(plan),
-        base_precision=asked.base_precision or _base_precision(plan),
+        precision=precision,
+        base_precision=_base_precision(asked, precision, plan),
         weights=asked.weights,
         random_weights=asked.random_weights,
         query=asked.query,
@@ -58,8 +61,12 @@ def _planned_precision(plan: Plan | None) -> Precision:
     return Precision.FP16 if plan.choice.precision is Precision.BF16 else plan.choice.precision
 
 
-def _base_precision(plan: Plan | None) -> Precision:
-    """fp16 where the plan is for a GPU, fp32 for a CPU, whose ONNX Runtime has no 16-bit products."""
+def _base_precision(asked: Choices, precision: Precision, plan: Plan | None) -> Precision:
+    """Of a quantised export: fp16 where the plan is for a GPU, fp32 for a CPU, whose runtime has no 16-bit products."""
+    if asked.base_precision is not None:
+        if precision in (Precision.FP32, Precision.FP16):
+            raise InputError(f"--base-precision is for int8 and int4; all of an {precision} export is {precision}")
+        return asked.base_precision
     return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
 
 

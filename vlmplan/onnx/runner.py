@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.manifest import DECODER, EMBED, VISION, Manifest
+from vlmplan.manifest import DECODER, EMBED, VISION
 from vlmplan.onnx.checkpoint import require
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -44,7 +44,10 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
     chain = [wanted] if provider == "cpu" else [wanted, PROVIDERS["cpu"]]
     known = onnxruntime.get_available_providers()
     if wanted not in known:
-        raise Unavailable(f"provider {provider} is not in this onnxruntime ({', '.join(known)}); see the README")
+        raise Unavailable(
+            f"provider {provider} is not in this onnxruntime ({', '.join(known)}); install onnxruntime-gpu in its "
+            "place (extra deploy-gpu)"
+        )
     try:
         session = onnxruntime.InferenceSession(path, options, providers=chain)
     except Exception as error:  # onnxruntime raises a dozen types of its own
@@ -71,9 +74,9 @@ def _running(what: str) -> Iterator[None]:
 class OnnxModel:
     """An export's three sessions, loaded when first used."""
 
-    def __init__(self, folder: Path, manifest: Manifest, provider: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, folder: Path, provider: str = "cpu", threads: int | None = None) -> None:
         """Nothing is loaded yet."""
-        self.folder, self.manifest, self.provider, self.threads = folder, manifest, provider, threads
+        self.folder, self.provider, self.threads = folder, provider, threads
         self._sessions: dict[str, Any] = {}
 
     def session(self, graph: str) -> Any:

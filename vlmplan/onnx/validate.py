@@ -3,6 +3,7 @@
 (folder, options) -> :class:`Report`. The reference is the checkpoint itself, run by PyTorch.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +44,17 @@ class Options:
     repeats: int = 5
     max_divergence_nats: float | None = None
     logit_tolerance: float | None = None
+    budget_only: bool = False
+    recalibrate: bool = False
+
+    def __post_init__(self) -> None:
+        """Tolerances are above zero, and numbers."""
+        for option, value in (
+            ("--max-divergence", self.max_divergence_nats),
+            ("--logit-tolerance", self.logit_tolerance),
+        ):
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{option}: found {value:g}, expected a number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +69,8 @@ class Validation:
     def recalibrated(self) -> HardwareProfile:
         """Return the plan's hardware, mended to predict what was measured. Raises InputError where that cannot be."""
         if self.plan is None or self.timings is None:
-            why = "there is no plan" if self.plan is None else "nothing was timed: a check before failed"
-            raise InputError(f"--recalibrate: {why}")
-        reason = check_latency.unjudged(self.plan, self.report.provider)
-        if reason is not None:
-            raise InputError(f"--recalibrate: {reason}")
-        tpot = self.timings.get("tpot")
-        return recalibrated(self.plan, self.timings["ttft"].median_s, None if tpot is None else tpot.median_s)
+            raise InputError("--recalibrate: nothing was timed, because a check before it failed")
+        return recalibrated(self.plan, self.timings["ttft"], self.timings.get("tpot"))
 
 
 def _order(manifest: Manifest, options: Options) -> Order:
@@ -104,12 +111,20 @@ class Validator:
             manifest = read_manifest(folder)
         except InputError as error:
             return str(error)
+        if (
+            self.options.checkpoint is None
+            and not Path(manifest.checkpoint).is_dir()
+            and "/" not in manifest.checkpoint
+        ):
+            raise InputError(f"{folder}: its checkpoint '{manifest.checkpoint}' is not here; give --checkpoint")
         side = open_checkpoint(self.options.checkpoint or manifest.checkpoint).grid_side
         try:
             _order(manifest, self.options)
-            compression(manifest.compressor, side, manifest.visual_tokens)
+            plan = compression(manifest.compressor, side, manifest.visual_tokens)
         except InputError as error:
             return f"{folder / FILE_NAME}: {error}"
+        if plan.learned and not (manifest.random_weights or manifest.weights_sha256):
+            return f"{folder / FILE_NAME}: compressor {manifest.compressor} is learned, and no weights are named"
         return None
 
     def validate(self, folder: Path) -> Validation:
@@ -123,8 +138,10 @@ class Validator:
             report = self._report(folder, self.options.checkpoint, [failed("manifest", wrong)])
             return Validation(report=report, manifest=None, plan=self.options.plan, timings=None)
         manifest = read_manifest(folder)
-        checks = [check_files.integrity(folder, manifest)]
         plan = self.options.plan or manifest.plan
+        if self.options.recalibrate and (reason := check_latency.unjudged(plan, self.options.provider)):
+            raise InputError(f"--recalibrate: {reason}")
+        checks = [check_files.integrity(folder, manifest)]
         parts, reference = self._opened(manifest)
         query = None
         if manifest.query is not None:
@@ -132,7 +149,7 @@ class Validator:
         checks.append(check_files.promises(manifest, parts))
         checks.append(check_files.configuration(folder, manifest, parts))
         checks += check_files.graphs(folder, manifest, parts, query, self.progress)
-        model = OnnxModel(folder, manifest, self.options.provider, self.options.threads)
+        model = OnnxModel(folder, self.options.provider, self.options.threads)
         loaded = _loaded(model)
         checks.append(loaded)
         timings = None
@@ -143,7 +160,7 @@ class Validator:
         if not any(check.outcome is Outcome.FAILED for check in checks):
             self.progress("timing", 0, 1)
             timings = self._timings(model, manifest, parts, plan)
-            checks += check_latency.latency(timings, plan, self.options.provider)
+            checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
         else:
             checks.append(skipped("latency", "not measured: a check before it failed"))
         return Validation(
@@ -221,7 +238,7 @@ class Validator:
         if precision is Precision.FP32:
             yield from check_numbers.logits_and_tokens(walks, limit)
         else:
-            most = check_numbers.divergence_limit(precision, self.options.max_divergence_nats)
+            most = self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
             yield from check_numbers.divergence(walks, most)
 
     def _report(self, folder: Path, checkpoint: str | None, checks: list[Check]) -> Report:
