@@ -109,6 +109,11 @@ def test_falling_short_is_exit_4_and_named(tmp_path: Path) -> None:
         ("run {e} --image nothing.png --prompt hm", "no image that can be read"),
         ("run {e} --image {e}/config.json --prompt hm", "no image that can be read"),
         ("run . --image x --prompt hm", "no manifest.json"),
+        ("run {e} --image {e} --prompt hm", "no image that can be read"),
+        ("validate {e} --out {e}/report.json", "lies in the export"),
+        ("validate {e} --out r.json --junit ./r.json", "name the same file"),
+        ("validate {e} --checkpoint ''", "--checkpoint: found no name"),
+        ("export --checkpoint ~nosuchuser/x --out x", "a checkpoint's directory or a hub id"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: str, message: str) -> None:
@@ -118,6 +123,25 @@ def test_bad_input_is_one_line_and_exit_2(arguments: str, message: str) -> None:
     assert len([line for line in found.stderr.splitlines() if "error:" in line]) == 1
     assert "Traceback" not in found.stderr
     assert not Path("x").exists()
+
+
+def test_pictures_and_prompts_that_cannot_be(tmp_path: Path) -> None:
+    Image.new("RGB", (4000, 2)).save("long.png")
+    Image.new("RGB", (40, 30)).save("good.png")
+    assert "too long to be cropped" in _run("run", exported(), "--image", "long.png", "--prompt", "hm").stderr
+    assert "leave it out" in _run("run", exported(), "--image", "good.png", "--prompt", "<image> hm").stderr
+    assert "no UTF-8" in _run("run", exported(), "--image", "good.png", "--prompt", "\udcff").stderr
+    shutil.copytree(exported(), tmp_path / "bad")
+    (tmp_path / "bad" / "tokenizer.json").write_text("[]")
+    found = _run("run", "bad", "--image", "good.png", "--prompt", "hm")
+    assert found.exit_code == 2
+    assert "processor cannot be loaded" in found.stderr
+
+
+def test_the_verdict_survives_an_unwritable_summary(tmp_path: Path) -> None:
+    found = _run("validate", _spoiled(tmp_path / "spoiled"), "--repeats", 1, GITHUB_STEP_SUMMARY="no/where")
+    assert found.exit_code == 4
+    assert "warning: GITHUB_STEP_SUMMARY" in found.stderr
 
 
 def test_ctrl_c_ends_an_export_with_130_and_nothing_left(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_names_of_older_transformers_are_read(tmp_path: Path) -> None:
     assert canonical("language_model.lm_head.weight") == "lm_head.weight"
 
 
-def _broken(folder: Path, what: str) -> None:  # noqa: C901 - a table of cases
+def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table of cases
     """Spoil a copied checkpoint."""
     config = json.loads((folder / "config.json").read_text())
     weights = folder / "model.safetensors"
@@ -150,6 +150,16 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901 - a table of cases
             config["vision_config"]["patch_size"] = 28
         case "another width":
             config["text_config"]["intermediate_size"] = 96
+        case "no patches":
+            config["vision_config"]["patch_size"] = 0
+        case "endless layers":
+            config["vision_config"]["num_hidden_layers"] = 10**12
+        case "half a character":
+            (folder / "tokenizer_config.json").write_text('{"a": "\\ud800"}')
+        case "a list of settings":
+            (folder / "generation_config.json").write_text("[]")
+        case "another encoding":
+            (folder / "chat_template.jinja").write_bytes(b"\xff")
         case "nonsense":
             config["text_config"]["num_attention_heads"] = "many"
         case "no tokenizer":
@@ -174,6 +184,11 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901 - a table of cases
         ("another patch size", r"patch_embedding.weight is \[64, 3, 14, 14\], expected"),
         ("another width", "is config.json of this checkpoint?"),
         ("nonsense", "config.json"),
+        ("no patches", "patch_size is 0, expected a whole number"),
+        ("endless layers", "num_hidden_layers is 1000000000000"),
+        ("half a character", "lone surrogate"),
+        ("a list of settings", "generation_config.json: expected a table"),
+        ("another encoding", "chat_template.jinja: expected UTF-8"),
         ("no tokenizer", "no tokenizer.json"),
         ("no processor", "cannot be read"),
         ("no config", "no config.json"),
@@ -211,6 +226,38 @@ def test_only_an_export_is_replaced_and_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"):
         export(order(), tmp_path / "nowhere" / "made", quiet)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_replacing_spares_what_is_not_only_an_export(tmp_path: Path) -> None:
+    """A manifest.json of something else, a file laid beside an export's, a checkpoint within."""
+    (tmp_path / "addon").mkdir()
+    (tmp_path / "addon" / "manifest.json").write_text('{"name": "an extension"}')
+    export(order(), tmp_path / "made", quiet)
+    (tmp_path / "made" / "notes.txt").write_text("mine")
+    shutil.copytree(exported(), tmp_path / "holder")
+    shutil.copytree(checkpoint(), tmp_path / "holder" / "inner")
+    for name in ("addon", "made"):
+        with pytest.raises(InputError, match="is no export, or not only one"):
+            export(order(), tmp_path / name, quiet, overwrite=True)
+    inner = order().__class__(
+        checkpoint=str(tmp_path / "holder" / "inner"), visual_tokens=36, compressor=Compressor.AVERAGE_POOL
+    )
+    with pytest.raises(InputError):
+        export(inner, tmp_path / "holder", quiet, overwrite=True)
+    assert (tmp_path / "made" / "notes.txt").exists()
+    assert (tmp_path / "holder" / "inner" / "model.safetensors").exists()
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    def appear(name: str, done: int, total: int) -> None:
+        if name == VISION and done == total:
+            (tmp_path / "made").mkdir(exist_ok=True)
+            (tmp_path / "made" / "mine.txt").write_text("mine")
+
+    with pytest.raises(Unavailable, match="cannot be written"):
+        export(order(), tmp_path / "made", appear)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert (tmp_path / "made" / "mine.txt").exists()
 
 
 def test_half_precision_that_overflows_is_refused(tmp_path: Path) -> None:

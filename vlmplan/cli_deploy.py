@@ -3,6 +3,7 @@
 import enum
 import gc
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,14 @@ WeightsOption = Annotated[
 PlanOption = Annotated[Path | None, typer.Option("--plan", help="Plan to hold times against [default: the export's].")]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where ONNX Runtime runs.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, max=1024, help="Threads of an operator [default: ONNX Runtime's].")
+    int | None, typer.Option("--threads", min=1, max=256, help="Threads of an operator [default: ONNX Runtime's].")
 ]
+
+
+def _prepare() -> None:
+    """Set the process up for long work: memory is collected, and libraries' advice does not mix with ours."""
+    gc.enable()
+    warnings.simplefilter("ignore")
 
 
 @app.command()
@@ -64,7 +71,7 @@ def export(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan export plan.json --checkpoint llava-hf/llava-1.5-7b-hf --out llava-36
     """
-    gc.enable()
+    _prepare()
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
     from vlmplan.onnx.export import export as write
@@ -87,6 +94,26 @@ def export(  # noqa: PLR0917 - one parameter an option
     with progress() as tell:
         manifest = write(order(asked, read), out, tell, replace)
     deliver(manifest, None, json, lambda: print_export(manifest, out))
+
+
+def _check_destinations(folder: Path, destinations: tuple[Path | None, ...]) -> None:
+    """Raise InputError where a report cannot be written, would spoil the export or another report."""
+    given = [path for path in destinations if path is not None]
+    for path in given:
+        check_destination(path)
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: lies in the export that is validated; choose another file")
+    if len({path.resolve() for path in given}) < len(given):
+        raise InputError("--out, --junit and --recalibrate name the same file; give each its own")
+
+
+def _summarise(text: str) -> None:
+    """Add to the summary page of a GitHub job, where there is one; the verdict does not depend on it."""
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            append_text(Path(summary), text)
+        except InputError as error:
+            typer.echo(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}", err=True)
 
 
 @app.command()
@@ -118,14 +145,13 @@ def validate(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan validate llava-36 --threads 8 --junit report.xml
     """
-    gc.enable()
+    _prepare()
     from vlmplan import report as reports
     from vlmplan.onnx.validate import Options, Validator
     from vlmplan.plan import Plan
     from vlmplan.render_deploy import print_report, progress
 
-    for destination in (junit, recalibrate, out):
-        check_destination(destination)
+    _check_destinations(folder, (junit, recalibrate, out))
     options = Options(
         checkpoint=checkpoint,
         plan=None if plan is None else load(Plan, plan),
@@ -144,9 +170,8 @@ def validate(  # noqa: PLR0917 - one parameter an option
     deliver(report, out, json, lambda: print_report(report))
     if junit is not None:
         write_text(junit, reports.junit(report))
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_text(Path(summary), reports.markdown(report))
-    if recalibrate is not None:
+    _summarise(reports.markdown(report))
+    if recalibrate is not None and (found.timings is not None or not report.failed):
         write_text(recalibrate, to_toml(found.recalibrated()))
         typer.echo(f"wrote {recalibrate}", err=True)
     if report.failed:
@@ -167,7 +192,7 @@ def run(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan run llava-36 --image photo.jpg --prompt 'What is this?'
     """
-    gc.enable()
+    _prepare()
     from vlmplan.onnx.answer import answer
     from vlmplan.render_deploy import print_answer
 

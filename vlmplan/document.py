@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import os
+import re
 import stat
 import types
 import typing
@@ -172,6 +173,9 @@ def from_plain(kind: type[T], value: Any, where: str) -> T:
     return typing.cast(T, reader(as_any)(value, where))
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def read_text(path: Path) -> str:
     """Return a regular UTF-8 file of at most 16 MiB. Raises InputError for anything else, naming the path."""
     try:
@@ -208,6 +212,11 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'} ({line})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a table of keys, found a {type(value).__name__}")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError):
+            raise InputError(f"{path}: found half a character (a lone surrogate), expected Unicode text") from None
     return value
 
 
@@ -291,6 +300,8 @@ def write_text(path: Path, text: str) -> None:
 
 def append_text(path: Path, text: str) -> None:
     """Add UTF-8 text to the end of a file, as for a CI job's summary. Raises InputError."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be written (it is not a regular file)")
     try:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(text)

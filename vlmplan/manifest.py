@@ -68,6 +68,11 @@ class Manifest(Document):
         return self.compressor is Compressor.QUECC and self.query is None
 
 
+def data_file(graph: str) -> str:
+    """Return the name of a graph's external data, as transformers.js expects it."""
+    return f"{graph}_data"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an export. Raises InputError where there is none."""
     if not (folder / FILE_NAME).is_file():

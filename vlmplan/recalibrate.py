@@ -6,6 +6,7 @@ were, so other models and lengths are mended only as far as those are right. ``p
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from vlmplan.cost import cost, request_of
@@ -81,6 +82,11 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
         first = ttft_s / found.ttft_s
         return first, first if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
 
+    return profile(*_best_factors(ratios, plan.hardware.name))
+
+
+def _best_factors(ratios: Callable[[float, float], tuple[float, float]], name: str) -> tuple[float, float]:
+    """The factors on compute and memory times that bring both ratios nearest to 1. Raises InputError if none helps."""
     compute = memory = 1.0
     tried: dict[tuple[float, float], float] = {}
     for _ in range(_ROUNDS):
@@ -90,8 +96,5 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
         memory = min(max(memory * more_memory, _LEAST_FACTOR), _MOST_FACTOR)
     best = min(tried, key=tried.__getitem__)
     if best == (1.0, 1.0) and tried[best] > _LOG_SD:
-        raise InputError(
-            f"no scaling of {plan.hardware.name}'s rates brings its prediction nearer to TTFT {ttft_s:.4g} s and TPOT "
-            f"{'none' if tpot_s is None else f'{tpot_s:.4g} s'}; measure another workload"
-        )
-    return profile(*best)
+        raise InputError(f"no scaling of {name}'s rates brings its prediction nearer to what was measured")
+    return best

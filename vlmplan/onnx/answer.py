@@ -1,5 +1,6 @@
 """What does the export say of a picture? One image and one question in, text and timings out."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.manifest import read_manifest
 from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.onnx.export import question_ids
+from vlmplan.onnx.export import check_text, question_ids
 from vlmplan.onnx.runner import OnnxModel, Prompt, generate
+
+MOST_ELONGATED = 50  # resizing the shorter side to the tower's makes a longer picture than memory should hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +31,20 @@ class Answer:
 
 
 def _picture(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    if not path.is_file():
+        raise InputError(f"--image: {path} is no image that can be read (no such file)")
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            if max(opened.size) > MOST_ELONGATED * min(opened.size):
+                raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
             return opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise InputError(f"--image: {path} is no image that can be read ({error})") from None
+    except InputError:
+        raise
+    except Exception as error:  # each format raises its own
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"--image: {path} is no image that can be read ({line})") from None
 
 
 def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tuple[Prompt, Any]:
@@ -42,7 +52,12 @@ def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tup
 
     Raises InputError for a picture that cannot be read.
     """
-    processor = quiet_transformers().AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    transformers = quiet_transformers()
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a damaged configuration raises what it likes
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: its processor cannot be loaded ({line}); 'vlmplan validate' says why") from None
     picture = _picture(image)
     if processor.image_token in text:
         raise InputError(
@@ -74,8 +89,7 @@ def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
 
 def answer(folder: Path, image: Path, text: str, limit: int, provider: str, threads: int | None) -> Answer:
     """Run the export once. Raises InputError or Unavailable."""
-    if not text.strip():
-        raise InputError("--prompt: found no text")
+    check_text("--prompt", text)
     manifest = read_manifest(folder)
     model = OnnxModel(folder, provider, threads)
     prompt, tokenizer = prompt_of(folder, image, text, manifest.reads_question)

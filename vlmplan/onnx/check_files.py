@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.manifest import GRAPH_REVISION, GRAPHS, VISION, Manifest, file_sha256
+from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file, file_sha256
 from vlmplan.onnx.compare import MOST_LISTED, Differences, compare
 from vlmplan.onnx.export import Parts, Progress, manifest_of
 from vlmplan.onnx.folder import part_of, texts
@@ -19,17 +19,22 @@ from vlmplan.report import Check, Outcome
 
 def passed(name: str, detail: str, **figures: float) -> Check:
     """Return a check that passed."""
-    return Check(name=name, outcome=Outcome.PASSED, detail=detail, figures=figures)
+    return Check(name=name, outcome=Outcome.PASSED, detail=_line(detail), figures=figures)
 
 
 def failed(name: str, detail: str, **figures: float) -> Check:
     """Return a check that failed."""
-    return Check(name=name, outcome=Outcome.FAILED, detail=detail, figures=figures)
+    return Check(name=name, outcome=Outcome.FAILED, detail=_line(detail), figures=figures)
+
+
+def _line(text: str) -> str:
+    """One printable line, whatever a file's names hold."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def skipped(name: str, reason: str) -> Check:
     """Return a check that could not be made."""
-    return Check(name=name, outcome=Outcome.SKIPPED, detail=reason)
+    return Check(name=name, outcome=Outcome.SKIPPED, detail=_line(reason))
 
 
 def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
@@ -41,7 +46,7 @@ def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
 
 
 def integrity(folder: Path, manifest: Manifest) -> Check:
-    """Every file of the manifest is there, whole and unchanged, and no other graph is."""
+    """Every file of the manifest is there, whole and unchanged, and no other file is: clients read what they find."""
     faults = []
     for name, digest in manifest.files.items():
         path = folder / name
@@ -51,9 +56,8 @@ def integrity(folder: Path, manifest: Manifest) -> Check:
             faults.append(f"{name} has {path.stat().st_size} bytes, the manifest says {digest.size_bytes}")
         elif file_sha256(path) != digest.sha256:
             faults.append(f"{name} has another SHA-256 than the manifest says")
-    graph_folder = folder / Path(GRAPHS[0]).parent
-    present = {str(path.relative_to(folder)) for path in graph_folder.rglob("*") if path.is_file()}
-    strangers = sorted(present - set(manifest.files))
+    whole = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    strangers = sorted({str(path.relative_to(folder)) for path in whole} - {FILE_NAME, *manifest.files})
     if strangers:
         faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
     size = sum(digest.size_bytes for digest in manifest.files.values())
@@ -71,7 +75,13 @@ def promises(manifest: Manifest, parts: Parts) -> Check:
         checkpoint=manifest.checkpoint,
         weights=manifest.weights,
     )
-    faults = [
+    needed = {*GRAPHS, *texts(parts.checkpoint, parts.order.visual_tokens, ())}
+    allowed = needed | {data_file(name) for name in GRAPHS}
+    faults = [f"files: {name} is not listed" for name in sorted(needed - set(manifest.files))]
+    faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - allowed)]
+    if manifest.graph_revision != GRAPH_REVISION:
+        faults.append(f"graph_revision: {manifest.graph_revision}; this vlmplan draws {GRAPH_REVISION}; export again")
+    faults += [
         f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
         for key in manifest.__dataclass_fields__
         if getattr(due, key) != getattr(manifest, key)
@@ -80,18 +90,25 @@ def promises(manifest: Manifest, parts: Parts) -> Check:
 
 
 def _meaning(name: str, content: bytes) -> Any:
-    """A file's content as clients read it: JSON whatever its layout."""
+    """A file's content as clients read it: JSON in UTF-8, whatever its layout."""
     if not name.endswith(".json"):
         return content
     try:
-        return json.loads(content)
-    except ValueError:
+        return json.loads(content.decode())
+    except (ValueError, RecursionError):
         return content
+
+
+def _same(want: Any, found: Any) -> bool:
+    """Equal with their types: to a client 36 is not 36.0, nor 1 true."""
+    if isinstance(want, bytes) or isinstance(found, bytes):
+        return bool(want == found)
+    return json.dumps(want, sort_keys=True) == json.dumps(found, sort_keys=True)
 
 
 def configuration(folder: Path, manifest: Manifest, parts: Parts) -> Check:
     """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for."""
-    external = tuple(name for name in GRAPHS if f"{name}_data" in manifest.files)
+    external = tuple(name for name in GRAPHS if data_file(name) in manifest.files)
     faults = []
     due = texts(parts.checkpoint, parts.order.visual_tokens, external)
     for name, content in due.items():
@@ -100,7 +117,7 @@ def configuration(folder: Path, manifest: Manifest, parts: Parts) -> Check:
             faults.append(f"{name} is missing")
             continue
         want, found = _meaning(name, content), _meaning(name, path.read_bytes())
-        if want != found:
+        if not _same(want, found):
             faults.append(_difference(name, want, found))
     return verdict("configuration", faults, f"{len(due)} files as the checkpoint asks for")
 
@@ -109,7 +126,7 @@ def _difference(name: str, want: Any, found: Any) -> str:
     """The first key at which two documents part."""
     if isinstance(want, dict) and isinstance(found, dict):
         for key in sorted(set(want) | set(found)):
-            if want.get(key) != found.get(key):
+            if not _same(want.get(key), found.get(key)):
                 return _difference(f"{name}: {key}", want.get(key), found.get(key))
     short = [text if len(text := str(value)) < 80 else text[:80] + "..." for value in (want, found)]
     return f"{name}: expected {short[0]}, found {short[1]}"
@@ -117,9 +134,13 @@ def _difference(name: str, want: Any, found: Any) -> str:
 
 def load_graph(folder: Path, name: str) -> Any:
     """Return a graph file as an onnx_ir model, its data checked to be there. Raises InputError."""
+    import onnx
     import onnx_ir
 
+    if not (folder / name).is_file():
+        raise InputError(f"{name} is missing")
     try:
+        _check_unambiguous(name, onnx.load(folder / name, load_external_data=False).graph)
         model = onnx_ir.load(folder / name)
         for value in model.graph.initializers.values():
             tensor = value.const_value
@@ -132,6 +153,18 @@ def load_graph(folder: Path, name: str) -> Any:
     return model
 
 
+def _check_unambiguous(name: str, graph: Any) -> None:
+    """Raise InputError where readers could differ about which of two tensors or operators is meant."""
+    names = [tensor.name for tensor in graph.initializer]
+    twice = sorted({one for one in names if names.count(one) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise InputError(f"{name} has {', '.join(twice[:MOST_LISTED])} more than once")
+    if graph.sparse_initializer or graph.quantization_annotation:
+        raise InputError(f"{name} has sparse or annotated tensors, which do not belong")
+    if any(node.overload for node in graph.node):
+        raise InputError(f"{name} has overloaded operators, which do not belong")
+
+
 def _check_extent(path: Path, tensor: Any) -> None:
     """Raise InputError where a tensor's data lies outside its file, or the file outside the folder."""
     data = path.parent / tensor.location
@@ -140,6 +173,14 @@ def _check_extent(path: Path, tensor: Any) -> None:
     end = (tensor.offset or 0) + (tensor.length or 0)
     if not data.is_file() or data.stat().st_size < end:
         raise InputError(f"{path.name}: the data of {tensor.name} ends beyond {tensor.location}")
+
+
+def _compared(name: str, expected: Any, actual: Any) -> Differences:
+    """Compare, or raise InputError where a tensor's data cannot be had."""
+    try:
+        return compare(expected, actual, close=frozenset({"query"}))
+    except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short, or linked twice
+        raise InputError(f"{name}: a tensor cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
 def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
@@ -154,7 +195,7 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
         try:
             actual = load_graph(folder, name)
             expected = parts.graph(name, query if name == VISION else None)
-            found[part_of(name)] = compare(expected, actual, close=frozenset({"query"}))
+            found[part_of(name)] = _compared(name, expected, actual)
         except InputError as error:
             unreadable.append(str(error))
     unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]

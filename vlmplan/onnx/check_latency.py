@@ -73,6 +73,9 @@ def unjudged(plan: Plan | None, provider: str) -> str | None:
     kind = "cpu" if provider == "cpu" else "gpu"
     if plan.hardware.kind != kind:
         return f"the plan is for {plan.hardware.name} (a {plan.hardware.kind}), this ran on the provider {provider}"
+    work = plan.workload
+    if work.batch * work.images > 64 or work.batch * work.text_tokens > 100_000 or work.output_tokens > 4096:
+        return "the plan's workload is too large to time here"
     if plan.workload.cached_text_tokens or plan.workload.cached_images:
         return "the plan counts on a cache of prefixes or images, which the runner does not have"
     return None

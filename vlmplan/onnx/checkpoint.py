@@ -6,6 +6,8 @@
 
 import functools
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -150,6 +152,7 @@ def quiet_transformers() -> Any:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of is reported as a fault
     return transformers
 
 
@@ -164,10 +167,14 @@ def require(*modules: str) -> None:
 
 def local_folder(name: str) -> Path:
     """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for an unknown user
+    try:
+        if name and folder.is_dir():
+            return folder
+        known = folder.exists()
+    except (OSError, ValueError):
+        known = True
+    if known or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
     from huggingface_hub import snapshot_download
@@ -175,7 +182,7 @@ def local_folder(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(_DOWNLOADED)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
 
@@ -190,7 +197,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
         files = tuple(folder / Path(file).name for file in sorted(set(table.values())))
     else:
         files = (folder / "model.safetensors",)
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name[:200] for file in files if not os.path.isfile(file)]  # noqa: PTH113 - any name may be asked
     if missing:
         pickles = " (pickles are not read: save it again with safe_serialization)" if any(folder.glob("*.bin")) else ""
         raise InputError(f"{folder}: expected {', '.join(missing)}, found none{pickles}")
@@ -199,11 +206,27 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
-    text = config.text_config
+    text, tower = config.text_config, config.vision_config
+    sizes = (
+        ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
+        ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
+        ("vision_config.image_size", tower.image_size, 100_000),
+        ("vision_config.patch_size", tower.patch_size, 10_000),
+        ("vision_config.hidden_size", tower.hidden_size, 1_000_000),
+        ("text_config.hidden_size", text.hidden_size, 1_000_000),
+        ("text_config.vocab_size", text.vocab_size, 10_000_000),
+    )
+    for key, value, most in sizes:
+        if not isinstance(value, int) or not 0 < value <= most:
+            raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
+    if tower.patch_size > tower.image_size:
+        raise InputError(
+            f"{folder}: vision_config.patch_size is {tower.patch_size}, above the image's {tower.image_size}"
+        )
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, TEXT_TYPES),
-        ("vision_config.model_type", config.vision_config.model_type, TOWER_TYPES),
+        ("vision_config.model_type", tower.model_type, TOWER_TYPES),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
         ("text_config.rope_parameters.rope_type", _rope_type(text), ("default", "linear", "llama3", "yarn")),
         ("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default", "full")),

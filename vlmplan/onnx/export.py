@@ -26,14 +26,16 @@ from vlmplan.manifest import (
     VISION,
     FileDigest,
     Manifest,
+    data_file,
     file_sha256,
+    read_manifest,
 )
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
 from vlmplan.onnx.compressors import RandomWeights, compressor_weights
 from vlmplan.onnx.decoder import DecoderOptions, decoder_graph, embedding_graph
 from vlmplan.onnx.encoder import Compression, compression, encoder_graph
-from vlmplan.onnx.folder import data_file, texts
+from vlmplan.onnx.folder import texts
 from vlmplan.onnx.runner import OnnxModel, question_embedding
 from vlmplan.onnx.sketch import OPSET
 from vlmplan.plan import Plan
@@ -71,8 +73,8 @@ class Order:
             raise InputError("--random-weights and --weights exclude each other; give one")
         if self.query is not None and self.compressor is not Compressor.QUECC:
             raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
-        if self.query is not None and not self.query.strip():
-            raise InputError("--query: found no text")
+        if self.query is not None:
+            check_text("--query", self.query)
 
     @property
     def floats(self) -> Precision:
@@ -197,8 +199,22 @@ def question_ids(folder: Path, text: str) -> Any:
     import numpy as np
     from transformers import AutoTokenizer
 
-    ids = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)(text.strip())["input_ids"]
-    return np.array([ids], dtype=np.int64)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a damaged tokenizer raises what it likes
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({line})") from None
+    return np.array([tokenizer(text.strip())["input_ids"]], dtype=np.int64)
+
+
+def check_text(option: str, text: str) -> None:
+    """Raise InputError for a text that is empty or no Unicode."""
+    if not text.strip():
+        raise InputError(f"{option}: found no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{option}: found bytes that are no UTF-8 text") from None
 
 
 def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
@@ -240,13 +256,15 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
     out = Path(os.path.realpath(out))
     _check_out(out, overwrite)
     parts = open_parts(order)
+    if parts.checkpoint.folder.resolve().is_relative_to(out):
+        raise InputError(f"--out: {out} holds the checkpoint; choose another folder")
     try:
         scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=".vlmplan-export-"))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
     try:
         manifest = _fill(parts, scratch, progress)
-        _move(scratch, out)
+        _move(scratch, out, overwrite)
     except OSError as error:
         raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
     finally:
@@ -256,13 +274,25 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
 
 def _check_out(out: Path, overwrite: bool) -> None:
     """Raise InputError, before any work, where the folder cannot be written."""
+    if not str(out).isprintable():
+        raise InputError("--out: found a name that cannot be printed; choose another folder")
     if not out.parent.is_dir():
         raise InputError(f"--out: {out.parent} is no folder; create it first")
-    if out.exists():
-        if not out.is_dir() or (any(out.iterdir()) and not (out / FILE_NAME).is_file()):
-            raise InputError(f"--out: {out} exists and is no export; choose another folder")
-        if any(out.iterdir()) and not overwrite:
-            raise InputError(f"--out: {out} holds an export already; give --replace or choose another folder")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not _is_export(out):
+        raise InputError(f"--out: {out} exists and is no export, or not only one; choose another folder")
+    if not overwrite:
+        raise InputError(f"--out: {out} holds an export already; give --replace or choose another folder")
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell whether a folder holds an export and nothing else, so that it may be replaced."""
+    try:
+        listed = {FILE_NAME, *read_manifest(folder).files}
+    except InputError:
+        return False
+    return all(path.is_dir() or str(path.relative_to(folder)) in listed for path in folder.rglob("*"))
 
 
 def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
@@ -290,11 +320,20 @@ def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _move(scratch: Path, out: Path) -> None:
-    """Put the finished folder in place; an export that was there goes only then."""
+def _move(scratch: Path, out: Path, overwrite: bool) -> None:
+    """Put the finished folder in place; an export that was there goes only then, and comes back if that fails.
+
+    Raises OSError where something else came to be there meanwhile.
+    """
     scratch.chmod(0o755)
     old = scratch.with_name(scratch.name + ".old")
-    if out.exists():
-        out.rename(old)
-    scratch.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if overwrite and out.exists():
+            out.rename(old)
+        scratch.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

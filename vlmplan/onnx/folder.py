@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_plain
+from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.manifest import DECODER, EMBED, VISION
 from vlmplan.onnx.checkpoint import Checkpoint
@@ -95,27 +95,29 @@ def texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...])
         "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
         "processor_config.json": processor | {"image_processor": image},
     }
-    copied = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
+    copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder)
     return copied | {name: _json(content) for name, content in made.items()}
 
 
 def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _copied(path: Path) -> bytes:
+    """A tokenizer's file as it is. Raises InputError for JSON that no client could read."""
+    if path.suffix == ".json":
+        read_plain(path)
+    return path.read_bytes()
 
 
 def _with_template(folder: Path) -> dict[str, Any]:
     """The tokenizer's configuration with the chat template in it: where transformers.js looks for LLaVA's."""
     found, template = read_plain(folder / "tokenizer_config.json"), folder / "chat_template.jinja"
     if "chat_template" not in found and template.is_file():
-        found["chat_template"] = template.read_text(encoding="utf-8")
+        found["chat_template"] = read_text(template)
     return found
-
-
-def data_file(graph: str) -> str:
-    """Return the name of a graph's external data, as transformers.js expects it."""
-    return f"{graph}_data"
 
 
 def part_of(graph: str) -> str:

@@ -36,6 +36,8 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
     require("onnxruntime")
     import onnxruntime
 
+    if not path.is_file():
+        raise InputError(f"{path}: found no such file; expected a graph")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:

@@ -48,7 +48,9 @@ class Options:
     recalibrate: bool = False
 
     def __post_init__(self) -> None:
-        """Tolerances are above zero, and numbers."""
+        """Tolerances are above zero, and numbers; a checkpoint has a name."""
+        if self.checkpoint == "":
+            raise InputError("--checkpoint: found no name, expected a directory or a hub id")
         for option, value in (
             ("--max-divergence", self.max_divergence_nats),
             ("--logit-tolerance", self.logit_tolerance),
@@ -195,7 +197,8 @@ class Validator:
         return found
 
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
-        workload = plan.workload if plan is not None else check_latency.DEFAULT_WORKLOAD
+        judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
+        workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         config = parts.checkpoint.config
         size, token = config.vision_config.image_size, config.image_token_index
         prompt = check_latency.workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
@@ -212,13 +215,14 @@ class Validator:
         model = text_decoder.TextDecoder(path, config, self.options.provider, self.options.threads)
         checks = [passed("provider", f"{self.options.provider} is in use")]
         checks += self._guarded(lambda: self._text_numbers(model, reference, path))
-        prompt = check_latency.workload_prompt(check_latency.DEFAULT_WORKLOAD, 0, 0, 1, reads_question=False)
-        timings = check_latency.timings(
-            model, prompt, check_latency.DEFAULT_WORKLOAD.output_tokens, self.options.repeats
-        )
-        checks += check_latency.latency(timings, self.options.plan, self.options.provider)
+        timings = None
+        if not any(check.outcome is Outcome.FAILED for check in checks):
+            work = check_latency.DEFAULT_WORKLOAD
+            prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
+            timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
+            checks += check_latency.latency(timings, None, self.options.provider)
         report = self._report(folder, self.options.checkpoint, checks)
-        return Validation(report=report, manifest=None, plan=self.options.plan, timings=timings)
+        return Validation(report=report, manifest=None, plan=None, timings=timings)
 
     def _text_numbers(self, model: Model, reference: Any, path: Path) -> Iterator[Check]:
         import numpy as np
