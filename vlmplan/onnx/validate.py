@@ -125,8 +125,10 @@ class Validator:
             plan = compression(manifest.compressor, side, manifest.visual_tokens)
         except InputError as error:
             return f"{folder / FILE_NAME}: {error}"
-        if plan.learned and not (manifest.random_weights or manifest.weights_sha256):
-            return f"{folder / FILE_NAME}: compressor {manifest.compressor} is learned, and no weights are named"
+        named = bool(manifest.random_weights or manifest.weights_sha256 or manifest.weights)
+        if plan.learned is not named:
+            has = "is learned, and no weights are named" if plan.learned else "is not learned, and weights are named"
+            return f"{folder / FILE_NAME}: compressor {manifest.compressor} {has}"
         return None
 
     def validate(self, folder: Path) -> Validation:
