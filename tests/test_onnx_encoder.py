@@ -43,7 +43,7 @@ def _inputs(opened: Checkpoint) -> tuple[Any, Any]:
 def test_features_equal_pytorch(kind: str, compressor: Compressor, visual_tokens: int, tmp_path: Path) -> None:
     opened = _opened(kind)
     plan = compression(compressor, opened.grid_side, visual_tokens)
-    learned = compressor_weights(opened, plan, None, random_weights=True)
+    learned = compressor_weights(opened, plan, None, random_weights=plan.learned)
     weights = opened.tensors if learned is None else Joined(parts=(learned, opened.tensors))
     pixels, query = _inputs(opened)
     asks = compressor is Compressor.QUECC
