@@ -319,6 +319,21 @@ def test_recalibration_predicts_what_was_measured(ttft_factor: float, tpot_facto
     assert found.ttft_interval_s(0.9)[0] < ttft_s < found.ttft_interval_s(0.9)[1]
 
 
+def test_a_noisy_measurement_widens_the_interval() -> None:
+    plan = _plan(10.0)
+    choice, tpot_s = plan.choice, plan.choice.tpot_s or 0.0
+    noisy = Samples(samples_s=(tpot_s * 0.7, tpot_s * 0.8, tpot_s, tpot_s * 1.4, tpot_s * 1.6))
+    widths = []
+    for tpot in (_samples(tpot_s), noisy):
+        profile = recalibrated(plan, _samples(choice.ttft_s), tpot)
+        request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision)
+        interval = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, choice.precision)).tpot_interval_s(0.9)
+        assert interval is not None
+        widths.append(interval[1] / interval[0])
+    assert widths[0] < 2
+    assert widths[0] * 1.2 < widths[1] < 4
+
+
 def test_recalibration_comes_near_what_it_cannot_meet() -> None:
     """A prefill five times faster with a decode as slow as ever: the rates alone cannot, but they come nearer."""
     plan = _plan(10.0)

@@ -20,9 +20,16 @@ _ROUNDS = 60
 _LEAST_FACTOR, _MOST_FACTOR = 1e-3, 1e3
 _LOG_SD = 0.15  # of an operator class whose level was measured, but not its shape
 _QUARTILES_TO_SD = 1.35  # distance of a Gaussian's quartiles in standard deviations
+_MEDIAN_TO_MEAN = 1.25  # how much less sure a Gaussian's median is than its mean
 
 
-def _scaled(calibration: Calibration, compute: float, memory: float, log_sd: float, source: str) -> Calibration:
+def _median_log_sd(samples: Samples) -> float:
+    """How unsure the median is, as a standard deviation of its logarithm."""
+    low, high = samples.quartiles_s
+    return _MEDIAN_TO_MEAN * math.log(high / low) / _QUARTILES_TO_SD / math.sqrt(len(samples.samples_s))
+
+
+def _scaled(calibration: Calibration, compute: float, memory: float, model_log_sd: float, source: str) -> Calibration:
     """The calibration with times ``compute`` and ``memory`` times as long."""
 
     def slower(one: Efficiency) -> Efficiency:
@@ -31,7 +38,7 @@ def _scaled(calibration: Calibration, compute: float, memory: float, log_sd: flo
             compute_fraction=one.compute_fraction / compute,
             memory_fraction=one.memory_fraction / memory,
             latency_s=one.latency_s * memory,
-            log_sd=log_sd,
+            log_sd=min(one.log_sd, _LOG_SD),
         )
 
     return replace(
@@ -39,8 +46,8 @@ def _scaled(calibration: Calibration, compute: float, memory: float, log_sd: flo
         basis=Basis.MEASURED,
         overhead_per_layer_s=calibration.overhead_per_layer_s * memory,
         overhead_per_call_s=calibration.overhead_per_call_s * memory,
-        overhead_log_sd=log_sd,
-        model_log_sd=log_sd,
+        overhead_log_sd=min(calibration.overhead_log_sd, _LOG_SD),
+        model_log_sd=model_log_sd,
         operators={kind: slower(one) for kind, one in calibration.operators.items()},
         source=source,
     )
@@ -54,8 +61,8 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
     """
     choice, ttft_s = plan.choice, ttft.median_s
     tpot_s = None if tpot is None else tpot.median_s
-    spread = max(samples.spread_fraction for samples in (ttft, tpot) if samples is not None)
-    log_sd = math.hypot(_LOG_SD, spread / _QUARTILES_TO_SD)
+    noise = max(_median_log_sd(samples) for samples in (ttft, tpot) if samples is not None)
+    log_sd = math.hypot(_LOG_SD, noise)
     request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor)
     source = (
         f"vlmplan validate: {choice.model}, {choice.visual_tokens} visual tokens, {choice.precision}: TTFT "
