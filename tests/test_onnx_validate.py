@@ -16,7 +16,7 @@ from small_models import KINDS, checkpoint, exported, order, quiet
 from vlmplan import catalogue
 from vlmplan.ask import Asked, query
 from vlmplan.cost import cost, request_of
-from vlmplan.document import from_plain, plain
+from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
@@ -30,7 +30,7 @@ from vlmplan.onnx.small import write_checkpoint
 from vlmplan.onnx.validate import Options, Validator
 from vlmplan.plan import Plan, recommend
 from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report, junit, markdown
+from vlmplan.report import Check, Outcome, Report, failed, junit, markdown
 from vlmplan.search import Budget
 
 QUICK = Options(threads=2, repeats=1)
@@ -385,6 +385,16 @@ def test_reports_for_ci() -> None:
     assert markdown(_report(Outcome.PASSED)).startswith("### vlmplan validate: passed")
     again = from_plain(Report, json.loads(json.dumps(plain(report))), "report")
     assert again == report
+
+
+def test_any_finding_can_be_written() -> None:
+    """Names out of a broken file, and differences that are no numbers."""
+    found = failed("weights", "bad \x01 name\nof two lines", largest_difference=float("inf"), margin=1.0)
+    assert found.detail == "bad \\x01 name\\nof two lines"
+    assert found.figures == {"margin": 1.0}
+    report = replace(_report(Outcome.FAILED), checks=(found,))
+    ElementTree.fromstring(junit(report))
+    assert json.loads(to_json(report))["checks"][0]["figures"] == {"margin": 1.0}
 
 
 def test_a_good_report_has_figures_and_no_failure() -> None:

@@ -5,12 +5,15 @@ differ; what is judged does not depend on the machine but for the latencies.
 """
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
+
+MOST_LISTED = 3  # faults of a kind that are spelt out
 
 
 class Outcome(enum.StrEnum):
@@ -29,6 +32,36 @@ class Check:
     outcome: Outcome
     detail: str
     figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def passed(name: str, detail: str, **figures: float) -> Check:
+    """Return a check that passed."""
+    return _check(name, Outcome.PASSED, detail, figures)
+
+
+def failed(name: str, detail: str, **figures: float) -> Check:
+    """Return a check that failed."""
+    return _check(name, Outcome.FAILED, detail, figures)
+
+
+def skipped(name: str, reason: str) -> Check:
+    """Return a check that could not be made."""
+    return _check(name, Outcome.SKIPPED, reason, {})
+
+
+def _check(name: str, outcome: Outcome, detail: str, figures: Mapping[str, float]) -> Check:
+    """One printable line, whatever a file's names hold; figures that JSON can hold (the detail tells the others)."""
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in detail)
+    finite = {key: value for key, value in figures.items() if math.isfinite(value)}
+    return Check(name=name, outcome=outcome, detail=line, figures=finite)
+
+
+def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
+    """Return failed with the first faults, or passed with ``good``."""
+    if not faults:
+        return passed(name, good, **figures)
+    more = f" (and {len(faults) - MOST_LISTED} more)" if len(faults) > MOST_LISTED else ""
+    return failed(name, "; ".join(faults[:MOST_LISTED]) + more, **figures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,38 +11,10 @@ from typing import Any
 
 from vlmplan.errors import InputError
 from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file, file_sha256
-from vlmplan.onnx.compare import MOST_LISTED, Differences, compare
+from vlmplan.onnx.compare import Differences, compare
 from vlmplan.onnx.export import Parts, Progress, manifest_of
 from vlmplan.onnx.folder import part_of, texts
-from vlmplan.report import Check, Outcome
-
-
-def passed(name: str, detail: str, **figures: float) -> Check:
-    """Return a check that passed."""
-    return Check(name=name, outcome=Outcome.PASSED, detail=_line(detail), figures=figures)
-
-
-def failed(name: str, detail: str, **figures: float) -> Check:
-    """Return a check that failed."""
-    return Check(name=name, outcome=Outcome.FAILED, detail=_line(detail), figures=figures)
-
-
-def _line(text: str) -> str:
-    """One printable line, whatever a file's names hold."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-def skipped(name: str, reason: str) -> Check:
-    """Return a check that could not be made."""
-    return Check(name=name, outcome=Outcome.SKIPPED, detail=_line(reason))
-
-
-def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
-    """Return failed with the first faults, or passed with ``good``."""
-    if not faults:
-        return passed(name, good, **figures)
-    more = f" (and {len(faults) - MOST_LISTED} more)" if len(faults) > MOST_LISTED else ""
-    return failed(name, "; ".join(faults[:MOST_LISTED]) + more, **figures)
+from vlmplan.report import MOST_LISTED, Check, verdict
 
 
 def integrity(folder: Path, manifest: Manifest) -> Check:

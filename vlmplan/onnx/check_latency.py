@@ -12,10 +12,9 @@ from vlmplan.hardware import Precision, Runtime
 from vlmplan.manifest import Manifest
 from vlmplan.measure import Samples, measure
 from vlmplan.model import Workload
-from vlmplan.onnx.check_files import failed, passed, skipped
 from vlmplan.onnx.runner import Model, Prompt, generate
 from vlmplan.plan import Plan
-from vlmplan.report import Check
+from vlmplan.report import Check, failed, passed, skipped
 from vlmplan.units import format_seconds
 
 DEFAULT_WORKLOAD = Workload(text_tokens=50, output_tokens=16)

@@ -11,9 +11,8 @@ from typing import Any
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.manifest import Manifest
-from vlmplan.onnx.check_files import failed, passed, verdict
 from vlmplan.onnx.runner import Generation, Model, Prompt, generate, prompt_embeds, question_embedding
-from vlmplan.report import Check
+from vlmplan.report import Check, failed, passed, verdict
 
 STEPS = 16
 FP32_TOLERANCE = 1e-4  # of logits whose root mean square is 1 or less, in proportion above

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MOST_LISTED = 3
+from vlmplan.report import MOST_LISTED
+
 CLOSE = 1e-3  # for what both sides computed, as a share of the largest value
 
 

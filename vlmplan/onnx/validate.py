@@ -16,7 +16,6 @@ from vlmplan.hardware import HardwareProfile, Precision
 from vlmplan.manifest import FILE_NAME, GRAPHS, Manifest, read_manifest
 from vlmplan.measure import Samples
 from vlmplan.onnx import check_files, check_latency, check_numbers, text_decoder
-from vlmplan.onnx.check_files import failed, passed, skipped
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import Order, Parts, Progress, open_parts, question_ids
@@ -24,7 +23,7 @@ from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
 from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report
+from vlmplan.report import Check, Outcome, Report, failed, passed, skipped
 
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
 
