@@ -11,50 +11,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vlmplan.hardware import Precision
 from vlmplan.measure import Samples, measure
-from vlmplan.model import Compressor
+from vlmplan.model import Compressor, Workload
+from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import Order, export
 from vlmplan.onnx.reference import Reference, load_reference
-from vlmplan.onnx.runner import Model, OnnxModel, Prompt, generate
+from vlmplan.onnx.runner import Model, OnnxModel
 from vlmplan.onnx.small import SmallModel, write_checkpoint
 
 TEXT = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16,
         "num_key_value_heads": 4, "vocab_size": 32000}  # fmt: skip
 CLIP_L = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-TEXT_TOKENS, OUTPUT_TOKENS = 50, 17
+WORKLOAD = Workload(text_tokens=50, output_tokens=17)
 KINDS = {"fp32": Precision.FP32, "int4": Precision.INT4}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One generation, timed by part."""
-
-    model: Model
-    prompt: Prompt
-
-    def run(self) -> dict[str, float]:
-        """Seconds of the vision tower, prefill and each further token."""
-        found = generate(self.model, self.prompt, OUTPUT_TOKENS)
-        return {"vision": found.vision_s, "prefill": found.prefill_s, "decode": found.tpot_s or 0.0}
-
-
-def prompt(visual_tokens: int) -> Prompt:
-    """A random image and text of the usual length."""
-    rng = np.random.default_rng(0)
-    text = rng.integers(10, 300, TEXT_TOKENS - 1).tolist()
-    ids = np.array([[1, *[3] * visual_tokens, *text]])
-    pixels = rng.standard_normal((1, 3, 336, 336)).astype(np.float32)
-    return Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=3)
+def request(model: Model, visual_tokens: int) -> Request:
+    """A random image and text of the usual length, for one of the models."""
+    prompt = workload_prompt(WORKLOAD, visual_tokens, image_size=336, image_token=3, reads_question=False)
+    return Request(model=model, prompt=prompt, output_tokens=WORKLOAD.output_tokens)
 
 
 def export_one(checkpoint: Path, visual_tokens: int, precision: str, out: Path) -> None:
@@ -90,7 +73,7 @@ def table(found: dict[str, dict[str, Samples]]) -> None:
     print(f"{'runner':<18}{'vision ms':>22}{'prefill ms':>22}{'decode ms':>22}")
     for name, parts in found.items():
         cells = []
-        for part in ("vision", "prefill", "decode"):
+        for part in ("vision", "prefill", "tpot"):
             low, high = parts[part].quartiles_s
             cells.append(f"{1e3 * parts[part].median_s:.1f} [{1e3 * low:.1f}, {1e3 * high:.1f}]")
         print(f"{name:<18}" + "".join(f"{cell:>22}" for cell in cells))
@@ -98,9 +81,9 @@ def table(found: dict[str, dict[str, Samples]]) -> None:
     def ratio(slow: str, fast: str, part: str) -> float:
         return found[slow][part].median_s / found[fast][part].median_s
 
-    print(f"decode fp32: {ratio('torch V=576', 'onnx fp32 V=576', 'decode'):.2f} x PyTorch")
-    print(f"decode fp32 V=1: {ratio('torch V=1', 'onnx fp32 V=1', 'decode'):.2f} x PyTorch")
-    print(f"decode int4: {ratio('torch V=576', 'onnx int4 V=576', 'decode'):.2f} x PyTorch")
+    print(f"decode fp32: {ratio('torch V=576', 'onnx fp32 V=576', 'tpot'):.2f} x PyTorch")
+    print(f"decode fp32 V=1: {ratio('torch V=1', 'onnx fp32 V=1', 'tpot'):.2f} x PyTorch")
+    print(f"decode int4: {ratio('torch V=576', 'onnx int4 V=576', 'tpot'):.2f} x PyTorch")
     print(f"prefill fp32: {ratio('torch V=576', 'onnx fp32 V=576', 'prefill'):.2f} x PyTorch")
     print(f"prefill 576 -> 1 visual tokens: {ratio('onnx fp32 V=576', 'onnx fp32 V=1', 'prefill'):.1f} x faster")
     for name in ("onnx fp32 V=576", "onnx fp32 V=1"):
@@ -136,10 +119,10 @@ def main() -> None:
             child = ["--child", str(checkpoint), str(visual_tokens), precision, str(out)]
             subprocess.run([sys.executable, __file__, *child], check=True)
             model = OnnxModel(out, threads=given.threads)
-            runners[name] = Request(model=model, prompt=prompt(visual_tokens))
+            runners[name] = request(model, visual_tokens)
         eager = reference(checkpoint)
-        runners["torch V=576"] = Request(model=eager, prompt=prompt(576))
-        runners["torch V=1"] = Request(model=_Pooled(eager), prompt=prompt(1))
+        runners["torch V=576"] = request(eager, 576)
+        runners["torch V=1"] = request(_Pooled(eager), 1)
         table(measure(runners, given.repeats))
 
 

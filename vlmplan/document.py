@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, nearest, one_line
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 T = TypeVar("T")
@@ -208,8 +208,8 @@ def read_plain(path: Path) -> dict[str, Any]:
 
             value = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # JSONDecodeError and TOMLDecodeError are ValueErrors
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'} ({line})") from None
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise InputError(f"{path}: not valid {kind} ({one_line(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a table of keys, found a {type(value).__name__}")
     if _SURROGATE.search(text):

@@ -46,3 +46,8 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.3)
     return ", ".join(by_folded[folded] for folded in close)
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return what another library's error says, in one line of at most ``most`` characters."""
+    return " ".join(str(error).split())[:most]

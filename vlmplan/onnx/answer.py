@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, one_line
 from vlmplan.manifest import read_manifest
 from vlmplan.onnx.checkpoint import quiet_transformers
 from vlmplan.onnx.export import check_text, question_ids
@@ -43,8 +43,7 @@ def _picture(path: Path) -> Any:
     except InputError:
         raise
     except Exception as error:  # each format raises its own
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"--image: {path} is no image that can be read ({line})") from None
+        raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
 
 def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tuple[Prompt, Any]:
@@ -56,8 +55,9 @@ def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tup
     try:
         processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged configuration raises what it likes
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: its processor cannot be loaded ({line}); 'vlmplan validate' says why") from None
+        raise InputError(
+            f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
+        ) from None
     picture = _picture(image)
     if processor.image_token in text:
         raise InputError(

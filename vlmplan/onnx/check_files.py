@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, one_line
 from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file, file_sha256
 from vlmplan.onnx.compare import Differences, compare
 from vlmplan.onnx.export import Parts, Progress, manifest_of
@@ -36,8 +36,14 @@ def integrity(folder: Path, manifest: Manifest) -> Check:
     return verdict("integrity", faults, f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as the manifest says")
 
 
-def promises(manifest: Manifest, parts: Parts) -> Check:
-    """The manifest says of the export what exporting this checkpoint would."""
+def due_texts(manifest: Manifest, parts: Parts) -> dict[str, bytes]:
+    """Return file name -> content of everything but graphs and manifest, as exporting this checkpoint would write."""
+    external = tuple(name for name in GRAPHS if data_file(name) in manifest.files)
+    return texts(parts.checkpoint, parts.order.visual_tokens, external)
+
+
+def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> Check:
+    """The manifest says of the export what exporting this checkpoint would; ``due_files`` are its texts."""
     due = manifest_of(parts, dict(manifest.files))
     due = replace(
         due,
@@ -47,7 +53,7 @@ def promises(manifest: Manifest, parts: Parts) -> Check:
         checkpoint=manifest.checkpoint,
         weights=manifest.weights,
     )
-    needed = {*GRAPHS, *texts(parts.checkpoint, parts.order.visual_tokens, ())}
+    needed = {*GRAPHS, *due_files}
     allowed = needed | {data_file(name) for name in GRAPHS}
     faults = [f"files: {name} is not listed" for name in sorted(needed - set(manifest.files))]
     faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - allowed)]
@@ -78,12 +84,10 @@ def _same(want: Any, found: Any) -> bool:
     return json.dumps(want, sort_keys=True) == json.dumps(found, sort_keys=True)
 
 
-def configuration(folder: Path, manifest: Manifest, parts: Parts) -> Check:
+def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
     """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for."""
-    external = tuple(name for name in GRAPHS if data_file(name) in manifest.files)
     faults = []
-    due = texts(parts.checkpoint, parts.order.visual_tokens, external)
-    for name, content in due.items():
+    for name, content in due_files.items():
         path = folder / name
         if not path.is_file():
             faults.append(f"{name} is missing")
@@ -91,7 +95,7 @@ def configuration(folder: Path, manifest: Manifest, parts: Parts) -> Check:
         want, found = _meaning(name, content), _meaning(name, path.read_bytes())
         if not _same(want, found):
             faults.append(_difference(name, want, found))
-    return verdict("configuration", faults, f"{len(due)} files as the checkpoint asks for")
+    return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
 
 
 def _difference(name: str, want: Any, found: Any) -> str:
@@ -121,7 +125,7 @@ def load_graph(folder: Path, name: str) -> Any:
     except InputError:
         raise
     except Exception as error:  # a broken protobuf raises what it likes
-        raise InputError(f"{name} cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{name} cannot be read ({one_line(error)})") from None
     return model
 
 
@@ -152,7 +156,7 @@ def _compared(name: str, expected: Any, actual: Any) -> Differences:
     try:
         return compare(expected, actual, close=frozenset({"query"}))
     except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short, or linked twice
-        raise InputError(f"{name}: a tensor cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{name}: a tensor cannot be read ({one_line(error)})") from None
 
 
 def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
@@ -171,14 +175,11 @@ def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pr
         except InputError as error:
             unreadable.append(str(error))
     unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]
-    revision = "" if manifest.graph_revision == GRAPH_REVISION else (
-        f" (drawn by revision {manifest.graph_revision}, compared with revision {GRAPH_REVISION}: export again)"
-    )  # fmt: skip
     for kind, good in (
         ("interface", "inputs, outputs, dynamic axes and opsets as documented"),
         ("structure", "every operator as drawn from the checkpoint's configuration"),
     ):
-        faults = [f"{part}: {line}{revision}" for part, one in found.items() for line in getattr(one, kind)]
+        faults = [f"{part}: {line}" for part, one in found.items() for line in getattr(one, kind)]
         yield verdict(kind, (unreadable if kind == "interface" else unread) + faults, good)
     count = sum(one.weights_compared for one in found.values())
     size = sum(one.bytes_compared for one in found.values())

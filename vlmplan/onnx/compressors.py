@@ -103,6 +103,12 @@ class RandomWeights:
         return values * np.float32(0.02) + np.float32(is_norm)
 
 
+def weights_file(checkpoint: Checkpoint, path: Path | None) -> Path | None:
+    """Return where a learned compressor's weights are: at ``path``, else beside the checkpoint's; None for neither."""
+    beside = checkpoint.folder / "compressor.safetensors"
+    return path or (beside if beside.is_file() else None)
+
+
 def compressor_weights(
     checkpoint: Checkpoint, plan: Compression, path: Path | None, random_weights: bool
 ) -> Weights | None:
@@ -116,11 +122,9 @@ def compressor_weights(
             raise InputError(f"{option}: compressor {plan.compressor} has no weights of its own; leave it out")
         return None
     needed = parameter_shapes(checkpoint, plan)
-    beside = checkpoint.folder / "compressor.safetensors"
-    if path is None and beside.is_file():
-        path = beside
-    if path is not None:
-        return read_compressor(path, needed)
+    file = weights_file(checkpoint, path)
+    if file is not None:
+        return read_compressor(file, needed)
     if not random_weights:
         raise InputError(
             f"compressor {plan.compressor} is learned and has no weights; give --weights FILE.safetensors "

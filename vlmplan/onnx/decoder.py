@@ -92,14 +92,14 @@ class _Decoder:
     def _head(self, x: Any) -> list[Any]:
         """The last norm and the head; tied embeddings serve as the head where there is no other."""
         sketch, vocabulary = self.sketch, self.config.vocab_size
-        x = x if self.options.all_logits else sketch.last(x, axis=1)
+        x = x if self.options.all_logits else sketch.tail(x, -1, axis=1)
         x = sketch.rms_norm(x, "language_model.norm.weight", self.config.rms_norm_eps)
         head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
         logits = sketch.linear(x, head, HEAD_BITS if self.bits else None)
         count: int | str = NEW if self.options.all_logits else 1
         found = [sketch.output(logits, "logits", ["batch_size", count, vocabulary])]
         if self.options.hidden_output:
-            last = sketch.op("Identity", sketch.last(x, axis=1))
+            last = sketch.op("Identity", sketch.tail(x, -1, axis=1))
             found.append(sketch.output(last, "last_hidden_state", ["batch_size", 1, self.config.hidden_size]))
         return found
 

@@ -127,7 +127,7 @@ class _Encoder:
 
     def _patches(self, state: Any) -> Any:
         sketch, skipped = self.sketch, self.checkpoint.class_tokens
-        return sketch.op("Slice", state, sketch.ints(skipped), sketch.ints(2**62), sketch.ints(1)) if skipped else state
+        return sketch.tail(state, skipped, axis=1) if skipped else state
 
     def _embedded(self, pixels: Any) -> Any:
         sketch, name, tower = self.sketch, "vision_tower.embeddings", self.tower

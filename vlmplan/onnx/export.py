@@ -4,6 +4,7 @@
 peak does not grow with the model. Nothing is left behind when it is interrupted.
 """
 
+import functools
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 from vlmplan import __version__
 from vlmplan.document import to_json
-from vlmplan.errors import InputError, Unavailable
+from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.hardware import Precision
 from vlmplan.hub_config import read_model_config
 from vlmplan.manifest import (
@@ -32,7 +33,7 @@ from vlmplan.manifest import (
 )
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
-from vlmplan.onnx.compressors import RandomWeights, compressor_weights
+from vlmplan.onnx.compressors import RandomWeights, compressor_weights, weights_file
 from vlmplan.onnx.decoder import DecoderOptions, decoder_graph, embedding_graph
 from vlmplan.onnx.encoder import Compression, compression, encoder_graph
 from vlmplan.onnx.folder import texts
@@ -142,37 +143,31 @@ def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
                 )
 
 
-class _Writer:
-    """Writes graphs into a folder and says how far it is."""
+def _weight_bytes(model: Any) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
 
-    def __init__(self, folder: Path, external_above_bytes: int, progress: Progress) -> None:
-        self.folder, self.external_above_bytes, self.progress = folder, external_above_bytes, progress
-        self.external: list[str] = []
 
-    def write(self, name: str, model: Any) -> None:
-        """Write one graph, its weights beside it where they are large."""
-        import onnx_ir
+def _write(path: Path, model: Any, external: bool, progress: Callable[[int, int], None]) -> None:
+    """Write one graph, its weights beside it where they are ``external``; progress in bytes done and in all."""
+    import onnx_ir
 
-        total = sum(value.const_value.nbytes for value in model.graph.initializers.values())
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        done = 0
+    path.parent.mkdir(exist_ok=True)
+    total, done = _weight_bytes(model), 0
 
-        def tell(tensor: Any, _: Any) -> None:
-            nonlocal done
-            done += tensor.nbytes
-            self.progress(name, min(done, total), total)
+    def tell(tensor: Any, _: Any) -> None:
+        nonlocal done
+        done += tensor.nbytes
+        progress(min(done, total), total)
 
-        self.progress(name, 0, total)
-        try:
-            if total > self.external_above_bytes:
-                self.external.append(name)
-                onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
-            else:
-                onnx_ir.save(model, path)
-        except onnx_ir.serde.SerdeError as error:
-            raise _root(error) from None
-        self.progress(name, total, total)
+    progress(0, total)
+    try:
+        if external:
+            onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
+        else:
+            onnx_ir.save(model, path)
+    except onnx_ir.serde.SerdeError as error:
+        raise _root(error) from None
+    progress(total, total)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -188,9 +183,10 @@ def _baked(parts: Parts, folder: Path) -> Any | None:
         return None
     exact = replace(parts, order=replace(parts.order, precision=Precision.FP32, base_precision=Precision.FP32))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        writer = _Writer(Path(scratch), parts.order.external_above_bytes, lambda *_: None)
         for name in (DECODER, EMBED):
-            writer.write(name, exact.graph(name))
+            model = exact.graph(name)
+            external = _weight_bytes(model) > parts.order.external_above_bytes
+            _write(Path(scratch) / name, model, external, lambda *_: None)
         return question_embedding(OnnxModel(Path(scratch)), question_ids(exact.checkpoint.folder, parts.order.query))
 
 
@@ -202,8 +198,7 @@ def question_ids(folder: Path, text: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged tokenizer raises what it likes
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: its tokenizer cannot be loaded ({line})") from None
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({one_line(error)})") from None
     return np.array([tokenizer(text.strip())["input_ids"]], dtype=np.int64)
 
 
@@ -223,8 +218,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
 
     order, checkpoint = parts.order, parts.checkpoint
     quecc = order.compressor is Compressor.QUECC and order.query is None
-    given = order.weights if order.weights is not None else checkpoint.folder / "compressor.safetensors"
-    learned = parts.compressor is not None and not isinstance(parts.compressor, RandomWeights)
+    read = None if isinstance(parts.compressor, RandomWeights | None) else weights_file(checkpoint, order.weights)
     return Manifest(
         vlmplan_version=__version__,
         graph_revision=GRAPH_REVISION,
@@ -236,7 +230,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         visual_tokens=order.visual_tokens,
         compressor=order.compressor,
         weights=None if order.weights is None else str(order.weights),
-        weights_sha256=file_sha256(given) if learned else None,
+        weights_sha256=None if read is None else file_sha256(read),
         random_weights=isinstance(parts.compressor, RandomWeights),
         query=order.query,
         precision=order.precision,
@@ -296,19 +290,16 @@ def _is_export(folder: Path) -> bool:
 
 
 def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
-    """Write everything.
-
-    All is drawn once before, so that what is missing is said before anything large is written.
-    """
-    texts(parts.checkpoint, parts.order.visual_tokens, ())
-    for name in GRAPHS:
-        parts.graph(name)
-    writer = _Writer(scratch, parts.order.external_above_bytes, progress)
-    writer.write(DECODER, parts.graph(DECODER))
-    writer.write(EMBED, parts.graph(EMBED))
+    """Write everything. All is drawn first, so that what is missing is said before anything large is written."""
+    drawn = {name: parts.graph(name) for name in GRAPHS}
+    external = tuple(name for name in GRAPHS if _weight_bytes(drawn[name]) > parts.order.external_above_bytes)
+    contents = texts(parts.checkpoint, parts.order.visual_tokens, external)
     query = _baked(parts, scratch)
-    writer.write(VISION, parts.graph(VISION, query))
-    for name, content in texts(parts.checkpoint, parts.order.visual_tokens, tuple(writer.external)).items():
+    if query is not None:
+        drawn[VISION] = parts.graph(VISION, query)
+    for name in GRAPHS:
+        _write(scratch / name, drawn[name], name in external, functools.partial(progress, name))
+    for name, content in contents.items():
         (scratch / name).write_bytes(content)
     written = sorted(path for path in scratch.rglob("*") if path.is_file())
     digests = {

@@ -68,7 +68,6 @@ def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...
         "image_seq_length": visual_tokens,
         "vision_feature_select_strategy": "full",
     }
-    config["vision_feature_layer"] = checkpoint.config.vision_feature_layer
     if external:
         config["transformers.js_config"] = {"use_external_data_format": {Path(name).name: True for name in external}}
     return config

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlmplan.errors import InputError, Unavailable
+from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.manifest import DECODER, EMBED, VISION
 from vlmplan.onnx.checkpoint import require
 
@@ -53,8 +53,7 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=chain)
     except Exception as error:  # onnxruntime raises a dozen types of its own
-        line = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: ONNX Runtime cannot load it ({line})") from None
+        raise InputError(f"{path}: ONNX Runtime cannot load it ({one_line(error, 300)})") from None
     if session.get_providers()[0] != wanted:
         raise Unavailable(
             f"provider {provider} was asked for and {session.get_providers()[0]} is in use: is there a GPU, with the "
@@ -69,8 +68,7 @@ def _running(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
-        line = " ".join(str(error).split())[:300]
-        raise InputError(f"ONNX Runtime cannot run the {what} ({line})") from None
+        raise InputError(f"ONNX Runtime cannot run the {what} ({one_line(error, 300)})") from None
 
 
 class OnnxModel:

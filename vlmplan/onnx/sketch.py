@@ -17,19 +17,19 @@ from vlmplan.onnx.quantise import BLOCK, blocks, packed_shape, quantised
 OPSET, IR_VERSION = 23, 10
 QUANTISED_BITS = {Precision.INT8: 8, Precision.INT4: 4}
 HEAD_BITS = 8  # the head decides the token: it keeps eight bits where the layers have four
-_LONGEST = 2**62
+_TO_THE_END = 2**62  # of any axis
 
 
 class Sketch:
     """One graph being drawn. ``precision`` is that of the activations and of all weights but the quantised ones."""
 
-    def __init__(self, weights: Weights, precision: Precision, quantised_bits: int | None = None) -> None:
-        """``quantised_bits`` is that of the layers' linear weights; None leaves them in ``precision``."""
+    def __init__(self, weights: Weights, precision: Precision) -> None:
+        """Nothing is drawn yet."""
         import numpy as np
         import onnx_ir as ir
 
         self.ir, self.np = ir, np
-        self.weights, self.quantised_bits = weights, quantised_bits
+        self.weights = weights
         half = precision is Precision.FP16
         self.float_type = ir.DataType.FLOAT16 if half else ir.DataType.FLOAT
         self.numpy_type = np.float16 if half else np.float32
@@ -85,15 +85,15 @@ class Sketch:
         lazy = self.ir.LazyTensor
         return self._initialiser(name, lambda: lazy(tensor, dtype=kind, shape=self.ir.Shape(shape), name=name))
 
-    def parameter(self, name: str, *, transposed: bool = False, shape: tuple[int, ...] | None = None) -> Any:
-        """Return a tensor of the checkpoint, transposed or reshaped where asked."""
-        found = shape or self.shape(name)
+    def parameter(self, name: str, *, transposed: bool = False) -> Any:
+        """Return a tensor of the checkpoint, transposed where asked."""
+        shape = self.shape(name)
 
         def values() -> Any:
             array = self.cast(name, self.weights.array(name))
-            return array.T if transposed else array.reshape(found)
+            return array.T if transposed else array
 
-        stored, shown = (f"{name}.T", found[::-1]) if transposed else (name, found)
+        stored, shown = (f"{name}.T", shape[::-1]) if transposed else (name, shape)
         return self.lazy(stored, shown, self.float_type, values)
 
     def cast(self, name: str, array: Any) -> Any:
@@ -168,9 +168,9 @@ class Sketch:
         x.name, x.type, x.shape = name, self.ir.TensorType(kind), self.ir.Shape(shape)
         return x
 
-    def last(self, x: Any, axis: int) -> Any:
-        """Return the last slice along an axis, which stays."""
-        return self.op("Slice", x, self.ints(-1), self.ints(_LONGEST), self.ints(axis))
+    def tail(self, x: Any, start: int, axis: int) -> Any:
+        """Return what lies from ``start`` on along an axis; -1 keeps the last alone."""
+        return self.op("Slice", x, self.ints(start), self.ints(_TO_THE_END), self.ints(axis))
 
     def model(self, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
         """Return the finished onnx_ir model."""

@@ -1,6 +1,6 @@
 """A text decoder that others exported: optimum-cli's or the onnxruntime-genai builder's ``model.onnx``.
 
-Its inputs tell what it is: ``input_ids`` (or ``inputs_embeds``), ``attention_mask``, perhaps ``position_ids``, and
+Its inputs tell what it is: ``input_ids``, ``attention_mask``, perhaps ``position_ids``, and
 ``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, one_line
 from vlmplan.hardware import Precision
 from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
 from vlmplan.onnx.decoder import head_dim
@@ -96,8 +96,9 @@ def load_text_reference(checkpoint: str) -> TextReference:
             folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True
         )
     except Exception as error:  # a damaged checkpoint raises what it likes
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: model_type {kind!r} is no causal LM that transformers loads ({line})") from None
+        raise InputError(
+            f"{folder}: model_type {kind!r} is no causal LM that transformers loads ({one_line(error)})"
+        ) from None
     return TextReference(model=model.eval())
 
 

@@ -63,7 +63,6 @@ class Validation:
     """What validation found, and the times it measured (None where it came to none)."""
 
     report: Report
-    manifest: Manifest | None
     plan: Plan | None
     timings: dict[str, Samples] | None
 
@@ -106,12 +105,8 @@ class Validator:
             self._reference = (order, parts, load_reference(parts.checkpoint, parts.compression, parts.compressor))
         return self._reference[1], self._reference[2]
 
-    def _inconsistent(self, folder: Path) -> str | None:
+    def _inconsistent(self, folder: Path, manifest: Manifest) -> str | None:
         """What is wrong with the manifest in itself, for its checkpoint; None where nothing is."""
-        try:
-            manifest = read_manifest(folder)
-        except InputError as error:
-            return str(error)
         if (
             self.options.checkpoint is None
             and not Path(manifest.checkpoint).is_dir()
@@ -136,11 +131,13 @@ class Validator:
             raise InputError(f"{folder}: found no such folder; expected an export")
         if not (folder / FILE_NAME).is_file():
             return self._validate_text(folder)
-        wrong = self._inconsistent(folder)
+        try:
+            manifest = read_manifest(folder)
+        except InputError as error:
+            return self._rejected(folder, str(error))
+        wrong = self._inconsistent(folder, manifest)
         if wrong is not None:
-            report = self._report(folder, self.options.checkpoint, [failed("manifest", wrong)])
-            return Validation(report=report, manifest=None, plan=self.options.plan, timings=None)
-        manifest = read_manifest(folder)
+            return self._rejected(folder, wrong)
         plan = self.options.plan or manifest.plan
         if self.options.recalibrate and (reason := check_latency.unjudged(plan, self.options.provider)):
             raise InputError(f"--recalibrate: {reason}")
@@ -149,8 +146,9 @@ class Validator:
         query = None
         if manifest.query is not None:
             query = question_embedding(reference, question_ids(parts.checkpoint.folder, manifest.query))
-        checks.append(check_files.promises(manifest, parts))
-        checks.append(check_files.configuration(folder, manifest, parts))
+        due_files = check_files.due_texts(manifest, parts)
+        checks.append(check_files.promises(manifest, parts, due_files))
+        checks.append(check_files.configuration(folder, due_files))
         checks += check_files.graphs(folder, manifest, parts, query, self.progress)
         model = OnnxModel(folder, self.options.provider, self.options.threads)
         loaded = _loaded(model)
@@ -166,9 +164,12 @@ class Validator:
             checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
         else:
             checks.append(skipped("latency", "not measured: a check before it failed"))
-        return Validation(
-            report=self._report(folder, manifest.checkpoint, checks), manifest=manifest, plan=plan, timings=timings
-        )
+        return Validation(report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings)
+
+    def _rejected(self, folder: Path, wrong: str) -> Validation:
+        """Where the manifest itself is at fault, nothing else can be checked."""
+        report = self._report(folder, self.options.checkpoint, [failed("manifest", wrong)])
+        return Validation(report=report, plan=self.options.plan, timings=None)
 
     def _numbers(
         self, model: Model, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
@@ -223,7 +224,7 @@ class Validator:
             timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
             checks += check_latency.latency(timings, None, self.options.provider)
         report = self._report(folder, self.options.checkpoint, checks)
-        return Validation(report=report, manifest=None, plan=None, timings=timings)
+        return Validation(report=report, plan=None, timings=timings)
 
     def _text_numbers(self, model: Model, reference: Any, path: Path) -> Iterator[Check]:
         import numpy as np
