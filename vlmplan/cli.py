@@ -5,8 +5,10 @@ export fell short, 130 interrupted. Data goes to stdout, everything else to stde
 """
 
 import enum
+import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,6 +123,12 @@ def _main(
     ] = False,
 ) -> None:
     """Plan the deployment of a vision-language model."""
+
+
+def prepare() -> None:
+    """Set the process up for long work: memory is collected, and libraries' advice does not mix with ours."""
+    gc.enable()
+    warnings.simplefilter("ignore")
 
 
 def _check_confidence(level: float) -> None:

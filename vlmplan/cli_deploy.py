@@ -1,16 +1,14 @@
 """The commands that need torch, transformers and ONNX Runtime: export, validate, run. Imported with ``cli``."""
 
 import enum
-import gc
 import os
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vlmplan import catalogue
-from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver
+from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare
 from vlmplan.document import append_text, check_destination, load, to_toml, write_text
 from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.hardware import Precision
@@ -34,12 +32,6 @@ ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where ONNX
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, help="Threads of an operator [default: ONNX Runtime's].")
 ]
-
-
-def _prepare() -> None:
-    """Set the process up for long work: memory is collected, and libraries' advice does not mix with ours."""
-    gc.enable()
-    warnings.simplefilter("ignore")
 
 
 @app.command()
@@ -71,7 +63,7 @@ def export(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan export plan.json --checkpoint llava-hf/llava-1.5-7b-hf --out llava-36
     """
-    _prepare()
+    prepare()
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
     from vlmplan.onnx.export import export as write
@@ -145,7 +137,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan validate llava-36 --threads 8 --junit report.xml
     """
-    _prepare()
+    prepare()
     from vlmplan import report as reports
     from vlmplan.onnx.validate import Options, Validator
     from vlmplan.plan import Plan
@@ -192,7 +184,7 @@ def run(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan run llava-36 --image photo.jpg --prompt 'What is this?'
     """
-    _prepare()
+    prepare()
     from vlmplan.onnx.answer import answer
     from vlmplan.render_deploy import print_answer
 

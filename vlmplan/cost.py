@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vlmplan.hardware import Kind, Precision, interval
 from vlmplan.llm import prefill
-from vlmplan.machine import UNMEASURED_LINEAR_LOG_SD, Machine, op_seconds
+from vlmplan.machine import UNMEASURED_LINEAR_LOG_SD, Machine, exposed_s, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.op import Op, Part, Request
 from vlmplan.operators import kv_cache_bytes, operators
@@ -97,15 +97,33 @@ class Cost:
 Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
 
 
-def _log_sd(seconds: Seconds, overhead_s: float, machine: Machine) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spent:
+    """Where a summed time went: kernels by class and by part, the part's exposed overhead with it, and overhead."""
+
+    by_class: Seconds
+    by_part: Mapping[Part, float]
+    overhead_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.overhead_s + sum(self.by_class.values())
+
+
+def _log_sd(spent: _Spent, machine: Machine) -> float:
     """Return the spread of the logarithm of a summed time.
 
-    Errors of one class of operators go together, those of different classes do not.
+    Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
+    together, those of different classes do not.
     """
-    total_s = overhead_s + sum(seconds.values())
-    variance = machine.model_log_sd**2 + (machine.base.overhead_log_sd * overhead_s / total_s) ** 2
+    total_s = spent.total_s
+    measured = machine.quantised.part_log_sd or machine.base.part_log_sd
+    if measured:
+        return math.sqrt(sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items()))
+    variance = machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
     deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
-    for (kind, quantised), part_s in seconds.items():
+    for (kind, quantised), part_s in spent.by_class.items():
         apart = quantised and machine.quantised is not machine.base
         deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
         if quantised and machine.unmeasured_linear:
@@ -113,7 +131,7 @@ def _log_sd(seconds: Seconds, overhead_s: float, machine: Machine) -> float:
     return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
 
 
-def _layers(request: Request) -> tuple[int, int]:
+def overhead_layers(request: Request) -> tuple[int, int]:
     """(layers run before the first token, layers of one decode step), which is what runtime overhead grows with."""
     model, visual = request.model, request.visual
     first = decode = model.llm.layers
@@ -150,34 +168,57 @@ class _Totals:
                 # What the widest single kernel reads and writes is the least a runtime must hold at once.
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)
 
-    def whole(self, steps: int) -> Seconds:
-        """Seconds of the whole request by class."""
-        both = self.first.copy()
-        for key, seconds in self.step.items():
-            both[key] += steps * seconds
-        return both
+
+def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent, _Spent]:
+    """Where the time to the first token goes, and that of a decode step."""
+    base, seconds = machine.base, totals.seconds
+    layers_first, layers = overhead_layers(request)
+    overlap, call_s = base.overhead_overlap, base.overhead_per_call_s + base.overhead_per_layer_s * layers
+    front_s = exposed_s(
+        seconds[Part.VISION] + seconds[Part.COMPRESSOR], base.overhead_per_layer_s * (layers_first - layers), overlap
+    )
+    prefill_s, step_s = (exposed_s(seconds[part], call_s, overlap) for part in (Part.PREFILL, Part.DECODE))
+    first = _Spent(
+        by_class=totals.first,
+        by_part={
+            Part.VISION: seconds[Part.VISION] + front_s,
+            Part.COMPRESSOR: seconds[Part.COMPRESSOR],
+            Part.PREFILL: seconds[Part.PREFILL] + prefill_s + base.overhead_per_request_s,
+        },
+        overhead_s=front_s + prefill_s + base.overhead_per_request_s,
+    )
+    decode = {Part.DECODE: seconds[Part.DECODE] + step_s}
+    return first, _Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
+
+
+def _together(first: _Spent, step: _Spent, steps: int) -> _Spent:
+    """Where the time of the whole request goes."""
+    by_class = first.by_class.copy()
+    for key, seconds in step.by_class.items():
+        by_class[key] += steps * seconds
+    by_part = {**first.by_part, **{part: steps * seconds for part, seconds in step.by_part.items()}}
+    return _Spent(by_class=by_class, by_part=by_part, overhead_s=first.overhead_s + steps * step.overhead_s)
 
 
 def cost(request: Request, machine: Machine) -> Cost:
     """Price ``request`` on ``machine``. Raises InputError when several GPUs have no known interconnect."""
+    request = machine.as_run(request)
     steps, base = request.workload.output_tokens - 1, machine.base
     totals = _Totals(operators(request), machine)
-    layers_first, layers_step = _layers(request)
-    overhead_s = base.overhead_per_call_s + base.overhead_per_layer_s * layers_first
-    step_overhead_s = base.overhead_per_call_s + base.overhead_per_layer_s * layers_step
     seconds, params, flops = totals.seconds, totals.params, totals.flops
+    first, step = _spent(request, machine, totals)
     flops[Part.DECODE] *= steps
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(
-        overhead_s=overhead_s,
+        overhead_s=first.overhead_s,
         vision_s=seconds[Part.VISION],
         compressor_s=seconds[Part.COMPRESSOR],
         prefill_s=seconds[Part.PREFILL],
-        tpot_s=seconds[Part.DECODE] + step_overhead_s if steps else None,
+        tpot_s=step.total_s if steps else None,
         output_tokens=request.workload.output_tokens,
-        ttft_log_sd=_log_sd(totals.first, overhead_s, machine),
-        tpot_log_sd=_log_sd(totals.step, step_overhead_s, machine) if steps else 0.0,
-        latency_log_sd=_log_sd(totals.whole(steps), overhead_s + steps * step_overhead_s, machine),
+        ttft_log_sd=_log_sd(first, machine),
+        tpot_log_sd=_log_sd(step, machine) if steps else 0.0,
+        latency_log_sd=_log_sd(_together(first, step, steps), machine),
         params=Params(
             llm=params[Part.PREFILL],
             vision=params[Part.VISION],

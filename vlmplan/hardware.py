@@ -48,6 +48,15 @@ class Basis(enum.StrEnum):
     MEASURED = "measured"
 
 
+class Part(enum.StrEnum):
+    """Where in a request an operator runs."""
+
+    VISION = "vision"
+    COMPRESSOR = "compressor"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
 class Kind(enum.StrEnum):
     """The classes of operators whose efficiency is told apart."""
 
@@ -90,15 +99,24 @@ class Efficiency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What one runtime reaches at one precision on one device (or, in ``typical.toml``, on a kind of device)."""
+    """What one runtime reaches at one precision on one device (or, in ``typical.toml``, on a kind of device).
+
+    Overhead is per request, per call of the model and per layer, and runs beside the kernels as far as
+    ``overhead_overlap`` says: a part takes ``(kernels^p + overhead^p)^(1/p)``, p = 1 being the sum (a captured graph)
+    and a large p the longer of the two (an eager framework that launches ahead). Where parts were measured,
+    ``part_log_sd`` is what their predictions were off by on measurements left out, and tells the interval.
+    """
 
     runtime: Runtime
     precision: Precision
     basis: Basis
     overhead_per_layer_s: float
     overhead_per_call_s: float
+    overhead_per_request_s: float = 0.0
+    overhead_overlap: float = 1.0
     overhead_log_sd: float
     model_log_sd: float
+    part_log_sd: Mapping[Part, float] = field(default_factory=dict)
     reserve_bytes: int
     operators: Mapping[Kind, Efficiency]
     source: str
@@ -113,7 +131,11 @@ class Calibration:
             raise InputError(f"operators: missing {', '.join(missing)}")
         check_range("overhead_per_layer_s", self.overhead_per_layer_s, 0, 10)
         check_range("overhead_per_call_s", self.overhead_per_call_s, 0, 100)
+        check_range("overhead_per_request_s", self.overhead_per_request_s, 0, 100)
+        check_range("overhead_overlap", self.overhead_overlap, 1, 100)
         check_range("overhead_log_sd", self.overhead_log_sd, 0, 5)
+        for part, log_sd in self.part_log_sd.items():
+            check_range(f"part_log_sd.{part}", log_sd, 0, 5)
         check_range("model_log_sd", self.model_log_sd, 0, 5)
         check_range("reserve_bytes", self.reserve_bytes, 0, 1e15)
 

@@ -143,7 +143,7 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
             part=step.part,
             count=1,
             activation_bytes=size,
-            weight_bytes=size,
+            weight_bytes=1 if request.eight_bit_head else size,
             owns=step.owns and not llm.tied_embeddings,
         )
         yield head("head", step.batch, llm.vocabulary, llm.hidden, split_columns=request.gpus)

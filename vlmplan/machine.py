@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
-from vlmplan.op import Op
+from vlmplan.op import Op, Request
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
+WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision
 # Weight-only kernels unpack before they multiply; no measurement of them is shipped, nor of integer or fp32 kernels, so
 # the interval says so: a factor of e^0.25 = 1.28 either way at one standard deviation.
 UNMEASURED_LINEAR_LOG_SD = 0.25
@@ -55,6 +56,14 @@ class Machine:
         """The device with just the calibrations in force: what a plan embeds, and can be priced on again."""
         in_force = (self.base,) if self.quantised is self.base else (self.base, self.quantised)
         return replace(self.hardware, calibration=in_force)
+
+    def as_run(self, request: Request) -> Request:
+        """Return the request as it is stored here: all that is not quantised at the base precision.
+
+        The head of an export whose layers are quantised keeps eight bits; serving engines keep it whole.
+        """
+        exported = self.runtime is Runtime.ONNXRUNTIME and request.precision in WEIGHT_ONLY
+        return replace(request, base_precision=self.base_precision, eight_bit_head=exported)
 
     def calibration(self, quantised: bool) -> Calibration:
         """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""
@@ -106,8 +115,12 @@ def machine(
         raise InputError(
             f"no calibration for runtime {runtime} at {base_precision}; expected one in {hardware.name} or typical"
         )
-    quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
-    stand_in = _stands_in(quantised, compute) or precision in (Precision.INT8, Precision.INT4)
+    exact = [c for c in hardware.calibration if c.runtime is runtime and c.precision is precision]
+    if precision in WEIGHT_ONLY and exact:
+        quantised, stand_in = exact[-1], False
+    else:
+        quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
+        stand_in = _stands_in(quantised, compute) or precision in WEIGHT_ONLY
     model_log_sd = base.model_log_sd
     if base.basis is Basis.DATASHEET and hardware.kind != "gpu":
         model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
@@ -182,3 +195,14 @@ def op_seconds(op: Op, rates: Rates) -> float:
         overlap = efficiency.overlap
         longer_s *= math.pow(1 + math.pow(shorter_s / longer_s, overlap), 1 / overlap)
     return op.count * efficiency.latency_s + longer_s
+
+
+def exposed_s(kernels_s: float, overhead_s: float, overlap: float) -> float:
+    """Return how much longer ``kernels_s`` take for the host's work beside them: all of it for an overlap of 1.
+
+    ``(kernels^p + overhead^p)^(1/p) - kernels``, p being the overlap.
+    """
+    if overlap == 1 or not kernels_s or not overhead_s:
+        return overhead_s
+    longer_s, shorter_s = max(kernels_s, overhead_s), min(kernels_s, overhead_s)
+    return longer_s * math.pow(1 + math.pow(shorter_s / longer_s, overlap), 1 / overlap) - kernels_s

@@ -4,14 +4,17 @@ Runners -> seconds, as medians with quartiles. Runs of several configurations ar
 slows down slows all of them; a spread above a fifth of the median is called noisy.
 """
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from vlmplan.errors import InputError
 
 NOISY_FRACTION = 0.2
+_QUARTILES_TO_SD = 1.35  # distance of a Gaussian's quartiles in standard deviations
+_MEDIAN_TO_MEAN = 1.25  # how much less sure a Gaussian's median is than its mean
 
 
 class Runner(Protocol):
@@ -52,19 +55,33 @@ class Samples:
         return (high - low) / self.median_s if self.median_s else 0.0
 
     @property
+    def median_log_sd(self) -> float:
+        """How unsure the median is, as a standard deviation of its logarithm."""
+        low, high = self.quartiles_s
+        if low <= 0:
+            return 0.0
+        return _MEDIAN_TO_MEAN * math.log(high / low) / _QUARTILES_TO_SD / math.sqrt(len(self.samples_s))
+
+    @property
     def noisy(self) -> bool:
         """Whether the machine was too restless to trust a single figure."""
         return self.spread_fraction > NOISY_FRACTION
 
 
-def measure(runners: Mapping[str, Runner], repeats: int, warmups: int = 1) -> dict[str, dict[str, Samples]]:
-    """Run all in turn, ``warmups`` times unrecorded and ``repeats`` times recorded; samples by runner and part."""
+def measure(
+    runners: Mapping[str, Runner], repeats: int, warmups: int = 1, tell: Callable[[], None] = lambda: None
+) -> dict[str, dict[str, Samples]]:
+    """Run all in turn, ``warmups`` times unrecorded and ``repeats`` times recorded; samples by runner and part.
+
+    ``tell`` is called after every run.
+    """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in runners}
     for number in range(warmups + repeats):
         for name, runner in runners.items():
             for part, seconds in runner.run().items():
                 if number >= warmups:
                     found[name].setdefault(part, []).append(seconds)
+            tell()
     return {
         name: {part: Samples(samples_s=tuple(values)) for part, values in parts.items()}
         for name, parts in found.items()

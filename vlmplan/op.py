@@ -4,11 +4,10 @@ A multiply-add is two FLOPs; only matrix products count, as in torch's flop coun
 tokens, masked or not, also as torch does. Left out: softmax and norm arithmetic (their bytes are in).
 """
 
-import enum
 from dataclasses import dataclass
 
 from vlmplan.errors import InputError
-from vlmplan.hardware import Kind, Precision
+from vlmplan.hardware import Kind, Part, Precision
 from vlmplan.model import ModelSpec, Workload
 from vlmplan.visual_tokens import VisualInput
 
@@ -24,15 +23,6 @@ WEIGHT_BYTES = {
     Precision.INT4: 0.5 + 20 / 8 / 128,
 }
 ATTENTION_TILE_TOKENS = 128  # rows of queries that one thread block of a flash-attention kernel takes
-
-
-class Part(enum.StrEnum):
-    """Where in a request an operator runs."""
-
-    VISION = "vision"
-    COMPRESSOR = "compressor"
-    PREFILL = "prefill"
-    DECODE = "decode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +58,8 @@ class Request:
     visual: VisualInput | None
     precision: Precision
     gpus: int = 1
+    base_precision: Precision | None = None
+    eight_bit_head: bool = False
 
     def __post_init__(self) -> None:
         """Tensor parallelism splits whole heads. Raises InputError."""
@@ -85,7 +77,7 @@ class Request:
     @property
     def activation_bytes(self) -> int:
         """Bytes of one activation or KV-cache entry."""
-        return 4 if self.precision is Precision.FP32 else 2
+        return 4 if (self.base_precision or self.precision) is Precision.FP32 else 2
 
     @property
     def prompt_tokens(self) -> int:

@@ -19,14 +19,6 @@ from vlmplan.plan import Plan
 _ROUNDS = 60
 _LEAST_FACTOR, _MOST_FACTOR = 1e-3, 1e3
 _LOG_SD = 0.15  # of an operator class whose level was measured, but not its shape
-_QUARTILES_TO_SD = 1.35  # distance of a Gaussian's quartiles in standard deviations
-_MEDIAN_TO_MEAN = 1.25  # how much less sure a Gaussian's median is than its mean
-
-
-def _median_log_sd(samples: Samples) -> float:
-    """How unsure the median is, as a standard deviation of its logarithm."""
-    low, high = samples.quartiles_s
-    return _MEDIAN_TO_MEAN * math.log(high / low) / _QUARTILES_TO_SD / math.sqrt(len(samples.samples_s))
 
 
 def _scaled(calibration: Calibration, compute: float, memory: float, model_log_sd: float, source: str) -> Calibration:
@@ -61,7 +53,7 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
     """
     choice, ttft_s = plan.choice, ttft.median_s
     tpot_s = None if tpot is None else tpot.median_s
-    noise = max(_median_log_sd(samples) for samples in (ttft, tpot) if samples is not None)
+    noise = max(samples.median_log_sd for samples in (ttft, tpot) if samples is not None)
     log_sd = math.hypot(_LOG_SD, noise)
     request = request_of(plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor)
     source = (

@@ -109,12 +109,12 @@ class Joined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint on disk. ``name`` is what the user called it, ``config`` a transformers configuration."""
+    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""
 
     name: str
     folder: Path
     config: Any
-    tensors: Tensors
+    tensors: Weights
 
     @property
     def text(self) -> Any:

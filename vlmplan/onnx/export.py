@@ -147,7 +147,7 @@ def _weight_bytes(model: Any) -> int:
     return sum(value.const_value.nbytes for value in model.graph.initializers.values())
 
 
-def _write(path: Path, model: Any, external: bool, progress: Callable[[int, int], None]) -> None:
+def write_graph(path: Path, model: Any, external: bool, progress: Callable[[int, int], None]) -> None:
     """Write one graph, its weights beside it where they are ``external``; progress in bytes done and in all."""
     import onnx_ir
 
@@ -186,7 +186,7 @@ def _baked(parts: Parts, folder: Path) -> Any | None:
         for name in (DECODER, EMBED):
             model = exact.graph(name)
             external = _weight_bytes(model) > parts.order.external_above_bytes
-            _write(Path(scratch) / name, model, external, lambda *_: None)
+            write_graph(Path(scratch) / name, model, external, lambda *_: None)
         return question_embedding(OnnxModel(Path(scratch)), question_ids(exact.checkpoint.folder, parts.order.query))
 
 
@@ -298,7 +298,7 @@ def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     if query is not None:
         drawn[VISION] = parts.graph(VISION, query)
     for name in GRAPHS:
-        _write(scratch / name, drawn[name], name in external, functools.partial(progress, name))
+        write_graph(scratch / name, drawn[name], name in external, functools.partial(progress, name))
     for name, content in contents.items():
         (scratch / name).write_bytes(content)
     written = sorted(path for path in scratch.rglob("*") if path.is_file())

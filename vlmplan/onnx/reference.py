@@ -9,17 +9,28 @@ from typing import Any
 
 from vlmplan.onnx.checkpoint import Checkpoint, Weights, quiet_transformers
 from vlmplan.onnx.compressors import parameter_shapes
+from vlmplan.onnx.decoder import head_dim
 from vlmplan.onnx.encoder import PACKERS, Compression, packer_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """The model in PyTorch, fp32. ``model`` is transformers', ``compressor`` a torch module with weights loaded."""
+    """The model in PyTorch. ``model`` is transformers', ``compressor`` a torch module with weights loaded.
+
+    Numpy goes in and comes out, on whichever device and in whichever precision the model is.
+    """
 
     checkpoint: Checkpoint
     compression: Compression
     model: Any
     compressor: Any
+
+    def _tensor(self, values: Any) -> Any:
+        """An array on the model's device; floats in its precision."""
+        import torch
+
+        found = torch.from_numpy(values).to(self.model.device)
+        return found.to(self.model.dtype) if found.is_floating_point() else found
 
     def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
@@ -28,7 +39,7 @@ class Reference:
         from vlmplan.onnx.modules import Features
 
         with torch.inference_mode():
-            pixels = torch.from_numpy(pixel_values)
+            pixels = self._tensor(pixel_values)
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
             skipped = self.checkpoint.class_tokens
 
@@ -39,34 +50,47 @@ class Reference:
             features = Features(
                 patches=joined(self.checkpoint.read_layers),
                 joined=joined(packer_layers(self.checkpoint.tower.num_hidden_layers)) if packs else None,
-                query=None if query is None else torch.from_numpy(query),
+                query=None if query is None else self._tensor(query),
             )
             found = self.model.model.multi_modal_projector(self.compressor(features))
-            return found.numpy()
+            return found.float().cpu().numpy()
 
     def embeds(self, input_ids: Any) -> Any:
         """Token ids ``[batch, tokens]`` to embeddings."""
         import torch
 
         with torch.inference_mode():
-            return self.model.get_input_embeddings()(torch.from_numpy(input_ids)).numpy()
+            return self.model.get_input_embeddings()(self._tensor(input_ids)).float().cpu().numpy()
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache)."""
         import torch
 
         with torch.inference_mode():
-            attention = torch.from_numpy(mask)
+            attention = self._tensor(mask)
             positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self.model.model.language_model(
-                inputs_embeds=torch.from_numpy(embeds),
+                inputs_embeds=self._tensor(embeds),
                 attention_mask=attention,
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
             )
             last = found.last_hidden_state[:, -1]
-            return self.model.lm_head(last).numpy(), last.numpy(), found.past_key_values
+            logits = self.model.lm_head(last).float().cpu().numpy()
+            return logits, last.float().cpu().numpy(), found.past_key_values
+
+    def zero_cache(self, batch: int, tokens: int) -> Any:
+        """Return a cache of ``tokens`` zeros."""
+        import torch
+        from transformers import DynamicCache
+
+        text, cache = self.checkpoint.text, DynamicCache()
+        shape = (batch, text.num_key_value_heads, tokens, head_dim(text))
+        for layer in range(text.num_hidden_layers):
+            keys = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
+            cache.update(keys, keys.clone(), layer)
+        return cache
 
 
 def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights | None) -> Reference:
@@ -87,6 +111,21 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
     module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
     if weights is not None:
         _load(model, module, weights, parameter_shapes(checkpoint, plan))
+    return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dtype: str) -> Reference:
+    """Return a model of the checkpoint's configuration with random weights, on a device: what ``profile`` times."""
+    import torch
+
+    from vlmplan.onnx.modules import compressor_module
+
+    transformers = quiet_transformers()
+    kind = getattr(torch, dtype)
+    with torch.device(device):
+        model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config, dtype=kind).eval()
+        width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
+        module = compressor_module(plan, width, checkpoint.text.hidden_size).to(kind).eval()
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
 
 

@@ -40,6 +40,8 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
         raise InputError(f"{path}: found no such file; expected a graph")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # An export is three sessions: the idle ones' threads must not spin on the cores that the next one needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     wanted = PROVIDERS[provider]
@@ -74,16 +76,22 @@ def _running(what: str) -> Iterator[None]:
 class OnnxModel:
     """An export's three sessions, loaded when first used."""
 
-    def __init__(self, folder: Path, provider: str = "cpu", threads: int | None = None) -> None:
-        """Nothing is loaded yet."""
+    def __init__(
+        self,
+        folder: Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        sessions: dict[str, Any] | None = None,
+    ) -> None:
+        """Nothing is loaded yet, but for ``sessions`` by graph that another model shares with this one."""
         self.folder, self.provider, self.threads = folder, provider, threads
-        self._sessions: dict[str, Any] = {}
+        self.sessions: dict[str, Any] = sessions or {}
 
     def session(self, graph: str) -> Any:
         """Return the session of one of the graphs. Raises InputError or Unavailable."""
-        if graph not in self._sessions:
-            self._sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
-        return self._sessions[graph]
+        if graph not in self.sessions:
+            self.sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
+        return self.sessions[graph]
 
     def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
@@ -106,6 +114,10 @@ class OnnxModel:
         """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""
         session = self.session(DECODER)
         return decoder_step(session, {"inputs_embeds": embeds}, mask, cache, device=self.provider)
+
+    def zero_cache(self, batch: int, tokens: int) -> Any:
+        """Return a cache of ``tokens`` zeros: as slow to read as any other."""
+        return empty_cache(self.session(DECODER), batch, self.provider, tokens=tokens)
 
 
 def decoder_step(
@@ -143,8 +155,13 @@ def decoder_step(
     return found["logits"].numpy()[:, -1], hidden, kept
 
 
-def empty_cache(session: Any, batch: int, device: str, heads: tuple[int, int] = (0, 0)) -> dict[str, Any]:
-    """A cache of no tokens, in the graph's types and widths; ``heads`` (KV heads, head dim) where it declares none."""
+def empty_cache(
+    session: Any, batch: int, device: str, heads: tuple[int, int] = (0, 0), tokens: int = 0
+) -> dict[str, Any]:
+    """A cache of no tokens, or of so many zeros, in the graph's types and widths.
+
+    ``heads`` (KV heads, head dim) where it declares none.
+    """
     import numpy as np
     import onnxruntime
 
@@ -154,7 +171,7 @@ def empty_cache(session: Any, batch: int, device: str, heads: tuple[int, int] = 
             kind = np.float16 if value.type == "tensor(float16)" else np.float32
             declared = (value.shape[1], value.shape[3])
             kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
-            shape = (batch, kv_heads, 0, width)
+            shape = (batch, kv_heads, tokens, width)
             found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
     return found
 

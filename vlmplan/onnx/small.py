@@ -31,7 +31,8 @@ class SmallModel:
     seed: int = 0
 
 
-def _config(made: SmallModel) -> Any:
+def small_config(made: SmallModel) -> Any:
+    """Return the transformers configuration of a small model."""
     transformers = quiet_transformers()
     text = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 2, "vocab_size": 300, "max_position_embeddings": 4096} | made.text  # fmt: skip
@@ -103,7 +104,7 @@ def _processor(config: Any) -> Any:
 def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     """Write a checkpoint as ``save_pretrained`` does, with tokenizer and processor; return ``folder``."""
     transformers = quiet_transformers()
-    config = _config(made)
+    config = small_config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
     enliven(model, made.seed)
     model.save_pretrained(folder)

@@ -1,0 +1,359 @@
+"""What must be true of the machine if this is what was measured? Observed times -> a calibration that explains them.
+
+(device, a calibration to start from, observations) -> the calibration whose prediction of every observed time is nearest,
+by robust least squares on the logarithm of time over the same operator list that is priced. Each coefficient is held to
+where it starts by how unsure it was (a Gaussian prior on its logarithm), so five observations already help and two
+hundred decide. The error that remains is told by leaving groups of observations out, one group at a time.
+"""
+
+import enum
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vlmplan.cost import overhead_layers
+from vlmplan.errors import InputError
+from vlmplan.hardware import Basis, Calibration, Efficiency, Kind
+from vlmplan.machine import Machine
+from vlmplan.op import Op, Part, Request
+from vlmplan.operators import operators
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Quantity(enum.StrEnum):
+    """What was timed. ``vision`` is tower, compressor and projector; ``prefill`` the LLM's pass with its call."""
+
+    TTFT = "ttft"
+    TPOT = "tpot"
+    LATENCY = "latency"
+    VISION = "vision"
+    PREFILL = "prefill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One measured time. ``group`` names what is left out together when the error is told (a width, a model)."""
+
+    request: Request
+    quantity: Quantity
+    measured_s: float
+    noise_log_sd: float = 0.0
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """A time is above zero, and a time per further token needs further tokens."""
+        if not 0 < self.measured_s < math.inf:
+            raise InputError(f"measured_s: expected a time above zero, found {self.measured_s}")
+        if self.quantity is Quantity.TPOT and self.request.workload.output_tokens < 2:
+            raise InputError("a time per output token needs at least two output tokens")
+
+
+# A request is three calls one after the other: the vision encoder's, the LLM's over the prompt, and each further step.
+_FRONT, _PREFILL, _STEP = range(3)
+_CALL_OF = {Part.VISION: _FRONT, Part.COMPRESSOR: _FRONT, Part.PREFILL: _PREFILL, Part.DECODE: _STEP}
+
+
+def _times(observation: Observation) -> tuple[int, int, int]:
+    """How often each of the three calls is made in what was timed."""
+    steps = observation.request.workload.output_tokens - 1
+    return {
+        Quantity.TTFT: (1, 1, 0),
+        Quantity.TPOT: (0, 0, 1),
+        Quantity.LATENCY: (1, 1, steps),
+        Quantity.VISION: (1, 0, 0),
+        Quantity.PREFILL: (0, 1, 0),
+    }[observation.quantity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ops:
+    """All operators of all observations as columns; ideal seconds are at the datasheet's rates."""
+
+    owner: "Array"  # index of the call: three an observation
+    kernels: "Array"
+    kind: "Array"  # index of (kind, quantised) in ``classes``
+    compute_s: "Array"
+    memory_s: "Array"
+    shape: "Array"  # rows x 3, infinite where an operator has no such dimension
+    times: "Array"  # observations x 3: how often each call is made
+    layers: "Array"  # observations x 3: layers that a call launches
+    requests: "Array"  # observations: 1 where the overhead of a request is in what was timed
+    classes: tuple[tuple[Kind, bool], ...]
+
+
+def _columns(observations: Sequence[Observation], machine: Machine) -> _Ops:
+    import numpy as np
+
+    rows: list[tuple[float, ...]] = []
+    classes: dict[tuple[Kind, bool], int] = {}
+    times = [_times(one) for one in observations]
+    for number, observation in enumerate(observations):
+        for op in operators(machine.as_run(observation.request)):
+            call = _CALL_OF[op.part]
+            if times[number][call] and op.count:
+                index = classes.setdefault((op.kind, op.quantised), len(classes))
+                rows.append((3 * number + call, op.count, index, *_ideal(op, machine), *_shape(op)))
+    table = np.array(rows, dtype=float)
+    layers = [overhead_layers(one.request) for one in observations]
+    whole = (Quantity.TTFT, Quantity.LATENCY)
+    return _Ops(
+        owner=table[:, 0].astype(int),
+        kernels=table[:, 1],
+        kind=table[:, 2].astype(int),
+        compute_s=table[:, 3],
+        memory_s=table[:, 4],
+        shape=table[:, 5:],
+        times=np.array(times, dtype=float),
+        layers=np.array([(first - llm, llm, llm) for first, llm in layers], dtype=float),
+        requests=np.array([one.quantity in whole for one in observations], dtype=float),
+        classes=tuple(classes),
+    )
+
+
+def _ideal(op: Op, machine: Machine) -> tuple[float, float]:
+    """Seconds of the operator's FLOPs and bytes at efficiencies of one."""
+    rates = machine.rates(op)
+    compute = op.flops / op.shards / rates.flops_per_s * rates.efficiency.compute_fraction
+    memory = (op.weight_bytes + op.moved_bytes) / rates.bytes_per_s * rates.efficiency.memory_fraction
+    return compute, memory
+
+
+def _shape(op: Op) -> tuple[float, ...]:
+    return (*op.shape, math.inf, math.inf, math.inf)[:3]
+
+
+def kernel_seconds(
+    compute_s: "Array", memory_s: "Array", shape: "Array", efficiency: Mapping[str, Any], kernels: Any = 1.0
+) -> "Array":
+    """``machine.op_seconds`` over columns: ideal seconds, and coefficients as scalars or columns.
+
+    ``efficiency`` has the fields of :class:`Efficiency`; pads are sequences with one entry a dimension.
+    """
+    import numpy as np
+
+    compute, memory = compute_s / efficiency["compute_fraction"], memory_s / efficiency["memory_fraction"]
+    for dimension, pad in enumerate(efficiency["compute_pads"]):
+        compute = compute * (1 + pad / shape[:, dimension])
+    for dimension, pad in enumerate(efficiency["memory_pads"]):
+        memory = memory * (1 + pad / shape[:, dimension])
+    longer = np.maximum(np.maximum(compute, memory), 1e-300)
+    ratio = np.minimum(compute, memory) / longer
+    overlap = efficiency["overlap"]
+    found: Array = kernels * efficiency["latency_s"] + longer * (1 + ratio**overlap) ** (1 / overlap)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free:
+    """A coefficient to fit: of a class of operators, or of the overhead (``kind`` None).
+
+    ``field`` is one of :class:`Efficiency`'s, ``compute_pads.0`` to ``.2`` a single pad, or ``overhead_per_call_s`` and
+    its like. ``prior_log_sd`` is how far its logarithm may be from the start; ``least`` what a start of zero is taken
+    for.
+    """
+
+    field: str
+    prior_log_sd: float
+    kind: Kind | None = None
+    least: float = 1e-7
+
+
+_OVERHEADS = ("overhead_per_request_s", "overhead_per_call_s", "overhead_per_layer_s")
+Key = tuple[Kind | None, bool, str]  # class, whether the quantised layers' calibration is meant, field
+
+
+class _Model:
+    """Predicted times as a function of the free coefficients' values in log space."""
+
+    def __init__(self, observations: Sequence[Observation], machine: Machine, free: Sequence[Free]) -> None:
+        self.machine, self.ops = machine, _columns(observations, machine)
+        self.two = machine.quantised is not machine.base
+        self.keys: list[Key] = []
+        self.sd: list[float] = []
+        self.start: list[float] = []
+        for kind, quantised in self._classes():
+            for one in (one for one in free if one.kind is kind):
+                self.keys.append((kind, quantised, one.field))
+                self.sd.append(one.prior_log_sd)
+                self.start.append(self._encoded(one.field, self._get(self.keys[-1]), one.least))
+
+    def _classes(self) -> list[tuple[Kind | None, bool]]:
+        """The classes that occur, and the overhead; the quantised ones apart only where their calibration is."""
+        found = {(kind, quantised and self.two) for kind, quantised in self.ops.classes}
+        return [*sorted(found, key=str), (None, False)]
+
+    def _get(self, key: Key) -> float:
+        kind, quantised, field = key
+        calibration = self.machine.calibration(quantised)
+        if kind is None:
+            return float(getattr(calibration, field))
+        name, _, index = field.partition(".")
+        value = getattr(calibration.operators[kind], name)
+        if not index:
+            return float(value)
+        return float(value[int(index)]) if int(index) < len(value) else 0.0
+
+    @staticmethod
+    def _encoded(field: str, value: float, least: float) -> float:
+        """Logarithm of a coefficient; the overlap's of what it is above 1."""
+        return math.log(max(value - 1, 1e-2) if field == "overlap" else max(value, least))
+
+    def values(self, logs: "Array") -> dict[Key, float]:
+        """Coefficients by key."""
+        return {
+            key: math.exp(log) + (key[2] == "overlap") for key, log in zip(self.keys, map(float, logs), strict=True)
+        }
+
+    def efficiency(self, kind: Kind, quantised: bool, values: Mapping[Key, float]) -> Efficiency:
+        """A class's coefficients, the free ones from ``values``."""
+        old = self.machine.calibration(quantised).operators[kind]
+        changed: dict[str, Any] = {}
+        for (owner, apart, field), value in values.items():
+            if owner is kind and apart is (quantised and self.two):
+                name, _, index = field.partition(".")
+                if index:
+                    pads = [*changed.get(name, getattr(old, name)), 0.0, 0.0, 0.0][:3]
+                    pads[int(index)] = value
+                    changed[name] = tuple(pads)
+                else:
+                    changed[name] = value
+        return replace(old, **changed)
+
+    def kernels(self, values: Mapping[Key, float], index: int) -> "Array":
+        """Seconds of the operators of one class, by observation and call."""
+        import numpy as np
+
+        ops = self.ops
+        mine = ops.kind == index
+        one = _fields(self.efficiency(*ops.classes[index], values))
+        seconds = kernel_seconds(ops.compute_s[mine], ops.memory_s[mine], ops.shape[mine], one, ops.kernels[mine])
+        return np.bincount(ops.owner[mine], weights=seconds, minlength=ops.times.size).reshape(ops.times.shape)
+
+    def seconds(self, logs: "Array") -> "Array":
+        """Predicted seconds of every observation."""
+        import numpy as np
+
+        values, ops = self.values(logs), self.ops
+        kernels = np.sum([self.kernels(values, index) for index in range(len(ops.classes))], axis=0)
+        request, call, layer = (
+            values.get((None, False, field), self._get((None, False, field))) for field in _OVERHEADS
+        )
+        overhead = call * np.array([0.0, 1.0, 1.0]) + layer * ops.layers
+        overlap = self.machine.base.overhead_overlap
+        both = kernels + overhead
+        if overlap > 1:
+            longer = np.maximum(np.maximum(kernels, overhead), 1e-300)
+            ratio = np.minimum(kernels, overhead) / longer
+            both = longer * (1 + ratio**overlap) ** (1 / overlap)
+        return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests)
+
+
+def _fields(one: Efficiency) -> dict[str, Any]:
+    names = ("compute_fraction", "memory_fraction", "latency_s", "overlap", "compute_pads", "memory_pads")
+    return {name: getattr(one, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What a fit found. Errors are log(predicted / measured), one an observation.
+
+    ``left_out`` are those of predictions by a fit without the observation's group; ``identified`` names the classes
+    that made at least a tenth of some observation.
+    """
+
+    base: Calibration
+    quantised: Calibration
+    in_sample: tuple[float, ...]
+    left_out: tuple[float, ...]
+    identified: frozenset[tuple[Kind | None, bool]]
+
+
+_LEAST_LOG_SD = 0.02  # no model of a machine is surer of a single time than this
+_ROBUST = 2.0  # residuals beyond this many standard deviations count less than squared
+
+
+def _solved(model: _Model, measured_s: "Array", noise: "Array", error_log_sd: float) -> "Array":
+    """Maximum a posteriori coefficients: errors and departures from the start, each over its standard deviation."""
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    start, sd = np.array(model.start), np.array(model.sd)
+    logs = np.log(measured_s)
+    best = start
+    for _ in range(3):
+        scale = np.hypot(noise, error_log_sd)
+
+        def residuals(values: "Array", scale: "Array" = scale) -> "Array":
+            off = (np.log(model.seconds(values)) - logs) / scale
+            robust = np.sign(off) * np.sqrt(2 * _ROBUST**2 * (np.sqrt(1 + (off / _ROBUST) ** 2) - 1))
+            return np.concatenate([robust, (values - start) / sd])
+
+        best = least_squares(residuals, best, method="trf", x_scale=sd, max_nfev=60).x
+        off = np.abs(np.log(model.seconds(best)) - logs)
+        if len(off) > 2 * len(start):  # enough to say how well the form fits
+            error_log_sd = max(_LEAST_LOG_SD, 1.48 * float(np.median(off)))
+    return np.asarray(best)
+
+
+def fit(observations: Sequence[Observation], machine: Machine, free: Sequence[Free]) -> Fitted:
+    """Fit the ``free`` coefficients of ``machine``'s calibrations. Raises InputError where there is nothing to fit to."""
+    import numpy as np
+
+    if not observations:
+        raise InputError("found no measurement to fit to; expected at least one")
+    measured = np.array([one.measured_s for one in observations])
+    noise = np.array([one.noise_log_sd for one in observations])
+    error = max(_LEAST_LOG_SD, machine.model_log_sd)
+    model = _Model(observations, machine, free)
+    found = _solved(model, measured, noise, error)
+    in_sample = np.log(model.seconds(found) / measured)
+    left_out = in_sample.copy()
+    groups = [one.group for one in observations]
+    for group in dict.fromkeys(groups):
+        out = np.array([one == group for one in groups])
+        if not out.all():
+            rest = _Model([one for one, gone in zip(observations, out, strict=True) if not gone], machine, free)
+            logs = dict(zip(rest.keys, _solved(rest, measured[~out], noise[~out], error), strict=True))
+            there = np.array([logs.get(key, start) for key, start in zip(model.keys, model.start, strict=True)])
+            left_out[out] = np.log(model.seconds(there)[out] / measured[out])
+    base, quantised = (_with(machine.calibration(apart), apart, model, found) for apart in (False, True))
+    return Fitted(
+        base=base,
+        quantised=quantised if model.two else base,
+        in_sample=tuple(map(float, in_sample)),
+        left_out=tuple(map(float, left_out)),
+        identified=_identified(model, found),
+    )
+
+
+def _with(old: Calibration, quantised: bool, model: _Model, logs: "Array") -> Calibration:
+    """A calibration with the coefficients found."""
+    values = model.values(logs)
+    operators = {
+        kind: model.efficiency(kind, quantised and model.two, values)
+        if any(key[0] is kind and key[1] is (quantised and model.two) for key in values)
+        else one
+        for kind, one in old.operators.items()
+    }
+    overheads = {field: value for (kind, apart, field), value in values.items() if kind is None and not apart}
+    return replace(old, basis=Basis.MEASURED, operators=operators, **overheads)
+
+
+def _identified(model: _Model, logs: "Array") -> frozenset[tuple[Kind | None, bool]]:
+    """The classes that made at least a tenth of some observation; (None, False) is the overhead."""
+    import numpy as np
+
+    ops, total, values = model.ops, model.seconds(logs), model.values(logs)
+    found: set[tuple[Kind | None, bool]] = set()
+    spent = np.zeros_like(total)
+    for index, (kind, quantised) in enumerate(ops.classes):
+        part = (model.kernels(values, index) * ops.times).sum(axis=1)
+        spent += part
+        if (part > 0.1 * total).any():
+            found.add((kind, quantised and model.two))
+    return frozenset(found | {(None, False)} if ((total - spent) > 0.1 * total).any() else found)

@@ -1,0 +1,256 @@
+"""How fast is a server? Time to the first token and per further token of an OpenAI-compatible endpoint, with images.
+
+(URL, served model, probes) -> seconds and token counts, by streaming chat completions one at a time. Every prompt and
+picture is new, so that neither a prefix cache nor an image cache answers. Counts are those the server reports.
+"""
+
+import base64
+import io
+import json
+import random
+import statistics
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from vlmplan.calibrate import Observation, Quantity
+from vlmplan.cost import request_of
+from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.hardware import Precision
+from vlmplan.measure import Samples
+from vlmplan.model import ModelSpec, Workload
+
+_WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
+          "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley", "willow")  # fmt: skip
+_LONGEST_REPLY_BYTES = 2**24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What to ask: about so many words, perhaps a picture of (width, height) pixels, and how many tokens back."""
+
+    words: int
+    image: tuple[int, int] | None
+    output_tokens: int
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        picture = "no image" if self.image is None else f"image {self.image[0]}x{self.image[1]}"
+        return f"{self.words} words, {picture}, {self.output_tokens} tokens out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back. ``tpot_s`` is the mean of tokens 2 to n, None where there was one."""
+
+    prompt_tokens: int
+    output_tokens: int
+    ttft_s: float
+    tpot_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A server: its URL up to ``/v1``, the model's name there, and how long to wait for the next token."""
+
+    url: str
+    model: str
+    timeout_s: float = 60.0
+    key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """The URL is one of http or https."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"--endpoint: found '{self.url[:80]}', expected http://HOST:PORT/v1")
+
+    def _open(self, path: str, body: dict[str, Any] | None) -> Any:
+        """Send one request. Raises Unavailable where nothing, or an error, comes back."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data=data, headers=headers)
+        try:
+            return urllib.request.urlopen(request, timeout=self.timeout_s)
+        except urllib.error.HTTPError as error:
+            text = error.read(2000).decode("utf-8", "replace")
+            raise Unavailable(f"{self.url}: answered {error.code} ({' '.join(text.split())[:200]})") from None
+        except TimeoutError:
+            raise Unavailable(f"{self.url}: no answer within {self.timeout_s:g} s; is the server ready?") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise Unavailable(f"{self.url}: no answer within {self.timeout_s:g} s; is the server ready?") from None
+            raise Unavailable(f"{self.url}: cannot be reached ({one_line(error)}); is the server running?") from None
+
+    def served_models(self) -> tuple[str, ...]:
+        """Return the names the server lists. Raises Unavailable."""
+        with self._open("models", None) as stream:
+            try:
+                found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
+                return tuple(str(one["id"]) for one in found["data"])
+            except (ValueError, KeyError, TypeError):
+                raise Unavailable(f"{self.url}/models: expected a list of models, as OpenAI's interface has") from None
+
+    def ask(self, probe: Probe, seed: int) -> Reply:
+        """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
+        body = _body(self.model, probe, seed)
+        start = time.perf_counter()
+        stamps: list[float] = []
+        usage: dict[str, Any] = {}
+        with self._open("chat/completions", body) as stream:
+            for event in self._events(stream, stamps):
+                if event.get("error"):
+                    raise Unavailable(f"{self.url}: {str(event['error'])[:200]}")
+                usage = event.get("usage") or usage
+                if any(_text_of(choice) for choice in event.get("choices") or ()):
+                    stamps.append(time.perf_counter())
+        return self._reply(start, stamps, usage)
+
+    def _events(self, stream: Any, stamps: list[float]) -> Iterator[dict[str, Any]]:
+        """The JSON objects of a stream of server-sent events, to the last. Raises Unavailable where it breaks off."""
+        try:
+            for line in stream:
+                text = line.strip()
+                if text == b"data: [DONE]":
+                    return
+                if text.startswith(b"data:"):
+                    event = json.loads(text[5:])
+                    if isinstance(event, dict):
+                        yield event
+        except TimeoutError:
+            raise Unavailable(
+                f"{self.url}: hung after {len(stamps)} tokens; nothing came for {self.timeout_s:g} s"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{self.url}: broke off after {len(stamps)} tokens ({one_line(error)})") from None
+        raise Unavailable(f"{self.url}: closed the stream after {len(stamps)} tokens, before its end")
+
+    def _reply(self, start: float, stamps: list[float], usage: dict[str, Any]) -> Reply:
+        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not stamps:
+            raise Unavailable(f"{self.url}: sent no token; does the server stream chat completions?")
+        if not isinstance(prompt, int) or not isinstance(output, int) or prompt < 1 or output < 1:
+            raise Unavailable(f"{self.url}: reported no token counts (stream_options.include_usage); cannot be priced")
+        more = output - 1
+        return Reply(
+            prompt_tokens=prompt,
+            output_tokens=output,
+            ttft_s=stamps[0] - start,
+            tpot_s=(stamps[-1] - stamps[0]) / more if more and len(stamps) > 1 else None,
+        )
+
+
+def _text_of(choice: Any) -> Any:
+    """What a chunk brings: text, or a reasoning model's thoughts, which are tokens too."""
+    delta = choice.get("delta") or {} if isinstance(choice, dict) else {}
+    return delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
+
+
+def _body(model: str, probe: Probe, seed: int) -> dict[str, Any]:
+    """A chat completion that is asked for once only: random words, a random picture, and no early end."""
+    rng = random.Random(seed)
+    text = " ".join(rng.choice(_WORDS) for _ in range(probe.words))
+    content: list[dict[str, Any]] = [{"type": "text", "text": f"{seed} {text}"}]
+    if probe.image is not None:
+        picture = base64.b64encode(noise_png(*probe.image, seed)).decode()
+        content.insert(0, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}})
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": probe.output_tokens,
+        "temperature": 0.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "ignore_eos": True,
+    }
+
+
+def noise_png(width: int, height: int, seed: int) -> bytes:
+    """Return a PNG of random pixels. Raises Unavailable without Pillow."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise Unavailable("Pillow is not installed, which draws the pictures; pip install pillow") from None
+    content = io.BytesIO()
+    pixels = random.Random(seed).randbytes(3 * width * height)
+    Image.frombytes("RGB", (width, height), pixels).save(content, format="PNG", compress_level=1)
+    return content.getvalue()
+
+
+REPEATS = 3
+_TEXT_WORDS, _OUTPUT_TOKENS = (24, 160, 700), (1, 32)
+_SIZES = ((336, 336), (672, 672), (1024, 768))
+
+
+def probes(with_images: bool) -> tuple[Probe, ...]:
+    """Return what is asked: short to long texts, and pictures of several sizes with a short text."""
+    found = [Probe(words=words, image=None, output_tokens=_OUTPUT_TOKENS[1]) for words in _TEXT_WORDS]
+    if with_images:
+        found += [Probe(words=_TEXT_WORDS[0], image=size, output_tokens=_OUTPUT_TOKENS[1]) for size in _SIZES]
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A probe with the replies to it, the first (a warm-up) left out."""
+
+    probe: Probe
+    replies: tuple[Reply, ...]
+
+
+def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Callable[[str, int, int], None]) -> list[Answered]:
+    """Ask everything ``REPEATS`` times after a warm-up, in turn. Raises Unavailable as :meth:`Endpoint.ask` does."""
+    replies: dict[Probe, list[Reply]] = {probe: [] for probe in asked}
+    seed = time.time_ns() % 2**40  # new prompts every time: a cache that answered would be measured
+    total = len(asked) * (REPEATS + 1)
+    for number in range(total):
+        probe = asked[number % len(asked)]
+        tell(f"asking: {probe.name}", number, total)
+        reply = server.ask(probe, seed + number)
+        if number >= len(asked):
+            replies[probe].append(reply)
+    return [Answered(probe=probe, replies=tuple(found)) for probe, found in replies.items()]
+
+
+def observations(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
+    """Return what was seen as requests that can be priced: visual tokens are what a picture added to the prompt.
+
+    Raises InputError where pictures add none, or more than one token a word was counted for.
+    """
+    plain = [one for one in answered if one.probe.image is None]
+    found: list[Observation] = []
+    for one in answered:
+        prompt = round(statistics.median(reply.prompt_tokens for reply in one.replies))
+        visual = 0
+        if one.probe.image is not None:
+            bare = next(other for other in plain if other.probe.words == one.probe.words)
+            visual = prompt - round(statistics.median(reply.prompt_tokens for reply in bare.replies))
+            if visual < 1:
+                raise InputError(f"a picture adds {visual} tokens to the prompt; does the server see pictures?")
+        workload = Workload(
+            text_tokens=prompt - visual,
+            output_tokens=one.replies[0].output_tokens,
+            image=one.probe.image or (1024, 768),
+        )
+        request = request_of(model, workload, visual, precision)
+        for quantity, values in (
+            (Quantity.TTFT, [reply.ttft_s for reply in one.replies]),
+            (Quantity.TPOT, [reply.tpot_s for reply in one.replies if reply.tpot_s is not None]),
+        ):
+            if values:
+                samples = Samples(samples_s=tuple(values))
+                found.append(
+                    Observation(
+                        request=request,
+                        quantity=quantity,
+                        measured_s=samples.median_s,
+                        noise_log_sd=samples.median_log_sd,
+                        group=one.probe.name,
+                    )
+                )
+    return found

@@ -1,0 +1,231 @@
+"""What did the user measure? A table of times, and the device's profile adjusted to them.
+
+(CSV rows, or what an endpoint gave) -> observations -> a :class:`HardwareProfile` whose calibrations for that runtime are
+moved as far as the measurements ask and as its own uncertainty allows. Five points already matter; intervals then rest
+on how well each point is predicted by the others.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlmplan.calibrate import Fitted, Free, Observation, Quantity, fit
+from vlmplan.cost import Cost, cost, request_of
+from vlmplan.document import read_text
+from vlmplan.errors import InputError
+from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
+from vlmplan.machine import Machine, machine
+from vlmplan.model import Compressor, ModelSpec, Workload
+from vlmplan.units import parse_image
+
+MOST_ROWS = 10_000
+_TIMES = {
+    f"{quantity}_{unit}": (quantity, scale)
+    for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY)
+    for unit, scale in (("s", 1.0), ("ms", 1e-3))
+}
+_COUNTS = {"visual_tokens": 0, "text_tokens": None, "output_tokens": 1, "batch": 1, "gpus": 1}
+COLUMNS = ("model", *_COUNTS, "precision", "compressor", "image", *_TIMES)
+
+ModelReader = Callable[[str], ModelSpec]
+
+
+def _whole(row: Mapping[str, str], name: str, where: str) -> int:
+    text, usual = (row.get(name) or "").strip(), _COUNTS[name]
+    if not text and usual is not None:
+        return usual
+    if not text.isdecimal():
+        raise InputError(f"{where}: {name} is '{text[:40]}', expected a whole number")
+    return int(text[:12])
+
+
+def _request_observations(
+    row: Mapping[str, str], where: str, model: ModelReader, hardware: HardwareProfile, runtime: Runtime
+) -> list[Observation]:
+    given = (row.get("precision") or "").strip()
+    precision = hardware.default_precision(runtime) if not given else _member(Precision, given, where, "precision")
+    compressor = (row.get("compressor") or "").strip()
+    workload = Workload(
+        text_tokens=_whole(row, "text_tokens", where),
+        output_tokens=_whole(row, "output_tokens", where),
+        batch=_whole(row, "batch", where),
+        image=parse_image((row.get("image") or "").strip() or "1024x768"),
+    )
+    request = request_of(
+        model((row.get("model") or "").strip()),
+        workload,
+        _whole(row, "visual_tokens", where),
+        precision or Precision.BF16,
+        _member(Compressor, compressor, where, "compressor") if compressor else Compressor.NONE,
+        _whole(row, "gpus", where),
+    )
+    found = []
+    for column, (quantity, scale) in _TIMES.items():
+        text = (row.get(column) or "").strip()
+        if text:
+            seconds = _seconds(text, scale, f"{where}: {column}")
+            found.append(Observation(request=request, quantity=quantity, measured_s=seconds, group=where))
+    if not found:
+        raise InputError(f"{where}: found no time; expected at least one of {', '.join(_TIMES)}")
+    return found
+
+
+def _member(kind: type[Precision] | type[Compressor], text: str, where: str, what: str) -> "Precision | Compressor":
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{where}: {what} is '{text[:40]}', expected one of {', '.join(kind)}") from None
+
+
+def _seconds(text: str, scale: float, where: str) -> float:
+    try:
+        found = float(text) * scale
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise InputError(f"{where} is '{text[:40]}', expected a number above zero")
+    return found
+
+
+def read_measurements(
+    path: Path, hardware: HardwareProfile, runtime: Runtime, model: ModelReader
+) -> tuple[Observation, ...]:
+    """Read a CSV of one's own measurements; its columns are ``COLUMNS``, of which model and text_tokens are needed.
+
+    Raises InputError, naming the line, for a column that is not known, a value that cannot be or a missing time.
+    """
+    text = read_text(path)
+    try:
+        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+        names = [name or "" for name in reader.fieldnames or ()]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
+    unknown = [name for name in names if name not in (*COLUMNS, "source")]
+    missing = [name for name in ("model", "text_tokens") if name not in names]
+    if unknown or missing or len(set(names)) < len(names):
+        fault = f"unknown column '{unknown[0][:40]}'" if unknown else f"no column {missing[0]}" if missing else "twins"
+        raise InputError(f"{path}: {fault}; expected {', '.join(COLUMNS)}, source")
+    if not 0 < len(rows) <= MOST_ROWS:
+        raise InputError(f"{path}: found {len(rows)} rows, expected 1 to {MOST_ROWS}")
+    found: list[Observation] = []
+    for line, row in rows:
+        where = f"{path.name} line {line}"
+        if None in row or None in row.values():
+            raise InputError(f"{where}: found another number of cells than the {len(names)} columns")
+        try:
+            found += _request_observations(row, where, model, hardware, runtime)
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if text.startswith(where) else f"{where}: {text}") from None
+    return tuple(found)
+
+
+def _free(ready: Machine) -> tuple[Free, ...]:
+    """What a few points may move, and how far: a class's rates by its own spread and the whole's."""
+    found = [
+        Free(field="overhead_per_request_s", prior_log_sd=1.5, least=1e-3),
+        Free(field="overhead_per_call_s", prior_log_sd=1.0, least=3e-4),
+    ]
+    if ready.base.overhead_per_layer_s:
+        found.append(Free(field="overhead_per_layer_s", prior_log_sd=0.7))
+    rates = {
+        Kind.LINEAR: ("compute_fraction", "memory_fraction"),
+        Kind.PREFILL_ATTENTION: ("compute_fraction",),
+        Kind.DECODE_ATTENTION: ("memory_fraction",),
+        Kind.VISION_ATTENTION: ("compute_fraction",),
+    }
+    for kind, fields in rates.items():
+        spread = math.hypot(ready.base.operators[kind].log_sd, ready.model_log_sd)
+        found += [Free(kind=kind, field=field, prior_log_sd=spread) for field in fields]
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One measurement, before and after: what was predicted without it, and by a fit without its row."""
+
+    observation: Observation
+    before_s: float
+    left_out_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjusted:
+    """A device's profile moved to measurements, and each of them beside its predictions."""
+
+    hardware: HardwareProfile
+    compared: tuple[Compared, ...]
+
+
+_PARTS = {
+    Quantity.TTFT: (Part.VISION, Part.COMPRESSOR, Part.PREFILL),
+    Quantity.TPOT: (Part.DECODE,),
+    Quantity.LATENCY: tuple(Part),
+}
+_PRIOR_POINTS = 2.0  # the profile's own uncertainty counts as much as so many measurements
+
+
+def _priced(observation: Observation, priced: Cost) -> tuple[float, float]:
+    """(seconds, log sd) that were predicted for what was timed."""
+    return {
+        Quantity.TTFT: (priced.ttft_s, priced.ttft_log_sd),
+        Quantity.TPOT: (priced.tpot_s or 0.0, priced.tpot_log_sd),
+        Quantity.LATENCY: (priced.latency_s, priced.latency_log_sd),
+    }[observation.quantity]
+
+
+def _spreads(observed: Sequence[Observation], fitted: Fitted, ready: Machine) -> dict[Part, float]:
+    """How wrong each part's predictions are likely to be now: what left-out rows say, and the profile said before."""
+    before = [_priced(one, cost(one.request, ready))[1] for one in observed]
+    squares: dict[Part, list[float]] = {part: [] for part in Part}
+    for one, error in zip(observed, fitted.left_out, strict=True):
+        for part in _PARTS[one.quantity]:
+            if part not in (Part.VISION, Part.COMPRESSOR) or one.request.visual is not None:
+                squares[part].append(error**2)
+    usual = sum(sd**2 for sd in before) / len(before)
+    return {
+        part: round(math.sqrt((sum(errors) + _PRIOR_POINTS * usual) / (len(errors) + _PRIOR_POINTS)), 4)
+        for part, errors in squares.items()
+    }
+
+
+def adjusted(
+    hardware: HardwareProfile,
+    typical: Sequence[Calibration],
+    runtime: Runtime,
+    observed: Sequence[Observation],
+    source: str,
+) -> Adjusted:
+    """Move the calibrations of ``runtime`` to what was observed, precision by precision. Raises InputError."""
+    now, compared = hardware, []
+    for precision in dict.fromkeys(one.request.precision for one in observed):
+        mine = [one for one in observed if one.request.precision is precision]
+        before = machine(hardware, tuple(typical), runtime, precision)
+        ready = machine(now, tuple(typical), runtime, precision)
+        fitted = fit(mine, ready, _free(ready))
+        spreads = _spreads(mine, fitted, ready)
+        made = [_named(fitted.base, ready.base_precision, spreads, source)]
+        if ready.quantised is not ready.base:
+            made.append(_named(fitted.quantised, precision, spreads, source))
+        labels = {(one.runtime, one.precision) for one in made}
+        kept = [one for one in now.calibration if (one.runtime, one.precision) not in labels]
+        now = replace(now, calibration=(*made, *kept))
+        compared += [
+            Compared(
+                observation=one,
+                before_s=_priced(one, cost(one.request, before))[0],
+                left_out_s=one.measured_s * math.exp(error),
+            )
+            for one, error in zip(mine, fitted.left_out, strict=True)
+        ]
+    name = hardware.name if hardware.name.endswith("-measured") else f"{hardware.name}-measured"
+    return Adjusted(hardware=replace(now, name=name), compared=tuple(compared))
+
+
+def _named(found: Calibration, precision: Precision, spreads: Mapping[Part, float], source: str) -> Calibration:
+    """The calibration with its new intervals, and what it now rests on."""
+    return replace(found, precision=precision, part_log_sd=spreads, source=f"{source}. Before: {found.source}")

@@ -1,0 +1,87 @@
+"""Where do measurements live until there are enough? A file of JSON lines: the setup, then one line a measurement.
+
+Each line is on the disk before the next trial begins, so an interrupted run goes on where it stopped. A last line cut
+short, as by a full disk or a killed process, is dropped.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import MAX_DOCUMENT_BYTES, from_plain, plain, read_text, write_text
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.measure import Samples
+from vlmplan.onnx.here import Setup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What was measured under a name: samples by part, in seconds. ``round`` tells repetitions apart."""
+
+    name: str
+    part: str
+    round: int
+    samples_s: tuple[float, ...]
+
+    @property
+    def samples(self) -> Samples:
+        """The same, summarised."""
+        return Samples(samples_s=self.samples_s)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(plain(value), allow_nan=False) + "\n"
+
+
+class Store:
+    """A measurements file. Raises InputError for one of another machine, or that is none."""
+
+    def __init__(self, path: Path, setup: Setup, fresh: bool = False) -> None:
+        """Open the file for ``setup``, going on where it stopped unless ``fresh``."""
+        self.path, self.setup = path, setup
+        self.timed: list[Timed] = []
+        if path.exists() and not fresh:
+            self._read()
+        else:
+            write_text(path, _line(setup))
+
+    def _read(self) -> None:
+        text = read_text(self.path)
+        whole = text[: text.rfind("\n") + 1]
+        lines = whole.splitlines()
+        try:
+            records = [json.loads(line) for line in lines]
+        except ValueError:
+            raise InputError(f"{self.path}: expected one JSON object a line; move it away or give --fresh") from None
+        if not records or not isinstance(records[0], dict) or records[0].get("schema") != Setup.SCHEMA:
+            raise InputError(f'{self.path}: expected a first line of schema "{Setup.SCHEMA}"; move it away')
+        found = from_plain(Setup, records[0], str(self.path))
+        differs = found.same_machine(self.setup)
+        if differs is not None:
+            raise InputError(
+                f"{self.path}: its measurements are of another machine or version ({differs} is "
+                f"{getattr(found, differs)}, here {getattr(self.setup, differs)}); give --fresh to measure anew"
+            )
+        self.setup = found
+        self.timed = [from_plain(Timed, record, str(self.path)) for record in records[1:]]
+        if whole != text:
+            write_text(self.path, whole)
+
+    def known(self, name: str, round_: int = 0) -> bool:
+        """Tell whether something was measured in a round."""
+        return any(one.name == name and one.round == round_ for one in self.timed)
+
+    def add(self, found: list[Timed]) -> None:
+        """Append measurements and wait until they are on the disk. Raises Unavailable where they cannot be written."""
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write("".join(_line(one) for one in found))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise Unavailable(
+                f"{self.path}: cannot be written ({error.strerror}); what was measured so far is kept, run again to go on"
+            ) from None
+        self.timed += found
