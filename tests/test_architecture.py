@@ -32,6 +32,10 @@ ORDER = [
     "estimate",
     "plan",
     "measure",
+    "observation",
+    "calibrate",
+    "measurements",
+    "endpoint",
     "recalibrate",
     "manifest",
     "report",
@@ -57,13 +61,23 @@ ORDER = [
     "onnx.check_files",
     "onnx.check_numbers",
     "onnx.check_latency",
+    "onnx.here",
+    "onnx.store",
+    "onnx.trials",
+    "onnx.cases",
+    "onnx.rig",
+    "onnx.check_profile",
+    "onnx.explain",
+    "onnx.profile",
     "onnx.text_decoder",
     "onnx.validate",
     "plot",
     "render",
     "render_deploy",
+    "render_profile",
     "cli",
     "cli_deploy",
+    "cli_profile",
     "__main__",
 ]
 HEAVY = {
@@ -134,7 +148,10 @@ def test_few_users_of_rich_and_typer() -> None:
         }
         for library in ("rich", "typer")
     }
-    assert users == {"rich": {"render", "render_deploy"}, "typer": {"cli", "cli_deploy"}}
+    assert users == {
+        "rich": {"render", "render_deploy", "render_profile"},
+        "typer": {"cli", "cli_deploy", "cli_profile"},
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -163,6 +180,7 @@ UNITS = (
     "_tokens",
     "_points",
     "_nats",
+    "_hz",
     "flops",
     "memory_bytes",
 )
@@ -172,6 +190,8 @@ DIMENSIONLESS = {
     "stability",
     "confidence",
     "overlap",
+    "overhead_overlap",
+    "least",
     "value",
     "sd",
     "task",

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from vlmplan import catalogue
 from vlmplan.cost import Cost, cost, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware import Basis, Efficiency, Kind, Precision, Runtime
+from vlmplan.hardware import Basis, Efficiency, Kind, Part, Precision, Runtime
 from vlmplan.machine import Machine, Rates, machine, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.op import Op, Part
+from vlmplan.op import Op
 
 MACHINES = [
     machine_of(name, runtime)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from vlmplan import catalogue
 from vlmplan.cost import active_llm_params, request_of
-from vlmplan.hardware import Kind, Precision
+from vlmplan.hardware import Kind, Part, Precision
 from vlmplan.hub_config import model_from_config
 from vlmplan.model import Compressor, Decoder, ModelSpec, Workload
-from vlmplan.op import Op, Part, Request
+from vlmplan.op import Op, Request
 from vlmplan.operators import kv_cache_bytes, operators
 from vlmplan.visual_tokens import native_visual_tokens
 

@@ -1,27 +1,28 @@
 """Make ``profiles/hardware/*.toml`` and ``profiles/typical.toml`` from public facts and measurements.
 
 Datasheet figures come from ``../shared/facts/accelerators.csv``, efficiencies from kernels (``fit_efficiency.py``),
-overhead per call from the whole-request times of ``../shared/data/e2e``. Run: ``python tools/make_hardware.py``.
+overhead from published times of whole requests (``fit_overhead.py``). Run: ``python tools/make_hardware.py``.
 """
 
+import functools
 import math
 import re
-from dataclasses import replace
-from statistics import median
-from typing import Any
+from collections import defaultdict
+from dataclasses import asdict, replace
+from statistics import mean
 
 import fit_efficiency
+import tomli_w
 from facts import PROFILES, number, rows
 from fit_efficiency import AICONFIGURATOR, VIDUR
+from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, fit, left_out, model_log_sd, print_errors
+from fit_overhead import points as published
 
 from vlmplan.catalogue import TypicalCalibrations
-from vlmplan.cost import cost, request_of
 from vlmplan.document import to_toml
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
 from vlmplan.machine import Machine, machine
-from vlmplan.model import Decoder, ModelSpec, Workload
 
-ARGONNE = "Argonne LLM-Inference-Bench (BSD-3), batch 1, whole requests"
 PEAKS = {
     Precision.FP32: "peak_fp32_tflops",
     Precision.FP16: "peak_fp16_dense_tflops",
@@ -41,14 +42,39 @@ MEASURED = {
     "h200-sxm": "h200",
     "l40s": "l40s",
     "b200-sxm": "b200",
+    "a40": "a40",
 }
+# Devices of the kernel data that accelerators.csv does not list, in its columns.
+MORE_DEVICES = (
+    {
+        "name": "A40",
+        "vendor": "NVIDIA",
+        "kind": "gpu",
+        "architecture": "Ampere",
+        "memory_gib": "48",
+        "memory_bandwidth_gb_s": "696",
+        "peak_fp32_tflops": "37.4",
+        "peak_fp16_dense_tflops": "149.7",
+        "peak_bf16_dense_tflops": "149.7",
+        "peak_int8_dense_tops": "299.3",
+        "host_bus": "PCIe 4.0 x16",
+        "confidence": "medium",
+        "source_title": "NVIDIA A40 datasheet",
+        "source_url": "https://images.nvidia.com/content/Solutions/data-center/a40/nvidia-a40-datasheet.pdf",
+    },
+)
 CLASSES = {
     Kind.LINEAR: "linear",
     Kind.PREFILL_ATTENTION: "prefill",
     Kind.DECODE_ATTENTION: "decode",
     Kind.VISION_ATTENTION: "vision",
+    Kind.NORM: "norm",
     Kind.ELEMENTWISE: "elementwise",
 }
+# The kernel data's A100 has 80 GB and reaches 1.54 of its 2.04 TB/s in linear layers: not the memory is what holds it
+# back, so the 40 GB card, with 1.56 TB/s, reaches a larger share. Times of both engines on it (Argonne) say how much.
+MEMORY_SHARE = {"a100-40gb-sxm": 1.1, "a100-40gb-pcie": 1.1}
+MEMORY_SHARE_SOURCE = "memory fraction of linear layers times 1.1 for the 40 GB card (Argonne's requests)"
 ALL_REDUCE = Efficiency(compute_fraction=1.0, memory_fraction=0.77, latency_s=15e-6, overlap=1.0, log_sd=0.5)
 ALL_REDUCE_SOURCE = (
     "all-reduce: 77 % of one direction of NVLink on 4 x H100 "
@@ -62,38 +88,9 @@ RESERVE = {
     Runtime.ONNXRUNTIME: 2**30,
 }
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
-# (per layer, per call, log sd, source) where the whole-request data has no such runtime.
-OTHER_OVERHEAD = {
-    # 67 ms uncompressed, 38 with TokenPacker and 63 with QueCC at 16 tokens (LLaVA-1.5-7B, A100), less 44, 15 and
-    # 26 ms of kernels: 23, 23 and 37 ms over 55, 55 and 87 layers.
-    Runtime.TRANSFORMERS: (
-        4.2e-4,
-        0.0,
-        0.3,
-        "LLaVA-1.5-7B TTFT on an A100 (67, 38, 63 ms: design, section 3) less kernels",
-    ),
-    Runtime.ONNXRUNTIME: (5e-5, 5e-4, 0.7, "an assumption, not measured"),
-}
-_WIDE: dict[str, Any] = {"heads": 32, "head_dim": 128, "layers": 32, "hidden": 4096}
-MODELS = {
-    "Llama-2-7b": Decoder(**_WIDE, kv_heads=32, intermediate=11008, vocabulary=32000, tied_embeddings=False),
-    "Mistral-7B": Decoder(**_WIDE, kv_heads=8, intermediate=14336, vocabulary=32000, tied_embeddings=False),
-    "Llama-3-8B": Decoder(**_WIDE, kv_heads=8, intermediate=14336, vocabulary=128256, tied_embeddings=False),
-    "Qwen2-7B": Decoder(
-        layers=28,
-        hidden=3584,
-        heads=28,
-        kv_heads=4,
-        head_dim=128,
-        intermediate=18944,
-        vocabulary=152064,
-        tied_embeddings=False,
-        qkv_bias=True,
-    ),
-}
-# The A100 of these runs has, by its implied bandwidth, 40 GB (shared/data/README.md).
-E2E = {"a100": "a100-40gb-sxm", "h100": "h100-sxm"}
-ENGINES = {Runtime.VLLM: "argonne-vLLM", Runtime.TENSORRT_LLM: "argonne-TensorRT-LLM"}
+# Per layer, per call, log sd, model log sd: where too few published times tell.
+ONNXRUNTIME_OVERHEAD = (5e-5, 5e-4, 0.7, 0.15)
+ONNXRUNTIME_SOURCE = "an assumption that four published prefill times of Mistral-7B on an A100 agree with within 10 %"
 
 
 def name_of(title: str) -> str:
@@ -110,20 +107,27 @@ def interconnect(row: dict[str, str]) -> tuple[str | None, float | None]:
     return (bus[0], PCIE_LANE[bus[1]] * int(bus[2])) if bus else (None, None)
 
 
-def operators(gpu: str | None, fp8: bool = False) -> dict[Kind, Efficiency]:
-    """Efficiencies of one GPU measured, or of all pooled."""
+def operators(gpu: str | None, fp8: bool = False, memory_share: float = 1.0) -> dict[Kind, Efficiency]:
+    """Efficiencies of one GPU measured, or of all pooled; ``memory_share`` scales what linear layers get."""
     found = {}
     for kind, base in CLASSES.items():
         name = f"{base}-fp8" if fp8 and kind is Kind.LINEAR else base
-        found[kind] = (fit_efficiency.by_gpu(name).get(gpu) if gpu else None) or fit_efficiency.pooled(name)
+        fitted = fit_efficiency.by_gpu(name).get(gpu) if gpu else None
+        found[kind] = fitted.efficiency if fitted else fit_efficiency.pooled(name)
+    linear = found[Kind.LINEAR]
+    found[Kind.LINEAR] = replace(linear, memory_fraction=round(linear.memory_fraction * memory_share, 4))
     return found | {Kind.ALL_REDUCE: ALL_REDUCE}
 
 
-def calibration(runtime: Runtime, precision: Precision, gpu: str | None) -> Calibration:
-    """Efficiencies without overhead yet."""
+def calibration(runtime: Runtime, precision: Precision, device: str | None) -> Calibration:
+    """Efficiencies without overhead yet, of one device or of all pooled."""
+    gpu, share = MEASURED.get(device or ""), MEMORY_SHARE.get(device or "", 1.0)
     lacking = [kind.value for kind, name in CLASSES.items() if gpu and gpu not in fit_efficiency.by_gpu(name)]
     pooled = f"; {', '.join(lacking)} pooled over the GPUs measured" if lacking else ""
-    source = f"{AICONFIGURATOR}; {VIDUR} for elementwise{pooled}. {ALL_REDUCE_SOURCE}. {RESERVE_SOURCE}"
+    scaled = f"; {MEMORY_SHARE_SOURCE}" if share != 1 else ""
+    source = (
+        f"{AICONFIGURATOR}; {VIDUR} for norms and elementwise{pooled}{scaled}. {ALL_REDUCE_SOURCE}. {RESERVE_SOURCE}"
+    )
     return Calibration(
         runtime=runtime,
         precision=precision,
@@ -133,7 +137,7 @@ def calibration(runtime: Runtime, precision: Precision, gpu: str | None) -> Cali
         overhead_log_sd=0.0,
         model_log_sd=0.0,
         reserve_bytes=RESERVE[runtime],
-        operators=operators(gpu, precision is Precision.FP8),
+        operators=operators(gpu, precision is Precision.FP8, share),
         source=source,
     )
 
@@ -170,100 +174,105 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     )
 
 
-def gaps(profile: HardwareProfile, gpu: str, runtime: Runtime) -> list[tuple[str, float, float, float]]:
-    """(model, measured s, kernels' s, calls) of every whole request of ``runtime`` on ``gpu``."""
-    found = []
-    ready: Machine = machine(
-        replace(profile, calibration=(calibration(runtime, Precision.FP16, gpu),)), (), runtime, Precision.FP16
-    )
-    for row in rows("data/e2e/llm_inference_bench_batch1.csv"):
-        if row["gpu"] == gpu and row["src"] == ENGINES[runtime]:
-            spec = ModelSpec(name=row["model"], family="text", architecture="llama", llm=MODELS[row["model"]])
-            tokens = int(row["isl"])
-            priced = cost(
-                request_of(spec, Workload(text_tokens=tokens, output_tokens=tokens), 0, Precision.FP16), ready
-            )
-            found.append((row["model"], float(row["ms"]) / 1e3, priced.latency_s, float(tokens)))
-    return found
-
-
-def overhead(points: list[tuple[str, float, float, float]]) -> tuple[float, float]:
-    """(seconds per call, rms log residual) over the points of one or several GPUs.
-
-    Layers and calls cannot be told apart here: all the models have 28 or 32 layers. So it is all per call.
-    """
-    per_call = max(0.0, median((measured - kernels) / calls for _, measured, kernels, calls in points))
-    residuals = [math.log((kernels + per_call * calls) / measured) for _, measured, kernels, calls in points]
-    return per_call, math.sqrt(sum(r * r for r in residuals) / len(residuals))
-
-
-def with_overhead(
-    found: Calibration, points: dict[str, list[tuple[str, float, float, float]]], gpu: str | None
-) -> Calibration:
-    """Add the overhead of the GPU's own requests, else of both GPUs', whose spread then widens the interval."""
-    if found.runtime in OTHER_OVERHEAD:
-        per_layer, per_call, log_sd, why = OTHER_OVERHEAD[found.runtime]
-        text = f"{found.source}. Overhead of {found.runtime}: {why}"
-        return replace(
-            found, overhead_per_layer_s=per_layer, overhead_per_call_s=per_call, overhead_log_sd=log_sd, source=text
-        )
-    own, everyone = points.get(gpu or ""), [point for one in points.values() for point in one]
-    per_call, _ = overhead(own or everyone)
-    # One installation of one version: the spread between the two GPUs stands for that between installations.
-    _, spread = overhead(everyone)
-    across = f"on {gpu}" if own else "on A100 and H100"
+def with_overhead(found: Calibration, points: dict[Runtime, list[Point]]) -> Calibration:
+    """Add the overhead that published requests show, all GPUs together, with the spread of sources left out."""
+    if found.runtime is Runtime.ONNXRUNTIME:
+        per_layer, per_call, log_sd, spread = ONNXRUNTIME_OVERHEAD
+        overhead, why = Overhead(per_request_s=0.0, per_call_s=per_call, per_layer_s=per_layer, overlap=1.0), ""
+        why = ONNXRUNTIME_SOURCE
+    else:
+        mine = points[found.runtime]
+        overhead, log_sd = fit(mine, found.runtime), OVERHEAD_LOG_SD
+        spread = model_log_sd(left_out(mine, found.runtime, lambda point: point.source), overhead)
+        sources = sorted({point.source for point in mine})
+        why = f"{len(mine)} published times ({'; '.join(sources)}; tools/published_latency.csv), all GPUs together"
     return replace(
         found,
-        overhead_per_call_s=float(f"{per_call:.3g}"),
-        overhead_log_sd=0.5,
+        overhead_per_request_s=float(f"{overhead.per_request_s:.3g}"),
+        overhead_per_call_s=float(f"{overhead.per_call_s:.3g}"),
+        overhead_per_layer_s=float(f"{overhead.per_layer_s:.3g}"),
+        overhead_overlap=round(overhead.overlap, 2),
+        overhead_log_sd=log_sd,
         model_log_sd=round(spread, 3),
-        source=f"{found.source}. Overhead: {ARGONNE}, {across}",
+        source=f"{found.source}. Overhead: {why}",
     )
 
 
-def typical(points: dict[Runtime, dict[str, list[tuple[str, float, float, float]]]]) -> TypicalCalibrations:
+def typical(points: dict[Runtime, list[Point]]) -> TypicalCalibrations:
     """What devices without measurements are priced with."""
     found = [
-        with_overhead(calibration(runtime, precision, None), points.get(runtime, {}), None)
+        with_overhead(calibration(runtime, precision, None), points)
         for runtime in Runtime
         for precision in (Precision.BF16, Precision.FP8)
     ]
     return TypicalCalibrations(calibration=tuple(found))
 
 
+def request_residuals(points: dict[Runtime, list[Point]]) -> list[dict[str, str | int | float]]:
+    """Errors of whole requests by runtime, source and quantity, the source being left out of the fit."""
+    found: list[dict[str, str | int | float]] = []
+    for runtime, mine in points.items():
+        errors = left_out(mine, runtime, lambda point: point.source)
+        for source, quantity in dict.fromkeys((point.source, point.quantity) for point, _ in errors):
+            off = [math.expm1(error) for point, error in errors if (point.source, point.quantity) == (source, quantity)]
+            found.append(
+                {
+                    "runtime": runtime.value,
+                    "source": source,
+                    "quantity": quantity.value,
+                    "rows": len(off),
+                    "mean_error_fraction": round(mean(off), 4),
+                    "mean_absolute_error_fraction": round(mean(map(abs, off)), 4),
+                }
+            )
+    return found
+
+
+def bare_machines(profiles: dict[str, HardwareProfile]) -> MachineOf:
+    """Return a function that gives a device's machine without overhead: kernels alone."""
+
+    @functools.cache
+    def machine_of(name: str, runtime: Runtime, precision: Precision) -> Machine:
+        sixteen = Precision.BF16 if precision is Precision.FP16 else precision
+        kinds = dict.fromkeys((Precision.BF16, sixteen))
+        bare = tuple(calibration(runtime, one, name) for one in kinds)
+        return machine(replace(profiles[name], calibration=bare), (), runtime, precision)
+
+    return machine_of
+
+
 def main() -> None:
     """Write all profiles."""
     profiles: dict[str, HardwareProfile] = {}
-    for row in rows("facts/accelerators.csv"):
+    for row in (*rows("facts/accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
         if found := device(row):
             bracket = name_of(row["name"].rpartition("(")[2].rstrip(")"))
             name = f"{found.name}-{bracket}" if found.name in profiles else found.name
             profiles[name] = replace(found, name=name)
-    points = {runtime: {gpu: gaps(profiles[name], gpu, runtime) for gpu, name in E2E.items()} for runtime in ENGINES}
-    for runtime, by_gpu in points.items():
-        for gpu, measured in by_gpu.items():
-            per_call, residual = overhead(measured)
-            print(f"{runtime} on {gpu}: {per_call * 1e3:.2f} ms a call, rms log residual {residual:.3f}")
+    points = published(bare_machines(profiles))
+    print_errors(points)
     folder = PROFILES / "hardware"
     for old in folder.glob("*.toml"):
         old.unlink()
     for name, profile in profiles.items():
-        kernels = MEASURED.get(name)
         precisions = [Precision.BF16] + [Precision.FP8] * (Precision.FP8 in profile.peak_flops_per_s)
         done = (
             profile
-            if kernels is None
+            if name not in MEASURED
             else replace(
                 profile,
                 calibration=tuple(
-                    with_overhead(calibration(runtime, precision, kernels), points[runtime], kernels)
-                    for runtime in ENGINES
+                    with_overhead(calibration(runtime, precision, name), points)
+                    for runtime in Runtime
                     for precision in precisions
                 ),
             )
         )
         (folder / f"{name}.toml").write_text(to_toml(done), encoding="utf-8")
     (PROFILES / "typical.toml").write_text(to_toml(typical(points)), encoding="utf-8")
+    kept = {"schema": "vlmplan.residuals/1", "kernels": [asdict(one) for one in fit_efficiency.residuals()],
+            "requests": request_residuals(points)}  # fmt: skip
+    (PROFILES / "residuals.toml").write_text(tomli_w.dumps(kept), encoding="utf-8")
     print(f"{len(profiles)} devices in {folder}")
 
 

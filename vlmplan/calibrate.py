@@ -1,151 +1,25 @@
 """What must be true of the machine if this is what was measured? Observed times -> a calibration that explains them.
 
-(device, a calibration to start from, observations) -> the calibration whose prediction of every observed time is nearest,
-by robust least squares on the logarithm of time over the same operator list that is priced. Each coefficient is held to
-where it starts by how unsure it was (a Gaussian prior on its logarithm), so five observations already help and two
-hundred decide. The error that remains is told by leaving groups of observations out, one group at a time.
+(device, a calibration to start from, observations) -> the calibration whose prediction of every observed time is
+nearest, by robust least squares on the logarithm of time over the same operator list that is priced. Each coefficient
+is held to where it starts by how unsure it was (a Gaussian prior on its logarithm), so five observations already help
+and two hundred decide. The error that remains is told by leaving groups of observations out, one group at a time.
 """
 
-import enum
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.cost import overhead_layers
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, Kind
 from vlmplan.machine import Machine
-from vlmplan.op import Op, Part, Request
-from vlmplan.operators import operators
+from vlmplan.observation import Observation, columns, kernel_seconds
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
-
-
-class Quantity(enum.StrEnum):
-    """What was timed. ``vision`` is tower, compressor and projector; ``prefill`` the LLM's pass with its call."""
-
-    TTFT = "ttft"
-    TPOT = "tpot"
-    LATENCY = "latency"
-    VISION = "vision"
-    PREFILL = "prefill"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """One measured time. ``group`` names what is left out together when the error is told (a width, a model)."""
-
-    request: Request
-    quantity: Quantity
-    measured_s: float
-    noise_log_sd: float = 0.0
-    group: str = ""
-
-    def __post_init__(self) -> None:
-        """A time is above zero, and a time per further token needs further tokens."""
-        if not 0 < self.measured_s < math.inf:
-            raise InputError(f"measured_s: expected a time above zero, found {self.measured_s}")
-        if self.quantity is Quantity.TPOT and self.request.workload.output_tokens < 2:
-            raise InputError("a time per output token needs at least two output tokens")
-
-
-# A request is three calls one after the other: the vision encoder's, the LLM's over the prompt, and each further step.
-_FRONT, _PREFILL, _STEP = range(3)
-_CALL_OF = {Part.VISION: _FRONT, Part.COMPRESSOR: _FRONT, Part.PREFILL: _PREFILL, Part.DECODE: _STEP}
-
-
-def _times(observation: Observation) -> tuple[int, int, int]:
-    """How often each of the three calls is made in what was timed."""
-    steps = observation.request.workload.output_tokens - 1
-    return {
-        Quantity.TTFT: (1, 1, 0),
-        Quantity.TPOT: (0, 0, 1),
-        Quantity.LATENCY: (1, 1, steps),
-        Quantity.VISION: (1, 0, 0),
-        Quantity.PREFILL: (0, 1, 0),
-    }[observation.quantity]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ops:
-    """All operators of all observations as columns; ideal seconds are at the datasheet's rates."""
-
-    owner: "Array"  # index of the call: three an observation
-    kernels: "Array"
-    kind: "Array"  # index of (kind, quantised) in ``classes``
-    compute_s: "Array"
-    memory_s: "Array"
-    shape: "Array"  # rows x 3, infinite where an operator has no such dimension
-    times: "Array"  # observations x 3: how often each call is made
-    layers: "Array"  # observations x 3: layers that a call launches
-    requests: "Array"  # observations: 1 where the overhead of a request is in what was timed
-    classes: tuple[tuple[Kind, bool], ...]
-
-
-def _columns(observations: Sequence[Observation], machine: Machine) -> _Ops:
-    import numpy as np
-
-    rows: list[tuple[float, ...]] = []
-    classes: dict[tuple[Kind, bool], int] = {}
-    times = [_times(one) for one in observations]
-    for number, observation in enumerate(observations):
-        for op in operators(machine.as_run(observation.request)):
-            call = _CALL_OF[op.part]
-            if times[number][call] and op.count:
-                index = classes.setdefault((op.kind, op.quantised), len(classes))
-                rows.append((3 * number + call, op.count, index, *_ideal(op, machine), *_shape(op)))
-    table = np.array(rows, dtype=float)
-    layers = [overhead_layers(one.request) for one in observations]
-    whole = (Quantity.TTFT, Quantity.LATENCY)
-    return _Ops(
-        owner=table[:, 0].astype(int),
-        kernels=table[:, 1],
-        kind=table[:, 2].astype(int),
-        compute_s=table[:, 3],
-        memory_s=table[:, 4],
-        shape=table[:, 5:],
-        times=np.array(times, dtype=float),
-        layers=np.array([(first - llm, llm, llm) for first, llm in layers], dtype=float),
-        requests=np.array([one.quantity in whole for one in observations], dtype=float),
-        classes=tuple(classes),
-    )
-
-
-def _ideal(op: Op, machine: Machine) -> tuple[float, float]:
-    """Seconds of the operator's FLOPs and bytes at efficiencies of one."""
-    rates = machine.rates(op)
-    compute = op.flops / op.shards / rates.flops_per_s * rates.efficiency.compute_fraction
-    memory = (op.weight_bytes + op.moved_bytes) / rates.bytes_per_s * rates.efficiency.memory_fraction
-    return compute, memory
-
-
-def _shape(op: Op) -> tuple[float, ...]:
-    return (*op.shape, math.inf, math.inf, math.inf)[:3]
-
-
-def kernel_seconds(
-    compute_s: "Array", memory_s: "Array", shape: "Array", efficiency: Mapping[str, Any], kernels: Any = 1.0
-) -> "Array":
-    """``machine.op_seconds`` over columns: ideal seconds, and coefficients as scalars or columns.
-
-    ``efficiency`` has the fields of :class:`Efficiency`; pads are sequences with one entry a dimension.
-    """
-    import numpy as np
-
-    compute, memory = compute_s / efficiency["compute_fraction"], memory_s / efficiency["memory_fraction"]
-    for dimension, pad in enumerate(efficiency["compute_pads"]):
-        compute = compute * (1 + pad / shape[:, dimension])
-    for dimension, pad in enumerate(efficiency["memory_pads"]):
-        memory = memory * (1 + pad / shape[:, dimension])
-    longer = np.maximum(np.maximum(compute, memory), 1e-300)
-    ratio = np.minimum(compute, memory) / longer
-    overlap = efficiency["overlap"]
-    found: Array = kernels * efficiency["latency_s"] + longer * (1 + ratio**overlap) ** (1 / overlap)
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +44,17 @@ Key = tuple[Kind | None, bool, str]  # class, whether the quantised layers' cali
 class _Model:
     """Predicted times as a function of the free coefficients' values in log space."""
 
-    def __init__(self, observations: Sequence[Observation], machine: Machine, free: Sequence[Free]) -> None:
-        self.machine, self.ops = machine, _columns(observations, machine)
+    def __init__(
+        self, observations: Sequence[Observation], machine: Machine, free: Sequence[Free], fixed_base: bool
+    ) -> None:
+        self.machine, self.ops = machine, columns(observations, machine)
         self.two = machine.quantised is not machine.base
         self.keys: list[Key] = []
         self.sd: list[float] = []
         self.start: list[float] = []
         for kind, quantised in self._classes():
+            if fixed_base and not quantised:
+                continue
             for one in (one for one in free if one.kind is kind):
                 self.keys.append((kind, quantised, one.field))
                 self.sd.append(one.prior_log_sd)
@@ -232,7 +110,8 @@ class _Model:
         mine = ops.kind == index
         one = _fields(self.efficiency(*ops.classes[index], values))
         seconds = kernel_seconds(ops.compute_s[mine], ops.memory_s[mine], ops.shape[mine], one, ops.kernels[mine])
-        return np.bincount(ops.owner[mine], weights=seconds, minlength=ops.times.size).reshape(ops.times.shape)
+        summed: Array = np.bincount(ops.owner[mine], weights=seconds, minlength=ops.times.size).astype(float)
+        return summed.reshape(ops.times.shape)
 
     def seconds(self, logs: "Array") -> "Array":
         """Predicted seconds of every observation."""
@@ -300,8 +179,13 @@ def _solved(model: _Model, measured_s: "Array", noise: "Array", error_log_sd: fl
     return np.asarray(best)
 
 
-def fit(observations: Sequence[Observation], machine: Machine, free: Sequence[Free]) -> Fitted:
-    """Fit the ``free`` coefficients of ``machine``'s calibrations. Raises InputError where there is nothing to fit to."""
+def fit(
+    observations: Sequence[Observation], machine: Machine, free: Sequence[Free], fixed_base: bool = False
+) -> Fitted:
+    """Fit the ``free`` coefficients of ``machine``'s calibrations, or of the quantised one alone (``fixed_base``).
+
+    Raises InputError where there is nothing to fit to.
+    """
     import numpy as np
 
     if not observations:
@@ -309,7 +193,7 @@ def fit(observations: Sequence[Observation], machine: Machine, free: Sequence[Fr
     measured = np.array([one.measured_s for one in observations])
     noise = np.array([one.noise_log_sd for one in observations])
     error = max(_LEAST_LOG_SD, machine.model_log_sd)
-    model = _Model(observations, machine, free)
+    model = _Model(observations, machine, free, fixed_base)
     found = _solved(model, measured, noise, error)
     in_sample = np.log(model.seconds(found) / measured)
     left_out = in_sample.copy()
@@ -317,7 +201,9 @@ def fit(observations: Sequence[Observation], machine: Machine, free: Sequence[Fr
     for group in dict.fromkeys(groups):
         out = np.array([one == group for one in groups])
         if not out.all():
-            rest = _Model([one for one, gone in zip(observations, out, strict=True) if not gone], machine, free)
+            rest = _Model(
+                [one for one, gone in zip(observations, out, strict=True) if not gone], machine, free, fixed_base
+            )
             logs = dict(zip(rest.keys, _solved(rest, measured[~out], noise[~out], error), strict=True))
             there = np.array([logs.get(key, start) for key, start in zip(model.keys, model.start, strict=True)])
             left_out[out] = np.log(model.seconds(there)[out] / measured[out])
@@ -340,7 +226,9 @@ def _with(old: Calibration, quantised: bool, model: _Model, logs: "Array") -> Ca
         else one
         for kind, one in old.operators.items()
     }
-    overheads = {field: value for (kind, apart, field), value in values.items() if kind is None and not apart}
+    overheads: dict[str, Any] = {
+        field: value for (kind, apart, field), value in values.items() if kind is None and not apart
+    }
     return replace(old, basis=Basis.MEASURED, operators=operators, **overheads)
 
 

@@ -20,7 +20,7 @@ from vlmplan import __version__, catalogue
 from vlmplan.catalogue import Shelf
 from vlmplan.document import check_destination, to_json, write_text
 from vlmplan.errors import InputError, VlmplanError
-from vlmplan.hardware import Precision, Runtime
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
 from vlmplan.units import parse_bytes, parse_flops, parse_image, parse_seconds
 
@@ -42,6 +42,8 @@ class FlopRule(enum.StrEnum):
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
 LONGEST_MESSAGE = 1200
+# Which LLM the knees are shown for: the backbones of arXiv 2411.03312.
+KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwen/Qwen1.5-7B", "Qwen/Qwen1.5-14B")
 
 
 def _fail(message: str, code: int) -> typer.Exit:
@@ -88,6 +90,7 @@ OutputOption = Annotated[int, typer.Option("--output-tokens", help="Tokens gener
 ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")]
 ImagesOption = Annotated[int, typer.Option("--images", help="Images per request.")]
 BatchOption = Annotated[int, typer.Option("--batch", help="Requests run side by side.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight.")]
 CachedTextOption = Annotated[
     int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds.")
 ]
@@ -172,6 +175,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,
     batch: BatchOption = 1,
+    concurrency: ConcurrencyOption = 1,
     cached_text_tokens: CachedTextOption = 0,
     cached_images: CachedImagesOption = False,
     precision: Annotated[str | None, typer.Option("--precision", help="Comma list [default: bf16, else fp16].")] = None,
@@ -201,7 +205,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     _check_confidence(confidence)
     check_destination(out)
-    workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
+    workload = _workload(
+        (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
+    )
     budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
     asked = Asked(
         hardware=hardware,
@@ -223,17 +229,19 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         plot_front(plan, plot)
 
 
-def _workload(  # noqa: PLR0917 - the options, in order
-    text_tokens: int, output_tokens: int, image: str, images: int, batch: int, cached_text: int, cached_images: bool
+def _workload(
+    tokens: tuple[int, int], image: str, images: int, batch: int, concurrency: int, cached: tuple[int, bool]
 ) -> Workload:
+    """``tokens`` are the text's and the output's; ``cached`` the text tokens, and whether images are."""
     return Workload(
-        text_tokens=text_tokens,
-        output_tokens=output_tokens,
+        text_tokens=tokens[0],
+        output_tokens=tokens[1],
         image=parse_image(image),
         images=images,
         batch=batch,
-        cached_text_tokens=cached_text,
-        cached_images=cached_images,
+        concurrency=concurrency,
+        cached_text_tokens=cached[0],
+        cached_images=cached[1],
     )
 
 
@@ -252,6 +260,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,
     batch: BatchOption = 1,
+    concurrency: ConcurrencyOption = 1,
     cached_text_tokens: CachedTextOption = 0,
     cached_images: CachedImagesOption = False,
     gpus: GpusOption = 1,
@@ -271,7 +280,9 @@ def estimate(  # noqa: PLR0917 - one parameter an option
 
     _check_confidence(confidence)
     check_destination(out)
-    workload = _workload(text_tokens, output_tokens, image, images, batch, cached_text_tokens, cached_images)
+    workload = _workload(
+        (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
+    )
     device, spec = catalogue.hardware(hardware), catalogue.model(model)
     engine = runtime or device.default_runtime
     chosen = precision or device.default_precision(engine) or Precision.FP32
@@ -280,6 +291,17 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     document = price(request, ready, confidence)
     explained = by_part_and_op(cost(request, ready)) if explain else {}
     deliver(document, out, json, lambda: renderer().print_estimate(document, device, explained))
+
+
+def _show(document: Any) -> None:
+    """Print one document; a device with its knees."""
+    from vlmplan.knee import knee_table
+
+    if isinstance(document, HardwareProfile):
+        models = [catalogue.model(name) for name in KNEE_MODELS]
+        renderer().print_device(document, knee_table(document, catalogue.typical(), models))
+    else:
+        renderer().print_document(document)
 
 
 @app.command("catalogue")
@@ -295,7 +317,7 @@ def show_catalogue(
     readers = {Shelf.HARDWARE: catalogue.hardware, Shelf.MODELS: catalogue.model, Shelf.LAWS: catalogue.law}
     if name is not None:
         document = readers[shelf](name)
-        deliver(document, None, json, lambda: renderer().print_document(document))
+        deliver(document, None, json, lambda: _show(document))
         return
     documents = [readers[shelf](known) for known in catalogue.names(shelf)]
     deliver(documents, None, json, lambda: renderer().print_shelf(documents))

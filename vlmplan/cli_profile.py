@@ -1,9 +1,9 @@
 """The command that measures: profile. Imported with ``cli``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.units import parse_seconds
+
+if TYPE_CHECKING:
+    from vlmplan.measurements import Adjusted
+    from vlmplan.onnx.profile import Order
 
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="cpu|cuda:N", help="What to measure here [cpu].")]
 PrecisionsOption = Annotated[
@@ -66,7 +70,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     remote = {"--model": model, "--served-model": served_model}
     if endpoint is None and from_measurements is None:
         _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from-measurements")
-        _profile_here(device or "cpu", runtime, threads, precision, quick, check, fresh, out, json)
+        _profile_here(_order(device or "cpu", runtime, threads, precision, quick, fresh, out), check, json)
         return
     _refuse({**local, "--precision": None if endpoint else precision}, "are for measuring this machine")
     if endpoint is not None and from_measurements is not None:
@@ -86,7 +90,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
         _profile_endpoint((endpoint, served_model, timeout, images), model, precision, base, engine, destination, json)
 
 
-def _refuse(options: dict[str, object], why: str) -> None:
+def _refuse(options: Mapping[str, object], why: str) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"{', '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
@@ -106,56 +110,65 @@ def _precisions(text: str | None, known: Sequence[Precision]) -> tuple[Precision
     return tuple(found)
 
 
-def _profile_here(  # noqa: PLR0917 - the options, in order
+def _order(  # noqa: PLR0917 - the options, in order
     device: str,
     runtime: Runtime | None,
     threads: int | None,
     precision: str | None,
     quick: bool,
-    check: bool,
     fresh: bool,
     out: Path | None,
-    json: bool,
-) -> None:
+) -> "Order":
     from vlmplan.onnx.here import setup
-    from vlmplan.onnx.profile import Order, check_here, precisions_of, profile_here
+    from vlmplan.onnx.profile import Order, precisions_of
     from vlmplan.onnx.trials import Effort
-    from vlmplan.render_deploy import progress
-    from vlmplan.render_profile import print_profiled, print_verdict
 
     found = setup(device, runtime or Runtime.ONNXRUNTIME, threads)
-    order = Order(
+    precisions = _precisions(precision, precisions_of(found))
+    return Order(
         setup=found,
         effort=Effort.QUICK if quick else Effort.DEFAULT,
-        precisions=_precisions(precision, precisions_of(found))[: 1 if quick and precision is None else None],
+        precisions=precisions[:1] if quick and precision is None else precisions,
         out=out or Path(f"{found.name}.toml"),
         fresh=fresh,
     )
+
+
+def _profile_here(order: "Order", check: bool, json: bool) -> None:
+    from vlmplan.onnx.profile import check_here, profile_here
+    from vlmplan.render_deploy import progress
+    from vlmplan.render_profile import print_profiled, print_verdict
+
     with progress() as tell:
         profiled = profile_here(order, tell)
-    _write(profiled.hardware, order.out, json, lambda: print_profiled(profiled, order.out))
-    if check:
-        with progress() as tell:
-            verdict = check_here(order, profiled.hardware, tell)
-        if not json:
-            print_verdict(verdict)
-        if verdict.faults:
-            raise Infeasible(f"the profile does not hold: {'; '.join(verdict.faults)}")
+    write_text(order.out, to_toml(profiled.hardware))
+    if not check:
+        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, order.out))
+        return
+    if not json:
+        print_profiled(profiled, order.out)
+    with progress() as tell:
+        verdict = check_here(order, profiled.hardware, tell)
+    document = {"hardware": profiled.hardware, "check": verdict}
+    deliver(document, None, json, lambda: print_verdict(verdict))
+    if verdict.faults:
+        raise Infeasible(f"the profile does not hold: {'; '.join(verdict.faults)}")
 
 
-def _write(profile: HardwareProfile, out: Path, json: bool, view: object) -> None:
-    """Write the profile; then print it, or its view."""
-    write_text(out, to_toml(profile))
-    deliver(profile, None, json, view)  # type: ignore[arg-type]
+def _write(found: "Adjusted", out: Path, json: bool) -> None:
+    """Write the profile; then print it, or what it was adjusted to."""
+    from vlmplan.render_profile import print_adjusted
+
+    write_text(out, to_toml(found.hardware))
+    deliver(found.hardware, None, json, lambda: print_adjusted(found, out))
 
 
 def _profile_from_csv(path: Path, base: HardwareProfile, engine: Runtime, out: Path, json: bool) -> None:
     from vlmplan.measurements import adjusted, read_measurements
-    from vlmplan.render_profile import print_adjusted
 
     observed = read_measurements(path, base, engine, catalogue.model)
     found = adjusted(base, catalogue.typical(), engine, observed, f"{len(observed)} times of {path.name}")
-    _write(found.hardware, out, json, lambda: print_adjusted(found, out))
+    _write(found, out, json)
 
 
 def _profile_endpoint(  # noqa: PLR0917 - the options, in order
@@ -170,7 +183,6 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     from vlmplan.endpoint import Endpoint, interrogate, observations, probes
     from vlmplan.measurements import adjusted
     from vlmplan.render_deploy import progress
-    from vlmplan.render_profile import print_adjusted
 
     url, name, timeout_s, images = server
     spec = catalogue.model(model)
@@ -188,4 +200,4 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     observed = observations(answered, spec, chosen)
     source = f"{asked.model} at {url}: {len(observed)} times"
     found = adjusted(base, catalogue.typical(), engine, observed, source)
-    _write(found.hardware, out, json, lambda: print_adjusted(found, out))
+    _write(found, out, json)

@@ -1,21 +1,23 @@
 """What does a request cost? Folds over the operator list: parameters, FLOPs, memory, seconds and their intervals.
 
 (request, machine) -> seconds part by part. ``ttft_s = overhead_s + vision_s + compressor_s + prefill_s``; ``tpot_s``
-is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. Left out: queueing, speculative
-decoding, the network, host work that the runtime's overhead does not already hold.
+is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. With c requests in flight (continuous
+batching) a step decodes c of them, a new one waits for half a step, and each waits for the c - 1 others' prefills
+while it decodes. Left out: requests waiting for a place, speculative decoding, the network, host work that the
+runtime's overhead does not already hold.
 """
 
 import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vlmplan.hardware import Kind, Precision, interval
+from vlmplan.hardware import Kind, Part, Precision, interval
 from vlmplan.llm import prefill
 from vlmplan.machine import UNMEASURED_LINEAR_LOG_SD, Machine, exposed_s, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.op import Op, Part, Request
+from vlmplan.op import Op, Request
 from vlmplan.operators import kv_cache_bytes, operators
 from vlmplan.visual_tokens import visual_input
 
@@ -63,6 +65,8 @@ class Cost:
     prefill_s: float
     tpot_s: float | None
     output_tokens: int
+    requests: int
+    kv_cache_request_bytes: float
     ttft_log_sd: float
     tpot_log_sd: float
     latency_log_sd: float
@@ -80,6 +84,18 @@ class Cost:
     def latency_s(self) -> float:
         """Time to the last token."""
         return self.ttft_s + (self.output_tokens - 1) * (self.tpot_s or 0.0)
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests finished in a second, all those in flight together."""
+        return self.requests / self.latency_s
+
+    def most_requests(self, memory_bytes: float | None) -> int | None:
+        """Return how many requests the memory holds the KV cache of, beside all else; None where it is unknown."""
+        if memory_bytes is None:
+            return None
+        left_bytes = memory_bytes - (self.memory_bytes.total - self.memory_bytes.kv_cache)
+        return max(0, int(left_bytes // self.kv_cache_request_bytes))
 
     def ttft_interval_s(self, level: float) -> tuple[float, float]:
         """Central interval of the TTFT that holds ``level``."""
@@ -131,15 +147,23 @@ def _log_sd(spent: _Spent, machine: Machine) -> float:
     return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
 
 
-def overhead_layers(request: Request) -> tuple[int, int]:
-    """(layers run before the first token, layers of one decode step), which is what runtime overhead grows with."""
-    model, visual = request.model, request.visual
-    first = decode = model.llm.layers
+# Kernels that an eager layer launches: about 17 in CLIP's (norms, four projections, attention, MLP, residuals) and 38
+# in Llama's (norms in pieces, rotary embedding, cache, gated MLP), counted in transformers 5's modules.
+VISION_LAYER_SHARE = 17 / 38
+
+
+def overhead_layers(request: Request) -> tuple[float, int]:
+    """(layers before the LLM's own pass, layers of that pass), which is what runtime overhead grows with.
+
+    In layers of an LLM: one of a vision tower launches ``VISION_LAYER_SHARE`` of its kernels.
+    """
+    model, visual, before = request.model, request.visual, 0.0
     if model.vision and visual and not request.workload.cached_images:
-        first += model.vision.layers_used or sum(stage.blocks for stage in model.vision.stages)
+        layers = model.vision.layers_used or sum(stage.blocks for stage in model.vision.stages)
+        before += VISION_LAYER_SHARE * layers
     if visual and visual.compressor is Compressor.QUECC and request.workload.uncached_text_tokens:
-        first += model.llm.layers
-    return first, decode
+        before += model.llm.layers
+    return before, model.llm.layers
 
 
 class _Totals:
@@ -172,10 +196,10 @@ class _Totals:
 def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent, _Spent]:
     """Where the time to the first token goes, and that of a decode step."""
     base, seconds = machine.base, totals.seconds
-    layers_first, layers = overhead_layers(request)
+    layers_before, layers = overhead_layers(request)
     overlap, call_s = base.overhead_overlap, base.overhead_per_call_s + base.overhead_per_layer_s * layers
     front_s = exposed_s(
-        seconds[Part.VISION] + seconds[Part.COMPRESSOR], base.overhead_per_layer_s * (layers_first - layers), overlap
+        seconds[Part.VISION] + seconds[Part.COMPRESSOR], base.overhead_per_layer_s * layers_before, overlap
     )
     prefill_s, step_s = (exposed_s(seconds[part], call_s, overlap) for part in (Part.PREFILL, Part.DECODE))
     first = _Spent(
@@ -191,12 +215,35 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent,
     return first, _Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
 
 
+def _shared(first: _Spent, step: _Spent, workload: Workload) -> tuple[_Spent, _Spent]:
+    """The same with ``workload.concurrency`` requests in flight."""
+    others = workload.concurrency - 1
+    if not others:
+        return first, step
+    if workload.output_tokens == 1:  # nothing is shared: each waits for all others
+        return replace(first, overhead_s=first.overhead_s + others * first.total_s), step
+    waiting_s = step.total_s / 2
+    while_decoding_s = others * first.total_s / (workload.output_tokens - 1)
+    return (
+        replace(
+            first,
+            overhead_s=first.overhead_s + waiting_s,
+            by_part={**first.by_part, Part.DECODE: waiting_s},
+        ),
+        replace(
+            step,
+            overhead_s=step.overhead_s + while_decoding_s,
+            by_part={**step.by_part, Part.PREFILL: while_decoding_s},
+        ),
+    )
+
+
 def _together(first: _Spent, step: _Spent, steps: int) -> _Spent:
     """Where the time of the whole request goes."""
     by_class = first.by_class.copy()
     for key, seconds in step.by_class.items():
         by_class[key] += steps * seconds
-    by_part = {**first.by_part, **{part: steps * seconds for part, seconds in step.by_part.items()}}
+    by_part = {part: first.by_part.get(part, 0.0) + steps * step.by_part.get(part, 0.0) for part in Part}
     return _Spent(by_class=by_class, by_part=by_part, overhead_s=first.overhead_s + steps * step.overhead_s)
 
 
@@ -206,8 +253,8 @@ def cost(request: Request, machine: Machine) -> Cost:
     steps, base = request.workload.output_tokens - 1, machine.base
     totals = _Totals(operators(request), machine)
     seconds, params, flops = totals.seconds, totals.params, totals.flops
-    first, step = _spent(request, machine, totals)
-    flops[Part.DECODE] *= steps
+    first, step = _shared(*_spent(request, machine, totals), request.workload)
+    flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(
         overhead_s=first.overhead_s,
@@ -216,6 +263,8 @@ def cost(request: Request, machine: Machine) -> Cost:
         prefill_s=seconds[Part.PREFILL],
         tpot_s=step.total_s if steps else None,
         output_tokens=request.workload.output_tokens,
+        requests=request.workload.decoded_together,
+        kv_cache_request_bytes=kv_cache / request.workload.decoded_together,
         ttft_log_sd=_log_sd(first, machine),
         tpot_log_sd=_log_sd(step, machine) if steps else 0.0,
         latency_log_sd=_log_sd(_together(first, step, steps), machine),

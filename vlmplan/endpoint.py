@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from vlmplan.calibrate import Observation, Quantity
 from vlmplan.cost import request_of
 from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.hardware import Precision
 from vlmplan.measure import Samples
 from vlmplan.model import ModelSpec, Workload
+from vlmplan.observation import Observation, Quantity
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
-          "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley", "willow")  # fmt: skip
+          "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
 _LONGEST_REPLY_BYTES = 2**24
 
 

@@ -56,6 +56,8 @@ class Estimate(Document):
     memory_bytes: MemoryBytes
     knee_prefill_visual_tokens: int | None
     knee_ttft_visual_tokens: int | None
+    requests_per_s: float
+    most_requests: int | None
     sources: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -87,19 +89,21 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         workload=request.workload,
         sources=(*ready.hardware.sources, ready.base.source),
         warnings=tuple(warnings),
-        **cost_fields(priced, found, level),
+        **cost_fields(priced, found, level, ready.hardware.memory_bytes),
     )
 
 
-def cost_fields(priced: Cost, found: Knees, level: float) -> dict[str, Any]:
+def cost_fields(priced: Cost, found: Knees, level: float, memory_bytes: float | None) -> dict[str, Any]:
     """The cost fields that an estimate and a choice have in common, with intervals that hold ``level``."""
-    names = ("ttft_s", "tpot_s", "latency_s", "overhead_s", "vision_s", "compressor_s", "prefill_s", "params", "flops")
-    return {name: getattr(priced, name) for name in (*names, "memory_bytes")} | {
+    names = ("ttft_s", "tpot_s", "latency_s", "overhead_s", "vision_s", "compressor_s", "prefill_s", "params", "flops",
+             "memory_bytes", "requests_per_s")  # fmt: skip
+    return {name: getattr(priced, name) for name in names} | {
         "ttft_interval_s": priced.ttft_interval_s(level),
         "tpot_interval_s": priced.tpot_interval_s(level),
         "latency_interval_s": priced.latency_interval_s(level),
         "knee_prefill_visual_tokens": found.knee_prefill_visual_tokens,
         "knee_ttft_visual_tokens": found.knee_ttft_visual_tokens,
+        "most_requests": priced.most_requests(memory_bytes),
     }
 
 

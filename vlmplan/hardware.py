@@ -64,6 +64,7 @@ class Kind(enum.StrEnum):
     PREFILL_ATTENTION = "prefill-attention"
     DECODE_ATTENTION = "decode-attention"
     VISION_ATTENTION = "vision-attention"
+    NORM = "norm"
     ELEMENTWISE = "elementwise"
     ALL_REDUCE = "all-reduce"
 

@@ -5,12 +5,14 @@ by at most 5 %. It belongs to one hardware, runtime, model, precision, batch and
 with them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vlmplan.cost import Cost, cost
-from vlmplan.machine import Machine
-from vlmplan.model import Compressor, Rule
+from vlmplan.cost import Cost, active_llm_params, cost, request_of
+from vlmplan.errors import InputError
+from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.machine import Machine, machine
+from vlmplan.model import Compressor, ModelSpec, Rule, Workload
 from vlmplan.op import Request
 
 KNEE_TOLERANCE = 0.05
@@ -42,7 +44,7 @@ def knees(request: Request, machine: Machine) -> Knees:
     per_token = (
         model.image.view_size**2 if model.image.rule is Rule.AREA and visual.compressor is Compressor.NONE else 0
     )
-    first_only = replace(request.workload, output_tokens=1)
+    first_only = replace(request.workload, output_tokens=1, concurrency=1)
 
     def priced(tokens: int) -> Cost:
         pixels = tokens * per_token or visual.pixels_per_view
@@ -59,3 +61,49 @@ def knees(request: Request, machine: Machine) -> Knees:
         knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
         knee_ttft_visual_tokens=None if shuffled else knee(lambda found: found.ttft_s),
     )
+
+
+TABLE_TEXT_TOKENS = (0, 20, 50, 100, 200)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KneeRow:
+    """The visual tokens that are free of charge, by the number of uncached text tokens (``TABLE_TEXT_TOKENS``)."""
+
+    runtime: Runtime
+    precision: Precision
+    basis: Basis
+    model: str
+    llm_params: int
+    free_visual_tokens: tuple[int | None, ...]
+
+
+def knee_table(
+    hardware: HardwareProfile, typical: Sequence[Calibration], models: Sequence[ModelSpec]
+) -> tuple[KneeRow, ...]:
+    """Return the LLM prefill's knee on one device for every runtime that serves there, batch 1, one image."""
+    found = []
+    for runtime in Runtime:
+        precision = hardware.default_precision(runtime)
+        try:
+            ready = machine(hardware, typical, runtime, precision or Precision.BF16)
+        except InputError:
+            continue  # the runtime does not serve there
+        for model in models:
+            free = []
+            for text in TABLE_TEXT_TOKENS:
+                request = request_of(
+                    model, Workload(text_tokens=text), 1, ready.precision, Compressor.AVERAGE_POOL
+                )  # fmt: skip
+                free.append(knees(request, ready).knee_prefill_visual_tokens)
+            found.append(
+                KneeRow(
+                    runtime=runtime,
+                    precision=ready.precision,
+                    basis=ready.basis,
+                    model=model.name,
+                    llm_params=active_llm_params(model),
+                    free_visual_tokens=tuple(free),
+                )
+            )
+    return tuple(found)

@@ -7,9 +7,9 @@ settled here and nowhere further down.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vlmplan.hardware import Kind
+from vlmplan.hardware import Kind, Part
 from vlmplan.model import Decoder
-from vlmplan.op import ATTENTION_TILE_TOKENS, WEIGHT_BYTES, Linear, Op, Part, Request, elementwise
+from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, elementwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +121,10 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
         step.part,
         "norms and residuals",
         norms + 1,
-        4 * norms * step.new_tokens * llm.hidden * size,
+        NORM_PASSES * norms * step.new_tokens * llm.hidden * size,
         params if step.owns else 0,
         params * size if step.owns else 0,
+        Kind.NORM,
     )
     if gpus > 1:
         moved = 2 * llm.layers * step.new_tokens * llm.hidden * size * 2 * (gpus - 1) / gpus
@@ -174,8 +175,8 @@ def prefill(request: Request) -> Iterator[Op]:
 
 
 def decode(request: Request) -> Iterator[Op]:
-    """The mean of steps 2 to n; empty when only one token is asked for."""
-    steps, batch = request.workload.output_tokens - 1, request.workload.batch
+    """The mean of steps 2 to n, of all requests in flight; empty when only one token is asked for."""
+    steps, batch = request.workload.output_tokens - 1, request.workload.decoded_together
     if steps == 0:
         return iter(())
     first = request.prompt_tokens

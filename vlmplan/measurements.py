@@ -1,8 +1,8 @@
 """What did the user measure? A table of times, and the device's profile adjusted to them.
 
-(CSV rows, or what an endpoint gave) -> observations -> a :class:`HardwareProfile` whose calibrations for that runtime are
-moved as far as the measurements ask and as its own uncertainty allows. Five points already matter; intervals then rest
-on how well each point is predicted by the others.
+(CSV rows, or what an endpoint gave) -> observations -> a :class:`HardwareProfile` whose calibrations for that runtime
+are moved as far as the measurements ask and as its own uncertainty allows. Five points already matter; intervals then
+rest on how well each point is predicted by the others.
 """
 
 import csv
@@ -11,14 +11,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from vlmplan.calibrate import Fitted, Free, Observation, Quantity, fit
+from vlmplan.calibrate import Fitted, Free, fit
 from vlmplan.cost import Cost, cost, request_of
 from vlmplan.document import read_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, ModelSpec, Workload
+from vlmplan.observation import Observation, Quantity
 from vlmplan.units import parse_image
 
 MOST_ROWS = 10_000
@@ -30,6 +32,7 @@ _TIMES = {
 _COUNTS = {"visual_tokens": 0, "text_tokens": None, "output_tokens": 1, "batch": 1, "gpus": 1}
 COLUMNS = ("model", *_COUNTS, "precision", "compressor", "image", *_TIMES)
 
+Named = TypeVar("Named", Precision, Compressor)
 ModelReader = Callable[[str], ModelSpec]
 
 
@@ -45,9 +48,7 @@ def _whole(row: Mapping[str, str], name: str, where: str) -> int:
 def _request_observations(
     row: Mapping[str, str], where: str, model: ModelReader, hardware: HardwareProfile, runtime: Runtime
 ) -> list[Observation]:
-    given = (row.get("precision") or "").strip()
-    precision = hardware.default_precision(runtime) if not given else _member(Precision, given, where, "precision")
-    compressor = (row.get("compressor") or "").strip()
+    usual = hardware.default_precision(runtime) or Precision.BF16
     workload = Workload(
         text_tokens=_whole(row, "text_tokens", where),
         output_tokens=_whole(row, "output_tokens", where),
@@ -58,8 +59,8 @@ def _request_observations(
         model((row.get("model") or "").strip()),
         workload,
         _whole(row, "visual_tokens", where),
-        precision or Precision.BF16,
-        _member(Compressor, compressor, where, "compressor") if compressor else Compressor.NONE,
+        _member(row, "precision", usual, where),
+        _member(row, "compressor", Compressor.NONE, where),
         _whole(row, "gpus", where),
     )
     found = []
@@ -73,11 +74,13 @@ def _request_observations(
     return found
 
 
-def _member(kind: type[Precision] | type[Compressor], text: str, where: str, what: str) -> "Precision | Compressor":
+def _member(row: Mapping[str, str], column: str, usual: Named, where: str) -> Named:
+    """A cell that names a member of an enumeration; ``usual`` where it is empty."""
+    text, kind = (row.get(column) or "").strip(), type(usual)
     try:
-        return kind(text)
+        return kind(text) if text else usual
     except ValueError:
-        raise InputError(f"{where}: {what} is '{text[:40]}', expected one of {', '.join(kind)}") from None
+        raise InputError(f"{where}: {column} is '{text[:40]}', expected one of {', '.join(kind)}") from None
 
 
 def _seconds(text: str, scale: float, where: str) -> float:
@@ -166,7 +169,8 @@ _PARTS = {
     Quantity.TPOT: (Part.DECODE,),
     Quantity.LATENCY: tuple(Part),
 }
-_PRIOR_POINTS = 2.0  # the profile's own uncertainty counts as much as so many measurements
+_PRIOR_POINTS = 1.0  # the profile's own uncertainty counts as much as so many measurements
+_LEAST_LOG_SD = 0.03
 
 
 def _priced(observation: Observation, priced: Cost) -> tuple[float, float]:
@@ -187,10 +191,16 @@ def _spreads(observed: Sequence[Observation], fitted: Fitted, ready: Machine) ->
             if part not in (Part.VISION, Part.COMPRESSOR) or one.request.visual is not None:
                 squares[part].append(error**2)
     usual = sum(sd**2 for sd in before) / len(before)
-    return {
-        part: round(math.sqrt((sum(errors) + _PRIOR_POINTS * usual) / (len(errors) + _PRIOR_POINTS)), 4)
-        for part, errors in squares.items()
-    }
+    return {part: round(_pooled(errors, usual), 4) for part, errors in squares.items()}
+
+
+def _pooled(squares: Sequence[float], usual: float) -> float:
+    """The spread of left-out errors and the usual one (a variance): their weighted mean as logarithms."""
+    spread = 0.5 * math.log(usual)
+    if squares:
+        seen = 0.5 * math.log(max(_LEAST_LOG_SD**2, sum(squares) / len(squares)))
+        spread = (len(squares) * seen + _PRIOR_POINTS * spread) / (len(squares) + _PRIOR_POINTS)
+    return max(_LEAST_LOG_SD, math.exp(spread))
 
 
 def adjusted(
@@ -201,19 +211,20 @@ def adjusted(
     source: str,
 ) -> Adjusted:
     """Move the calibrations of ``runtime`` to what was observed, precision by precision. Raises InputError."""
-    now, compared = hardware, []
-    for precision in dict.fromkeys(one.request.precision for one in observed):
+    moved: dict[Precision, Calibration] = {}
+    compared: list[Compared] = []
+    precisions = dict.fromkeys(one.request.precision for one in observed)
+    for precision in sorted(precisions, key=list(Precision).index):  # 16 bit first: the quantised ones build on it
         mine = [one for one in observed if one.request.precision is precision]
-        before = machine(hardware, tuple(typical), runtime, precision)
-        ready = machine(now, tuple(typical), runtime, precision)
-        fitted = fit(mine, ready, _free(ready))
+        before = machine(hardware, typical, runtime, precision)
+        ready = _apart(_with_moved(hardware, runtime, moved), typical, runtime, precision)
+        base_known = ready.base_precision in moved and ready.quantised is not ready.base
+        fitted = fit(mine, ready, _free(ready), fixed_base=base_known)
         spreads = _spreads(mine, fitted, ready)
-        made = [_named(fitted.base, ready.base_precision, spreads, source)]
+        if not base_known:
+            moved[ready.base_precision] = _named(fitted.base, ready.base_precision, spreads, source)
         if ready.quantised is not ready.base:
-            made.append(_named(fitted.quantised, precision, spreads, source))
-        labels = {(one.runtime, one.precision) for one in made}
-        kept = [one for one in now.calibration if (one.runtime, one.precision) not in labels]
-        now = replace(now, calibration=(*made, *kept))
+            moved[precision] = _named(fitted.quantised, precision, spreads, source)
         compared += [
             Compared(
                 observation=one,
@@ -222,8 +233,28 @@ def adjusted(
             )
             for one, error in zip(mine, fitted.left_out, strict=True)
         ]
+    now = _with_moved(hardware, runtime, moved)
     name = hardware.name if hardware.name.endswith("-measured") else f"{hardware.name}-measured"
     return Adjusted(hardware=replace(now, name=name), compared=tuple(compared))
+
+
+def _with_moved(hardware: HardwareProfile, runtime: Runtime, moved: Mapping[Precision, Calibration]) -> HardwareProfile:
+    """The device with its calibrations of those precisions replaced."""
+    kept = [one for one in hardware.calibration if one.runtime is not runtime or one.precision not in moved]
+    return replace(hardware, calibration=(*moved.values(), *kept))
+
+
+def _apart(
+    hardware: HardwareProfile, typical: Sequence[Calibration], runtime: Runtime, precision: Precision
+) -> Machine:
+    """The machine, its quantised layers with a calibration of their own even where they had borrowed one."""
+    ready = machine(hardware, typical, runtime, precision)
+    if precision is ready.base_precision or precision in (Precision.BF16, Precision.FP16):
+        return ready
+    own = replace(ready.quantised, precision=precision)
+    known = any(one.runtime is runtime and one.precision is precision for one in hardware.calibration)
+    calibrations = hardware.calibration if known else (own, *hardware.calibration)
+    return machine(replace(hardware, calibration=calibrations), typical, runtime, precision)
 
 
 def _named(found: Calibration, precision: Precision, spreads: Mapping[Part, float], source: str) -> Calibration:

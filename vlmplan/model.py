@@ -273,6 +273,9 @@ class ModelSpec(Document):
 class Workload:
     """One request, repeated ``batch`` times side by side. ``text_tokens`` includes the prompt's template.
 
+    ``concurrency`` such requests are in flight at any time, one beginning when another ends: they decode together, and
+    each waits for the others' prefills.
+
     ``cached_text_tokens`` of them stand before the image in a prefix cache. With ``cached_images`` the vision
     tower's output is at hand. ``image`` is width and height in pixels.
     """
@@ -284,10 +287,12 @@ class Workload:
     image: tuple[int, int] = (1024, 768)
     cached_images: bool = False
     batch: int = 1
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
         """Counts in range: something to read, at least one token out, the cache a part of the text."""
-        limits = {"text_tokens": 0, "cached_text_tokens": 0, "output_tokens": 1, "images": 1, "batch": 1}
+        limits = {"text_tokens": 0, "cached_text_tokens": 0, "output_tokens": 1, "images": 1, "batch": 1,
+                  "concurrency": 1}  # fmt: skip
         for name, least in limits.items():
             check_range(name, getattr(self, name), least, 10_000_000)
         if self.cached_text_tokens > self.text_tokens:
@@ -295,6 +300,11 @@ class Workload:
                 f"cached_text_tokens: expected at most text_tokens = {self.text_tokens}, "
                 f"found {self.cached_text_tokens}"
             )
+
+    @property
+    def decoded_together(self) -> int:
+        """Requests that take a decode step together."""
+        return self.batch * self.concurrency
 
     @property
     def uncached_text_tokens(self) -> int:

@@ -15,10 +15,10 @@ def operators(request: Request) -> tuple[Op, ...]:
 
 
 def kv_cache_bytes(request: Request) -> float:
-    """Return the KV cache at the last token, on one GPU: prompt and output of the whole batch."""
+    """Return the KV cache at the last token, on one GPU: prompt and output of all requests in flight."""
     llm, workload = request.model.llm, request.workload
     tokens = request.context_tokens
     layer_tokens = (llm.layers - llm.sliding_layers) * tokens
     layer_tokens += llm.sliding_layers * min(tokens, llm.sliding_window or tokens)
     per_token = 2 * max(1.0, llm.kv_heads / request.gpus) * llm.head_dim * request.activation_bytes
-    return workload.batch * layer_tokens * per_token
+    return workload.decoded_together * layer_tokens * per_token

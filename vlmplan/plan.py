@@ -38,7 +38,7 @@ from vlmplan.search import (
 from vlmplan.visual_tokens import native_visual_tokens
 
 ASSUMPTIONS = (
-    "one batch at a time: no queueing, no continuous batching with other requests",
+    "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place",
     "no speculative decoding",
     "weights are loaded and the runtime is warm",
     "the image is decoded and resized before the clock starts; the network is not counted",
@@ -78,6 +78,8 @@ class Choice:
     memory_bytes: MemoryBytes
     knee_prefill_visual_tokens: int | None
     knee_ttft_visual_tokens: int | None
+    requests_per_s: float
+    most_requests: int | None
     deploy: str | None = None
 
 
@@ -192,7 +194,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
         error_interval=_error_interval(candidate, query.judge, level),
         budget_flops=candidate.budget_flops,
         deploy=_deploy(candidate, query.runtime),
-        **cost_fields(candidate.cost, knee, level),
+        **cost_fields(candidate.cost, knee, level, query.hardware.memory_bytes),
     )
 
 

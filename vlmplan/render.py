@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.cost import active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.estimate import Estimate
-from vlmplan.hardware import Basis, HardwareProfile, Precision
-from vlmplan.model import ModelSpec
-from vlmplan.op import Part
+from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
+from vlmplan.knee import TABLE_TEXT_TOKENS, KneeRow
+from vlmplan.model import ModelSpec, Workload
 from vlmplan.plan import Choice, Outline, Plan
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
@@ -95,6 +95,16 @@ def _memory(costed: Choice | Estimate, limit: int | None) -> str:
         f"Memory {format_bytes(memory.total)}{of} per GPU: weights {format_bytes(memory.weights)}, KV cache "
         f"{format_bytes(memory.kv_cache)}, activations {format_bytes(memory.activations)}, reserve "
         f"{format_bytes(memory.reserve)}."
+    )
+
+
+def _load(costed: Choice | Estimate, workload: Workload) -> str:
+    """Throughput, and how many requests the memory holds."""
+    most = "" if costed.most_requests is None else f"; memory holds the KV cache of {costed.most_requests}"
+    flight = workload.decoded_together
+    return (
+        f"{costed.requests_per_s:.3g} requests/s with {flight} in flight{most}"
+        f"{'' if flight > 1 else ' (--concurrency prices more)'}."
     )
 
 
@@ -198,6 +208,7 @@ def print_plan(plan: Plan) -> None:
     console.print(_parts(choice, plan.workload.output_tokens - 1))
     console.print()
     console.print(_memory(choice, plan.hardware.memory_bytes))
+    console.print(_load(choice, plan.workload))
     console.print(_knee(choice, plan))
     console.print(_sensitivity(plan))
     console.print()
@@ -248,6 +259,7 @@ def print_estimate(
         f"{format_count(params.projector)}."
     )
     console.print(_memory(document, hardware.memory_bytes))
+    console.print(_load(document, document.workload))
     console.print(_knee(document, document))
     _warn(console, document.warnings)
 
@@ -265,6 +277,18 @@ def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table"
 def print_document(document: Document) -> None:
     """Print one document as the TOML it is kept in."""
     new_console().print(to_toml(document), soft_wrap=True, end="")
+
+
+def print_device(device: HardwareProfile, rows: Sequence[KneeRow]) -> None:
+    """Print a device as the TOML it is kept in, and its knees as comments, so that the output is still a profile."""
+    print_document(device)
+    console = new_console()
+    console.print("\n# Visual tokens free of charge: the most that add at most 5 % to the LLM's prefill, batch 1.")
+    table = new_table("# runtime", "basis", "model", "LLM", *(f"Q={text}" for text in TABLE_TEXT_TOKENS))
+    for row in rows:
+        free = (str(tokens) for tokens in row.free_visual_tokens)
+        table.add_row(f"# {row.runtime} {row.precision}", row.basis, row.model, format_count(row.llm_params), *free)
+    console.print(table)
 
 
 def _device_row(device: HardwareProfile) -> list[str]:

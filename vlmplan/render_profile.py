@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 
 from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measurements import Adjusted
+from vlmplan.model import Compressor
 from vlmplan.render import new_console, new_table
 from vlmplan.units import format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vlmplan.onnx.check_profile import Verdict
-    from vlmplan.onnx.profile import Profiled
+    from vlmplan.onnx.cases import Case
+    from vlmplan.onnx.check_profile import Row, Verdict
+    from vlmplan.onnx.explain import Profiled
 
 
 def _percent(fraction: float) -> str:
@@ -50,23 +52,45 @@ def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
     )
 
 
+_SHORT = {
+    Compressor.NONE: "none",
+    Compressor.AVERAGE_POOL: "pool",
+    Compressor.PIXEL_SHUFFLE: "shuffle",
+    Compressor.TOKEN_PACKER: "packer",
+    Compressor.QUECC: "quecc",
+}
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g}" if seconds < 1 else f"{1e3 * seconds:.0f}"
+
+
 def print_verdict(verdict: "Verdict") -> None:
     """Print every case predicted and measured, and what they add up to."""
     shown = new_console()
-    rows = new_table("LLM, tower, tokens (V, Q, n), batch", "", "predicted", "80 %", "measured", "error", "again")
+    by_case: dict[Case, list[Row]] = {}
     for row in verdict.rows:
-        low, high = row.interval_s
-        rows.add_row(
-            row.case,
-            row.quantity.value,
-            format_seconds(row.predicted_s),
-            f"{format_seconds(low)} to {format_seconds(high)}",
-            format_seconds(row.measured_s),
-            _percent(row.error_fraction),
-            _percent(row.repeat_fraction),
-            style=None if row.held else "yellow",
-        )
+        by_case.setdefault(row.case, []).append(row)
+    rows = new_table("LLM", "tower", "tokens by", "V", "Q/n/b", "TTFT ms", "found", "off", "TPOT ms", "found", "off")
+    for case, times in by_case.items():
+        network = case.network
+        cells = [
+            f"{network.width.hidden}x{network.layers}",
+            f"{network.tower.hidden}x{network.tower.layers}",
+            _SHORT[network.compressor],
+            str(network.visual_tokens),
+            f"{case.text_tokens}/{case.output_tokens}/{case.batch}",
+        ]
+        for one in times:
+            mark = "" if one.held else "*"
+            cells += [_milliseconds(one.predicted_s), _milliseconds(one.measured_s)]
+            cells.append(f"{100 * one.error_fraction:+.0f}%{mark}")
+        rows.add_row(*cells, style=None if all(one.held for one in times) else "yellow")
     shown.print(rows)
+    shown.print(
+        "LLM and tower: width x layers; V visual tokens, Q of text, n out, b batch; predicted, found, and by how much "
+        "the prediction is off. *: outside the 80 % interval."
+    )
     print_summary(verdict, shown)
 
 

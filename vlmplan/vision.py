@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vlmplan.hardware import Kind
+from vlmplan.hardware import Kind, Part
 from vlmplan.llm import Pass, llm_pass
 from vlmplan.model import Compressor, Rule, VisionTower
-from vlmplan.op import ATTENTION_TILE_TOKENS, Linear, Op, Part, Request, elementwise
+from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, elementwise
 
 PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
 
@@ -54,10 +54,11 @@ def _vision_transformer(request: Request, tower: VisionTower, views: int, patche
                 shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,),
                 moved_bytes=4 * count * rows * hidden * size,
             )
-    moved = tower.layers_used * rows * (8 * hidden + (up + 1) * tower.intermediate) * size
     outside, per_layer = _vision_params(tower)
-    params = outside + per_layer * tower.layers_used
-    yield elementwise(part, "norms and activations", 3 * tower.layers_used, moved, params, params * size)
+    params, used = outside + per_layer * tower.layers_used, tower.layers_used
+    moved = 2 * used * NORM_PASSES * rows * hidden * size
+    yield elementwise(part, "norms and residuals", 2 * used, moved, params, params * size, Kind.NORM)
+    yield elementwise(part, "activations", used, used * rows * (up + 1) * tower.intermediate * size)
     unused = tower.layers - tower.layers_used
     if unused:
         params = round(unused * (per_layer + sum(op.params for op in layers) / tower.layers_used))

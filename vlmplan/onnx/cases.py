@@ -1,4 +1,4 @@
-"""Which requests is a profile checked on? Whole vision-language models of other widths, depths and lengths than profiled.
+"""Which requests is a profile checked on? Whole models of other widths, depths and lengths than profiled.
 
 Nothing here runs anything; the list is the same every time.
 """
@@ -81,7 +81,7 @@ def _networks(base: Precision, cache_bytes: int) -> Iterator[Network]:
 
 def cases(base: Precision, cache_bytes: int) -> tuple[Case, ...]:
     """Return the requests, three a network; decoders are deeper by a layer than those profiled need to be."""
-    found = []
+    found: list[Case] = []
     for network in _networks(base, cache_bytes):
         for _ in range(3):
             text, output, batch = _WORK[len(found) % len(_WORK)]

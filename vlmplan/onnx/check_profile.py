@@ -1,9 +1,9 @@
 """Does the profile hold? Requests it never saw, predicted first and measured then, in one table.
 
 (profile, cases) -> a :class:`Verdict`. Every case is measured in two rounds some minutes apart, so that the error of
-predicting can be set beside the error of merely measuring again. Good is a median error of at most a tenth (or one and a
-half times the repeat's), 80 % intervals that hold 65 to 95 % at a median width of at most 40 %, and a better interval
-score than the constant percentage that the profile's own left-out errors suggest.
+predicting can be set beside the error of merely measuring again. Good is a median error of at most a tenth (or one and
+a half times the repeat's), 80 % intervals that hold 65 to 95 % at a median width of at most 40 %, and a better
+interval score than the constant percentage that the profile's own left-out errors suggest.
 """
 
 import math
@@ -11,12 +11,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vlmplan.calibrate import Quantity
 from vlmplan.cost import cost
 from vlmplan.estimate import Interval
 from vlmplan.hardware import HardwareProfile, Part, quantile
 from vlmplan.machine import machine
 from vlmplan.measure import measure
+from vlmplan.observation import Quantity
 from vlmplan.onnx.cases import Case
 from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.rig import Rig
@@ -38,7 +38,7 @@ Tell = Callable[[str, int, int], None]
 class Row:
     """One time predicted and measured; the measured one is the median of both rounds."""
 
-    case: str
+    case: Case
     quantity: Quantity
     predicted_s: float
     interval_s: Interval
@@ -206,7 +206,7 @@ def verdict(hardware: HardwareProfile, cases: Sequence[Case], store: Store) -> V
             if seconds is not None and interval_s is not None and len(rounds) == ROUNDS:
                 rows.append(
                     Row(
-                        case=case.name,
+                        case=case,
                         quantity=quantity,
                         predicted_s=seconds,
                         interval_s=interval_s,

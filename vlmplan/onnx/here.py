@@ -126,7 +126,9 @@ def _gpu(index: int) -> tuple[str, int, float | None]:
     """(name, memory in bytes, clock in Hz) of an NVIDIA GPU, as nvidia-smi says. Raises Unavailable without one."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        raise Unavailable(f"--device cuda:{index}: found no nvidia-smi, so no NVIDIA driver; expected --device cpu here")
+        raise Unavailable(
+            f"--device cuda:{index}: found no nvidia-smi, so no NVIDIA driver; expected --device cpu here"
+        )
     query = ["--query-gpu=name,memory.total,clocks.sm", "--format=csv,noheader,nounits", f"--id={index}"]
     try:
         done = subprocess.run([tool, *query], capture_output=True, text=True, timeout=30, check=True)

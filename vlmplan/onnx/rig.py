@@ -1,8 +1,8 @@
 """Where the machine enters: a trial -> something that runs it and says how long it took.
 
 Networks are drawn with random weights, written to a scratch folder as ``export`` writes them, and loaded by the runtime
-that will serve: ONNX Runtime, or transformers. A decode trial begins with a cache of zeros and is the mean of its steps,
-the first left out, as a time per output token is.
+that will serve: ONNX Runtime, or transformers. A decode trial begins with a cache of zeros and is the mean of its
+steps, the first left out, as a time per output token is.
 """
 
 import shutil
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlmplan.calibrate import Quantity
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.manifest import DECODER, EMBED, VISION
 from vlmplan.measure import Runner
+from vlmplan.observation import Quantity
 from vlmplan.onnx.checkpoint import Checkpoint, canonical, quiet_transformers
 from vlmplan.onnx.compressors import RandomWeights, parameter_shapes
 from vlmplan.onnx.encoder import compression

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import MAX_DOCUMENT_BYTES, from_plain, plain, read_text, write_text
+from vlmplan.document import from_plain, plain, read_text, write_text
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.measure import Samples
 from vlmplan.onnx.here import Setup
@@ -82,6 +82,6 @@ class Store:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise Unavailable(
-                f"{self.path}: cannot be written ({error.strerror}); what was measured so far is kept, run again to go on"
+                f"{self.path}: cannot be written ({error.strerror}); what was measured is kept, run again to go on"
             ) from None
         self.timed += found

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlmplan.calibrate import Quantity
 from vlmplan.cost import request_of
 from vlmplan.hardware import Precision
 from vlmplan.hub_config import model_from_config
 from vlmplan.model import Compressor, ModelSpec, Workload
+from vlmplan.observation import Quantity
 from vlmplan.onnx.small import SmallModel, small_config
 from vlmplan.op import WEIGHT_BYTES, Request
 
