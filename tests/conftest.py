@@ -60,6 +60,7 @@ def without_floor(hardware: HardwareProfile) -> HardwareProfile:
         replace(
             calibration,
             overhead_per_call_s=0.0,
+            overhead_per_request_s=0.0,
             overhead_per_layer_s=0.0,
             operators={
                 kind: replace(

@@ -100,7 +100,7 @@ def _memory(costed: Choice | Estimate, limit: int | None) -> str:
 
 def _load(costed: Choice | Estimate, workload: Workload) -> str:
     """Throughput, and how many requests the memory holds."""
-    most = "" if costed.most_requests is None else f"; memory holds the KV cache of {costed.most_requests}"
+    most = "" if costed.most_requests is None else f"; memory holds {costed.most_requests}"
     flight = workload.decoded_together
     return (
         f"{costed.requests_per_s:.3g} requests/s with {flight} in flight{most}"
