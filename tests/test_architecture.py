@@ -23,6 +23,7 @@ ORDER = [
     "vision",
     "operators",
     "machine",
+    "spread",
     "cost",
     "knee",
     "scaling",

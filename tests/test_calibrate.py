@@ -104,7 +104,7 @@ def test_the_same_with_overlapping_overhead_and_quantised_layers() -> None:
         for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY):
             seconds = timed(cost(request, before), quantity)
             one = Observation(request=request, quantity=quantity, measured_s=seconds)
-            assert abs(fit([one], before, FREE).in_sample[0]) < 1e-6
+            assert abs(fit([one], before, FREE).in_sample[0]) < 1e-4
 
 
 def test_one_wild_measurement_moves_little() -> None:

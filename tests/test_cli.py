@@ -419,3 +419,24 @@ def test_peak_memory_of_a_recommendation() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 100 * 1024  # kilobytes
+
+
+def test_a_device_is_shown_with_its_knees_and_is_still_a_profile(tmp_path: Path) -> None:
+    code, shown, _ = run("catalogue", "hardware", "l40s")
+    assert code == 0
+    assert "Q=50" in shown
+    assert "# vllm bf16" in shown
+    path = tmp_path / "mine.toml"
+    path.write_text(shown, encoding="utf-8")
+    assert run(*changed(ESTIMATE, hardware=str(path)))[0] == 0
+
+
+def test_requests_in_flight_from_the_command_line() -> None:
+    assert "with 8 in flight" in run(*ESTIMATE, "--concurrency", "8")[1]
+    asked = changed(RECOMMEND, latency="2s")
+    alone, many = (json.loads(run(*asked, "--concurrency", count, "--json")[1]) for count in ("1", "32"))
+    assert many["workload"]["concurrency"] == 32
+    assert many["choice"]["latency_interval_s"][1] <= 2
+    assert many["choice"]["requests_per_s"] > alone["choice"]["requests_per_s"]
+    assert many["choice"]["params"]["llm"] < alone["choice"]["params"]["llm"]
+    assert run(*changed(ESTIMATE, concurrency="7"), "--concurrency", "x")[0] == 2

@@ -1,5 +1,6 @@
 """Cost: totals are sums of parts, nothing gets cheaper by growing, and public measurements are met."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from vlmplan import catalogue
 from vlmplan.cost import Cost, cost, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
+from vlmplan.estimate import estimate
 from vlmplan.hardware import Basis, Efficiency, Kind, Part, Precision, Runtime
 from vlmplan.machine import Machine, Rates, machine, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.op import Op
+from vlmplan.operators import operators
 
 MACHINES = [
     machine_of(name, runtime)
@@ -233,3 +236,96 @@ def test_borrowed_kernels_are_less_sure_and_it_is_said() -> None:
     assert sds[1] > sds[0]
     assert any("16-bit ones stand in" in warning for warning in w8a8.warnings)
     assert not any("stand in" in warning for warning in fp8.warnings)
+
+
+# Requests in flight.
+
+
+def in_flight(count: int, output_tokens: int = 33) -> Cost:
+    return priced(LLAVA, machine_of("h100-sxm"), 64, output_tokens=output_tokens, concurrency=count)
+
+
+def test_one_request_in_flight_is_one_request() -> None:
+    alone = priced(LLAVA, machine_of("h100-sxm"), 64, output_tokens=33)
+    assert in_flight(1) == alone
+    assert alone.requests_per_s == pytest.approx(1 / alone.latency_s)
+
+
+def test_more_in_flight_take_longer_and_get_more_done() -> None:
+    found = [in_flight(count) for count in (1, 2, 4, 8, 16, 32, 64)]
+    for few, many in itertools.pairwise(found):
+        assert many.latency_s > few.latency_s
+        assert many.ttft_s >= few.ttft_s
+        assert many.requests_per_s > few.requests_per_s
+        assert many.flops.total == pytest.approx(few.flops.total)
+        assert many.memory_bytes.kv_cache == pytest.approx(2 * few.memory_bytes.kv_cache)
+        assert many.memory_bytes.weights == few.memory_bytes.weights
+    # Prefills of all and steps of all: what the device can do is the limit.
+    assert found[-1].requests_per_s < 1 / (found[0].ttft_s - found[0].overhead_s)
+
+
+def test_prefills_alone_wait_in_line() -> None:
+    assert in_flight(5, output_tokens=1).ttft_s == pytest.approx(5 * in_flight(1, output_tokens=1).ttft_s)
+    assert in_flight(5, output_tokens=1).requests_per_s == pytest.approx(in_flight(1, output_tokens=1).requests_per_s)
+
+
+def test_memory_says_how_many() -> None:
+    one = in_flight(1)
+    most = one.most_requests(24 * 2**30)
+    assert most is not None
+    assert in_flight(most).memory_bytes.total <= 24 * 2**30 < in_flight(most + 1).memory_bytes.total
+    assert one.most_requests(2**30) == 0
+    assert one.most_requests(None) is None
+
+
+def test_parts_that_were_measured_tell_the_interval() -> None:
+    ready = machine_of("h100-sxm")
+    base = replace(ready.base, part_log_sd={Part.VISION: 0.3, Part.PREFILL: 0.1, Part.DECODE: 0.05})
+    measured = machine(replace(ready.hardware, calibration=(base,)), (), Runtime.VLLM, Precision.BF16)
+    found = priced(LLAVA, measured, 64, output_tokens=2)
+    assert found.tpot_log_sd == pytest.approx(0.05)
+    assert 0.1 * found.prefill_s / found.ttft_s < found.ttft_log_sd < 0.3
+
+
+def test_an_eager_framework_hides_its_launches_behind_long_kernels() -> None:
+    ready = machine_of("a100-80gb-sxm", Runtime.TRANSFORMERS)
+    short, long = (priced(LLAVA, ready, 1, text_tokens=tokens) for tokens in (10, 8000))
+    layers_s = ready.base.overhead_per_layer_s * LLAVA.llm.layers
+    assert short.overhead_s > 0.5 * layers_s
+    assert long.overhead_s < 0.3 * layers_s
+
+
+def test_exports_keep_their_head_at_eight_bits_and_the_rest_at_fp32() -> None:
+    device = catalogue.hardware("amd-epyc-9654")
+    ready = machine(device, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.INT4)
+    request = ready.as_run(request_of(LLAVA, Workload(text_tokens=5), 64, Precision.INT4, Compressor.AVERAGE_POOL))
+    head = next(op for op in operators(request) if op.name == "head")
+    tower = next(op for op in operators(request) if op.name == "mlp up")
+    assert head.weight_bytes == LLAVA.llm.vocabulary * LLAVA.llm.hidden
+    assert tower.weight_bytes / tower.params == pytest.approx(4, rel=0.01)
+    served = machine_of("l4", precision=Precision.INT4).as_run(request)
+    assert next(op for op in operators(served) if op.name == "head").weight_bytes == 2 * head.weight_bytes
+
+
+def test_a_measured_weight_only_calibration_is_used() -> None:
+    device = catalogue.hardware("amd-epyc-9654")
+    borrowed = machine(device, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.INT4)
+    own = replace(borrowed.base, precision=Precision.INT4, basis=Basis.MEASURED)
+    fp32 = replace(borrowed.base, precision=Precision.FP32, basis=Basis.MEASURED)
+    measured = machine(replace(device, calibration=(fp32, own)), (), Runtime.ONNXRUNTIME, Precision.INT4)
+    assert (borrowed.unmeasured_linear, measured.unmeasured_linear) == (True, False)
+    assert measured.quantised.precision is Precision.INT4
+    assert measured.basis is Basis.MEASURED
+
+
+def test_beyond_what_was_measured_is_said_and_less_sure() -> None:
+    ready = machine_of("h100-sxm")
+    known = {"llm hidden width": (896, 2048), "batch": (1, 4), "context tokens": (10, 9000)}
+    base = replace(ready.base, part_log_sd=dict.fromkeys(Part, 0.05), measured_range=known)
+    measured = machine(replace(ready.hardware, calibration=(base,)), (), Runtime.VLLM, Precision.BF16)
+    request = request_of(LLAVA, Workload(text_tokens=50, output_tokens=9), 576, Precision.BF16)
+    wide = cost(request, measured)
+    assert wide.tpot_log_sd == pytest.approx(math.hypot(0.05, 0.05 * math.log(4096 / 2048)))
+    warnings = estimate(request, measured, 0.9).warnings
+    assert any("llm hidden width 4096 lies outside" in text and "(896 to 2048)" in text for text in warnings)
+    assert not any("batch" in text or "context" in text for text in warnings)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vlmplan import catalogue
 from vlmplan.cost import cost, request_of
-from vlmplan.hardware import Precision, Runtime
-from vlmplan.knee import KNEE_TOLERANCE, knees
+from vlmplan.hardware import Basis, Precision, Runtime
+from vlmplan.knee import KNEE_TOLERANCE, TABLE_TEXT_TOKENS, knee_table, knees
 from vlmplan.machine import machine
 from vlmplan.model import Compressor, Workload
 from vlmplan.op import Request
@@ -61,3 +61,19 @@ def test_it_shrinks_with_text_and_batch_and_vanishes_without_the_floor() -> None
 def test_a_text_model_has_none() -> None:
     request = request_of(LLAVA, Workload(text_tokens=5), 0, Precision.BF16)
     assert knees(request, machine_of("l4")).knee_prefill_visual_tokens is None
+
+
+def test_the_table_holds_the_same_knees() -> None:
+    device, model = catalogue.hardware("h100-sxm"), catalogue.model("Qwen/Qwen1.5-7B")
+    rows = knee_table(device, catalogue.typical(), [model])
+    assert {row.runtime for row in rows} == set(Runtime)
+    vllm = next(row for row in rows if row.runtime is Runtime.VLLM)
+    request = request_of(model, Workload(text_tokens=50), 1, Precision.BF16, Compressor.AVERAGE_POOL)
+    found = knees(request, machine_of("h100-sxm")).knee_prefill_visual_tokens
+    assert vllm.free_visual_tokens[TABLE_TEXT_TOKENS.index(50)] == found
+    assert vllm.basis is Basis.KERNELS
+
+
+def test_runtimes_that_do_not_serve_there_are_left_out() -> None:
+    rows = knee_table(catalogue.hardware("apple-m3-max"), catalogue.typical(), [catalogue.model("Qwen/Qwen1.5-7B")])
+    assert {row.runtime for row in rows} == {Runtime.TRANSFORMERS, Runtime.ONNXRUNTIME}

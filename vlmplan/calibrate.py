@@ -141,15 +141,13 @@ def _fields(one: Efficiency) -> dict[str, Any]:
 class Fitted:
     """What a fit found. Errors are log(predicted / measured), one an observation.
 
-    ``left_out`` are those of predictions by a fit without the observation's group; ``identified`` names the classes
-    that made at least a tenth of some observation.
+    ``left_out`` are those of predictions by a fit without the observation's group.
     """
 
     base: Calibration
     quantised: Calibration
     in_sample: tuple[float, ...]
     left_out: tuple[float, ...]
-    identified: frozenset[tuple[Kind | None, bool]]
 
 
 _LEAST_LOG_SD = 0.02  # no model of a machine is surer of a single time than this
@@ -213,7 +211,6 @@ def fit(
         quantised=quantised if model.two else base,
         in_sample=tuple(map(float, in_sample)),
         left_out=tuple(map(float, left_out)),
-        identified=_identified(model, found),
     )
 
 
@@ -230,18 +227,3 @@ def _with(old: Calibration, quantised: bool, model: _Model, logs: "Array") -> Ca
         field: value for (kind, apart, field), value in values.items() if kind is None and not apart
     }
     return replace(old, basis=Basis.MEASURED, operators=operators, **overheads)
-
-
-def _identified(model: _Model, logs: "Array") -> frozenset[tuple[Kind | None, bool]]:
-    """The classes that made at least a tenth of some observation; (None, False) is the overhead."""
-    import numpy as np
-
-    ops, total, values = model.ops, model.seconds(logs), model.values(logs)
-    found: set[tuple[Kind | None, bool]] = set()
-    spent = np.zeros_like(total)
-    for index, (kind, quantised) in enumerate(ops.classes):
-        part = (model.kernels(values, index) * ops.times).sum(axis=1)
-        spent += part
-        if (part > 0.1 * total).any():
-            found.add((kind, quantised and model.two))
-    return frozenset(found | {(None, False)} if ((total - spent) > 0.1 * total).any() else found)

@@ -1,7 +1,8 @@
 """The command that measures: profile. Imported with ``cli``."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,12 +135,22 @@ def _order(  # noqa: PLR0917 - the options, in order
     )
 
 
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say, when interrupted, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("what was measured is kept; the same command goes on from there", err=True)
+        raise
+
+
 def _profile_here(order: "Order", check: bool, json: bool) -> None:
     from vlmplan.onnx.profile import check_here, profile_here
     from vlmplan.render_deploy import progress
     from vlmplan.render_profile import print_profiled, print_verdict
 
-    with progress() as tell:
+    with _resumable(), progress() as tell:
         profiled = profile_here(order, tell)
     write_text(order.out, to_toml(profiled.hardware))
     if not check:
@@ -147,7 +158,7 @@ def _profile_here(order: "Order", check: bool, json: bool) -> None:
         return
     if not json:
         print_profiled(profiled, order.out)
-    with progress() as tell:
+    with _resumable(), progress() as tell:
         verdict = check_here(order, profiled.hardware, tell)
     document = {"hardware": profiled.hardware, "check": verdict}
     deliver(document, None, json, lambda: print_verdict(verdict))
@@ -198,6 +209,6 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     with progress() as tell:
         answered = interrogate(asked, probes(images and spec.vision is not None), tell)
     observed = observations(answered, spec, chosen)
-    source = f"{asked.model} at {url}: {len(observed)} times"
+    source = f"{asked.model} at {asked.host}: {len(observed)} times"
     found = adjusted(base, catalogue.typical(), engine, observed, source)
     _write(found, out, json)

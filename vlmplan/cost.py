@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from vlmplan.hardware import Kind, Part, Precision, interval
+from vlmplan.hardware import Part, Precision, interval
 from vlmplan.llm import prefill
-from vlmplan.machine import UNMEASURED_LINEAR_LOG_SD, Machine, exposed_s, op_seconds
+from vlmplan.machine import Machine, exposed_s, op_seconds
 from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.op import Op, Request
 from vlmplan.operators import kv_cache_bytes, operators
+from vlmplan.spread import Seconds, Spent, extrapolation_log_sd, log_sd
 from vlmplan.visual_tokens import visual_input
 
 
@@ -110,43 +111,6 @@ class Cost:
         return interval(self.latency_s, self.latency_log_sd, level)
 
 
-Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spent:
-    """Where a summed time went: kernels by class and by part, the part's exposed overhead with it, and overhead."""
-
-    by_class: Seconds
-    by_part: Mapping[Part, float]
-    overhead_s: float
-
-    @property
-    def total_s(self) -> float:
-        """All of it."""
-        return self.overhead_s + sum(self.by_class.values())
-
-
-def _log_sd(spent: _Spent, machine: Machine) -> float:
-    """Return the spread of the logarithm of a summed time.
-
-    Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
-    together, those of different classes do not.
-    """
-    total_s = spent.total_s
-    measured = machine.quantised.part_log_sd or machine.base.part_log_sd
-    if measured:
-        return math.sqrt(sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items()))
-    variance = machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
-    deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
-    for (kind, quantised), part_s in spent.by_class.items():
-        apart = quantised and machine.quantised is not machine.base
-        deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
-        if quantised and machine.unmeasured_linear:
-            variance += (UNMEASURED_LINEAR_LOG_SD * part_s / total_s) ** 2
-    return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
-
-
 # Kernels that an eager layer launches: about 17 in CLIP's (norms, four projections, attention, MLP, residuals) and 38
 # in Llama's (norms in pieces, rotary embedding, cache, gated MLP), counted in transformers 5's modules.
 VISION_LAYER_SHARE = 17 / 38
@@ -193,7 +157,7 @@ class _Totals:
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)
 
 
-def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent, _Spent]:
+def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, Spent]:
     """Where the time to the first token goes, and that of a decode step."""
     base, seconds = machine.base, totals.seconds
     layers_before, layers = overhead_layers(request)
@@ -202,7 +166,7 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent,
         seconds[Part.VISION] + seconds[Part.COMPRESSOR], base.overhead_per_layer_s * layers_before, overlap
     )
     prefill_s, step_s = (exposed_s(seconds[part], call_s, overlap) for part in (Part.PREFILL, Part.DECODE))
-    first = _Spent(
+    first = Spent(
         by_class=totals.first,
         by_part={
             Part.VISION: seconds[Part.VISION] + front_s,
@@ -212,10 +176,10 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[_Spent,
         overhead_s=front_s + prefill_s + base.overhead_per_request_s,
     )
     decode = {Part.DECODE: seconds[Part.DECODE] + step_s}
-    return first, _Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
+    return first, Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
 
 
-def _shared(first: _Spent, step: _Spent, workload: Workload) -> tuple[_Spent, _Spent]:
+def _shared(first: Spent, step: Spent, workload: Workload) -> tuple[Spent, Spent]:
     """The same with ``workload.concurrency`` requests in flight."""
     others = workload.concurrency - 1
     if not others:
@@ -238,13 +202,13 @@ def _shared(first: _Spent, step: _Spent, workload: Workload) -> tuple[_Spent, _S
     )
 
 
-def _together(first: _Spent, step: _Spent, steps: int) -> _Spent:
+def _together(first: Spent, step: Spent, steps: int) -> Spent:
     """Where the time of the whole request goes."""
     by_class = first.by_class.copy()
     for key, seconds in step.by_class.items():
         by_class[key] += steps * seconds
     by_part = {part: first.by_part.get(part, 0.0) + steps * step.by_part.get(part, 0.0) for part in Part}
-    return _Spent(by_class=by_class, by_part=by_part, overhead_s=first.overhead_s + steps * step.overhead_s)
+    return Spent(by_class=by_class, by_part=by_part, overhead_s=first.overhead_s + steps * step.overhead_s)
 
 
 def cost(request: Request, machine: Machine) -> Cost:
@@ -253,6 +217,7 @@ def cost(request: Request, machine: Machine) -> Cost:
     steps, base = request.workload.output_tokens - 1, machine.base
     totals = _Totals(operators(request), machine)
     seconds, params, flops = totals.seconds, totals.params, totals.flops
+    further = extrapolation_log_sd(request, machine)
     first, step = _shared(*_spent(request, machine, totals), request.workload)
     flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
@@ -265,9 +230,9 @@ def cost(request: Request, machine: Machine) -> Cost:
         output_tokens=request.workload.output_tokens,
         requests=request.workload.decoded_together,
         kv_cache_request_bytes=kv_cache / request.workload.decoded_together,
-        ttft_log_sd=_log_sd(first, machine),
-        tpot_log_sd=_log_sd(step, machine) if steps else 0.0,
-        latency_log_sd=_log_sd(_together(first, step, steps), machine),
+        ttft_log_sd=math.hypot(further, log_sd(first, machine)),
+        tpot_log_sd=math.hypot(further, log_sd(step, machine)) if steps else 0.0,
+        latency_log_sd=math.hypot(further, log_sd(_together(first, step, steps), machine)),
         params=Params(
             llm=params[Part.PREFILL],
             vision=params[Part.VISION],

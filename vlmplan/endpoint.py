@@ -69,6 +69,11 @@ class Endpoint:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"--endpoint: found '{self.url[:80]}', expected http://HOST:PORT/v1")
 
+    @property
+    def host(self) -> str:
+        """Where it is, without a name or a password that the URL may hold."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
     def _open(self, path: str, body: dict[str, Any] | None) -> Any:
         """Send one request. Raises Unavailable where nothing, or an error, comes back."""
         data = None if body is None else json.dumps(body).encode()
@@ -152,8 +157,11 @@ def _text_of(choice: Any) -> Any:
 
 
 def _body(model: str, probe: Probe, seed: int) -> dict[str, Any]:
-    """A chat completion that is asked for once only: random words, a random picture, and no early end."""
-    rng = random.Random(seed)
+    """A chat completion that is asked for once only: random words, a random picture, and no early end.
+
+    With one seed, probes of as many words have the same text, whether there is a picture before it or not.
+    """
+    rng = random.Random(f"{seed} {probe.words}")
     text = " ".join(rng.choice(_WORDS) for _ in range(probe.words))
     content: list[dict[str, Any]] = [{"type": "text", "text": f"{seed} {text}"}]
     if probe.image is not None:
@@ -204,14 +212,17 @@ class Answered:
 
 
 def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Callable[[str, int, int], None]) -> list[Answered]:
-    """Ask everything ``REPEATS`` times after a warm-up, in turn. Raises Unavailable as :meth:`Endpoint.ask` does."""
+    """Ask everything ``REPEATS`` times after a warm-up, in turn; one seed a turn.
+
+    Raises Unavailable as :meth:`Endpoint.ask` does.
+    """
     replies: dict[Probe, list[Reply]] = {probe: [] for probe in asked}
     seed = time.time_ns() % 2**40  # new prompts every time: a cache that answered would be measured
     total = len(asked) * (REPEATS + 1)
     for number in range(total):
         probe = asked[number % len(asked)]
         tell(f"asking: {probe.name}", number, total)
-        reply = server.ask(probe, seed + number)
+        reply = server.ask(probe, seed + number // len(asked))
         if number >= len(asked):
             replies[probe].append(reply)
     return [Answered(probe=probe, replies=tuple(found)) for probe, found in replies.items()]
@@ -220,7 +231,7 @@ def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Callable[[str,
 def observations(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
     """Return what was seen as requests that can be priced: visual tokens are what a picture added to the prompt.
 
-    Raises InputError where pictures add none, or more than one token a word was counted for.
+    Raises InputError where pictures add none.
     """
     plain = [one for one in answered if one.probe.image is None]
     found: list[Observation] = []
@@ -229,7 +240,8 @@ def observations(answered: list[Answered], model: ModelSpec, precision: Precisio
         visual = 0
         if one.probe.image is not None:
             bare = next(other for other in plain if other.probe.words == one.probe.words)
-            visual = prompt - round(statistics.median(reply.prompt_tokens for reply in bare.replies))
+            pairs = zip(one.replies, bare.replies, strict=True)
+            visual = round(statistics.median(seen.prompt_tokens - read.prompt_tokens for seen, read in pairs))
             if visual < 1:
                 raise InputError(f"a picture adds {visual} tokens to the prompt; does the server see pictures?")
         workload = Workload(

@@ -13,6 +13,7 @@ from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine
 from vlmplan.model import Compressor, Reduction, Workload
 from vlmplan.op import Request
+from vlmplan.spread import beyond
 
 Interval = tuple[float, float]
 
@@ -71,6 +72,7 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
             f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
             f"{request.visual.compressor}; the time is right, the quality is not promised"
         )
+    warnings += range_warnings(request, ready)
     if not request.fits_context:
         warnings.append(
             f"prompt and output take {request.context_tokens} tokens; "
@@ -90,6 +92,15 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         sources=(*ready.hardware.sources, ready.base.source),
         warnings=tuple(warnings),
         **cost_fields(priced, found, level, ready.hardware.memory_bytes),
+    )
+
+
+def range_warnings(request: Request, ready: Machine) -> tuple[str, ...]:
+    """Say where the request goes beyond what the device was measured at."""
+    return tuple(
+        f"{name} {size} lies outside what was measured on {ready.hardware.name} ({low} to {high}); hence the wider "
+        "interval"
+        for name, (size, (low, high)) in beyond(request, ready).items()
     )
 
 

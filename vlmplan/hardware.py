@@ -105,7 +105,8 @@ class Calibration:
     Overhead is per request, per call of the model and per layer, and runs beside the kernels as far as
     ``overhead_overlap`` says: a part takes ``(kernels^p + overhead^p)^(1/p)``, p = 1 being the sum (a captured graph)
     and a large p the longer of the two (an eager framework that launches ahead). Where parts were measured,
-    ``part_log_sd`` is what their predictions were off by on measurements left out, and tells the interval.
+    ``part_log_sd`` is what their predictions were off by on measurements left out, and tells the interval;
+    ``measured_range`` is the least and the most of each of ``Request.sizes`` that was measured.
     """
 
     runtime: Runtime
@@ -118,6 +119,7 @@ class Calibration:
     overhead_log_sd: float
     model_log_sd: float
     part_log_sd: Mapping[Part, float] = field(default_factory=dict)
+    measured_range: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     reserve_bytes: int
     operators: Mapping[Kind, Efficiency]
     source: str

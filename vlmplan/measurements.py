@@ -20,7 +20,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.observation import Observation, Quantity
+from vlmplan.observation import Observation, Quantity, measured_range
 from vlmplan.units import parse_image
 
 MOST_ROWS = 10_000
@@ -222,9 +222,9 @@ def adjusted(
         fitted = fit(mine, ready, _free(ready), fixed_base=base_known)
         spreads = _spreads(mine, fitted, ready)
         if not base_known:
-            moved[ready.base_precision] = _named(fitted.base, ready.base_precision, spreads, source)
+            moved[ready.base_precision] = _named(fitted.base, ready.base_precision, spreads, mine, source)
         if ready.quantised is not ready.base:
-            moved[precision] = _named(fitted.quantised, precision, spreads, source)
+            moved[precision] = _named(fitted.quantised, precision, spreads, mine, source)
         compared += [
             Compared(
                 observation=one,
@@ -257,6 +257,18 @@ def _apart(
     return machine(replace(hardware, calibration=calibrations), typical, runtime, precision)
 
 
-def _named(found: Calibration, precision: Precision, spreads: Mapping[Part, float], source: str) -> Calibration:
+def _named(
+    found: Calibration,
+    precision: Precision,
+    spreads: Mapping[Part, float],
+    observed: Sequence[Observation],
+    source: str,
+) -> Calibration:
     """The calibration with its new intervals, and what it now rests on."""
-    return replace(found, precision=precision, part_log_sd=spreads, source=f"{source}. Before: {found.source}")
+    return replace(
+        found,
+        precision=precision,
+        part_log_sd=spreads,
+        measured_range=measured_range(observed),
+        source=f"{source}. Before: {found.source}",
+    )

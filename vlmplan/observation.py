@@ -46,6 +46,16 @@ class Observation:
             raise InputError("a time per output token needs at least two output tokens")
 
 
+def measured_range(observations: Sequence[Observation]) -> dict[str, tuple[int, int]]:
+    """Return the least and the most of every size that was timed."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in observations:
+        for name, size in one.request.sizes.items():
+            low, high = found.get(name, (size, size))
+            found[name] = (min(low, size), max(high, size))
+    return found
+
+
 # A request is three calls one after the other: the vision encoder's, the LLM's over the prompt, and each further step.
 _FRONT, _PREFILL, _STEP = range(3)
 _CALL_OF = {Part.VISION: _FRONT, Part.COMPRESSOR: _FRONT, Part.PREFILL: _PREFILL, Part.DECODE: _STEP}

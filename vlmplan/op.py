@@ -99,6 +99,20 @@ class Request:
         return longest is None or self.context_tokens <= longest
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """What a time depends on and a calibration was measured over, by name."""
+        workload = self.workload
+        found = {
+            "llm hidden width": self.model.llm.hidden,
+            "batch": workload.decoded_together,
+            "tokens prefilled": workload.batch * self.prefill_tokens,
+            "context tokens": self.context_tokens,
+        }
+        if self.model.vision is not None and self.visual is not None:
+            found["vision hidden width"] = self.model.vision.output_width
+        return found
+
+    @property
     def prefill_tokens(self) -> int:
         """Tokens of one request that prefill computes, at least the last one."""
         return max(1, self.prompt_tokens - self.workload.cached_text_tokens)

@@ -12,7 +12,7 @@ from typing import ClassVar
 from vlmplan.cost import Flops, MemoryBytes, Params
 from vlmplan.document import Document
 from vlmplan.errors import InputError
-from vlmplan.estimate import Interval, cost_fields
+from vlmplan.estimate import Interval, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.judge import ErrorSource, Judge
 from vlmplan.knee import Knees, knees
@@ -220,6 +220,7 @@ def _within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
 
 def _warnings(query: Query, choice: Candidate, deploy: str | None, ready: Machine) -> tuple[str, ...]:
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    found += range_warnings(choice.request, ready)
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in (choice.model.vllm or ""):

@@ -27,12 +27,12 @@ FRONT_ROWS = 12
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 
 
-def new_console() -> "Console":
+def new_console(least_width: int = LEAST_WIDTH) -> "Console":
     """Return where results are printed: plain text, tables never narrower than they can be."""
     from rich.console import Console
 
     shown = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
-    shown.width = max(shown.width, LEAST_WIDTH)
+    shown.width = max(shown.width, least_width)
     return shown
 
 
@@ -279,10 +279,13 @@ def print_document(document: Document) -> None:
     new_console().print(to_toml(document), soft_wrap=True, end="")
 
 
+KNEE_TABLE_WIDTH = 100  # whatever the terminal's: its lines are comments of a profile
+
+
 def print_device(device: HardwareProfile, rows: Sequence[KneeRow]) -> None:
     """Print a device as the TOML it is kept in, and its knees as comments, so that the output is still a profile."""
     print_document(device)
-    console = new_console()
+    console = new_console(KNEE_TABLE_WIDTH)
     console.print("\n# Visual tokens free of charge: the most that add at most 5 % to the LLM's prefill, batch 1.")
     table = new_table("# runtime", "basis", "model", "LLM", *(f"Q={text}" for text in TABLE_TEXT_TOKENS))
     for row in rows:

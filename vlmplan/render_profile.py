@@ -24,7 +24,8 @@ def _percent(fraction: float) -> str:
 def print_profiled(profiled: "Profiled", out: Path) -> None:
     """Print what the machine reaches, how well that explains the measurements, and what to do with it."""
     shown, hardware = new_console(), profiled.hardware
-    shown.print(f"Measured {hardware.title} with {hardware.calibration[0].runtime}.", soft_wrap=True)
+    used = hardware.calibration[0]
+    shown.print(f"Measured {hardware.title} with {used.runtime} on {used.date}.", soft_wrap=True)
     rows = new_table("precision", "linear layers", "bandwidth", "overhead a call", "a layer")
     for one in hardware.calibration:
         rows.add_row(*_reached(hardware, one))
@@ -52,6 +53,7 @@ def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
     )
 
 
+_TABLE_WIDTH = 100  # of the check's table, whatever the terminal's
 _SHORT = {
     Compressor.NONE: "none",
     Compressor.AVERAGE_POOL: "pool",
@@ -67,7 +69,7 @@ def _milliseconds(seconds: float) -> str:
 
 def print_verdict(verdict: "Verdict") -> None:
     """Print every case predicted and measured, and what they add up to."""
-    shown = new_console()
+    shown = new_console(_TABLE_WIDTH)
     by_case: dict[Case, list[Row]] = {}
     for row in verdict.rows:
         by_case.setdefault(row.case, []).append(row)

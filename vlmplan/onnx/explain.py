@@ -2,7 +2,7 @@
 
 The base precision's calibration is fitted on everything that was measured at it; quantised ones then differ in their
 linear layers alone. Intervals come from errors on widths and towers left out, and from how much the machine's speed
-changed from pass to pass.
+changes from minute to minute.
 """
 
 import math
@@ -14,12 +14,12 @@ from vlmplan.calibrate import Fitted, Free, fit
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Part, Precision
 from vlmplan.machine import machine
-from vlmplan.observation import Observation, Quantity
+from vlmplan.observation import Observation, Quantity, measured_range
 from vlmplan.onnx.here import Setup
 from vlmplan.onnx.store import Store
 from vlmplan.onnx.trials import Trial
 
-DRIFT_FRACTION = 0.1  # a change of speed from pass to pass that is worth a warning
+DRIFT_FRACTION = 0.1  # a change of speed that is worth a warning
 RESERVE_BYTES = 2**30  # for the process, the libraries and workspaces: an assumption, as in typical.toml
 _LEAST_LOG_SD = 0.03
 
@@ -43,7 +43,7 @@ FREE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Repeated:
+class Repeated:
     """A trial's time: the mean of its passes' medians in log space, and what each pass was off from that."""
 
     mean_s: float
@@ -56,29 +56,38 @@ class _Repeated:
         return math.sqrt(sum(one**2 for one in self.off) / max(1, passes - 1) / passes)
 
 
-def _repeated(store: Store) -> dict[str, _Repeated]:
+def repeated(store: Store) -> dict[str, Repeated]:
     """Every trial's time over the passes, by name."""
     logs: dict[str, list[float]] = {}
     for one in sorted(store.timed, key=lambda timed: timed.round):
         logs.setdefault(one.name, []).append(math.log(one.samples.median_s))
     means = {name: sum(values) / len(values) for name, values in logs.items()}
     return {
-        name: _Repeated(mean_s=math.exp(means[name]), off=tuple(value - means[name] for value in values))
+        name: Repeated(mean_s=math.exp(means[name]), off=tuple(value - means[name] for value in values))
         for name, values in logs.items()
     }
 
 
-def drift_log_sd(repeated: Sequence[_Repeated]) -> float:
-    """Return how much the machine's speed changes from pass to pass: what all trials of a pass have in common."""
-    passes = max((len(one.off) for one in repeated), default=0)
-    if passes < 2:
-        return 0.0
-    shared = [statistics.median(one.off[number] for one in repeated if len(one.off) > number)
-              for number in range(passes)]  # fmt: skip
-    return math.sqrt(sum(one**2 for one in shared) / (passes - 1))
+def drift_log_sd(store: Store, trials: Sequence[Trial], quantity: Quantity | None = None) -> float:
+    """Return how much the machine's speed changes from minute to minute.
+
+    It is what trials measured together (a group, in one pass) have in common: the median of what they are off from
+    their own means, root mean square over groups and passes; and once more for those means, of as few passes each.
+    """
+    times = repeated(store)
+    blocks: dict[str, list[Repeated]] = {}
+    for trial in trials:
+        if trial.name in times and quantity in (None, trial.quantity):
+            blocks.setdefault(trial.group, []).append(times[trial.name])
+    squares, free, share = 0.0, 0, 0.0
+    for block in blocks.values():
+        passes = min(len(one.off) for one in block)
+        shared = [statistics.median(one.off[number] for one in block) for number in range(passes)]
+        squares, free, share = squares + sum(one**2 for one in shared), free + passes - 1, max(share, 1 / passes)
+    return math.sqrt((1 + share) * squares / free) if free > 0 else 0.0
 
 
-def restlessness(store: Store) -> tuple[str, ...]:
+def restlessness(store: Store, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return what to mind about the machine: noise within a pass, and changes between them."""
     noisy = [one.name for one in store.timed if one.samples.noisy]
     found = []
@@ -87,13 +96,13 @@ def restlessness(store: Store) -> tuple[str, ...]:
             f"a restless machine: {len(noisy)} of {len(store.timed)} measurements spread by more than a fifth; close "
             "other work and measure again for narrower intervals"
         )
-    drift = drift_log_sd(list(_repeated(store).values()))
+    drift = drift_log_sd(store, trials)
     if drift > DRIFT_FRACTION:
-        found.append(f"the machine's speed changed by {drift:.0%} from pass to pass; the intervals hold that")
+        found.append(f"the machine's speed changes by {drift:.0%} from minute to minute; the intervals hold that")
     return tuple(found)
 
 
-def _start(setup: Setup, precision: Precision) -> Calibration:
+def starting_calibration(setup: Setup, precision: Precision) -> Calibration:
     """Where the fit begins: rough guesses that the measurements correct."""
     compute, memory, launch = (0.8, 0.8, 5e-6)
 
@@ -123,7 +132,7 @@ def _start(setup: Setup, precision: Precision) -> Calibration:
 
 def observations(trials: Sequence[Trial], store: Store) -> dict[Precision, list[Observation]]:
     """Return what was measured, by precision, in the order of the trials."""
-    by_name = _repeated(store)
+    by_name = repeated(store)
     found: dict[Precision, list[Observation]] = {}
     for trial in trials:
         timed = by_name.get(trial.name)
@@ -149,9 +158,9 @@ _PART_OF = {
 def part_log_sd(measured: Sequence[Observation], fitted: Fitted, drift: Mapping[Quantity, float]) -> dict[Part, float]:
     """Return how wrong each part's predictions are likely to be: the fit's error, and the machine's drift with it.
 
-    A width between two that were measured is known better than one left out and not as well as one fitted on: the
-    geometric mean of both errors. The largest tenth is held to the rest, so that one disturbed measurement does not
-    widen all intervals.
+    A width between two that were measured is known better than one left out and not as well as one fitted on: the mean
+    of both errors. The largest tenth is held to the rest, so that one disturbed measurement does not widen all
+    intervals.
     """
     found: dict[Part, float] = {}
     for quantity, parts in _PART_OF.items():
@@ -162,7 +171,7 @@ def part_log_sd(measured: Sequence[Observation], fitted: Fitted, drift: Mapping[
         ]
         if rows:
             inside, outside = (_spread(column) for column in zip(*rows, strict=True))
-            spread = math.sqrt(inside * outside)
+            spread = (inside + outside) / 2
             found |= dict.fromkeys(parts, round(max(_LEAST_LOG_SD, math.hypot(spread, drift[quantity])), 4))
     return found
 
@@ -189,24 +198,25 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store) -> Profiled:
     base_precision = trials[0].network.precision
     if base_precision not in measured:
         raise InputError(f"{store.path}: holds no measurement at {base_precision}; measure again with --fresh")
-    drift = {
-        quantity: drift_log_sd([one for name, one in _repeated(store).items() if f", {quantity}, " in name])
-        for quantity in _PART_OF
-    }
+    drift = {quantity: drift_log_sd(store, trials, quantity) for quantity in _PART_OF}
     bare = _device(setup)
     calibrations: list[Calibration] = []
     errors: dict[str, tuple[int, float, float]] = {}
     for precision, found in measured.items():
-        start = _start(setup, precision) if not calibrations else replace(calibrations[0], precision=precision)
+        start = starting_calibration(setup, precision)
+        if calibrations:
+            start = replace(calibrations[0], precision=precision)
         ready = machine(replace(bare, calibration=(*calibrations, start)), (), setup.runtime, precision)
         fitted = fit(found, ready, FREE if not calibrations else _LINEAR, fixed_base=bool(calibrations))
         done = fitted.quantised if calibrations else fitted.base
         spreads = part_log_sd(found, fitted, drift)
         if calibrations:  # the vision encoder is not quantised
             spreads = {part: calibrations[0].part_log_sd[part] for part in calibrations[0].part_log_sd} | spreads
-        calibrations.append(_rounded(replace(done, precision=precision, part_log_sd=spreads)))
+        reached = measured_range(found)
+        done = replace(done, precision=precision, part_log_sd=spreads, measured_range=reached)
+        calibrations.append(_rounded(done))
         errors |= _errors(precision, found, fitted)
-    warnings = restlessness(store)
+    warnings = restlessness(store, trials)
     return Profiled(
         hardware=replace(bare, calibration=tuple(calibrations), notes="; ".join(warnings) or None),
         errors=errors,

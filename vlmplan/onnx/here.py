@@ -157,6 +157,8 @@ def _check_device(device: str, runtime: Runtime) -> int | None:
                 f"--device {device}: this onnxruntime has {', '.join(known)} and no CUDA; install onnxruntime-gpu in "
                 "its place (extra deploy-gpu)"
             )
+        if matched[1] not in (None, "0"):
+            raise InputError(f"--device: found {device}; ONNX Runtime takes cuda:0 here (CUDA_VISIBLE_DEVICES chooses)")
     else:
         import torch
 

@@ -48,11 +48,13 @@ class Width:
         return attention + 3 * self.hidden * self.intermediate
 
 
-# Real ones, each between two of those that the check uses: Qwen2-0.5B, Qwen2-1.5B, Qwen2.5-3B.
+# Real ones, between those that the check uses: Gemma-3-270M (small layers, so many), Qwen2-0.5B and 1.5B (few key-value
+# heads), Qwen1.5-1.8B (as many as heads: what reading the cache costs).
 WIDTHS = (
+    Width(hidden=640, intermediate=2048, heads=4, kv_heads=1, head_dim=256),
     Width(hidden=896, intermediate=4864, heads=14, kv_heads=2, head_dim=64),
     Width(hidden=1536, intermediate=8960, heads=12, kv_heads=2, head_dim=128),
-    Width(hidden=2048, intermediate=11008, heads=16, kv_heads=2, head_dim=128),
+    Width(hidden=2048, intermediate=5504, heads=16, kv_heads=16, head_dim=128),
 )
 
 
@@ -195,7 +197,7 @@ def _vision_trials(tower: Tower, kinds: Mapping[Compressor, int], base: Precisio
 
 def _vision_network(tower: Tower, compressor: Compressor, factor: int, base: Precision) -> Network:
     tokens = (tower.side // factor) ** 2
-    return Network(width=WIDTHS[0], layers=1, tower=tower, compressor=compressor, visual_tokens=tokens,
+    return Network(width=WIDTHS[1], layers=1, tower=tower, compressor=compressor, visual_tokens=tokens,
                    precision=base, base_precision=base)  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def sweep(effort: Effort, precisions: tuple[Precision, ...], base: Precision, ca
     quick = effort is Effort.QUICK
     for precision in precisions:
         plain = precision is precisions[0]
-        for width in (WIDTHS[0], WIDTHS[2]) if quick else WIDTHS if plain else WIDTHS[:2]:
+        for width in (WIDTHS[1], WIDTHS[3]) if quick else WIDTHS if plain else WIDTHS[1:3]:
             layers = layers_for(width, precision, cache_bytes)
             shallow = Network(width=width, layers=layers, precision=precision, base_precision=base)
             prefill, decode = (_QUICK_PREFILL, _QUICK_DECODE) if quick else (_PREFILL, _DECODE)
