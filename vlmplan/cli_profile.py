@@ -147,10 +147,9 @@ def _resumable() -> Iterator[None]:
 
 def _profile_here(order: "Order", check: bool, json: bool) -> None:
     from vlmplan.onnx.profile import check_here, profile_here
-    from vlmplan.render_deploy import progress
-    from vlmplan.render_profile import print_profiled, print_verdict
+    from vlmplan.render_profile import measuring, print_profiled, print_verdict
 
-    with _resumable(), progress() as tell:
+    with _resumable(), measuring() as tell:
         profiled = profile_here(order, tell)
     write_text(order.out, to_toml(profiled.hardware))
     if not check:
@@ -158,7 +157,7 @@ def _profile_here(order: "Order", check: bool, json: bool) -> None:
         return
     if not json:
         print_profiled(profiled, order.out)
-    with _resumable(), progress() as tell:
+    with _resumable(), measuring() as tell:
         verdict = check_here(order, profiled.hardware, tell)
     document = {"hardware": profiled.hardware, "check": verdict}
     deliver(document, None, json, lambda: print_verdict(verdict))
@@ -193,7 +192,7 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
 ) -> None:
     from vlmplan.endpoint import Endpoint, interrogate, observations, probes
     from vlmplan.measurements import adjusted
-    from vlmplan.render_deploy import progress
+    from vlmplan.render_profile import measuring
 
     url, name, timeout_s, images = server
     spec = catalogue.model(model)
@@ -206,7 +205,7 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     if name is None and len(listed) != 1:
         raise InputError(f"--served-model: the server lists {', '.join(listed[:6]) or 'none'}; name one")
     asked = Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)
-    with progress() as tell:
+    with measuring() as tell:
         answered = interrogate(asked, probes(images and spec.vision is not None), tell)
     observed = observations(answered, spec, chosen)
     source = f"{asked.model} at {asked.host}: {len(observed)} times"

@@ -1,5 +1,7 @@
 """Profiles, checks and adjustments -> terminal text. With ``render``, for rich."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
     from vlmplan.onnx.cases import Case
     from vlmplan.onnx.check_profile import Row, Verdict
     from vlmplan.onnx.explain import Profiled
+
+
+@contextmanager
+def measuring() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function (what, done, total) that shows one bar with the time left; off a terminal, a line a step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    stderr = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
+        task, said = bars.add_task("starting", total=None), ""
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal said
+            bars.update(task, description=what, completed=done, total=total)
+            if what != said and not stderr.is_terminal:
+                stderr.print(f"{what} ({100 * done // max(1, total)} % done)", highlight=False, soft_wrap=True)
+            said = what
+
+        yield tell
 
 
 def _percent(fraction: float) -> str:

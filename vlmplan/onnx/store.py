@@ -1,7 +1,7 @@
 """Where do measurements live until there are enough? A file of JSON lines: the setup, then one line a measurement.
 
-Each line is on the disk before the next trial begins, so an interrupted run goes on where it stopped. A last line cut
-short, as by a full disk or a killed process, is dropped.
+What was measured together is on the disk before more is begun, so an interrupted run goes on where it stopped. A last
+line cut short, as by a full disk or a killed process, is dropped.
 """
 
 import json
