@@ -329,3 +329,16 @@ def test_beyond_what_was_measured_is_said_and_less_sure() -> None:
     warnings = estimate(request, measured, 0.9).warnings
     assert any("llm hidden width 4096 lies outside" in text and "(896 to 2048)" in text for text in warnings)
     assert not any("batch" in text or "context" in text for text in warnings)
+
+
+def test_layers_that_nobody_measured_stay_less_sure_on_a_measured_machine() -> None:
+    device = catalogue.hardware("amd-epyc-9654")
+    parts = dict.fromkeys(Part, 0.05)
+    fp32 = replace(catalogue.typical()[-1], runtime=Runtime.ONNXRUNTIME, precision=Precision.FP32, part_log_sd=parts)
+    device = replace(device, calibration=(replace(fp32, basis=Basis.MEASURED),))
+    request = request_of(LLAVA, Workload(text_tokens=5, output_tokens=9), 0, Precision.INT4)
+    whole = machine(device, (), Runtime.ONNXRUNTIME, Precision.FP32)
+    quarter = machine(device, (), Runtime.ONNXRUNTIME, Precision.INT4)
+    sure = cost(replace(request, precision=Precision.FP32), whole).tpot_log_sd
+    assert sure == pytest.approx(0.05)
+    assert cost(request, quarter).tpot_log_sd > 0.15

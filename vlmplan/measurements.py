@@ -109,15 +109,11 @@ def read_measurements(
         raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
     unknown = [name for name in names if name not in (*COLUMNS, "source")]
     missing = [name for name in ("model", "text_tokens") if name not in names]
-    if unknown or missing or len(set(names)) < len(names):
-        fault = (
-            f"unknown column '{unknown[0][:40]}'"
-            if unknown
-            else f"no column {missing[0]}"
-            if missing
-            else "a column twice"
-        )
-        raise InputError(f"{path}: {fault}; expected {', '.join(COLUMNS)}, source")
+    faults = [f"unknown column '{name[:40]}'" for name in unknown] + [f"no column {name}" for name in missing]
+    if len(set(names)) < len(names):
+        faults.append("a column twice")
+    if faults:
+        raise InputError(f"{path}: {faults[0]}; expected {', '.join(COLUMNS)}, source")
     if not 0 < len(rows) <= MOST_ROWS:
         raise InputError(f"{path}: found {len(rows)} rows, expected 1 to {MOST_ROWS}")
     found: list[Observation] = []

@@ -36,17 +36,19 @@ def log_sd(spent: Spent, machine: Machine) -> float:
     Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
     together, those of different classes do not.
     """
-    total_s = spent.total_s
+    total_s, variance = spent.total_s, 0.0
+    if machine.unmeasured_linear:
+        quantised_s = sum(one_s**2 for (_, quantised), one_s in spent.by_class.items() if quantised)
+        variance += UNMEASURED_LINEAR_LOG_SD**2 * quantised_s / total_s**2
     measured = machine.quantised.part_log_sd or machine.base.part_log_sd
     if measured:
-        return math.sqrt(sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items()))
-    variance = machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
+        parts = sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items())
+        return math.sqrt(variance + parts)
+    variance += machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
     deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
     for (kind, quantised), part_s in spent.by_class.items():
         apart = quantised and machine.quantised is not machine.base
         deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
-        if quantised and machine.unmeasured_linear:
-            variance += (UNMEASURED_LINEAR_LOG_SD * part_s / total_s) ** 2
     return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
 
 
