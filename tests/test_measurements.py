@@ -159,3 +159,8 @@ def test_wrong_combinations_are_one_line(given: list[str], message: str) -> None
 def test_the_readme_names_the_columns() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert ", ".join(f"`{column}`" for column in COLUMNS) in readme
+
+
+def test_one_row_is_compared_with_what_was_predicted_before() -> None:
+    found = adjusted(DEVICE, catalogue.typical(), Runtime.VLLM, slower()[:1], "test").compared[0]
+    assert found.left_out_s == pytest.approx(found.before_s)

@@ -138,6 +138,7 @@ def test_a_line_cut_short_is_measured_again(tmp_path: Path) -> None:
         ('{"schema": "other/1"}\n', "expected a first line of schema"),
         ("[]\n", "expected a first line of schema"),
         ("", "empty file"),
+        ("[" * 100_000 + "\n", "one JSON object a line"),
     ],
 )
 def test_what_is_no_measurements_file(tmp_path: Path, text: str, message: str) -> None:
@@ -145,6 +146,12 @@ def test_what_is_no_measurements_file(tmp_path: Path, text: str, message: str) -
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         Store(path, HERE)
+
+
+@pytest.mark.parametrize("samples", [(), (-1.0, 1.0), (0.0,)])
+def test_times_that_cannot_be_are_refused(samples: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="above zero"):
+        Timed(name="x", part="tpot", round=0, samples_s=samples)
 
 
 @pytest.mark.parametrize(

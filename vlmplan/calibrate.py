@@ -198,7 +198,9 @@ def fit(
     groups = [one.group for one in observations]
     for group in dict.fromkeys(groups):
         out = np.array([one == group for one in groups])
-        if not out.all():
+        if out.all():  # nothing is left to fit on: what was predicted before
+            left_out = np.log(model.seconds(np.array(model.start)) / measured)
+        else:
             rest = _Model(
                 [one for one, gone in zip(observations, out, strict=True) if not gone], machine, free, fixed_base
             )

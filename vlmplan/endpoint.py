@@ -5,6 +5,7 @@ picture is new, so that neither a prefix cache nor an image cache answers. Count
 """
 
 import base64
+import http.client
 import io
 import json
 import random
@@ -12,13 +13,14 @@ import statistics
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from vlmplan.cost import request_of
-from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.errors import InputError, Unavailable, check_range, one_line
 from vlmplan.hardware import Precision
 from vlmplan.measure import Samples
 from vlmplan.model import ModelSpec, Workload
@@ -65,9 +67,14 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """The URL is one of http or https."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--endpoint: found '{self.url[:80]}', expected http://HOST:PORT/v1")
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or not self.url.isprintable() or " " in self.url or "@" in parts.netloc:
+            raise InputError("--endpoint: expected http://HOST:PORT/v1 (a key goes into OPENAI_API_KEY)")
+        check_range("--timeout", self.timeout_s, 0.01, 86400)
 
     @property
     def host(self) -> str:
@@ -79,27 +86,39 @@ class Endpoint:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data=data, headers=headers)
+        with self._reached("no answer"):
+            try:
+                return _OPENER.open(request, timeout=self.timeout_s)
+            except urllib.error.HTTPError as error:
+                text = error.read(2000).decode("utf-8", "replace")
+                raise Unavailable(f"{self.host}: answered {error.code} ({' '.join(text.split())[:200]})") from None
+
+    @contextmanager
+    def _reached(self, what: str, tokens: Sequence[float] | None = None) -> Iterator[None]:
+        """Say in one line what a socket, or what came over it, fails with, and after how many ``tokens``."""
         try:
-            return urllib.request.urlopen(request, timeout=self.timeout_s)
-        except urllib.error.HTTPError as error:
-            text = error.read(2000).decode("utf-8", "replace")
-            raise Unavailable(f"{self.url}: answered {error.code} ({' '.join(text.split())[:200]})") from None
+            yield
         except TimeoutError:
-            raise Unavailable(f"{self.url}: no answer within {self.timeout_s:g} s; is the server ready?") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, TimeoutError):
-                raise Unavailable(f"{self.url}: no answer within {self.timeout_s:g} s; is the server ready?") from None
-            raise Unavailable(f"{self.url}: cannot be reached ({one_line(error)}); is the server running?") from None
+            raise Unavailable(
+                f"{self.host}: {what}{_after(tokens)} within {self.timeout_s:g} s; is it ready?"
+            ) from None
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise Unavailable(f"{self.host}: {what} within {self.timeout_s:g} s; is the server ready?") from None
+            raise Unavailable(f"{self.host}: cannot be reached ({one_line(error)}); is the server running?") from None
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+            raise Unavailable(f"{self.host}: {what}{_after(tokens)} that can be used ({one_line(error)})") from None
 
     def served_models(self) -> tuple[str, ...]:
         """Return the names the server lists. Raises Unavailable."""
-        with self._open("models", None) as stream:
-            try:
-                found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
-                return tuple(str(one["id"]) for one in found["data"])
-            except (ValueError, KeyError, TypeError):
-                raise Unavailable(f"{self.url}/models: expected a list of models, as OpenAI's interface has") from None
+        with self._reached("no list of models"), self._open("models", None) as stream:
+            found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
+            listed = found.get("data") if isinstance(found, dict) else None
+            entries = listed if isinstance(listed, list) else []
+            names = tuple(str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one)
+            if not names:
+                raise ValueError("expected OpenAI's interface")
+            return names
 
     def ask(self, probe: Probe, seed: int) -> Reply:
         """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
@@ -110,16 +129,18 @@ class Endpoint:
         with self._open("chat/completions", body) as stream:
             for event in self._events(stream, stamps):
                 if event.get("error"):
-                    raise Unavailable(f"{self.url}: {str(event['error'])[:200]}")
-                usage = event.get("usage") or usage
-                if any(_text_of(choice) for choice in event.get("choices") or ()):
+                    raise Unavailable(f"{self.host}: {str(event['error'])[:200]}")
+                usage = event["usage"] if isinstance(event.get("usage"), dict) else usage
+                choices = event.get("choices")
+                if isinstance(choices, list) and any(_text_of(choice) for choice in choices):
                     stamps.append(time.perf_counter())
         return self._reply(start, stamps, usage)
 
     def _events(self, stream: Any, stamps: list[float]) -> Iterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, to the last. Raises Unavailable where it breaks off."""
-        try:
-            for line in stream:
+        waited_from = time.perf_counter()
+        with self._reached("nothing", stamps):
+            for line in _lines(stream, lambda: (stamps or [waited_from])[-1] + self.timeout_s):
                 text = line.strip()
                 if text == b"data: [DONE]":
                     return
@@ -127,24 +148,19 @@ class Endpoint:
                     event = json.loads(text[5:])
                     if isinstance(event, dict):
                         yield event
-        except TimeoutError:
-            raise Unavailable(
-                f"{self.url}: hung after {len(stamps)} tokens; nothing came for {self.timeout_s:g} s"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"{self.url}: broke off after {len(stamps)} tokens ({one_line(error)})") from None
-        raise Unavailable(f"{self.url}: closed the stream after {len(stamps)} tokens, before its end")
+        raise Unavailable(f"{self.host}: closed the stream after {len(stamps)} tokens, before its end")
 
     def _reply(self, start: float, stamps: list[float], usage: dict[str, Any]) -> Reply:
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if not stamps:
-            raise Unavailable(f"{self.url}: sent no token; does the server stream chat completions?")
-        if not isinstance(prompt, int) or not isinstance(output, int) or prompt < 1 or output < 1:
-            raise Unavailable(f"{self.url}: reported no token counts (stream_options.include_usage); cannot be priced")
-        more = output - 1
+            raise Unavailable(f"{self.host}: sent no token; does the server stream chat completions?")
+        counts = [count for count in (prompt, output) if isinstance(count, int) and 0 < count <= 10_000_000]
+        if len(counts) < 2:
+            raise Unavailable(f"{self.host}: reported no token counts (stream_options.include_usage); cannot be priced")
+        more = counts[1] - 1
         return Reply(
-            prompt_tokens=prompt,
-            output_tokens=output,
+            prompt_tokens=counts[0],
+            output_tokens=counts[1],
             ttft_s=stamps[0] - start,
             tpot_s=(stamps[-1] - stamps[0]) / more if more and len(stamps) > 1 else None,
         )
@@ -152,8 +168,37 @@ class Endpoint:
 
 def _text_of(choice: Any) -> Any:
     """What a chunk brings: text, or a reasoning model's thoughts, which are tokens too."""
-    delta = choice.get("delta") or {} if isinstance(choice, dict) else {}
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        return None
     return delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
+
+
+def _after(tokens: Sequence[float] | None) -> str:
+    return "" if tokens is None else f" after {len(tokens)} tokens"
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the key is for the host that was named."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Refuse."""
+
+
+_OPENER = urllib.request.build_opener(_Stay)
+
+
+def _lines(stream: Any, due: Callable[[], float]) -> Iterator[bytes]:
+    """The lines of a stream as they come. Raises TimeoutError past ``due()``, ValueError for one without an end."""
+    rest = b""
+    while chunk := stream.read1(2**16):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if len(rest) > _LONGEST_REPLY_BYTES:
+            raise ValueError("a line without an end")
+        if time.perf_counter() > due():
+            raise TimeoutError
+    yield rest
 
 
 def _body(model: str, probe: Probe, seed: int) -> dict[str, Any]:

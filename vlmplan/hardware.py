@@ -139,6 +139,9 @@ class Calibration:
         check_range("overhead_log_sd", self.overhead_log_sd, 0, 5)
         for part, log_sd in self.part_log_sd.items():
             check_range(f"part_log_sd.{part}", log_sd, 0, 5)
+        for name, (low, high) in self.measured_range.items():
+            if not 0 <= low <= high:
+                raise InputError(f"measured_range.{name}: expected two sizes in order, found {low} and {high}")
         check_range("model_log_sd", self.model_log_sd, 0, 5)
         check_range("reserve_bytes", self.reserve_bytes, 0, 1e15)
 

@@ -88,8 +88,8 @@ def _seconds(text: str, scale: float, where: str) -> float:
         found = float(text) * scale
     except ValueError:
         found = math.nan
-    if not 0 < found < math.inf:
-        raise InputError(f"{where} is '{text[:40]}', expected a number above zero")
+    if not 1e-7 < found < 1e6:
+        raise InputError(f"{where} is '{text[:40]}', expected a number above zero, and at most a million seconds")
     return found
 
 

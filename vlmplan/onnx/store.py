@@ -25,6 +25,11 @@ class Timed:
     round: int
     samples_s: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Times are above zero."""
+        if not self.samples_s or not all(0 < sample < 1e6 for sample in self.samples_s):
+            raise InputError(f"{self.name}: samples_s: expected seconds above zero, found {list(self.samples_s)[:3]}")
+
     @property
     def samples(self) -> Samples:
         """The same, summarised."""
@@ -53,7 +58,7 @@ class Store:
         lines = whole.splitlines()
         try:
             records = [json.loads(line) for line in lines]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{self.path}: expected one JSON object a line; move it away or give --fresh") from None
         if not records or not isinstance(records[0], dict) or records[0].get("schema") != Setup.SCHEMA:
             raise InputError(f'{self.path}: expected a first line of schema "{Setup.SCHEMA}"; move it away')
