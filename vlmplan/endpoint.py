@@ -90,7 +90,8 @@ class Endpoint:
             try:
                 return _OPENER.open(request, timeout=self.timeout_s)
             except urllib.error.HTTPError as error:
-                text = error.read(2000).decode("utf-8", "replace")
+                with error:
+                    text = error.read(2000).decode("utf-8", "replace")
                 raise Unavailable(f"{self.host}: answered {error.code} ({' '.join(text.split())[:200]})") from None
 
     @contextmanager
