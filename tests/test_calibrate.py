@@ -164,8 +164,7 @@ def test_columns_price_an_operator_as_the_scalar_does(
     scalar = op_seconds(
         op, Rates(flops_per_s=1e9 * fractions[0], bytes_per_s=1e9 * fractions[1], efficiency=efficiency)
     )
-    fields = {name: getattr(efficiency, name) for name in Efficiency.__dataclass_fields__}
-    column = kernel_seconds(np.array([compute]), np.array([memory]), np.array([[rows, 5.0, 7.0]]), fields, 3.0)
+    column = kernel_seconds(np.array([compute]), np.array([memory]), np.array([[rows, 5.0, 7.0]]), efficiency, 3.0)
     assert column[0] == pytest.approx(scalar, rel=1e-9)
 
 

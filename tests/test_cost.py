@@ -318,6 +318,18 @@ def test_a_measured_weight_only_calibration_is_used() -> None:
     assert measured.basis is Basis.MEASURED
 
 
+def test_a_weight_only_calibration_does_not_stand_in_for_w8a8() -> None:
+    base = machine_of("h100-sxm").base
+    device = catalogue.hardware("h100-sxm")
+    weights, both = replace(base, precision=Precision.INT8), replace(base, precision=Precision.INT8_W8A8)
+    other = machine(replace(device, calibration=(base, weights)), (), Runtime.VLLM, Precision.INT8_W8A8)
+    assert other.quantised.precision is base.precision
+    assert other.unmeasured_linear
+    own = machine(replace(device, calibration=(base, weights, both)), (), Runtime.VLLM, Precision.INT8_W8A8)
+    assert own.quantised.precision is Precision.INT8_W8A8
+    assert not own.unmeasured_linear
+
+
 def test_beyond_what_was_measured_is_said_and_less_sure() -> None:
     ready = machine_of("h100-sxm")
     known = {"llm hidden width": (896, 2048), "batch": (1, 4), "context tokens": (10, 9000)}

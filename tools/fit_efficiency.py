@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from vlmplan.hardware import Efficiency, Kind
+from vlmplan.observation import kernel_seconds
 from vlmplan.op import ATTENTION_TILE_TOKENS
 
 Array = NDArray[np.float64]
@@ -177,23 +178,30 @@ def samples(name: str) -> Samples:
 
 
 def _predict(q: Array, form: Form, data: Samples) -> Array:
-    """Seconds by ``Efficiency``'s formula; ``q`` holds logarithms."""
+    """Seconds by ``Efficiency``'s formula; ``q`` holds logarithms, the cache's among them."""
     rates: Array = np.array(list(RATES.values()))[data.gpu.astype(int)]
-    compute = data.flops / (rates[:, 0] * form.peak_scale * np.exp(q[0])) if form.compute else np.zeros_like(data.flops)
-    memory = data.moved / (rates[:, 1] * np.exp(q[1]))
-    pads = np.exp(q[5:])
+    compute = data.flops / (rates[:, 0] * form.peak_scale) if form.compute else np.zeros_like(data.flops)
+    memory = data.moved / rates[:, 1]
     if form.cached:
         cache = np.array(list(CACHE_BYTES.values()))[data.gpu.astype(int)]
         inside = 1 / (1 + (data.moved / cache) ** 4)
         memory = memory * (1 - inside * (1 - 1 / (1 + np.exp(q[4]))))
-    for index in range(form.compute_pads):
-        compute = compute * (1 + pads[index] / data.shape[:, index])
-    for index in range(form.memory_pads):
-        memory = memory * (1 + pads[form.compute_pads + index] / data.shape[:, index])
-    overlap = 1 + np.exp(q[3])
-    longer, shorter = np.maximum(compute, memory), np.minimum(compute, memory)
-    result: Array = np.exp(q[2]) + longer * (1 + (shorter / longer) ** overlap) ** (1 / overlap)
+    result: Array = kernel_seconds(compute, memory, data.shape, _efficiency(np.exp(q).tolist(), form))
     return result
+
+
+def _efficiency(values: Sequence[float], form: Form, **known: float) -> Efficiency:
+    """The coefficients that a fit's values are, without the cache's."""
+    compute, memory, latency, overlap, _, *padding = map(float, values)
+    return Efficiency(
+        compute_fraction=compute if form.compute else 1.0,
+        memory_fraction=memory,
+        latency_s=latency,
+        overlap=1 + overlap if form.compute else 1.0,
+        compute_pads=tuple(padding[: form.compute_pads]),
+        memory_pads=tuple(padding[form.compute_pads :]),
+        **{"log_sd": 0.0} | known,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,17 +229,13 @@ def fit(name: str, data: Samples) -> Fitted:
         lambda q: np.log(_predict(q, form, data) / data.seconds), start, bounds=(low, high), loss="soft_l1", f_scale=0.1
     )
     residual = np.log(_predict(found.x, form, data) / data.seconds)
-    compute, memory, latency, overlap, _, *padding = (float(f"{value:.4g}") for value in np.exp(found.x))
-    efficiency = Efficiency(
-        compute_fraction=compute if form.compute else 1.0,
-        memory_fraction=memory,
-        latency_s=latency,
-        overlap=round(1 + overlap, 3) if form.compute else 1.0,
-        compute_pads=tuple(padding[: form.compute_pads]),
-        memory_pads=tuple(padding[form.compute_pads :]),
+    rounded = _efficiency(
+        [float(f"{value:.4g}") for value in np.exp(found.x)],
+        form,
         log_sd=round(float(np.diff(np.quantile(residual, [0.16, 0.84]))[0] / 2), 3),
         median_error_fraction=round(float(np.median(np.abs(np.expm1(residual)))), 3),
     )
+    efficiency = replace(rounded, overlap=round(rounded.overlap, 3))
     return Fitted(name=name, logs=found.x, efficiency=efficiency)
 
 

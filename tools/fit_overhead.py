@@ -23,7 +23,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Runtime, quantile
 from vlmplan.machine import Machine, exposed_s
 from vlmplan.model import Compressor, Decoder, ModelSpec, Workload
-from vlmplan.observation import Quantity
+from vlmplan.observation import Quantity, predicted
 
 ARGONNE = "Argonne LLM-Inference-Bench"
 PUBLISHED = Path(__file__).with_name("published_latency.csv")
@@ -123,7 +123,6 @@ def _points(row: dict[str, str], machine_of: MachineOf) -> list[Point]:
         text = row.get(f"{quantity}_ms") or ""
         whole = quantity is Quantity.LATENCY and (row.get("ttft_ms") or row.get("tpot_ms"))
         if text and not whole:
-            spreads = {Quantity.TTFT: priced.ttft_log_sd, Quantity.TPOT: priced.tpot_log_sd}
             found.append(
                 Point(
                     source=row["source"],
@@ -137,7 +136,7 @@ def _points(row: dict[str, str], machine_of: MachineOf) -> list[Point]:
                     layers=(0, spec.llm.layers),
                     steps=workload.output_tokens - 1,
                     served=row["client"] == "http",
-                    kernels_log_sd=spreads.get(quantity, priced.latency_log_sd),
+                    kernels_log_sd=predicted(quantity, priced)[1],
                 )
             )
     return found
@@ -186,7 +185,7 @@ class Overhead:
         front, prefill, step = point.kernels_s
         call = self.per_call_s + self.per_layer_s * point.layers[1]
         first = prefill + exposed_s(prefill, call, self.overlap)
-        first += front + (exposed_s(front, self.per_layer_s * point.layers[0], self.overlap) if front else 0.0)
+        first += front + exposed_s(front, self.per_layer_s * point.layers[0], self.overlap)
         first += self.per_request_s if point.served else 0.0
         more = step + exposed_s(step, call, self.overlap)
         whole = {Quantity.TTFT: first, Quantity.TPOT: more, Quantity.LATENCY: first + point.steps * more}

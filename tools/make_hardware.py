@@ -174,18 +174,26 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     )
 
 
-def with_overhead(found: Calibration, points: dict[Runtime, list[Point]]) -> Calibration:
-    """Add the overhead that published requests show, all GPUs together, with the spread of sources left out."""
-    if found.runtime is Runtime.ONNXRUNTIME:
-        per_layer, per_call, log_sd, spread = ONNXRUNTIME_OVERHEAD
-        overhead, why = Overhead(per_request_s=0.0, per_call_s=per_call, per_layer_s=per_layer, overlap=1.0), ""
-        why = ONNXRUNTIME_SOURCE
-    else:
-        mine = points[found.runtime]
-        overhead, log_sd = fit(mine, found.runtime), OVERHEAD_LOG_SD
-        spread = model_log_sd(left_out(mine, found.runtime, lambda point: point.source), overhead)
-        sources = sorted({point.source for point in mine})
-        why = f"{len(mine)} published times ({'; '.join(sources)}; tools/published_latency.csv), all GPUs together"
+Told = tuple[Overhead, float, float, str]  # overhead, its log sd, the whole's, and what they rest on
+
+
+def overheads(points: dict[Runtime, list[Point]]) -> dict[Runtime, Told]:
+    """The overhead that published requests show, all GPUs together, with the spread of sources left out."""
+    per_layer, per_call, log_sd, spread = ONNXRUNTIME_OVERHEAD
+    assumed = Overhead(per_request_s=0.0, per_call_s=per_call, per_layer_s=per_layer, overlap=1.0)
+    found: dict[Runtime, Told] = {}
+    for runtime, mine in points.items():
+        one = fit(mine, runtime)
+        spread_here = model_log_sd(left_out(mine, runtime, lambda point: point.source), one)
+        sources = "; ".join(sorted({point.source for point in mine}))
+        why = f"{len(mine)} published times ({sources}; tools/published_latency.csv), all GPUs together"
+        found[runtime] = (one, OVERHEAD_LOG_SD, spread_here, why)
+    return found | {Runtime.ONNXRUNTIME: (assumed, log_sd, spread, ONNXRUNTIME_SOURCE)}
+
+
+def with_overhead(found: Calibration, told: dict[Runtime, Told]) -> Calibration:
+    """Add the overhead of the calibration's runtime."""
+    overhead, log_sd, spread, why = told[found.runtime]
     return replace(
         found,
         overhead_per_request_s=float(f"{overhead.per_request_s:.3g}"),
@@ -198,10 +206,10 @@ def with_overhead(found: Calibration, points: dict[Runtime, list[Point]]) -> Cal
     )
 
 
-def typical(points: dict[Runtime, list[Point]]) -> TypicalCalibrations:
+def typical(told: dict[Runtime, Told]) -> TypicalCalibrations:
     """What devices without measurements are priced with."""
     found = [
-        with_overhead(calibration(runtime, precision, None), points)
+        with_overhead(calibration(runtime, precision, None), told)
         for runtime in Runtime
         for precision in (Precision.BF16, Precision.FP8)
     ]
@@ -251,6 +259,7 @@ def main() -> None:
             profiles[name] = replace(found, name=name)
     points = published(bare_machines(profiles))
     print_errors(points)
+    told = overheads(points)
     folder = PROFILES / "hardware"
     for old in folder.glob("*.toml"):
         old.unlink()
@@ -262,14 +271,14 @@ def main() -> None:
             else replace(
                 profile,
                 calibration=tuple(
-                    with_overhead(calibration(runtime, precision, name), points)
+                    with_overhead(calibration(runtime, precision, name), told)
                     for runtime in Runtime
                     for precision in precisions
                 ),
             )
         )
         (folder / f"{name}.toml").write_text(to_toml(done), encoding="utf-8")
-    (PROFILES / "typical.toml").write_text(to_toml(typical(points)), encoding="utf-8")
+    (PROFILES / "typical.toml").write_text(to_toml(typical(told)), encoding="utf-8")
     kept = {"schema": "vlmplan.residuals/1", "kernels": [asdict(one) for one in fit_efficiency.residuals()],
             "requests": request_residuals(points)}  # fmt: skip
     (PROFILES / "residuals.toml").write_text(tomli_w.dumps(kept), encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, Kind
 from vlmplan.machine import Machine
-from vlmplan.observation import Observation, columns, kernel_seconds
+from vlmplan.observation import Observation, columns, kernel_seconds, overlapped_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ class _Model:
 
         ops = self.ops
         mine = ops.kind == index
-        one = _fields(self.efficiency(*ops.classes[index], values))
+        one = self.efficiency(*ops.classes[index], values)
         seconds = kernel_seconds(ops.compute_s[mine], ops.memory_s[mine], ops.shape[mine], one, ops.kernels[mine])
         summed: Array = np.bincount(ops.owner[mine], weights=seconds, minlength=ops.times.size).astype(float)
         return summed.reshape(ops.times.shape)
@@ -123,18 +123,8 @@ class _Model:
             values.get((None, False, field), self._get((None, False, field))) for field in _OVERHEADS
         )
         overhead = call * np.array([0.0, 1.0, 1.0]) + layer * ops.layers
-        overlap = self.machine.base.overhead_overlap
-        both = kernels + overhead
-        if overlap > 1:
-            longer = np.maximum(np.maximum(kernels, overhead), 1e-300)
-            ratio = np.minimum(kernels, overhead) / longer
-            both = longer * (1 + ratio**overlap) ** (1 / overlap)
+        both = overlapped_seconds(kernels, overhead, self.machine.base.overhead_overlap)
         return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests)
-
-
-def _fields(one: Efficiency) -> dict[str, Any]:
-    names = ("compute_fraction", "memory_fraction", "latency_s", "overlap", "compute_pads", "memory_pads")
-    return {name: getattr(one, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +141,7 @@ class Fitted:
 
 
 _LEAST_LOG_SD = 0.02  # no model of a machine is surer of a single time than this
+LEAST_PART_LOG_SD = 0.03  # nor is an interval ever narrower, whatever the errors seen
 _ROBUST = 2.0  # residuals beyond this many standard deviations count less than squared
 
 
@@ -219,12 +210,7 @@ def fit(
 def _with(old: Calibration, quantised: bool, model: _Model, logs: "Array") -> Calibration:
     """A calibration with the coefficients found."""
     values = model.values(logs)
-    operators = {
-        kind: model.efficiency(kind, quantised and model.two, values)
-        if any(key[0] is kind and key[1] is (quantised and model.two) for key in values)
-        else one
-        for kind, one in old.operators.items()
-    }
+    operators = {kind: model.efficiency(kind, quantised, values) for kind in old.operators}
     overheads: dict[str, Any] = {
         field: value for (kind, apart, field), value in values.items() if kind is None and not apart
     }

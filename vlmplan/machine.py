@@ -80,18 +80,28 @@ class Machine:
         return found
 
 
+def _alike(precision: Precision) -> tuple[Precision, ...]:
+    """The precisions whose calibrations serve ``precision``: bf16 and fp16 run alike."""
+    return _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
+
+
+def _own(hardware: HardwareProfile, runtime: Runtime, precision: Precision) -> Calibration | None:
+    """Return the device's best calibration of ``runtime`` at ``precision``."""
+    own = [c for c in hardware.calibration if c.runtime is runtime and c.precision in _alike(precision)]
+    return max(own, key=lambda c: (list(Basis).index(c.basis), c.precision is precision), default=None)
+
+
 def _calibration(
     hardware: HardwareProfile, typical: Iterable[Calibration], runtime: Runtime, precision: Precision
 ) -> Calibration | None:
-    """Return the best calibration of ``runtime`` at ``precision``; bf16 and fp16 run alike and stand in for each other.
+    """Return the best calibration of ``runtime`` at ``precision``, the device's own before the typical one.
 
     Where nothing fits, the typical 16-bit calibration stands in: fp32 and integer kernels were not measured.
     """
-    alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
-    own = [c for c in hardware.calibration if c.runtime is runtime and c.precision in alike]
-    own.sort(key=lambda c: (list(Basis).index(c.basis), c.precision is precision))
-    if own:
-        return own[-1]
+    own = _own(hardware, runtime, precision)
+    if own is not None:
+        return own
+    alike = _alike(precision)
     usual = [c for c in (*typical, *hardware.calibration) if c.runtime is runtime]
     fitting = [c for c in usual if c.precision in alike] or [c for c in usual if c.precision in _SIXTEEN_BIT]
     return fitting[0] if fitting else None
@@ -115,12 +125,13 @@ def machine(
         raise InputError(
             f"no calibration for runtime {runtime} at {base_precision}; expected one in {hardware.name} or typical"
         )
-    exact = [c for c in hardware.calibration if c.runtime is runtime and c.precision is precision]
-    if precision in WEIGHT_ONLY and exact:
-        quantised, stand_in = exact[-1], False
-    else:
-        quantised = base if compute is base_precision else _calibration(hardware, typical, runtime, compute) or base
-        stand_in = _stands_in(quantised, compute) or precision in WEIGHT_ONLY
+    quantised, stand_in = _own(hardware, runtime, precision), False
+    if precision is base_precision:
+        quantised, stand_in = base, _stands_in(base, compute)
+    elif quantised is None:
+        borrowed = None if precision in WEIGHT_ONLY else _calibration(hardware, typical, runtime, precision)
+        quantised = borrowed or base
+        stand_in = precision in WEIGHT_ONLY or _stands_in(quantised, compute)
     model_log_sd = base.model_log_sd
     if base.basis is Basis.DATASHEET and hardware.kind != "gpu":
         model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
@@ -190,19 +201,17 @@ def op_seconds(op: Op, rates: Rates) -> float:
         compute_s *= 1 + pad / size
     for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
         memory_s *= 1 + pad / size
-    longer_s, shorter_s = (compute_s, memory_s) if compute_s > memory_s else (memory_s, compute_s)
+    return op.count * efficiency.latency_s + _overlapped_s(compute_s, memory_s, efficiency.overlap)
+
+
+def _overlapped_s(first_s: float, second_s: float, overlap: float) -> float:
+    """Return (first^p + second^p)^(1/p), p being the overlap: of two things at once, from their sum to the longer."""
+    longer_s, shorter_s = (first_s, second_s) if first_s > second_s else (second_s, first_s)
     if shorter_s > 0:
-        overlap = efficiency.overlap
         longer_s *= math.pow(1 + math.pow(shorter_s / longer_s, overlap), 1 / overlap)
-    return op.count * efficiency.latency_s + longer_s
+    return longer_s
 
 
 def exposed_s(kernels_s: float, overhead_s: float, overlap: float) -> float:
-    """Return how much longer ``kernels_s`` take for the host's work beside them: all of it for an overlap of 1.
-
-    ``(kernels^p + overhead^p)^(1/p) - kernels``, p being the overlap.
-    """
-    if overlap == 1 or not kernels_s or not overhead_s:
-        return overhead_s
-    longer_s, shorter_s = max(kernels_s, overhead_s), min(kernels_s, overhead_s)
-    return longer_s * math.pow(1 + math.pow(shorter_s / longer_s, overlap), 1 / overlap) - kernels_s
+    """Return how much longer ``kernels_s`` take for the host's work beside them: all of it for an overlap of 1."""
+    return overhead_s if overlap == 1 else _overlapped_s(kernels_s, overhead_s, overlap) - kernels_s

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from vlmplan.calibrate import Fitted, Free, fit
-from vlmplan.cost import Cost, cost, request_of
+from vlmplan.calibrate import LEAST_PART_LOG_SD, Fitted, Free, fit
+from vlmplan.cost import cost, request_of
 from vlmplan.document import read_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.observation import Observation, Quantity, measured_range
+from vlmplan.observation import Observation, Quantity, measured_range, predicted
 from vlmplan.units import parse_image
 
 MOST_ROWS = 10_000
@@ -172,21 +172,11 @@ _PARTS = {
     Quantity.LATENCY: tuple(Part),
 }
 _PRIOR_POINTS = 1.0  # the profile's own uncertainty counts as much as so many measurements
-_LEAST_LOG_SD = 0.03
-
-
-def _priced(observation: Observation, priced: Cost) -> tuple[float, float]:
-    """(seconds, log sd) that were predicted for what was timed."""
-    return {
-        Quantity.TTFT: (priced.ttft_s, priced.ttft_log_sd),
-        Quantity.TPOT: (priced.tpot_s or 0.0, priced.tpot_log_sd),
-        Quantity.LATENCY: (priced.latency_s, priced.latency_log_sd),
-    }[observation.quantity]
 
 
 def _spreads(observed: Sequence[Observation], fitted: Fitted, ready: Machine) -> dict[Part, float]:
     """How wrong each part's predictions are likely to be now: what left-out rows say, and the profile said before."""
-    before = [_priced(one, cost(one.request, ready))[1] for one in observed]
+    before = [predicted(one.quantity, cost(one.request, ready))[1] for one in observed]
     squares: dict[Part, list[float]] = {part: [] for part in Part}
     for one, error in zip(observed, fitted.left_out, strict=True):
         for part in _PARTS[one.quantity]:
@@ -200,9 +190,9 @@ def _pooled(squares: Sequence[float], usual: float) -> float:
     """The spread of left-out errors and the usual one (a variance): their weighted mean as logarithms."""
     spread = 0.5 * math.log(usual)
     if squares:
-        seen = 0.5 * math.log(max(_LEAST_LOG_SD**2, sum(squares) / len(squares)))
+        seen = 0.5 * math.log(max(LEAST_PART_LOG_SD**2, sum(squares) / len(squares)))
         spread = (len(squares) * seen + _PRIOR_POINTS * spread) / (len(squares) + _PRIOR_POINTS)
-    return max(_LEAST_LOG_SD, math.exp(spread))
+    return max(LEAST_PART_LOG_SD, math.exp(spread))
 
 
 def adjusted(
@@ -230,7 +220,7 @@ def adjusted(
         compared += [
             Compared(
                 observation=one,
-                before_s=_priced(one, cost(one.request, before))[0],
+                before_s=predicted(one.quantity, cost(one.request, before))[0],
                 left_out_s=one.measured_s * math.exp(error),
             )
             for one, error in zip(mine, fitted.left_out, strict=True)

@@ -6,13 +6,13 @@ fit evaluates many times over.
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.cost import overhead_layers
+from vlmplan.cost import Cost, overhead_layers
 from vlmplan.errors import InputError
-from vlmplan.hardware import Kind, Part
+from vlmplan.hardware import Efficiency, Kind, Part
 from vlmplan.machine import Machine
 from vlmplan.op import Op, Request
 from vlmplan.operators import operators
@@ -44,6 +44,15 @@ class Observation:
             raise InputError(f"measured_s: expected a time above zero, found {self.measured_s}")
         if self.quantity is Quantity.TPOT and self.request.workload.output_tokens < 2:
             raise InputError("a time per output token needs at least two output tokens")
+
+
+def predicted(quantity: Quantity, priced: Cost) -> tuple[float, float]:
+    """Return (seconds, log sd) that a price gives for a time to the first token, per token or of the request."""
+    return {
+        Quantity.TTFT: (priced.ttft_s, priced.ttft_log_sd),
+        Quantity.TPOT: (priced.tpot_s or 0.0, priced.tpot_log_sd),
+        Quantity.LATENCY: (priced.latency_s, priced.latency_log_sd),
+    }[quantity]
 
 
 def measured_range(observations: Sequence[Observation]) -> dict[str, tuple[int, int]]:
@@ -131,19 +140,20 @@ def _shape(op: Op) -> tuple[float, ...]:
     return (*op.shape, math.inf, math.inf, math.inf)[:3]
 
 
-def kernel_seconds(compute_s: Any, memory_s: Any, shape: Any, efficiency: Mapping[str, Any], kernels: Any = 1.0) -> Any:
-    """``machine.op_seconds`` over columns: ideal seconds, and coefficients as scalars or columns.
+def kernel_seconds(compute_s: Any, memory_s: Any, shape: Any, efficiency: Efficiency, kernels: Any = 1.0) -> Any:
+    """``machine.op_seconds`` over columns; ``compute_s`` and ``memory_s`` are ideal, ``shape`` rows x dimensions."""
+    compute, memory = compute_s / efficiency.compute_fraction, memory_s / efficiency.memory_fraction
+    for dimension, pad in enumerate(efficiency.compute_pads):
+        compute = compute * (1 + pad / shape[:, dimension])
+    for dimension, pad in enumerate(efficiency.memory_pads):
+        memory = memory * (1 + pad / shape[:, dimension])
+    return kernels * efficiency.latency_s + overlapped_seconds(compute, memory, efficiency.overlap)
 
-    ``efficiency`` has the fields of :class:`Efficiency`; pads are sequences with one entry a dimension.
-    """
+
+def overlapped_seconds(first_s: Any, second_s: Any, overlap: float) -> Any:
+    """(first^p + second^p)^(1/p) over columns, p being the overlap."""
     import numpy as np
 
-    compute, memory = compute_s / efficiency["compute_fraction"], memory_s / efficiency["memory_fraction"]
-    for dimension, pad in enumerate(efficiency["compute_pads"]):
-        compute = compute * (1 + pad / shape[:, dimension])
-    for dimension, pad in enumerate(efficiency["memory_pads"]):
-        memory = memory * (1 + pad / shape[:, dimension])
-    longer = np.maximum(np.maximum(compute, memory), 1e-300)
-    ratio = np.minimum(compute, memory) / longer
-    overlap = efficiency["overlap"]
-    return kernels * efficiency["latency_s"] + longer * (1 + ratio**overlap) ** (1 / overlap)
+    longer = np.maximum(np.maximum(first_s, second_s), 1e-300)
+    ratio = np.minimum(first_s, second_s) / longer
+    return longer * (1 + ratio**overlap) ** (1 / overlap)
