@@ -134,7 +134,8 @@ def prepare() -> None:
     warnings.simplefilter("ignore")
 
 
-def _check_confidence(level: float) -> None:
+def check_confidence(level: float) -> None:
+    """Raise InputError for a level that no interval should have."""
     if not 0.5 <= level <= 0.999:
         raise InputError(f"--confidence: found {level:g}, expected 0.5 to 0.999")
 
@@ -203,7 +204,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     from vlmplan.plot import check_picture, plot_front
     from vlmplan.search import Budget
 
-    _check_confidence(confidence)
+    check_confidence(confidence)
     check_destination(out)
     workload = _workload(
         (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
@@ -278,7 +279,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.estimate import estimate as price
     from vlmplan.machine import machine
 
-    _check_confidence(confidence)
+    check_confidence(confidence)
     check_destination(out)
     workload = _workload(
         (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)

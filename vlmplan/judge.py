@@ -194,7 +194,7 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, w
             own = Random(f"{name} {model.name}")
             residual_sd = law.residual_logit_sd(size, visual.visual_tokens)
             for index, values in enumerate(coefficients(name, count)):
-                drawn = law.fit.error(size, visual.visual_tokens, values)
+                drawn = law.fit.error(size, visual.visual_tokens, model.family, values)
                 found[index] += share * _shifted(drawn, residual_sd * own.gauss(0, 1))
         shared = Random(f"precision {precision}")
         return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]

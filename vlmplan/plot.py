@@ -1,12 +1,15 @@
-"""Plan -> a picture of its Pareto front. Needs the extra ``plot`` (matplotlib)."""
+"""Plans and laws -> pictures. Needs the extra ``plot`` (matplotlib)."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.document import check_destination, write_bytes
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.plan import Plan
+from vlmplan.plot_law import draw_law
+from vlmplan.scaling import ScalingLaw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +28,19 @@ def plot_front(plan: Plan, path: Path) -> None:
     ``path`` is one that ``check_picture`` lets pass. Raises Unavailable when matplotlib is missing or will not start,
     InputError when the file cannot be written after all.
     """
+    _save(lambda figure: _draw(figure, plan), path, (8, 5))
+
+
+def plot_law(law: ScalingLaw, text_tokens: int, path: Path) -> None:
+    """Draw error against LLM compute 2N(Q+V), for cached and uncached text: points, curves per N, intervals, Pareto.
+
+    ``path`` and errors as for ``plot_front``.
+    """
+    _save(lambda figure: draw_law(figure, law, text_tokens), path, (11, 5.5))
+
+
+def _save(draw: Callable[["Figure"], None], path: Path, inches: tuple[float, float]) -> None:
+    """Draw on a figure and write it, the same bytes for the same drawing."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -36,8 +52,8 @@ def plot_front(plan: Plan, path: Path) -> None:
         raise Unavailable(f"--plot: matplotlib does not start ({error}); mend its settings") from None
     picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        _draw(figure, plan)
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         figure.savefig(picture, format=path.suffix[1:], metadata=metadata, dpi=150)
     write_bytes(path, picture.getvalue())

@@ -309,8 +309,8 @@ def _model_row(model: ModelSpec) -> list[str]:
 
 
 def _law_row(law: "ScalingLaw") -> list[str]:
-    coefficients = ", ".join(f"{name} {value:.4g}" for name, value in law.fit.coefficients.items())
-    return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(len(law.points)), law.reduction]
+    coefficients = ", ".join(f"{name} {one.value:.4g}" for name, one in law.fit.coefficients.items())
+    return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points), law.reduction]
 
 
 def print_shelf(documents: Sequence[Any]) -> None:

@@ -1,17 +1,16 @@
-"""How does error fall with LLM size and visual tokens? The scaling law, its fit and its optimum.
+"""How does error fall with LLM size and visual tokens? The scaling law, what it predicts and its optimum.
 
 N is LLM parameters in billions, V visual tokens per image, error in [0, 1]. ``power``: error = A N^-alpha V^-beta + D
 (arXiv 2411.03312, equation 1, with T = V). ``logit``: ln(error / (1 - error)) = a - b ln N - c ln V, one parameter
 fewer and bounded. Text tokens enter the cost, not the error. D is hardly identified by the published data: alpha and
-beta move with it, so coefficients are only meaningful together.
+beta move with it, so coefficients are only meaningful together. Laws are made by ``fit``.
 """
 
 import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
@@ -28,55 +27,102 @@ class Form(enum.StrEnum):
     LOGIT = "logit"
 
 
+class Loss(enum.StrEnum):
+    """What a fit minimises: squared errors, or Huber's loss, in which points far off count linearly."""
+
+    SQUARES = "squares"
+    HUBER = "huber"
+
+
+PARAMETERS = {Form.POWER: ("A", "alpha", "beta", "D"), Form.LOGIT: ("a", "b", "c")}
+RATIO = {Form.POWER: "beta/alpha", Form.LOGIT: "c/b"}
+Interval = tuple[float, float]
+
+
 def _bounded(exponent: float) -> float:
     """Keep an exponent where ``exp`` is finite; a draw may lie far out."""
     return min(500.0, max(-500.0, exponent))
 
 
-PARAMETERS = {Form.POWER: ("A", "alpha", "beta", "D"), Form.LOGIT: ("a", "b", "c")}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One measured model."""
+    """One measured model. ``weight`` is what it counts for beside the others."""
 
     llm_params_b: float
     visual_tokens: float
     error: float
+    family: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficient:
+    """A coefficient, its interval at the law's level, and the method that gave the widest; None where none ends."""
+
+    value: float
+    interval: Interval | None = None
+    interval_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """One form fitted. ``covariance`` is in the order of ``coefficients``; errors are root mean squares in [0, 1]."""
+    """One form fitted. Errors are root mean squares in [0, 1], of left-out points where the name says so.
+
+    ``ratio`` is c/b or beta/alpha. ``families`` are offsets from the mean of all: of ``a``, or of ln A. ``draws`` are
+    rows of the coefficients, as the points' resampling moves them together; offsets are held, since what they may be
+    off by is in the errors on left-out LLMs.
+    """
 
     form: Form
-    coefficients: Mapping[str, float]
-    covariance: tuple[tuple[float, ...], ...]
+    coefficients: Mapping[str, Coefficient]
+    ratio: Coefficient
+    families: Mapping[str, float]
     rmse: float
     loo_rmse: float
-    leave_one_llm_out_rmse: float
+    leave_one_llm_out_rmse: float | None
+    draws: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """The coefficients are those of the form, with a square covariance."""
+        """The coefficients are those of the form, and so are the draws."""
         if tuple(self.coefficients) != PARAMETERS[self.form]:
             raise InputError(
                 f"coefficients: expected {', '.join(PARAMETERS[self.form])}, found {', '.join(self.coefficients)}"
             )
-        for value in (*self.coefficients.values(), *(number for row in self.covariance for number in row)):
-            check_range("coefficients and covariance", value, -1e6, 1e6)
+        numbers = [one.value for one in (*self.coefficients.values(), self.ratio)]
+        for value in (*numbers, *self.families.values(), *(number for row in self.draws for number in row)):
+            check_range("coefficients and draws", value, -1e6, 1e6)
         for name in ("rmse", "loo_rmse", "leave_one_llm_out_rmse"):
             check_range(name, getattr(self, name), 0, 1)
         size = len(self.coefficients)
-        if len(self.covariance) != size or any(len(row) != size for row in self.covariance):
-            raise InputError(f"covariance: expected {size} rows of {size} numbers")
+        if any(len(row) != size for row in self.draws):
+            raise InputError(f"draws: expected rows of {size} numbers, the coefficients")
 
-    def error(self, llm_params_b: float, visual_tokens: float, coefficients: tuple[float, ...] | None = None) -> float:
-        """Return the predicted error, with other ``coefficients`` where given (a draw)."""
-        values = coefficients or tuple(self.coefficients.values())
-        log_n, log_v = math.log(llm_params_b), math.log(visual_tokens)
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The coefficients, in the order of ``draws``."""
+        return tuple(one.value for one in self.coefficients.values())
+
+    @property
+    def left_out_rmse(self) -> float:
+        """The error on LLMs left out, or on points where there are too few LLMs for that."""
+        return self.loo_rmse if self.leave_one_llm_out_rmse is None else self.leave_one_llm_out_rmse
+
+    @property
+    def families_sd(self) -> float:
+        """How far families lie apart, in the unit of their offsets; 0 for fewer than two."""
+        offsets = tuple(self.families.values())
+        return math.sqrt(sum(value**2 for value in offsets) / (len(offsets) - 1)) if len(offsets) > 1 else 0.0
+
+    def error(
+        self, llm_params_b: float, visual_tokens: float, family: str = "", values: tuple[float, ...] | None = None
+    ) -> float:
+        """Return the predicted error, with other ``values`` where given (a draw); an unknown family is the mean one."""
+        values = values or self.values
+        exponent = -values[1] * math.log(llm_params_b) - values[2] * math.log(visual_tokens)
+        exponent += self.families.get(family, 0.0)
         if self.form is Form.LOGIT:
-            return 1 / (1 + math.exp(-_bounded(values[0] - values[1] * log_n - values[2] * log_v)))
-        return min(1.0, max(0.0, values[0] * math.exp(_bounded(-values[1] * log_n - values[2] * log_v)) + values[3]))
+            return 1 / (1 + math.exp(-_bounded(values[0] + exponent)))
+        return min(1.0, max(0.0, values[0] * math.exp(_bounded(exponent)) + values[3]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +132,25 @@ class ScalingLaw(Document):
     SCHEMA: ClassVar[str] = "vlmplan.law/1"
 
     name: str
+    task: str
     form: Form
     reduction: Reduction
-    fits: tuple[Fit, ...]
-    llm_params_b_range: tuple[float, float]
-    visual_tokens_range: tuple[float, float]
+    loss: Loss
+    interval_level_fraction: float
+    n_points: int
+    llm_params_b_range: Interval
+    visual_tokens_range: Interval
     points: tuple[Point, ...]
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    fits: tuple[Fit, ...]
 
     def __post_init__(self) -> None:
-        """The form in use must have been fitted, on points in range."""
+        """The form in use must have been fitted, on points in range, and have draws."""
         if self.form not in [found.form for found in self.fits]:
             raise InputError(f"form: {self.form} is not among fits")
+        if not self.fit.draws:
+            raise InputError(f"fits: found no draws of {self.form}, the form in use; make the law with 'vlmplan fit'")
         for name in ("llm_params_b_range", "visual_tokens_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -106,17 +158,16 @@ class ScalingLaw(Document):
 
     def optimal_visual_tokens(self, text_tokens: float) -> float | None:
         """Return the best V at a fixed 2 N (Q + V) with N free, by the fit in use; None where more is always better."""
-        _, b, c, *_ = self.fit.coefficients.values()
-        return optimal_visual_tokens(b, c, text_tokens)
+        return optimal_visual_tokens(self.fit.values[1], self.fit.values[2], text_tokens)
 
     @property
     def fit(self) -> Fit:
         """The fit in use."""
         return next(found for found in self.fits if found.form is self.form)
 
-    def error(self, llm_params_b: float, visual_tokens: float) -> float:
+    def error(self, llm_params_b: float, visual_tokens: float, family: str = "") -> float:
         """Return the predicted error at ``llm_params_b`` billion parameters and ``visual_tokens`` per image."""
-        return self.fit.error(llm_params_b, visual_tokens)
+        return self.fit.error(llm_params_b, visual_tokens, family)
 
     def outside(self, llm_params_b: float, visual_tokens: float) -> float:
         """Return how far outside the points' range this is, in e-folds of N and V together; 0 inside."""
@@ -126,38 +177,22 @@ class ScalingLaw(Document):
         )
 
     def coefficient_draws(self, count: int) -> list[tuple[float, ...]]:
-        """Return seeded draws of the coefficients from their Gaussian, the same every time."""
-        mean, root = tuple(self.fit.coefficients.values()), _cholesky(self.fit.covariance)
-        random = Random(f"{self.name} {self.form}")
-        draws = []
-        for _ in range(count):
-            normal = [random.gauss(0, 1) for _ in mean]
-            draws.append(
-                tuple(
-                    m + sum(r * z for r, z in zip(row, normal, strict=True)) for m, row in zip(mean, root, strict=True)
-                )
-            )
-        return draws
+        """Return ``count`` draws of the fit in use; those stored, again from the first where they are fewer."""
+        stored = self.fit.draws
+        return [stored[index % len(stored)] for index in range(count)]
 
-    def residual_logit_sd(self, llm_params_b: float, visual_tokens: float) -> float:
-        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range."""
-        error = min(0.999, max(0.001, self.error(llm_params_b, visual_tokens)))
-        inside = self.fit.leave_one_llm_out_rmse / (error * (1 - error))
-        return math.hypot(inside, EXTRAPOLATION_LOGIT_SD * self.outside(llm_params_b, visual_tokens))
+    def residual_logit_sd(self, llm_params_b: float, visual_tokens: float, family: str = "") -> float:
+        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range.
 
-
-def _cholesky(matrix: tuple[tuple[float, ...], ...]) -> list[list[float]]:
-    """Lower root of a covariance; a direction without variance gets none."""
-    size = len(matrix)
-    root = [[0.0] * size for _ in range(size)]
-    for i in range(size):
-        for j in range(i + 1):
-            rest = matrix[i][j] - sum(root[i][k] * root[j][k] for k in range(j))
-            if i == j:
-                root[i][i] = math.sqrt(max(0.0, rest))
-            elif root[j][j] > 0:
-                root[i][j] = rest / root[j][j]
-    return root
+        A model of none of the law's families differs from their mean as they differ among themselves.
+        """
+        error = min(0.999, max(0.001, self.error(llm_params_b, visual_tokens, family)))
+        per_logit = error * (1 - error)
+        between = 0.0 if family in self.fit.families else self.fit.families_sd
+        if self.form is Form.POWER:
+            between *= error / per_logit  # an offset of ln A, in logit
+        outside = EXTRAPOLATION_LOGIT_SD * self.outside(llm_params_b, visual_tokens)
+        return math.hypot(self.fit.left_out_rmse / per_logit, between, outside)
 
 
 def optimal_visual_tokens(b: float, c: float, text_tokens: float) -> float | None:
@@ -166,83 +201,3 @@ def optimal_visual_tokens(b: float, c: float, text_tokens: float) -> float | Non
     Follows from setting d/dV of b ln N + c ln V to zero with N = C / (Q + V); exponents of ``power`` serve as well.
     """
     return text_tokens * c / (b - c) if b > c else None
-
-
-def fit(points: tuple[Point, ...], form: Form) -> Fit:
-    """Fit one form by least squares in error. Raises InputError with fewer points than parameters plus one.
-
-    The covariance adds the ordinary one and one clustered by LLM: points of one LLM are not independent.
-    """
-    import numpy as np
-
-    if (
-        len(points) <= len(PARAMETERS[form])
-        or len({p.llm_params_b for p in points}) < 2
-        or len({p.visual_tokens for p in points}) < 2
-    ):
-        raise InputError(
-            f"a {form} law needs more than {len(PARAMETERS[form])} points, of at least two LLM sizes and two "
-            f"numbers of visual tokens; found {len(points)} points"
-        )
-    n, v, error = (np.array([getattr(p, name) for p in points]) for name in ("llm_params_b", "visual_tokens", "error"))
-    values, jacobian = _solve(n, v, error, form)
-    residual = _model(values, n, v, form) - error
-    left_out = []
-    for groups in (range(len(points)), n):
-        labels = np.array(list(groups))
-        misses = []
-        for label in np.unique(labels):
-            out = labels == label
-            kept, _ = _solve(n[~out], v[~out], error[~out], form)
-            misses.extend(_model(kept, n[out], v[out], form) - error[out])
-        left_out.append(float(np.sqrt(np.mean(np.square(misses)))))
-    return Fit(
-        form=form,
-        coefficients=dict(zip(PARAMETERS[form], map(float, values), strict=True)),
-        covariance=_covariance(jacobian, residual, n),
-        rmse=float(np.sqrt(np.mean(residual**2))),
-        loo_rmse=left_out[0],
-        leave_one_llm_out_rmse=left_out[1],
-    )
-
-
-def _model(values: Any, n: Any, v: Any, form: Form) -> Any:
-    import numpy as np
-
-    if form is Form.LOGIT:
-        return 1 / (1 + np.exp(-(values[0] - values[1] * np.log(n) - values[2] * np.log(v))))
-    return values[0] * n ** -values[1] * v ** -values[2] + values[3]
-
-
-def _solve(n: Any, v: Any, error: Any, form: Form) -> tuple[Any, Any]:
-    """Least squares from the solution of the linearised problem; D stays between 0 and the least error."""
-    import numpy as np
-    from scipy.optimize import least_squares
-
-    design = np.stack([np.ones_like(n), -np.log(n), -np.log(v)], axis=1)
-    target = np.log(error / (1 - error)) if form is Form.LOGIT else np.log(error)
-    start = np.linalg.lstsq(design, target, rcond=None)[0]
-    bounds: tuple[Any, Any] = (-np.inf, np.inf)
-    if form is Form.POWER:
-        start = np.array([np.exp(start[0]), start[1], start[2], 1e-6])
-        bounds = ([0, -1, -1, 0], [10, 2, 2, float(error.min())])
-    found = least_squares(
-        lambda q: _model(q, n, v, form) - error, start, bounds=bounds, xtol=1e-14, ftol=1e-14, gtol=1e-14
-    )
-    return np.where(np.abs(found.x) < 1e-9, 0.0, found.x), found.jac  # D at its bound is zero, not 1e-18
-
-
-def _covariance(jacobian: Any, residual: Any, clusters: Any) -> tuple[tuple[float, ...], ...]:
-    """Ordinary plus clustered covariance; a parameter at its bound (D = 0) counts as known."""
-    import numpy as np
-
-    free = [i for i in range(jacobian.shape[1]) if i < 3]
-    j = jacobian[:, free]
-    inverse = np.linalg.pinv(j.T @ j)
-    ordinary = inverse * float(residual @ residual) / max(1, len(residual) - len(free))
-    labels = np.unique(clusters)
-    scores = np.stack([j[clusters == label].T @ residual[clusters == label] for label in labels])
-    clustered = inverse @ (scores.T @ scores) @ inverse * len(labels) / max(1, len(labels) - 1)
-    full = np.zeros((jacobian.shape[1],) * 2)
-    full[np.ix_(free, free)] = ordinary + clustered
-    return tuple(tuple(float(value) for value in row) for row in full)

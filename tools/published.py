@@ -1,0 +1,209 @@
+"""What was published: scores of checkpoints, their sizes, and studies of fewer tokens, from ``../shared/facts``.
+
+For ``law_points.py`` and ``make_evidence.py``.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+
+from facts import rows
+
+from vlmplan.model import Reduction
+
+TASKS = {
+    "reasoning": {"MMMU_val": 0.25, "MMBench_EN": 0.25, "AI2D_test": 0.25, "MathVista_mini": 0.25},
+    "ocr": {"OCRBench": 0.25, "TextVQA_val": 0.25, "DocVQA": 0.25, "ChartQA_test": 0.25},
+    "docvqa": {"DocVQA": 1.0},
+    "textvqa": {"TextVQA_val": 1.0},
+    "chartqa": {"ChartQA_test": 1.0},
+    "ocrbench": {"OCRBench": 1.0},
+    "mmmu": {"MMMU_val": 1.0},
+    "mmbench": {"MMBench_EN": 1.0},
+    "ai2d": {"AI2D_test": 1.0},
+    "mathvista": {"MathVista_mini": 1.0},
+}
+BENCHMARKS = sorted({name for weights in TASKS.values() for name in weights})
+READING = {
+    "TextVQA_val",
+    "TextVQA",
+    "DocVQA",
+    "DocVQA_val",
+    "DocVQA_test",
+    "InfoVQA",
+    "InfoVQA_val",
+    "ChartQA_test",
+    "ChartQA average",
+    "OCRBench",
+    "OCRBench (0-1000)",
+    "OCRBench (0-100)",
+    "OCR-VQA",
+    "ST-VQA_val",
+    "OCR-task average accuracy (0-1)",
+}
+SCALES = {
+    "OCRBench": 1000,
+    "OCRBench (0-1000)": 1000,
+    "MME_sum": 2800,
+    "MME_perception": 2000,
+    "MME_cognition": 800,
+    "nine-task average accuracy (0-1)": 1,
+    "OCR-task average accuracy (0-1)": 1,
+}
+SYNONYMS = {
+    "DocVQA_test": "DocVQA",
+    "DocVQA_val": "DocVQA",
+    "OCRBench (0-1000)": "OCRBench",
+    "OCRBench (0-100)": "OCRBench",
+}
+EXCLUDED = ("GPTQ", "AWQ", "thinking mode", "thinking-mode", "fine-tuned")
+
+
+def logit(share: float) -> float:
+    """Return ln(p / (1 - p))."""
+    return math.log(share / (1 - share))
+
+
+def scores() -> dict[str, dict[str, float]]:
+    """Return benchmark -> checkpoint -> score in (0, 1), the median where several are published; test before val."""
+    found: defaultdict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows("facts/vlm_scores.csv"):
+        text = row["hf_id"] + row["protocol_note"].replace("non-thinking mode", "")
+        if not any(word in text for word in EXCLUDED):
+            share = float(row["score"]) / SCALES.get(row["benchmark"], 100)
+            found[SYNONYMS.get(row["benchmark"], row["benchmark"]), row["hf_id"]][row["benchmark"]].append(share)
+    table: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for (benchmark, checkpoint), by_split in found.items():
+        table[benchmark][checkpoint] = median(by_split[max(by_split, key=lambda split: "test" in split)])
+    return table
+
+
+def sizes() -> dict[str, tuple[str, float]]:
+    """Return checkpoint -> (family, active LLM parameters with embeddings in billions)."""
+    found = {}
+    for row in rows("facts/vlms.csv"):
+        params = row["llm_params_active"] or row["llm_params_with_embedding"]
+        if params:
+            found[row["hf_id"]] = (row["family"], float(params) / 1e9)
+    return found
+
+
+def reduction_of(setting: str) -> Reduction | None:
+    """Classify the setting of a token study."""
+    for words, reduction in (
+        ("training-free", Reduction.TRAINING_FREE),
+        ("trained per token count", Reduction.TRAINED),
+        ("one checkpoint", Reduction.NESTED),
+        ("same checkpoint, fixed", Reduction.IMAGE_SIZE),
+        ("same checkpoint, image resized", Reduction.IMAGE_SIZE),
+    ):
+        if words in setting:
+            return reduction
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studied:
+    """One score of one model at a number of visual tokens, reached in one way; ``study`` is a method on a checkpoint.
+
+    ``visual_tokens`` is the fraction of the checkpoint's own where ``relative``.
+    """
+
+    study: str
+    checkpoint: str
+    reduction: Reduction
+    benchmark: str
+    visual_tokens: float
+    relative: bool
+    share: float
+    source: str
+
+
+def _ablations() -> Iterator[Studied]:
+    """``token_ablation.csv``: a pruned checkpoint's study holds its unpruned score, too."""
+    untouched: dict[tuple[str, str, bool], tuple[float, float]] = {}
+    found = []
+    for row in rows("facts/token_ablation.csv"):
+        share = float(row["score"]) / SCALES.get(row["benchmark"], 100)
+        text = row["visual_tokens"].removeprefix("about ")
+        relative = text.endswith("%")
+        if not 0 < share < 1 or not text.replace(".", "").rstrip("%").isdigit():
+            continue
+        tokens = float(text.rstrip("%")) / (100 if relative else 1)
+        benchmark = SYNONYMS.get(row["benchmark"], row["benchmark"])
+        reduction = reduction_of(row["setting"])
+        if row["setting"].startswith(("no pruning", "baseline")) or row["setting"].endswith("native resolution"):
+            untouched.setdefault((row["checkpoint"], benchmark, relative), (tokens, share))
+        elif reduction and "average accuracy" not in benchmark:
+            found.append(
+                Studied(
+                    study=f"{row['checkpoint'].rpartition('/')[2]}, {row['setting'].rpartition(': ')[2]}",
+                    checkpoint=row["checkpoint"],
+                    reduction=reduction,
+                    benchmark=benchmark,
+                    visual_tokens=tokens,
+                    relative=relative,
+                    share=share,
+                    source=row["source"],
+                )
+            )
+    yield from found
+    joined = {(one.study, one.benchmark): one for one in found if one.reduction is not Reduction.NESTED}
+    for one in joined.values():
+        whole = untouched.get((one.checkpoint, one.benchmark, one.relative))
+        if whole is not None:
+            yield replace(one, visual_tokens=whole[0], share=whole[1])
+
+
+VICUNA = {"7B": "llava-hf/llava-1.5-7b-hf", "13B": "llava-hf/llava-1.5-13b-hf"}
+M3_COLUMNS = {"TextVQA": "TextVQA_val", "AI2D": "AI2D_test", "ChartQA": "ChartQA_test", "DocVQA": "DocVQA",
+              "MMBench": "MMBench_EN", "MMMU": "MMMU_val"}  # fmt: skip
+M3_CELLS = 5  # AnyRes grid cells of an image, at most; the file counts tokens per cell
+
+
+def _compressors() -> Iterator[Studied]:
+    """M3's models trained at one scale and its nested one, TokenPacker and QueCC: tables of their papers."""
+    for row in rows("facts/accuracy/m3_llava_next_7b_2405.17430.csv"):
+        nested = row["approach"] == "M3"
+        for column, benchmark in M3_COLUMNS.items():
+            yield Studied(
+                study="M3, LLaVA-NeXT-7B" if nested else "LLaVA-NeXT-7B trained at one scale (M3's comparison)",
+                checkpoint=VICUNA["7B"],
+                reduction=Reduction.NESTED if nested else Reduction.TRAINED,
+                benchmark=benchmark,
+                visual_tokens=M3_CELLS * float(row["tokens_per_grid"]),
+                relative=False,
+                share=float(row[column]) / 100,
+                source=row["source"],
+            )
+    tables = [(row, row["llm"][-2:]) for row in rows("facts/accuracy/quecc_table1_2411.03312.csv")]
+    tables += [
+        (row, row["llm"].rpartition("-")[2]) for row in rows("facts/accuracy/tokenpacker_7b_13b_grid_2407.02392.csv")
+    ]
+    for row, size in tables:
+        for column, benchmark in {"MMB": "MMBench_EN", "TextVQA": "TextVQA_val"}.items():
+            if row["method"] in ("TokenPacker", "QueCC") and row.get(column):
+                yield Studied(
+                    study=row["method"],
+                    checkpoint=VICUNA[size],
+                    reduction=Reduction.TRAINED,
+                    benchmark=benchmark,
+                    visual_tokens=float(row["visual_tokens"]),
+                    relative=False,
+                    share=float(row[column]) / 100,
+                    source=row["source"],
+                )
+
+
+def studies() -> tuple[Studied, ...]:
+    """Return every score of a study with at least two numbers of tokens; M3's own table before copies of it."""
+    seen: dict[tuple[str, str, str, float], Studied] = {}
+    for one in (*_compressors(), *_ablations()):
+        if "LLaVA-NeXT-7B M3" not in one.study:
+            seen.setdefault((one.study, one.checkpoint, one.benchmark, one.visual_tokens), one)
+    counts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    for one in seen.values():
+        counts[one.study, one.checkpoint, one.benchmark] += 1
+    return tuple(one for one in seen.values() if counts[one.study, one.checkpoint, one.benchmark] > 1)

@@ -1,0 +1,151 @@
+"""The command that fits laws: fit. Imported with ``cli``."""
+
+import enum
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmplan.cli import ConfidenceOption, JsonOption, app, check_confidence, deliver
+from vlmplan.document import check_destination, to_toml, write_text
+from vlmplan.errors import InputError
+from vlmplan.evaluations import Harness
+from vlmplan.model import Reduction
+from vlmplan.scaling import Form, Loss
+
+if TYPE_CHECKING:
+    from vlmplan.points import Row
+
+
+class FormChoice(enum.StrEnum):
+    """Which form to use; ``auto`` takes the one that predicts left-out points better."""
+
+    AUTO = "auto"
+    POWER = "power"
+    LOGIT = "logit"
+
+
+@app.command()
+def fit(  # noqa: PLR0917 - one parameter an option
+    points: Annotated[Path, typer.Argument(metavar="POINTS.csv|DIR", help="Points, or with --from a results folder.")],
+    from_: Annotated[Harness | None, typer.Option("--from", help="Whose results the folder holds.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="RUNS.csv", help="With --from: run, llm_params_b, visual_tokens.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="With --from: the figure, where several.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Which of the points' tasks, or a mix such as docvqa=0.5,textvqa=0.5.")
+    ] = None,
+    score_max: Annotated[float | None, typer.Option("--score-max", help="What a perfect score is: 100, 1000.")] = None,
+    form: Annotated[FormChoice, typer.Option("--form", help="auto: the better on left-out points.")] = FormChoice.AUTO,
+    floor: Annotated[
+        str, typer.Option("--floor", metavar="free|NUMBER", help="D of power: free from 0 up, or held.")
+    ] = "free",
+    loss: Annotated[Loss, typer.Option("--loss", help="huber: points far off count less.")] = Loss.SQUARES,
+    reduction: Annotated[
+        Reduction, typer.Option("--reduction", help="How the models came to their tokens.")
+    ] = Reduction.TRAINED,
+    drop: Annotated[
+        str | None, typer.Option("--drop", metavar="LIST", help="Suspicions, lines or runs to leave out.")
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option("--keep", metavar="LIST", help="Suspicions, lines or runs to keep.")
+    ] = None,
+    draws: Annotated[int, typer.Option("--draws", min=200, max=20_000, help="Of each bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of all that is drawn.")] = 0,
+    confidence: ConfidenceOption = 0.9,
+    text_tokens: Annotated[
+        int, typer.Option("--text-tokens", min=0, max=1_000_000, help="For the best V at a fixed compute.")
+    ] = 50,
+    published: Annotated[bool, typer.Option("--published", help="Where the paper's exponents lie.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="The law's name [default: the task's or file's].")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="LAW.toml", help="Write the law here.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw points, law and Pareto line (.svg, .png).")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Fit a scaling law, error by LLM size and visual tokens, to measured points.
+
+    Example: vlmplan fit points.csv --out law.toml --plot law.svg
+    """
+    from vlmplan.fit import Options, fit_law
+    from vlmplan.lint import lint
+    from vlmplan.plot import check_picture, plot_law
+    from vlmplan.points import kept, of_task
+    from vlmplan.points import points as as_points
+    from vlmplan.render_fit import print_fit
+
+    check_confidence(confidence)
+    check_destination(out)
+    check_picture(plot)
+    options = Options(
+        form=None if form is FormChoice.AUTO else Form(form),
+        floor=_floor(floor),
+        loss=loss,
+        reduction=reduction,
+        draws=draws,
+        seed=seed,
+        level=confidence,
+        text_tokens=text_tokens,
+        published=published,
+    )
+    rows, notes = _rows(points, from_, runs, metric, score_max)
+    shares, label = _task(task, rows)
+    chosen, left = of_task(rows, shares)
+    used, warnings = kept(chosen, lint(chosen), _words(drop), _words(keep))
+    title = name or label.partition(",")[0].partition("=")[0] or points.stem
+    sources = (points.name, *dict.fromkeys(row.source for row in used if row.source))
+    law, report = fit_law(
+        as_points(used), replace(options, name=title, task=label), sources[:50], (*notes, *left, *warnings)
+    )
+    deliver(report, None, json, lambda: print_fit(report, out))
+    if out is not None:
+        write_text(out, to_toml(law))
+        typer.echo(f"wrote {out}", err=True)
+    if plot is not None:
+        plot_law(law, text_tokens, plot)
+
+
+def _rows(
+    path: Path, harness: Harness | None, runs: Path | None, metric: str | None, score_max: float | None
+) -> tuple[tuple["Row", ...], tuple[str, ...]]:
+    """Read the rows from a table or from a harness's folder."""
+    from vlmplan.evaluations import read_results
+    from vlmplan.points import read_points
+
+    if score_max is not None and not (math.isfinite(score_max) and score_max > 0):
+        raise InputError(f"--score-max: found {score_max:g}, expected a number above 0")
+    if harness is None:
+        if runs is not None or metric is not None:
+            raise InputError("--runs, --metric: belong to --from; leave them out, or say whose results these are")
+        return read_points(path, score_max)
+    if runs is None:
+        raise InputError("--runs: found none; expected a table with run, llm_params_b and visual_tokens")
+    return read_results(path, harness, runs, metric, score_max)
+
+
+def _task(asked: str | None, rows: tuple["Row", ...]) -> tuple[dict[str, float] | None, str]:
+    """The shares asked for, and what the law is of, in words."""
+    from vlmplan.judge import parse_task
+
+    if asked is not None:
+        return parse_task(asked), asked
+    tasks = {row.task for row in rows}
+    return None, min(tasks) if len(tasks) == 1 else ""
+
+
+def _floor(text: str) -> float | None:
+    if text == "free":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise InputError(f"--floor: found '{text[:40]}', expected free or a number from 0 to below 1")
+    return value
+
+
+def _words(text: str | None) -> frozenset[str]:
+    return frozenset(word.strip() for word in (text or "").split(",") if word.strip())

@@ -1,0 +1,220 @@
+"""What do an evaluation harness's results say? Folders of lmms-eval and VLMEvalKit -> rows of points.
+
+Neither harness knows N and V: a table of runs (``run``, ``llm_params_b``, ``visual_tokens``, maybe ``family`` and
+``weight``) says which run is which. A run is the folder of one model. Of several results of one run and task the
+newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<date>_results.json``); VLMEvalKit
+``<model>/[T<date>_G<commit>/]<model>_<dataset>_acc.csv``, ``_score.csv`` or ``_score.json``, the newest folder last.
+"""
+
+import enum
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError, nearest
+from vlmplan.points import Row, positive, read_table
+
+MOST_FILES = 20_000
+
+
+class Harness(enum.StrEnum):
+    """Whose result folder is read."""
+
+    LMMS_EVAL = "lmms-eval"
+    VLMEVALKIT = "vlmevalkit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One evaluated model: its folder's name, its size in billions, its visual tokens per image."""
+
+    name: str
+    llm_params_b: float
+    visual_tokens: float
+    family: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Score:
+    """One figure found: its run's folder, its benchmark and metric, and what a perfect one is (None: not known)."""
+
+    run: str
+    task: str
+    metric: str
+    value: float
+    perfect: float | None
+
+
+def read_runs(path: Path) -> tuple[Run, ...]:
+    """Read the table of runs. Raises InputError, naming the line."""
+    names, table = read_table(path)
+    for needed in ("run", "llm_params_b", "visual_tokens"):
+        if needed not in names:
+            raise InputError(f"{path}: no column {needed}; expected run, llm_params_b, visual_tokens, family, weight")
+    found = []
+    for line, cells in table:
+        where = f"{path.name} line {line}"
+        if not cells["run"]:
+            raise InputError(f"{where}: run is empty, expected the name of a folder")
+        found.append(
+            Run(
+                name=cells["run"],
+                llm_params_b=positive(cells["llm_params_b"], f"{where}: llm_params_b"),
+                visual_tokens=positive(cells["visual_tokens"], f"{where}: visual_tokens"),
+                family=cells.get("family", ""),
+                weight=positive(cells.get("weight") or "1", f"{where}: weight"),
+            )
+        )
+    twice = {run.name for run in found if sum(one.name == run.name for one in found) > 1}
+    if twice:
+        raise InputError(f"{path}: the run '{min(twice)}' stands there twice")
+    return tuple(found)
+
+
+def read_results(
+    folder: Path, harness: Harness, runs: Path, metric: str | None = None, score_max: float | None = None
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Read all results below ``folder`` of the runs named in ``runs``. Returns rows, and what was not used, in words.
+
+    ``metric`` names the figure where a task has several; ``score_max`` is what a perfect one is, where the harness's
+    own scale is not known. Raises InputError for a folder without results, or a task with several figures.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of {harness} results")
+    known = {run.name: run for run in read_runs(runs)}
+    found = list(_lmms_eval(folder) if harness is Harness.LMMS_EVAL else _vlmevalkit(folder))
+    if not found:
+        raise InputError(f"{folder}: found no {harness} results; expected {_EXPECTED[harness]} below it")
+    newest: dict[tuple[str, str, str], _Score] = {(one.run, one.task, one.metric): one for one in found}
+    rows, unknown = [], set()
+    for (name, task), figures in _by_task(newest.values()).items():
+        run = known.get(name)
+        if run is None:
+            unknown.add(name)
+            continue
+        score = _only(figures, metric, f"{name}, {task}")
+        if score is None:
+            continue
+        perfect = score_max or score.perfect or 1.0
+        rows.append(
+            Row(
+                name=f"{name} {task}",
+                llm_params_b=run.llm_params_b,
+                visual_tokens=run.visual_tokens,
+                error=1 - score.value / perfect,
+                task=task,
+                family=run.family,
+                weight=run.weight,
+                source=str(harness),
+            )
+        )
+    missing = sorted(set(known) - {name for name, _ in _by_task(newest.values())})
+    if not rows:
+        close = nearest(min(known), unknown)
+        raise InputError(
+            f"{runs}: none of its runs ({', '.join(sorted(known)[:4])}) has results of the figure asked below {folder}"
+            + (f"; found runs {close}" if close else "")
+        )
+    notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(sorted(unknown)[:8])}"] if unknown else []
+    notes += [f"runs of {runs.name} without results: {', '.join(missing[:8])}"] if missing else []
+    return tuple(rows), tuple(notes)
+
+
+_EXPECTED = {
+    Harness.LMMS_EVAL: "MODEL/DATE_results.json",
+    Harness.VLMEVALKIT: "MODEL/MODEL_DATASET_acc.csv (or _score.csv, _score.json)",
+}
+
+
+def _by_task(scores: Any) -> dict[tuple[str, str], list[_Score]]:
+    found: dict[tuple[str, str], list[_Score]] = {}
+    for one in scores:
+        found.setdefault((one.run, one.task), []).append(one)
+    return found
+
+
+def _only(figures: list[_Score], metric: str | None, where: str) -> _Score | None:
+    """The figure asked for, or the only one there is."""
+    if metric is not None:
+        return next((one for one in figures if one.metric == metric), None)
+    if len(figures) > 1:
+        raise InputError(
+            f"{where}: found the figures {', '.join(one.metric for one in figures[:8])}; name one with --metric, and "
+            "leave tasks without it out with --task"
+        )
+    return figures[0]
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files with these endings, by name, so that a later date comes later."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        found += [Path(root) / name for name in names if name.endswith(endings)]
+        if len(found) > MOST_FILES:
+            raise InputError(f"{folder}: found more than {MOST_FILES} results; give a folder with fewer")
+    return sorted(found)
+
+
+def _lmms_eval(folder: Path) -> Iterator[_Score]:
+    """Figures of ``<model>/<date>_results.json``: ``results``, task by task, ``metric,filter``; no standard errors."""
+    for path in sorted(_files(folder, ("_results.json",)), key=lambda one: (str(one.parent), one.name)):
+        results = read_plain(path).get("results")
+        if not isinstance(results, Mapping):
+            raise InputError(f"{path}: no table 'results' in it; expected the results file of lmms-eval")
+        for task, figures in results.items():
+            if isinstance(figures, Mapping):
+                for key, value in figures.items():
+                    name = key.partition(",")[0]
+                    if "stderr" not in name and _is_number(value):
+                        yield _Score(run=path.parent.name, task=task, metric=name, value=float(value), perfect=None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# VLMEvalKit writes these in percent, other '_acc.csv' as fractions (vlmeval/dataset/image_vqa.py, image_mcq.py).
+_PERCENT = ("TextVQA", "DocVQA", "InfoVQA", "ChartQA", "OCRVQA", "GQA", "POPE", "MMVet", "HallusionBench")
+_SPLITS = ("validation", "val", "test", "dev")  # of several rows the first of these
+
+
+def _vlmevalkit(folder: Path) -> Iterator[_Score]:
+    """The ``Overall`` of a dataset's table, or the final score of OCRBench's JSON."""
+    for path in _files(folder, ("_acc.csv", "_score.csv", "_score.json")):
+        run = path.parent.name
+        if run.startswith("T2") and "_G" in run:  # a dated folder of one model
+            run = path.parent.parent.name
+        task = path.stem.removeprefix(f"{run}_").rpartition("_")[0]
+        value = _final(path) if path.suffix == ".json" else _overall(path)
+        if value is not None:
+            percent = task.startswith(_PERCENT) or path.suffix == ".json"
+            yield _Score(run=run, task=task, metric="Overall", value=value, perfect=100.0 if percent else 1.0)
+
+
+def _final(path: Path) -> float | None:
+    """OCRBench's score in percent (``Final Score Norm``)."""
+    try:
+        value = read_plain(path).get("Final Score Norm")
+    except InputError:
+        return None  # other datasets write other JSON
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _overall(path: Path) -> float | None:
+    """The overall score of the split that counts; None for a table without one."""
+    names, table = read_table(path)
+    if "overall" not in names:
+        return None
+    rows = [cells for _, cells in table]
+    ordered = sorted(rows, key=lambda row: _SPLITS.index(row.get("split", "")) if row.get("split") in _SPLITS else 9)
+    try:
+        value = float(ordered[0]["overall"])
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,74 @@
+"""Between which values do a law's coefficients lie? The widest interval of three methods, for each coefficient.
+
+(problem, solution, resamples) -> :class:`Coefficient` by name. Where D = 0 is not excluded the intervals also hold what
+D = 0 gives: a D at its bound takes the slopes along, and neither bootstrap nor likelihood alone then covers.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vlmplan.curve import Problem, Solved
+from vlmplan.resampling import interval_of, profile, profile_floor
+from vlmplan.scaling import PARAMETERS, RATIO, Coefficient, Form, Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+BY_PROFILE, BY_POINT, BY_LLM = "profile likelihood", "bootstrap by point", "bootstrap by LLM"
+
+
+def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
+    """The form's coefficients and their ratio, an array over fits each."""
+    import numpy as np
+
+    a, b, c = solved.values[:, 0], solved.values[:, -2], solved.values[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = c / b
+    numbers = (np.exp(np.clip(a, -500, 500)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
+    return dict(zip((*PARAMETERS[form], RATIO[form]), (*numbers, ratio), strict=True))
+
+
+def _profiles(problem: Problem, solved: Solved, level: float) -> dict[str, Interval | None]:
+    """Profile-likelihood intervals of the coefficients and their ratio."""
+    form, last = problem.form, problem.design.shape[1] - 1
+    found: list[Interval | None] = [profile(problem, solved, level, column) for column in (0, last - 1, last)]
+    if form is Form.POWER:
+        first = found[0]
+        found[0] = first and (math.exp(first[0]), math.exp(first[1]))
+        fixed = (float(solved.floor[0]),) * 2
+        found.append(profile_floor(problem, solved, level) if problem.free_floor else fixed)
+    found.append(profile(problem, solved, level, None))
+    return dict(zip((*PARAMETERS[form], RATIO[form]), found, strict=True))
+
+
+def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], level: float) -> dict[str, Coefficient]:
+    """Each coefficient with the widest of its intervals; none where the likelihood's does not end."""
+    values, profiles = quantities(problem.form, solved), _profiles(problem, solved, level)
+    drawn = {by: quantities(problem.form, sample) for by, sample in resamples.items()}
+    found = {}
+    for name, value in values.items():
+        likelihood = profiles[name]
+        if likelihood is None:
+            found[name] = Coefficient(value=float(value[0]), interval_by=f"{BY_PROFILE}, which has no end")
+            continue
+        intervals = {BY_PROFILE: likelihood} | {by: interval_of(some[name], level) for by, some in drawn.items()}
+        by = max(intervals, key=lambda one: intervals[one][1] - intervals[one][0])
+        found[name] = Coefficient(value=float(value[0]), interval=intervals[by], interval_by=by)
+    return found
+
+
+def joined(free: dict[str, Coefficient], bound: dict[str, Coefficient]) -> dict[str, Coefficient]:
+    """Intervals with D free widened to hold those with D = 0."""
+    found = {}
+    for name, one in free.items():
+        other = bound[name].interval
+        interval, by = one.interval, one.interval_by
+        if name != "D" and interval is not None and other is not None:
+            both = (min(interval[0], other[0]), max(interval[1], other[1]))
+            interval, by = both, by if both == interval else f"{by}, D free or 0"
+        found[name] = Coefficient(value=one.value, interval=interval, interval_by=by)
+    return found

@@ -1,0 +1,278 @@
+"""What did the user measure? A table of models' errors, what is suspicious in it, and the points that are left.
+
+CSV -> rows -> findings that name rows -> points. Errors are fractions in [0, 1]; one point is one (family, N, V), the
+mean of its rows. Nothing is changed silently: what is dropped, averaged or ignored is said.
+"""
+
+import csv
+import enum
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlmplan.document import read_text
+from vlmplan.errors import InputError, nearest
+from vlmplan.scaling import Point
+
+MOST_ROWS = 200_000
+MOST_POINTS = 2_000
+COLUMNS = ("llm_params_b", "visual_tokens", "error", "accuracy", "score", "task", "family", "weight", "source")
+# What was ever built or read by an LLM, with room: billions of parameters, visual tokens of an image.
+PHYSICAL = {"llm_params_b": (0.005, 5_000.0), "visual_tokens": (1.0, 200_000.0)}
+_NAMED = 8  # rows named in a warning
+
+
+class Suspicion(enum.StrEnum):
+    """What may be wrong with rows; the words that ``--drop`` and ``--keep`` take."""
+
+    DUPLICATE = "duplicate"
+    REPEATED = "repeated"
+    NON_MONOTONE = "non-monotone"
+    OUTSIDE = "outside"
+    PERCENT = "percent"
+    RANGE = "range"
+    SINGLE = "single"
+
+
+UNUSABLE = (Suspicion.OUTSIDE, Suspicion.PERCENT, Suspicion.RANGE)  # dropped unless kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measured score. ``name`` says where it stands: ``line 7``, or a run and its benchmark."""
+
+    name: str
+    llm_params_b: float
+    visual_tokens: float
+    error: float
+    task: str = ""
+    family: str = ""
+    weight: float = 1.0
+    source: str = ""
+
+    @property
+    def cell(self) -> tuple[str, float, float]:
+        """The model it belongs to."""
+        return (self.family, self.llm_params_b, self.visual_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A suspicion: the rows it is about, in words, and those that would go if it were dropped."""
+
+    kind: Suspicion
+    text: str
+    suspects: frozenset[str]
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return (column names in lower case, rows with their line numbers) of a CSV with commas, semicolons or tabs.
+
+    With semicolons or tabs, numbers may have decimal commas. Raises InputError for what is no such table.
+    """
+    text = read_text(path).removeprefix("\ufeff")
+    header = text.splitlines()[0]
+    separator = max((",", ";", "\t"), key=header.count)
+    try:
+        reader = csv.DictReader(io.StringIO(text), delimiter=separator, strict=True)
+        names = [(name or "").strip().casefold() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(
+                    f"{path.name} line {reader.line_num}: found another number of cells than the {len(names)} columns"
+                )
+            cells = {name: cell.strip() for name, cell in row.items()}
+            rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table of separated values ({error})") from None
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: found a column twice among {', '.join(names)[:200]}")
+    if not 0 < len(rows) <= MOST_ROWS:
+        raise InputError(f"{path}: found {len(rows)} rows below the header, expected 1 to {MOST_ROWS}")
+    if separator != ",":
+        rows = [(line, {name: _point(cell) for name, cell in row.items()}) for line, row in rows]
+    return names, rows
+
+
+def _point(cell: str) -> str:
+    """A number with a decimal comma as one with a point; any other text as it is."""
+    whole, comma, rest = cell.partition(",")
+    return f"{whole}.{rest}" if comma and whole.lstrip("+-").isdecimal() and rest.isalnum() else cell
+
+
+def number(text: str, what: str) -> float:
+    """Read a finite number. Raises InputError, naming ``what`` it stands for."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"{what} is '{text[:40]}', expected a number")
+    return found
+
+
+def positive(text: str, what: str) -> float:
+    """Read a number above 0. Raises InputError."""
+    found = number(text, what)
+    if found <= 0:
+        raise InputError(f"{what} is {found:g}, expected a number above 0")
+    return found
+
+
+def _measure(names: Sequence[str], path: Path, score_max: float | None) -> str:
+    """The column that holds what was measured."""
+    for name in ("llm_params_b", "visual_tokens"):
+        if name not in names:
+            close = nearest(name, names, limit=1)
+            raise InputError(f"{path}: no column {name}" + (f" (found '{close}')" if close else "") + _EXPECTED)
+    found = [name for name in ("error", "accuracy", "score") if name in names]
+    if not found:
+        raise InputError(f"{path}: no column error, accuracy or score{_EXPECTED}")
+    if found == ["score"] and score_max is None:
+        raise InputError(f"{path}: a column score needs --score-max, such as 100 for percent or 1000 for OCRBench")
+    return "score" if score_max is not None and "score" in found else found[0]
+
+
+_EXPECTED = f"; expected llm_params_b, visual_tokens, and error, accuracy or score, of {', '.join(COLUMNS)}"
+
+
+def read_points(path: Path, score_max: float | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Read a table of points; its columns are ``COLUMNS``. Returns the rows and what was ignored, in words.
+
+    ``score_max`` is what a perfect ``score`` is. Raises InputError, naming the line.
+    """
+    names, table = read_table(path)
+    measure = _measure(names, path, score_max)
+    rows = []
+    for line, cells in table:
+        where = f"{path.name} line {line}"
+        value = number(cells[measure], f"{where}: {measure}")
+        if measure == "score":
+            value /= score_max or 1.0
+        rows.append(
+            Row(
+                name=f"line {line}",
+                llm_params_b=positive(cells["llm_params_b"], f"{where}: llm_params_b"),
+                visual_tokens=positive(cells["visual_tokens"], f"{where}: visual_tokens"),
+                error=value if measure == "error" else 1 - value,
+                task=cells.get("task", ""),
+                family=cells.get("family", ""),
+                weight=positive(cells.get("weight") or "1", f"{where}: weight"),
+                source=cells.get("source", ""),
+            )
+        )
+    measures = [name for name in ("error", "accuracy", "score") if name in names and name != measure]
+    ignored = [name for name in names if name not in COLUMNS] + measures
+    notes = (f"columns ignored: {', '.join(ignored)[:200]}",) if ignored else ()
+    return tuple(rows), notes
+
+
+def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows of a task, or of a mix the weighted means of models that have all its tasks; and what was left.
+
+    Raises InputError when ``rows`` hold several tasks and ``shares`` names none of them.
+    """
+    known = sorted({row.task for row in rows})
+    if known == [""]:
+        return tuple(rows), ()
+    if shares is None:
+        if len(known) > 1:
+            raise InputError(f"found points of {len(known)} tasks; name one, or a mix, with --task: {_named(known)}")
+        return tuple(rows), ()
+    missing = [task for task in shares if task not in known]
+    if missing:
+        raise InputError(f"--task: no points of '{missing[0]}'; expected one of {_named(known)}")
+    if len(shares) == 1:
+        return tuple(row for row in rows if row.task in shares), ()
+    mixed, partial = [], 0
+    cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.task in shares:
+            cells[row.cell].append(row)
+    for group in cells.values():
+        by_task = {task: [row for row in group if row.task == task] for task in shares}
+        if not all(by_task.values()):
+            partial += 1
+            continue
+        error = sum(share * _mean(by_task[task]) for task, share in shares.items())
+        mixed.append(replace(group[0], error=error, task="", name=", ".join(row.name for row in group)))
+    return tuple(mixed), (f"{partial} models have not all tasks of the mix and are left out",) if partial else ()
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return sum(row.weight * row.error for row in rows) / sum(row.weight for row in rows)
+
+
+def _named(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    found = list(dict.fromkeys(names))
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
+
+
+def kept(
+    rows: Sequence[Row], findings: Sequence[Finding], drop: frozenset[str], keep: frozenset[str]
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Act on findings: ``drop`` and ``keep`` hold suspicions, line numbers or runs. Returns the rows left and warnings.
+
+    Raises InputError for a word that is neither a suspicion nor a row.
+    """
+    names = {row.name for row in rows}
+    for word in sorted(drop | keep):
+        if word not in list(Suspicion) and not names & {word, f"line {word}"}:
+            raise InputError(
+                f"--drop, --keep: found '{word}', expected one of {', '.join(Suspicion)}, a line number or a run"
+            )
+    told, gone, warnings = {word for word in keep if word not in list(Suspicion)}, set(), []
+    for found in findings:
+        dropped = found.kind in drop or (found.kind in UNUSABLE and found.kind not in keep)
+        away = {name for name in found.suspects if not told & {name, name.removeprefix("line ")}} if dropped else set()
+        gone |= away
+        action = f"dropped {_named(sorted(away, key=_line))}" if away else f"kept; --drop {found.kind} acts on it"
+        if found.kind is Suspicion.PERCENT and not away:
+            action = "read as percent"
+        elif found.kind in UNUSABLE and not away:
+            action = "kept as asked"
+        warnings.append(f"{found.kind}: {found.text} ({action})")
+    gone |= {row.name for row in rows if drop & {row.name, row.name.removeprefix("line ")}}
+    percent = {name for found in findings if found.kind is Suspicion.PERCENT for name in found.suspects}
+    left = tuple(_as_fraction(row) if row.name in percent else row for row in rows if row.name not in gone)
+    return left, tuple(warnings)
+
+
+def _line(name: str) -> tuple[int, str]:
+    """Lines in their order, runs by name."""
+    last = name.rpartition(" ")[2]
+    return (int(last) if last.isdecimal() else 0, name)
+
+
+def _as_fraction(row: Row) -> Row:
+    """A row whose value was in percent: error 43.1 is 0.431, and accuracy 43.1 had become an error of -42.1."""
+    return replace(row, error=row.error / 100 if row.error > 1 else 1 - (1 - row.error) / 100)
+
+
+def points(rows: Sequence[Row]) -> tuple[Point, ...]:
+    """Return one point a model, the weighted mean of its rows. Raises InputError for more than ``MOST_POINTS``."""
+    cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
+    for row in rows:
+        cells[row.cell].append(row)
+    if len(cells) > MOST_POINTS:
+        raise InputError(
+            f"found {len(cells)} different models (family, llm_params_b, visual_tokens), expected at most "
+            f"{MOST_POINTS}; average what belongs together"
+        )
+    return tuple(
+        Point(
+            llm_params_b=size,
+            visual_tokens=tokens,
+            error=_mean(group),
+            family=family,
+            weight=sum(row.weight for row in group),
+        )
+        for (family, size, tokens), group in sorted(cells.items())
+    )

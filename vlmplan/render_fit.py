@@ -1,0 +1,92 @@
+"""Fits and laws -> terminal text. With ``render``, for rich."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmplan.fit import FitReport
+from vlmplan.render import new_console, new_table
+from vlmplan.scaling import RATIO, Coefficient, Form
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EQUATIONS = {
+    Form.LOGIT: "ln(error / (1 - error)) = a - b ln N - c ln V",
+    Form.POWER: "error = A N^-alpha V^-beta + D",
+}
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _interval(one: Coefficient) -> str:
+    return "no end" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
+
+
+def _print_coefficients(console: "Console", coefficients: Mapping[str, Coefficient], level: str) -> None:
+    table = new_table("", "value", f"{level} interval", "widest by", wrap="widest by")
+    for name, one in coefficients.items():
+        table.add_row(name, _number(one.value), _interval(one), one.interval_by)
+    console.print(table)
+
+
+def print_fit(report: FitReport, out: Path | None) -> None:
+    """Print the law, how sure it is, the other form beside it, the best V, and what is to be minded."""
+    console, level = new_console(), f"{100 * report.interval_level_fraction:g} %"
+    llms = len({(point.family, point.llm_params_b) for point in report.points})
+    (small, large), (few, many) = report.range["llm_params_b"], report.range["visual_tokens"]
+    console.print(
+        f"Law '{report.name}' of {report.n_points} points: {llms} LLMs of {small:.3g} to {large:.3g} billion, {few:g} "
+        f"to {many:g} visual tokens, reduction {report.reduction}.",
+        style="bold",
+    )
+    console.print(f"Form {report.form}: {EQUATIONS[report.form]} ({report.form_because}).\n")
+    ratio = {RATIO[report.form]: report.ratio}
+    _print_coefficients(console, {**report.coefficients, **ratio}, level)
+    if report.families:
+        offsets = ", ".join(f"{family or 'unnamed'} {value:+.3f}" for family, value in report.families.items())
+        console.print(f"\nOffsets of the families from their mean{_unit(report.form)}: {offsets}.")
+    console.print()
+    _print_errors(console, report)
+    console.print()
+    for form, best in report.optimal_visual_tokens.items():
+        console.print(_optimum(form, best, report.text_tokens, level))
+    for text in report.not_identified:
+        console.print(f"{text}.")
+    for one in report.published:
+        place = "inside" if one.inside else "outside"
+        console.print(
+            f"Published {one.name} {one.value:g}: {place} the power law's {level} interval, above "
+            f"{one.draws_below_fraction:.0%} of the draws by LLM."
+        )
+    for warning in report.warnings:
+        console.print(f"Warning: {warning}.", style="yellow")
+    if out is not None:
+        console.print(f"Next: vlmplan recommend --task {out} ...", soft_wrap=True)
+
+
+def _unit(form: Form) -> str:
+    return ", in logit" if form is Form.LOGIT else ", in ln A"
+
+
+def _print_errors(console: "Console", report: FitReport) -> None:
+    """Both forms' errors, as root mean squares."""
+    table = new_table("form", "rmse", "point left out", "LLM left out", "coefficients", wrap="coefficients")
+    used = (report.form, report.rmse, report.loo_rmse, report.leave_one_llm_out_rmse, report.coefficients)
+    other = report.compared
+    rest = (other.form, other.rmse, other.loo_rmse, other.leave_one_llm_out_rmse, other.coefficients)
+    for form, rmse, loo, llm, coefficients in (used, rest):
+        values = ", ".join(f"{name} {one.value:.4g}" for name, one in coefficients.items())
+        table.add_row(form, f"{rmse:.5f}", f"{loo:.5f}", "-" if llm is None else f"{llm:.5f}", values)
+    console.print(table)
+
+
+def _optimum(form: Form, best: Coefficient | None, text_tokens: int, level: str) -> str:
+    what = f"Best V at a fixed 2N(Q+V) with {text_tokens} uncached text tokens, {form}"
+    if best is None:
+        return f"{what}: none, the more the better."
+    if best.interval is None:
+        return f"{what}: {best.value:.1f}, with no upper end."
+    return f"{what}: {best.value:.1f} ({level}: {best.interval[0]:.1f} to {best.interval[1]:.1f})."

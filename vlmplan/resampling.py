@@ -1,0 +1,168 @@
+"""How sure is a fit? Bootstraps by point and by LLM, profile likelihoods, and points left out.
+
+(problem, its solution) -> draws, intervals, errors on what was left out. Points of one LLM share its luck, so they are
+also resampled together; within a family always, or its offset would be lost. A profile interval holds the values at
+which the best fit of everything else is no worse than F(1, n - p) allows (Seber and Wild, Nonlinear Regression, 5.4).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vlmplan.curve import Batch, Problem, Solved, curve, predicted, refit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+_LEAST_CONDITION = 1e-9  # below it, weights leave a parameter without points
+_ROUNDS = 20
+# Where a profile is looked at, in standard errors; the far ones matter where D is free.
+_LINEAR, _FAR, _FAR_POINTS = (4.0, 17), 80.0, 20
+
+
+def _shared(problem: Problem, weight: "Array") -> Batch:
+    import numpy as np
+
+    return Batch(weight=weight * problem.weight, design=problem.design[None], offset=np.zeros((1, weight.shape[1])))
+
+
+def identified(problem: Problem, weight: "Array") -> "Array":
+    """Return for each row of ``weight`` (fits x points) whether the points it keeps determine every parameter."""
+    import numpy as np
+
+    scaled = problem.design / np.linalg.norm(problem.design, axis=0)
+    outer = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
+    normal = ((weight > 0) @ outer).reshape(len(weight), scaled.shape[1], scaled.shape[1])
+    return np.asarray(np.linalg.eigvalsh(normal)[:, 0] > _LEAST_CONDITION)
+
+
+def bootstrap(problem: Problem, solved: Solved, units: Any, strata: Any, draws: int, random: Any) -> Solved | None:
+    """Refit on resamples of ``units`` (a label a point), drawn within ``strata``; None where too few are of use."""
+    import numpy as np
+
+    kept: list[Array] = []
+    for _ in range(_ROUNDS):
+        weight = np.empty((draws, len(units)))
+        for stratum in np.unique(strata):
+            inside = np.flatnonzero(strata == stratum)
+            labels, index = np.unique(units[inside], return_inverse=True)
+            times = random.multinomial(labels.size, np.full(labels.size, 1 / labels.size), size=draws)
+            weight[:, inside] = times[:, index]
+        kept.append(weight[identified(problem, weight)])
+        if sum(map(len, kept)) >= draws:
+            weight = np.concatenate(kept)[:draws]
+            return refit(problem, _shared(problem, weight), np.repeat(solved.values, draws, axis=0))
+    return None
+
+
+def left_out(problem: Problem, solved: Solved, units: Any) -> "Array":
+    """Return each point's error as predicted by a fit without its unit; NaN where the rest does not determine it."""
+    import numpy as np
+
+    labels, index = np.unique(units, return_inverse=True)
+    weight = (np.arange(labels.size)[:, None] != index[None, :]).astype(float)
+    usable = np.flatnonzero(identified(problem, weight))
+    found = np.full(len(units), np.nan)
+    if usable.size:
+        start = np.repeat(solved.values, usable.size, axis=0)
+        errors = predicted(problem, refit(problem, _shared(problem, weight[usable]), start))
+        place = np.full(labels.size, -1)
+        place[usable] = np.arange(usable.size)
+        mine = np.flatnonzero(place[index] >= 0)
+        found[mine] = errors[place[index[mine]], mine]
+    return found
+
+
+def cost_limit(problem: Problem, solved: Solved, level: float) -> float:
+    """Return the cost up to which a fit counts as no worse than the best."""
+    from scipy.special import stdtrit
+
+    free = len(problem.error) - problem.design.shape[1] - problem.free_floor
+    quantile = float(stdtrit(free, (1 + level) / 2))
+    return float(solved.cost[0] * (1 + quantile**2 / free))
+
+
+def profile(problem: Problem, solved: Solved, level: float, column: int | None) -> tuple[float, float] | None:
+    """Return the interval of the parameter in ``column``, or of the slopes' ratio where None; None if it is open."""
+    import numpy as np
+
+    design, values = problem.design, solved.values[0]
+    centre = float(values[-1] / values[-2]) if column is None else float(values[column])
+    steps = np.concatenate([np.linspace(0, *_LINEAR), np.geomspace(_LINEAR[0], _FAR, _FAR_POINTS + 1)[1:]])
+    grid = centre + np.concatenate([-steps[:0:-1], steps]) * _standard_error(problem, solved, column)
+    if column is None:  # with c = ratio b, the two columns become one
+        others = np.repeat(design[None, :, :-1], grid.size, axis=0)
+        others[:, :, -1] += grid[:, None] * design[None, :, -1]
+        offset, start = np.zeros((1, len(design))), values[:-1]
+    else:
+        others = np.delete(design, column, axis=1)[None]
+        offset, start = grid[:, None] * design[None, :, column], np.delete(values, column)
+    batch = Batch(weight=np.repeat(problem.weight[None], grid.size, axis=0), design=others, offset=offset)
+    cost = refit(problem, batch, np.repeat(start[None], grid.size, axis=0)).cost
+    return _crossings(grid, cost, float(solved.cost[0]), cost_limit(problem, solved, level), centre)
+
+
+def profile_floor(problem: Problem, solved: Solved, level: float) -> tuple[float, float]:
+    """Return the interval of D, which never leaves 0 to the least error."""
+    import numpy as np
+
+    grid = np.linspace(0, problem.most_floor, 61)
+    batch = Batch(
+        weight=np.repeat(problem.weight[None], grid.size, axis=0),
+        design=problem.design[None],
+        offset=np.zeros((1, len(problem.design))),
+        floor=grid,
+    )
+    cost = refit(problem, batch, np.repeat(solved.values, grid.size, axis=0)).cost
+    allowed = grid[cost <= cost_limit(problem, solved, level)]
+    best = float(solved.floor[0])
+    return (min(best, float(allowed.min(initial=best))), max(best, float(allowed.max(initial=best))))
+
+
+def _standard_error(problem: Problem, solved: Solved, column: int | None) -> float:
+    """The linear approximation's, for D held: the unit in which a profile is walked."""
+    import numpy as np
+
+    values = solved.values[0]
+    slope = np.sqrt(problem.weight) * curve(problem.form, problem.design @ values)[1]
+    jacobian = problem.design * slope[:, None]
+    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(solved.cost[0]) / max(1, len(slope) - values.size)
+    gradient = np.zeros(values.size)
+    if column is None:
+        gradient[-2:] = -values[-1] / values[-2] ** 2, 1 / values[-2]
+    else:
+        gradient[column] = 1.0
+    return float(np.sqrt(max(0.0, gradient @ covariance @ gradient)))
+
+
+def _crossings(grid: "Array", cost: "Array", least: float, limit: float, centre: float) -> tuple[float, float] | None:
+    """Where the signed root of the excess cost, nearly straight, passes that of the limit."""
+    import numpy as np
+
+    excess, most = np.sqrt(np.maximum(cost - least, 0)), float(np.sqrt(limit - least))
+    ends = []
+    for side in (grid <= centre, grid >= centre):
+        order = np.argsort(np.abs(grid[side] - centre))
+        away, height = grid[side][order], np.maximum.accumulate(excess[side][order])
+        if height[-1] < most:
+            return None
+        ends.append(float(np.interp(most, height, away)))
+    return (ends[0], ends[1])
+
+
+def interval_of(samples: Any, level: float) -> tuple[float, float]:
+    """Return the central interval of draws."""
+    import numpy as np
+
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low), float(high))
+
+
+def rms(values: Sequence[float] | Any) -> float | None:
+    """Return the root mean square of what is not NaN; None where nothing is left."""
+    import numpy as np
+
+    known = np.asarray(values)[~np.isnan(values)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else None
