@@ -27,6 +27,14 @@ ORDER = [
     "cost",
     "knee",
     "scaling",
+    "points",
+    "lint",
+    "evaluations",
+    "curve",
+    "resampling",
+    "intervals",
+    "fit_form",
+    "fit",
     "ranking",
     "judge",
     "search",
@@ -72,12 +80,15 @@ ORDER = [
     "onnx.profile",
     "onnx.text_decoder",
     "onnx.validate",
+    "plot_law",
     "plot",
     "render",
     "render_deploy",
+    "render_fit",
     "render_profile",
     "cli",
     "cli_deploy",
+    "cli_fit",
     "cli_profile",
     "__main__",
 ]
@@ -150,8 +161,8 @@ def test_few_users_of_rich_and_typer() -> None:
         for library in ("rich", "typer")
     }
     assert users == {
-        "rich": {"render", "render_deploy", "render_profile"},
-        "typer": {"cli", "cli_deploy", "cli_profile"},
+        "rich": {"render", "render_deploy", "render_fit", "render_profile"},
+        "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile"},
     }
 
 
@@ -169,7 +180,7 @@ def test_sizes(path: Path) -> None:
 
 
 # Dimensionless or in a unit that the class or the field's own name says.
-UNITLESS_CLASSES = {"Params", "Flops", "MemoryBytes", "Estimate", "Fit", "ScalingLaw", "Subject"}
+UNITLESS_CLASSES = {"Params", "Flops", "MemoryBytes", "Estimate", "Fit", "FitReport", "Problem", "_Score", "Subject"}
 UNITS = (
     "_s",
     "_bytes",
@@ -197,6 +208,9 @@ DIMENSIONLESS = {
     "sd",
     "task",
     "shares",
+    "weight",
+    "level",
+    "floor",
     "logit_tolerance",
 }
 

@@ -1,6 +1,7 @@
-"""The law: the paper's grid re-fitted to the digit, planted coefficients found again, the optimum in closed form."""
+"""The law as a document: what it predicts, its optimum in closed form, its draws, and its spread."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,69 +10,33 @@ from hypothesis import strategies as st
 from vlmplan import catalogue
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.scaling import Form, Point, ScalingLaw, fit, optimal_visual_tokens
+from vlmplan.scaling import Form, ScalingLaw, optimal_visual_tokens
 
-REASONING, OCR = catalogue.law("reasoning"), catalogue.law("ocr")
-
-
-def _fit(law: ScalingLaw, form: Form) -> dict[str, float]:
-    return dict(fit(law.points, form).coefficients)
+REASONING, OCR, DOCVQA = (catalogue.law(name) for name in ("reasoning", "ocr", "docvqa"))
 
 
-def test_reasoning_grid_to_the_digit() -> None:
-    """Re-fits of the released grid: scaling_fit_params_2411.03312.csv."""
-    power, logit = (fit(REASONING.points, form) for form in (Form.POWER, Form.LOGIT))
-    assert {name: round(value, 4) for name, value in power.coefficients.items()} == {
-        "A": 0.5908, "alpha": 0.0709, "beta": 0.0151, "D": 0.0,
-    }  # fmt: skip
-    assert (round(power.rmse, 5), round(logit.rmse, 4)) == (0.00368, 0.0031)
-    assert {name: round(value, 4) for name, value in logit.coefficients.items()} == {
-        "a": 0.3645,
-        "b": 0.1552,
-        "c": 0.0329,
-    }
+def test_a_logit_by_hand() -> None:
+    """1 / (1 + exp(-(a - b ln 7 - c ln 64))) with the coefficients shipped."""
+    a, b, c = (REASONING.fit.coefficients[name].value for name in "abc")
+    eta = a - b * math.log(7) - c * math.log(64)
+    assert REASONING.error(7, 64) == pytest.approx(1 / (1 + math.exp(-eta)))
+    assert REASONING.error(7, 64) == pytest.approx(0.4828, abs=0.005)  # measured
 
 
-def test_ocr_grid_and_the_form_it_prefers() -> None:
-    assert len(OCR.points) == 27
-    assert [round(fit(OCR.points, form).rmse, 4) for form in (Form.POWER, Form.LOGIT)] == [0.0130, 0.0064]
-    assert OCR.form is Form.LOGIT
-    assert OCR.fit.leave_one_llm_out_rmse < 0.6 * min(
-        f.leave_one_llm_out_rmse for f in OCR.fits if f.form is Form.POWER
-    )
-
-
-@pytest.mark.parametrize("law", [REASONING, OCR])
-def test_shipped_laws_are_what_fit_makes(law: ScalingLaw) -> None:
-    for shipped in law.fits:
-        again = fit(law.points, shipped.form)
-        assert list(again.coefficients.values()) == pytest.approx(list(shipped.coefficients.values()), abs=1e-5)
-
-
-@given(st.floats(0.02, 0.3), st.floats(0.005, 0.25), st.floats(-1, 2), st.sampled_from(Form))
-def test_planted_coefficients_are_found(b: float, c: float, a: float, form: Form) -> None:
-    grid = [(n, v) for n in (0.5, 1.8, 4.0, 7.0) for v in (1, 4, 16, 36, 64, 144, 576)]
-    planted = {"a": a, "b": b, "c": c} if form is Form.LOGIT else {"A": 0.6, "alpha": b, "beta": c, "D": 0.0}
-
-    def error(n: float, v: float) -> float:
-        if form is Form.LOGIT:
-            return 1 / (1 + math.exp(-(a - b * math.log(n) - c * math.log(v))))
-        return 0.6 * math.pow(n, -b) * math.pow(v, -c)
-
-    points = tuple(Point(llm_params_b=n, visual_tokens=v, error=error(n, v)) for n, v in grid)
-    found = fit(points, form).coefficients
-    slopes = ("b", "c") if form is Form.LOGIT else ("alpha", "beta")
-    assert [found[name] for name in slopes] == pytest.approx([planted[name] for name in slopes], abs=2e-3)
+def test_a_power_by_hand() -> None:
+    power = next(found for found in REASONING.fits if found.form is Form.POWER)
+    values = (0.6, 0.07, 0.015, 0.05)
+    assert power.error(4, 16, values=values) == pytest.approx(0.6 * 4**-0.07 * 16**-0.015 + 0.05)
+    assert power.error(1e-9, 1, values=values) == 1.0
 
 
 def test_optimal_visual_tokens_at_fifty_text_tokens() -> None:
     """Design, section 4: 12 to 14 at Q = 50, 1 (none) at Q = 0, no interior optimum where c > b."""
-    power, logit = _fit(REASONING, Form.POWER), _fit(REASONING, Form.LOGIT)
-    for b, c in ((power["alpha"], power["beta"]), (logit["b"], logit["c"])):
-        optimum = optimal_visual_tokens(b, c, 50)
-        assert optimum == pytest.approx(13.5, abs=0.1)
+    for found in REASONING.fits:
+        _, b, c, *_ = found.values
+        assert optimal_visual_tokens(b, c, 50) == pytest.approx(13.5, abs=0.05)
         assert optimal_visual_tokens(b, c, 0) == 0
-    assert optimal_visual_tokens(_fit(OCR, Form.LOGIT)["b"], _fit(OCR, Form.LOGIT)["c"], 50) is None
+    assert OCR.optimal_visual_tokens(50) is None
 
 
 @given(st.floats(0.05, 0.3), st.floats(0.05, 0.9), st.floats(1, 500), st.sampled_from(Form))
@@ -95,26 +60,40 @@ def test_outside_the_points_the_spread_grows() -> None:
     assert REASONING.residual_logit_sd(14, 36) > REASONING.residual_logit_sd(4, 36)
 
 
-def test_draws_repeat_and_spread_as_the_covariance() -> None:
-    draws = REASONING.coefficient_draws(4000)
-    assert draws[:3] == REASONING.coefficient_draws(4000)[:3]
-    sd = math.sqrt(REASONING.fit.covariance[1][1])
-    mean = sum(draw[1] for draw in draws) / len(draws)
-    assert mean == pytest.approx(REASONING.fit.coefficients["b"], abs=4 * sd / math.sqrt(4000))
-    spread = math.sqrt(sum((draw[1] - mean) ** 2 for draw in draws) / len(draws))
-    assert spread == pytest.approx(sd, rel=0.08)
+def test_draws_are_those_of_the_file_and_begin_again() -> None:
+    stored = REASONING.fit.draws
+    assert len(stored) == 200
+    assert REASONING.coefficient_draws(203)[199:] == [stored[199], *stored[:3]]
+    with pytest.raises(InputError, match="found no draws of logit, the form in use"):
+        replace(REASONING, fits=tuple(replace(found, draws=()) for found in REASONING.fits))
 
 
-def test_too_few_points() -> None:
-    with pytest.raises(InputError, match="needs more than 3 points"):
-        fit(REASONING.points[:3], Form.LOGIT)
-    with pytest.raises(InputError, match="at least two LLM sizes"):
-        fit(REASONING.points[:7], Form.LOGIT)
+def test_families_have_offsets_and_strangers_the_one_they_are_like() -> None:
+    families = DOCVQA.fit.families
+    assert DOCVQA.like == "LLaVA-NeXT, one scale"
+    assert sum(families.values()) == pytest.approx(0, abs=1e-9)
+    stranger, like = DOCVQA.error(7, 576, "nobody's"), DOCVQA.error(7, 576, DOCVQA.like)
+    assert stranger == like != DOCVQA.error(7, 576, min(families, key=lambda name: families[name]))
+    assert DOCVQA.family_logit_sd(7, 576, "nobody's") == DOCVQA.fit.families_sd > 0.2
+    assert DOCVQA.family_logit_sd(7, 576, DOCVQA.like) == 0
+    with pytest.raises(InputError, match="like: found 'x', expected one of"):
+        replace(DOCVQA, like="x")
+
+
+def test_an_offset_of_a_power_law_is_told_in_logit() -> None:
+    chart = catalogue.law("chartqa")
+    assert chart.form is Form.POWER
+    error = chart.error(7, 576)
+    assert chart.family_logit_sd(7, 576, "") == pytest.approx(chart.fit.families_sd / (1 - error))
 
 
 def test_round_trip_and_wrong_coefficients() -> None:
     assert from_plain(ScalingLaw, plain(OCR), "law") == OCR
     broken = plain(OCR)
-    broken["fits"][0]["coefficients"] = {"a": 1.0}
+    broken["fits"][0]["coefficients"] = {"a": {"value": 1.0}}
     with pytest.raises(InputError, match=r"law.fits\[0\]: coefficients: expected A, alpha, beta, D, found a"):
+        from_plain(ScalingLaw, broken, "law")
+    broken = plain(OCR)
+    broken["fits"][1]["draws"] = [[1.0]]
+    with pytest.raises(InputError, match="draws: expected rows of 3 numbers"):
         from_plain(ScalingLaw, broken, "law")

@@ -160,6 +160,7 @@ def _ablations() -> Iterator[Studied]:
 VICUNA = {"7B": "llava-hf/llava-1.5-7b-hf", "13B": "llava-hf/llava-1.5-13b-hf"}
 M3_COLUMNS = {"TextVQA": "TextVQA_val", "AI2D": "AI2D_test", "ChartQA": "ChartQA_test", "DocVQA": "DocVQA",
               "MMBench": "MMBench_EN", "MMMU": "MMMU_val"}  # fmt: skip
+NESTED, ONE_SCALE = "LLaVA-NeXT, nested (M3)", "LLaVA-NeXT, one scale"
 M3_CELLS = 5  # AnyRes grid cells of an image, at most; the file counts tokens per cell
 
 
@@ -169,7 +170,7 @@ def _compressors() -> Iterator[Studied]:
         nested = row["approach"] == "M3"
         for column, benchmark in M3_COLUMNS.items():
             yield Studied(
-                study="M3, LLaVA-NeXT-7B" if nested else "LLaVA-NeXT-7B trained at one scale (M3's comparison)",
+                study=NESTED if nested else ONE_SCALE,
                 checkpoint=VICUNA["7B"],
                 reduction=Reduction.NESTED if nested else Reduction.TRAINED,
                 benchmark=benchmark,

@@ -2,6 +2,7 @@
 
 import enum
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,9 @@ def fit(  # noqa: PLR0917 - one parameter an option
     reduction: Annotated[
         Reduction, typer.Option("--reduction", help="How the models came to their tokens.")
     ] = Reduction.TRAINED,
+    like: Annotated[
+        str, typer.Option("--like", metavar="FAMILY", help="What a family without points is taken for [their mean].")
+    ] = "",
     drop: Annotated[
         str | None, typer.Option("--drop", metavar="LIST", help="Suspicions, lines or runs to leave out.")
     ] = None,
@@ -69,7 +73,9 @@ def fit(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan fit points.csv --out law.toml --plot law.svg
     """
-    from vlmplan.fit import Options, fit_law
+    from vlmplan.fit import fit_law
+    from vlmplan.fit_form import Options
+    from vlmplan.judge import parse_task
     from vlmplan.lint import lint
     from vlmplan.plot import check_picture, plot_law
     from vlmplan.points import kept, of_task
@@ -84,15 +90,18 @@ def fit(  # noqa: PLR0917 - one parameter an option
         floor=_floor(floor),
         loss=loss,
         reduction=reduction,
+        like=like,
         draws=draws,
         seed=seed,
         level=confidence,
         text_tokens=text_tokens,
         published=published,
     )
-    rows, notes = _rows(points, from_, runs, metric, score_max)
-    shares, label = _task(task, rows)
+    shares = None if task is None else parse_task(task)
+    rows, notes = _rows(points, from_, runs, metric, score_max, shares)
     chosen, left = of_task(rows, shares)
+    tasks = {row.task for row in rows}
+    label = task or (min(tasks) if len(tasks) == 1 else "")
     used, warnings = kept(chosen, lint(chosen), _words(drop), _words(keep))
     title = name or label.partition(",")[0].partition("=")[0] or points.stem
     sources = (points.name, *dict.fromkeys(row.source for row in used if row.source))
@@ -108,7 +117,12 @@ def fit(  # noqa: PLR0917 - one parameter an option
 
 
 def _rows(
-    path: Path, harness: Harness | None, runs: Path | None, metric: str | None, score_max: float | None
+    path: Path,
+    harness: Harness | None,
+    runs: Path | None,
+    metric: str | None,
+    score_max: float | None,
+    tasks: Collection[str] | None,
 ) -> tuple[tuple["Row", ...], tuple[str, ...]]:
     """Read the rows from a table or from a harness's folder."""
     from vlmplan.evaluations import read_results
@@ -122,17 +136,7 @@ def _rows(
         return read_points(path, score_max)
     if runs is None:
         raise InputError("--runs: found none; expected a table with run, llm_params_b and visual_tokens")
-    return read_results(path, harness, runs, metric, score_max)
-
-
-def _task(asked: str | None, rows: tuple["Row", ...]) -> tuple[dict[str, float] | None, str]:
-    """The shares asked for, and what the law is of, in words."""
-    from vlmplan.judge import parse_task
-
-    if asked is not None:
-        return parse_task(asked), asked
-    tasks = {row.task for row in rows}
-    return None, min(tasks) if len(tasks) == 1 else ""
+    return read_results(path, harness, runs, metric, score_max, tasks)
 
 
 def _floor(text: str) -> float | None:

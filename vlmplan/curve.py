@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STARTS = 8
 _MOST_NUMBERS = 4_000_000  # in one array of a batch
 _STEPS = 60
+_MOST_ETA = 100.0  # beyond it an error has long left [0, 1], and squares stay finite
 _HUBER = 1.345  # of the residuals' spread: 95 % as efficient as least squares on normal errors (Huber, 1964)
 
 
@@ -31,9 +32,9 @@ class Problem:
     """
 
     form: Form
-    design: "Array"
-    error: "Array"
-    weight: "Array"
+    design: Any
+    error: Any
+    weight: Any
     floor: float | None = 0.0
     huber: float | None = None
 
@@ -52,9 +53,9 @@ class Problem:
 class Solved:
     """Fits side by side: ``values`` is fits x parameters, ``floor`` their D, ``cost`` what was minimised."""
 
-    values: "Array"
-    floor: "Array"
-    cost: "Array"
+    values: Any
+    floor: Any
+    cost: Any
 
 
 def curve(form: Form, eta: Any) -> tuple[Any, Any]:
@@ -62,9 +63,9 @@ def curve(form: Form, eta: Any) -> tuple[Any, Any]:
     import numpy as np
 
     if form is Form.POWER:
-        found = np.exp(np.clip(eta, -500, 500))
+        found = np.exp(np.clip(eta, -_MOST_ETA, _MOST_ETA))
         return found, found
-    found = 1 / (1 + np.exp(-np.clip(eta, -500, 500)))
+    found = 1 / (1 + np.exp(-np.clip(eta, -_MOST_ETA, _MOST_ETA)))
     return found, found * (1 - found)
 
 
@@ -141,10 +142,10 @@ class Batch:
     ``design`` is fits x points x parameters, or 1 x points x parameters where all share it; ``offset`` likewise.
     """
 
-    weight: "Array"
-    design: "Array"
-    offset: "Array"
-    floor: "Array | None" = None
+    weight: Any
+    design: Any
+    offset: Any
+    floor: Any = None
 
     def part(self, chosen: Any) -> "Batch":
         """The fits chosen by a slice or an index."""

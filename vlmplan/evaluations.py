@@ -9,7 +9,7 @@ newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<
 import enum
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,17 @@ def read_runs(path: Path) -> tuple[Run, ...]:
 
 
 def read_results(
-    folder: Path, harness: Harness, runs: Path, metric: str | None = None, score_max: float | None = None
+    folder: Path,
+    harness: Harness,
+    runs: Path,
+    metric: str | None = None,
+    score_max: float | None = None,
+    tasks: Collection[str] | None = None,
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Read all results below ``folder`` of the runs named in ``runs``. Returns rows, and what was not used, in words.
 
     ``metric`` names the figure where a task has several; ``score_max`` is what a perfect one is, where the harness's
-    own scale is not known. Raises InputError for a folder without results, or a task with several figures.
+    own scale is not known; ``tasks`` are those wanted (None: all). Raises InputError for a folder without results, or a task with several figures.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of {harness} results")
@@ -94,6 +99,8 @@ def read_results(
     rows, unknown = [], set()
     for (name, task), figures in _by_task(newest.values()).items():
         run = known.get(name)
+        if tasks is not None and task not in tasks:
+            continue
         if run is None:
             unknown.add(name)
             continue
@@ -144,8 +151,8 @@ def _only(figures: list[_Score], metric: str | None, where: str) -> _Score | Non
         return next((one for one in figures if one.metric == metric), None)
     if len(figures) > 1:
         raise InputError(
-            f"{where}: found the figures {', '.join(one.metric for one in figures[:8])}; name one with --metric, and "
-            "leave tasks without it out with --task"
+            f"{where}: found the figures {', '.join(one.metric for one in figures[:8])}; name one with --metric, or "
+            "other tasks with --task"
         )
     return figures[0]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 BY_PROFILE, BY_POINT, BY_LLM = "profile likelihood", "bootstrap by point", "bootstrap by LLM"
+HELD = "held"
 
 
 def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
@@ -28,7 +29,7 @@ def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
     a, b, c = solved.values[:, 0], solved.values[:, -2], solved.values[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = c / b
-    numbers = (np.exp(np.clip(a, -500, 500)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
+    numbers = (np.exp(np.clip(a, -100, 100)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
     return dict(zip((*PARAMETERS[form], RATIO[form]), (*numbers, ratio), strict=True))
 
 
@@ -54,6 +55,9 @@ def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], le
         likelihood = profiles[name]
         if likelihood is None:
             found[name] = Coefficient(value=float(value[0]), interval_by=f"{BY_PROFILE}, which has no end")
+            continue
+        if name == "D" and not problem.free_floor:
+            found[name] = Coefficient(value=float(value[0]), interval=likelihood, interval_by=HELD)
             continue
         intervals = {BY_PROFILE: likelihood} | {by: interval_of(some[name], level) for by, some in drawn.items()}
         by = max(intervals, key=lambda one: intervals[one][1] - intervals[one][0])

@@ -4,23 +4,20 @@
 published scores; backbones still to be trained, or any model where the user brings a law, by that law.
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.ranking import Evidence, Subject, Support, error_draws, predicted_error, support
+from vlmplan.model import ModelSpec, Reduction, Workload
+from vlmplan.ranking import Evidence, Subject, Support, Uncertain, error_draws, predicted_error, support
+from vlmplan.scaling import ScalingLaw
 from vlmplan.visual_tokens import VisualInput, native_visual_tokens
-
-if TYPE_CHECKING:
-    from vlmplan.scaling import ScalingLaw
 
 SHARE_TOLERANCE = 1e-6
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
@@ -142,11 +139,16 @@ def _shifted(error: float, logit: float) -> float:
     return 1 / (1 + (1 - bounded) / bounded * math.exp(-logit))
 
 
+def _logit(error: float) -> float:
+    bounded = min(1 - 1e-9, max(1e-9, error))
+    return math.log(bounded / (1 - bounded))
+
+
 def _span(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
-def _optimum(law: "ScalingLaw", text_tokens: int) -> str:
+def _optimum(law: ScalingLaw, text_tokens: int) -> str:
     """Say what V the law alone would take, were LLMs of every size to be had."""
     best = law.optimal_visual_tokens(text_tokens)
     found = "grows without end" if best is None else f"is {max(1.0, best):.3g}"
@@ -155,50 +157,108 @@ def _optimum(law: "ScalingLaw", text_tokens: int) -> str:
 
 
 def _law_warnings(
-    laws: Mapping[str, tuple["ScalingLaw", float]], size_b: float, model: ModelSpec, visual: VisualInput
+    laws: Mapping[str, tuple[ScalingLaw, float]], size_b: float, model: ModelSpec, visual: VisualInput
 ) -> tuple[str, ...]:
     """What to mind where a law is used away from its points, or for another way of reducing tokens."""
     found = []
     for name, (law, _) in laws.items():
         if visual.reduction is not law.reduction:
             found.append(
-                f"the law '{name}' was fitted on models {law.reduction} for their tokens; {model.name} comes to "
-                f"{visual.visual_tokens} by {visual.reduction} reduction, which may cost several times more"
+                f"the law '{name}' is of models {law.reduction} for their tokens; {model.name} comes to "
+                f"{visual.visual_tokens} by {visual.reduction} reduction, whose cost is taken from studies of that"
             )
         if law.outside(size_b, visual.visual_tokens) > 0:
             found.append(
                 f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "
                 f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); wider interval"
             )
+        if law.fit.families and model.family not in law.fit.families:
+            found.append(
+                f"the law '{name}' has no points of {model.family or model.name}, which is taken for "
+                f"{law.like or 'the mean of its families'}; its level is uncertain, the order of sizes and tokens less"
+            )
     return tuple(found)
 
 
-def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, workload: Workload) -> Judge:
-    """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """One law at one candidate: where it is asked, and what another reduction adds there, in logit."""
 
-    def size_b(model: ModelSpec) -> float:
-        return model.nominal_llm_params_b or active_llm_params(model) / 1e9
+    law: ScalingLaw
+    llm_params_b: float
+    visual_tokens: float
+    family: str
+    added: Uncertain
 
-    @functools.cache
-    def coefficients(name: str, count: int) -> list[tuple[float, ...]]:
-        return laws[name][0].coefficient_draws(count)
+    def error(self, values: tuple[float, ...] | None = None, logit: float = 0.0) -> float:
+        """The error, with a draw of the coefficients and ``logit`` more on top."""
+        found = self.law.error(self.llm_params_b, self.visual_tokens, self.family, values)
+        return _shifted(found, self.added.value + logit)
 
-    def error(model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
-        mixed = sum(share * law.error(size_b(model), visual.visual_tokens) for law, share in laws.values())
-        return _shifted(mixed, evidence.precision_offsets[precision].value)
 
-    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
-        size, offset = size_b(model), evidence.precision_offsets[precision]
-        found = [0.0] * count
-        for name, (law, share) in laws.items():
-            own = Random(f"{name} {model.name}")
-            residual_sd = law.residual_logit_sd(size, visual.visual_tokens)
-            for index, values in enumerate(coefficients(name, count)):
-                drawn = law.fit.error(size, visual.visual_tokens, model.family, values)
-                found[index] += share * _shifted(drawn, residual_sd * own.gauss(0, 1))
+def _size_b(model: ModelSpec) -> float:
+    """N as laws count it: nominal where the model has such a size, else active parameters, in billions."""
+    return model.nominal_llm_params_b or active_llm_params(model) / 1e9
+
+
+def _at(law: ScalingLaw, evidence: Evidence, workload: Workload, model: ModelSpec, visual: VisualInput) -> _Judged:
+    """Ask the law at the candidate's tokens if it came to them as the law's models did.
+
+    A checkpoint whose tokens are cut in another way is asked at its own number, and what the cut costs comes from
+    studies of that way: a law of models trained for their tokens says nothing of pruning. Never less than the law's.
+    """
+    size, native = _size_b(model), float(visual.visual_tokens)
+    added = Uncertain(value=0.0, sd=0.0)
+    if visual.reduction not in (law.reduction, Reduction.TRAINED):
+        native = float(max(native_visual_tokens(model, workload.image), visual.visual_tokens))
+        cut = math.log(native / visual.visual_tokens)
+        slope = evidence.token_slope(law.task, visual.reduction)
+        least = _logit(law.error(size, visual.visual_tokens, model.family))
+        least -= _logit(law.error(size, native, model.family))
+        added = Uncertain(value=max(slope.value * cut, least), sd=slope.sd * cut)
+    return _Judged(law=law, llm_params_b=size, visual_tokens=native, family=model.family, added=added)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Laws:
+    """Laws with their shares, and what else is needed to ask them."""
+
+    laws: Mapping[str, tuple[ScalingLaw, float]]
+    evidence: Evidence
+    workload: Workload
+
+    def _asked(self, model: ModelSpec, visual: VisualInput) -> Iterator[tuple[str, float, _Judged]]:
+        for name, (law, share) in self.laws.items():
+            yield name, share, _at(law, self.evidence, self.workload, model, visual)
+
+    def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
+        """The weighted error, with what the precision costs."""
+        mixed = sum(share * one.error() for _, share, one in self._asked(model, visual))
+        return _shifted(mixed, self.evidence.precision_offsets[precision].value)
+
+    def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        """Draws of it; what models share (coefficients, family, reduction, precision) is drawn once for all."""
+        offset, found = self.evidence.precision_offsets[precision], [0.0] * count
+        for name, share, one in self._asked(model, visual):
+            place = (one.llm_params_b, one.visual_tokens, model.family)
+            spreads = (
+                (Random(f"{name} {model.name}"), one.law.residual_logit_sd(*place)),
+                (Random(f"{name} family {model.family}"), one.law.family_logit_sd(*place)),
+                (Random(f"{name} {visual.reduction}"), one.added.sd),
+            )
+            for index, values in enumerate(one.law.coefficient_draws(count)):
+                found[index] += share * one.error(values, sum(sd * own.gauss(0, 1) for own, sd in spreads))
         shared = Random(f"precision {precision}")
         return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
+    def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What to mind about one candidate."""
+        return _law_warnings(self.laws, _size_b(model), model, visual)
+
+
+def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence, workload: Workload) -> Judge:
+    """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
+    asked = _Laws(laws=laws, evidence=evidence, workload=workload)
     named = ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
         source=ErrorSource(
@@ -211,7 +271,7 @@ def by_law(laws: Mapping[str, tuple["ScalingLaw", float]], evidence: Evidence, w
             ),
         ),
         knows=lambda model: True,  # noqa: ARG005
-        error=error,
-        draws=draws,
-        warnings=lambda model, visual: _law_warnings(laws, size_b(model), model, visual),
+        error=asked.error,
+        draws=asked.draws,
+        warnings=asked.warnings,
     )

@@ -84,8 +84,9 @@ def _digits(value: float) -> int:
 def _duplicates(rows: Sequence[Row]) -> Finding | None:
     """The same error to all its digits in two different cells: one was copied, likelier the later."""
     same: defaultdict[str, list[Row]] = defaultdict(list)
+    least = max(_LEAST_DIGITS, 1 + 2 * math.log10(max(1, len(rows))))  # fewer are equal by chance among so many
     for row in rows:
-        if _digits(row.error) >= _LEAST_DIGITS:
+        if _digits(row.error) >= least:
             same[f"{row.task} {row.error:.12g}"].append(row)
     texts, suspects = [], set()
     for group in same.values():

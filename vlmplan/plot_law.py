@@ -72,7 +72,7 @@ def _curve(axes: "Axes", law: ScalingLaw, size: float, text: int, colour: Any) -
     cut = (1 - law.interval_level_fraction) / 2
     low, high = [], []
     for count in tokens:
-        drawn = sorted(law.fit.error(size, count, values=values) for values in law.fit.draws)
+        drawn = sorted(law.error(size, count, values=values) for values in law.fit.draws)
         at = min(len(drawn) - 1, round(cut * len(drawn)))
         low.append(100 * drawn[at])
         high.append(100 * drawn[-1 - at])
@@ -95,8 +95,8 @@ def _pareto(law: ScalingLaw, text: int) -> tuple[list[float], list[float]]:
 
 
 def _without_family(law: ScalingLaw, point: Point) -> float:
-    """A point's error as that of the mean family."""
-    offset = law.fit.families.get(point.family, 0.0)
+    """A point's error as that of the family drawn: the one that others are taken for, or the mean."""
+    offset = law.fit.families.get(point.family, 0.0) - law.fit.families.get(law.like, 0.0)
     if law.form is Form.POWER:
         floor = law.fit.values[3]
         return floor + (point.error - floor) * math.exp(-offset)

@@ -50,6 +50,10 @@ class Benchmark:
     token_slopes: Mapping[Reduction, Uncertain]
     sources: tuple[str, ...]
 
+    def slope_of(self, reduction: Reduction) -> Uncertain:
+        """Return c of a reduction; the training-free one's where it was never studied."""
+        return self.token_slopes.get(reduction) or self.token_slopes[Reduction.TRAINING_FREE]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence(Document):
@@ -68,6 +72,14 @@ class Evidence(Document):
             if found.name == name:
                 return found
         raise InputError(f"no benchmark '{name}'; expected one of {', '.join(b.name for b in self.benchmarks)}")
+
+    def token_slope(self, task: str, reduction: Reduction) -> Uncertain:
+        """Return c, what tokens are worth in logit per e-fold, of a task or benchmark; of all where it is not known."""
+        weights = self.tasks.get(task) or {one.name: 1 / len(self.benchmarks) for one in self.benchmarks}
+        slopes = [(weight, self.benchmark(name).slope_of(reduction)) for name, weight in weights.items()]
+        return Uncertain(
+            value=sum(weight * one.value for weight, one in slopes), sd=sum(weight * one.sd for weight, one in slopes)
+        )
 
     def weights(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Turn shares of tasks or benchmarks (0.7 reasoning, 0.3 ocr) into weights of benchmarks."""
@@ -104,7 +116,7 @@ def _effects(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> Itera
         yield f"{benchmark.name} {subject.name}", 0.0, benchmark.residual_sd
     fewer = math.log(subject.visual_tokens / subject.native_visual_tokens)
     if fewer:
-        slope = benchmark.token_slopes.get(subject.reduction) or benchmark.token_slopes[Reduction.TRAINING_FREE]
+        slope = benchmark.slope_of(subject.reduction)
         yield f"{benchmark.name} {subject.reduction}", slope.value * fewer, slope.sd * fewer
     yield f"precision {subject.precision}", -offset.value, offset.sd
 

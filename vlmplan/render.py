@@ -201,7 +201,7 @@ def print_plan(plan: Plan) -> None:
         f"{format_count(choice.params.total)} parameters."
     )
     setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
-    console.print(f"Tokens set by: {setting}. Route: {choice.route}.")
+    console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
     if choice.deploy:
         console.print(f"Run: {choice.deploy}", soft_wrap=True)
     console.print()
@@ -310,7 +310,7 @@ def _model_row(model: ModelSpec) -> list[str]:
 
 def _law_row(law: "ScalingLaw") -> list[str]:
     coefficients = ", ".join(f"{name} {one.value:.4g}" for name, one in law.fit.coefficients.items())
-    return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points), law.reduction]
+    return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points)]
 
 
 def print_shelf(documents: Sequence[Any]) -> None:
@@ -324,7 +324,7 @@ def print_shelf(documents: Sequence[Any]) -> None:
         table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
     else:
-        table = new_table("name", "form", "coefficients", "rmse", "points", "reduction")
+        table = new_table("name", "form", "coefficients", "rmse", "points", wrap="coefficients")
         rows = [_law_row(one) for one in documents]
     for row in rows:
         table.add_row(*row)

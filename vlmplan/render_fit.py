@@ -87,6 +87,8 @@ def _optimum(form: Form, best: Coefficient | None, text_tokens: int, level: str)
     what = f"Best V at a fixed 2N(Q+V) with {text_tokens} uncached text tokens, {form}"
     if best is None:
         return f"{what}: none, the more the better."
+    if best.value < 1:
+        return f"{what}: 1, the fewer the better."
     if best.interval is None:
         return f"{what}: {best.value:.1f}, with no upper end."
     return f"{what}: {best.value:.1f} ({level}: {best.interval[0]:.1f} to {best.interval[1]:.1f})."

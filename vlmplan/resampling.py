@@ -91,7 +91,10 @@ def profile(problem: Problem, solved: Solved, level: float, column: int | None) 
     design, values = problem.design, solved.values[0]
     centre = float(values[-1] / values[-2]) if column is None else float(values[column])
     steps = np.concatenate([np.linspace(0, *_LINEAR), np.geomspace(_LINEAR[0], _FAR, _FAR_POINTS + 1)[1:]])
-    grid = centre + np.concatenate([-steps[:0:-1], steps]) * _standard_error(problem, solved, column)
+    unit = _standard_error(problem, solved, column)
+    if not np.isfinite(centre + unit):
+        return None
+    grid = centre + np.concatenate([-steps[:0:-1], steps]) * unit
     if column is None:  # with c = ratio b, the two columns become one
         others = np.repeat(design[None, :, :-1], grid.size, axis=0)
         others[:, :, -1] += grid[:, None] * design[None, :, -1]
@@ -131,7 +134,7 @@ def _standard_error(problem: Problem, solved: Solved, column: int | None) -> flo
     covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(solved.cost[0]) / max(1, len(slope) - values.size)
     gradient = np.zeros(values.size)
     if column is None:
-        gradient[-2:] = -values[-1] / values[-2] ** 2, 1 / values[-2]
+        gradient[-2:] = (-values[-1] / values[-2] ** 2, 1 / values[-2]) if values[-2] else (np.inf, np.inf)
     else:
         gradient[column] = 1.0
     return float(np.sqrt(max(0.0, gradient @ covariance @ gradient)))

@@ -127,7 +127,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingLaw(Document):
-    """A law with what it rests on. ``form`` names the fit in use, the one that predicts left-out points better."""
+    """A law with what it rests on. ``form`` names the fit in use, the one that predicts left-out points better.
+
+    A model of a family without points is taken for one of ``like``, or where that is empty, of the mean family.
+    """
 
     SCHEMA: ClassVar[str] = "vlmplan.law/1"
 
@@ -135,6 +138,7 @@ class ScalingLaw(Document):
     task: str
     form: Form
     reduction: Reduction
+    like: str = ""
     loss: Loss
     interval_level_fraction: float
     n_points: int
@@ -151,6 +155,8 @@ class ScalingLaw(Document):
             raise InputError(f"form: {self.form} is not among fits")
         if not self.fit.draws:
             raise InputError(f"fits: found no draws of {self.form}, the form in use; make the law with 'vlmplan fit'")
+        if self.like and self.like not in self.fit.families:
+            raise InputError(f"like: found '{self.like}', expected one of {', '.join(self.fit.families) or 'none'}")
         for name in ("llm_params_b_range", "visual_tokens_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -165,9 +171,15 @@ class ScalingLaw(Document):
         """The fit in use."""
         return next(found for found in self.fits if found.form is self.form)
 
-    def error(self, llm_params_b: float, visual_tokens: float, family: str = "") -> float:
-        """Return the predicted error at ``llm_params_b`` billion parameters and ``visual_tokens`` per image."""
-        return self.fit.error(llm_params_b, visual_tokens, family)
+    def error(
+        self, llm_params_b: float, visual_tokens: float, family: str = "", values: tuple[float, ...] | None = None
+    ) -> float:
+        """Return the predicted error at ``llm_params_b`` billion parameters and ``visual_tokens`` per image.
+
+        ``values`` are other coefficients (a draw).
+        """
+        known = family if family in self.fit.families else self.like
+        return self.fit.error(llm_params_b, visual_tokens, known, values)
 
     def outside(self, llm_params_b: float, visual_tokens: float) -> float:
         """Return how far outside the points' range this is, in e-folds of N and V together; 0 inside."""
@@ -182,17 +194,26 @@ class ScalingLaw(Document):
         return [stored[index % len(stored)] for index in range(count)]
 
     def residual_logit_sd(self, llm_params_b: float, visual_tokens: float, family: str = "") -> float:
-        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range.
-
-        A model of none of the law's families differs from their mean as they differ among themselves.
-        """
-        error = min(0.999, max(0.001, self.error(llm_params_b, visual_tokens, family)))
-        per_logit = error * (1 - error)
-        between = 0.0 if family in self.fit.families else self.fit.families_sd
-        if self.form is Form.POWER:
-            between *= error / per_logit  # an offset of ln A, in logit
+        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range."""
         outside = EXTRAPOLATION_LOGIT_SD * self.outside(llm_params_b, visual_tokens)
-        return math.hypot(self.fit.left_out_rmse / per_logit, between, outside)
+        return math.hypot(self.fit.left_out_rmse / self._per_logit(llm_params_b, visual_tokens, family), outside)
+
+    def family_logit_sd(self, llm_params_b: float, visual_tokens: float, family: str) -> float:
+        """Return the spread, in logit, that all models of a family share which is none of the law's; 0 for its own.
+
+        Such a family differs from the one it is taken for as the law's differ from their mean.
+        """
+        if family in self.fit.families:
+            return 0.0
+        if self.form is Form.LOGIT:
+            return self.fit.families_sd
+        error = self.error(llm_params_b, visual_tokens, family)  # an offset of ln A, in logit
+        return self.fit.families_sd * error / self._per_logit(llm_params_b, visual_tokens, family)
+
+    def _per_logit(self, llm_params_b: float, visual_tokens: float, family: str) -> float:
+        """How much error one logit is here."""
+        error = min(0.999, max(0.001, self.error(llm_params_b, visual_tokens, family)))
+        return error * (1 - error)
 
 
 def optimal_visual_tokens(b: float, c: float, text_tokens: float) -> float | None:

@@ -1,0 +1,113 @@
+"""The command: from a table to a law that recommend takes, pictures, and one line for what cannot be."""
+
+import json
+from pathlib import Path
+
+import pytest
+from grids import TABLES
+from typer.testing import CliRunner
+
+from vlmplan import cli, cli_fit  # noqa: F401 - registers the command
+from vlmplan.document import load
+from vlmplan.scaling import Form, ScalingLaw
+
+REASONING, OCR = str(TABLES / "reasoning.csv"), str(TABLES / "ocr.csv")
+WORK = ("--latency", "1s", "--text-tokens", "50", "--output-tokens", "8")
+RECOMMEND = ("recommend", "--hardware", "l4", *WORK, "--json", "--task")
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    found = CliRunner().invoke(cli.app, [*arguments], catch_exceptions=False)
+    return found.exit_code, found.stdout, found.stderr
+
+
+def test_a_law_of_ones_own_is_what_recommend_takes(tmp_path: Path) -> None:
+    law = tmp_path / "mine.toml"
+    code, out, err = run("fit", REASONING, "--out", str(law), "--draws", "300")
+    assert (code, err) == (0, f"wrote {law}\n")
+    assert "b    0.1552" in out
+    assert f"Next: vlmplan recommend --task {law}" in out
+    code, out, _ = run(*RECOMMEND, str(law), "--candidates", "paper")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["error_source"]["name"] == "scaling law reasoning (logit, reduction trained)"
+    low, high = plan["choice"]["error_interval"]
+    assert low < plan["choice"]["predicted_error"] < high
+
+
+def test_the_document() -> None:
+    _, out, _ = run("fit", OCR, "--drop", "duplicate", "--task", "ocr", "--published", "--json", "--draws", "300")
+    report = json.loads(out)
+    assert report["schema"] == "vlmplan.fit/1"
+    assert report["form"] == "logit"
+    assert report["n_points"] == len(report["points"]) == 27
+    assert report["coefficients"]["c"]["value"] == pytest.approx(0.2033, abs=1e-4)
+    assert report["compared"]["form"] == "power"
+    assert [one["value"] for one in report["published"]] == [0.029, 0.048]
+    assert report["range"] == {"llm_params_b": [0.5, 7.0], "visual_tokens": [1.0, 576.0]}
+    assert any("dropped line 29" in text for text in report["warnings"])
+
+
+def test_form_floor_and_name_as_asked(tmp_path: Path) -> None:
+    law = tmp_path / "law.toml"
+    arguments = ("--form", "power", "--floor", "0.0333", "--name", "held", "--loss", "huber", "--draws", "300")
+    _, out, _ = run("fit", REASONING, *arguments, "--out", str(law))
+    assert "Form power: error = A N^-alpha V^-beta + D (as asked)" in out
+    found = load(ScalingLaw, law)
+    assert (found.name, found.form, found.loss, found.fit.values[3]) == ("held", Form.POWER, "huber", 0.0333)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+@pytest.mark.parametrize("name", ["reasoning", "docvqa"])
+def test_the_picture(tmp_path: Path, name: str, suffix: str) -> None:
+    pictures = [tmp_path / f"{index}.{suffix}" for index in (1, 2)]
+    for picture in pictures:
+        assert run("fit", str(TABLES / f"{name}.csv"), "--draws", "200", "--plot", str(picture))[0] == 0
+    first, again = (picture.read_bytes() for picture in pictures)
+    assert first == again
+    assert len(first) > 10_000
+    if suffix == "svg":
+        text = first.decode()
+        assert "Q = 0: text cached" in text
+        assert "Q = 50: 50 text tokens" in text
+        assert "best N and V" in text
+
+
+def test_results_of_a_harness(tmp_path: Path) -> None:
+    table = ["run,llm_params_b,visual_tokens"]
+    for size, share in ((1, 0.5), (3, 0.6), (7, 0.7)):
+        for index, tokens in enumerate((4, 16, 64)):
+            name = f"m{size}-{tokens}"
+            table.append(f"{name},{size},{tokens}")
+            path = tmp_path / "logs" / name / "d_results.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps({"results": {"ai2d": {"exact_match,none": share + 0.02 * index}}}))
+    (tmp_path / "runs.csv").write_text("\n".join(table))
+    arguments = ("--from", "lmms-eval", str(tmp_path / "logs"), "--runs", str(tmp_path / "runs.csv"))
+    code, out, _ = run("fit", *arguments, "--json", "--draws", "200")
+    assert code == 0
+    assert json.loads(out)["task"] == "ai2d"
+    assert json.loads(out)["n_points"] == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.csv"], "gone.csv: cannot be read"),
+        ([REASONING, "--floor", "much"], "--floor: found 'much', expected free or a number from 0"),
+        ([REASONING, "--score-max", "0"], "--score-max: found 0, expected a number above 0"),
+        ([REASONING, "--runs", "x.csv"], "--runs, --metric: belong to --from"),
+        (["logs", "--from", "lmms-eval"], "--runs: found none"),
+        ([REASONING, "--drop", "liars"], "found 'liars', expected one of duplicate"),
+        ([REASONING, "--like", "llama"], "like: found 'llama', expected one of none"),
+        ([REASONING, "--plot", "x.pdf"], "expected .svg or .png"),
+        ([REASONING, "--out", "/gone/law.toml"], "cannot be written"),
+        ([REASONING, "--confidence", "1"], "--confidence: found 1, expected 0.5 to 0.999"),
+        ([REASONING, "--task", "a=0.5,b=0.4"], "the shares add to 0.9"),
+    ],
+)
+def test_bad_questions(arguments: list[str], message: str) -> None:
+    code, out, err = run("fit", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
