@@ -1,10 +1,13 @@
 """Predicted errors: published scores met, shared uncertainty paired, precision priced, tasks parsed."""
 
+import math
 import statistics
+from statistics import stdev
 
 import pytest
 
 from vlmplan import catalogue
+from vlmplan.cost import active_llm_params
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.judge import Judge, by_law, by_scores, parse_task
@@ -14,6 +17,10 @@ from vlmplan.visual_tokens import options, visual_input
 EVIDENCE = catalogue.evidence()
 WORK = Workload(text_tokens=50)
 BF16 = Precision.BF16
+
+
+def logit(error: float) -> float:
+    return math.log(error / (1 - error))
 
 
 def _judge(task: str) -> Judge:
@@ -62,9 +69,11 @@ def test_reading_suffers_more_from_fewer_tokens_than_reasoning() -> None:
         for task in ("reasoning", "docvqa")
     }
     assert loss["docvqa"] > 0 < loss["reasoning"]
-    for benchmark in EVIDENCE.benchmarks:
-        trained, image = (benchmark.token_slopes[r] for r in (Reduction.TRAINED, Reduction.IMAGE_SIZE))
-        assert image.value > trained.value
+    trained, image = (
+        [benchmark.token_slopes[reduction].value for benchmark in EVIDENCE.benchmarks]
+        for reduction in (Reduction.TRAINED, Reduction.IMAGE_SIZE)
+    )
+    assert sum(image) > 1.5 * sum(trained)
 
 
 def test_pruning_never_gets_the_trained_slope() -> None:
@@ -172,3 +181,32 @@ def test_a_law_for_another_reduction_warns() -> None:
     judge = by_law({"ocr": (catalogue.law("ocr"), 1.0)}, EVIDENCE, WORK)
     model = catalogue.model("Qwen2.5-VL-7B")
     assert any("by image-size reduction" in text for text in judge.warnings(model, options(model, WORK.image)[-2]))
+
+
+@pytest.mark.parametrize("name", ["reasoning", "ocr", "docvqa", "mmbench"])
+def test_a_trained_law_never_prices_pruning(name: str) -> None:
+    """LLaVA-1.5 pooled without training: from its native 576 tokens on, the slope is that of training-free studies."""
+    law, model = catalogue.law(name), catalogue.model("llava-1.5-7b")
+    judge = by_law({name: (law, 1.0)}, EVIDENCE, WORK)
+    whole = visual_input(model, WORK.image, 576, Compressor.NONE)
+    pooled = visual_input(model, WORK.image, 36, Compressor.AVERAGE_POOL)
+    assert pooled.reduction is Reduction.TRAINING_FREE
+    size = active_llm_params(model) / 1e9
+    lost = logit(judge.error(model, pooled, BF16)) - logit(judge.error(model, whole, BF16))
+    studied = EVIDENCE.token_slope(law.task, Reduction.TRAINING_FREE).value * math.log(576 / 36)
+    trained = logit(law.error(size, 36)) - logit(law.error(size, 576))
+    assert lost == pytest.approx(max(studied, trained), rel=1e-6)
+    assert lost > 1.2 * trained
+    draws = judge.draws(model, pooled, BF16, count=200)
+    assert stdev(map(logit, draws)) > stdev(map(logit, judge.draws(model, whole, BF16, count=200)))
+
+
+def test_models_of_a_family_share_its_uncertainty() -> None:
+    """A law without points of the family: its level is unsure, the gap between two sizes hardly."""
+    judge = by_law({"docvqa": (catalogue.law("docvqa"), 1.0)}, EVIDENCE, WORK)
+    small, large = (catalogue.model(name) for name in ("Qwen1.5-4B", "Qwen1.5-7B"))
+    visual = visual_input(small, WORK.image, 64, Compressor.TOKEN_PACKER)
+    draws = [[logit(e) for e in judge.draws(model, visual, BF16, count=200)] for model in (small, large)]
+    gaps = [one - other for one, other in zip(*draws, strict=True)]
+    assert stdev(gaps) < 0.5 * stdev(draws[0])
+    assert any("has no points of" in text for text in judge.warnings(small, visual))

@@ -220,7 +220,7 @@ def test_a_law_of_ones_own() -> None:
         ({"hardware": "l5"}, "no hardware named 'l5'; nearest: l"),
         ({"hardware": "a100"}, "'a100' is ambiguous; it could be a100-40gb-pcie"),
         ({"task": "chess"}, "no task 'chess'"),
-        ({"task": "docvqa", "paper": True}, "no law for task 'docvqa'"),
+        ({"task": "mathvista", "paper": True}, "no law for task 'mathvista'"),
         ({"precisions": "bf17"}, "found 'bf17', expected a comma list"),
         ({"precisions": "fp8"}, "a100-80gb-sxm has no fp8 peak"),
         ({"models": "gpt"}, "no candidate left"),

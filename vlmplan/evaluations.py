@@ -9,7 +9,7 @@ newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<
 import enum
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,8 @@ def read_results(
     """Read all results below ``folder`` of the runs named in ``runs``. Returns rows, and what was not used, in words.
 
     ``metric`` names the figure where a task has several; ``score_max`` is what a perfect one is, where the harness's
-    own scale is not known; ``tasks`` are those wanted (None: all). Raises InputError for a folder without results, or a task with several figures.
+    own scale is not known; ``tasks`` are those wanted (None: all). Raises InputError for a folder without results, or
+    a task with several figures.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of {harness} results")
@@ -95,41 +96,40 @@ def read_results(
     found = list(_lmms_eval(folder) if harness is Harness.LMMS_EVAL else _vlmevalkit(folder))
     if not found:
         raise InputError(f"{folder}: found no {harness} results; expected {_EXPECTED[harness]} below it")
-    newest: dict[tuple[str, str, str], _Score] = {(one.run, one.task, one.metric): one for one in found}
+    figures = _by_task(found)
     rows, unknown = [], set()
-    for (name, task), figures in _by_task(newest.values()).items():
-        run = known.get(name)
+    for (name, task), by_metric in figures.items():
         if tasks is not None and task not in tasks:
             continue
-        if run is None:
+        if name not in known:
             unknown.add(name)
             continue
-        score = _only(figures, metric, f"{name}, {task}")
-        if score is None:
-            continue
-        perfect = score_max or score.perfect or 1.0
-        rows.append(
-            Row(
-                name=f"{name} {task}",
-                llm_params_b=run.llm_params_b,
-                visual_tokens=run.visual_tokens,
-                error=1 - score.value / perfect,
-                task=task,
-                family=run.family,
-                weight=run.weight,
-                source=str(harness),
-            )
-        )
-    missing = sorted(set(known) - {name for name, _ in _by_task(newest.values())})
+        score = _only(by_metric, metric, f"{name}, {task}")
+        if score is not None:
+            rows.append(_row(known[name], task, score.value / (score_max or score.perfect or 1.0), harness))
     if not rows:
         close = nearest(min(known), unknown)
         raise InputError(
             f"{runs}: none of its runs ({', '.join(sorted(known)[:4])}) has results of the figure asked below {folder}"
             + (f"; found runs {close}" if close else "")
         )
+    missing = sorted(set(known) - {name for name, _ in figures})
     notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(sorted(unknown)[:8])}"] if unknown else []
     notes += [f"runs of {runs.name} without results: {', '.join(missing[:8])}"] if missing else []
     return tuple(rows), tuple(notes)
+
+
+def _row(run: Run, task: str, share: float, harness: Harness) -> Row:
+    return Row(
+        name=f"{run.name} {task}",
+        llm_params_b=run.llm_params_b,
+        visual_tokens=run.visual_tokens,
+        error=1 - share,
+        task=task,
+        family=run.family,
+        weight=run.weight,
+        source=str(harness),
+    )
 
 
 _EXPECTED = {
@@ -138,23 +138,24 @@ _EXPECTED = {
 }
 
 
-def _by_task(scores: Any) -> dict[tuple[str, str], list[_Score]]:
-    found: dict[tuple[str, str], list[_Score]] = {}
+def _by_task(scores: Iterable[_Score]) -> dict[tuple[str, str], dict[str, _Score]]:
+    """(run, task) -> its figures by metric; a later one, which is newer, takes the place of an earlier."""
+    found: dict[tuple[str, str], dict[str, _Score]] = {}
     for one in scores:
-        found.setdefault((one.run, one.task), []).append(one)
+        found.setdefault((one.run, one.task), {})[one.metric] = one
     return found
 
 
-def _only(figures: list[_Score], metric: str | None, where: str) -> _Score | None:
+def _only(figures: Mapping[str, _Score], metric: str | None, where: str) -> _Score | None:
     """The figure asked for, or the only one there is."""
     if metric is not None:
-        return next((one for one in figures if one.metric == metric), None)
+        return figures.get(metric)
     if len(figures) > 1:
         raise InputError(
-            f"{where}: found the figures {', '.join(one.metric for one in figures[:8])}; name one with --metric, or "
-            "other tasks with --task"
+            f"{where}: found the figures {', '.join(list(figures)[:8])}; name one with --metric, or other tasks with "
+            "--task"
         )
-    return figures[0]
+    return next(iter(figures.values()))
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
