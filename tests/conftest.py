@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 
-from vlmplan import catalogue, cli_deploy, cli_profile
+from vlmplan import catalogue, cli_deploy, cli_fit, cli_profile
 from vlmplan.hardware import HardwareProfile, Kind, Precision, Runtime
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Decoder, ModelSpec
 
-assert cli_deploy and cli_profile  # imported so that its commands are there in every test
+assert cli_deploy and cli_fit and cli_profile  # imported so that its commands are there in every test
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("repeatable")

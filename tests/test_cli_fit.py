@@ -7,7 +7,7 @@ import pytest
 from grids import TABLES
 from typer.testing import CliRunner
 
-from vlmplan import cli, cli_fit  # noqa: F401 - registers the command
+from vlmplan import cli
 from vlmplan.document import load
 from vlmplan.scaling import Form, ScalingLaw
 

@@ -37,9 +37,10 @@ def _masked(text: str) -> str:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that holds what the examples name: a small checkpoint, and for those that read it its export."""
+    """A folder that holds what the examples name: tables, a small checkpoint, and for those that read it its export."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").symlink_to(checkpoint())
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
 
 
 def test_there_are_blocks() -> None:

@@ -68,11 +68,13 @@ def _chosen(fits: Mapping[Form, Fitted], asked: Form | None) -> tuple[Form, str]
     by_name = {form: (one.fit.loo_rmse, one.fit.left_out_rmse) for form, one in fits.items()}
     better = min(by_name, key=lambda form: by_name[form][::-1])
     other = next(form for form in fits if form is not better)
-    points, llms = (by_name[better][i] / by_name[other][i] - 1 for i in (0, 1))
+    points, llms = (_compared(by_name[better][i] / by_name[other][i] - 1) for i in (0, 1))
     what = "LLMs" if fits[better].fit.leave_one_llm_out_rmse is not None else "points"
-    return better, (
-        f"left-out error of {better} against {other}: {llms:+.0%} on {what} left out, {points:+.0%} on points left out"
-    )
+    return better, f"it errs {llms} than {other} on {what} left out, {points} on points left out"
+
+
+def _compared(excess: float) -> str:
+    return f"{100 * abs(excess):.0f} % {'less' if excess < 0 else 'more'}"
 
 
 def _optimum(fit: Fit, text_tokens: int) -> Coefficient | None:

@@ -57,9 +57,10 @@ def print_fit(report: FitReport, out: Path | None) -> None:
         console.print(f"{text}.")
     for one in report.published:
         place = "inside" if one.inside else "outside"
+        bounds = "" if one.interval is None else f" ({_number(one.interval[0])} to {_number(one.interval[1])})"
         console.print(
-            f"Published {one.name} {one.value:g}: {place} the power law's {level} interval, above "
-            f"{one.draws_below_fraction:.0%} of the draws by LLM."
+            f"Published {one.name} {one.value:g}: {place} the power law's {level} interval{bounds}, above "
+            f"{100 * one.draws_below_fraction:.0f} % of the draws by LLM."
         )
     for warning in report.warnings:
         console.print(f"Warning: {warning}.", style="yellow")
