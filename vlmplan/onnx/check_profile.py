@@ -6,6 +6,7 @@ a half times the repeat's), 80 % intervals that hold 65 to 95 % at a median widt
 interval score than the constant percentage that the profile's own left-out errors suggest.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,12 +16,12 @@ from vlmplan.cost import cost
 from vlmplan.estimate import Interval
 from vlmplan.hardware import HardwareProfile, Part, quantile
 from vlmplan.machine import machine
-from vlmplan.measure import measure
+from vlmplan.measure import Runner
 from vlmplan.observation import Quantity
 from vlmplan.onnx.cases import Case
 from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.rig import Rig
-from vlmplan.onnx.store import Store, Timed
+from vlmplan.onnx.store import Store, Tell, fill
 from vlmplan.onnx.trials import PATCH
 
 LEVEL_FRACTION = 0.8
@@ -30,8 +31,6 @@ LEAST_HELD_FRACTION, MOST_HELD_FRACTION = 0.65, 0.95
 MOST_WIDTH_FRACTION = 0.40
 _QUANTITIES = (Quantity.TTFT, Quantity.TPOT)
 _IMAGE_TOKEN = 3
-
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,33 +145,11 @@ def _score(low: float, high: float) -> float:
 
 def measure_cases(rig: Rig, cases: Sequence[Case], store: Store, tell: Tell) -> None:
     """Measure what the store lacks: every network once a round, its cases interleaved."""
-    total, done = ROUNDS * len(cases) * (REPEATS + 1), 0
-    decoders = list(dict.fromkeys((case.network.width, case.network.layers) for case in cases))
-    for number in range(ROUNDS):
-        for decoder in decoders:
-            mine = [case for case in cases if (case.network.width, case.network.layers) == decoder]
-            missing = [case for case in mine if not store.known(case.name, number)]
-            done += (len(mine) - len(missing)) * (REPEATS + 1)
-            if not missing:
-                continue
-            what = f"checking, round {number + 1}, llm {decoder[0].hidden}x{decoder[1]}"
-            tell(what, done, total)
-            runners = {case.name: _request(rig, case) for case in missing}
-
-            def step(what: str = what) -> None:
-                nonlocal done
-                done += 1
-                tell(what, done, total)
-
-            for name, parts in measure(runners, REPEATS, tell=step).items():
-                store.add(
-                    [
-                        Timed(name=name, part=part, round=number, samples_s=samples.samples_s)
-                        for part, samples in parts.items()
-                        if part in _QUANTITIES
-                    ]
-                )
-            rig.release()
+    groups: dict[str, dict[str, Callable[[], Runner]]] = {}
+    for case in cases:
+        title = f"checking, llm {case.network.width.hidden}x{case.network.layers}"
+        groups.setdefault(title, {})[case.name] = functools.partial(_request, rig, case)
+    fill(store, groups, ROUNDS, REPEATS, tell, rig.release)
 
 
 def _request(rig: Rig, case: Case) -> Request:

@@ -4,6 +4,7 @@
 through several times: a shared machine's speed changes from minute to minute, and that is part of the interval.
 """
 
+import functools
 import os
 import shutil
 import tempfile
@@ -15,21 +16,19 @@ from pathlib import Path
 from vlmplan.document import check_destination
 from vlmplan.errors import Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.measure import measure
+from vlmplan.measure import Runner
 from vlmplan.onnx.cases import cases
 from vlmplan.onnx.check_profile import Verdict, measure_cases, verdict
 from vlmplan.onnx.explain import Profiled, profile
 from vlmplan.onnx.here import Setup, probe
 from vlmplan.onnx.rig import Rig, rig, runner_of
-from vlmplan.onnx.store import Store, Timed
+from vlmplan.onnx.store import Store, Tell, fill
 from vlmplan.onnx.trials import Effort, Trial, sweep
 
 PASSES = {Effort.QUICK: 2, Effort.DEFAULT: 3}
 REPEATS = 3
 KEPT_MEMORY_BYTES = 20 * 2**30  # with so much memory all networks stay loaded from pass to pass
 _SCRATCH = "vlmplan-profile-"
-
-Tell = Callable[[str, int, int], None]  # what is done, runs done, runs in all
 
 
 @contextmanager
@@ -62,34 +61,16 @@ def _alive(process: int) -> bool:
 def run_trials(rig: Rig, trials: Sequence[Trial], store: Store, passes: int, tell: Tell) -> None:
     """Measure what the store does not have yet: every group once a pass, its trials interleaved."""
     keep = (store.setup.memory_bytes or 0) >= KEPT_MEMORY_BYTES
-    total, done = passes * len(trials) * (REPEATS + 1), 0
-    groups = list(dict.fromkeys(trial.group for trial in trials))
-    for number, group in ((number, group) for number in range(passes) for group in groups):
-        mine = [trial for trial in trials if trial.group == group]
-        missing = [trial for trial in mine if not store.known(trial.name, number)]
-        done += (len(mine) - len(missing)) * (REPEATS + 1)
-        if not missing:
-            continue
-        what = f"pass {number + 1} of {passes}, {group}"
-        tell(what, done, total)
-        runners = {trial.name: runner_of(rig.model(trial.network), trial) for trial in missing}
-
-        def step(what: str = what) -> None:
-            nonlocal done
-            done += 1
-            tell(what, done, total)
-
-        found = measure(runners, REPEATS, tell=step)
-        store.add(
-            [
-                Timed(name=name, part=part, round=number, samples_s=samples.samples_s)
-                for name, parts in found.items()
-                for part, samples in parts.items()
-            ]
-        )
-        if not keep:
-            rig.release()
+    groups: dict[str, dict[str, Callable[[], Runner]]] = {}
+    for trial in trials:
+        make = functools.partial(_runner, rig, trial)
+        groups.setdefault(trial.group, {})[trial.name] = make
+    fill(store, groups, passes, REPEATS, tell, (lambda: None) if keep else rig.release)
     rig.release()
+
+
+def _runner(rig: Rig, trial: Trial) -> Runner:
+    return runner_of(rig.model(trial.network), trial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,18 @@ line cut short, as by a full disk or a killed process, is dropped.
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlmplan.document import from_plain, plain, read_text, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.measure import Samples
+from vlmplan.measure import Runner, Samples, measure
 from vlmplan.onnx.here import Setup
+
+Tell = Callable[[str, int, int], None]  # what is done, runs done, runs in all
+Makers = Mapping[str, Callable[[], Runner]]  # a name -> what makes its runner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +94,36 @@ class Store:
                 f"{self.path}: cannot be written ({error.strerror}); what was measured is kept, run again to go on"
             ) from None
         self.timed += found
+
+
+def fill(
+    store: Store, groups: Mapping[str, Makers], rounds: int, repeats: int, tell: Tell, done_with: Callable[[], None]
+) -> None:
+    """Measure what ``store`` lacks: every group once a round, its members interleaved, kept when they are through.
+
+    ``done_with`` is called after each group that was measured, so that its networks may go.
+    """
+    total, done = rounds * sum(map(len, groups.values())) * (repeats + 1), 0
+    for number in range(rounds):
+        for title, group in groups.items():
+            missing = {name: make for name, make in group.items() if not store.known(name, number)}
+            done += (len(group) - len(missing)) * (repeats + 1)
+            if not missing:
+                continue
+            what = f"round {number + 1} of {rounds}, {title}"
+            tell(what, done, total)
+
+            def step(what: str = what) -> None:
+                nonlocal done
+                done += 1
+                tell(what, done, total)
+
+            found = measure({name: make() for name, make in missing.items()}, repeats, tell=step)
+            store.add(
+                [
+                    Timed(name=name, part=part, round=number, samples_s=samples.samples_s)
+                    for name, parts in found.items()
+                    for part, samples in parts.items()
+                ]
+            )
+            done_with()
