@@ -57,6 +57,25 @@ def test_form_floor_and_name_as_asked(tmp_path: Path) -> None:
     assert (found.name, found.form, found.loss, found.fit.values[3]) == ("held", Form.POWER, "huber", 0.0333)
 
 
+def test_a_law_on_stock_checkpoints_says_what_cutting_costs(tmp_path: Path) -> None:
+    law = tmp_path / "mine.toml"
+    run("fit", REASONING, "--out", str(law), "--draws", "200")
+    _, out, _ = run(*RECOMMEND, str(law))
+    plan = json.loads(out)
+    assert any("image-size 0.11 (sd 0.13)" in text for text in plan["error_source"]["basis"])
+    assert any("names no family" in text for text in plan["warnings"])
+
+
+def test_a_mix_is_named_after_its_file(tmp_path: Path) -> None:
+    table = tmp_path / "both.csv"
+    lines = [f"{n},{v},{0.5 - 0.02 * n - 0.01 * i},{task}" for n in (1, 2, 3) for i, v in enumerate((1, 4, 9))
+             for task in ("x", "y")]  # fmt: skip
+    table.write_text("\n".join(["llm_params_b,visual_tokens,error,task", *lines]))
+    _, out, _ = run("fit", str(table), "--task", "x=0.5,y=0.5", "--json", "--draws", "200")
+    report = json.loads(out)
+    assert (report["name"], report["task"]) == ("both", "x=0.5,y=0.5")
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 @pytest.mark.parametrize("name", ["reasoning", "docvqa"])
 def test_the_picture(tmp_path: Path, name: str, suffix: str) -> None:

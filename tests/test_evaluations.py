@@ -39,6 +39,8 @@ def test_lmms_eval(tmp_path: Path) -> None:
             lmms(tmp_path, f"llava__{size}b-{tokens}", figures(size / 20 + tokens / 200))
     lmms(tmp_path, "llava__7b-64", figures(0.9), date="20260301_000000")  # newer
     lmms(tmp_path, "other", figures(0.1))
+    trial = tmp_path / "logs" / "llava__7b-64" / "20260401_000000_results.json"
+    trial.write_text(json.dumps({"results": figures(0.01), "config": {"limit": 8}}))  # not a full run
     rows, notes = read_results(tmp_path / "logs", Harness.LMMS_EVAL, runs(tmp_path), metric="anls")
     assert {(row.llm_params_b, row.visual_tokens): row.error for row in rows} == pytest.approx(
         {(1, 16): 0.87, (1, 64): 0.63, (7, 16): 0.57, (7, 64): 0.1}

@@ -60,6 +60,7 @@ def test_ocr_grid_and_the_form_it_prefers() -> None:
     law, report = fit_law(OCR, QUICK)
     assert law.form is Form.LOGIT
     assert report.form_because == "it errs 48 % less than power on LLMs left out, 52 % less on points left out"
+    assert report.compared is not None
     assert report.compared.form is Form.POWER
     assert report.optimal_visual_tokens == {Form.POWER: None, Form.LOGIT: None}
 
@@ -165,6 +166,13 @@ def test_families_share_slopes(form: Form) -> None:
     assert abs(blind.values[2] - TRUTH[form][2]) > 0.005
 
 
+def test_hubers_floor_keeps_its_bounds() -> None:
+    found = fit_form(REASONING, Form.POWER, replace(QUICK, loss=Loss.HUBER)).fit.coefficients
+    assert found["D"].interval is not None
+    assert found["A"].interval is not None
+    assert found["D"].interval[0] == 0.0
+
+
 def test_huber_forgives_a_wrong_point() -> None:
     wrong = tuple(replace(p, error=p.error + 0.1) if i == 10 else p for i, p in enumerate(REASONING))
     squares, huber = (
@@ -193,7 +201,7 @@ def test_exact_points_have_no_width() -> None:
         (REASONING[:7], "cannot tell what llm_params_b does: they have one value in all"),
         (REASONING[::7], "cannot tell what visual_tokens does"),
         ((REASONING[0], REASONING[8], REASONING[16], REASONING[24], REASONING[1]), None),
-        (REASONING[:2] + REASONING[7:9], "a power law has 4 parameters and needs more points; found 4"),
+        (REASONING[:2] + REASONING[7:8], "a power law has 4 parameters here and needs more points; found 3"),
         (tuple(replace(p, visual_tokens=10 * p.llm_params_b) for p in REASONING[::7] * 2), "the two change together"),
         (tuple(replace(p, error=0.5) for p in REASONING), "all 28 points have the error 0.5"),
         (tuple(replace(p, family=str(p.llm_params_b)) for p in REASONING), "one value in any one family"),
@@ -205,6 +213,33 @@ def test_points_that_cannot_tell(points: tuple[Point, ...], message: str | None)
         return
     with pytest.raises(InputError, match=message):
         fit_law(points, QUICK)
+
+
+def test_too_few_points_for_one_form() -> None:
+    """Four points bear three parameters: logit, or power with D held; asked for D free, they are too few."""
+    four = REASONING[:2] + REASONING[7:9]
+    law, report = fit_law(four, QUICK)
+    assert (law.form, report.compared) == (Form.LOGIT, None)
+    assert any("4 points for up to 3 parameters" in text for text in report.warnings)
+    assert any(text.startswith("2 LLMs: what resampling LLMs shows is rough") for text in report.warnings)
+    assert fit_law(four, replace(QUICK, floor=0.0))[1].compared is not None
+    with pytest.raises(InputError, match="a power law has 4 parameters here"):
+        fit_law(four, replace(QUICK, form=Form.POWER))
+    with pytest.raises(InputError, match=r"--floor: 0\.9 lies above the least error, 0\.5481"):
+        fit_law(four, replace(QUICK, floor=0.9))
+
+
+def test_power_must_be_better_in_both_ways() -> None:
+    """Its fourth parameter costs: better on LLMs left out alone is not enough."""
+    law, report = fit_law(planted(Form.POWER, (0.5, 0.3, 0.15, 0.12), 0.001), QUICK)
+    assert law.form is Form.POWER
+    assert report.form_because.count("% less") == 2
+    assert fit_law(planted(Form.LOGIT, TRUTH[Form.LOGIT], 0.003), QUICK)[0].form is Form.LOGIT
+
+
+def test_points_far_off_the_law_are_said() -> None:
+    worse = tuple(replace(p, visual_tokens=p.visual_tokens + 1, error=p.error + 0.15) for p in REASONING)
+    assert any("may follow several" in text for text in fit_law(REASONING + worse, QUICK)[1].warnings)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "docvqa-nested"])

@@ -7,8 +7,8 @@ import pytest
 from grids import TABLES
 
 from vlmplan.errors import InputError
-from vlmplan.lint import lint
-from vlmplan.points import MOST_POINTS, Finding, Row, Suspicion, kept, of_task, points, read_points
+from vlmplan.lint import kept, lint
+from vlmplan.points import MOST_POINTS, Finding, Row, Suspicion, of_task, points, read_points
 from vlmplan.scaling import Point
 
 HEAD = "llm_params_b,visual_tokens,error\n"
@@ -29,7 +29,7 @@ def kinds(found: tuple[Finding, ...]) -> list[Suspicion]:
 
 
 def use(rows: tuple[Row, ...], drop: str = "", keep: str = "") -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    return kept(rows, lint(rows), frozenset(drop.split(",")) - {""}, frozenset(keep.split(",")) - {""})
+    return kept(rows, frozenset(drop.split(",")) - {""}, frozenset(keep.split(",")) - {""})
 
 
 def test_error_accuracy_and_score_are_one(tmp_path: Path) -> None:
@@ -38,7 +38,10 @@ def test_error_accuracy_and_score_are_one(tmp_path: Path) -> None:
     scores = read(
         tmp_path, HEAD.replace("error", "score") + "".join(f"{n},{v},{1000 * (1 - e)}\n" for n, v, e in GRID), 1000
     )
-    for rows in (accuracies, scores):
+    shares = "".join(f"{n};{v};{f'{100 * (1 - e):.2f}'.replace('.', ',')}%\n" for n, v, e in GRID)
+    percent = read(tmp_path, HEAD.replace("error", "accuracy").replace(",", ";") + shares)
+    hundredths = read(tmp_path, HEAD + "".join(f"{n},{v},{100 * e}\n" for n, v, e in GRID), 100)
+    for rows in (accuracies, scores, percent, hundredths):
         assert [row.error for row in rows] == pytest.approx([row.error for row in errors], abs=1e-12)
     assert lint(errors) == ()
 
@@ -74,6 +77,10 @@ def test_ignored_columns_are_said(tmp_path: Path) -> None:
         (HEAD + "7b,1,0.5\n", "llm_params_b is '7b', expected a number"),
         (HEAD.replace("\n", ",weight\n") + "1,1,0.5,0\n", "weight is 0, expected a number above 0"),
         ("error,error,visual_tokens\n1,1,1\n", "found a column twice"),
+        (
+            "llm_params_b;visual_tokens;error\n0,5;1.024;0,5\n",
+            "line 2: visual_tokens is '1.024' in a table with decimal commas",
+        ),
         (HEAD + '1,"1,0.5\n', "not a table of separated values"),
     ],
 )
@@ -154,6 +161,27 @@ def test_rows_of_one_model_are_averaged_by_weight(tmp_path: Path) -> None:
     mean = points(rows)[1]
     assert replace(mean, error=0) == Point(llm_params_b=7, visual_tokens=16, error=0, weight=4)
     assert mean.error == pytest.approx(0.425)
+
+
+def test_sources_without_families_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("llm_params_b,visual_tokens,error,source\n1,2,0.5,one\n1,4,0.4,two\n")
+    assert read_points(path)[1] == ("2 sources are taken for one; a column family gives each its own offset",)
+
+
+def test_sizes_in_units_of_one(tmp_path: Path) -> None:
+    rows = read(tmp_path, HEAD + "".join(f"{n * 1e9},{v},{e}\n" for n, v, e in GRID))
+    with pytest.raises(InputError, match=r"9 of 9 rows have llm_params_b above 5000, such as 5e\+08 in line 2"):
+        use(rows)
+
+
+def test_what_is_dropped_by_name_is_not_suspected() -> None:
+    rows, _ = read_points(TABLES / "ocr.csv")
+    left, warnings = use(rows, drop="22")
+    assert len(left) == 27
+    assert not any("duplicate" in text for text in warnings)
+    with pytest.raises(InputError, match="no point is left; all were dropped"):
+        use(rows, drop=",".join(row.name.removeprefix("line ") for row in rows))
 
 
 def test_words_that_mean_nothing() -> None:

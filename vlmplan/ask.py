@@ -54,7 +54,7 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
     evidence = catalogue.evidence()
     if asked.task.endswith(".toml"):
         law = catalogue.law(asked.task)
-        return by_law({law.name: (law, 1.0)}, evidence, workload)
+        return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
     if not asked.paper:
         return by_scores(evidence, shares, workload)

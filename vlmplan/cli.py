@@ -228,6 +228,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     deliver(plan, out, json, lambda: renderer().print_plan(plan))
     if plot is not None:
         plot_front(plan, plot)
+        typer.echo(f"wrote {plot}", err=True)
 
 
 def _workload(

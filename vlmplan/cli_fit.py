@@ -76,9 +76,9 @@ def fit(  # noqa: PLR0917 - one parameter an option
     from vlmplan.fit import fit_law
     from vlmplan.fit_form import Options
     from vlmplan.judge import parse_task
-    from vlmplan.lint import lint
+    from vlmplan.lint import kept
     from vlmplan.plot import check_picture, plot_law
-    from vlmplan.points import kept, of_task
+    from vlmplan.points import of_task
     from vlmplan.points import points as as_points
     from vlmplan.render_fit import print_fit
 
@@ -102,8 +102,8 @@ def fit(  # noqa: PLR0917 - one parameter an option
     chosen, left = of_task(rows, shares)
     tasks = {row.task for row in rows}
     label = task or (min(tasks) if len(tasks) == 1 else "")
-    used, warnings = kept(chosen, lint(chosen), _words(drop), _words(keep))
-    title = name or label.partition(",")[0].partition("=")[0] or points.stem
+    used, warnings = kept(chosen, _words(drop), _words(keep))
+    title = name or (label if label and "," not in label and "=" not in label else points.stem)
     sources = (points.name, *dict.fromkeys(row.source for row in used if row.source))
     law, report = fit_law(
         as_points(used), replace(options, name=title, task=label), sources[:50], (*notes, *left, *warnings)
@@ -114,6 +114,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
         typer.echo(f"wrote {out}", err=True)
     if plot is not None:
         plot_law(law, text_tokens, plot)
+        typer.echo(f"wrote {plot}", err=True)
 
 
 def _rows(

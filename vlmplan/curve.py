@@ -57,6 +57,11 @@ class Solved:
     floor: Any
     cost: Any
 
+    def put(self, index: Any, other: "Solved", where: Any = slice(None)) -> None:
+        """Take the fits of ``other``, those chosen by ``where``, in place of those at ``index``."""
+        for name in ("values", "floor", "cost"):
+            getattr(self, name)[index[where]] = getattr(other, name)[where]
+
 
 def curve(form: Form, eta: Any) -> tuple[Any, Any]:
     """Return the error at a linear predictor, without D, and its derivative."""
@@ -183,18 +188,16 @@ def _refit(problem: Problem, batch: Batch, start: "Array") -> Solved:
         floor = np.full(fits, problem.floor or 0.0) if batch.floor is None else batch.floor
         return _descend(problem, batch, start, floor, free=False)
     found = _descend(problem, batch, start, np.zeros(fits), free=False)
-    residual = _model(problem, batch, found.values, found.floor)[0] - problem.error
-    inside = np.flatnonzero((batch.weight * residual).sum(axis=1) < 0)  # more D would lower the cost
+    error = _model(problem, batch, found.values, found.floor)[0]
+    pull = (_cost(problem, batch, error)[1] * (error - problem.error)).sum(axis=1)
+    inside = np.flatnonzero(pull < 0)  # more D would lower the cost
     if inside.size:
         freed = _descend(problem, batch.part(inside), found.values[inside], found.floor[inside], free=True)
-        beyond = np.flatnonzero(freed.floor >= problem.most_floor)
+        beyond = np.flatnonzero(freed.floor > problem.most_floor)
         if beyond.size:
             limit = np.full(beyond.size, problem.most_floor)
-            clipped = _descend(problem, batch.part(inside[beyond]), freed.values[beyond], limit, free=False)
-            for name in ("values", "floor", "cost"):
-                getattr(freed, name)[beyond] = getattr(clipped, name)
-        for name in ("values", "floor", "cost"):
-            getattr(found, name)[inside] = getattr(freed, name)
+            freed.put(beyond, _descend(problem, batch.part(inside[beyond]), freed.values[beyond], limit, free=False))
+        found.put(inside, freed, freed.floor >= 0)
     return found
 
 

@@ -172,7 +172,10 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 def _lmms_eval(folder: Path) -> Iterator[_Score]:
     """Figures of ``<model>/<date>_results.json``: ``results``, task by task, ``metric,filter``; no standard errors."""
     for path in sorted(_files(folder, ("_results.json",)), key=lambda one: (str(one.parent), one.name)):
-        results = read_plain(path).get("results")
+        document = read_plain(path)
+        results, config = document.get("results"), document.get("config")
+        if isinstance(config, Mapping) and config.get("limit") is not None:
+            continue  # a trial on a few questions
         if not isinstance(results, Mapping):
             raise InputError(f"{path}: no table 'results' in it; expected the results file of lmms-eval")
         for task, figures in results.items():

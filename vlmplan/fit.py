@@ -4,16 +4,17 @@
 bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vlmplan.document import Document
-from vlmplan.fit_form import Fitted, Options, fit_form
+from vlmplan.fit_form import Fitted, Options, fit_form, parameters
 from vlmplan.intervals import BY_LLM, quantities
 from vlmplan.model import Reduction
 from vlmplan.scaling import Coefficient, Fit, Form, Interval, Loss, Point, ScalingLaw, optimal_visual_tokens
 
+_POOR_RMSE = 0.04
 # arXiv 2411.03312, section 3: alpha and beta by task.
 PUBLISHED = {"reasoning": (0.077, 0.015), "ocr": (0.029, 0.048)}
 
@@ -44,6 +45,7 @@ class FitReport(Document):
     coefficients: Mapping[str, Coefficient]
     ratio: Coefficient
     families: Mapping[str, float]
+    like: str
     interval_level_fraction: float
     rmse: float
     loo_rmse: float
@@ -57,24 +59,28 @@ class FitReport(Document):
     warnings: tuple[str, ...]
     draws: int
     seed: int
-    compared: Fit
+    compared: Fit | None
     points: tuple[Point, ...]
 
 
 def _chosen(fits: Mapping[Form, Fitted], asked: Form | None) -> tuple[Form, str]:
-    """The form in use, and why, in words."""
+    """The form in use, and why, in words: logit, which has fewer parameters, unless power is better in both ways."""
     if asked is not None:
         return asked, "as asked"
-    by_name = {form: (one.fit.loo_rmse, one.fit.left_out_rmse) for form, one in fits.items()}
-    better = min(by_name, key=lambda form: by_name[form][::-1])
+    if len(fits) == 1:
+        return next(iter(fits)), "too few points for the other form"
+    left_out = {form: (one.fit.left_out_rmse, one.fit.loo_rmse) for form, one in fits.items()}
+    both = zip(left_out[Form.POWER], left_out[Form.LOGIT], strict=True)
+    better = Form.POWER if all(power < logit for power, logit in both) else Form.LOGIT
     other = next(form for form in fits if form is not better)
-    points, llms = (_compared(by_name[better][i] / by_name[other][i] - 1) for i in (0, 1))
-    what = "LLMs" if fits[better].fit.leave_one_llm_out_rmse is not None else "points"
-    return better, f"it errs {llms} than {other} on {what} left out, {points} on points left out"
+    llms, points = (_compared(mine / its) for mine, its in zip(left_out[better], left_out[other], strict=True))
+    if fits[better].fit.leave_one_llm_out_rmse is None:
+        return better, f"it errs {points} than {other} on points left out"
+    return better, f"it errs {llms} than {other} on LLMs left out, {points} on points left out"
 
 
-def _compared(excess: float) -> str:
-    return f"{100 * abs(excess):.0f} % {'less' if excess < 0 else 'more'}"
+def _compared(ratio: float) -> str:
+    return f"{100 * abs(ratio - 1):.0f} % {'less' if ratio < 1 else 'more'}"
 
 
 def _optimum(fit: Fit, text_tokens: int) -> Coefficient | None:
@@ -109,8 +115,13 @@ def _published(power: Fitted, task: str) -> tuple[Published, ...]:
 def fit_law(
     points: Sequence[Point], options: Options, sources: Sequence[str] = (), warnings: Sequence[str] = ()
 ) -> tuple[ScalingLaw, FitReport]:
-    """Fit both forms and choose. Raises InputError where the points are too few, or cannot tell N from V."""
-    fits = {form: fit_form(points, form, options) for form in Form}
+    """Fit both forms and choose. Raises InputError where the points are too few, or cannot tell N from V.
+
+    A form that has too many parameters for the points, and was not asked for, is left out.
+    """
+    enough = [form for form in Form if len(points) > parameters(points, form, options)]
+    fits = {form: fit_form(points, form, options) for form in Form if form in (enough or Form) or form is options.form}
+    warnings = (*warnings, *_cautions(points, fits, options))
     form, because = _chosen(fits, options.form)
     not_identified = tuple(dict.fromkeys(text for one in fits.values() for text in one.not_identified))
     sizes, tokens = ([getattr(point, name) for point in points] for name in ("llm_params_b", "visual_tokens"))
@@ -133,6 +144,19 @@ def fit_law(
     return law, _report(law, fits, because, options, (not_identified, tuple(warnings)))
 
 
+def _cautions(points: Sequence[Point], fits: Mapping[Form, Fitted], options: Options) -> Iterator[str]:
+    """What makes figures rougher than they look."""
+    most = max(parameters(points, form, options) for form in fits)
+    if len(points) < 2 * most:
+        yield f"{len(points)} points for up to {most} parameters: intervals and the choice of form are rough"
+    llms = len({(point.family, point.llm_params_b) for point in points})
+    if llms < 4:
+        yield f"{llms} LLMs: what resampling LLMs shows is rough, and intervals of the LLM's slope may be too narrow"
+    least = min(one.fit.rmse for one in fits.values())
+    if least > _POOR_RMSE:
+        yield f"points lie {100 * least:.1f} points off the law (rms): they may follow several (column family)"
+
+
 def _report(
     law: ScalingLaw,
     fits: Mapping[Form, Fitted],
@@ -152,6 +176,7 @@ def _report(
         coefficients=used.coefficients,
         ratio=used.ratio,
         families=used.families,
+        like=law.like,
         interval_level_fraction=law.interval_level_fraction,
         rmse=used.rmse,
         loo_rmse=used.loo_rmse,
@@ -161,10 +186,10 @@ def _report(
         n_points=law.n_points,
         range={"llm_params_b": law.llm_params_b_range, "visual_tokens": law.visual_tokens_range},
         not_identified=said[0],
-        published=_published(fits[Form.POWER], options.task) if options.published else (),
+        published=_published(fits[Form.POWER], options.task) if options.published and Form.POWER in fits else (),
         warnings=said[1],
         draws=options.draws,
         seed=options.seed,
-        compared=next(one for one in law.fits if one.form is not law.form),
+        compared=next((one for one in law.fits if one.form is not law.form), None),
         points=law.points,
     )

@@ -68,11 +68,16 @@ def _design(points: Sequence[Point]) -> tuple["Array", tuple[str, ...]]:
     return np.stack(columns, axis=1), families if len(families) > 1 else ()
 
 
-def _check(points: Sequence[Point], design: "Array", form: Form) -> None:
+def parameters(points: Sequence[Point], form: Form, options: Options) -> int:
+    """Return how many parameters a form has on these points."""
+    families = len({point.family for point in points})
+    return 2 + families + (form is Form.POWER and options.floor is None)
+
+
+def _check(points: Sequence[Point], design: "Array", form: Form, options: Options) -> None:
     """Raise InputError unless the points determine every parameter."""
     import numpy as np
 
-    parameters = design.shape[1] + (form is Form.POWER)
     where = "in any one family" if len({p.family for p in points}) > 1 else "in all"
     for name, what in (("llm_params_b", "LLM sizes"), ("visual_tokens", "numbers of visual tokens")):
         by_family: dict[str, set[float]] = {}
@@ -80,13 +85,17 @@ def _check(points: Sequence[Point], design: "Array", form: Form) -> None:
             by_family.setdefault(point.family, set()).add(getattr(point, name))
         if max((len(values) for values in by_family.values()), default=0) < 2:
             raise InputError(
-                f"the points cannot tell what {name} does: they have one value {where}, expected two {what} or more; "
-                "add points of another, or those of a second family with a column family"
+                f"the points cannot tell what {name} does: they have one value {where}, expected two {what} or more of "
+                "the same family"
             )
     if len({point.error for point in points}) == 1:
         raise InputError(f"all {len(points)} points have the error {points[0].error:g}: there is nothing to fit")
-    if len(points) <= parameters:
-        raise InputError(f"a {form} law has {parameters} parameters and needs more points; found {len(points)}")
+    needed = parameters(points, form, options)
+    if len(points) <= needed:
+        raise InputError(f"a {form} law has {needed} parameters here and needs more points; found {len(points)}")
+    least = min(point.error for point in points)
+    if form is Form.POWER and (options.floor or 0.0) > least:
+        raise InputError(f"--floor: {options.floor:g} lies above the least error, {least:g}; expected at most that")
     if np.linalg.matrix_rank(design / np.linalg.norm(design, axis=0), tol=1e-6) < design.shape[1]:
         raise InputError(
             "the points cannot tell llm_params_b from visual_tokens: the two change together; add a point of one LLM "
@@ -154,7 +163,7 @@ def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
     import numpy as np
 
     design, families = _design(points)
-    _check(points, design, form)
+    _check(points, design, form, options)
     problem, solved = _problem(points, design, form, options)
     resamples = _resamples(problem, solved, points, options)
     found, statements = _coefficients(problem, solved, resamples, points, options)

@@ -148,10 +148,15 @@ def _span(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
+def _count(count: float) -> str:
+    """Three digits of a number of tokens that need not be whole, all of a large one."""
+    return f"{count:.0f}" if count >= 100 else f"{count:.3g}"
+
+
 def _optimum(law: ScalingLaw, text_tokens: int) -> str:
     """Say what V the law alone would take, were LLMs of every size to be had."""
     best = law.optimal_visual_tokens(text_tokens)
-    found = "grows without end" if best is None else f"is {max(1.0, best):.3g}"
+    found = "grows without end" if best is None else f"is {_count(max(1.0, best))}"
     alone = f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found}"
     return f"{alone} for {text_tokens} uncached text tokens"
 
@@ -173,9 +178,10 @@ def _law_warnings(
                 f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); wider interval"
             )
         if law.fit.families and model.family not in law.fit.families:
+            taken = f"the family '{law.like}'" if law.like else "the mean of its families"
             found.append(
-                f"the law '{name}' has no points of {model.family or model.name}, which is taken for "
-                f"{law.like or 'the mean of its families'}; its level is uncertain, the order of sizes and tokens less"
+                f"the law '{name}' has no points of {model.family or model.name}, which is taken for {taken}; its "
+                "level is uncertain, the order of sizes and tokens less"
             )
     return tuple(found)
 
@@ -212,7 +218,7 @@ def _at(law: ScalingLaw, evidence: Evidence, workload: Workload, model: ModelSpe
     if visual.reduction not in (law.reduction, Reduction.TRAINED):
         native = float(max(native_visual_tokens(model, workload.image), visual.visual_tokens))
         cut = math.log(native / visual.visual_tokens)
-        slope = evidence.token_slope(law.task, visual.reduction)
+        slope = evidence.token_slope(law.task or law.name, visual.reduction)
         least = _logit(law.error(size, visual.visual_tokens, model.family))
         least -= _logit(law.error(size, native, model.family))
         added = Uncertain(value=max(slope.value * cut, least), sd=slope.sd * cut)
@@ -226,6 +232,7 @@ class _Laws:
     laws: Mapping[str, tuple[ScalingLaw, float]]
     evidence: Evidence
     workload: Workload
+    stock: bool
 
     def _asked(self, model: ModelSpec, visual: VisualInput) -> Iterator[tuple[str, float, _Judged]]:
         for name, (law, share) in self.laws.items():
@@ -253,12 +260,37 @@ class _Laws:
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
-        return _law_warnings(self.laws, _size_b(model), model, visual)
+        found = _law_warnings(self.laws, _size_b(model), model, visual)
+        nameless = [name for name, (law, _) in self.laws.items() if self.stock and not law.fit.families]
+        return found + tuple(
+            f"the law '{name}' names no family; {model.name} is judged as if it were one of its models"
+            for name in nameless
+        )
 
 
-def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence, workload: Workload) -> Judge:
-    """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters."""
-    asked = _Laws(laws=laws, evidence=evidence, workload=workload)
+def _cut_costs(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> Iterator[str]:
+    """What tokens cut from a stock checkpoint cost, law by law."""
+    for name, (law, _) in laws.items():
+        slopes = ", ".join(
+            f"{reduction} {slope.value:.2g} (sd {slope.sd:.2g})"
+            for reduction in (Reduction.IMAGE_SIZE, Reduction.TRAINING_FREE)
+            if reduction is not law.reduction
+            for slope in (evidence.token_slope(law.task or name, reduction),)
+        )
+        yield (
+            f"beside the law '{name}', tokens cut from a checkpoint's own number cost, in logit per e-fold and from "
+            f"studies: {slopes}"
+        )
+
+
+def by_law(
+    laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence, workload: Workload, stock: bool = False
+) -> Judge:
+    """Judge by one law or a weighted mix: N is the nominal size where the model has one, else its active parameters.
+
+    ``stock`` says that candidates are checkpoints as published, which the law's own models are not.
+    """
+    asked = _Laws(laws=laws, evidence=evidence, workload=workload, stock=stock)
     named = ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
         source=ErrorSource(
@@ -268,6 +300,7 @@ def by_law(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence, wor
             basis=(
                 *dict.fromkeys(source for law, _ in laws.values() for source in law.sources),
                 *(_optimum(law, workload.uncached_text_tokens) for law, _ in laws.values()),
+                *(_cut_costs(laws, evidence) if stock else ()),
             ),
         ),
         knows=lambda model: True,  # noqa: ARG005

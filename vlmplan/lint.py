@@ -7,11 +7,12 @@ wrong order the one farther from a line through all.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.points import PHYSICAL, Finding, Row, Suspicion
+from vlmplan.points import PHYSICAL, UNUSABLE, Finding, Row, Suspicion, named
 
 _SHOWN = 4
 _LEAST_DIGITS = 5  # two scores of three digits are often equal by chance
@@ -27,7 +28,13 @@ def lint(rows: Sequence[Row]) -> tuple[Finding, ...]:
     if 2 * len(percent) > len(rows):
         raise InputError(
             f"{len(percent)} of {len(rows)} values are not in [0, 1] (errors of {min(values):.4g} to {max(values):.4g})"
-            " and look like percent; name the column score and give --score-max 100"
+            " and look like percent; give --score-max 100"
+        )
+    large = [row for row in rows if row.llm_params_b > PHYSICAL["llm_params_b"][1]]
+    if 2 * len(large) > len(rows):
+        raise InputError(
+            f"{len(large)} of {len(rows)} rows have llm_params_b above {PHYSICAL['llm_params_b'][1]:g}, such as "
+            f"{large[0].llm_params_b:g} in {large[0].name}; it is in billions"
         )
     usable = [row for row in rows if 0 <= row.error <= 1 and not _out_of_range(row)]
     misses = _misses(usable)
@@ -41,6 +48,49 @@ def lint(rows: Sequence[Row]) -> tuple[Finding, ...]:
         _singles(usable),
     )
     return tuple(one for one in found if one is not None)
+
+
+def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Look for what is suspicious and act on it: ``drop`` and ``keep`` hold suspicions, line numbers or runs.
+
+    Returns the rows left, and warnings. Raises InputError for a word that is neither a suspicion nor a row, for values
+    in percent, and where nothing is left.
+    """
+    names = {row.name for row in rows}
+    for word in sorted(drop | keep):
+        if word not in list(Suspicion) and not names & {word, f"line {word}"}:
+            raise InputError(
+                f"--drop, --keep: found '{word}', expected one of {', '.join(Suspicion)}, a line number or a run"
+            )
+    rows = [row for row in rows if not drop & {row.name, row.name.removeprefix("line ")}]
+    findings = lint(rows)
+    told, gone, warnings = {word for word in keep if word not in list(Suspicion)}, set(), []
+    for found in findings:
+        dropped = found.kind in drop or (found.kind in UNUSABLE and found.kind not in keep)
+        away = {name for name in found.suspects if not told & {name, name.removeprefix("line ")}} if dropped else set()
+        gone |= away
+        action = f"dropped {named(sorted(away, key=_line))}" if away else f"kept; --drop {found.kind} acts on it"
+        if found.kind is Suspicion.PERCENT and not away:
+            action = "read as percent"
+        elif found.kind in UNUSABLE and not away:
+            action = "kept as asked"
+        warnings.append(f"{found.kind}: {found.text} ({action})")
+    percent = {name for found in findings if found.kind is Suspicion.PERCENT for name in found.suspects}
+    left = tuple(_as_fraction(row) if row.name in percent else row for row in rows if row.name not in gone)
+    if not left:
+        raise InputError(f"no point is left; {'; '.join(warnings) or 'all were dropped'}")
+    return left, tuple(warnings)
+
+
+def _line(name: str) -> tuple[int, str]:
+    """Lines in their order, runs by name."""
+    last = name.rpartition(" ")[2]
+    return (int(last) if last.isdecimal() else 0, name)
+
+
+def _as_fraction(row: Row) -> Row:
+    """A row whose value was in percent: error 43.1 is 0.431, and accuracy 43.1 had become an error of -42.1."""
+    return replace(row, error=row.error / 100 if row.error > 1 else 1 - (1 - row.error) / 100)
 
 
 def _in_percent(error: float) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CURVES = 5
+_CURVES = 8
 _STEPS = 60
 
 
@@ -48,9 +48,13 @@ def draw_law(figure: "Figure", law: ScalingLaw, text_tokens: int) -> None:
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"LLM compute of the prompt, 2N(Q + V) (FLOP), Q = {text}: {title}")
-    panels[0].set_ylabel(f"error on {law.task or law.name} (%)")
+    level, apart = (
+        f"{100 * law.interval_level_fraction:g} %",
+        ", families' offsets taken off" if law.fit.families else "",
+    )
+    panels[0].set_ylabel(f"error on {law.task or law.name} (%{apart}); bands hold {level} of draws")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
 
 
 def _shown_sizes(law: ScalingLaw) -> list[float]:

@@ -8,6 +8,7 @@ import csv
 import enum
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ COLUMNS = ("llm_params_b", "visual_tokens", "error", "accuracy", "score", "task"
 # What was ever built or read by an LLM, with room: billions of parameters, visual tokens of an image.
 PHYSICAL = {"llm_params_b": (0.005, 5_000.0), "visual_tokens": (1.0, 200_000.0)}
 _NAMED = 8  # rows named in a warning
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?%?")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?%?")
 
 
 class Suspicion(enum.StrEnum):
@@ -94,15 +97,24 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         raise InputError(f"{path}: found a column twice among {', '.join(names)[:200]}")
     if not 0 < len(rows) <= MOST_ROWS:
         raise InputError(f"{path}: found {len(rows)} rows below the header, expected 1 to {MOST_ROWS}")
-    if separator != ",":
-        rows = [(line, {name: _point(cell) for name, cell in row.items()}) for line, row in rows]
-    return names, rows
+    return names, rows if separator == "," else _decimal_points(rows, path)
 
 
-def _point(cell: str) -> str:
-    """A number with a decimal comma as one with a point; any other text as it is."""
-    whole, comma, rest = cell.partition(",")
-    return f"{whole}.{rest}" if comma and whole.lstrip("+-").isdecimal() and rest.isalnum() else cell
+def _decimal_points(rows: list[tuple[int, dict[str, str]]], path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows with points for decimal commas. Raises InputError where points beside them can only group thousands."""
+    if not any(_DECIMAL_COMMA.fullmatch(cell) for _, row in rows for cell in row.values()):
+        return rows
+    for line, row in rows:
+        for name, cell in row.items():
+            if _THOUSANDS.fullmatch(cell):
+                raise InputError(
+                    f"{path.name} line {line}: {name} is '{cell[:40]}' in a table with decimal commas; write it "
+                    "without points"
+                )
+    return [
+        (line, {name: cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for name, cell in row.items()})
+        for line, row in rows
+    ]
 
 
 def number(text: str, what: str) -> float:
@@ -138,22 +150,27 @@ def _measure(names: Sequence[str], path: Path, score_max: float | None) -> str:
     return "score" if score_max is not None and "score" in found else found[0]
 
 
+def _fraction(text: str, what: str, score_max: float | None) -> float:
+    """A measured value as a fraction: of ``score_max`` where given, of 100 where a percent sign follows it."""
+    if text.endswith("%"):
+        return number(text[:-1].rstrip(), what) / 100
+    return number(text, what) / (score_max or 1.0)
+
+
 _EXPECTED = f"; expected llm_params_b, visual_tokens, and error, accuracy or score, of {', '.join(COLUMNS)}"
 
 
 def read_points(path: Path, score_max: float | None = None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Read a table of points; its columns are ``COLUMNS``. Returns the rows and what was ignored, in words.
 
-    ``score_max`` is what a perfect ``score`` is. Raises InputError, naming the line.
+    ``score_max`` is what a perfect score is, or an error of all. Raises InputError, naming the line.
     """
     names, table = read_table(path)
     measure = _measure(names, path, score_max)
     rows = []
     for line, cells in table:
         where = f"{path.name} line {line}"
-        value = number(cells[measure], f"{where}: {measure}")
-        if measure == "score":
-            value /= score_max or 1.0
+        value = _fraction(cells[measure], f"{where}: {measure}", score_max)
         rows.append(
             Row(
                 name=f"line {line}",
@@ -168,8 +185,11 @@ def read_points(path: Path, score_max: float | None = None) -> tuple[tuple[Row, 
         )
     measures = [name for name in ("error", "accuracy", "score") if name in names and name != measure]
     ignored = [name for name in names if name not in COLUMNS] + measures
-    notes = (f"columns ignored: {', '.join(ignored)[:200]}",) if ignored else ()
-    return tuple(rows), notes
+    notes = [f"columns ignored: {', '.join(ignored)[:200]}"] if ignored else []
+    sources = {row.source for row in rows}
+    if len(sources) > 1 and len({row.family for row in rows}) == 1:
+        notes.append(f"{len(sources)} sources are taken for one; a column family gives each its own offset")
+    return tuple(rows), tuple(notes)
 
 
 def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -182,11 +202,11 @@ def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tu
         return tuple(rows), ()
     if shares is None:
         if len(known) > 1:
-            raise InputError(f"found points of {len(known)} tasks; name one, or a mix, with --task: {_named(known)}")
+            raise InputError(f"found points of {len(known)} tasks; name one, or a mix, with --task: {named(known)}")
         return tuple(rows), ()
     missing = [task for task in shares if task not in known]
     if missing:
-        raise InputError(f"--task: no points of '{missing[0]}'; expected one of {_named(known)}")
+        raise InputError(f"--task: no points of '{missing[0]}'; expected one of {named(known)}")
     if len(shares) == 1:
         return tuple(row for row in rows if row.task in shares), ()
     mixed, partial = [], 0
@@ -208,52 +228,11 @@ def _mean(rows: Sequence[Row]) -> float:
     return sum(row.weight * row.error for row in rows) / sum(row.weight for row in rows)
 
 
-def _named(names: Iterable[str]) -> str:
+def named(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     found = list(dict.fromkeys(names))
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return ", ".join(found[:_NAMED]) + more
-
-
-def kept(
-    rows: Sequence[Row], findings: Sequence[Finding], drop: frozenset[str], keep: frozenset[str]
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Act on findings: ``drop`` and ``keep`` hold suspicions, line numbers or runs. Returns the rows left and warnings.
-
-    Raises InputError for a word that is neither a suspicion nor a row.
-    """
-    names = {row.name for row in rows}
-    for word in sorted(drop | keep):
-        if word not in list(Suspicion) and not names & {word, f"line {word}"}:
-            raise InputError(
-                f"--drop, --keep: found '{word}', expected one of {', '.join(Suspicion)}, a line number or a run"
-            )
-    told, gone, warnings = {word for word in keep if word not in list(Suspicion)}, set(), []
-    for found in findings:
-        dropped = found.kind in drop or (found.kind in UNUSABLE and found.kind not in keep)
-        away = {name for name in found.suspects if not told & {name, name.removeprefix("line ")}} if dropped else set()
-        gone |= away
-        action = f"dropped {_named(sorted(away, key=_line))}" if away else f"kept; --drop {found.kind} acts on it"
-        if found.kind is Suspicion.PERCENT and not away:
-            action = "read as percent"
-        elif found.kind in UNUSABLE and not away:
-            action = "kept as asked"
-        warnings.append(f"{found.kind}: {found.text} ({action})")
-    gone |= {row.name for row in rows if drop & {row.name, row.name.removeprefix("line ")}}
-    percent = {name for found in findings if found.kind is Suspicion.PERCENT for name in found.suspects}
-    left = tuple(_as_fraction(row) if row.name in percent else row for row in rows if row.name not in gone)
-    return left, tuple(warnings)
-
-
-def _line(name: str) -> tuple[int, str]:
-    """Lines in their order, runs by name."""
-    last = name.rpartition(" ")[2]
-    return (int(last) if last.isdecimal() else 0, name)
-
-
-def _as_fraction(row: Row) -> Row:
-    """A row whose value was in percent: error 43.1 is 0.431, and accuracy 43.1 had become an error of -42.1."""
-    return replace(row, error=row.error / 100 if row.error > 1 else 1 - (1 - row.error) / 100)
 
 
 def points(rows: Sequence[Row]) -> tuple[Point, ...]:

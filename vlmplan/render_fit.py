@@ -47,20 +47,21 @@ def print_fit(report: FitReport, out: Path | None) -> None:
     _print_coefficients(console, {**report.coefficients, **ratio}, level)
     if report.families:
         offsets = ", ".join(f"{family or 'unnamed'} {value:+.3f}" for family, value in report.families.items())
-        console.print(f"\nOffsets of the families from their mean{_unit(report.form)}: {offsets}.")
+        like = f"; others are taken for {report.like}" if report.like else ""
+        console.print(f"\nOffsets of the families from their mean{_unit(report.form)}: {offsets}{like}.")
     console.print()
     _print_errors(console, report)
     console.print()
     for form, best in report.optimal_visual_tokens.items():
-        console.print(_optimum(form, best, report.text_tokens, level))
+        console.print(_optimum(form, best, report, level))
     for text in report.not_identified:
         console.print(f"{text}.")
     for one in report.published:
         place = "inside" if one.inside else "outside"
         bounds = "" if one.interval is None else f" ({_number(one.interval[0])} to {_number(one.interval[1])})"
         console.print(
-            f"Published {one.name} {one.value:g}: {place} the power law's {level} interval{bounds}, above "
-            f"{100 * one.draws_below_fraction:.0f} % of the draws by LLM."
+            f"Published {one.name} {one.value:g}: {place} the power law's {level} interval{bounds}; "
+            f"{100 * one.draws_below_fraction:.0f} % of the draws by LLM lie below it."
         )
     for warning in report.warnings:
         console.print(f"Warning: {warning}.", style="yellow")
@@ -75,21 +76,24 @@ def _unit(form: Form) -> str:
 def _print_errors(console: "Console", report: FitReport) -> None:
     """Both forms' errors, as root mean squares."""
     table = new_table("form", "rmse", "point left out", "LLM left out", "coefficients", wrap="coefficients")
-    used = (report.form, report.rmse, report.loo_rmse, report.leave_one_llm_out_rmse, report.coefficients)
-    other = report.compared
-    rest = (other.form, other.rmse, other.loo_rmse, other.leave_one_llm_out_rmse, other.coefficients)
-    for form, rmse, loo, llm, coefficients in (used, rest):
+    rows = [(report.form, report.rmse, report.loo_rmse, report.leave_one_llm_out_rmse, report.coefficients)]
+    if report.compared is not None:
+        other = report.compared
+        rows.append((other.form, other.rmse, other.loo_rmse, other.leave_one_llm_out_rmse, other.coefficients))
+    for form, rmse, loo, llm, coefficients in rows:
         values = ", ".join(f"{name} {one.value:.4g}" for name, one in coefficients.items())
         table.add_row(form, f"{rmse:.5f}", f"{loo:.5f}", "-" if llm is None else f"{llm:.5f}", values)
     console.print(table)
 
 
-def _optimum(form: Form, best: Coefficient | None, text_tokens: int, level: str) -> str:
-    what = f"Best V at a fixed 2N(Q+V) with {text_tokens} uncached text tokens, {form}"
+def _optimum(form: Form, best: Coefficient | None, report: FitReport, level: str) -> str:
+    what = f"Best V at a fixed 2N(Q+V) with {report.text_tokens} uncached text tokens, {form}"
     if best is None:
         return f"{what}: none, the more the better."
     if best.value < 1:
         return f"{what}: 1, the fewer the better."
+    most = report.range["visual_tokens"][1]
+    beyond = f"; the points end at {most:g}" if best.value > most else ""
     if best.interval is None:
-        return f"{what}: {best.value:.1f}, with no upper end."
-    return f"{what}: {best.value:.1f} ({level}: {best.interval[0]:.1f} to {best.interval[1]:.1f})."
+        return f"{what}: {best.value:.1f}, with no upper end{beyond}."
+    return f"{what}: {best.value:.1f} ({level}: {max(1.0, best.interval[0]):.1f} to {best.interval[1]:.1f}){beyond}."

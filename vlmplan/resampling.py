@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LEAST_CONDITION = 1e-9  # below it, weights leave a parameter without points
 _ROUNDS = 20
 # Where a profile is looked at, in standard errors; the far ones matter where D is free.
-_LINEAR, _FAR, _FAR_POINTS = (4.0, 17), 80.0, 20
+_LINEAR, _FAR, _FAR_POINTS = (4.0, 17), 400.0, 30
 
 
 def _shared(problem: Problem, weight: "Array") -> Batch:

@@ -176,6 +176,8 @@ def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     )
     return tuple(
         f"{name} up to {show(value)} exceeds {show(limit)}"
+        if show(value) != show(limit)
+        else f"{name} up to just above {show(limit)}"
         for name, value, limit, show in limits
         if limit is not None and value > limit
     )
