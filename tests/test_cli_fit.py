@@ -66,6 +66,32 @@ def test_a_law_on_stock_checkpoints_says_what_cutting_costs(tmp_path: Path) -> N
     assert any("names no family" in text for text in plan["warnings"])
 
 
+def test_names_that_are_no_mathematics(tmp_path: Path) -> None:
+    law, picture = tmp_path / "law.toml", tmp_path / "x.svg"
+    arguments = ("--name", r"$\foo$ \x1b[31m", "--out", str(law), "--plot", str(picture), "--draws", "200")
+    assert run("fit", REASONING, *arguments)[0] == 0
+    assert r"$\foo$" in picture.read_text()
+    assert load(ScalingLaw, law).name == r"$\foo$ \x1b[31m"
+
+
+def test_a_law_of_extremes_is_still_judged(tmp_path: Path) -> None:
+    """Errors of nearly nothing and of one: draws far out are errors of 0 or 1, not an overflow."""
+    table, law = tmp_path / "points.csv", tmp_path / "law.toml"
+    lines = [f"{n},{v},{1 if n == 7 and v == 64 else 0.0005}" for n in (0.5, 2, 7) for v in (1, 16, 64)]
+    table.write_text("\n".join(["llm_params_b,visual_tokens,error", *lines]))
+    assert run("fit", str(table), "--out", str(law), "--draws", "200")[0] == 0
+    assert run(*RECOMMEND, str(law), "--candidates", "paper")[0] == 0
+
+
+def test_files_are_not_written_over_each_other(tmp_path: Path) -> None:
+    table = tmp_path / "points.csv"
+    table.write_bytes(Path(REASONING).read_bytes())
+    for arguments in (("--out", str(table)), ("--out", str(tmp_path / "s.svg"), "--plot", str(tmp_path / "s.svg"))):
+        code, _, err = run("fit", str(table), *arguments)
+        assert (code, table.read_bytes()) == (2, Path(REASONING).read_bytes())
+        assert "found the same file twice, or the points' own" in err
+
+
 def test_a_mix_is_named_after_its_file(tmp_path: Path) -> None:
     table = tmp_path / "both.csv"
     lines = [f"{n},{v},{0.5 - 0.02 * n - 0.01 * i},{task}" for n in (1, 2, 3) for i, v in enumerate((1, 4, 9))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vlmplan.document import Document, digest, from_plain, load, plain, read_plain, to_json, to_toml, write_text
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
+from vlmplan.hardware import HardwareProfile, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +143,10 @@ def test_digest_follows_content() -> None:
     one = Sample(name="a", precision=Precision.BF16)
     assert digest(one) == digest(Sample(name="a", precision=Precision.BF16))
     assert digest(one) != digest(Sample(name="b", precision=Precision.BF16))
+
+
+def test_a_number_that_python_will_not_print(tmp_path: Path) -> None:
+    path = tmp_path / "device.toml"
+    path.write_text(f"schema = 0x{'F' * 5000}\n")
+    with pytest.raises(InputError, match="found a number of thousands of digits"):
+        load(HardwareProfile, path)

@@ -56,6 +56,16 @@ def test_lmms_eval(tmp_path: Path) -> None:
         read_results(tmp_path / "logs", Harness.LMMS_EVAL, runs(tmp_path))
 
 
+def test_figures_that_are_none(tmp_path: Path) -> None:
+    """Filters are part of a figure's name; booleans, huge integers and standard errors are none."""
+    figures = {"acc,none": 0.5, "acc,strict": 0.4, "ok,none": True, "big,none": 10**400, "acc_stderr,none": 0.1}
+    lmms(tmp_path, "llava__1b-16", {"ai2d": figures})
+    with pytest.raises(InputError, match="ai2d: found the figures acc, acc,strict; name one"):
+        read_results(tmp_path, Harness.LMMS_EVAL, runs(tmp_path))
+    rows, _ = read_results(tmp_path, Harness.LMMS_EVAL, runs(tmp_path), metric="acc,strict")
+    assert [row.error for row in rows] == [0.6]
+
+
 def kit(folder: Path, run: str, dated: str | None, ending: str, text: str) -> None:
     path = folder / run / (dated or "") / f"{run}_{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)

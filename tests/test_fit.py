@@ -226,7 +226,9 @@ def test_too_few_points_for_one_form() -> None:
     with pytest.raises(InputError, match="a power law has 4 parameters here"):
         fit_law(four, replace(QUICK, form=Form.POWER))
     with pytest.raises(InputError, match=r"--floor: 0\.9 lies above the least error, 0\.5481"):
-        fit_law(four, replace(QUICK, floor=0.9))
+        fit_law(four, replace(QUICK, form=Form.POWER, floor=0.9))
+    beside = fit_law(REASONING, replace(QUICK, floor=0.9))[1]
+    assert any(text.startswith("no power law beside: --floor: 0.9 lies above") for text in beside.warnings)
 
 
 def test_power_must_be_better_in_both_ways() -> None:
@@ -235,6 +237,25 @@ def test_power_must_be_better_in_both_ways() -> None:
     assert law.form is Form.POWER
     assert report.form_because.count("% less") == 2
     assert fit_law(planted(Form.LOGIT, TRUTH[Form.LOGIT], 0.003), QUICK)[0].form is Form.LOGIT
+
+
+def test_a_slope_without_an_end() -> None:
+    """N makes no difference: c / b may be anything, and the interval says so."""
+    flat = tuple(replace(p, llm_params_b=q.llm_params_b) for p in REASONING[:7] for q in REASONING[::7])
+    wobbly = tuple(replace(p, error=p.error + 1e-4 * (-1) ** i) for i, p in enumerate(flat))
+    fit = fit_form(wobbly, Form.LOGIT, QUICK).fit
+    assert fit.ratio.interval is None
+    assert holds(fit.coefficients["b"], 0.0)
+
+
+def test_a_power_law_that_runs_off_does_not_take_logit_along() -> None:
+    """Sizes of 7, 7.01 and 7.02 billion: A N^-alpha needs an A beyond all bounds."""
+    errors = (0.9, 0.88, 0.91, 0.1, 0.15, 0.06, 0.12, 0.09, 0.14)
+    cells = [(n, v) for n in (7.0, 7.01, 7.02) for v in (500.0, 576.0, 700.0)]
+    points = tuple(Point(llm_params_b=n, visual_tokens=v, error=e) for (n, v), e in zip(cells, errors, strict=True))
+    law, report = fit_law(points, QUICK)
+    assert law.form is Form.LOGIT
+    assert any("the power law does not settle on these points: A runs to" in text for text in report.warnings)
 
 
 def test_points_far_off_the_law_are_said() -> None:

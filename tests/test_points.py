@@ -75,12 +75,17 @@ def test_ignored_columns_are_said(tmp_path: Path) -> None:
         (HEAD + "1,1,\n", "line 2: error is '', expected a number"),
         (HEAD + "1,1,0.5\n-7,1,0.5\n", "line 3: llm_params_b is -7, expected a number above 0"),
         (HEAD + "7b,1,0.5\n", "llm_params_b is '7b', expected a number"),
-        (HEAD.replace("\n", ",weight\n") + "1,1,0.5,0\n", "weight is 0, expected a number above 0"),
+        (HEAD.replace("\n", ",weight\n") + "1,1,0.5,0\n", "weight is 0, expected 1e-06 to 1e\\+06"),
         ("error,error,visual_tokens\n1,1,1\n", "found a column twice"),
         (
             "llm_params_b;visual_tokens;error\n0,5;1.024;0,5\n",
             "line 2: visual_tokens is '1.024' in a table with decimal commas",
         ),
+        (
+            "llm_params_b;visual_tokens;error\n0,5;1,024;0,5\n",
+            "visual_tokens is '1,024' in a table with decimal commas",
+        ),
+        ("\ufeff", "found an empty file"),
         (HEAD + '1,"1,0.5\n', "not a table of separated values"),
     ],
 )
@@ -99,7 +104,7 @@ def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
     assert [point.error for point in found] == pytest.approx([e + 0.0001 for _, _, e in GRID], abs=1e-6)
     assert found[0].weight == 11_112
     many = read(tmp_path, HEAD + "".join(f"{1 + i / 1000},16,0.5\n" for i in range(MOST_POINTS + 1)))
-    with pytest.raises(InputError, match="found 2001 different models"):
+    with pytest.raises(InputError, match="found 1001 different models"):
         points(many)
 
 
@@ -205,3 +210,22 @@ def test_tasks_are_chosen_or_mixed(tmp_path: Path) -> None:
         of_task(rows, {"chess": 1.0})
     plain = read(tmp_path, HEAD + LINES)
     assert of_task(plain, {"anything": 1.0}) == (plain, ())
+    with pytest.raises(InputError, match="found a mix, and points without a column task"):
+        of_task(plain, {"one": 0.5, "other": 0.5})
+
+
+def test_errors_far_out_cannot_be_kept(tmp_path: Path) -> None:
+    rows = read(tmp_path, HEAD + LINES + "7,99,1e200\n")
+    with pytest.raises(InputError, match=r"line 11 has an error of 1e\+200, which cannot be kept"):
+        use(rows, keep="outside")
+
+
+def test_families_beyond_measure(tmp_path: Path) -> None:
+    lines = "".join(f"{n},{v},{e},f{i}\n" for i in range(41) for n, v, e in GRID)
+    with pytest.raises(InputError, match="found 41 families, expected at most 40"):
+        points(read(tmp_path, HEAD.replace("\n", ",family\n") + lines))
+
+
+def test_what_no_terminal_should_be_sent_is_escaped(tmp_path: Path) -> None:
+    rows = read(tmp_path, HEAD.replace("\n", ",family\n") + "7,1,0.5,\x1b[31mred\n")
+    assert rows[0].family == "\\x1b[31mred"

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from vlmplan import __version__, catalogue
 from vlmplan.catalogue import Shelf
 from vlmplan.document import check_destination, to_json, write_text
-from vlmplan.errors import InputError, VlmplanError
+from vlmplan.errors import InputError, VlmplanError, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
 from vlmplan.units import parse_bytes, parse_flops, parse_image, parse_seconds
@@ -48,7 +48,7 @@ KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwe
 
 def _fail(message: str, code: int) -> typer.Exit:
     """Print one line on stderr, whatever characters were typed, and return the exit to raise."""
-    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    line = printable(message)
     line = line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
     typer.echo(f"vlmplan: error: {line}", err=True)
     return typer.Exit(code)

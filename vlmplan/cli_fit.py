@@ -2,6 +2,7 @@
 
 import enum
 import math
+import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,16 @@ import typer
 
 from vlmplan.cli import ConfidenceOption, JsonOption, app, check_confidence, deliver
 from vlmplan.document import check_destination, to_toml, write_text
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, printable
 from vlmplan.evaluations import Harness
 from vlmplan.model import Reduction
 from vlmplan.scaling import Form, Loss
 
 if TYPE_CHECKING:
     from vlmplan.points import Row
+
+
+LONG_POINTS = 300  # from here on a fit takes seconds
 
 
 class FormChoice(enum.StrEnum):
@@ -85,6 +89,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
     check_confidence(confidence)
     check_destination(out)
     check_picture(plot)
+    _check_apart(points, out, plot)
     options = Options(
         form=None if form is FormChoice.AUTO else Form(form),
         floor=_floor(floor),
@@ -103,11 +108,12 @@ def fit(  # noqa: PLR0917 - one parameter an option
     tasks = {row.task for row in rows}
     label = task or (min(tasks) if len(tasks) == 1 else "")
     used, warnings = kept(chosen, _words(drop), _words(keep))
-    title = name or (label if label and "," not in label and "=" not in label else points.stem)
-    sources = (points.name, *dict.fromkeys(row.source for row in used if row.source))
-    law, report = fit_law(
-        as_points(used), replace(options, name=title, task=label), sources[:50], (*notes, *left, *warnings)
-    )
+    title = printable(name or (label if label and "," not in label and "=" not in label else points.stem))
+    sources = (printable(points.name), *dict.fromkeys(row.source for row in used if row.source))
+    models = as_points(used)
+    if len(models) > LONG_POINTS:
+        typer.echo(f"fitting {len(models)} models: up to half a minute", err=True)
+    law, report = fit_law(models, replace(options, name=title, task=label), sources[:50], (*notes, *left, *warnings))
     deliver(report, None, json, lambda: print_fit(report, out))
     if out is not None:
         write_text(out, to_toml(law))
@@ -138,6 +144,13 @@ def _rows(
     if runs is None:
         raise InputError("--runs: found none; expected a table with run, llm_params_b and visual_tokens")
     return read_results(path, harness, runs, metric, score_max, tasks)
+
+
+def _check_apart(points: Path, out: Path | None, plot: Path | None) -> None:
+    """Raise InputError where one file would be written over another."""
+    files = [os.path.realpath(path) for path in (points, out, plot) if path is not None]
+    if len(set(files)) < len(files):
+        raise InputError("--out, --plot: found the same file twice, or the points' own; expected different ones")
 
 
 def _floor(text: str) -> float | None:

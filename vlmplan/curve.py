@@ -168,10 +168,11 @@ def refit(problem: Problem, batch: Batch, start: "Array") -> Solved:
 
     fits = len(batch.weight)
     size = max(1, _MOST_NUMBERS // (batch.weight.shape[1] * start.shape[1]))
-    parts = [
-        _refit(problem, batch.part(slice(first, first + size)), start[first : first + size])
-        for first in range(0, fits, size)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # a trial that runs off is not better, and is not taken
+        parts = [
+            _refit(problem, batch.part(slice(first, first + size)), start[first : first + size])
+            for first in range(0, fits, size)
+        ]
     return Solved(
         values=np.concatenate([one.values for one in parts]),
         floor=np.concatenate([one.floor for one in parts]),

@@ -53,9 +53,17 @@ def _expected(kind: Any) -> str:
 LARGEST_NUMBER = 10**300  # beyond it a float overflows, and Python will not even print the digits
 
 
+def _shown(value: Any) -> str:
+    """A value in at most 60 characters, whatever it is."""
+    try:
+        shown = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number of thousands of digits"
+    return shown if len(shown) < 60 else f"{shown[:57]}..."
+
+
 def _mismatch(where: str, kind: Any, value: Any) -> InputError:
-    shown = repr(value)
-    return InputError(f"{where}: expected {_expected(kind)}, found {shown if len(shown) < 60 else shown[:57] + '...'}")
+    return InputError(f"{where}: expected {_expected(kind)}, found {_shown(value)}")
 
 
 Reader = Callable[[Any, str], Any]  # (plain value, where it stands) -> value of the type
@@ -101,7 +109,7 @@ def _tuple_reader(items: tuple[Any, ...]) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
-            raise InputError(f"{where}: expected a list, found {value!r:.60}")
+            raise InputError(f"{where}: expected a list, found {_shown(value)}")
         if fixed is not None and len(value) != len(fixed):
             raise InputError(f"{where}: expected {len(fixed)} items, found {len(value)}")
         readers = fixed or [every] * len(value)
@@ -115,7 +123,7 @@ def _mapping_reader(key_kind: Any, value_kind: Any) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a table, found {value!r:.60}")
+            raise InputError(f"{where}: expected a table, found {_shown(value)}")
         return {read_key(k, f"{where}.{k}"): read_value(v, f"{where}.{k}") for k, v in value.items()}
 
     return read
@@ -133,7 +141,7 @@ def _dataclass_reader(cls: Any) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a table, found {value!r:.60}")
+            raise InputError(f"{where}: expected a table, found {_shown(value)}")
         for key in value:
             if key not in fields and key not in extra:
                 close = nearest(str(key), fields)
@@ -224,7 +232,7 @@ def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
     data = read_plain(path)
     if data.get("schema") != cls.SCHEMA:
-        raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {data.get("schema")!r}')
+        raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {_shown(data.get("schema"))}')
     return from_plain(cls, data, str(path))
 
 

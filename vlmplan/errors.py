@@ -48,6 +48,11 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     return ", ".join(by_folded[folded] for folded in close)
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with escapes for what no terminal or document should be sent: control characters, half ones."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """Return what another library's error says, in one line of at most ``most`` characters."""
     return " ".join(str(error).split())[:most]

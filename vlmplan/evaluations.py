@@ -7,18 +7,19 @@ newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<
 """
 
 import enum
-import math
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError, nearest
-from vlmplan.points import Row, positive, read_table
+from vlmplan.errors import InputError, nearest, printable
+from vlmplan.points import Row, positive, read_table, weight_of
 
 MOST_FILES = 20_000
+_MOST_SCORE = 1e9
 
 
 class Harness(enum.StrEnum):
@@ -67,10 +68,10 @@ def read_runs(path: Path) -> tuple[Run, ...]:
                 llm_params_b=positive(cells["llm_params_b"], f"{where}: llm_params_b"),
                 visual_tokens=positive(cells["visual_tokens"], f"{where}: visual_tokens"),
                 family=cells.get("family", ""),
-                weight=positive(cells.get("weight") or "1", f"{where}: weight"),
+                weight=weight_of(cells, where),
             )
         )
-    twice = {run.name for run in found if sum(one.name == run.name for one in found) > 1}
+    twice = [name for name, times in Counter(run.name for run in found).items() if times > 1]
     if twice:
         raise InputError(f"{path}: the run '{min(twice)}' stands there twice")
     return tuple(found)
@@ -181,13 +182,14 @@ def _lmms_eval(folder: Path) -> Iterator[_Score]:
         for task, figures in results.items():
             if isinstance(figures, Mapping):
                 for key, value in figures.items():
-                    name = key.partition(",")[0]
+                    name = key.removesuffix(",none")  # the filter that filters nothing
                     if "stderr" not in name and _is_number(value):
-                        yield _Score(run=path.parent.name, task=task, metric=name, value=float(value), perfect=None)
+                        run = printable(path.parent.name)
+                        yield _Score(run=run, task=printable(task), metric=name, value=float(value), perfect=None)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST_SCORE
 
 
 # VLMEvalKit writes these in percent, other '_acc.csv' as fractions (vlmeval/dataset/image_vqa.py, image_mcq.py).
@@ -201,11 +203,13 @@ def _vlmevalkit(folder: Path) -> Iterator[_Score]:
         run = path.parent.name
         if run.startswith("T2") and "_G" in run:  # a dated folder of one model
             run = path.parent.parent.name
-        task = path.stem.removeprefix(f"{run}_").rpartition("_")[0]
+        task = printable(path.stem.removeprefix(f"{run}_").rpartition("_")[0])
         value = _final(path) if path.suffix == ".json" else _overall(path)
         if value is not None:
             percent = task.startswith(_PERCENT) or path.suffix == ".json"
-            yield _Score(run=run, task=task, metric="Overall", value=value, perfect=100.0 if percent else 1.0)
+            yield _Score(
+                run=printable(run), task=task, metric="Overall", value=value, perfect=100.0 if percent else 1.0
+            )
 
 
 def _final(path: Path) -> float | None:
@@ -214,7 +218,7 @@ def _final(path: Path) -> float | None:
         value = read_plain(path).get("Final Score Norm")
     except InputError:
         return None  # other datasets write other JSON
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return float(value) if value is not None and _is_number(value) else None
 
 
 def _overall(path: Path) -> float | None:
@@ -228,4 +232,4 @@ def _overall(path: Path) -> float | None:
         value = float(ordered[0]["overall"])
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if _is_number(value) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vlmplan.document import Document
+from vlmplan.errors import InputError
 from vlmplan.fit_form import Fitted, Options, fit_form, parameters
 from vlmplan.intervals import BY_LLM, quantities
 from vlmplan.model import Reduction
@@ -68,7 +69,7 @@ def _chosen(fits: Mapping[Form, Fitted], asked: Form | None) -> tuple[Form, str]
     if asked is not None:
         return asked, "as asked"
     if len(fits) == 1:
-        return next(iter(fits)), "too few points for the other form"
+        return next(iter(fits)), "the other form cannot be fitted"
     left_out = {form: (one.fit.left_out_rmse, one.fit.loo_rmse) for form, one in fits.items()}
     both = zip(left_out[Form.POWER], left_out[Form.LOGIT], strict=True)
     better = Form.POWER if all(power < logit for power, logit in both) else Form.LOGIT
@@ -117,11 +118,18 @@ def fit_law(
 ) -> tuple[ScalingLaw, FitReport]:
     """Fit both forms and choose. Raises InputError where the points are too few, or cannot tell N from V.
 
-    A form that has too many parameters for the points, and was not asked for, is left out.
+    A form that cannot be fitted is left out, with a warning, unless it was asked for or the other cannot be, either.
     """
-    enough = [form for form in Form if len(points) > parameters(points, form, options)]
-    fits = {form: fit_form(points, form, options) for form in Form if form in (enough or Form) or form is options.form}
-    warnings = (*warnings, *_cautions(points, fits, options))
+    fits, failed = {}, {}
+    for form in Form:
+        try:
+            fits[form] = fit_form(points, form, options)
+        except InputError as error:
+            failed[form] = error
+    if failed and (not fits or options.form in failed):
+        raise failed[options.form or next(iter(failed))]
+    left_out = tuple(f"no {form} law beside: {error}" for form, error in failed.items())
+    warnings = (*warnings, *left_out, *_cautions(points, fits, options))
     form, because = _chosen(fits, options.form)
     not_identified = tuple(dict.fromkeys(text for one in fits.values() for text in one.not_identified))
     sizes, tokens = ([getattr(point, name) for point in points] for name in ("llm_params_b", "visual_tokens"))

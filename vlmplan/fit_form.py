@@ -171,6 +171,9 @@ def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
     singly = rms(left_out(problem, solved, np.arange(len(points))) - problem.error)
     offsets = [float(value) for value in solved.values[0, 1 : len(families)]] if families else []
     ratio = found.pop(RATIO[form])
+    for name, one in found.items():
+        if abs(one.value) > _MOST:
+            raise InputError(f"the {form} law does not settle on these points: {name} runs to {one.value:.3g}")
     fit = Fit(
         form=form,
         coefficients=found,

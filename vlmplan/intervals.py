@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BY_PROFILE, BY_POINT, BY_LLM = "profile likelihood", "bootstrap by point", "bootstrap by LLM"
 HELD = "held"
+_MOST_VALUE = 1e6  # of a coefficient or a ratio; beyond it an interval has no end
+_MOST_LOG = 100.0  # of A: beyond it there is no error any more
 
 
 def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
@@ -28,9 +30,13 @@ def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
 
     a, b, c = solved.values[:, 0], solved.values[:, -2], solved.values[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = c / b
-    numbers = (np.exp(np.clip(a, -100, 100)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
+        ratio = np.clip(np.nan_to_num(c / b), -_MOST_VALUE, _MOST_VALUE)
+    numbers = (np.exp(np.clip(a, -_MOST_LOG, _MOST_LOG)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
     return dict(zip((*PARAMETERS[form], RATIO[form]), (*numbers, ratio), strict=True))
+
+
+def _exp(exponent: float) -> float:
+    return math.exp(min(_MOST_LOG, max(-_MOST_LOG, exponent)))
 
 
 def _profiles(problem: Problem, solved: Solved, level: float) -> dict[str, Interval | None]:
@@ -39,7 +45,7 @@ def _profiles(problem: Problem, solved: Solved, level: float) -> dict[str, Inter
     found: list[Interval | None] = [profile(problem, solved, level, column) for column in (0, last - 1, last)]
     if form is Form.POWER:
         first = found[0]
-        found[0] = first and (math.exp(first[0]), math.exp(first[1]))
+        found[0] = first and (_exp(first[0]), _exp(first[1]))
         fixed = (float(solved.floor[0]),) * 2
         found.append(profile_floor(problem, solved, level) if problem.free_floor else fixed)
     found.append(profile(problem, solved, level, None))
@@ -52,16 +58,17 @@ def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], le
     drawn = {by: quantities(problem.form, sample) for by, sample in resamples.items()}
     found = {}
     for name, value in values.items():
-        likelihood = profiles[name]
-        if likelihood is None:
-            found[name] = Coefficient(value=float(value[0]), interval_by=f"{BY_PROFILE}, which has no end")
-            continue
+        likelihood, by = profiles[name], BY_PROFILE
+        interval = likelihood
         if name == "D" and not problem.free_floor:
-            found[name] = Coefficient(value=float(value[0]), interval=likelihood, interval_by=HELD)
-            continue
-        intervals = {BY_PROFILE: likelihood} | {by: interval_of(some[name], level) for by, some in drawn.items()}
-        by = max(intervals, key=lambda one: intervals[one][1] - intervals[one][0])
-        found[name] = Coefficient(value=float(value[0]), interval=intervals[by], interval_by=by)
+            by = HELD
+        elif likelihood is not None:
+            intervals = {BY_PROFILE: likelihood} | {by: interval_of(some[name], level) for by, some in drawn.items()}
+            by = max(intervals, key=lambda one: intervals[one][1] - intervals[one][0])
+            interval = intervals[by]
+        if interval is None or max(map(abs, interval)) >= _MOST_VALUE:
+            interval, by = None, f"{by}, which has no end"
+        found[name] = Coefficient(value=float(value[0]), interval=interval, interval_by=by)
     return found
 
 

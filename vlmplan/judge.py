@@ -136,7 +136,7 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
 def _shifted(error: float, logit: float) -> float:
     """Move an error by ``logit`` on the logit scale."""
     bounded = min(1 - 1e-9, max(1e-9, error))
-    return 1 / (1 + (1 - bounded) / bounded * math.exp(-logit))
+    return 1 / (1 + (1 - bounded) / bounded * math.exp(-min(500.0, max(-500.0, logit))))
 
 
 def _logit(error: float) -> float:

@@ -77,6 +77,9 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
         warnings.append(f"{found.kind}: {found.text} ({action})")
     percent = {name for found in findings if found.kind is Suspicion.PERCENT for name in found.suspects}
     left = tuple(_as_fraction(row) if row.name in percent else row for row in rows if row.name not in gone)
+    far = [row for row in left if not -1 <= row.error <= 2]
+    if far:
+        raise InputError(f"{far[0].name} has an error of {far[0].error:.4g}, which cannot be kept; expected 0 to 1")
     if not left:
         raise InputError(f"no point is left; {'; '.join(warnings) or 'all were dropped'}")
     return left, tuple(warnings)
@@ -85,7 +88,7 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
 def _line(name: str) -> tuple[int, str]:
     """Lines in their order, runs by name."""
     last = name.rpartition(" ")[2]
-    return (int(last) if last.isdecimal() else 0, name)
+    return (int(last) if last.isdecimal() and len(last) < 10 else 0, name)
 
 
 def _as_fraction(row: Row) -> Row:

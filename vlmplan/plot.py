@@ -1,6 +1,7 @@
 """Plans and laws -> pictures. Needs the extra ``plot`` (matplotlib)."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def _save(draw: Callable[["Figure"], None], path: Path, inches: tuple[float, flo
     except (ValueError, OSError) as error:  # MPLBACKEND or a matplotlibrc that it cannot read
         raise Unavailable(f"--plot: matplotlib does not start ({error}); mend its settings") from None
     picture = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}):
+    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}):
+        warnings.simplefilter("ignore")  # of characters that the font lacks
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -92,10 +94,11 @@ def _draw(figure: "Figure", plan: Plan) -> None:
     )
     if plan.budget.latency_s is not None:
         axes.axvline(1e3 * plan.budget.latency_s, linestyle="--", color="black", label="latency budget")
-    axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)")
+    axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)", parse_math=False)
     axes.set_ylabel("predicted error (%)")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    for text in figure.legend(loc="outside upper center", ncols=2, frameon=False).get_texts():
+        text.set_parse_math(False)

@@ -48,11 +48,9 @@ def draw_law(figure: "Figure", law: ScalingLaw, text_tokens: int) -> None:
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"LLM compute of the prompt, 2N(Q + V) (FLOP), Q = {text}: {title}")
-    level, apart = (
-        f"{100 * law.interval_level_fraction:g} %",
-        ", families' offsets taken off" if law.fit.families else "",
-    )
-    panels[0].set_ylabel(f"error on {law.task or law.name} (%{apart}); bands hold {level} of draws")
+    unit = "%, families' offsets taken off" if law.fit.families else "%"
+    label = f"error on {law.task or law.name} ({unit}); bands: {100 * law.interval_level_fraction:g} % of draws"
+    panels[0].set_ylabel(label, parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
 

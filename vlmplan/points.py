@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmplan.document import read_text
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, nearest, printable
 from vlmplan.scaling import Point
 
 MOST_ROWS = 200_000
-MOST_POINTS = 2_000
+MOST_POINTS = 1_000
+MOST_FAMILIES = 40
 COLUMNS = ("llm_params_b", "visual_tokens", "error", "accuracy", "score", "task", "family", "weight", "source")
 # What was ever built or read by an LLM, with room: billions of parameters, visual tokens of an image.
 PHYSICAL = {"llm_params_b": (0.005, 5_000.0), "visual_tokens": (1.0, 200_000.0)}
 _NAMED = 8  # rows named in a warning
+_LEAST_WEIGHT = 1e-6
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?%?")
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?%?")
 
@@ -77,6 +79,8 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     With semicolons or tabs, numbers may have decimal commas. Raises InputError for what is no such table.
     """
     text = read_text(path).removeprefix("\ufeff")
+    if not text.strip():
+        raise InputError(f"{path}: found an empty file")
     header = text.splitlines()[0]
     separator = max((",", ";", "\t"), key=header.count)
     try:
@@ -106,10 +110,10 @@ def _decimal_points(rows: list[tuple[int, dict[str, str]]], path: Path) -> list[
         return rows
     for line, row in rows:
         for name, cell in row.items():
-            if _THOUSANDS.fullmatch(cell):
+            if _THOUSANDS.fullmatch(cell) or (name == "visual_tokens" and "," in cell):
                 raise InputError(
-                    f"{path.name} line {line}: {name} is '{cell[:40]}' in a table with decimal commas; write it "
-                    "without points"
+                    f"{path.name} line {line}: {name} is '{cell[:40]}' in a table with decimal commas; write "
+                    "whole numbers without points or commas"
                 )
     return [
         (line, {name: cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for name, cell in row.items()})
@@ -133,6 +137,14 @@ def positive(text: str, what: str) -> float:
     found = number(text, what)
     if found <= 0:
         raise InputError(f"{what} is {found:g}, expected a number above 0")
+    return found
+
+
+def weight_of(cells: Mapping[str, str], where: str) -> float:
+    """Read a row's weight, 1 where there is none. Raises InputError."""
+    found = number(cells.get("weight") or "1", f"{where}: weight")
+    if not _LEAST_WEIGHT <= found <= 1 / _LEAST_WEIGHT:
+        raise InputError(f"{where}: weight is {found:g}, expected {_LEAST_WEIGHT:g} to {1 / _LEAST_WEIGHT:g}")
     return found
 
 
@@ -177,10 +189,10 @@ def read_points(path: Path, score_max: float | None = None) -> tuple[tuple[Row, 
                 llm_params_b=positive(cells["llm_params_b"], f"{where}: llm_params_b"),
                 visual_tokens=positive(cells["visual_tokens"], f"{where}: visual_tokens"),
                 error=value if measure == "error" else 1 - value,
-                task=cells.get("task", ""),
-                family=cells.get("family", ""),
-                weight=positive(cells.get("weight") or "1", f"{where}: weight"),
-                source=cells.get("source", ""),
+                task=printable(cells.get("task", "")),
+                family=printable(cells.get("family", "")),
+                weight=weight_of(cells, where),
+                source=printable(cells.get("source", "")),
             )
         )
     measures = [name for name in ("error", "accuracy", "score") if name in names and name != measure]
@@ -199,6 +211,8 @@ def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tu
     """
     known = sorted({row.task for row in rows})
     if known == [""]:
+        if shares is not None and len(shares) > 1:
+            raise InputError("--task: found a mix, and points without a column task; name one, or give them tasks")
         return tuple(rows), ()
     if shares is None:
         if len(known) > 1:
@@ -209,11 +223,15 @@ def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tu
         raise InputError(f"--task: no points of '{missing[0]}'; expected one of {named(known)}")
     if len(shares) == 1:
         return tuple(row for row in rows if row.task in shares), ()
+    return _mixed([row for row in rows if row.task in shares], shares)
+
+
+def _mixed(rows: Sequence[Row], shares: Mapping[str, float]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """One row a model that has all tasks, its error their weighted mean."""
     mixed, partial = [], 0
     cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.task in shares:
-            cells[row.cell].append(row)
+        cells[row.cell].append(row)
     for group in cells.values():
         by_task = {task: [row for row in group if row.task == task] for task in shares}
         if not all(by_task.values()):
@@ -244,6 +262,12 @@ def points(rows: Sequence[Row]) -> tuple[Point, ...]:
         raise InputError(
             f"found {len(cells)} different models (family, llm_params_b, visual_tokens), expected at most "
             f"{MOST_POINTS}; average what belongs together"
+        )
+    families = {family for family, _, _ in cells}
+    if len(families) > MOST_FAMILIES:
+        raise InputError(
+            f"found {len(families)} families, expected at most {MOST_FAMILIES}; leave out those with one LLM and one "
+            "number of tokens, which tell nothing"
         )
     return tuple(
         Point(

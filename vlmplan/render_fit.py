@@ -18,7 +18,7 @@ EQUATIONS = {
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
 
 
 def _interval(one: Coefficient) -> str:
