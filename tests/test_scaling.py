@@ -81,7 +81,7 @@ def test_families_have_offsets_and_strangers_the_one_they_are_like() -> None:
 
 
 def test_an_offset_of_a_power_law_is_told_in_logit() -> None:
-    chart = catalogue.law("chartqa")
+    chart = catalogue.law("chartqa-nested")
     assert chart.form is Form.POWER
     error = chart.error(7, 576)
     assert chart.family_logit_sd(7, 576, "") == pytest.approx(chart.fit.families_sd / (1 - error))
