@@ -80,7 +80,7 @@ def _curve(axes: "Axes", law: ScalingLaw, size: float, text: int, colour: Any) -
         high.append(100 * drawn[-1 - at])
     axes.fill_between(compute, low, high, color=colour, alpha=0.2, linewidth=0)
     error = [100 * law.error(size, count) for count in tokens]
-    axes.plot(compute, error, color=colour, label=f"N = {size:g} billion")
+    axes.plot(compute, error, color=colour, label=f"N = {size:.3g} billion")
 
 
 def _pareto(law: ScalingLaw, text: int) -> tuple[list[float], list[float]]:
