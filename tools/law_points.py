@@ -62,12 +62,17 @@ def checkpoints(benchmark: str) -> list[Line]:
         if name in known and name in tokens:
             family, size = known[name]
             families[family, tokens[name]].append((size, share))
+    told = {key: found for key, found in families.items() if len({size for size, _ in found}) > 1}
+    times = Counter(family for family, _ in told)
     return [
         Line(
-            llm_params_b=size, visual_tokens=count, error=1 - share, family=f"{family}, {count:g} tokens", source=SCORES
+            llm_params_b=size,
+            visual_tokens=count,
+            error=1 - share,
+            family=family if times[family] == 1 else f"{family}, {count:g} tokens",
+            source=SCORES,
         )
-        for (family, count), found in sorted(families.items())
-        if len({size for size, _ in found}) > 1
+        for (family, count), found in sorted(told.items())
         for size, share in found
     ]
 

@@ -25,7 +25,7 @@ LONG_POINTS = 300  # from here on a fit takes seconds
 
 
 class FormChoice(enum.StrEnum):
-    """Which form to use; ``auto`` takes the one that predicts left-out points better."""
+    """Which form to use; ``auto`` takes logit unless power predicts what was left out better."""
 
     AUTO = "auto"
     POWER = "power"
@@ -44,7 +44,9 @@ def fit(  # noqa: PLR0917 - one parameter an option
         str | None, typer.Option("--task", help="Which of the points' tasks, or a mix such as docvqa=0.5,textvqa=0.5.")
     ] = None,
     score_max: Annotated[float | None, typer.Option("--score-max", help="What a perfect score is: 100, 1000.")] = None,
-    form: Annotated[FormChoice, typer.Option("--form", help="auto: the better on left-out points.")] = FormChoice.AUTO,
+    form: Annotated[
+        FormChoice, typer.Option("--form", help="auto: logit, unless power predicts better.")
+    ] = FormChoice.AUTO,
     floor: Annotated[
         str, typer.Option("--floor", metavar="free|NUMBER", help="D of power: free from 0 up, or held.")
     ] = "free",

@@ -167,10 +167,15 @@ def _law_warnings(
     """What to mind where a law is used away from its points, or for another way of reducing tokens."""
     found = []
     for name, (law, _) in laws.items():
-        if visual.reduction is not law.reduction:
+        if visual.reduction not in (law.reduction, Reduction.TRAINED):
             found.append(
-                f"the law '{name}' is of models {law.reduction} for their tokens; {model.name} comes to "
-                f"{visual.visual_tokens} by {visual.reduction} reduction, whose cost is taken from studies of that"
+                f"the law '{name}' is of {law.reduction} reduction; {model.name} comes to {visual.visual_tokens} "
+                f"tokens by {visual.reduction} reduction, whose cost is taken from studies of that"
+            )
+        elif visual.reduction is not law.reduction:
+            found.append(
+                f"the law '{name}' is of {law.reduction} reduction, which costs no less than the training for "
+                f"{visual.visual_tokens} tokens that {model.name} would get"
             )
         if law.outside(size_b, visual.visual_tokens) > 0:
             found.append(

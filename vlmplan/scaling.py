@@ -127,7 +127,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingLaw(Document):
-    """A law with what it rests on. ``form`` names the fit in use, the one that predicts left-out points better.
+    """A law with what it rests on. ``form`` names the fit in use.
 
     A model of a family without points is taken for one of ``like``, or where that is empty, of the mean family.
     """
