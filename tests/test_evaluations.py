@@ -83,10 +83,12 @@ def test_vlmevalkit(tmp_path: Path) -> None:
             kit(folder, run, "T20260101_Gabc", "MMMU_DEV_VAL_acc.csv", mmmu.replace(f"{percent / 100}", "0.01"))
             kit(folder, run, "T20260302_Gdef", "MMMU_DEV_VAL_acc.csv", mmmu)
             kit(folder, run, None, "OCRBench_score.json", json.dumps({"Final Score": 5, "Final Score Norm": percent}))
+            skills = f'"Task&Skill","tot","hit","acc"\n"algebra","9","9","99.0"\n"Overall","10","1","{percent}"\n'
+            kit(folder, run, None, "MathVista_MINI_gpt-4-turbo_score.csv", skills)
             kit(folder, run, None, "MME_score.csv", '"perception","reasoning"\n"1400","300"\n')  # no overall
     rows, notes = read_results(folder, Harness.VLMEVALKIT, runs(tmp_path))
     assert notes == ()
-    assert {row.task for row in rows} == {"DocVQA_VAL", "MMMU_DEV_VAL", "OCRBench"}
+    assert {row.task for row in rows} == {"DocVQA_VAL", "MMMU_DEV_VAL", "OCRBench", "MathVista_MINI_gpt-4-turbo"}
     for row in rows:
         assert row.error == pytest.approx(1 - (40 + row.llm_params_b + row.visual_tokens / 8) / 100)
 

@@ -160,7 +160,7 @@ def _only(figures: Mapping[str, _Score], metric: str | None, where: str) -> _Sco
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The files with these endings, by name, so that a later date comes later."""
+    """The files with these endings, by folder and name, so that a later date comes later."""
     found = []
     for root, folders, names in os.walk(folder):
         folders.sort()
@@ -172,7 +172,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 
 def _lmms_eval(folder: Path) -> Iterator[_Score]:
     """Figures of ``<model>/<date>_results.json``: ``results``, task by task, ``metric,filter``; no standard errors."""
-    for path in sorted(_files(folder, ("_results.json",)), key=lambda one: (str(one.parent), one.name)):
+    for path in _files(folder, ("_results.json",)):
         document = read_plain(path)
         results, config = document.get("results"), document.get("config")
         if isinstance(config, Mapping) and config.get("limit") is not None:
@@ -192,13 +192,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST_SCORE
 
 
-# VLMEvalKit writes these in percent, other '_acc.csv' as fractions (vlmeval/dataset/image_vqa.py, image_mcq.py).
-_PERCENT = ("TextVQA", "DocVQA", "InfoVQA", "ChartQA", "OCRVQA", "GQA", "POPE", "MMVet", "HallusionBench")
 _SPLITS = ("validation", "val", "test", "dev")  # of several rows the first of these
 
 
 def _vlmevalkit(folder: Path) -> Iterator[_Score]:
-    """The ``Overall`` of a dataset's table, or the final score of OCRBench's JSON."""
+    """The overall score in a dataset's table, or the final one in OCRBench's JSON; above 1 it is in percent.
+
+    Datasets differ in that (``vlmeval/dataset/image_vqa.py`` writes percent, ``image_mcq.py`` fractions), and nothing
+    is right in fewer than one case in a hundred.
+    """
     for path in _files(folder, ("_acc.csv", "_score.csv", "_score.json")):
         run = path.parent.name
         if run.startswith("T2") and "_G" in run:  # a dated folder of one model
@@ -206,10 +208,8 @@ def _vlmevalkit(folder: Path) -> Iterator[_Score]:
         task = printable(path.stem.removeprefix(f"{run}_").rpartition("_")[0])
         value = _final(path) if path.suffix == ".json" else _overall(path)
         if value is not None:
-            percent = task.startswith(_PERCENT) or path.suffix == ".json"
-            yield _Score(
-                run=printable(run), task=task, metric="Overall", value=value, perfect=100.0 if percent else 1.0
-            )
+            perfect = 100.0 if value > 1 else 1.0
+            yield _Score(run=printable(run), task=task, metric="Overall", value=value, perfect=perfect)
 
 
 def _final(path: Path) -> float | None:
@@ -222,14 +222,16 @@ def _final(path: Path) -> float | None:
 
 
 def _overall(path: Path) -> float | None:
-    """The overall score of the split that counts; None for a table without one."""
+    """The overall score of the split that counts, in a column or (MathVista) a row of that name; None without one."""
     names, table = read_table(path)
-    if "overall" not in names:
-        return None
     rows = [cells for _, cells in table]
-    ordered = sorted(rows, key=lambda row: _SPLITS.index(row.get("split", "")) if row.get("split") in _SPLITS else 9)
+    if "overall" in names:
+        ordered = sorted(rows, key=lambda row: _SPLITS.index(row["split"]) if row.get("split") in _SPLITS else 9)
+        text = ordered[0]["overall"]
+    else:
+        text = next((row["acc"] for row in rows if "acc" in names and row[names[0]] == "Overall"), "")
     try:
-        value = float(ordered[0]["overall"])
+        value = float(text)
     except ValueError:
         return None
     return value if _is_number(value) else None
