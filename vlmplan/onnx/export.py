@@ -6,6 +6,7 @@ peak does not grow with the model. Nothing is left behind when it is interrupted
 
 import functools
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -252,11 +253,9 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
     parts = open_parts(order)
     if parts.checkpoint.folder.resolve().is_relative_to(out):
         raise InputError(f"--out: {out} holds the checkpoint; choose another folder")
-    try:
-        scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=".vlmplan-export-"))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
-    try:
+    scratch = out.parent / f".vlmplan-export-{secrets.token_hex(6)}"
+    try:  # the folder is made in here: Ctrl-C right after it would else leave it
+        _make(scratch, out)
         manifest = _fill(parts, scratch, progress)
         _move(scratch, out, overwrite)
     except OSError as error:
@@ -264,6 +263,13 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
+
+
+def _make(scratch: Path, out: Path) -> None:
+    try:
+        scratch.mkdir(mode=0o700)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
