@@ -29,6 +29,7 @@ ORDER = [
     "scaling",
     "points",
     "lint",
+    "harness",
     "evaluations",
     "curve",
     "resampling",

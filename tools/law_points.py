@@ -7,6 +7,7 @@ differ in tokens is split), and studies of fewer tokens by one reduction (they s
 """
 
 import csv
+import functools
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def grid(name: str) -> list[Line]:
     ]
 
 
+@functools.cache
 def own_tokens() -> dict[str, float]:
     """Return checkpoint -> visual tokens of a 1024 x 1024 image, where known."""
     known = {row["hf_id"]: number(row["tokens_1024x1024_default"]) for row in rows("facts/vlms.csv")}
@@ -113,10 +115,11 @@ def main() -> None:
         write(name, grid(name))
     found = studies()
     for task, (benchmark,) in ((task, tuple(weights)) for task, weights in TASKS.items() if len(weights) == 1):
+        published = checkpoints(benchmark)
         for reduction in Reduction:
             lines = studied(benchmark, reduction, found)
             if max(Counter(line.family for line in lines).values(), default=0) >= LEAST_OF_A_STUDY:
-                write(task if reduction is Reduction.TRAINED else f"{task}-{reduction}", checkpoints(benchmark) + lines)
+                write(task if reduction is Reduction.TRAINED else f"{task}-{reduction}", published + lines)
 
 
 if __name__ == "__main__":

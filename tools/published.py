@@ -3,6 +3,7 @@
 For ``law_points.py`` and ``make_evidence.py``.
 """
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,18 +31,13 @@ READING = {
     "TextVQA_val",
     "TextVQA",
     "DocVQA",
-    "DocVQA_val",
-    "DocVQA_test",
     "InfoVQA",
     "InfoVQA_val",
     "ChartQA_test",
     "ChartQA average",
     "OCRBench",
-    "OCRBench (0-1000)",
-    "OCRBench (0-100)",
     "OCR-VQA",
     "ST-VQA_val",
-    "OCR-task average accuracy (0-1)",
 }
 SCALES = {
     "OCRBench": 1000,
@@ -66,6 +62,7 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
+@functools.cache
 def scores() -> dict[str, dict[str, float]]:
     """Return benchmark -> checkpoint -> score in (0, 1), the median where several are published; test before val."""
     found: defaultdict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -80,6 +77,7 @@ def scores() -> dict[str, dict[str, float]]:
     return table
 
 
+@functools.cache
 def sizes() -> dict[str, tuple[str, float]]:
     """Return checkpoint -> (family, active LLM parameters with embeddings in billions)."""
     found = {}

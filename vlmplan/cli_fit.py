@@ -13,7 +13,7 @@ import typer
 from vlmplan.cli import ConfidenceOption, JsonOption, app, check_confidence, deliver
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import InputError, printable
-from vlmplan.evaluations import Harness
+from vlmplan.harness import Harness
 from vlmplan.model import Reduction
 from vlmplan.scaling import Form, Loss
 
@@ -107,10 +107,10 @@ def fit(  # noqa: PLR0917 - one parameter an option
     shares = None if task is None else parse_task(task)
     rows, notes = _rows(points, from_, runs, metric, score_max, shares)
     chosen, left = of_task(rows, shares)
+    used, warnings = kept(chosen, _words(drop), _words(keep))
     tasks = {row.task for row in rows}
     label = task or (min(tasks) if len(tasks) == 1 else "")
-    used, warnings = kept(chosen, _words(drop), _words(keep))
-    title = printable(name or (label if label and "," not in label and "=" not in label else points.stem))
+    title = printable(name or _single(label) or points.stem)
     sources = (printable(points.name), *dict.fromkeys(row.source for row in used if row.source))
     models = as_points(used)
     if len(models) > LONG_POINTS:
@@ -146,6 +146,11 @@ def _rows(
     if runs is None:
         raise InputError("--runs: found none; expected a table with run, llm_params_b and visual_tokens")
     return read_results(path, harness, runs, metric, score_max, tasks)
+
+
+def _single(task: str) -> str:
+    """The name of one task; nothing for a mix of several."""
+    return "" if "," in task or "=" in task else task
 
 
 def _check_apart(points: Path, out: Path | None, plot: Path | None) -> None:

@@ -6,7 +6,6 @@ newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<
 ``<model>/[T<date>_G<commit>/]<model>_<dataset>_acc.csv``, ``_score.csv`` or ``_score.json``, the newest folder last.
 """
 
-import enum
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,17 +15,11 @@ from typing import Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, nearest, printable
+from vlmplan.harness import Harness
 from vlmplan.points import Row, positive, read_table, weight_of
 
 MOST_FILES = 20_000
 _MOST_SCORE = 1e9
-
-
-class Harness(enum.StrEnum):
-    """Whose result folder is read."""
-
-    LMMS_EVAL = "lmms-eval"
-    VLMEVALKIT = "vlmevalkit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

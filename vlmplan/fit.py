@@ -157,7 +157,7 @@ def _cautions(points: Sequence[Point], fits: Mapping[Form, Fitted], options: Opt
     most = max(parameters(points, form, options) for form in fits)
     if len(points) < 2 * most:
         yield f"{len(points)} points for up to {most} parameters: intervals and the choice of form are rough"
-    llms = len({(point.family, point.llm_params_b) for point in points})
+    llms = len({point.llm for point in points})
     if llms < 4:
         yield f"{llms} LLMs: what resampling LLMs shows is rough, and intervals of the LLM's slope may be too narrow"
     least = min(one.fit.rmse for one in fits.values())

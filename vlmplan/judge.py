@@ -16,7 +16,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import ModelSpec, Reduction, Workload
 from vlmplan.ranking import Evidence, Subject, Support, Uncertain, error_draws, predicted_error, support
-from vlmplan.scaling import ScalingLaw
+from vlmplan.scaling import ScalingLaw, shifted
 from vlmplan.visual_tokens import VisualInput, native_visual_tokens
 
 SHARE_TOLERANCE = 1e-6
@@ -133,12 +133,6 @@ def by_scores(evidence: Evidence, shares: Mapping[str, float], workload: Workloa
     )
 
 
-def _shifted(error: float, logit: float) -> float:
-    """Move an error by ``logit`` on the logit scale."""
-    bounded = min(1 - 1e-9, max(1e-9, error))
-    return 1 / (1 + (1 - bounded) / bounded * math.exp(-min(500.0, max(-500.0, logit))))
-
-
 def _logit(error: float) -> float:
     bounded = min(1 - 1e-9, max(1e-9, error))
     return math.log(bounded / (1 - bounded))
@@ -204,7 +198,7 @@ class _Judged:
     def error(self, values: tuple[float, ...] | None = None, logit: float = 0.0) -> float:
         """The error, with a draw of the coefficients and ``logit`` more on top."""
         found = self.law.error(self.llm_params_b, self.visual_tokens, self.family, values)
-        return _shifted(found, self.added.value + logit)
+        return shifted(found, self.added.value + logit)
 
 
 def _size_b(model: ModelSpec) -> float:
@@ -246,7 +240,7 @@ class _Laws:
     def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
         """The weighted error, with what the precision costs."""
         mixed = sum(share * one.error() for _, share, one in self._asked(model, visual))
-        return _shifted(mixed, self.evidence.precision_offsets[precision].value)
+        return shifted(mixed, self.evidence.precision_offsets[precision].value)
 
     def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         """Draws of it; what models share (coefficients, family, reduction, precision) is drawn once for all."""
@@ -261,7 +255,7 @@ class _Laws:
             for index, values in enumerate(one.law.coefficient_draws(count)):
                 found[index] += share * one.error(values, sum(sd * own.gauss(0, 1) for own, sd in spreads))
         shared = Random(f"precision {precision}")
-        return [_shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
+        return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.points import PHYSICAL, UNUSABLE, Finding, Row, Suspicion, named
+from vlmplan.points import PHYSICAL, UNUSABLE, Finding, Row, Suspicion, by_cell, named
 
 _SHOWN = 4
 _LEAST_DIGITS = 5  # two scores of three digits are often equal by chance
@@ -58,16 +58,18 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
     """
     names = {row.name for row in rows}
     for word in sorted(drop | keep):
-        if word not in list(Suspicion) and not names & {word, f"line {word}"}:
+        if word not in list(Suspicion) and _row_name(word) not in names:
             raise InputError(
                 f"--drop, --keep: found '{word}', expected one of {', '.join(Suspicion)}, a line number or a run"
             )
-    rows = [row for row in rows if not drop & {row.name, row.name.removeprefix("line ")}]
+    named_away, told = ({_row_name(word) for word in words} for words in (drop, keep))
+    rows = [row for row in rows if row.name not in named_away]
     findings = lint(rows)
-    told, gone, warnings = {word for word in keep if word not in list(Suspicion)}, set(), []
+    gone: set[str] = set()
+    warnings = []
     for found in findings:
         dropped = found.kind in drop or (found.kind in UNUSABLE and found.kind not in keep)
-        away = {name for name in found.suspects if not told & {name, name.removeprefix("line ")}} if dropped else set()
+        away = found.suspects - told if dropped else set()
         gone |= away
         action = f"dropped {named(sorted(away, key=_line))}" if away else f"kept; --drop {found.kind} acts on it"
         if found.kind is Suspicion.PERCENT and not away:
@@ -83,6 +85,11 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
     if not left:
         raise InputError(f"no point is left; {'; '.join(warnings) or 'all were dropped'}")
     return left, tuple(warnings)
+
+
+def _row_name(word: str) -> str:
+    """What a row is called that a user means by ``word``: lines may be given by their number alone."""
+    return f"line {word}" if word.isdecimal() else word
 
 
 def _line(name: str) -> tuple[int, str]:
@@ -154,10 +161,7 @@ def _duplicates(rows: Sequence[Row]) -> Finding | None:
 
 def _repeated(rows: Sequence[Row]) -> Finding | None:
     """Several rows of one model: they are averaged."""
-    cells: defaultdict[Any, list[Row]] = defaultdict(list)
-    for row in rows:
-        cells[row.cell].append(row)
-    groups = [group for group in cells.values() if len(group) > 1]
+    groups = [group for group in by_cell(rows).values() if len(group) > 1]
     texts = [
         f"{group[0].name} and {len(group) - 1} more are of one model (N {group[0].llm_params_b:g}, "
         f"V {group[0].visual_tokens:g}) and are averaged"

@@ -7,7 +7,7 @@ points' range. Bands are the central intervals of the law's draws, at its own le
 import math
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.scaling import Form, Point, ScalingLaw
+from vlmplan.scaling import Form, Point, ScalingLaw, shifted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,5 +102,4 @@ def _without_family(law: ScalingLaw, point: Point) -> float:
     if law.form is Form.POWER:
         floor = law.fit.values[3]
         return floor + (point.error - floor) * math.exp(-offset)
-    inside = min(1 - 1e-9, max(1e-9, point.error))
-    return 1 / (1 + (1 - inside) / inside * math.exp(offset))
+    return shifted(point.error, -offset)

@@ -229,10 +229,7 @@ def of_task(rows: Sequence[Row], shares: Mapping[str, float] | None) -> tuple[tu
 def _mixed(rows: Sequence[Row], shares: Mapping[str, float]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """One row a model that has all tasks, its error their weighted mean."""
     mixed, partial = [], 0
-    cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
-    for row in rows:
-        cells[row.cell].append(row)
-    for group in cells.values():
+    for group in by_cell(rows).values():
         by_task = {task: [row for row in group if row.task == task] for task in shares}
         if not all(by_task.values()):
             partial += 1
@@ -240,6 +237,14 @@ def _mixed(rows: Sequence[Row], shares: Mapping[str, float]) -> tuple[tuple[Row,
         error = sum(share * _mean(by_task[task]) for task, share in shares.items())
         mixed.append(replace(group[0], error=error, task="", name=", ".join(row.name for row in group)))
     return tuple(mixed), (f"{partial} models have not all tasks of the mix and are left out",) if partial else ()
+
+
+def by_cell(rows: Iterable[Row]) -> dict[tuple[str, float, float], list[Row]]:
+    """Return the rows of every model, in the order in which models come first."""
+    cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
+    for row in rows:
+        cells[row.cell].append(row)
+    return cells
 
 
 def _mean(rows: Sequence[Row]) -> float:
@@ -255,9 +260,7 @@ def named(names: Iterable[str]) -> str:
 
 def points(rows: Sequence[Row]) -> tuple[Point, ...]:
     """Return one point a model, the weighted mean of its rows. Raises InputError for more than ``MOST_POINTS``."""
-    cells: defaultdict[tuple[str, float, float], list[Row]] = defaultdict(list)
-    for row in rows:
-        cells[row.cell].append(row)
+    cells = by_cell(rows)
     if len(cells) > MOST_POINTS:
         raise InputError(
             f"found {len(cells)} different models (family, llm_params_b, visual_tokens), expected at most "

@@ -35,7 +35,7 @@ def _print_coefficients(console: "Console", coefficients: Mapping[str, Coefficie
 def print_fit(report: FitReport, out: Path | None) -> None:
     """Print the law, how sure it is, the other form beside it, the best V, and what is to be minded."""
     console, level = new_console(), f"{100 * report.interval_level_fraction:g} %"
-    llms = len({(point.family, point.llm_params_b) for point in report.points})
+    llms = len({point.llm for point in report.points})
     (small, large), (few, many) = report.range["llm_params_b"], report.range["visual_tokens"]
     console.print(
         f"Law '{report.name}' of {report.n_points} points: {llms} LLMs of {small:.3g} to {large:.3g} billion, {few:g} "

@@ -22,10 +22,12 @@ _ROUNDS = 20
 _LINEAR, _FAR, _FAR_POINTS = (4.0, 17), 400.0, 30
 
 
-def _shared(problem: Problem, weight: "Array") -> Batch:
+def _shared(problem: Problem, times: "Array", floor: Any = None) -> Batch:
+    """Fits of one design; ``times`` (fits x points) is how often each point counts, beside its own weight."""
     import numpy as np
 
-    return Batch(weight=weight * problem.weight, design=problem.design[None], offset=np.zeros((1, weight.shape[1])))
+    offset = np.zeros((1, times.shape[1]))
+    return Batch(weight=times * problem.weight, design=problem.design[None], offset=offset, floor=floor)
 
 
 def identified(problem: Problem, weight: "Array") -> "Array":
@@ -112,12 +114,7 @@ def profile_floor(problem: Problem, solved: Solved, level: float) -> tuple[float
     import numpy as np
 
     grid = np.linspace(0, problem.most_floor, 61)
-    batch = Batch(
-        weight=np.repeat(problem.weight[None], grid.size, axis=0),
-        design=problem.design[None],
-        offset=np.zeros((1, len(problem.design))),
-        floor=grid,
-    )
+    batch = _shared(problem, np.ones((grid.size, len(problem.design))), grid)
     cost = refit(problem, batch, np.repeat(solved.values, grid.size, axis=0)).cost
     allowed = grid[cost <= cost_limit(problem, solved, level)]
     best = float(solved.floor[0])

@@ -34,6 +34,12 @@ class Loss(enum.StrEnum):
     HUBER = "huber"
 
 
+def shifted(error: float, logit: float) -> float:
+    """Move an error by ``logit`` on the logit scale; errors of 0 and 1 are taken for 1e-9 off them."""
+    inside = min(1 - 1e-9, max(1e-9, error))
+    return 1 / (1 + (1 - inside) / inside * math.exp(-_bounded(logit)))
+
+
 PARAMETERS = {Form.POWER: ("A", "alpha", "beta", "D"), Form.LOGIT: ("a", "b", "c")}
 RATIO = {Form.POWER: "beta/alpha", Form.LOGIT: "c/b"}
 Interval = tuple[float, float]
@@ -53,6 +59,11 @@ class Point:
     error: float
     family: str = ""
     weight: float = 1.0
+
+    @property
+    def llm(self) -> tuple[str, float]:
+        """The LLM: its family and size."""
+        return (self.family, self.llm_params_b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

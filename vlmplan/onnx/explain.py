@@ -104,12 +104,9 @@ def restlessness(store: Store, trials: Sequence[Trial]) -> tuple[str, ...]:
 
 def starting_calibration(setup: Setup, precision: Precision) -> Calibration:
     """Where the fit begins: rough guesses that the measurements correct."""
-    compute, memory, launch = (0.8, 0.8, 5e-6)
 
     def guess(compute: float, memory: float) -> Efficiency:
-        return Efficiency(
-            compute_fraction=compute, memory_fraction=memory, latency_s=launch, overlap=1.8, log_sd=0.3
-        )  # fmt: skip
+        return Efficiency(compute_fraction=compute, memory_fraction=memory, latency_s=5e-6, overlap=1.8, log_sd=0.3)
 
     kinds = {kind: guess(0.4, 0.5) for kind in Kind}
     source = f"vlmplan profile on {setup.title}, {setup.threads} threads, {setup.runtime}, {setup.date}"
@@ -122,7 +119,7 @@ def starting_calibration(setup: Setup, precision: Precision) -> Calibration:
         overhead_log_sd=0.3,
         model_log_sd=0.05,
         reserve_bytes=RESERVE_BYTES,
-        operators=kinds | {Kind.LINEAR: guess(compute, memory)},
+        operators=kinds | {Kind.LINEAR: guess(0.8, 0.8)},
         source=source,
         versions=setup.versions,
         threads=setup.threads,
@@ -164,16 +161,18 @@ def part_log_sd(measured: Sequence[Observation], fitted: Fitted, drift: Mapping[
     """
     found: dict[Part, float] = {}
     for quantity, parts in _PART_OF.items():
-        rows = [
-            (inside, outside)
-            for one, inside, outside in zip(measured, fitted.in_sample, fitted.left_out, strict=True)
-            if one.quantity is quantity
-        ]
+        rows = _pairs(quantity, measured, fitted)
         if rows:
             inside, outside = (_spread(column) for column in zip(*rows, strict=True))
             spread = (inside + outside) / 2
             found |= dict.fromkeys(parts, round(max(_LEAST_LOG_SD, math.hypot(spread, drift[quantity])), 4))
     return found
+
+
+def _pairs(quantity: Quantity, measured: Sequence[Observation], fitted: Fitted) -> list[tuple[float, float]]:
+    """The errors of one quantity's measurements, in-sample and left out."""
+    errors = zip(measured, fitted.in_sample, fitted.left_out, strict=True)
+    return [(inside, outside) for one, inside, outside in errors if one.quantity is quantity]
 
 
 def _spread(errors: Sequence[float]) -> float:
@@ -227,14 +226,11 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store) -> Profiled:
 def _errors(precision: Precision, found: Sequence[Observation], fitted: Fitted) -> dict[str, tuple[int, float, float]]:
     table = {}
     for quantity in _PART_OF:
-        rows = [
-            (abs(math.expm1(inside)), abs(math.expm1(outside)))
-            for one, inside, outside in zip(found, fitted.in_sample, fitted.left_out, strict=True)
-            if one.quantity is quantity
-        ]
+        rows = _pairs(quantity, found, fitted)
         if rows:
             middle = len(rows) // 2
-            inside, outside = (sorted(column)[middle] for column in zip(*rows, strict=True))
+            sizes = ([abs(math.expm1(error)) for error in column] for column in zip(*rows, strict=True))
+            inside, outside = (sorted(column)[middle] for column in sizes)
             table[f"{precision} {quantity}"] = (len(rows), inside, outside)
     return table
 
