@@ -6,9 +6,10 @@ import pytest
 from hypothesis import settings
 
 from vlmplan import catalogue, cli_deploy, cli_fit, cli_profile
+from vlmplan.decoder import Decoder
 from vlmplan.hardware import HardwareProfile, Kind, Precision, Runtime
 from vlmplan.machine import Machine, machine
-from vlmplan.model import Decoder, ModelSpec
+from vlmplan.model import ModelSpec
 
 assert cli_deploy and cli_fit and cli_profile  # imported so that its commands are there in every test
 

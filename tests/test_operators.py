@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from vlmplan import catalogue
 from vlmplan.cost import active_llm_params, request_of
+from vlmplan.decoder import Decoder
 from vlmplan.hardware import Kind, Part, Precision
 from vlmplan.hub_config import model_from_config
-from vlmplan.model import Compressor, Decoder, ModelSpec, Workload
+from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.op import Op, Request
 from vlmplan.operators import kv_cache_bytes, operators
 from vlmplan.visual_tokens import native_visual_tokens
@@ -38,22 +39,39 @@ def _total(ops: tuple[Op, ...], name: str, part: Part) -> float:
 
 SHIPPED = catalogue.models()
 WITH_TOTAL = [model for model in SHIPPED if model.published_params]
-# Models whose parts do not add up to the published total, and why.
-REMAINDERS = {"apple/FastVLM-0.5B": "FastViTHD's stem, class head and squeeze-excitation are not in the facts"}
+# Models whose parts do not add up to the published total, by how much, and why.
+REMAINDERS = {
+    "apple/FastVLM-0.5B": (0.0073, "FastViTHD's stem, class head and squeeze-excitation are not in the facts"),
+    "allenai/Molmo-7B-D-0924": (1e-4, "128 rows of new embeddings and the padding's, not a model's of images"),
+    "google/gemma-4-E2B-it": (1e-5, "ranges of clipped layers, stored beside the weights"),
+    "google/gemma-4-E4B-it": (1e-5, "ranges of clipped layers, stored beside the weights"),
+    "facebook/Perception-LM-3B": (1e-6, "two vectors of the tower"),
+    "moonshotai/Kimi-VL-A3B-Instruct": (1e-6, "two vectors of the tower, less the experts' scores"),
+    "moonshotai/Kimi-VL-A3B-Thinking-2506": (1e-6, "two vectors of the tower, less the experts' scores"),
+    "lmms-lab/LLaVA-OneVision-1.5-4B-Instruct": (1e-7, "the class token's rotation"),
+    "lmms-lab/LLaVA-OneVision-1.5-8B-Instruct": (1e-7, "the class token's rotation"),
+}
 
 
 @pytest.mark.parametrize("model", WITH_TOTAL, ids=lambda model: model.name)
 def test_published_totals(model: ModelSpec) -> None:
-    remainder = abs(_params(model) - (model.published_params or 0))
-    if model.name in REMAINDERS:
-        assert 0 < remainder <= 0.01 * (model.published_params or 0), REMAINDERS[model.name]
-    else:
-        assert remainder == 0
+    published = model.published_params or 0
+    remainder = abs(_params(model) + model.stored_params - published)
+    share, why = REMAINDERS.get(model.name, (0.0, "none known"))
+    assert remainder <= share * published, why
+    assert bool(remainder) == bool(share)
 
 
 def test_most_models_are_exact() -> None:
-    assert len(WITH_TOTAL) >= 30
-    assert len(REMAINDERS) <= 0.1 * len(WITH_TOTAL)
+    """At least nine in ten within 1 %: all are, and these nine in ten to the last parameter."""
+    assert len(WITH_TOTAL) >= 88
+    assert len(REMAINDERS) <= 0.11 * len(WITH_TOTAL)
+
+
+def test_what_is_beside_says_what_it_is() -> None:
+    for model in SHIPPED:
+        assert bool(model.idle_params or model.stored_params) == bool(model.beside), model.name
+        assert model.stored_params + model.idle_params <= 0.25 * _params(model), model.name
 
 
 def test_counts_published_exactly() -> None:
@@ -91,6 +109,19 @@ ARCHITECTURES = {
     "qwen3 mixture of experts": (
         "Qwen3MoeConfig",
         _small(head_dim=64, num_experts=16, num_experts_per_tok=4, moe_intermediate_size=256),
+    ),
+    "phi3, MHA, fused": ("Phi3Config", _small(num_key_value_heads=8, pad_token_id=0)),
+    "internlm3": ("InternLM3Config", _small(head_dim=64)),
+    "glm4, biases, four norms": ("Glm4Config", _small(head_dim=64, pad_token_id=0)),
+    "gemma3, five of six layers windowed": ("Gemma3TextConfig", _small(head_dim=64, num_hidden_layers=6)),
+    "lfm2, short convolutions": ("Lfm2Config", _small(full_attn_idxs=[1])),
+    "deepseek-v2, latent attention": (
+        "DeepseekV2Config",
+        _small(
+            kv_lora_rank=64, q_lora_rank=96, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32,
+            n_routed_experts=16, num_experts_per_tok=4, moe_intermediate_size=256, first_k_dense_replace=1, n_group=1,
+            topk_group=1, num_key_value_heads=8,
+        ),
     ),
     "qwen2 0.5B at full size": (
         "Qwen2Config",

@@ -19,10 +19,11 @@ from scipy.optimize import least_squares
 
 from vlmplan import catalogue
 from vlmplan.cost import cost, overhead_layers, request_of
+from vlmplan.decoder import Decoder
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Runtime, quantile
 from vlmplan.machine import Machine, exposed_s
-from vlmplan.model import Compressor, Decoder, ModelSpec, Workload
+from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.observation import Quantity, predicted
 
 ARGONNE = "Argonne LLM-Inference-Bench"

@@ -12,7 +12,7 @@ from vlmplan import catalogue
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.judge import Judge, by_law, by_scores, parse_task
-from vlmplan.model import ModelSpec, Route, Rule, Workload
+from vlmplan.model import Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.plan import Query
 from vlmplan.search import Budget, Space
 
@@ -81,7 +81,7 @@ def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSp
     if not asked.paper and runtime is Runtime.ONNXRUNTIME:
         tests.append(("that vlmplan cannot export for onnxruntime", lambda m: m.exportable))
     if not asked.paper and runtime is Runtime.VLLM:
-        tests.append(("not known to be served by vllm", lambda m: m.vllm is not None))
+        tests.append(("not known to be served by vllm", lambda m: Engine.VLLM in m.serving))
     if asked.license is not None:
         wanted = asked.license.casefold()
         tests.append(("whose licence is not sourced", lambda m: m.license is not None))

@@ -273,11 +273,17 @@ def paper_prefill_flops(llm_params: float, workload: Workload, visual_tokens: in
 
 @functools.lru_cache(maxsize=1024)
 def active_llm_params(model: ModelSpec) -> int:
-    """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws."""
+    """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws.
+
+    Tables that every layer looks up for itself are not counted, as in the names of Gemma's E models.
+    """
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
     llm, params = model.llm, sum(op.params for op in prefill(request))
-    idle_experts = (llm.layers - llm.dense_layers) * (llm.experts - llm.experts_per_token)
-    return params - idle_experts * 3 * llm.hidden * llm.expert_intermediate
+    idle = (llm.experts - llm.experts_per_token) * llm.expert_intermediate * 3
+    if llm.vision_expert_intermediate:  # a text token touches none of these, nor of their routers
+        idle += llm.experts * (llm.vision_expert_intermediate * 3 + 1)
+    looked_up = llm.vocabulary * llm.layers * llm.per_layer_embedding
+    return params - (llm.layers - llm.dense_layers) * idle * llm.hidden - looked_up
 
 
 def by_part_and_op(found: Cost) -> Mapping[Part, tuple[tuple[str, float], ...]]:

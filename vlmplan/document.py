@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vlmplan.errors import InputError, nearest, one_line
+from vlmplan.errors import InputError, check_range, nearest, one_line
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 T = TypeVar("T")
@@ -42,6 +42,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value.value if isinstance(value, enum.Enum) else value
+
+
+@functools.cache
+def _counts(cls: type[Any]) -> tuple[str, ...]:
+    """Names of the fields of a dataclass that hold a whole number, or may."""
+    whole = ("int", int, int | None, "int | None")
+    return tuple(field.name for field in dataclasses.fields(cls) if field.type in whole)
+
+
+def check_counts(owner: Any, positive: tuple[str, ...]) -> None:
+    """Raise InputError unless every count of a dataclass is 0 to a thousand million, those in ``positive`` from 1."""
+    kind: Any = type(owner)
+    for name in _counts(kind):
+        check_range(name, getattr(owner, name), 1 if name in positive else 0, 10**9)
 
 
 def _expected(kind: Any) -> str:

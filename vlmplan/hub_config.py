@@ -1,7 +1,7 @@
 """Which model does a Hugging Face ``config.json`` describe?
 
-config.json (transformers 4 or 5 spelling) -> ModelSpec, by the tables of ``hub_tables.py`` and no code per type. A
-text-only config is valid.
+config.json (transformers 4 or 5 spelling) -> ModelSpec, by the tables of ``hub_tables.py`` and ``hub_vlms.py`` and no
+code per type. A text-only config is valid.
 """
 
 import os
@@ -9,21 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest
+from vlmplan.hub_images import image_rule
+from vlmplan.hub_layers import layer_fields, whole
+from vlmplan.hub_projectors import PROJECTORS
 from vlmplan.hub_tables import (
-    NATIVE_RESOLUTION,
     TEXT_ALIASES,
     TEXT_SYNONYMS,
     TEXT_TYPES,
+    TOWERS,
     VISION_ALIASES,
-    VISION_TRAITS,
-    VLM_TYPES,
     Plain,
     TextType,
-    VlmType,
 )
-from vlmplan.model import Decoder, ImageRule, ModelSpec, Projector, Rule, VisionTower
+from vlmplan.hub_vlms import VLM_SYNONYMS, VLM_TYPES, VlmType
+from vlmplan.model import ModelSpec
+from vlmplan.tower import VisionTower
 
 
 def _table(config: Plain, key: str, where: str) -> Plain:
@@ -35,11 +38,10 @@ def _table(config: Plain, key: str, where: str) -> Plain:
     return value
 
 
-def _whole(value: Any, where: str, least: int = 1) -> int:
-    """Check a width or a count: a whole number from ``least`` to a thousand million."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**9:
-        raise InputError(f"{where}: expected a whole number from {least} to 1000000000, found {value!r:.40}")
-    return value
+def _single(value: Any) -> Any:
+    """A size that is written as the list of its two equal sides, or whatever it is."""
+    square = isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]
+    return value[0] if square else value
 
 
 def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain, where: str) -> dict[str, Any]:
@@ -47,19 +49,19 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
     found = dict(defaults)
     for name, spellings in aliases.items():
         for spelling in (one for one in spellings if config.get(one) is not None):
-            value = config[spelling]
+            value = _single(config[spelling])
             if name == "tied_embeddings":
                 if not isinstance(value, bool):
                     raise InputError(f"{where}.{spelling}: expected true or false, found {value!r:.40}")
-            else:
-                _whole(value, f"{where}.{spelling}", least=0 if "expert" in name else 1)
+            elif name != "expert_intermediate" or not isinstance(value, list):  # ERNIE's are checked with its experts
+                whole(value, f"{where}.{spelling}", least=0 if "expert" in name or name == "dense_layers" else 1)
             found[name] = value
             break
     return found
 
 
 def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Decoder:
-    found = _read(config, TEXT_ALIASES, {**text.defaults, **defaults}, where)
+    found = {"norms_per_layer": 2, **_read(config, TEXT_ALIASES, {**text.defaults, **defaults}, where)}
     found.setdefault("kv_heads", found["heads"])
     found.setdefault("head_dim", max(1, found["hidden"] // found["heads"]))
     found |= text.traits
@@ -68,19 +70,9 @@ def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Deco
         ("output_bias", "attention_bias"),
         ("mlp_bias", "mlp_bias"),
     ):
-        if config.get(spelling) and not text.traits.get(trait):
+        if config.get(spelling) and trait not in text.traits:
             found[trait] = config[spelling]
-    window = found.pop("sliding_window", None)
-    if window is not None and config.get("use_sliding_window", True):
-        kinds = config.get("layer_types")
-        alternating = "gemma" in str(config.get("model_type", "")) or "norms_per_layer" in text.traits
-        layers = found["layers"]
-        found["sliding_window"] = window
-        if isinstance(kinds, list):
-            found["sliding_layers"] = sum(kind == "sliding_attention" for kind in kinds)
-        else:
-            found["sliding_layers"] = layers // 2 if alternating else layers
-    return from_plain(Decoder, found, where)
+    return from_plain(Decoder, layer_fields(config, text, found, where), where)
 
 
 def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
@@ -94,80 +86,102 @@ def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
     return max([1, *(int(layer) if layer >= 0 else layers + 1 + int(layer) for layer in features)])
 
 
-def _tower(config: Plain, kind: str, vlm: VlmType, vision: dict[str, Any], where: str) -> VisionTower:
-    own, inside = _table(config, "vision_config", where), f"{where}.vision_config"
-    found = {**VISION_TRAITS[kind], **vision, "layers_used": _layers_used(config, vlm, vision["layers"], where)}
+def _windows(own: Plain, patch: int, layers: int, where: str) -> dict[str, int]:
+    """Qwen2.5-VL: all but some layers attend within windows."""
+    blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
+    if not isinstance(blocks, list | tuple) or len(blocks) > layers:
+        raise InputError(f"{where}.fullatt_block_indexes: expected a list of layers, found {blocks!r:.40}")
+    window = whole(own.get("window_size", 112), f"{where}.window_size")
+    return {"window_patches": (window // patch) ** 2, "full_attention_layers": len(blocks)}
+
+
+def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
+    """What a tower's own keys say beyond its dimensions."""
+    hidden, layers = found["hidden"], found["layers"]
+    if kind == "qwen2_5_vl":
+        return _windows(own, found["patch"], layers, where)
+    if kind == "internvl_vision":
+        normed = own.get("use_qk_norm") or own.get("qk_normalization")
+        rms = own.get("norm_type") == "rms_norm"
+        bias = bool(own.get("attention_bias", own.get("qkv_bias", False)))
+        spared = 0 if bias else layers * hidden  # the output's bias stays
+        return {"qk_norm": bool(normed), "norm_bias": not rms, "attention_bias": bias, "extra_params": spared}
+    if kind == "gemma4_vision":
+        head_dim = whole(own.get("head_dim", 64), f"{where}.head_dim")
+        return {"extra_params": layers * 2 * head_dim}
+    if kind == "mllama_vision_model":
+        tiles, patches = whole(own.get("max_num_tiles", 4), f"{where}.max_num_tiles"), found["positions"]
+        ratios = 1 + sum(1 for i in range(1, tiles + 1) for j in range(1, tiles + 1) if i * j <= tiles)
+        globals_ = whole(own.get("num_global_layers", 8), f"{where}.num_global_layers", 0)
+        return {"extra_params": ratios * tiles * hidden * (patches + 2) + 3 + 2 * globals_}
+    if kind == "minicpmv4_6_vision":
+        return {"extra_params": 2 * hidden + 8 * hidden, "merge_intermediate": 4 * found["intermediate"]}
+    if kind == "perception_encoder":
+        scaled = own.get("init_values") is not None
+        return {"layer_scale": scaled}
+    return {}
+
+
+def _tower(config: Plain, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
+    """The tower, and its type."""
+    own, inside = _table(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
+    own = {**own, **_table(own, "model_args", inside)}
+    named = str(own.get("model_type", ""))
+    kind = named if named in TOWERS else vlm.tower
+    defaults = {**TOWERS[kind].defaults, **vlm.vision_defaults} if kind == vlm.tower else TOWERS[kind].defaults
+    if named in TOWERS and vlm.tower == kind and own.keys() - {"model_type"} and "clip" in kind:
+        defaults = TOWERS[kind].defaults  # a CLIP table leaves out what equals CLIP's own defaults
+    vision = _read(own, VISION_ALIASES, defaults, inside)
+    if kind == "qwen2_5_vl":  # its hidden_size is the tower's own, not the LLM's as in qwen2_vl
+        vision["hidden"] = whole(own.get("hidden_size", defaults["hidden"]), f"{inside}.hidden_size")
+    if kind == "glm4v_vision":  # its intermediate_size is the merger's
+        vision["intermediate"] = whole(
+            own.get("out_hidden_size", defaults["intermediate"]), f"{inside}.out_hidden_size"
+        )
+    if kind == "mllama_vision_model" and "num_hidden_layers" in own:
+        vision["layers"] += whole(own.get("num_global_layers", 8), f"{inside}.num_global_layers", 0)
     if "mlp_ratio" in own and "intermediate_size" not in own:
         ratio = own["mlp_ratio"]
         if type(ratio) not in (int, float) or not 0 < ratio <= 100:
             raise InputError(f"{inside}.mlp_ratio: expected a number from 0 to 100, found {ratio!r:.40}")
-        found["intermediate"] = max(1, int(ratio * vision["hidden"]))
-    if vlm.rule is not Rule.AREA:
-        found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + (1 if found.get("class_token") else 0)
-    if kind == "qwen2_5_vl":
-        blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
-        if not isinstance(blocks, list | tuple) or len(blocks) > vision["layers"]:
-            raise InputError(f"{inside}.fullatt_block_indexes: expected a list of layers, found {blocks!r:.40}")
-        window = _whole(own.get("window_size", 112), f"{inside}.window_size")
-        found |= {"window_patches": (window // vision["patch"]) ** 2, "full_attention_layers": len(blocks)}
-    return from_plain(VisionTower, found, inside)
+        vision["intermediate"] = max(1, int(ratio * vision["hidden"]))
+    found = {**TOWERS[kind].traits, **vlm.traits, **vision}
+    found["layers_used"] = _layers_used(config, vlm, vision["layers"], where)
+    if "positions" not in found and "image_size" in vision:
+        found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(found.get("class_token"))
+    found |= _special(kind, own, found, inside)
+    return from_plain(VisionTower, found, inside), kind
 
 
-def _native_resolution(
-    vision_config: Plain, tower: VisionTower, llm: Decoder, where: str
-) -> tuple[Projector, ImageRule]:
-    """Qwen2-VL and its successors: squares of patches are merged, the image keeps its shape."""
-    merge = _whole(vision_config.get("spatial_merge_size", 2), f"{where}.vision_config.spatial_merge_size")
-    joined = tower.hidden * merge**2
-    norms = tower.hidden * (2 if tower.norm_bias else 1)
-    image = ImageRule(rule=Rule.AREA, view_size=tower.patch * merge, **NATIVE_RESOLUTION)
-    return Projector(widths=(joined, joined, llm.hidden), merge=merge**2, norm_params=norms), image
-
-
-def _views(config: Plain, vlm: VlmType, tower: VisionTower, llm: Decoder, where: str) -> tuple[Projector, ImageRule]:
-    """LLaVA and its successors: views of one size, each patch a token."""
-    if tower.image_size is None:
-        raise InputError(f"{where}.vision_config.image_size: missing")
-    tokens = max(1, tower.image_size // tower.patch) ** 2
-    projector = Projector(
-        widths=(tower.hidden, llm.hidden, llm.hidden),
-        bias=bool(config.get("multimodal_projector_bias", True)),
-        extra_params=llm.hidden if vlm.newline else 0,
-    )
-    image = ImageRule(
-        rule=vlm.rule,
-        view_size=tower.image_size,
-        tokens_per_view=tokens,
-        trained_min_visual_tokens=tokens,
-        trained_max_visual_tokens=tokens * (1 + vlm.max_views),
-        max_views=vlm.max_views,
-        max_side_views=vlm.max_side_views,
-        setting="none" if vlm.rule is Rule.FIXED else "image_grid_pinpoints of at most {views} tiles",
-    )
-    return projector, image
-
-
-def _vlm_parts(config: Plain, vlm: VlmType, llm: Decoder, where: str) -> dict[str, Any]:
+def _vlm_parts(config: Plain, kind: str, vlm: VlmType, llm: Decoder, where: str) -> dict[str, Any]:
     """The tower, the projector and the image rule of a vision-language config."""
-    vision_config = _table(config, "vision_config", where)
-    named = str(vision_config.get("model_type", ""))
-    kind, defaults = vlm.towers.get(named) or vlm.towers.get("") or next(iter(vlm.towers.values()))
-    vision = _read(vision_config, VISION_ALIASES, defaults, f"{where}.vision_config")
-    if kind == "qwen2_5_vl":  # its hidden_size is the tower's own, not the LLM's as in qwen2_vl
-        vision["hidden"] = _whole(
-            vision_config.get("hidden_size", defaults["hidden"]), f"{where}.vision_config.hidden_size"
+    tower, named = _tower(config, vlm, where)
+    kind = "pixtral" if named == "pixtral" and kind == "llava" else kind
+    projector = PROJECTORS[kind](config, tower, llm.hidden)
+    return {"vision": tower, "projector": projector, "image": image_rule(kind, config, tower)}
+
+
+def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plain, TextType]:
+    """The table of the LLM inside a vision-language config, and its type."""
+    nested = _table(config, vlm.text_key or "text_config", where)
+    text_config = nested or {key: value for key, value in config.items() if not isinstance(value, dict)}
+    named = str(text_config.get("model_type", vlm.text))
+    usual = vlm.versions.get(str(config.get("version")), vlm.text)
+    named = usual if named == kind else TEXT_SYNONYMS.get(named, named)
+    if named not in TEXT_TYPES:
+        raise InputError(
+            f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}"
         )
-    tower = _tower(config, kind, vlm, vision, where)
-    if vlm.rule is Rule.AREA:
-        projector, image = _native_resolution(vision_config, tower, llm, where)
-    else:
-        projector, image = _views(config, vlm, tower, llm, where)
-    return {"vision": tower, "projector": projector, "image": image}
+    # The outer model ties its head, whatever the inner table says; where neither says, its class decides.
+    tied = config.get("tie_word_embeddings", text_config.get("tie_word_embeddings", vlm.tied))
+    text_config = text_config if tied is None else {**text_config, "tie_word_embeddings": tied}
+    return text_config, TEXT_TYPES[named]
 
 
 def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
     """Build a model from the table in a ``config.json``. Raises InputError naming the key or the unknown type."""
     kind = config.get("model_type")
+    kind = VLM_SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
         known = sorted({**TEXT_TYPES, **VLM_TYPES})
         close = nearest(str(kind), known)
@@ -179,16 +193,8 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
     if vlm is None:
         llm = _decoder(config, TEXT_TYPES[kind], {}, where)
         return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, sources=(f"{where}",))
-    text_config = _table(config, "text_config", where) or {k: v for k, v in config.items() if not isinstance(v, dict)}
-    named = str(text_config.get("model_type", vlm.text))
-    text_type = TEXT_SYNONYMS.get(named, named)
-    if text_type not in TEXT_TYPES:
-        raise InputError(
-            f"{where}.text_config: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}"
-        )
-    if "tie_word_embeddings" in config and "tie_word_embeddings" not in text_config:
-        text_config = {**text_config, "tie_word_embeddings": config["tie_word_embeddings"]}
-    llm = _decoder(text_config, TEXT_TYPES[text_type], vlm.text_defaults, f"{where}.text_config")
+    text_config, text_type = _text_type(config, kind, vlm, where)
+    llm = _decoder(text_config, text_type, vlm.text_defaults, f"{where}.{vlm.text_key or 'text'}")
     return ModelSpec(
         name=name,
         family=kind,
@@ -196,7 +202,7 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
         llm=llm,
         exportable=vlm.exportable,
         sources=(f"{where}",),
-        **_vlm_parts(config, vlm, llm, where),
+        **_vlm_parts(config, kind, vlm, llm, where),
     )
 
 

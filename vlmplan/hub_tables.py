@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlmplan.model import Rule
-
 Plain = Mapping[str, Any]
 
 TEXT_ALIASES: dict[str, tuple[str, ...]] = {
@@ -21,17 +19,18 @@ TEXT_ALIASES: dict[str, tuple[str, ...]] = {
     "intermediate": ("intermediate_size", "n_inner", "ffn_dim"),
     "vocabulary": ("vocab_size", "padded_vocab_size"),
     "tied_embeddings": ("tie_word_embeddings",),
-    "sliding_window": ("sliding_window",),
+    "sliding_window": ("sliding_window", "attention_chunk_size"),
     "max_context_tokens": ("max_position_embeddings", "n_positions", "max_seq_len"),
-    "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
-    "experts_per_token": ("num_experts_per_tok", "moe_top_k"),
+    "experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "experts_per_token": ("num_experts_per_tok", "moe_top_k", "top_k_experts", "moe_k"),
     "expert_intermediate": ("moe_intermediate_size",),
     "shared_expert_intermediate": ("shared_expert_intermediate_size",),
+    "dense_layers": ("first_k_dense_replace",),
 }
 VISION_ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "depth"),
     "hidden": ("embed_dim", "hidden_size"),
-    "heads": ("num_attention_heads", "num_heads"),
+    "heads": ("num_attention_heads", "num_heads", "attention_heads"),
     "intermediate": ("intermediate_size",),
     "patch": ("patch_size", "spatial_patch_size"),
     "temporal_patch": ("temporal_patch_size",),
@@ -41,10 +40,16 @@ VISION_ALIASES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextType:
-    """A text ``model_type``: what its class defaults to, and what its layers have that llama's do not."""
+    """A text ``model_type``: what its class defaults to, what its layers have that llama's do not, further keys.
+
+    ``pattern`` is the kind of layer of all but every n-th, which has full attention, where a config lists none.
+    ``keys`` are defaults of keys that only some types have (``hub_layers.py`` reads those).
+    """
 
     defaults: Plain
     traits: Plain = field(default_factory=dict)
+    pattern: tuple[str, int] | None = None
+    keys: Plain = field(default_factory=dict)
 
 
 _LLAMA = {
@@ -57,122 +62,244 @@ _LLAMA = {
 }
 _QWEN2 = _LLAMA | {"vocabulary": 151936, "intermediate": 22016}
 _QWEN3_MOE = {
-    "vocabulary": 151936,
-    "hidden": 2048,
-    "intermediate": 6144,
-    "layers": 24,
-    "heads": 32,
-    "kv_heads": 4,
-    "head_dim": 128,
+    "vocabulary": 151936, "hidden": 2048, "intermediate": 6144, "layers": 24, "heads": 32, "kv_heads": 4,
+    "head_dim": 128, "tied_embeddings": False, "experts": 128, "experts_per_token": 8, "expert_intermediate": 768,
+}  # fmt: skip
+_GEMMA = {
+    "vocabulary": 256000, "hidden": 3072, "intermediate": 24576, "layers": 28, "heads": 16, "kv_heads": 16,
+    "head_dim": 256, "tied_embeddings": True,
+}  # fmt: skip
+_GEMMA2 = _GEMMA | {
+    "hidden": 2304, "intermediate": 9216, "layers": 26, "heads": 8, "kv_heads": 4, "sliding_window": 4096,
+}  # fmt: skip
+_QWEN35 = {
+    "vocabulary": 248320, "hidden": 4096, "intermediate": 12288, "layers": 32, "heads": 16, "kv_heads": 4,
+    "head_dim": 256, "tied_embeddings": False,
+}  # fmt: skip
+_QWEN35_MOE = _QWEN35 | {
+    "hidden": 2048, "intermediate": 0, "layers": 40, "kv_heads": 2, "experts": 256, "experts_per_token": 8,
+    "expert_intermediate": 512, "shared_expert_intermediate": 512,
+}  # fmt: skip
+_DELTA_NET = {
+    "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
+    "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+}  # fmt: skip
+_LATENT = {
+    "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+}  # fmt: skip
+_GLM4 = {
+    "vocabulary": 151552, "hidden": 4096, "intermediate": 13696, "layers": 40, "heads": 32, "kv_heads": 2,
     "tied_embeddings": False,
-    "experts": 128,
-    "experts_per_token": 8,
-    "expert_intermediate": 768,
-}
+}  # fmt: skip
+_GLM4_MOE = _GLM4 | {
+    "vocabulary": 151424, "intermediate": 10944, "layers": 46, "heads": 96, "kv_heads": 8, "experts": 128,
+    "experts_per_token": 8, "expert_intermediate": 1408, "dense_layers": 1,
+}  # fmt: skip
+_GLM4_MOE_KEYS = {"n_shared_experts": 1, "expert_score_bias": 1}
+_PHI3 = _LLAMA | {"vocabulary": 32064, "hidden": 3072, "intermediate": 8192}
 TEXT_TYPES: dict[str, TextType] = {
     "llama": TextType(defaults=_LLAMA),
     "mistral": TextType(defaults=_LLAMA | {"intermediate": 14336, "kv_heads": 8}),
+    "internlm2": TextType(defaults=_LLAMA | {"vocabulary": 103168}),
+    "internlm3": TextType(
+        defaults=_LLAMA | {"vocabulary": 128512, "intermediate": 10240, "layers": 48, "kv_heads": 2, "head_dim": 128}
+    ),
+    "phi3": TextType(defaults=_PHI3),
+    "phi": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 51200, "hidden": 2048, "intermediate": 8192, "layers": 24},
+        traits={"gated_mlp": False, "qkv_bias": True, "output_bias": True, "mlp_bias": True, "head_bias": True,
+                "norm_bias": True, "norms_per_layer": 1},
+    ),
     "qwen2": TextType(defaults=_QWEN2, traits={"qkv_bias": True}),
     "qwen3": TextType(defaults=_QWEN2 | {"head_dim": 128}, traits={"qk_norm": True}),
     "qwen3_moe": TextType(defaults=_QWEN3_MOE, traits={"qk_norm": True}),
-    "gemma": TextType(
-        defaults={
-            "vocabulary": 256000,
-            "hidden": 3072,
-            "intermediate": 24576,
-            "layers": 28,
-            "heads": 16,
-            "kv_heads": 16,
-            "head_dim": 256,
-            "tied_embeddings": True,
-        },
+    "qwen3_5_text": TextType(
+        defaults=_QWEN35,
+        traits={"qk_norm": True, "attention_gate": True},
+        pattern=("linear_attention", 4),
+        keys=_DELTA_NET,
     ),
-    "gemma2": TextType(
-        defaults={
-            "vocabulary": 256000,
-            "hidden": 2304,
-            "intermediate": 9216,
-            "layers": 26,
-            "heads": 8,
-            "kv_heads": 4,
-            "head_dim": 256,
-            "tied_embeddings": True,
-            "sliding_window": 4096,
-        },
-        traits={"norms_per_layer": 4},
+    "qwen3_5_moe_text": TextType(
+        defaults=_QWEN35_MOE,
+        traits={"qk_norm": True, "attention_gate": True},
+        pattern=("linear_attention", 4),
+        keys=_DELTA_NET | {"shared_expert_gate": 1},
     ),
-}
+    "gemma": TextType(defaults=_GEMMA),
+    "gemma2": TextType(defaults=_GEMMA2, traits={"norms_per_layer": 4}, pattern=("sliding_attention", 2)),
+    "gemma3_text": TextType(
+        defaults=_GEMMA2 | {"vocabulary": 262208},
+        traits={"norms_per_layer": 4, "qk_norm": True},
+        pattern=("sliding_attention", 6),
+    ),
+    "gemma4_text": TextType(
+        defaults=_GEMMA2 | {"vocabulary": 262144, "layers": 30, "sliding_window": 512},
+        traits={"norms_per_layer": 4, "qk_norm": True},
+        pattern=("sliding_attention", 6),
+        keys={"global_head_dim": 512, "hidden_size_per_layer_input": 256},
+    ),
+    "lfm2": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 65536, "hidden": 2560, "intermediate": 12288, "kv_heads": 8, "tied_embeddings": True},
+        traits={"qk_norm": True},
+        keys={"conv_L_cache": 3, "block_auto_adjust_ff_dim": True, "block_multiple_of": 256,
+              "block_ffn_dim_multiplier": 1.0},
+    ),
+    "glm4": TextType(defaults=_GLM4, traits={"qkv_bias": True, "output_bias": False, "norms_per_layer": 4}),
+    "glm4_moe": TextType(defaults=_GLM4_MOE, traits={"output_bias": False}, keys=_GLM4_MOE_KEYS),
+    "glm4v_moe_text": TextType(
+        defaults=_GLM4_MOE, traits={"qkv_bias": True, "output_bias": False}, keys=_GLM4_MOE_KEYS
+    ),
+    "deepseek_v2": TextType(
+        defaults=_LLAMA | {"vocabulary": 102400, "experts": 64, "experts_per_token": 6, "expert_intermediate": 1407},
+        keys=_LATENT | {"n_shared_experts": 2},
+    ),
+    "deepseek_v3": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 129280, "hidden": 7168, "intermediate": 18432, "layers": 61, "heads": 128, "experts": 256,
+           "experts_per_token": 8, "expert_intermediate": 2048, "dense_layers": 3},
+        keys=_LATENT | {"n_shared_experts": 1, "expert_score_bias": 1},
+    ),
+    "gpt_oss": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 201088, "hidden": 2880, "intermediate": 2880, "layers": 36, "heads": 64, "kv_heads": 8,
+           "head_dim": 64, "sliding_window": 128, "experts": 128, "experts_per_token": 4},
+        traits={"qkv_bias": True, "output_bias": True},
+        pattern=("sliding_attention", 2),
+        keys={"attention_sinks": 1, "expert_bias": 1},
+    ),
+    "mllama_text_model": TextType(
+        defaults=_LLAMA | {"vocabulary": 128256, "intermediate": 14336, "layers": 40, "kv_heads": 8},
+        keys={"cross_attention_layers": (3, 8, 13, 18, 23, 28, 33, 38), "extra_embedding_rows": 8},
+    ),
+    "llama4_text": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 202048, "hidden": 5120, "intermediate": 8192, "layers": 48, "heads": 40, "kv_heads": 8,
+           "head_dim": 128, "sliding_window": 8192, "experts": 16, "experts_per_token": 1},
+        pattern=("chunked_attention", 4),
+        keys={"shared_experts_as_wide": 1},
+    ),
+    "ernie4_5_moe": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 103424, "hidden": 2560, "intermediate": 12288, "layers": 28, "heads": 20, "kv_heads": 4,
+           "tied_embeddings": True, "experts": 64, "experts_per_token": 6, "dense_layers": 1},
+        keys={"n_shared_experts": 2, "moe_intermediate_size": (1536, 512), "expert_score_bias": 1},
+    ),
+    "olmo2": TextType(defaults=_LLAMA | {"vocabulary": 50304}, keys={"qk_norm_over_all_heads": 1}),
+    "olmo3": TextType(
+        defaults=_LLAMA | {"vocabulary": 50304, "sliding_window": 4096},
+        pattern=("sliding_attention", 4),
+        keys={"qk_norm_over_all_heads": 1},
+    ),
+    "olmoe": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 50304, "hidden": 2048, "intermediate": 2048, "layers": 16, "heads": 16, "experts": 64,
+           "experts_per_token": 8},
+        keys={"qk_norm_over_all_heads": 1},
+    ),
+    "molmo2_text": TextType(
+        defaults=_LLAMA
+        | {"vocabulary": 151936, "intermediate": 12288, "layers": 36, "kv_heads": 8, "head_dim": 128},
+        traits={"qk_norm": True},
+        keys={"additional_vocab_size": 128},
+    ),
+}  # fmt: skip
 # The decoder inside a vision type, where its nested config carries a name of its own.
-TEXT_SYNONYMS = {"qwen2_vl_text": "qwen2", "qwen2_vl": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen2_5_vl": "qwen2"}
-_QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 64, "kv_heads": 8, "vocabulary": 152064}
-
-_CLIP = {"layers": 12, "hidden": 768, "heads": 12, "intermediate": 3072, "patch": 32, "image_size": 224}
-_QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}
-# How Qwen2-VL and its successors make tokens. 64 is the least with published scores (Qwen2-VL-7B at a fixed image token
-# count, token_ablation.csv); the processor itself goes down to 4.
-NATIVE_RESOLUTION: dict[str, Any] = {
-    "tokens_per_view": 1,
-    "trained_min_visual_tokens": 64,
-    "trained_max_visual_tokens": 16384,
-    "setting": "processor max_pixels={pixels}",
-    "engine": "--mm-processor-kwargs '{{\"max_pixels\": {pixels}}}'",
+TEXT_SYNONYMS = {
+    "qwen2_vl_text": "qwen2",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "glm4v_text": "glm4",
+    "phi4_multimodal": "phi3",
+    "phi4mm": "phi3",
+    "phi3_v": "phi3",
+    "minicpm": "llama",
+    "granite": "llama",
+    "gemma3": "gemma3_text",
+    "ernie4_5_vl_moe_text": "ernie4_5_moe",
+    "mllama": "mllama_text_model",
+    "deepseek_vl_v2": "deepseek_v2",
 }
-VISION_TRAITS: dict[str, Plain] = {
-    "clip": {"class_token": True, "patch_bias": False, "pre_norm": True},
-    "siglip": {},
-    "qwen2_vl": {"patch_bias": False, "post_norm": False},
-    "qwen2_5_vl": {"patch_bias": False, "post_norm": False, "norm_bias": False, "gated_mlp": True},
-}
+QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 64, "kv_heads": 8, "vocabulary": 152064}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VlmType:
-    """A vision-language ``model_type``: its tower's defaults by the tower's own type, and how images enter."""
+class TowerType:
+    """A vision ``model_type``: what its class defaults to, and what its layers have."""
 
-    towers: Mapping[str, tuple[str, Plain]]
-    rule: Rule
-    feature_layer: int = -1
-    max_views: int = 1
-    max_side_views: int = 1
-    newline: bool = False
-    text: str = "llama"
-    text_defaults: Plain = field(default_factory=dict)
-    exportable: bool = False
+    defaults: Plain
+    traits: Plain = field(default_factory=dict)
 
 
-_LLAVA_TOWERS = {
-    "clip_vision_model": ("clip", _CLIP),
-    "siglip_vision_model": ("siglip", _CLIP | {"patch": 16}),
-    # transformers fills these in when a LLaVA config has no vision_config at all.
-    "": ("clip", {"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 336}),
-}
-VLM_TYPES: dict[str, VlmType] = {
-    "llava": VlmType(towers=_LLAVA_TOWERS, rule=Rule.FIXED, feature_layer=-2, exportable=True),
-    "llava_next": VlmType(
-        towers=_LLAVA_TOWERS,
-        rule=Rule.ANYRES,
-        feature_layer=-2,
-        max_views=4,
-        max_side_views=3,
-        newline=True,
-        exportable=True,
+_CLIP = {"layers": 12, "hidden": 768, "heads": 12, "intermediate": 3072, "patch": 32, "image_size": 224}
+_SO400M = {"layers": 27, "hidden": 1152, "heads": 16, "intermediate": 4304, "patch": 14}
+_RMS = {"norm_bias": False, "attention_bias": False, "mlp_bias": False}
+_QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}
+_QWEN3_VIT = _SO400M | {"patch": 16, "temporal_patch": 2}
+TOWERS: dict[str, TowerType] = {
+    "clip_vision_model": TowerType(
+        defaults=_CLIP, traits={"class_token": True, "patch_bias": False, "pre_norm": True}
     ),
-    "llava_onevision": VlmType(
-        towers=_LLAVA_TOWERS,
-        rule=Rule.ANYRES,
-        max_views=36,
-        max_side_views=6,
-        newline=True,
-        text="qwen2",
-        exportable=True,
+    "siglip_vision_model": TowerType(defaults=_CLIP | {"patch": 16}),
+    "siglip2_vision_model": TowerType(defaults=_CLIP | {"patch": 16}, traits={"positions": 256}),
+    "idefics2": TowerType(defaults=_CLIP),
+    "idefics3_vision": TowerType(defaults={**_SO400M, "layers": 12, "patch": 32, "image_size": 224}),
+    "smolvlm_vision": TowerType(defaults={**_SO400M, "layers": 12, "patch": 32, "image_size": 224}),
+    "qwen2_vl": TowerType(defaults=_QWEN2_VIT, traits={"patch_bias": False, "post_norm": False, "positions": 0}),
+    "qwen2_5_vl": TowerType(
+        defaults=_QWEN2_VIT | {"intermediate": 3420},
+        traits={"patch_bias": False, "post_norm": False, "norm_bias": False, "gated_mlp": True, "positions": 0},
     ),
-    "qwen2_vl": VlmType(
-        towers={"": ("qwen2_vl", _QWEN2_VIT)}, rule=Rule.AREA, text="qwen2", text_defaults=_QWEN2_VL_TEXT
+    "qwen3_vl": TowerType(defaults=_QWEN3_VIT, traits={"post_norm": False, "positions": 2304}),
+    "internvl_vision": TowerType(
+        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 448},
+        traits={"class_token": True, "layer_scale": True, "post_norm": False},
     ),
-    "qwen2_5_vl": VlmType(
-        towers={"": ("qwen2_5_vl", _QWEN2_VIT | {"intermediate": 3420})},
-        rule=Rule.AREA,
-        text="qwen2",
-        text_defaults=_QWEN2_VL_TEXT,
+    "gemma4_vision": TowerType(
+        defaults=_CLIP | {"layers": 16, "patch": 16},
+        traits=_RMS
+        | {"gated_mlp": True, "norms_per_layer": 4, "patch_bias": False, "post_norm": False, "positions": 20480},
     ),
-}
+    "pixtral": TowerType(
+        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 16, "image_size": 1024},
+        traits=_RMS
+        | {"gated_mlp": True, "patch_bias": False, "pre_norm": True, "post_norm": False, "positions": 0},
+    ),
+    "glm4v_vision": TowerType(
+        defaults={"layers": 24, "hidden": 1536, "heads": 12, "intermediate": 4096, "patch": 14, "temporal_patch": 2,
+                  "image_size": 336},
+        traits=_RMS | {"gated_mlp": True, "pre_norm": True},
+    ),
+    "mllama_vision_model": TowerType(
+        defaults={"layers": 40, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "image_size": 448},
+        traits={"class_token": True, "pre_norm": True, "patch_bias": False, "attention_bias": False,
+                "joint_views": True},
+    ),
+    "llama4_vision_model": TowerType(
+        defaults={"layers": 34, "hidden": 768, "heads": 16, "intermediate": 5632, "patch": 14, "image_size": 448},
+        traits={"class_token": True, "pre_norm": True, "patch_bias": False},
+    ),
+    "ovis2": TowerType(
+        defaults={"layers": 24, "hidden": 1024, "heads": 8, "intermediate": 2816, "patch": 14, "image_size": 224},
+        traits=_RMS | {"gated_mlp": True, "pre_norm": True},
+    ),
+    "ernie4_5_vl_moe_vision": TowerType(
+        defaults={"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14},
+        traits={"patch_bias": False, "positions": 0},
+    ),
+    "moonvit": TowerType(defaults=_SO400M, traits={"positions": 4096}),
+    "mlcd_vision_model": TowerType(
+        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14},
+        traits={"class_token": True, "patch_bias": False, "pre_norm": True, "positions": 0},
+    ),
+    "perception_encoder": TowerType(
+        defaults={"layers": 23, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 448},
+        traits={"pre_norm": True, "patch_bias": False, "post_norm": False},
+    ),
+    "molmo2": TowerType(defaults=_SO400M | {"layers": 25, "image_size": 378}, traits={"post_norm": False}),
+    "minicpmv4_6_vision": TowerType(defaults=_CLIP | {"patch": 16}),
+}  # fmt: skip

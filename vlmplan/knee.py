@@ -12,7 +12,7 @@ from vlmplan.cost import Cost, active_llm_params, cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.machine import Machine, machine
-from vlmplan.model import Compressor, ModelSpec, Rule, Workload
+from vlmplan.model import SHAPE_KEEPING, Compressor, ModelSpec, Workload
 from vlmplan.op import Request
 
 KNEE_TOLERANCE = 0.05
@@ -42,7 +42,7 @@ def knees(request: Request, machine: Machine) -> Knees:
     if model.image is None or visual is None:
         return Knees(knee_prefill_visual_tokens=None, knee_ttft_visual_tokens=None)
     per_token = (
-        model.image.view_size**2 if model.image.rule is Rule.AREA and visual.compressor is Compressor.NONE else 0
+        model.image.view_size**2 if model.image.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE else 0
     )
     first_only = replace(request.workload, output_tokens=1, concurrency=1)
 

@@ -1,55 +1,25 @@
 """The LLM's operators: a pass over new tokens, be it prefill, the mean decode step, or QueCC's look at the question.
 
-(request, pass) -> operators, in tokens, bytes and FLOPs. Mixture-of-experts, sliding windows and tensor parallelism are
-settled here and nowhere further down.
+(request, pass) -> operators, in tokens, bytes and FLOPs. How tokens see each other is in ``mixing.py``;
+mixture-of-experts and tensor parallelism of the rest are settled here and nowhere further down.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from vlmplan.decoder import Decoder, layer_groups
 from vlmplan.hardware import Kind, Part
-from vlmplan.model import Decoder
-from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, elementwise
+from vlmplan.mixing import Pass, mixing
+from vlmplan.op import NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, elementwise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """One pass of the LLM: ``new_tokens`` over all requests, each attending to ``context_tokens`` (a mean)."""
-
-    part: Part
-    new_tokens: float
-    batch: int
-    context_tokens: float
-    sliding_context_tokens: float
-    owns: bool = False
-    head: bool = True
-
-
-def _attention(request: Request, step: Pass, layers: int, context: float, name: str) -> Op:
-    llm, size = request.model.llm, request.activation_bytes
-    heads, kv_heads = llm.heads / request.gpus, max(1.0, llm.kv_heads / request.gpus)
-    decode = step.part is Part.DECODE
-    tiles = step.batch * kv_heads if decode else step.new_tokens * heads / ATTENTION_TILE_TOKENS
-    moved = layers * llm.head_dim * size * (2 * step.new_tokens * heads + 2 * step.batch * context * kv_heads)
-    return Op(
-        part=step.part,
-        name=name,
-        kind=Kind.DECODE_ATTENTION if decode else Kind.PREFILL_ATTENTION,
-        count=layers,
-        shape=(tiles,),
-        flops=4.0 * layers * step.new_tokens * context * llm.heads * llm.head_dim,
-        moved_bytes=moved,
-        shards=request.gpus,
-    )
-
-
-def _experts(llm: Decoder, rows: float, linear: Linear, gpus: int) -> Iterator[Op]:
+def _experts(llm: Decoder, rows: float, width: int, linear: Linear, gpus: int) -> Iterator[Op]:
     """Mixture of experts: ``rows`` tokens read the union of the experts they are routed to (uniform routing)."""
     touched = llm.experts * (1 - (1 - llm.experts_per_token / llm.experts) ** rows)
-    share = llm.experts_per_token * rows / touched
+    share = llm.experts_per_token * rows / touched if touched else 0.0
     for one in (
-        linear("expert gate_up", share, 2 * llm.expert_intermediate, llm.hidden, split_columns=gpus),
-        linear("expert down", share, llm.hidden, llm.expert_intermediate, split_depth=gpus),
+        linear("expert gate_up", share, 2 * width, llm.hidden, split_columns=gpus),
+        linear("expert down", share, llm.hidden, width, split_depth=gpus),
     ):
         yield replace(
             one,
@@ -61,40 +31,57 @@ def _experts(llm: Decoder, rows: float, linear: Linear, gpus: int) -> Iterator[O
         )
 
 
+def _routed(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
+    """Routers and experts of the sparse layers; visual tokens may have their own (ERNIE-4.5-VL)."""
+    llm, gpus, rows = request.model.llm, request.gpus, step.new_tokens
+    kinds = [(rows, llm.expert_intermediate)]
+    if llm.vision_expert_intermediate:
+        seen = min(step.visual_tokens, rows)
+        kinds = [(rows - seen, llm.expert_intermediate), (seen, llm.vision_expert_intermediate)]
+    router = replace(linear, quantised=False, weight_bytes=request.activation_bytes)
+    for tokens, width in kinds:
+        if tokens or step.owns:
+            yield router("router", tokens, llm.experts, llm.hidden)
+            yield from _experts(llm, tokens, width, linear, gpus)
+            moved = linear.count * tokens * 3 * llm.experts_per_token * width / gpus * request.activation_bytes
+            yield elementwise(step.part, "expert activation", linear.count, moved)
+
+
 def _mlp(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
     llm, gpus, rows = request.model.llm, request.gpus, step.new_tokens
     up = 2 if llm.gated_mlp else 1
     sparse = llm.layers - llm.dense_layers if llm.experts else 0
-    widths = [("", llm.layers - sparse, llm.intermediate), ("shared ", sparse, llm.shared_expert_intermediate)]
-    for prefix, count, width in widths:
+    dense = llm.layers - sparse
+    widths: dict[int, int] = {}
+    if not sparse:
+        for group in layer_groups(llm):
+            widths[group.intermediate] = widths.get(group.intermediate, 0) + group.layers
+    elif dense:
+        widths = {llm.intermediate: dense}
+    parts = [("", count, width) for width, count in widths.items()]
+    for prefix, count, width in (*parts, ("shared ", sparse, llm.shared_expert_intermediate)):
         if count and width:
-            dense = replace(linear, count=count)
-            yield dense(f"{prefix}gate_up", rows, up * width, llm.hidden, bias=llm.mlp_bias, split_columns=gpus)
+            many = replace(linear, count=count)
+            yield many(f"{prefix}gate_up", rows, up * width, llm.hidden, bias=llm.mlp_bias, split_columns=gpus)
             moved = count * rows * (up + 1) * width / gpus * request.activation_bytes
             yield elementwise(step.part, f"{prefix}activation", count, moved)
-            yield dense(f"{prefix}down", rows, llm.hidden, width, bias=llm.mlp_bias, split_depth=gpus)
+            yield many(f"{prefix}down", rows, llm.hidden, width, bias=llm.mlp_bias, split_depth=gpus)
     if sparse:
-        yield replace(linear, count=sparse, quantised=False, weight_bytes=request.activation_bytes)(
-            "router", rows, llm.experts, llm.hidden
-        )
-        yield from _experts(llm, rows, replace(linear, count=sparse), gpus)
-        moved = sparse * rows * 3 * llm.experts_per_token * llm.expert_intermediate / gpus * request.activation_bytes
-        yield elementwise(step.part, "expert activation", sparse, moved)
+        yield from _routed(request, step, replace(linear, count=sparse))
 
 
-def _replicated(qkv: Op, factor: float) -> Op:
-    """More GPUs than key-value heads hold copies of them: ``factor`` times the bytes of one GPU."""
-    if factor == 1:
-        return qkv
-    return replace(
-        qkv,
-        weight_bytes=qkv.weight_bytes * factor,
-        moved_bytes=qkv.moved_bytes * factor,
-        resident_bytes=qkv.resident_bytes * factor,
-    )
+def _own_embeddings(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
+    """Gemma 4's E models: every layer looks up channels of its own and adds them, gated."""
+    llm, width, size = request.model.llm, request.model.llm.per_layer_embedding, request.activation_bytes
+    rows, table = step.new_tokens, llm.vocabulary * llm.layers * width if step.owns else 0
+    moved = 2 * rows * llm.layers * width * size
+    yield elementwise(step.part, "per-layer embedding", 1, moved, table, table * size)
+    yield replace(linear, count=1)("per-layer projection", rows, llm.layers * width, llm.hidden)
+    yield linear("per-layer gate", rows, width, llm.hidden)
+    yield linear("per-layer output", rows, llm.hidden, width)
 
 
-def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
+def _layers(request: Request, step: Pass) -> Iterator[Op]:
     llm, size, gpus = request.model.llm, request.activation_bytes, request.gpus
     linear = Linear(
         part=step.part,
@@ -104,19 +91,13 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
         quantised=True,
         weight_bytes=WEIGHT_BYTES[request.precision],
     )
-    query_width, kv_width = llm.heads * llm.head_dim, 2 * llm.kv_heads * llm.head_dim
-    qkv = linear("qkv", step.new_tokens, query_width + kv_width, llm.hidden, bias=llm.qkv_bias, split_columns=gpus)
-    yield _replicated(qkv, (llm.heads + 2 * max(gpus, llm.kv_heads)) / (llm.heads + 2 * llm.kv_heads))
-    moved = 2 * llm.layers * step.new_tokens * (query_width + kv_width / 2) / gpus * size
-    yield elementwise(step.part, "rope", llm.layers, moved)
-    if llm.layers > llm.sliding_layers:
-        yield _attention(request, step, llm.layers - llm.sliding_layers, step.context_tokens, "attention")
-    if llm.sliding_layers:
-        yield _attention(request, step, llm.sliding_layers, step.sliding_context_tokens, "sliding attention")
-    yield linear("output", step.new_tokens, llm.hidden, query_width, bias=llm.output_bias, split_depth=gpus)
+    for group in layer_groups(llm):
+        yield from mixing(request, step, group, linear)
     yield from _mlp(request, step, linear)
+    if llm.per_layer_embedding:
+        yield from _own_embeddings(request, step, linear)
     norms = llm.norms_per_layer * llm.layers
-    params = norms * llm.hidden + llm.hidden + (2 * llm.head_dim * llm.layers if llm.qk_norm else 0)
+    params = (norms + 1) * llm.hidden * (2 if llm.norm_bias else 1) + llm.extra_params
     yield elementwise(
         step.part,
         "norms and residuals",
@@ -134,11 +115,11 @@ def _llm_layers(request: Request, step: Pass) -> Iterator[Op]:
 def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
     """Embedding, layers, final norm, and the head on the last token of each request."""
     llm, size = request.model.llm, request.activation_bytes
-    table = llm.vocabulary * llm.hidden
+    table = (llm.vocabulary + llm.extra_embedding_rows) * llm.hidden
     owned = table if step.owns else 0
     moved = 2 * step.new_tokens * llm.hidden * size
     yield elementwise(step.part, "embedding", 1, moved, owned, owned * size / request.gpus)
-    yield from _llm_layers(request, step)
+    yield from _layers(request, step)
     if step.head:
         head = Linear(
             part=step.part,
@@ -147,28 +128,18 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
             weight_bytes=1 if request.eight_bit_head else size,
             owns=step.owns and not llm.tied_embeddings,
         )
-        yield head("head", step.batch, llm.vocabulary, llm.hidden, split_columns=request.gpus)
-
-
-def _mean_window(window: int | None, first: int, steps: int) -> float:
-    """Mean of min(window, context) for the contexts first + 1 ... first + steps."""
-    if not window or first + steps <= window:
-        return first + (steps + 1) / 2
-    growing = max(0, window - first)
-    total = growing * first + growing * (growing + 1) / 2 + (steps - growing) * window
-    return total / steps
+        yield head("head", step.batch, llm.vocabulary, llm.hidden, bias=llm.head_bias, split_columns=request.gpus)
 
 
 def prefill(request: Request) -> Iterator[Op]:
     """The pass over the prompt, text and visual tokens; it owns the LLM's parameters."""
     batch, context = request.workload.batch, max(1, request.prompt_tokens)
-    window = request.model.llm.sliding_window
     step = Pass(
         part=Part.PREFILL,
         new_tokens=batch * request.prefill_tokens,
         batch=batch,
-        context_tokens=context,
-        sliding_context_tokens=min(context, window or context),
+        contexts=(context, context),
+        visual_tokens=batch * request.visual_tokens * request.workload.images,
         owns=True,
     )
     return llm_pass(request, step)
@@ -180,11 +151,5 @@ def decode(request: Request) -> Iterator[Op]:
     if steps == 0:
         return iter(())
     first = request.prompt_tokens
-    step = Pass(
-        part=Part.DECODE,
-        new_tokens=batch,
-        batch=batch,
-        context_tokens=_mean_window(None, first, steps),
-        sliding_context_tokens=_mean_window(request.model.llm.sliding_window, first, steps),
-    )
+    step = Pass(part=Part.DECODE, new_tokens=batch, batch=batch, contexts=(first + 1, first + steps))
     return llm_pass(request, step)

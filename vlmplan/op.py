@@ -84,8 +84,12 @@ class Request:
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of one request that the LLM has seen when it emits its first."""
-        return self.workload.text_tokens + self.visual_tokens * self.workload.images
+        """Tokens of one request in the LLM's sequence when it emits its first.
+
+        A model that attends to visual tokens from beside the sequence has one token an image there.
+        """
+        each = self.visual_tokens if self.model.llm.sees_visual_tokens else min(1, self.visual_tokens)
+        return self.workload.text_tokens + each * self.workload.images
 
     @property
     def context_tokens(self) -> int:

@@ -4,7 +4,9 @@ request -> operators of the vision tower, the compressor with its projector, the
 Left out altogether: sampling, tokenising, decoding the image file, moving data to the device.
 """
 
+from vlmplan.decoder import layer_groups
 from vlmplan.llm import decode, prefill
+from vlmplan.mixing import cache_bytes
 from vlmplan.op import Op, Request
 from vlmplan.vision import compressor, vision
 
@@ -16,9 +18,5 @@ def operators(request: Request) -> tuple[Op, ...]:
 
 def kv_cache_bytes(request: Request) -> float:
     """Return the KV cache at the last token, on one GPU: prompt and output of all requests in flight."""
-    llm, workload = request.model.llm, request.workload
-    tokens = request.context_tokens
-    layer_tokens = (llm.layers - llm.sliding_layers) * tokens
-    layer_tokens += llm.sliding_layers * min(tokens, llm.sliding_window or tokens)
-    per_token = 2 * max(1.0, llm.kv_heads / request.gpus) * llm.head_dim * request.activation_bytes
-    return workload.decoded_together * layer_tokens * per_token
+    groups = layer_groups(request.model.llm)
+    return request.workload.decoded_together * sum(cache_bytes(request, group) for group in groups)

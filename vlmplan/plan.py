@@ -17,7 +17,7 @@ from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Run
 from vlmplan.judge import ErrorSource, Judge
 from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine, machine
-from vlmplan.model import Compressor, ModelSpec, Reduction, Route, Workload
+from vlmplan.model import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.search import (
     DRAWS,
     FINALISTS,
@@ -156,7 +156,7 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
     }
     request, precision = candidate.request, candidate.request.precision
     native = candidate.visual.visual_tokens == native_visual_tokens(request.model, request.workload.image)
-    settable = candidate.visual.engine is not None or (native and candidate.visual.compressor is Compressor.NONE)
+    settable = Engine.VLLM in candidate.visual.engines or (native and candidate.visual.compressor is Compressor.NONE)
     if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags or not settable:
         return None
     parts = [
@@ -169,7 +169,11 @@ def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
         parts.append(f"--tensor-parallel-size {request.gpus}")
     if request.workload.images > 1:
         parts.append(f"--limit-mm-per-prompt '{{\"image\": {request.workload.images}}}'")
-    return " ".join(part for part in (*parts, candidate.model.vllm, candidate.visual.engine) if part)
+    return " ".join(
+        part
+        for part in (*parts, candidate.model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM))
+        if part
+    )
 
 
 def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
@@ -223,7 +227,7 @@ def _warnings(query: Query, choice: Candidate, deploy: str | None, ready: Machin
     found += range_warnings(choice.request, ready)
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
-    if query.runtime is Runtime.VLLM and "--trust-remote-code" in (choice.model.vllm or ""):
+    if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and deploy is None:
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")

@@ -16,7 +16,7 @@ from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import Precision
 from vlmplan.judge import Judge
 from vlmplan.machine import Machine
-from vlmplan.model import Compressor, ModelSpec, Route, Rule, Workload
+from vlmplan.model import SHAPE_KEEPING, Compressor, ModelSpec, Route, Rule, Workload
 from vlmplan.op import Request
 from vlmplan.units import format_bytes, format_flops, format_seconds
 from vlmplan.visual_tokens import VisualInput, one_view, options, visual_input
@@ -102,7 +102,7 @@ class Space:
 def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
     """Average pooling of one view to the squares its grid allows: what ``--allow-untrained`` adds to fixed rules."""
     rule = model.image
-    if rule is None or rule.rule in (Rule.AREA, Rule.COMPRESSED):
+    if rule is None or rule.rule in (*SHAPE_KEEPING, Rule.COMPRESSED):
         return
     side = math.isqrt(rule.tokens_per_view)
     for part in range(1, side):

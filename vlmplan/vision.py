@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vlmplan.hardware import Kind, Part
-from vlmplan.llm import Pass, llm_pass
-from vlmplan.model import Compressor, Rule, VisionTower
+from vlmplan.llm import llm_pass
+from vlmplan.mixing import Pass
+from vlmplan.model import Compressor, Rule
 from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, elementwise
+from vlmplan.tower import Projector, Resampler, VisionTower
 
 PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
 
@@ -20,48 +22,66 @@ def _vision_params(tower: VisionTower) -> tuple[int, int]:
     """(embedding and final norms, norms and scales of one layer): parameters outside the linear layers."""
     norm = tower.hidden * (2 if tower.norm_bias else 1)
     outside = tower.positions * tower.hidden + tower.hidden * tower.class_token
-    outside += norm * (tower.pre_norm + tower.post_norm)
-    return outside, 2 * norm + 2 * tower.hidden * tower.layer_scale + 2 * tower.hidden * tower.qk_norm
+    outside += norm * (tower.pre_norm + tower.post_norm) + tower.extra_params
+    return (
+        outside,
+        tower.norms_per_layer * norm + 2 * tower.hidden * tower.layer_scale + 2 * tower.hidden * tower.qk_norm,
+    )
+
+
+def _vision_layers(tower: VisionTower, run: Linear, rows: float, span: float) -> Iterator[Op]:
+    """``run.count`` layers over ``rows`` patches, each attending to ``span`` of them or to its window."""
+    hidden, size, count, up = tower.hidden, run.activation_bytes, run.count, 2 if tower.gated_mlp else 1
+    yield run("qkv", rows, 3 * hidden, hidden, bias=tower.attention_bias)
+    yield run("output", rows, hidden, hidden, bias=tower.attention_bias)
+    yield run("mlp up", rows, up * tower.intermediate, hidden, bias=tower.mlp_bias)
+    yield run("mlp down", rows, hidden, tower.intermediate, bias=tower.mlp_bias)
+    full = min(tower.full_attention_layers, count)
+    for layers, seen in ((full, span), (count - full, min(span, tower.window_patches or span))):
+        if layers:
+            yield Op(
+                part=run.part,
+                name="attention",
+                kind=Kind.VISION_ATTENTION,
+                count=layers,
+                flops=4.0 * layers * rows * seen * hidden,
+                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,),
+                moved_bytes=4 * layers * rows * hidden * size,
+            )
+    norms = tower.norms_per_layer * count
+    params = count * _vision_params(tower)[1]
+    moved = norms * NORM_PASSES * rows * hidden * size
+    yield elementwise(run.part, "norms and residuals", norms, moved, params, params * size, Kind.NORM)
+    yield elementwise(run.part, "activations", count, count * rows * (up + 1) * tower.intermediate * size)
+
+
+def _inner_merge(tower: VisionTower, linear: Linear, rows: float) -> Iterator[Op]:
+    """Four patches become one inside the tower: attention among the four, and an MLP (MiniCPM-V 4.6)."""
+    width = tower.hidden
+    yield linear("merge qkv", 4 * rows, 3 * width, width, bias=True)
+    yield linear("merge output", 4 * rows, width, width, bias=True)
+    yield linear("merge up", rows, tower.merge_intermediate, 4 * width, bias=True)
+    yield linear("merge down", rows, width, tower.merge_intermediate, bias=True)
 
 
 def _vision_transformer(request: Request, tower: VisionTower, views: int, patches: int) -> Iterator[Op]:
     size, part = request.activation_bytes, Part.VISION
     tokens = patches + tower.class_token
-    rows, hidden = float(views * tokens), tower.hidden
+    rows, span = float(views * tokens), float(tokens * (views if tower.joint_views else 1))
     linear = Linear(part=part, count=1, activation_bytes=size, weight_bytes=size)
-    yield linear("patches", views * patches, hidden, 3 * tower.patch**2 * tower.temporal_patch, bias=tower.patch_bias)
-    run = replace(linear, count=tower.layers_used)
-    up = 2 if tower.gated_mlp else 1
-    layers = [
-        run("qkv", rows, 3 * hidden, hidden, bias=tower.attention_bias),
-        run("output", rows, hidden, hidden, bias=tower.attention_bias),
-        run("mlp up", rows, up * tower.intermediate, hidden, bias=tower.mlp_bias),
-        run("mlp down", rows, hidden, tower.intermediate, bias=tower.mlp_bias),
-    ]
+    depth = 3 * tower.patch**2 * tower.temporal_patch
+    yield linear("patches", views * patches, tower.hidden, depth, bias=tower.patch_bias)
+    whole = tower.merge_layer or tower.layers_used
+    layers = [*_vision_layers(tower, replace(linear, count=whole), rows, span)]
+    if tower.merge_layer:
+        yield from _inner_merge(tower, linear, rows / 4)
+        merged = replace(linear, count=tower.layers_used - whole)
+        layers += _vision_layers(tower, merged, rows / 4, span / 4)
     yield from layers
-    window = min(tokens, tower.window_patches or tokens)
-    for count, span in (
-        (tower.full_attention_layers, tokens),
-        (tower.layers_used - tower.full_attention_layers, window),
-    ):
-        if count:
-            yield Op(
-                part=part,
-                name="attention",
-                kind=Kind.VISION_ATTENTION,
-                count=count,
-                flops=4.0 * count * rows * span * hidden,
-                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,),
-                moved_bytes=4 * count * rows * hidden * size,
-            )
-    outside, per_layer = _vision_params(tower)
-    params, used = outside + per_layer * tower.layers_used, tower.layers_used
-    moved = 2 * used * NORM_PASSES * rows * hidden * size
-    yield elementwise(part, "norms and residuals", 2 * used, moved, params, params * size, Kind.NORM)
-    yield elementwise(part, "activations", used, used * rows * (up + 1) * tower.intermediate * size)
-    unused = tower.layers - tower.layers_used
+    outside, unused = _vision_params(tower)[0], tower.layers - tower.layers_used
+    yield elementwise(part, "positions", 0, 0, outside, outside * size)
     if unused:
-        params = round(unused * (per_layer + sum(op.params for op in layers) / tower.layers_used))
+        params = round(unused * sum(op.params for op in layers) / tower.layers_used)
         yield elementwise(part, "layers not run", 0, 0, params, params * size)
 
 
@@ -105,6 +125,8 @@ def vision(request: Request) -> Iterator[Op]:
         found = _vision_transformer(request, tower, views, _patches(pixels, tower))
     idle = visual is None or workload.cached_images
     yield from (_idle(op) if idle else op for op in found)
+    if beside := request.model.idle_params:
+        yield elementwise(Part.VISION, "not run for images", 0, 0, beside, beside * request.activation_bytes)
 
 
 def _patches(pixels: int, tower: VisionTower) -> int:
@@ -160,43 +182,84 @@ def _question_pass(request: Request) -> Iterator[Op]:
             part=Part.COMPRESSOR,
             new_tokens=batch * tokens,
             batch=batch,
-            context_tokens=request.workload.text_tokens,
-            sliding_context_tokens=min(request.workload.text_tokens, request.model.llm.sliding_window or 10**9),
+            contexts=(request.workload.text_tokens, request.workload.text_tokens),
             head=False,
         )
         yield from llm_pass(request, step)
+
+
+def _resampled(resampler: Resampler, linear: Linear, rows: float, queries: float, width: int) -> Iterator[Op]:
+    """Queries attend to the patches of their view (or region), layer by layer; ``width`` is the tower's."""
+    size, many = linear.activation_bytes, replace(linear, count=resampler.layers)
+    attention, bias = resampler.attention_width, resampler.bias
+    if resampler.projected:
+        yield linear("resampler in", rows, resampler.input_width, width)
+    read = rows + queries * resampler.last  # Idefics2's latents attend to themselves, too
+    yield many("resampler keys and values", read, 2 * resampler.kv_width, resampler.input_width, bias=bias)
+    yield many("resampler queries", queries, attention, resampler.query_width, bias=bias)
+    yield many("resampler out", queries, resampler.output_width, attention, bias=bias)
+    if resampler.intermediate:
+        yield many("resampler up", queries, 2 * resampler.intermediate, resampler.output_width)
+        yield many("resampler down", queries, resampler.output_width, resampler.intermediate)
+    seen = resampler.region or read * resampler.queries / queries
+    yield Op(
+        part=linear.part,
+        name="resampler attention",
+        kind=Kind.VISION_ATTENTION,
+        count=resampler.layers,
+        shape=(max(1.0, read / ATTENTION_TILE_TOKENS),),
+        flops=4.0 * resampler.layers * queries * seen * attention,
+        moved_bytes=2 * resampler.layers * (queries * attention + read * resampler.kv_width) * size,
+    )
+
+
+def _projected(projector: Projector, linear: Linear, rows: float, gather: float) -> Iterator[Op]:
+    """The projector's layers over ``rows``; a pixel shuffle joins ``gather`` of them for the first layer."""
+    many, size = replace(linear, count=projector.copies), linear.activation_bytes
+    for index, (depth, columns) in enumerate(zip(projector.widths, projector.widths[1:], strict=False)):
+        yield many("projector", rows, columns, depth * (gather if index == 0 else 1), bias=projector.bias)
+    if projector.gated_intermediate:
+        yield many("projector gate_up", rows, 2 * projector.gated_intermediate, projector.widths[-1])
+        yield many("projector down", rows, projector.gated_output, projector.gated_intermediate)
+    params = projector.norm_params + projector.extra_params
+    moved = 2 * rows * (projector.gated_output or projector.widths[-1]) * size
+    yield elementwise(linear.part, "projector norms", 1, moved, params, params * size)
+
+
+def _reduced(request: Request, linear: Linear, rows: float, tokens: float) -> Iterator[Op]:
+    """What a compressor does between tower and projector."""
+    visual, tower = request.visual, request.model.vision
+    if visual is None or tower is None or visual.compressor is Compressor.NONE:
+        return
+    if visual.compressor in (Compressor.TOKEN_PACKER, Compressor.QUECC):
+        asked = request.workload.batch if visual.compressor is Compressor.QUECC else 0
+        yield from _packer(request, linear, rows, tokens, asked)
+    else:
+        moved = (rows + tokens) * tower.output_width * linear.activation_bytes
+        yield elementwise(Part.COMPRESSOR, visual.compressor.value, 1, moved)
 
 
 def compressor(request: Request) -> Iterator[Op]:
     """Compressor and projector. Where the image is cached so is their output, unless it depends on the question."""
     model, visual, workload = request.model, request.visual, request.workload
     projector, tower, size = model.projector, model.vision, request.activation_bytes
-    if projector is None or tower is None:
+    if projector is None or tower is None or model.image is None:
         return
     copies = workload.batch * workload.images
     kind = visual.compressor if visual else Compressor.NONE
     tokens = float(copies * visual.visual_tokens) if visual else 1.0
     rows = copies * visual.views * _patches(visual.pixels_per_view, tower) if visual else 1.0
+    rows = rows / 4 if tower.merge_layer else rows
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
-    found: list[Op] = []
-    if kind in (Compressor.TOKEN_PACKER, Compressor.QUECC):
-        found += _packer(request, linear, rows, tokens, workload.batch if kind is Compressor.QUECC else 0)
-    elif kind is not Compressor.NONE:
-        moved = (rows + tokens) * tower.output_width * size
-        found.append(elementwise(Part.COMPRESSOR, kind.value, 1, moved))
+    found = [*_reduced(request, linear, rows, tokens)]
     gather = max(1.0, rows / projector.merge / tokens) if kind is Compressor.PIXEL_SHUFFLE else 1.0
-    many = replace(linear, count=projector.copies)
     # Anyres projects every patch of every view, and cuts padding off and adds newlines afterwards.
-    anyres = kind is Compressor.NONE and model.image is not None and model.image.rule is Rule.ANYRES
-    projected = rows / projector.merge if anyres else tokens
-    for index, (depth, columns) in enumerate(zip(projector.widths, projector.widths[1:], strict=False)):
-        found.append(many("projector", projected, columns, depth * (gather if index == 0 else 1), bias=projector.bias))
-    params = projector.norm_params + projector.extra_params
-    found.append(
-        elementwise(
-            Part.COMPRESSOR, "projector norms", 1, 2 * tokens * projector.widths[-1] * size, params, params * size
-        )
-    )
+    anyres = kind is Compressor.NONE and model.image.rule is Rule.ANYRES
+    projected, resampler = rows / projector.merge if anyres else tokens, projector.resampler
+    if resampler is not None:
+        projected = rows if resampler.last else tokens
+        found += _resampled(resampler, linear, rows, tokens, tower.output_width)
+    found += _projected(projector, linear, projected, gather)
     idle = visual is None or (workload.cached_images and kind is not Compressor.QUECC)
     yield from (_idle(op) if idle else op for op in found)
     if kind is Compressor.QUECC:

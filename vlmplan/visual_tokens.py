@@ -1,21 +1,27 @@
 """How many visual tokens does an image make, and what does one set to get another number?
 
-(rule, image width x height in pixels) -> views, pixels per view, visual tokens. The arithmetic is that of the
-processors in transformers (Qwen2-VL, InternVL, Idefics3/SmolVLM, LLaVA-NeXT, LLaVA-OneVision); a test compares.
+(model, image width x height in pixels) -> every number of visual tokens its processor can make, with the setting that
+makes it, in transformers and in serving engines. ``image_grids.py`` has the arithmetic.
 """
 
 import functools
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from vlmplan.errors import InputError
-from vlmplan.model import Compressor, ImageRule, ModelSpec, Reduction, Rule
+from vlmplan.image_grids import GRIDS, Grid, least_tiles
+from vlmplan.model import (
+    PLACEHOLDERS,
+    SHAPE_KEEPING,
+    Compressor,
+    Engine,
+    ImageRule,
+    ModelSpec,
+    Reduction,
+    Rule,
+)
 
-_AREA_TARGETS = (4, 9, 16, 25, 36, 49, 64, 100, 144, 196, 256, 400, 576, 784, 1024, 1369, 1764, 2304, 4096, 9216)
 MOST_SHUFFLED = 16  # beyond it the first projector layer outgrows everything else
-_LEAST_AREA_TOKENS = 4  # min_pixels of the processors shipped with Qwen2-VL and its successors
-_ANYRES_LIMIT_VIEWS = 9  # LLaVA-OneVision's anyres_max_9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,113 +32,69 @@ class VisualInput:
     views: int
     pixels_per_view: int
     setting: str
-    engine: str | None = None
+    engines: Mapping[Engine, str] = field(default_factory=dict)
     reduction: Reduction = Reduction.TRAINED
     compressor: Compressor = Compressor.NONE
 
 
-def _resized_area(width: int, height: int, side: int, low: int, high: int) -> tuple[int, int]:
-    """Sides rounded to multiples of ``side``, area within ``low`` to ``high`` tokens; in tokens (Qwen2-VL's resize)."""
-    columns, rows = max(1, round(width / side)), max(1, round(height / side))
-    if rows * columns > high:
-        scale = math.sqrt(width * height / (high * side * side))
-        columns, rows = (max(1, math.floor(length / scale / side)) for length in (width, height))
-    elif rows * columns < low:
-        scale = math.sqrt(low * side * side / (width * height))
-        columns, rows = (math.ceil(length * scale / side) for length in (width, height))
-    return columns, rows
+_AREA_TARGETS = (4, 9, 16, 25, 36, 49, 64, 100, 144, 196, 256, 400, 576, 784, 1024, 1369, 1764, 2304, 4096, 9216)
+_BUDGETS = (70, 140, 280, 560, 1120)  # what Gemma 4's processor accepts
+_SINGLE_VIEW_TOKENS = (100, 144, 196)  # LFM2-VL's, between the least and the most of a view
 
 
-def _tile_grid(width: int, height: int, rule: ImageRule, max_views: int) -> tuple[int, int]:
-    """The grid of at most ``max_views`` tiles nearest the image's shape (InternVL's dynamic tiling)."""
-    grids = {(i, j) for i in range(1, max_views + 1) for j in range(1, max_views + 1) if i * j <= max_views}
-    best, best_difference = (1, 1), math.inf
-    for columns, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
-        difference = abs(width / height - columns / rows)
-        larger = width * height > 0.5 * rule.view_size**2 * columns * rows
-        if difference < best_difference or (difference == best_difference and larger):
-            best, best_difference = (columns, rows), difference
-    return best
+def _area_fill(rule: ImageRule, tokens: int) -> dict[str, int]:
+    """What a limit of ``tokens`` is called by processors that count pixels or patches."""
+    pixels = tokens * rule.view_size**2
+    return {"tokens": tokens, "pixels": pixels, "double_pixels": 2 * pixels, "patches": 4 * tokens}
 
 
-def _split_grid(width: int, height: int, rule: ImageRule, edge_views: int) -> tuple[int, int]:
-    """The grid after scaling the longest edge to ``edge_views`` tiles (Idefics3, SmolVLM)."""
-    tile, longest = rule.view_size, edge_views * rule.view_size
-    aspect = width / height
-    if width >= height:
-        width, height = longest, int(longest / aspect)
-        height += height % 2
-        height = int(longest / (longest / max(1, height)))
-    else:
-        width, height = int(longest * aspect), longest
-        width += width % 2
-    return max(1, math.ceil(width / tile)), max(1, math.ceil(height / tile))
-
-
-def _least_tiles(rule: ImageRule) -> int:
-    """LLaVA-OneVision's grids (up to 6 a side) start at one tile, LLaVA-NeXT's (up to 3) at two."""
-    return 1 if rule.max_side_views > 3 else 2
-
-
-def _anyres_tokens(width: int, height: int, rule: ImageRule, max_tiles: int) -> tuple[int, int]:
-    """(tiles, visual tokens): best of the allowed grids, padding cut off, one newline a row (LLaVA-NeXT, OneVision)."""
-    least = _least_tiles(rule)
-    sides = range(1, rule.max_side_views + 1)
-    best, best_fit = (1, 1), (-1.0, -math.inf)
-    for rows, columns in ((i, j) for i in sides for j in sides if least <= i * j <= max_tiles):
-        wide, high = columns * rule.view_size, rows * rule.view_size
-        scale = min(wide / width, high / height)
-        effective = min(int(width * scale) * int(height * scale), width * height)
-        if (effective, effective - wide * high) > best_fit:
-            best, best_fit = (rows, columns), (effective, effective - wide * high)
-    side = math.isqrt(rule.tokens_per_view)
-    rows, columns = best[0] * side, best[1] * side
-    if width / height > columns / rows:
-        padding = (rows - int(round(height * (columns / width), 7))) // 2
-        rows -= 2 * padding
-    else:
-        padding = (columns - int(round(width * (rows / height), 7))) // 2
-        columns -= 2 * padding
-    ratio = math.sqrt(rows * columns / (_ANYRES_LIMIT_VIEWS * side**2))
-    if least == 1 and ratio > 1.1:
-        rows, columns = int(rows // ratio), int(columns // ratio)
-    return best[0] * best[1], rule.tokens_per_view + rows * columns + rows
-
-
-def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[int, int, dict[str, int]]]:
-    """Yield (visual tokens, views, what to fill into the setting) for every setting of the processor."""
-    view = rule.tokens_per_view
+def _limits(rule: ImageRule) -> Iterator[tuple[int, dict[str, int]]]:
+    """(limit, what to fill into the setting) of every setting of the processor; its default comes last."""
     match rule.rule:
         case Rule.FIXED:
-            yield view, 1, {}
-        case Rule.COMPRESSED:
-            yield from ((tokens, 1, {}) for tokens in rule.allowed_visual_tokens)
-        case Rule.AREA:
-            for limit in (*_AREA_TARGETS, rule.trained_max_visual_tokens):
-                columns, rows = _resized_area(width, height, rule.view_size, _LEAST_AREA_TOKENS, limit)
-                yield columns * rows, 1, {"pixels": limit * rule.view_size**2}
-        case Rule.ANYRES:
+            yield 1, {}
+        case Rule.VIEWS:
+            yield from ((views, {"views": views}) for views in (1, rule.max_views))
+        case Rule.AREA | Rule.PADDED:
+            for tokens in (*_AREA_TARGETS, rule.default_max_tokens or rule.trained_max_visual_tokens):
+                if tokens >= rule.least_tokens:
+                    yield tokens, _area_fill(rule, tokens)
+        case Rule.BUDGET:
+            yield from ((tokens, {"tokens": tokens}) for tokens in (*_BUDGETS, rule.default_max_tokens))
+        case Rule.ROWS | Rule.SPLIT:
+            edges = (count * rule.edge_step for count in range(1, rule.max_side_views + 1))
+            yield from ((edge, {"edge": edge}) for edge in edges)
+        case Rule.ADAPTIVE:
+            for tokens in (rule.least_tokens, *_SINGLE_VIEW_TOKENS, rule.tokens_per_view):
+                yield tokens, {"tokens": tokens, "views": 1}
+            yield from (
+                (tiles, {"tokens": rule.tokens_per_view, "views": tiles}) for tiles in range(2, rule.max_views + 1)
+            )
+        case _:
             sides = range(1, rule.max_side_views + 1)
-            counts = {i * j for i in sides for j in sides if _least_tiles(rule) <= i * j <= rule.max_views}
-            for limit in sorted(counts):
-                tiles, tokens = _anyres_tokens(width, height, rule, limit)
-                yield tokens, 1 + tiles, {"views": limit}
-        case Rule.TILES | Rule.SPLIT:
-            for limit in range(1, (rule.max_views if rule.rule is Rule.TILES else rule.max_side_views) + 1):
-                grid = _tile_grid if rule.rule is Rule.TILES else _split_grid
-                columns, rows = grid(width, height, rule, limit)
-                views = columns * rows + (columns * rows > 1)
-                yield view * views, views, {"views": limit, "edge": limit * rule.view_size}
+            counts = {i * j for i in sides for j in sides} if rule.max_side_views > 1 else range(1, rule.max_views + 1)
+            allowed = (count for count in sorted(counts) if least_tiles(rule) <= count <= rule.max_views)
+            yield from ((tiles, {"views": tiles}) for tiles in allowed)
 
 
-def _option(rule: ImageRule, visual_tokens: int, views: int, fill: dict[str, int]) -> VisualInput:
-    tokens_here = visual_tokens if rule.rule is Rule.AREA else 1
+def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[Grid, dict[str, int]]]:
+    """What every setting of the processor makes of an image, and what to fill into it; the default comes last."""
+    if rule.rule is Rule.COMPRESSED:
+        whole = rule.view_size**2
+        yield from ((Grid(tokens=tokens, views=1, pixels=whole), {}) for tokens in rule.allowed_visual_tokens)
+        return
+    for limit, fill in _limits(rule):
+        yield GRIDS[rule.rule](width, height, rule, limit), fill
+
+
+def _option(rule: ImageRule, grid: Grid, fill: Mapping[str, int]) -> VisualInput:
+    fill = {"tokens": grid.tokens, **fill}
     return VisualInput(
-        visual_tokens=visual_tokens,
-        views=views,
-        pixels_per_view=tokens_here * rule.view_size**2,
+        visual_tokens=grid.tokens,
+        views=grid.views,
+        pixels_per_view=grid.pixels,
         setting=rule.setting.format_map(fill),
-        engine=rule.engine.format_map(fill) if rule.engine else None,
+        engines={engine: text.format_map(fill) for engine, text in rule.engines.items()},
         compressor=Compressor.TOKEN_PACKER if rule.rule is Rule.COMPRESSED else Compressor.NONE,
     )
 
@@ -148,11 +110,10 @@ def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]
 @functools.lru_cache(maxsize=1024)
 def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     by_tokens: dict[int, VisualInput] = {}
-    native = 0
-    for visual_tokens, views, fill in _reachable(rule, *image):
-        option = _option(rule, visual_tokens, views, fill)
-        by_tokens.setdefault(visual_tokens, option)
-        native = visual_tokens
+    for grid, fill in _reachable(rule, *image):
+        option = _option(rule, grid, fill)
+        by_tokens.setdefault(grid.tokens, option)
+    native = option.visual_tokens
     by_tokens[native] = option  # the default setting comes last, and is what the checkpoint does unasked
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if rule.rule is Rule.COMPRESSED:
@@ -171,14 +132,43 @@ def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
     for option in options(model, image):
         if option.visual_tokens == tokens:
             return option
-    whole = _option(model.image, tokens, 1, {"views": 1, "edge": model.image.view_size, "pixels": 0})
-    return replace(whole, setting="one view of the image", engine=None, reduction=Reduction.IMAGE_SIZE)
+    return replace(
+        _of_one_view(model.image, tokens, {}),
+        setting="one view of the image",
+        engines={},
+        reduction=Reduction.IMAGE_SIZE,
+    )
+
+
+def _of_one_view(rule: ImageRule, tokens: int, fill: Mapping[str, int]) -> VisualInput:
+    """A view of ``tokens``; what the setting leaves open and ``fill`` does not name is 1."""
+    pixels = rule.view_size**2 * (tokens if rule.rule in SHAPE_KEEPING else 1)
+    return _option(rule, Grid(tokens=tokens, views=1, pixels=pixels), {**dict.fromkeys(PLACEHOLDERS, 1), **fill})
 
 
 def native_visual_tokens(model: ModelSpec, image: tuple[int, int]) -> int:
     """Return the visual tokens of ``image`` under the checkpoint's default setting; 0 for a text model."""
     found = options(model, image)
     return found[-1].visual_tokens if found else 0
+
+
+def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:
+    """The processor's own way to ``visual_tokens``, if it has one."""
+    rule = model.image
+    if rule is None:
+        return None
+    for option in options(model, image):
+        if option.visual_tokens == visual_tokens:
+            return option
+    for grid, fill in _reachable(rule, *image):  # more than the default makes
+        if grid.tokens == visual_tokens:
+            return replace(_option(rule, grid, fill), reduction=Reduction.IMAGE_SIZE)
+    if rule.rule not in SHAPE_KEEPING and visual_tokens == rule.tokens_per_view:
+        return one_view(model, image)
+    if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
+        exact = _of_one_view(rule, visual_tokens, _area_fill(rule, visual_tokens))
+        return replace(exact, reduction=Reduction.IMAGE_SIZE)
+    return None
 
 
 def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, compressor: Compressor) -> VisualInput:
@@ -191,17 +181,11 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
     if rule is None:
         raise InputError(f"{model.name} has no vision tower; expected --visual-tokens 0, found {visual_tokens}")
     if compressor is Compressor.NONE:
-        for option in options(model, image):
-            if option.visual_tokens == visual_tokens:
-                return option
-        if rule.rule is not Rule.AREA and visual_tokens == rule.tokens_per_view:
-            return one_view(model, image)
-        if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
-            exact = _option(rule, visual_tokens, 1, {"pixels": visual_tokens * rule.view_size**2})
-            return replace(exact, reduction=Reduction.IMAGE_SIZE)
+        if found := _by_setting(model, image, visual_tokens):
+            return found
         compressor = Compressor.AVERAGE_POOL
     full = options(model, image)[-1]
-    views = 1 if rule.rule is not Rule.AREA and visual_tokens <= rule.tokens_per_view else full.views
+    views = 1 if rule.rule not in SHAPE_KEEPING and visual_tokens <= rule.tokens_per_view else full.views
     most = full.visual_tokens if views == full.views else rule.tokens_per_view
     if visual_tokens > most:
         raise InputError(
@@ -217,7 +201,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         visual_tokens=visual_tokens,
         views=views,
         setting=f"compressor {compressor} to {visual_tokens} tokens",
-        engine=None,
+        engines={},
         compressor=compressor,
         reduction=reduction,
     )
