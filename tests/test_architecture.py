@@ -42,9 +42,13 @@ ORDER = [
     "fit",
     "ranking",
     "judge",
+    "judge_law",
     "search",
+    "deploy",
     "estimate",
+    "prices",
     "plan",
+    "compare",
     "measure",
     "observation",
     "calibrate",
@@ -93,6 +97,8 @@ ORDER = [
     "plot_law",
     "plot",
     "render",
+    "render_plan",
+    "render_compare",
     "render_deploy",
     "render_fit",
     "render_profile",
@@ -100,6 +106,7 @@ ORDER = [
     "cli_deploy",
     "cli_fit",
     "cli_profile",
+    "cli_recommend",
     "__main__",
 ]
 HEAVY = {
@@ -171,8 +178,8 @@ def test_few_users_of_rich_and_typer() -> None:
         for library in ("rich", "typer")
     }
     assert users == {
-        "rich": {"render", "render_deploy", "render_fit", "render_profile"},
-        "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile"},
+        "rich": {"render", "render_plan", "render_compare", "render_deploy", "render_fit", "render_profile"},
+        "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile", "cli_recommend"},
     }
 
 

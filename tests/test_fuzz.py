@@ -75,7 +75,9 @@ def _use(kind: type[Document], value: Any) -> None:
         assert document.residual_logit_sd(14, 1) >= 0
 
 
-MODELS = ("Qwen3-VL-30B-A3B", "gemma-3-4b", "FastVLM-0.5B", "Qwen1.5-7B", "llava-v1.6-vicuna-7b", "SmolVLM-256M")
+MODELS = ("Qwen3-VL-30B-A3B", "gemma-3-4b", "FastVLM-0.5B", "Qwen1.5-7B", "llava-v1.6-vicuna-7b", "SmolVLM-256M",
+          "Qwen3.5-35B-A3B", "gemma-4-E2B", "Llama-3.2-11B", "Kimi-VL-A3B-Instruct", "MiniCPM-V-4.6", "MiniCPM-V-4_5",
+          "LFM2-VL-450M", "Molmo-7B-D", "idefics2", "ERNIE-4.5", "Pixtral-12B")  # fmt: skip
 DOCUMENTS: list[Document] = [
     catalogue.hardware("l4"),
     catalogue.hardware("h100-sxm"),

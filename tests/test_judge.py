@@ -2,7 +2,9 @@
 
 import math
 import statistics
+from dataclasses import replace
 from statistics import stdev
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,10 @@ from vlmplan import catalogue
 from vlmplan.cost import active_llm_params
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
-from vlmplan.judge import Judge, by_law, by_scores, parse_task
+from vlmplan.judge import Judge, by_scores, parse_task
+from vlmplan.judge_law import by_law
 from vlmplan.model import Compressor, Reduction, Workload
+from vlmplan.ranking import Benchmark, Evidence
 from vlmplan.visual_tokens import options, visual_input
 
 EVIDENCE = catalogue.evidence()
@@ -44,21 +48,40 @@ def test_published_scores_are_met(name: str, task: str, score: float) -> None:
     assert 100 * (1 - error) == pytest.approx(score, abs=4)
 
 
-def test_left_out_errors_are_as_good_as_the_first_try() -> None:
-    """Mean absolute error in points for checkpoints left out, against the figures in the plan of the catalogue."""
-    first_try = {
-        "MMMU_val": 2.6,
-        "MMBench_EN": 1.5,
-        "AI2D_test": 2.2,
-        "MathVista_mini": 3.3,
-        "DocVQA": 1.5,
-        "TextVQA_val": 2.8,
-        "ChartQA_test": 3.4,
-        "OCRBench": 1.8,
-    }
-    for benchmark in EVIDENCE.benchmarks:
-        assert benchmark.left_out_points <= first_try[benchmark.name] + 0.2
-        assert benchmark.slope.value > 0
+# What the plan of the catalogue asks for: mean absolute error in points, of the first try, for checkpoints left out.
+FIRST_TRY = {
+    "MMMU_val": 2.6,
+    "MMBench_EN": 1.5,
+    "AI2D_test": 2.2,
+    "MathVista_mini": 3.3,
+    "DocVQA": 1.5,
+    "TextVQA_val": 2.8,
+    "ChartQA_test": 3.4,
+    "OCRBench": 1.8,
+}
+
+
+@pytest.mark.parametrize("benchmark", EVIDENCE.benchmarks, ids=lambda benchmark: benchmark.name)
+def test_left_out_errors_are_as_good_as_the_first_try(benchmark: Benchmark) -> None:
+    """And better than what one would guess without it, with honest intervals."""
+    assert benchmark.left_out_points <= FIRST_TRY[benchmark.name]
+    assert benchmark.left_out_points < 0.6 * min(benchmark.family_mean_points, benchmark.nearest_size_points)
+    assert 0.65 <= benchmark.held_fraction <= 0.95
+    assert benchmark.slope.value > 0
+    assert benchmark.checkpoints >= 59
+
+
+def test_the_shipped_evidence_is_what_the_tool_makes() -> None:
+    """Left-out errors of one benchmark are computed anew from the public scores."""
+    facts = pytest.importorskip("facts")
+    if not facts.SHARED.is_dir():
+        pytest.skip("the public facts are not beside the checkout")
+    from make_evidence import scored
+    from score_line import held_fraction, left_out, mean_points
+
+    found, shipped = left_out(scored("DocVQA"), 0.0), EVIDENCE.benchmark("DocVQA")
+    assert round(mean_points(found, "predicted_points"), 2) == shipped.left_out_points
+    assert round(held_fraction(found), 3) == shipped.held_fraction
 
 
 def test_reading_suffers_more_from_fewer_tokens_than_reasoning() -> None:
@@ -119,12 +142,60 @@ def test_without_scores_there_is_no_rank() -> None:
     assert not _judge("reasoning").knows(catalogue.model("paligemma-3b-mix-224"))
 
 
-def test_a_weak_family_is_inferred_weak() -> None:
-    """LLaVA-1.5 has no AI2D score; its others place it below the mean of families."""
+def test_a_family_never_scored_on_a_benchmark_stands_where_it_stands_on_others() -> None:
+    """LLaVA-1.5 has no score on AI2D; its others place it below the mean of families, with a wider spread."""
     for name in ("AI2D_test", "MathVista_mini"):
         benchmark = EVIDENCE.benchmark(name)
-        assert "LLaVA-1.5" in benchmark.inferred
-        assert benchmark.offsets["LLaVA-1.5"].value < benchmark.other_families.value
+        offset = benchmark.offset_of("LLaVA-1.5")
+        assert offset.checkpoints == 0
+        assert offset.value < 0
+        assert benchmark.offset_of("Qwen2.5-VL").sd < offset.sd < benchmark.other_families.sd
+
+
+def test_intervals_widen_with_what_is_unknown() -> None:
+    """A score of one's own, of one's family, of a family's only checkpoint, of other families."""
+    model = catalogue.model("Qwen2.5-VL-7B")
+    visual = options(model, WORK.image)[-1]
+
+    def spread(evidence: Evidence) -> float:
+        judge = by_scores(evidence, {"docvqa": 1.0}, WORK)
+        return stdev(logit(error) for error in judge.draws(model, visual, BF16, count=400))
+
+    def without(**changes: Any) -> Evidence:
+        """Evidence in which DocVQA is known otherwise."""
+        changed = (replace(b, **changes) if b.name == "DocVQA" else b for b in EVIDENCE.benchmarks)
+        return replace(EVIDENCE, benchmarks=tuple(changed))
+
+    docvqa = EVIDENCE.benchmark("DocVQA")
+    single = {**docvqa.offsets, model.family: replace(docvqa.offset_of(model.family), checkpoints=1)}
+    spreads = [
+        spread(EVIDENCE),
+        spread(without(published={})),
+        spread(without(published={}, offsets=single)),
+        spread(without(published={}, offsets={})),
+    ]
+    assert spreads == sorted(spreads)
+    assert spreads[-1] > 2 * spreads[1]
+
+
+def test_other_benchmarks_tell_of_one_that_is_missing() -> None:
+    told = [(b, name, one) for b in EVIDENCE.benchmarks for name, one in b.borrowed.items()]
+    assert told
+    for benchmark, name, one in told:
+        assert name not in benchmark.published
+        assert 0.5 < one.spread_fraction < 1
+        assert one.benchmarks >= 1
+
+
+def test_what_a_plan_stands_on_is_told_with_its_source() -> None:
+    judge = by_scores(EVIDENCE, {"reasoning": 1.0}, WORK, catalogue.own_scores)
+    known = {used.benchmark: used for used in judge.scores(catalogue.model("InternVL3-8B"))}
+    assert known["MMMU_val"].basis == "published"
+    assert known["MMMU_val"].score == pytest.approx(0.627, abs=0.04)
+    assert "2504.10479" in (known["MMMU_val"].source or "")
+    assert sum(used.weight for used in known.values()) == pytest.approx(1)
+    weak = {used.basis for used in judge.scores(catalogue.model("llava-1.5-7b"))}
+    assert weak - {"published"}
 
 
 def test_a_tiny_image_is_said() -> None:

@@ -290,7 +290,9 @@ def _judged(plan: Plan, factor: float, provider: str = "cpu") -> dict[str, Outco
 def test_times_are_held_against_prediction_and_budget() -> None:
     plan = _plan(10.0)
     assert plan.choice.precision is Precision.FP32
-    assert plan.choice.deploy == "vlmplan export PLAN.json --checkpoint clip-qwen2 --out clip-qwen2-576"
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.command == "vlmplan export PLAN.json --checkpoint clip-qwen2 --out clip-qwen2-576"
+    assert plan.choice.deploy.check == "vlmplan validate clip-qwen2-576 --plan PLAN.json --checkpoint clip-qwen2"
     names = {"latency: ttft", "latency: tpot", "latency: request"}
     assert _judged(plan, 1.0) == dict.fromkeys(names, Outcome.PASSED)
     assert _judged(plan, 0.01) == dict.fromkeys(names, Outcome.PASSED)

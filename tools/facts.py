@@ -19,6 +19,16 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def generation(row: dict[str, str]) -> str:
+    """Return the family of a row of ``vlms.csv``, by generation as in all families but one.
+
+    The four MiniCPM-V models are a year and an LLM family apart.
+    """
+    if row["family"] == "MiniCPM-V":
+        return "MiniCPM-V " + row["hf_id"].rpartition("-V-")[2].replace("_", ".")
+    return row["family"]
+
+
 def number(text: str) -> float | None:
     """Return a cell as a number, None when blank."""
     return float(text) if text.strip() else None

@@ -62,8 +62,8 @@ def checkpoints(benchmark: str) -> list[Line]:
     families: defaultdict[tuple[str, float], list[tuple[float, float]]] = defaultdict(list)
     for name, share in sorted(scores()[benchmark].items()):
         if name in known and name in tokens:
-            family, size = known[name]
-            families[family, tokens[name]].append((size, share))
+            own = known[name]
+            families[own.family, tokens[name]].append((own.active_b, share))
     told = {key: found for key, found in families.items() if len({size for size, _ in found}) > 1}
     times = Counter(family for family, _ in told)
     return [
@@ -84,7 +84,7 @@ def studied(benchmark: str, reduction: Reduction, found: tuple[Studied, ...]) ->
     tokens, known = own_tokens(), sizes()
     return [
         Line(
-            llm_params_b=known[one.checkpoint][1],
+            llm_params_b=known[one.checkpoint].active_b,
             visual_tokens=one.visual_tokens * (tokens[one.checkpoint] if one.relative else 1),
             error=1 - one.share,
             family=one.study,

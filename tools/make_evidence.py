@@ -6,56 +6,41 @@ Run: ``python tools/make_evidence.py``; reads ``../shared/facts``.
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import mean, stdev
 
 import numpy as np
 from facts import PROFILES, rows
-from published import BENCHMARKS, READING, TASKS, Studied, logit, scores, sizes, studies
+from published import BENCHMARKS, CHANCE, READING, TASKS, Studied, logit, published, sizes, studies
+from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points
 
+from vlmplan import catalogue
 from vlmplan.document import to_toml
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
-from vlmplan.ranking import Benchmark, Evidence, Uncertain
+from vlmplan.ranking import Benchmark, Borrowed, Evidence, FamilyOffset, OwnScore, OwnScores, Uncertain, size_term
 
-SHIPPED = {path.stem.replace("--", "/") for path in (PROFILES / "models").glob("*.toml")}
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_ablation.csv and the tables of M3, TokenPacker and QueCC: scores at several numbers of visual tokens"
+# Two points at a score of 65: MMMU of one model moves four between two harnesses (shared/data/README.md).
+HARNESS_SD = 0.09
+SHIPPED = {model.name: model for model in catalogue.models()}
 
 
-Rows = list[tuple[str, str, float, float]]  # checkpoint, family, ln N, logit(score)
-
-
-def line(data: Rows) -> tuple[float, dict[str, float], float, float]:
-    """Least squares of one slope and an offset per family: (slope, offsets, residual sd, slope sd)."""
-    families = sorted({family for _, family, _, _ in data})
-    design = np.zeros((len(data), 1 + len(families)))
-    for i, (_, family, log_n, _) in enumerate(data):
-        design[i, 0], design[i, 1 + families.index(family)] = log_n, 1.0
-    target = np.array([value for _, _, _, value in data])
-    found = np.linalg.lstsq(design, target, rcond=None)[0]
-    residual = target - design @ found
-    free = max(1, len(data) - len(found))
-    sd = math.sqrt(float(residual @ residual) / free)
-    return (
-        float(found[0]),
-        dict(zip(families, map(float, found[1:]), strict=True)),
-        sd,
-        sd * math.sqrt(float(np.linalg.pinv(design.T @ design)[0, 0])),
+def scored(name: str) -> tuple[Scored, ...]:
+    """The published scores of one benchmark, of checkpoints whose size is known."""
+    known = sizes()
+    return tuple(
+        Scored(
+            checkpoint=one,
+            family=known[one].family,
+            size=size_term(known[one].active_b, known[one].total_b),
+            active_b=known[one].active_b,
+            share=found.share,
+            revised=found.revised,
+        )
+        for one, found in published()[name].items()
+        if one in known
     )
-
-
-def left_out_points(data: Rows) -> float:
-    """Mean absolute error, in points, of checkpoints left out, in families of two or more."""
-    misses = []
-    for i, (_, family, log_n, value) in enumerate(data):
-        others = data[:i] + data[i + 1 :]
-        if sum(row[1] == family for row in others):
-            slope, offsets, _, _ = line(others)
-            misses.append(
-                abs(1 / (1 + math.exp(-(offsets[family] + slope * log_n))) - 1 / (1 + math.exp(-value))) * 100
-            )
-    return mean(misses)
 
 
 Slopes = dict[tuple[str, Reduction], list[float]]
@@ -100,72 +85,93 @@ def token_slopes(name: str, slopes: Slopes) -> dict[Reduction, Uncertain]:
     return {reduction: one for reduction, one in found.items() if one is not None}
 
 
-HARNESS_SD = (
-    0.09  # two points at a score of 65: MMMU of one model moves four between two harnesses (shared/data/README.md)
-)
+Deviations = dict[str, dict[str, float]]  # checkpoint or family -> benchmark -> deviation in standard deviations
 
 
-SHIPPED_FAMILIES = {row["family"] for row in rows("facts/vlms.csv") if row["hf_id"] in SHIPPED}
+def correlation(found: Deviations) -> float:
+    """Correlation of one checkpoint's (or family's) deviations on two benchmarks, over all pairs."""
+    pairs = [(own[a], own[b]) for own in found.values() for a in own for b in own if a < b]
+    return common([x * y for x, y in pairs], [value**2 for own in found.values() for value in own.values()])
 
 
-def inferred_offsets(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
-    """Give a family without a score on one benchmark an offset from its standing on the others.
+def family_offsets(lines: dict[str, ScoreLine]) -> dict[str, dict[str, FamilyOffset]]:
+    """Offsets by benchmark and family; a family not scored on one is drawn to where it stands on the others."""
+    families = sorted({model.family for model in SHIPPED.values()})
+    standings: Deviations = {}
+    for family in families:
+        known = {name: line.offset(family) for name, line in lines.items()}
+        standings[family] = {n: u / lines[n].family_sd for n, (u, _, count, _) in known.items() if count}
+    shared = correlation(standings)
+    found: dict[str, dict[str, FamilyOffset]] = {}
+    for name, line in lines.items():
+        found[name] = {}
+        for family in families:
+            value, sd, count, size = line.offset(family)
+            others = [u for other, u in standings[family].items() if other != name]
+            if not count and not others:
+                continue
+            if not count:
+                shift, left = borrowed(others, shared)
+                value, sd = shift * line.family_sd, left * line.family_sd
+            found[name][family] = FamilyOffset(
+                value=round(value, 4), sd=round(sd, 4), checkpoints=count, mean_size=round(size, 4)
+            )
+    return found
 
-    Standing is the mean, over benchmarks, of (offset - mean) / sd between families. The spread of the inference is
-    what it misses by on the families whose offset is known. Kept are the families of the models shipped.
-    """
-    means = {
-        b.name: (mean(e.value for e in b.offsets.values()), stdev(e.value for e in b.offsets.values()))
-        for b in benchmarks
-    }
-    standings: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for one in benchmarks:
-        for family, offset in one.offsets.items():
-            standings[family][one.name] = (offset.value - means[one.name][0]) / means[one.name][1]
 
-    def inferred(family: str, name: str) -> float | None:
-        others = [standing for other, standing in standings[family].items() if other != name]
-        return means[name][0] + means[name][1] * mean(others) if others else None
+def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
+    """What shipped checkpoints' scores on other benchmarks say of one they were not scored on."""
+    deviations: Deviations = defaultdict(dict)
+    for name, found in misses.items():
+        for miss in found:
+            if miss.seen:
+                deviations[miss.row.checkpoint][name] = miss.deviation
+    shared = correlation(deviations)
+    print(f"deviations of one checkpoint on two benchmarks: correlation {shared:.2f}")
+    told: dict[str, dict[str, Borrowed]] = defaultdict(dict)
+    for checkpoint, own in sorted(deviations.items()):
+        for name in (name for name in misses if checkpoint in SHIPPED and checkpoint not in published()[name]):
+            shift, left = borrowed([*own.values()], shared)
+            told[name][checkpoint] = Borrowed(
+                shift=round(shift, 4), spread_fraction=round(left, 4), benchmarks=len(own)
+            )
+    return told
 
+
+def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
+    """Fit every estimator, and try each on checkpoints left out."""
+    rows_of = {name: scored(name) for name in BENCHMARKS}
+    lines = {name: ScoreLine(rows=rows_of[name], chance=CHANCE.get(name, 0.0)) for name in BENCHMARKS}
+    misses = {name: left_out(rows_of[name], lines[name].chance) for name in BENCHMARKS}
+    offsets, told = family_offsets(lines), borrowings(misses)
     found = []
-    for one in benchmarks:
-        misses = [e.value - guess for f, e in one.offsets.items() if (guess := inferred(f, one.name)) is not None]
-        sd = round(math.sqrt(mean(miss * miss for miss in misses)), 4)
-        new = {
-            f: Uncertain(value=round(guess, 4), sd=sd)
-            for f in sorted(standings)
-            if f not in one.offsets and (guess := inferred(f, one.name)) is not None
-        }
-        kept = {f: e for f, e in {**one.offsets, **new}.items() if f in SHIPPED_FAMILIES}
-        found.append(replace(one, offsets=kept, inferred=tuple(f for f in new if f in kept)))
+    for name, line in lines.items():
+        slope, slope_sd = line.slope
+        value, sd, count, size = line.offset("no such family")
+        own = {one: logit(known.share) for one, known in published()[name].items() if one in SHIPPED}
+        found.append(
+            Benchmark(
+                name=name,
+                chance_score=line.chance,
+                intercept=round(line.intercept, 4),
+                slope=Uncertain(value=round(slope, 4), sd=round(slope_sd, 4)),
+                family_sd=round(line.family_sd, 4),
+                residual_sd=round(line.residual_sd, 4),
+                left_out_points=round(mean_points(misses[name], "predicted_points"), 2),
+                family_mean_points=round(mean_points(misses[name], "family_mean_points"), 2),
+                nearest_size_points=round(mean_points(misses[name], "nearest_points"), 2),
+                held_fraction=round(held_fraction(misses[name]), 3),
+                checkpoints=len(line.rows),
+                offsets=offsets[name],
+                other_families=FamilyOffset(value=value, sd=round(sd, 4), checkpoints=count, mean_size=round(size, 4)),
+                published={one: round(known, 4) for one, known in own.items()},
+                harness_sd=HARNESS_SD,
+                borrowed=told[name],
+                token_slopes=token_slopes(name, slopes),
+                sources=(SCORES, STUDIES),
+            )
+        )
     return tuple(found)
-
-
-def benchmark(name: str, table: dict[str, float], slopes: Slopes) -> Benchmark:
-    """Fit one estimator."""
-    known = sizes()
-    data = [
-        (one, *known[one][:1], math.log(known[one][1]), logit(share))
-        for one, share in sorted(table.items())
-        if one in known
-    ]
-    slope, offsets, sd, slope_sd = line(data)
-    counts = {family: sum(row[1] == family for row in data) for family in offsets}
-    spread = stdev(offsets.values())
-    return Benchmark(
-        name=name,
-        slope=Uncertain(value=round(slope, 4), sd=round(slope_sd, 4)),
-        residual_sd=round(sd, 4),
-        left_out_points=round(left_out_points(data), 2),
-        checkpoints=len(data),
-        offsets={f: Uncertain(value=round(v, 4), sd=round(sd / math.sqrt(counts[f]), 4)) for f, v in offsets.items()},
-        inferred=(),
-        published={one: round(value, 4) for one, _, _, value in data if one in SHIPPED},
-        harness_sd=HARNESS_SD,
-        other_families=Uncertain(value=round(mean(offsets.values()), 4), sd=round(math.hypot(spread, sd), 4)),
-        token_slopes=token_slopes(name, slopes),
-        sources=(SCORES, STUDIES),
-    )
 
 
 def precision_offsets() -> dict[Precision, Uncertain]:
@@ -187,12 +193,34 @@ def precision_offsets() -> dict[Precision, Uncertain]:
     return {**none, **found, Precision.FP8: doubled, Precision.INT8_W8A8: doubled}
 
 
+def own_scores() -> None:
+    """Write ``profiles/scores``: what was published of each shipped checkpoint, and where."""
+    folder = PROFILES / "scores"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.toml"):
+        old.unlink()
+    for name in SHIPPED:
+        found = {
+            benchmark: OwnScore(
+                score=round(one.share, 6), revised=one.revised, note=one.note or None, source=one.source
+            )
+            for benchmark in BENCHMARKS
+            if (one := published()[benchmark].get(name))
+        }
+        if found:
+            text = to_toml(OwnScores(name=name, benchmarks=found))
+            (folder / f"{name.replace('/', '--')}.toml").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
-    """Write the evidence, and print how well it predicts what was left out."""
-    table, slopes = scores(), study_slopes(studies())
-    benchmarks = inferred_offsets(tuple(benchmark(name, table[name], slopes) for name in BENCHMARKS))
-    for one in benchmarks:
-        print(f"{one.name}: {one.checkpoints} checkpoints, left out {one.left_out_points} points")
+    """Write the evidence and the scores, and print how well what was left out is predicted."""
+    slopes = study_slopes(studies())
+    found = benchmarks(slopes)
+    for one in found:
+        print(
+            f"{one.name}: {one.checkpoints} checkpoints, left out {one.left_out_points} points (family's mean "
+            f"{one.family_mean_points}, nearest size {one.nearest_size_points}), 80 % hold {one.held_fraction:.0%}"
+        )
         for reduction, slope in one.token_slopes.items():
             studied = len(slopes.get((one.name, reduction), []))
             print(f"  token slope, {reduction}: {slope.value} (sd {slope.sd}), {studied} studies of this benchmark")
@@ -200,11 +228,10 @@ def main() -> None:
         "int8 (GPTQ-Int8) and int4 (GPTQ-Int4, AWQ): Qwen2-VL README, 3 sizes x 4 benchmarks",
         "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption",
     )
-    evidence = Evidence(
-        tasks=TASKS, benchmarks=benchmarks, precision_offsets=precision_offsets(), precision_sources=sources
-    )
+    evidence = Evidence(tasks=TASKS, benchmarks=found, precision_offsets=precision_offsets(), precision_sources=sources)
     print(evidence.precision_offsets)
     (PROFILES / "evidence.toml").write_text(to_toml(evidence), encoding="utf-8")
+    own_scores()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facts import PROFILES, rows
+from facts import PROFILES, generation, rows
 
 from vlmplan.cost import request_of
 from vlmplan.document import to_toml
@@ -438,7 +438,7 @@ def model(row: Row, known: Row) -> ModelSpec:
         stored, beside = multi_token(found), "a layer that predicts a second token"
     return replace(
         found,
-        family=row["family"],
+        family=generation(row),
         llm=replace(found.llm, max_context_tokens=context),
         published_params=int(row["total_params"]) if exact else None,
         idle_params=idle,

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
-from facts import rows
+from facts import generation, rows
 
+from vlmplan import catalogue
+from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.model import Reduction
 
 TASKS = {
@@ -51,10 +53,16 @@ SCALES = {
 SYNONYMS = {
     "DocVQA_test": "DocVQA",
     "DocVQA_val": "DocVQA",
+    "MMBench_EN_v11": "MMBench_EN",
     "OCRBench (0-1000)": "OCRBench",
     "OCRBench (0-100)": "OCRBench",
 }
-EXCLUDED = ("GPTQ", "AWQ", "thinking mode", "thinking-mode", "fine-tuned")
+# Scores that one gets by guessing: MMMU's and MathVista's as published with them (arXiv 2311.16502, 2310.02255), one of
+# four options in AI2D. MMBench shifts its options and counts a question only if all are answered.
+CHANCE = {"MMMU_val": 0.22, "AI2D_test": 0.25, "MathVista_mini": 0.18}
+THOUGHT_OVER = ("MMMU_val", "MathVista_mini")  # of InternVL3.5, whose other scores are of plain answers
+UNMASKED = ("facebook/Perception-LM", "meta-llama/Llama-3.2")  # their AI2D is the easier one, without the mask
+SECOND_HAND = ("third-party", "re-reported", "BF16; MMBench dev", "baseline row")
 
 
 def logit(share: float) -> float:
@@ -62,29 +70,81 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The score of one checkpoint on one benchmark; ``revised`` says that the benchmark's later version was scored."""
+
+    share: float
+    revised: bool
+    note: str
+    source: str
+
+
+def _answers(row: dict[str, str]) -> bool:
+    """Whether a row is of the checkpoint as published, answering at once, on the benchmark it names."""
+    name, note = row["benchmark"], row["protocol_note"]
+    thinks = note == "thinking mode" or (note.startswith("thinking-mode reasoning") and name in THOUGHT_OVER)
+    quantised = any(word in row["hf_id"] for word in ("GPTQ", "AWQ"))
+    unmasked = name == "AI2D_test" and row["hf_id"].startswith(UNMASKED)
+    return not (thinks or quantised or unmasked or "fine-tuned" in note)
+
+
 @functools.cache
-def scores() -> dict[str, dict[str, float]]:
-    """Return benchmark -> checkpoint -> score in (0, 1), the median where several are published; test before val."""
-    found: defaultdict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def published() -> dict[str, dict[str, Published]]:
+    """Return benchmark -> checkpoint -> its score: MMBench before its revision, test before val, own before others'."""
+    found: defaultdict[tuple[str, str], list[tuple[tuple[bool, ...], float, dict[str, str]]]] = defaultdict(list)
     for row in rows("facts/vlm_scores.csv"):
-        text = row["hf_id"] + row["protocol_note"].replace("non-thinking mode", "")
-        if not any(word in text for word in EXCLUDED):
-            share = float(row["score"]) / SCALES.get(row["benchmark"], 100)
-            found[SYNONYMS.get(row["benchmark"], row["benchmark"]), row["hf_id"]][row["benchmark"]].append(share)
-    table: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for (benchmark, checkpoint), by_split in found.items():
-        table[benchmark][checkpoint] = median(by_split[max(by_split, key=lambda split: "test" in split)])
+        if _answers(row):
+            name, note = row["benchmark"], row["protocol_note"]
+            rank = (name.endswith("v11"), name == "DocVQA_val", note.startswith(SECOND_HAND))
+            share = float(row["score"]) / SCALES.get(name, 100)
+            found[SYNONYMS.get(name, name), row["hf_id"]].append((rank, share, row))
+    table: defaultdict[str, dict[str, Published]] = defaultdict(dict)
+    for (benchmark, checkpoint), ranked in sorted(found.items()):
+        best = min(rank for rank, _, _ in ranked)
+        kept = [(share, row) for rank, share, row in ranked if rank == best]
+        table[benchmark][checkpoint] = Published(
+            share=median(share for share, _ in kept),
+            revised=best[0],
+            note=kept[0][1]["protocol_note"],
+            source=kept[0][1]["source"],
+        )
     return table
 
 
 @functools.cache
-def sizes() -> dict[str, tuple[str, float]]:
-    """Return checkpoint -> (family, active LLM parameters with embeddings in billions)."""
+def scores() -> dict[str, dict[str, float]]:
+    """Return benchmark -> checkpoint -> score in (0, 1), of the benchmark's first version."""
+    return {
+        benchmark: {name: one.share for name, one in found.items() if not one.revised}
+        for benchmark, found in published().items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A checkpoint's family, and its LLM's active and total parameters with embeddings, in billions."""
+
+    family: str
+    active_b: float
+    total_b: float
+
+
+@functools.cache
+def sizes() -> dict[str, Size]:
+    """Return checkpoint -> size: of shipped models as they are priced, else as the facts have it."""
+    shipped = {model.name: model for model in catalogue.models()}
     found = {}
     for row in rows("facts/vlms.csv"):
-        params = row["llm_params_active"] or row["llm_params_with_embedding"]
-        if params:
-            found[row["hf_id"]] = (row["family"], float(params) / 1e9)
+        name, model = row["hf_id"], shipped.get(row["hf_id"])
+        active, total = (row["llm_params_active"], row["llm_params_with_embedding"])
+        if model is not None:
+            active_b, total_b = active_llm_params(model) / 1e9, total_llm_params(model) / 1e9
+        elif active or total:
+            active_b, total_b = float(active or total) / 1e9, float(total or active) / 1e9
+        else:
+            continue
+        found[name] = Size(family=generation(row), active_b=active_b, total_b=total_b)
     return found
 
 

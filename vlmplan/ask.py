@@ -4,17 +4,21 @@
 """
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 from vlmplan import catalogue
+from vlmplan.cost import total_params
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.judge import Judge, by_law, by_scores, parse_task
+from vlmplan.judge import Judge, by_scores, parse_task
+from vlmplan.judge_law import by_law
 from vlmplan.model import Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.plan import Query
 from vlmplan.search import Budget, Space
+from vlmplan.units import format_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,11 @@ class Asked:
     precisions: str | None = None
     paper: bool = False
     models: str | None = None
+    model: str | None = None
+    family: str | None = None
     license: str | None = None
+    max_params: float | None = None
+    released_after: str | None = None
     gpus: int = 1
     confidence: float = 0.9
     allow_untrained: bool = False
@@ -57,7 +65,7 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
         return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
     if not asked.paper:
-        return by_scores(evidence, shares, workload)
+        return by_scores(evidence, shares, workload, catalogue.own_scores)
     for name in shares:
         if name not in catalogue.names(catalogue.Shelf.LAWS):
             known = ", ".join(catalogue.names(catalogue.Shelf.LAWS))
@@ -65,27 +73,64 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
+def _date(text: str) -> str:
+    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+    if not re.fullmatch(r"20[0-9]{2}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?", text):
+        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025")
+    return text
+
+
+def _matches(pattern: str) -> Callable[[str | None], bool]:
+    folded = pattern.casefold()
+    return lambda text: fnmatch((text or "").casefold(), folded)
+
+
+def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
+    """Tests of the user's own, each with why a model that fails it is left out."""
+    if asked.family is not None:
+        of_family = _matches(asked.family)
+        yield f"not of family {asked.family}", lambda m: of_family(m.family)
+    if asked.max_params is not None:
+        most = asked.max_params
+        yield f"of more than {format_count(most)} parameters", lambda m: total_params(m) <= most
+    if asked.license is not None:
+        under = _matches(asked.license)
+        yield "whose licence is not sourced", lambda m: m.license is not None
+        yield f"not under {asked.license}", lambda m: under(m.license)
+    if asked.released_after is not None:
+        day = _date(asked.released_after)
+        yield "whose release date is not sourced", lambda m: m.release_date is not None
+        yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
+
+
+def _candidates(asked: Asked) -> tuple[list[ModelSpec], str]:
+    """Where candidates come from, and the pattern that names must match."""
+    left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    if asked.model is not None and asked.models is not None:
+        raise InputError("--model and --models exclude each other; give one")
+    if asked.model is not None:
+        return [catalogue.model(asked.model)], "*"
+    if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
+        return [catalogue.model(asked.models)], "*"
+    return left, (asked.models or "*").casefold()
+
+
 def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     """Return the models that may be chosen, and a note on each kind of model left out.
 
     Raises InputError when none is left.
     """
-    left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
-    pattern = (asked.models or "*").casefold()
-    if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
-        left, pattern = [catalogue.model(asked.models)], "*"
+    left, pattern = _candidates(asked)
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
         ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
+        *_wishes(asked),
+        ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
         ("without a published score on most of the task", judge.knows),
     ]
     if not asked.paper and runtime is Runtime.ONNXRUNTIME:
         tests.append(("that vlmplan cannot export for onnxruntime", lambda m: m.exportable))
     if not asked.paper and runtime is Runtime.VLLM:
         tests.append(("not known to be served by vllm", lambda m: Engine.VLLM in m.serving))
-    if asked.license is not None:
-        wanted = asked.license.casefold()
-        tests.append(("whose licence is not sourced", lambda m: m.license is not None))
-        tests.append((f"not under {asked.license}", lambda m: fnmatch((m.license or "").casefold(), wanted)))
     notes = []
     for why, keep in tests:
         out = [model.name for model in left if not keep(model)]

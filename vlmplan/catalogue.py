@@ -15,7 +15,7 @@ from vlmplan.document import Document, load
 from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
 from vlmplan.model import ModelSpec
-from vlmplan.ranking import Evidence
+from vlmplan.ranking import Evidence, OwnScores
 
 if TYPE_CHECKING:
     from vlmplan.scaling import ScalingLaw
@@ -116,6 +116,12 @@ def law(name: str) -> "ScalingLaw":
 def evidence() -> Evidence:
     """Return the estimators fitted on published scores, the task table and the precision offsets."""
     return load(Evidence, profiles_folder() / "evidence.toml")
+
+
+def own_scores(name: str) -> OwnScores | None:
+    """Return what was published of a shipped checkpoint, None where nothing was."""
+    path = profiles_folder() / "scores" / f"{name.replace('/', '--')}.toml"
+    return load(OwnScores, path) if path.is_file() else None
 
 
 def typical() -> tuple[Calibration, ...]:

@@ -1,10 +1,9 @@
-"""The command line: parse, call one function, render. With ``cli_deploy``, the only user of typer.
+"""The command line: parse, call one function, render. With the other ``cli_`` modules, the only user of typer.
 
 Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget, 4 an
 export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
 """
 
-import enum
 import gc
 import os
 import sys
@@ -22,22 +21,7 @@ from vlmplan.document import check_destination, to_json, write_text
 from vlmplan.errors import InputError, VlmplanError, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
-from vlmplan.units import parse_bytes, parse_flops, parse_image, parse_seconds
-
-
-class CandidateSet(enum.StrEnum):
-    """Where candidates come from."""
-
-    CATALOGUE = "catalogue"
-    PAPER = "paper"
-
-
-class FlopRule(enum.StrEnum):
-    """What ``--flops`` counts."""
-
-    FULL = "full"
-    PAPER = "paper"
-
+from vlmplan.units import parse_image
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
@@ -102,17 +86,6 @@ CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", hel
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]
 
 
-def _limit(flag: str, parser: Any, example: str, what: str) -> Any:
-    return typer.Option(flag, parser=parser, metavar=example, help=what)
-
-
-LatencyOption = Annotated[float | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
-TtftOption = Annotated[float | None, _limit("--ttft", parse_seconds, "150ms", "Limit: first token.")]
-TpotOption = Annotated[float | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
-FlopsOption = Annotated[float | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
-MemoryOption = Annotated[float | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
-
-
 def _version(show: bool) -> None:
     if show:
         typer.echo(f"vlmplan {__version__}")
@@ -159,79 +132,7 @@ def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], N
         typer.echo(f"wrote {out}", err=True)
 
 
-@app.command()
-def recommend(  # noqa: PLR0917 - one parameter an option
-    hardware: HardwareOption,
-    text_tokens: TextOption,
-    output_tokens: OutputOption,
-    task: Annotated[
-        str, typer.Option("--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml.")
-    ],
-    latency: LatencyOption = None,
-    ttft: TtftOption = None,
-    tpot: TpotOption = None,
-    flops: FlopsOption = None,
-    memory: MemoryOption = None,
-    runtime: RuntimeOption = None,
-    image: ImageOption = "1024x768",
-    images: ImagesOption = 1,
-    batch: BatchOption = 1,
-    concurrency: ConcurrencyOption = 1,
-    cached_text_tokens: CachedTextOption = 0,
-    cached_images: CachedImagesOption = False,
-    precision: Annotated[str | None, typer.Option("--precision", help="Comma list [default: bf16, else fp16].")] = None,
-    candidates: Annotated[
-        CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
-    ] = CandidateSet.CATALOGUE,
-    models: Annotated[
-        str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
-    ] = None,
-    license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
-    gpus: GpusOption = 1,
-    confidence: ConfidenceOption = 0.9,
-    allow_untrained: Annotated[bool, typer.Option(help="Also token counts nobody trained for.")] = False,
-    flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
-    out: OutOption = None,
-    json: JsonOption = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
-) -> None:
-    """Find the model and the number of visual tokens that answer best within a budget.
-
-    Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
-    """
-    from vlmplan.ask import Asked, query
-    from vlmplan.plan import recommend as find
-    from vlmplan.plot import check_picture, plot_front
-    from vlmplan.search import Budget
-
-    check_confidence(confidence)
-    check_destination(out)
-    workload = _workload(
-        (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
-    )
-    budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
-    asked = Asked(
-        hardware=hardware,
-        runtime=runtime,
-        task=task,
-        precisions=precision,
-        paper=candidates is CandidateSet.PAPER,
-        models=models,
-        license=license_,
-        gpus=gpus,
-        confidence=confidence,
-        allow_untrained=allow_untrained,
-        paper_flops=flop_rule is FlopRule.PAPER,
-    )
-    check_picture(plot)
-    plan = find(query(asked, workload, budget))
-    deliver(plan, out, json, lambda: renderer().print_plan(plan))
-    if plot is not None:
-        plot_front(plan, plot)
-        typer.echo(f"wrote {plot}", err=True)
-
-
-def _workload(
+def workload_of(
     tokens: tuple[int, int], image: str, images: int, batch: int, concurrency: int, cached: tuple[int, bool]
 ) -> Workload:
     """``tokens`` are the text's and the output's; ``cached`` the text tokens, and whether images are."""
@@ -282,7 +183,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
 
     check_confidence(confidence)
     check_destination(out)
-    workload = _workload(
+    workload = workload_of(
         (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
     )
     device, spec = catalogue.hardware(hardware), catalogue.model(model)

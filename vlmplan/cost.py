@@ -271,19 +271,30 @@ def paper_prefill_flops(llm_params: float, workload: Workload, visual_tokens: in
     return 2.0 * llm_params * tokens
 
 
-@functools.lru_cache(maxsize=1024)
-def active_llm_params(model: ModelSpec) -> int:
-    """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws.
+def total_params(model: ModelSpec) -> int:
+    """Return all parameters that are loaded, of the tower, the projector and the LLM."""
+    request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
+    return sum(op.params for op in operators(request))
 
-    Tables that every layer looks up for itself are not counted, as in the names of Gemma's E models.
+
+@functools.lru_cache(maxsize=1024)
+def total_llm_params(model: ModelSpec) -> int:
+    """Return the LLM's parameters, embeddings included, all experts and none of the tables of single layers.
+
+    Those (Gemma's E models) are looked up, not multiplied; the models' names do not count them either.
     """
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
-    llm, params = model.llm, sum(op.params for op in prefill(request))
+    llm = model.llm
+    return sum(op.params for op in prefill(request)) - llm.vocabulary * llm.layers * llm.per_layer_embedding
+
+
+def active_llm_params(model: ModelSpec) -> int:
+    """Return the LLM's parameters that one token touches, embeddings included: the N of the scaling laws."""
+    llm = model.llm
     idle = (llm.experts - llm.experts_per_token) * llm.expert_intermediate * 3
     if llm.vision_expert_intermediate:  # a text token touches none of these, nor of their routers
         idle += llm.experts * (llm.vision_expert_intermediate * 3 + 1)
-    looked_up = llm.vocabulary * llm.layers * llm.per_layer_embedding
-    return params - (llm.layers - llm.dense_layers) * idle * llm.hidden - looked_up
+    return total_llm_params(model) - (llm.layers - llm.dense_layers) * idle * llm.hidden
 
 
 def by_part_and_op(found: Cost) -> Mapping[Part, tuple[tuple[str, float], ...]]:

@@ -172,6 +172,8 @@ class ModelSpec(Document):
         parts = (self.vision, self.projector, self.image)
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InputError("vision, projector and image come together, or none of them for a text-only model")
+        for name in ("idle_params", "stored_params"):
+            check_range(name, getattr(self, name), 0, 10**13)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,19 +5,20 @@ and names the evidence by digest, so it can be checked without the machine that 
 clock, no host, no absolute path.
 """
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vlmplan.cost import Flops, MemoryBytes, Params
+from vlmplan.deploy import Deploy, hand_over
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.estimate import Interval, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
-from vlmplan.judge import ErrorSource, Judge
+from vlmplan.judge import ErrorSource, Judge, ScoreUsed
 from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, Engine, ModelSpec, Reduction, Route, Workload
+from vlmplan.prices import Prices
 from vlmplan.search import (
     DRAWS,
     FINALISTS,
@@ -35,7 +36,6 @@ from vlmplan.search import (
     stability,
     thinned,
 )
-from vlmplan.visual_tokens import native_visual_tokens
 
 ASSUMPTIONS = (
     "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place",
@@ -46,6 +46,16 @@ ASSUMPTIONS = (
     "(the head of an ONNX export has 8 bits)",
     "tensor parallelism splits the LLM; every GPU holds the whole vision tower",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What the choice costs: one device an hour, and 1,000 requests on all its GPUs kept busy."""
+
+    currency: str
+    hour_price: float
+    thousand_requests_price: float
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +90,8 @@ class Choice:
     knee_ttft_visual_tokens: int | None
     requests_per_s: float
     most_requests: int | None
-    deploy: str | None = None
+    price: Price | None = None
+    deploy: Deploy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +123,7 @@ class Plan(Document):
     budget: Budget
     flop_rule: str
     error_source: ErrorSource
+    scores: tuple[ScoreUsed, ...]
     model: ModelSpec
     choice: Choice
     stability: float
@@ -139,43 +151,6 @@ class Query:
     left_out: tuple[str, ...] = ()
 
 
-def _deploy(candidate: Candidate, runtime: Runtime) -> str | None:
-    """The command that realises the candidate, where one does; None where it does not.
-
-    For an export it reads the plan from the file it was written to.
-    """
-    if candidate.route is Route.EXPORT:
-        name = candidate.request.model.name
-        folder = f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
-        return f"vlmplan export PLAN.json --checkpoint {shlex.quote(name)} --out {shlex.quote(folder)}"
-    flags = {
-        Precision.BF16: "--dtype bfloat16",
-        Precision.FP16: "--dtype float16",
-        Precision.FP32: "--dtype float32",
-        Precision.FP8: "--quantization fp8",
-    }
-    request, precision = candidate.request, candidate.request.precision
-    native = candidate.visual.visual_tokens == native_visual_tokens(request.model, request.workload.image)
-    settable = Engine.VLLM in candidate.visual.engines or (native and candidate.visual.compressor is Compressor.NONE)
-    if candidate.route is not Route.ENGINE or runtime is not Runtime.VLLM or precision not in flags or not settable:
-        return None
-    parts = [
-        "vllm serve",
-        shlex.quote(request.model.name),
-        flags[precision],
-        f"--max-model-len {max(2048, request.context_tokens)}",
-    ]
-    if request.gpus > 1:
-        parts.append(f"--tensor-parallel-size {request.gpus}")
-    if request.workload.images > 1:
-        parts.append(f"--limit-mm-per-prompt '{{\"image\": {request.workload.images}}}'")
-    return " ".join(
-        part
-        for part in (*parts, candidate.model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM))
-        if part
-    )
-
-
 def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
     """The central interval of the predicted error from its draws."""
     draws = sorted(judge.draws(candidate.model, candidate.visual, candidate.request.precision, count=DRAWS))
@@ -183,7 +158,22 @@ def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interva
     return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
 
-def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
+def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | None:
+    """The candidate's price; None without prices, or of a device they leave out."""
+    if prices is None:
+        return None
+    thousand = prices.thousand_requests(device, candidate.request.gpus, candidate.cost.requests_per_s)
+    if thousand is None:
+        return None
+    return Price(
+        currency=prices.currency,
+        hour_price=prices.hour_price[device],
+        thousand_requests_price=thousand,
+        source=prices.source,
+    )
+
+
+def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None) -> Choice:
     level = query.space.confidence
     return Choice(
         model=candidate.model.name,
@@ -197,7 +187,8 @@ def _choice(candidate: Candidate, query: Query, knee: Knees) -> Choice:
         predicted_error=candidate.predicted_error,
         error_interval=_error_interval(candidate, query.judge, level),
         budget_flops=candidate.budget_flops,
-        deploy=_deploy(candidate, query.runtime),
+        price=_price(candidate, query.hardware.name, prices),
+        deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
         **cost_fields(candidate.cost, knee, level, query.hardware.memory_bytes),
     )
 
@@ -222,14 +213,14 @@ def _within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
-def _warnings(query: Query, choice: Candidate, deploy: str | None, ready: Machine) -> tuple[str, ...]:
+def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Machine) -> tuple[str, ...]:
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
-    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and deploy is None:
+    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
     if choice.visual.reduction is Reduction.TRAINING_FREE:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
@@ -244,8 +235,11 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def recommend(query: Query) -> Plan:
-    """Find the plan. Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits."""
+def recommend(query: Query, prices: Prices | None = None) -> Plan:
+    """Find the plan; with ``prices``, what a thousand requests cost.
+
+    Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
+    """
     hardware, space = query.hardware, query.space
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
     found = candidates(space, machines, query.judge)
@@ -258,7 +252,7 @@ def recommend(query: Query) -> Plan:
     choice, front = choose(within), pareto_front(within)
     losers = runners_up(found, choice, budget)
     ready = machines[choice.request.precision]
-    described = _choice(choice, query, knees(choice.request, ready))
+    described = _choice(choice, query, knees(choice.request, ready), prices)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, _within_memory(query.budget.scaled(factor), hardware))
@@ -273,6 +267,7 @@ def recommend(query: Query) -> Plan:
         budget=budget,
         flop_rule="paper" if space.paper_flops else "full",
         error_source=query.judge.source,
+        scores=query.judge.scores(choice.model),
         model=choice.model,
         choice=described,
         stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),

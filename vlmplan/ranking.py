@@ -1,15 +1,16 @@
 """How wrong will a checkpoint be? One estimator per benchmark, fitted on published scores.
 
-Where a checkpoint's own score is published, that is the prediction at its native V; elsewhere
-logit(score) = family offset + b ln N + c (ln V - ln V_native) - precision offset, N active LLM parameters in
-billions, V visual tokens per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean
-score. Left out: harness differences (up to four points), prompts, thinking modes.
+Where a checkpoint's own score is published, that is the prediction at its native V; elsewhere the logit of the score
+above chance is m + b x + family offset, with x = (1 - N^-0.2) / 0.2 and N = sqrt(active x total LLM parameters in
+billions). Then logit(score) gains c (ln V - ln V_native) and loses a precision's offset, V visual tokens per image. A
+task is a weighted list of benchmarks; its error is one minus the weighted mean score. Left out: harness differences
+(up to four points), prompts, thinking modes.
 """
 
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar
 
@@ -17,6 +18,30 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
+
+# Where the likelihood of all benchmarks together has its peak (``tools/make_evidence.py --constants``).
+SIZE_EXPONENT = 0.2
+TOTAL_SHARE = 0.5
+# A family's only checkpoint says less of it than the spreads suggest: left out, 80 % hold with this factor.
+SINGLE_FACTOR = 1.25
+_LEAST_SHARE, _MOST_SHARE = 0.02, 0.995  # of what is above chance; logits beyond say nothing
+
+
+def size_term(active_b: float, total_b: float) -> float:
+    """Return x of an LLM with so many active and total parameters, in billions: a size that counts ever less."""
+    log_size = (1 - TOTAL_SHARE) * math.log(active_b) + TOTAL_SHARE * math.log(total_b)
+    return (1 - math.exp(-SIZE_EXPONENT * log_size)) / SIZE_EXPONENT
+
+
+def adjusted_logit(share: float, chance: float) -> float:
+    """Return the logit of a score in (0, 1), of the part of it that is above ``chance``."""
+    above = min(_MOST_SHARE, max(_LEAST_SHARE, (share - chance) / (1 - chance)))
+    return math.log(above / (1 - above))
+
+
+def score_of(value: float, chance: float) -> float:
+    """Return the score whose logit above ``chance`` is ``value``."""
+    return chance + (1 - chance) / (1 + math.exp(-value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,31 +53,64 @@ class Uncertain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """One benchmark's estimator: ``offsets`` by family, of which ``inferred`` rest on the family's other benchmarks.
+class FamilyOffset:
+    """What a family adds, with its spread; of ``checkpoints`` scored, of ``mean_size`` in x. None: from elsewhere."""
 
-    ``other_families`` stands in for a family without any. ``published`` are logits of the shipped checkpoints' own
-    scores, ``harness_sd`` what one score may differ between harnesses. ``residual_sd`` is of one checkpoint about its
-    family's line, ``left_out_points`` the mean absolute error, in points, for checkpoints left out of the fit.
+    value: float
+    sd: float
+    checkpoints: int
+    mean_size: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowed:
+    """What a checkpoint's scores on other benchmarks say of this one: a ``shift`` in standard deviations.
+
+    ``spread_fraction`` of the standard deviation is left, from ``benchmarks`` others.
+    """
+
+    shift: float
+    spread_fraction: float
+    benchmarks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One benchmark's estimator.
+
+    ``offsets`` by family; ``other_families`` stands in for one without any. ``published`` are logits of the shipped
+    checkpoints' own scores, ``harness_sd`` what one score may differ between harnesses; ``borrowed`` is by checkpoint.
+    Of checkpoints left out of the fit, ``left_out_points`` is the mean absolute error in points, beside that of their
+    family's mean and of the nearest size in it, and ``held_fraction`` the share that 80 % intervals hold.
     ``token_slopes`` is c by reduction.
     """
 
     name: str
+    chance_score: float
+    intercept: float
     slope: Uncertain
+    family_sd: float
     residual_sd: float
     left_out_points: float
+    family_mean_points: float
+    nearest_size_points: float
+    held_fraction: float
     checkpoints: int
-    offsets: Mapping[str, Uncertain]
-    inferred: tuple[str, ...]
+    offsets: Mapping[str, FamilyOffset]
+    other_families: FamilyOffset
     published: Mapping[str, float]
     harness_sd: float
-    other_families: Uncertain
+    borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
     token_slopes: Mapping[Reduction, Uncertain]
     sources: tuple[str, ...]
 
     def slope_of(self, reduction: Reduction) -> Uncertain:
         """Return c of a reduction; the training-free one's where it was never studied."""
         return self.token_slopes.get(reduction) or self.token_slopes[Reduction.TRAINING_FREE]
+
+    def offset_of(self, family: str) -> FamilyOffset:
+        """Return the offset of a family, or what stands in for it."""
+        return self.offsets.get(family) or self.other_families
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,34 +149,89 @@ class Evidence(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnScore:
+    """A published score in (0, 1); ``revised`` if of the benchmark's later version; ``note`` on how it was scored."""
+
+    score: float
+    revised: bool
+    note: str | None = None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnScores(Document):
+    """What was published of one checkpoint, by benchmark."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.scores/1"
+
+    name: str
+    benchmarks: Mapping[str, OwnScore]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What is judged: a checkpoint at a number of visual tokens, reached by ``reduction``, at a precision."""
 
     name: str
     family: str
-    llm_params_b: float
+    active_llm_params_b: float
+    total_llm_params_b: float
     visual_tokens: float
     native_visual_tokens: float
     reduction: Reduction
     precision: Precision
 
 
-def _effects(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> Iterator[tuple[str, float, float]]:
-    """(what the uncertainty is shared by, contribution to the logit, its standard deviation) of every term."""
-    own = benchmark.published.get(subject.name)
-    if own is not None:
-        yield f"{benchmark.name} {subject.name}", own, benchmark.harness_sd
-    else:
-        log_n = math.log(subject.llm_params_b)
-        family = benchmark.offsets.get(subject.family) or benchmark.other_families
-        yield f"{benchmark.name} {subject.family}", family.value, family.sd
-        yield f"{benchmark.name} slope", benchmark.slope.value * log_n, benchmark.slope.sd * log_n
-        yield f"{benchmark.name} {subject.name}", 0.0, benchmark.residual_sd
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Term:
+    """A contribution to a logit: ``value`` with ``sd``, shared by all that have the same ``key``."""
+
+    key: str
+    value: float
+    sd: float
+
+
+def _level(subject: Subject, benchmark: Benchmark) -> Iterator[_Term]:
+    """The terms of the logit above chance, of a checkpoint without a score of its own."""
+    size = size_term(subject.active_llm_params_b, subject.total_llm_params_b)
+    family = benchmark.offset_of(subject.family)
+    factor = SINGLE_FACTOR if family.checkpoints == 1 else 1.0
+    spreads = (family.sd, benchmark.slope.sd * (size - family.mean_size), benchmark.residual_sd)
+    known = benchmark.borrowed.get(subject.name)
+    shift = 0.0
+    if known is not None:
+        shift = known.shift * factor * math.hypot(*spreads)
+        factor *= known.spread_fraction
+    yield _Term(key=f"{benchmark.name} {subject.family}", value=family.value, sd=factor * spreads[0])
+    level = benchmark.intercept + benchmark.slope.value * size
+    yield _Term(key=f"{benchmark.name} slope", value=level, sd=factor * spreads[1])
+    yield _Term(key=f"{benchmark.name} {subject.name}", value=shift, sd=factor * spreads[2])
+
+
+def _shifts(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> Iterator[_Term]:
+    """What fewer tokens and the precision change, in logit of the score."""
     fewer = math.log(subject.visual_tokens / subject.native_visual_tokens)
     if fewer:
         slope = benchmark.slope_of(subject.reduction)
-        yield f"{benchmark.name} {subject.reduction}", slope.value * fewer, slope.sd * fewer
-    yield f"precision {subject.precision}", -offset.value, offset.sd
+        yield _Term(key=f"{benchmark.name} {subject.reduction}", value=slope.value * fewer, sd=slope.sd * fewer)
+    yield _Term(key=f"precision {subject.precision}", value=-offset.value, sd=offset.sd)
+
+
+def _score(benchmark: Benchmark, own: bool, level: float, shift: float) -> float:
+    """The score at a level (a logit, above chance unless it is the checkpoint's own), shifted."""
+    if not own:
+        share = min(1 - 1e-9, max(1e-9, score_of(level, benchmark.chance_score)))
+        level = math.log(share / (1 - share))
+    return 1 / (1 + math.exp(-(level + shift)))
+
+
+def _terms(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> tuple[bool, list[_Term], list[_Term]]:
+    """(whether the checkpoint's own score is known, the terms of its level, what shifts it)."""
+    own = benchmark.published.get(subject.name)
+    level = [*_level(subject, benchmark)]
+    if own is not None:
+        level = [_Term(key=f"{benchmark.name} {subject.name}", value=own, sd=benchmark.harness_sd)]
+    return own is not None, level, [*_shifts(subject, benchmark, offset)]
 
 
 def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: Subject) -> float:
@@ -126,8 +239,9 @@ def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: S
     offset = evidence.precision_offsets[subject.precision]
     score = 0.0
     for name, weight in weights.items():
-        logit = sum(value for _, value, _ in _effects(subject, evidence.benchmark(name), offset))
-        score += weight / (1 + math.exp(-logit))
+        benchmark = evidence.benchmark(name)
+        own, level, shifts = _terms(subject, benchmark, offset)
+        score += weight * _score(benchmark, own, sum(term.value for term in level), sum(term.value for term in shifts))
     return 1 - score
 
 
@@ -138,15 +252,25 @@ def _normals(key: str, count: int) -> tuple[float, ...]:
     return tuple(random.gauss(0, 1) for _ in range(count))
 
 
+def _drawn(terms: list[_Term], count: int) -> list[float]:
+    """Draws of the sum of ``terms``."""
+    found = [0.0] * count
+    for term in terms:
+        normals = _normals(term.key, count)
+        found = [value + term.value + term.sd * z for value, z in zip(found, normals, strict=True)]
+    return found
+
+
 def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subject, count: int) -> list[float]:
     """Return draws of the error, seeded by each term's name, so that two subjects share what they have in common."""
     offset = evidence.precision_offsets[subject.precision]
     errors = [1.0] * count
     for name, weight in weights.items():
-        logits = [0.0] * count
-        for key, value, sd in _effects(subject, evidence.benchmark(name), offset):
-            logits = [logit + value + sd * z for logit, z in zip(logits, _normals(key, count), strict=True)]
-        errors = [error - weight / (1 + math.exp(-logit)) for error, logit in zip(errors, logits, strict=True)]
+        benchmark = evidence.benchmark(name)
+        own, level, shifts = _terms(subject, benchmark, offset)
+        pairs = zip(_drawn(level, count), _drawn(shifts, count), strict=True)
+        scores = (_score(benchmark, own, *pair) for pair in pairs)
+        errors = [error - weight * score for error, score in zip(errors, scores, strict=True)]
     return errors
 
 
@@ -166,6 +290,6 @@ def support(evidence: Evidence, weights: Mapping[str, float], name: str, family:
         benchmark = evidence.benchmark(benchmark_name)
         if name in benchmark.published:
             own += weight
-        elif family in benchmark.offsets and family not in benchmark.inferred:
+        elif benchmark.offset_of(family).checkpoints:
             by_family += weight
     return Support(own_fraction=own, family_fraction=by_family, stand_in_fraction=max(0.0, 1 - own - by_family))

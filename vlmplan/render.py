@@ -1,6 +1,6 @@
-"""Results -> terminal text. Right at 80 columns, wide, piped and without colour.
+"""Results -> terminal text. What all views share; estimates, devices and lists.
 
-With ``render_deploy``, the only user of rich.
+Right at 80 columns, wide, piped and without colour. With the other ``render_`` modules, the only user of rich.
 """
 
 import sys
@@ -13,7 +13,7 @@ from vlmplan.estimate import Estimate
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.knee import TABLE_TEXT_TOKENS, KneeRow
 from vlmplan.model import ModelSpec, Workload
-from vlmplan.plan import Choice, Outline, Plan
+from vlmplan.plan import Choice, Plan
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vlmplan.scaling import ScalingLaw
 
 BAR_WIDTH = 20
-FRONT_ROWS = 12
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 
 
@@ -42,7 +41,7 @@ def new_table(*columns: str, wrap: str | None = None) -> "Table":
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
-    left |= {"file", "check"}
+    left |= {"file", "check", "device"}
     for column in columns:
         table.add_column(
             column,
@@ -54,15 +53,18 @@ def new_table(*columns: str, wrap: str | None = None) -> "Table":
     return table
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share in percent, to one decimal."""
     return f"{share * 100:.1f} %"
 
 
-def _range(bounds: tuple[float, float]) -> str:
+def time_range(bounds: tuple[float, float]) -> str:
+    """Return an interval of seconds as words."""
     return f"{format_seconds(bounds[0])} to {format_seconds(bounds[1])}"
 
 
-def _tokens(count: int) -> str:
+def tokens(count: int) -> str:
+    """Return a number of visual tokens as words."""
     return f"{count} visual token" + ("" if count == 1 else "s")
 
 
@@ -71,7 +73,7 @@ def _bar(share: float) -> str:
     return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
 
 
-def _parts(costed: Choice | Estimate, steps: int) -> "Table":
+def parts(costed: Choice | Estimate, steps: int) -> "Table":
     """Where the time goes: seconds and share of the latency of every part."""
     table = new_table("part", "time", "share", "")
     rows = [
@@ -88,7 +90,8 @@ def _parts(costed: Choice | Estimate, steps: int) -> "Table":
     return table
 
 
-def _memory(costed: Choice | Estimate, limit: int | None) -> str:
+def memory_line(costed: Choice | Estimate, limit: int | None) -> str:
+    """Return the memory of one GPU by what holds it, beside its ``limit`` in bytes."""
     memory = costed.memory_bytes
     of = f" of {format_bytes(limit)}" if limit else ""
     return (
@@ -98,7 +101,7 @@ def _memory(costed: Choice | Estimate, limit: int | None) -> str:
     )
 
 
-def _load(costed: Choice | Estimate, workload: Workload) -> str:
+def load_line(costed: Choice | Estimate, workload: Workload) -> str:
     """Throughput, and how many requests the memory holds."""
     most = "" if costed.most_requests is None else f"; memory holds {costed.most_requests}"
     flight = workload.decoded_together
@@ -108,119 +111,24 @@ def _load(costed: Choice | Estimate, workload: Workload) -> str:
     )
 
 
-def _knee(costed: Choice | Estimate, document: Plan | Estimate) -> str:
+def knee_line(costed: Choice | Estimate, document: Plan | Estimate) -> str:
     """The knees, with all that they belong to."""
     prefill, ttft, workload = costed.knee_prefill_visual_tokens, costed.knee_ttft_visual_tokens, document.workload
     if prefill is None:
         return "Knee: none without an image."
     whole = "" if ttft is None else f", up to {ttft} to the TTFT"
     return (
-        f"Knee: up to {_tokens(prefill)} add at most 5 % to the LLM's prefill{whole} "
+        f"Knee: up to {tokens(prefill)} add at most 5 % to the LLM's prefill{whole} "
         f"({document.hardware.name}, {document.runtime}, {costed.model}, {costed.precision}, batch {workload.batch}, "
         f"{workload.uncached_text_tokens} uncached text tokens). {costed.visual_tokens} is "
         f"{'below' if costed.visual_tokens <= prefill else 'above'} that of the prefill."
     )
 
 
-def _is_choice(one: Outline, choice: Choice) -> bool:
-    return (one.model, one.visual_tokens, one.precision, one.gpus) == (
-        choice.model,
-        choice.visual_tokens,
-        choice.precision,
-        choice.gpus,
-    )
-
-
-def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
-    """One line for each: error, latency, tokens, then the model and, where it lost, why."""
-    table = new_table("error", "latency", "tokens", "model", wrap="model")
-    for one in outlines:
-        name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
-        chosen = _is_choice(one, choice)
-        text = name + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
-        cells = [_percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens), text]
-        table.add_row(*cells, style="bold" if chosen else None)
-    return table
-
-
-def _print_front(console: "Console", plan: Plan) -> None:
-    """Print the front about the choice; what is left out is counted in the heading."""
-    at = next(i for i, one in enumerate(plan.front) if _is_choice(one, plan.choice))
-    start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
-    shown = plan.front[start : start + FRONT_ROWS]
-    more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
-    console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
-    console.print(_outlines(shown, plan.choice))
-    console.print()
-
-
-def _sentence(plan: Plan) -> str:
-    choice, task = (
-        plan.choice,
-        ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items()),
-    )
-    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
-    verb = "Train" if choice.route == "train" else "Deploy"
-    low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
-    return (
-        f"{verb} {choice.model} with {_tokens(choice.visual_tokens)} an image, {choice.precision}{gpus}: "
-        f"{format_seconds(choice.latency_s)} per request ({_range(choice.latency_interval_s)}) on "
-        f"{plan.hardware.name} with {plan.runtime}, predicted error {_percent(choice.predicted_error)} "
-        f"({_percent(low)} to {_percent(high)}) on {task}."
-    )
-
-
-def _sensitivity(plan: Plan) -> str:
-    def said(outline: Outline | None) -> str:
-        if outline is None:
-            return "nothing fits"
-        same = (outline.model, outline.visual_tokens) == (plan.choice.model, plan.choice.visual_tokens)
-        return (
-            "the same" if same else f"{outline.model} at {outline.visual_tokens} ({_percent(outline.predicted_error)})"
-        )
-
-    return (
-        f"Stability: chosen in {plan.stability * 100:.0f} % of paired draws of error and latency. With a 10 % smaller "
-        f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
-    )
-
-
-def _warn(console: "Console", warnings: Sequence[str]) -> None:
+def warn(console: "Console", warnings: Sequence[str]) -> None:
+    """Print each warning on a line of its own."""
     for warning in warnings:
         console.print(f"Warning: {warning}.", style="yellow")
-
-
-def print_plan(plan: Plan) -> None:
-    """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
-    console, choice = new_console(), plan.choice
-    level = f"{plan.interval_level_fraction * 100:g} %"
-    console.print(_sentence(plan), style="bold")
-    console.print(
-        f"Intervals hold {level}; times rest on {plan.basis}. TTFT {format_seconds(choice.ttft_s)} "
-        f"({_range(choice.ttft_interval_s)}), {format_flops(choice.flops.total)}, "
-        f"{format_count(choice.params.total)} parameters."
-    )
-    setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
-    console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
-    if choice.deploy:
-        console.print(f"Run: {choice.deploy}", soft_wrap=True)
-    console.print()
-    console.print(_parts(choice, plan.workload.output_tokens - 1))
-    console.print()
-    console.print(_memory(choice, plan.hardware.memory_bytes))
-    console.print(_load(choice, plan.workload))
-    console.print(_knee(choice, plan))
-    console.print(_sensitivity(plan))
-    console.print()
-    _print_front(console, plan)
-    if plan.runners_up:
-        console.print("Why the others lost", style="bold")
-        console.print(_outlines(plan.runners_up, choice))
-        console.print()
-    console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
-    for why in plan.left_out:
-        console.print(f"Left out, {why}.")
-    _warn(console, plan.warnings)
 
 
 def print_estimate(
@@ -229,20 +137,20 @@ def print_estimate(
     """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
     console, steps = new_console(), document.workload.output_tokens - 1
     console.print(
-        f"{document.model} with {_tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
+        f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
-        f"{format_seconds(document.latency_s)} ({_range(document.latency_interval_s)}).",
+        f"{format_seconds(document.latency_s)} ({time_range(document.latency_interval_s)}).",
         style="bold",
     )
     tpot = ""
     if document.tpot_s is not None and document.tpot_interval_s is not None:
-        tpot = f" TPOT {format_seconds(document.tpot_s)} ({_range(document.tpot_interval_s)})."
+        tpot = f" TPOT {format_seconds(document.tpot_s)} ({time_range(document.tpot_interval_s)})."
     console.print(
-        f"TTFT {format_seconds(document.ttft_s)} ({_range(document.ttft_interval_s)}).{tpot} Intervals hold "
+        f"TTFT {format_seconds(document.ttft_s)} ({time_range(document.ttft_interval_s)}).{tpot} Intervals hold "
         f"{document.interval_level_fraction * 100:g} %; times rest on {document.basis}."
     )
     console.print()
-    console.print(_parts(document, steps))
+    console.print(parts(document, steps))
     console.print()
     if explained:
         console.print("By operator (decode: one step)", style="bold")
@@ -258,10 +166,10 @@ def print_estimate(
         f"{format_count(params.vision)}, compressor {format_count(params.compressor)}, projector "
         f"{format_count(params.projector)}."
     )
-    console.print(_memory(document, hardware.memory_bytes))
-    console.print(_load(document, document.workload))
-    console.print(_knee(document, document))
-    _warn(console, document.warnings)
+    console.print(memory_line(document, hardware.memory_bytes))
+    console.print(load_line(document, document.workload))
+    console.print(knee_line(document, document))
+    warn(console, document.warnings)
 
 
 def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":

@@ -1,0 +1,136 @@
+"""How does one serve the choice, and check that it keeps its promise?
+
+(candidate, runtime, device, memory limit) -> the commands: on the GPUs of the plan, on twice as many, on two machines,
+and the line that compares with the plan. Flags are those of vLLM 0.33 (``tools/engine_settings.csv`` and
+docs/engines.md say what was read or tried); other engines' settings of V are listed beside.
+"""
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.model import Compressor, Engine, Route
+from vlmplan.search import Candidate
+from vlmplan.visual_tokens import native_visual_tokens
+
+VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
+LEAST_CONTEXT_TOKENS = 2048
+# Types that vLLM's list of models does not run in pipeline stages.
+WITHOUT_PIPELINE = ("minicpmv", "minicpmv4_6", "idefics3", "smolvlm", "ovis2_5")
+_DTYPES = {
+    Precision.BF16: "--dtype bfloat16",
+    Precision.FP16: "--dtype float16",
+    Precision.FP32: "--dtype float32",
+    Precision.FP8: "--quantization fp8",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """Commands that realise a plan; None where no command does.
+
+    ``command`` runs on the plan's GPUs, ``more_gpus`` on twice as many of one machine, ``two_machines`` on as many in
+    each of two, first on the head. The engine may take ``memory_fraction`` of a GPU, and a request has
+    ``context_tokens`` at most. ``settings`` sets V in other engines. ``check`` compares what is served with what was
+    promised.
+    """
+
+    command: str | None = None
+    more_gpus: str | None = None
+    two_machines: tuple[str, ...] = ()
+    memory_fraction: float | None = None
+    context_tokens: int
+    settings: Mapping[Engine, str] = field(default_factory=dict)
+    check: str | None = None
+
+
+def _export(candidate: Candidate, context_tokens: int) -> Deploy:
+    """An export reads the plan from the file it was written to."""
+    name = candidate.model.name
+    folder = shlex.quote(f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
+    return Deploy(
+        command=f"vlmplan export PLAN.json --checkpoint {shlex.quote(name)} --out {folder}",
+        context_tokens=context_tokens,
+        check=f"vlmplan validate {folder} --plan PLAN.json --checkpoint {shlex.quote(name)}",
+    )
+
+
+def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_bytes: float | None) -> float | None:
+    """The engine's default share of a GPU, less where the plan was given less, more where it needs more."""
+    whole = hardware.memory_bytes
+    if not whole:
+        return None
+    asked = min(VLLM_MEMORY_FRACTION, limit_bytes / whole if limit_bytes else 1.0)
+    needed = candidate.cost.memory_bytes.total / whole
+    return min(1.0, math.ceil(100 * max(asked, needed)) / 100)
+
+
+def _settable(candidate: Candidate) -> bool:
+    """Whether vLLM makes so many visual tokens: unasked, or by an argument it heeds."""
+    request, visual = candidate.request, candidate.visual
+    native = visual.visual_tokens == native_visual_tokens(request.model, request.workload.image)
+    return Engine.VLLM in visual.engines or (native and visual.compressor is Compressor.NONE)
+
+
+def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:
+    """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
+    request, model = candidate.request, candidate.model
+    if Engine.VLLM not in model.serving or request.precision not in _DTYPES or not _settable(candidate):
+        return None
+    workload, parts = request.workload, ["vllm serve", shlex.quote(model.name), _DTYPES[request.precision]]
+    parts.append(f"--max-model-len {context_tokens}")
+    if fraction is not None:
+        parts.append(f"--gpu-memory-utilization {fraction:g}")
+    if workload.decoded_together > 1:
+        parts.append(f"--max-num-seqs {workload.decoded_together}")
+    if workload.images > 1:
+        parts.append(f"--limit-mm-per-prompt '{{\"image\": {workload.images}}}'")
+    return [part for part in (*parts, model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM)) if part]
+
+
+def _two_machines(served: list[str], candidate: Candidate) -> tuple[str, ...]:
+    """Over two machines as vLLM does it: a pipeline of two stages, or one tensor-parallel group where it has none."""
+    gpus = candidate.request.gpus
+    spread = f"--tensor-parallel-size {gpus} --pipeline-parallel-size 2"
+    if candidate.model.architecture in WITHOUT_PIPELINE:
+        if candidate.model.llm.heads % (2 * gpus):
+            return ()
+        spread = f"--tensor-parallel-size {2 * gpus}"
+    both = f"{' '.join(served)} {spread} --nnodes 2 --master-addr HEAD_ADDRESS"
+    return (f"{both} --node-rank 0", f"{both} --node-rank 1 --headless")
+
+
+def hand_over(
+    candidate: Candidate, runtime: Runtime, hardware: HardwareProfile, limit_bytes: float | None = None
+) -> Deploy:
+    """Return what is handed over for ``candidate`` on ``hardware``; ``limit_bytes`` is the plan's memory budget."""
+    request, engines = candidate.request, candidate.visual.engines
+    context_tokens = max(LEAST_CONTEXT_TOKENS, request.context_tokens)
+    if candidate.route is Route.EXPORT:
+        return _export(candidate, context_tokens)
+    others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
+    if candidate.route is Route.TRAIN:
+        return Deploy(context_tokens=context_tokens)
+    check = (
+        f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {shlex.quote(hardware.name)} "
+        f"--runtime {runtime} --model {shlex.quote(candidate.model.name)} --precision {request.precision}"
+    )
+    fraction = _memory_fraction(candidate, hardware, limit_bytes)
+    served = _served(candidate, fraction, context_tokens) if runtime is Runtime.VLLM else None
+    if served is None:
+        return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
+    spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
+    doubled = 2 * request.gpus
+    return Deploy(
+        command=" ".join(served) + spread,
+        more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}"
+        if candidate.model.llm.heads % doubled == 0
+        else None,
+        two_machines=_two_machines(served, candidate),
+        memory_fraction=fraction,
+        context_tokens=context_tokens,
+        settings=others,
+        check=check,
+    )

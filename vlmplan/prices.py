@@ -1,0 +1,45 @@
+"""What does a device cost, and so a thousand requests? A table of one's own: vlmplan ships no prices.
+
+prices.toml -> price an hour by device; with throughput -> cost of 1,000 requests. GPUs are counted, idle time is not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from vlmplan.document import Document, load
+from vlmplan.errors import InputError, check_range, nearest
+
+_HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices(Document):
+    """Prices of one GPU (or machine without one) an hour, by device name; ``source`` says whose and when."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.prices/1"
+
+    currency: str
+    source: str | None = None
+    hour_price: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Prices at least 0 and finite."""
+        for name, price in self.hour_price.items():
+            check_range(f"hour_price.{name}", price, 0, 1e9)
+
+    def thousand_requests(self, device: str, gpus: int, requests_per_s: float) -> float | None:
+        """Return what 1,000 requests cost on ``gpus`` such devices kept busy; None where the price is not known."""
+        price = self.hour_price.get(device)
+        return None if price is None else 1000 * gpus * price / (_HOUR_S * requests_per_s)
+
+
+def read_prices(path: Path, known: tuple[str, ...]) -> Prices:
+    """Read a table of prices whose devices are all ``known``. Raises InputError."""
+    found = load(Prices, path)
+    for name in found.hour_price:
+        if name not in known:
+            close = nearest(name, known)
+            raise InputError(f"{path}: hour_price.{name}: no such device" + (f"; nearest: {close}" if close else ""))
+    return found

@@ -1,0 +1,162 @@
+"""Plans -> terminal text. With the other ``render`` modules, the only user of rich."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vlmplan.deploy import Deploy
+from vlmplan.judge import ScoreBasis, ScoreUsed
+from vlmplan.plan import Choice, Outline, Plan
+from vlmplan.render import (
+    knee_line,
+    load_line,
+    memory_line,
+    new_console,
+    new_table,
+    parts,
+    percent,
+    time_range,
+    tokens,
+    warn,
+)
+from vlmplan.units import format_count, format_flops, format_seconds
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+FRONT_ROWS = 12
+
+
+def _is_choice(one: Outline, choice: Choice) -> bool:
+    return (one.model, one.visual_tokens, one.precision, one.gpus) == (
+        choice.model,
+        choice.visual_tokens,
+        choice.precision,
+        choice.gpus,
+    )
+
+
+def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
+    """One line for each: error, latency, tokens, then the model and, where it lost, why."""
+    table = new_table("error", "latency", "tokens", "model", wrap="model")
+    for one in outlines:
+        name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
+        chosen = _is_choice(one, choice)
+        text = name + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
+        cells = [percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens), text]
+        table.add_row(*cells, style="bold" if chosen else None)
+    return table
+
+
+def _print_front(console: "Console", plan: Plan) -> None:
+    """Print the front about the choice; what is left out is counted in the heading."""
+    at = next(i for i, one in enumerate(plan.front) if _is_choice(one, plan.choice))
+    start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
+    shown = plan.front[start : start + FRONT_ROWS]
+    more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
+    console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
+    console.print(_outlines(shown, plan.choice))
+    console.print()
+
+
+def _sentence(plan: Plan) -> str:
+    choice, task = (
+        plan.choice,
+        ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items()),
+    )
+    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
+    verb = "Train" if choice.route == "train" else "Deploy"
+    low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
+    return (
+        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image, {choice.precision}{gpus}: "
+        f"{format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) on "
+        f"{plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
+        f"({percent(low)} to {percent(high)}) on {task}."
+    )
+
+
+def _sensitivity(plan: Plan) -> str:
+    def said(outline: Outline | None) -> str:
+        if outline is None:
+            return "nothing fits"
+        same = (outline.model, outline.visual_tokens) == (plan.choice.model, plan.choice.visual_tokens)
+        return (
+            "the same" if same else f"{outline.model} at {outline.visual_tokens} ({percent(outline.predicted_error)})"
+        )
+
+    return (
+        f"Stability: chosen in {plan.stability * 100:.0f} % of paired draws of error and latency. With a 10 % smaller "
+        f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
+    )
+
+
+def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
+    """Print the commands, one a line and never folded, so that they can be copied."""
+    lines = [
+        ("Run" if gpus == 1 else f"Run on {gpus} GPUs", deploy.command),
+        (f"On {2 * gpus} GPUs", deploy.more_gpus),
+        *zip(("On two machines, the first", "and the second"), deploy.two_machines, strict=False),
+        *((f"Tokens in {engine}", text) for engine, text in deploy.settings.items()),
+        ("Check", deploy.check),
+    ]
+    for label, text in lines:
+        if text:
+            console.print(f"{label}: {text}", soft_wrap=True)
+    if any(text for _, text in lines):
+        console.print()
+
+
+def _scores(scores: Sequence[ScoreUsed]) -> str:
+    """What the predicted error stands on, benchmark by benchmark."""
+
+    def one(used: ScoreUsed) -> str:
+        basis = {
+            ScoreBasis.PUBLISHED: f"published, {used.source}" if used.source else "published",
+            ScoreBasis.FAMILY: f"predicted from {used.checkpoints} of its family",
+            ScoreBasis.OTHER_BENCHMARKS: "predicted from its family on other benchmarks",
+            ScoreBasis.OTHER_FAMILIES: "predicted from other families",
+        }[used.basis]
+        note = f"; {used.note}" if used.note else ""
+        return f"{used.benchmark} {100 * used.score:.1f} ({basis}{note})"
+
+    return "; ".join(one(used) for used in scores)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
+    console, choice = new_console(), plan.choice
+    level = f"{plan.interval_level_fraction * 100:g} %"
+    console.print(_sentence(plan), style="bold")
+    console.print(
+        f"Intervals hold {level}; times rest on {plan.basis}. TTFT {format_seconds(choice.ttft_s)} "
+        f"({time_range(choice.ttft_interval_s)}), {format_flops(choice.flops.total)}, "
+        f"{format_count(choice.params.total)} parameters."
+    )
+    setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
+    console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
+    if choice.price:
+        console.print(
+            f"1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}, at "
+            f"{plan.workload.decoded_together} in flight on GPUs kept busy."
+        )
+    console.print()
+    if choice.deploy:
+        _print_deploy(console, choice.deploy, choice.gpus)
+    console.print(parts(choice, plan.workload.output_tokens - 1))
+    console.print()
+    console.print(memory_line(choice, plan.hardware.memory_bytes))
+    console.print(load_line(choice, plan.workload))
+    console.print(knee_line(choice, plan))
+    console.print(_sensitivity(plan))
+    console.print()
+    _print_front(console, plan)
+    if plan.runners_up:
+        console.print("Why the others lost", style="bold")
+        console.print(_outlines(plan.runners_up, choice))
+        console.print()
+    if plan.scores:
+        console.print(f"Stands on {_scores(plan.scores)}.")
+    console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
+    for why in plan.left_out:
+        console.print(f"Left out, {why}.")
+    warn(console, plan.warnings)
