@@ -21,6 +21,7 @@ ORDER = [
     "model",
     "image_grids",
     "visual_tokens",
+    "tokens",
     "op",
     "mixing",
     "llm",

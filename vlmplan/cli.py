@@ -196,6 +196,30 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     deliver(document, out, json, lambda: renderer().print_estimate(document, device, explained))
 
 
+@app.command()
+def tokens(
+    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    image: ImageOption = "1024x768",
+    images: ImagesOption = 1,
+    visual_tokens: Annotated[
+        int | None, typer.Option("--visual-tokens", min=1, max=1_000_000, help="Most wanted per image.")
+    ] = None,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show how many visual tokens an image makes, and what sets another number, engine by engine.
+
+    Example: vlmplan tokens --model Qwen2.5-VL-7B --image 1920x1080 --visual-tokens 256
+    """
+    from vlmplan.tokens import tokens_of
+
+    check_destination(out)
+    if not 1 <= images <= 10_000:
+        raise InputError(f"--images: found {images}, expected 1 to 10000")
+    document = tokens_of(catalogue.model(model), parse_image(image), images, visual_tokens)
+    deliver(document, out, json, lambda: renderer().print_tokens(document))
+
+
 def _show(document: Any) -> None:
     """Print one document; a device with its knees."""
     from vlmplan.knee import knee_table

@@ -242,10 +242,10 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     """
     hardware, space = query.hardware, query.space
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
-    found = candidates(space, machines, query.judge)
+    budget = _within_memory(query.budget, hardware)
+    found = candidates(space, machines, query.judge, budget)
     if not found:
         raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
-    budget = _within_memory(query.budget, hardware)
     within = feasible(found, budget)
     if not within:
         raise infeasible(found, budget if feasible(found, query.budget) else query.budget, hardware.name)

@@ -14,6 +14,7 @@ from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.knee import TABLE_TEXT_TOKENS, KneeRow
 from vlmplan.model import ModelSpec, Workload
 from vlmplan.plan import Choice, Plan
+from vlmplan.tokens import Tokens, TokenSetting
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
 if TYPE_CHECKING:
@@ -170,6 +171,39 @@ def print_estimate(
     console.print(load_line(document, document.workload))
     console.print(knee_line(document, document))
     warn(console, document.warnings)
+
+
+def _settings(console: "Console", one: TokenSetting) -> None:
+    """Print what sets a number of tokens, one engine a line and never folded."""
+    setting = "the checkpoint, fixed" if one.setting == "none" else one.setting
+    console.print(f"transformers: {setting}", soft_wrap=True)
+    for engine, text in one.engines.items():
+        console.print(f"{engine}: {text}", soft_wrap=True)
+
+
+def print_tokens(found: Tokens) -> None:
+    """Print what an image makes unasked, what sets the wanted number, and all numbers there are."""
+    console, native = new_console(), found.native
+    beside = "" if found.in_sequence else ", seen from beside the sequence"
+    console.print(
+        f"{found.model} makes {tokens(native.visual_tokens)} of a {found.image[0]} x {found.image[1]} image unasked "
+        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}), "
+        f"{native.request_visual_tokens} of {found.images}.",
+        style="bold",
+    )
+    if found.wanted is not None:
+        console.print(
+            f"{tokens(found.wanted.visual_tokens)} ({found.wanted.request_visual_tokens} a request, reduction "
+            f"{found.wanted.reduction}):"
+        )
+        _settings(console, found.wanted)
+    else:
+        console.print("Set by:")
+        _settings(console, native)
+    console.print()
+    reached = ", ".join(str(one.visual_tokens) for one in found.reachable)
+    console.print(f"Reached by smaller settings: {reached}. --visual-tokens N shows how.")
+    warn(console, found.warnings)
 
 
 def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":

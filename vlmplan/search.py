@@ -25,6 +25,7 @@ TIE_ERROR = 0.005  # half a point
 DRAWS = 200
 FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
 RUNNERS_UP = 8
+HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,57 +111,75 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
             yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
 
 
-def _inputs(model: ModelSpec, space: Space) -> Iterator[VisualInput]:
+def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
+    """What may be made of the image, fewest tokens first."""
     if model.image is None:
-        return
+        return []
     found = options(model, space.workload.image)
     if space.route is Route.EXPORT:
         found = (one_view(model, space.workload.image),)
     least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
-    yield from (option for option in found if option.visual_tokens >= least)
+    kept = [option for option in found if option.visual_tokens >= least]
     if space.allow_untrained:
-        yield from _pooled_inputs(model, space.workload)
+        kept += _pooled_inputs(model, space.workload)
+    return sorted(kept, key=lambda option: option.visual_tokens)
 
 
-def _requests(space: Space) -> Iterator[Request]:
+def _ladders(space: Space) -> Iterator[Iterator[Request]]:
+    """For every model, precision and number of GPUs: its requests, fewest visual tokens first."""
     degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
+
+    def ladder(model: ModelSpec, precision: Precision, gpus: int, inputs: list[VisualInput]) -> Iterator[Request]:
+        for visual in inputs:
+            request = Request(model=model, workload=space.workload, visual=visual, precision=precision, gpus=gpus)
+            if request.fits_context:
+                yield request
+
     for model in space.models:
-        for visual in _inputs(model, space):
-            for precision in space.precisions:
-                for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
-                    request = Request(
-                        model=model, workload=space.workload, visual=visual, precision=precision, gpus=gpus
-                    )
-                    if request.fits_context:
-                        yield request
+        inputs = _inputs(model, space)
+        for precision in space.precisions:
+            for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
+                yield ladder(model, precision, gpus, inputs)
 
 
-def candidates(space: Space, machines: dict[Precision, Machine], judge: Judge) -> tuple[Candidate, ...]:
-    """Price and judge every configuration of ``space`` on the machine of its precision."""
+def _candidate(request: Request, visual: VisualInput, space: Space, machine: Machine, judge: Judge) -> Candidate:
+    """Price and judge one configuration."""
+    model, priced = request.model, cost(request, machine)
+    tpot_interval_s = priced.tpot_interval_s(space.confidence)
+    flops = priced.flops.total / space.workload.batch
+    if space.paper_flops:
+        nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
+        flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
+    return Candidate(
+        request=request,
+        visual=visual,
+        predicted_error=judge.error(model, visual, request.precision),
+        cost=priced,
+        budget_flops=flops,
+        upper_latency_s=priced.latency_interval_s(space.confidence)[1],
+        upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
+        upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
+        route=space.route,
+    )
+
+
+def candidates(
+    space: Space, machines: dict[Precision, Machine], judge: Judge, budget: Budget | None = None
+) -> tuple[Candidate, ...]:
+    """Price and judge every configuration of ``space`` on the machine of its precision.
+
+    Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
+    no FLOPs and no memory fall with V.
+    """
     found = []
-    for request in _requests(space):
-        visual, model = request.visual, request.model
-        if visual is None:
-            continue
-        priced = cost(request, machines[request.precision])
-        tpot_interval_s = priced.tpot_interval_s(space.confidence)
-        flops = priced.flops.total / space.workload.batch
-        if space.paper_flops:
-            nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
-            flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
-        found.append(
-            Candidate(
-                request=request,
-                visual=visual,
-                predicted_error=judge.error(model, visual, request.precision),
-                cost=priced,
-                budget_flops=flops,
-                upper_latency_s=priced.latency_interval_s(space.confidence)[1],
-                upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
-                upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
-                route=space.route,
-            )
-        )
+    for ladder in _ladders(space):
+        for request in ladder:
+            if request.visual is None:
+                continue
+            one = _candidate(request, request.visual, space, machines[request.precision], judge)
+            found.append(one)
+            if budget is not None and overrun(one, budget) > HOPELESS:
+                break
     return tuple(found)
 
 

@@ -121,6 +121,26 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
     return (*(replace(option, reduction=Reduction.IMAGE_SIZE) for option in ordered[:-1]), ordered[-1])
 
 
+def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:
+    """Return the input of the most tokens the processor makes of ``image`` without exceeding a number, if any.
+
+    More than the default makes count, too. A limit of pixels may be any.
+    """
+    rule = model.image
+    if rule is None:
+        return None
+    native = native_visual_tokens(model, image)
+    settings = [*_reachable(rule, *image)]
+    if rule.rule in (Rule.AREA, Rule.PADDED) and visual_tokens >= rule.least_tokens:
+        limit = min(visual_tokens, rule.trained_max_visual_tokens)
+        settings.append((GRIDS[rule.rule](*image, rule, limit), _area_fill(rule, limit)))
+    within = [(grid, fill) for grid, fill in settings if grid.tokens <= visual_tokens]
+    if not within:
+        return None
+    found = _option(rule, *max(within, key=lambda one: one[0].tokens))
+    return found if found.visual_tokens == native else replace(found, reduction=Reduction.IMAGE_SIZE)
+
+
 def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
     """Return the input of one view of the image, all its tokens kept: what an export without tiling reads.
 
