@@ -186,7 +186,7 @@ def test_class_defaults_are_those_of_transformers() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "mamba"}, "model_type 'mamba' is not read; expected one of gemma"),
+        ({"model_type": "mamba"}, "model_type 'mamba' is not read; expected one of deepseek_v2"),
         ({"model_type": ["llava"]}, "model_type"),
         ({"text_config": []}, "text_config: expected a table"),
         ({"text_config": {"model_type": "rwkv"}}, "model_type 'rwkv' is not read"),

@@ -228,7 +228,7 @@ def test_a_law_of_ones_own() -> None:
         ({"task": "mathvista", "paper": True}, "no law for task 'mathvista'"),
         ({"precisions": "bf17"}, "found 'bf17', expected a comma list"),
         ({"precisions": "fp8"}, "a100-80gb-sxm has no fp8 peak"),
-        ({"models": "gpt"}, "no candidate left"),
+        ({"models": "grok"}, "no candidate left"),
         ({"license": "MIT", "models": "qwen"}, "no candidate left"),
     ],
 )

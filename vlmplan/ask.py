@@ -135,12 +135,12 @@ def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSp
     for why, keep in tests:
         out = [model.name for model in left if not keep(model)]
         left = [model for model in left if model.name not in out]
+        shown = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
         if out and why != tests[0][0]:
-            shown = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
             notes.append(f"{why}: {shown}")
         if not left:
             raise InputError(
-                f"no candidate left: the last {len(out)} are {why}; 'vlmplan catalogue models' lists what there is"
+                f"no candidate left; left out last, {why}: {shown}; 'vlmplan catalogue models' lists what there is"
             )
     return tuple(left), tuple(notes)
 

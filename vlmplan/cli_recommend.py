@@ -87,6 +87,7 @@ def _devices(text: str | None, model: str | None) -> list[str]:
                 raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
             found += matching
         else:
+            catalogue.hardware(item)  # a wrong name is an error, not a device that meets no budget
             found.append(item)
     return list(dict.fromkeys(found))
 

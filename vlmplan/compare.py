@@ -110,7 +110,8 @@ def compare(
             if not isinstance(error, Infeasible | InputError):
                 raise
             refused.append(error)
-            rows.append(DeviceChoice(hardware=name, reason=str(error)))
+            reason = error.brief if isinstance(error, Infeasible) else str(error)
+            rows.append(DeviceChoice(hardware=name, reason=reason))
         else:
             plans.append(plan)
             rows.append(_row(plan))

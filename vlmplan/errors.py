@@ -26,6 +26,11 @@ class Infeasible(VlmplanError):  # noqa: N818
 
     exit_code = 3
 
+    def __init__(self, message: str, brief: str | None = None) -> None:
+        """``brief`` says the same beside others, where budget and device are known."""
+        super().__init__(message)
+        self.brief = brief or message
+
 
 class OutOfTolerance(VlmplanError):  # noqa: N818
     """An export was validated and fell short."""

@@ -98,7 +98,7 @@ def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Pixtral: the longest edge is held to ``limit`` pixels; a break or end token follows each row."""
     ratio = max(width / limit, height / limit)
     if ratio > 1:
-        width, height = math.floor(width / ratio), math.floor(height / ratio)
+        width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
     columns, rows = ((length - 1) // rule.view_size + 1 for length in (width, height))
     return _one_view(columns * rows, rule, extra=rows)
 

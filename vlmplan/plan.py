@@ -235,23 +235,28 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
+def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
+    """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
+    found = candidates(query.space, machines, query.judge, budget)
+    if not found:
+        raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
+    if not feasible(found, budget):
+        missed = budget if feasible(found, query.budget) else query.budget
+        raise infeasible(found, missed, query.hardware.name)
+    return found
+
+
 def recommend(query: Query, prices: Prices | None = None) -> Plan:
     """Find the plan; with ``prices``, what a thousand requests cost.
 
     Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
     """
-    hardware, space = query.hardware, query.space
+    hardware, space, budget = query.hardware, query.space, _within_memory(query.budget, query.hardware)
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
-    budget = _within_memory(query.budget, hardware)
-    found = candidates(space, machines, query.judge, budget)
-    if not found:
-        raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
+    found = _found(query, machines, budget)
     within = feasible(found, budget)
-    if not within:
-        raise infeasible(found, budget if feasible(found, query.budget) else query.budget, hardware.name)
     choice, front = choose(within), pareto_front(within)
-    losers = runners_up(found, choice, budget)
-    ready = machines[choice.request.precision]
+    losers, ready = runners_up(found, choice, budget), machines[choice.request.precision]
     described = _choice(choice, query, knees(choice.request, ready), prices)
 
     def at(factor: float) -> Outline | None:

@@ -1,14 +1,19 @@
 """Comparisons of devices -> terminal text. With the other ``render`` modules, the only user of rich."""
 
+from typing import TYPE_CHECKING
+
 from vlmplan.compare import Comparison, DeviceChoice
-from vlmplan.render import new_console, new_table, percent
+from vlmplan.render import new_console, new_table, percent, warn
 from vlmplan.units import format_seconds
 
-REASON_WIDTH = 90
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LEAST_WIDTH = 110  # whatever the terminal's: a device, its figures and a model's name stand in one line
 
 
 def _cells(one: DeviceChoice, priced: bool) -> list[str]:
-    """One device in a line; ``priced`` adds what 1,000 requests cost."""
+    """One device's figures; ``priced`` adds what 1,000 requests cost."""
     gpus = f"{one.gpus} x " if one.gpus and one.gpus > 1 else ""
     found = [
         f"{gpus}{one.hardware}",
@@ -19,32 +24,37 @@ def _cells(one: DeviceChoice, priced: bool) -> list[str]:
     if priced:
         cost = one.thousand_requests_price
         found.append("no price" if cost is None else f"{cost:.3g}")
-    return [*found, str(one.visual_tokens), f"{one.model} {one.precision}"]
+    return [*found, str(one.visual_tokens)]
+
+
+def _print_meeting(console: "Console", found: Comparison, meets: list[DeviceChoice]) -> None:
+    """Print the devices that meet the budget; a model that is the same on all is named once."""
+    names = {f"{one.model} {one.precision}" for one in meets}
+    same = f", all with {names.pop()}" if len(names) == 1 else ""
+    console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget{same}", style="bold")
+    priced = found.currency is not None
+    columns = ["device", "error", "latency", "requests/s", *([f"{found.currency}/1000"] if priced else []), "tokens"]
+    table = new_table(*columns, *([] if same else ["model"]))
+    for one in meets:
+        table.add_row(*_cells(one, priced), *([] if same else [f"{one.model} {one.precision}"]))
+    console.print(table)
 
 
 def print_comparison(found: Comparison) -> None:
     """Print the devices that meet the budget, best first, and why the others do not."""
-    console, priced = new_console(), found.currency is not None
-    meets = [one for one in found.devices if one.model]
-    console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget", style="bold")
-    columns = ["device", "error", "latency", "requests/s"]
-    columns += [f"{found.currency}/1000"] if priced else []
-    table = new_table(*columns, "tokens", "model", wrap="model")
-    for one in meets:
-        table.add_row(*_cells(one, priced))
-    console.print(table)
-    console.print()
-    if priced:
+    console = new_console(LEAST_WIDTH)
+    _print_meeting(console, found, [one for one in found.devices if one.model])
+    if found.currency is not None:
         source = f" ({found.price_source})" if found.price_source else ""
         console.print(
             f"Prices are of 1,000 requests at {found.workload.decoded_together} in flight on GPUs kept busy{source}."
         )
-    if len(meets) < len(found.devices):
+    missing = [one for one in found.devices if not one.model]
+    if missing:
+        console.print()
         console.print("Do not meet it", style="bold")
         table = new_table("device", "why", wrap="why")
-        for one in found.devices:
-            if not one.model:
-                table.add_row(one.hardware, one.reason or "")
+        for one in missing:
+            table.add_row(one.hardware, one.reason or "")
         console.print(table)
-    for warning in found.warnings:
-        console.print(f"Warning: {warning}.", style="yellow")
+    warn(console, found.warnings)

@@ -91,18 +91,23 @@ def _sensitivity(plan: Plan) -> str:
 
 
 def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
-    """Print the commands, one a line and never folded, so that they can be copied."""
-    lines = [
-        ("Run" if gpus == 1 else f"Run on {gpus} GPUs", deploy.command),
-        (f"On {2 * gpus} GPUs", deploy.more_gpus),
-        *zip(("On two machines, the first", "and the second"), deploy.two_machines, strict=False),
-        *((f"Tokens in {engine}", text) for engine, text in deploy.settings.items()),
-        ("Check", deploy.check),
-    ]
-    for label, text in lines:
-        if text:
-            console.print(f"{label}: {text}", soft_wrap=True)
-    if any(text for _, text in lines):
+    """Print the commands, never folded so that they can be copied, and what to add to spread them."""
+    spread = f" --tensor-parallel-size {gpus}"
+    if deploy.command:
+        console.print(f"Run: {deploy.command}", soft_wrap=True)
+    served = (deploy.command or "").removesuffix(spread if gpus > 1 else "")
+    instead = f" instead of{spread}" if gpus > 1 else ""
+    if deploy.more_gpus:
+        console.print(f"On {2 * gpus} GPUs: the same with{deploy.more_gpus.removeprefix(served)}{instead}.")
+    if deploy.two_machines:
+        shared = deploy.two_machines[0].removeprefix(served).partition(" --node-rank")[0]
+        here, there = (text.removeprefix(f"{served}{shared}") for text in deploy.two_machines)
+        console.print(f"On two machines: the same with{shared}{instead},{here} on the first,{there} on the second.")
+    for engine, text in deploy.settings.items():
+        console.print(f"Tokens in {engine}: {text}", soft_wrap=True)
+    if deploy.check:
+        console.print(f"Check: {deploy.check}", soft_wrap=True)
+    if deploy.command or deploy.settings or deploy.check:
         console.print()
 
 

@@ -262,12 +262,13 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
         ("", budget.memory_bytes, format_bytes),
     )
     asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in limits if value is not None)
-    return Infeasible(
-        f"no plan meets {asked} on {where}: the fastest needs up to {format_seconds(fastest.upper_latency_s)} "
-        f"(TTFT {format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the "
-        f"smallest {format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label}); raise the budget, or widen "
-        "--precision, --gpus or --models"
+    brief = (
+        f"the fastest needs up to {format_seconds(fastest.upper_latency_s)} (TTFT "
+        f"{format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the smallest "
+        f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
     )
+    hint = "raise the budget, or widen --precision, --gpus or --models"
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {hint}", brief)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,211 @@
+"""Several devices, prices and wishes: what each device would run, what it costs, and who was left out and why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import run
+
+from vlmplan import catalogue
+from vlmplan.catalogue import Shelf
+from vlmplan.cost import total_params
+from vlmplan.errors import InputError
+from vlmplan.prices import Prices, read_prices
+
+ASKED = ["recommend", "--task", "reasoning", "--text-tokens", "50", "--output-tokens", "32", "--latency", "2s"]
+PRICES = """schema = "vlmplan.prices/1"
+currency = "EUR"
+source = "an invoice"
+[hour_price]
+l4 = 0.5
+h100-sxm = 4.0
+"""
+
+
+def _json(*arguments: str) -> dict[str, Any]:
+    code, out, err = run(*ASKED, *arguments, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    path = tmp_path / "prices.toml"
+    path.write_text(PRICES, encoding="utf-8")
+    return path
+
+
+def test_several_devices_best_first() -> None:
+    found = _json("--hardware", "t4,h100-sxm,l4")
+    assert found["schema"] == "vlmplan.comparison/1"
+    assert {one["hardware"] for one in found["devices"]} == {"t4", "h100-sxm", "l4"}
+    assert found["devices"][0]["hardware"] == "h100-sxm"
+    errors = [one["predicted_error"] for one in found["devices"]]
+    assert errors == sorted(errors)
+    alone = _json("--hardware", "l4")["choice"]
+    (beside,) = (one for one in found["devices"] if one["hardware"] == "l4")
+    assert (beside["model"], beside["visual_tokens"]) == (alone["model"], alone["visual_tokens"])
+
+
+def test_a_device_that_meets_no_budget_says_why() -> None:
+    found = _json("--hardware", "t4,h100-sxm", "--models", "Qwen3-VL-8B")
+    assert [one["model"] is None for one in found["devices"]] == [False, True]
+    assert "the fastest needs up to" in found["devices"][1]["reason"]
+
+
+def test_none_of_the_devices_is_infeasible() -> None:
+    code, _, err = run(*ASKED, "--hardware", "t4,l4", "--models", "InternVL3-78B")
+    assert code == 3
+    assert "none of 2 devices meets the budget" in err
+
+
+def test_one_model_is_asked_of_all_devices() -> None:
+    found = _json("--model", "Qwen3-VL-8B")
+    assert len(found["devices"]) == len(catalogue.names(Shelf.HARDWARE))
+    meets = {one["hardware"] for one in found["devices"] if one["model"]}
+    assert "h100-sxm" in meets
+    assert "t4" not in meets
+    assert {one["model"] for one in found["devices"]} == {"Qwen/Qwen3-VL-8B-Instruct", None}
+
+
+def test_globs_and_all_name_devices() -> None:
+    assert {one["hardware"] for one in _json("--hardware", "h200*")["devices"]} == {"h200-sxm", "h200-nvl"}
+    assert run(*ASKED, "--hardware", "nothing*")[0] == 2
+    assert run(*ASKED)[0] == 2
+
+
+def test_prices_are_of_thousand_requests(prices: Path) -> None:
+    found = _json("--hardware", "l4,h100-sxm,t4", "--price", str(prices), "--concurrency", "8")
+    assert found["currency"] == "EUR"
+    for one in found["devices"]:
+        hour = {"l4": 0.5, "h100-sxm": 4.0}.get(one["hardware"])
+        assert one["hour_price"] == hour
+        expected = None if hour is None else pytest.approx(1000 * hour / 3600 / one["requests_per_s"])
+        assert one["thousand_requests_price"] == expected
+    assert any("no price given for t4" in warning for warning in found["warnings"])
+    plan = _json("--hardware", "l4", "--price", str(prices))
+    assert plan["choice"]["price"]["currency"] == "EUR"
+    assert "1,000 requests cost" in run(*ASKED, "--hardware", "l4", "--price", str(prices))[1]
+    assert "EUR/1000" in run(*ASKED, "--hardware", "l4,t4", "--price", str(prices))[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PRICES.replace("h100-sxm", "h100-sxn"), "no such device; nearest: h100-sxm"),
+        (PRICES.replace("0.5", "-1"), "expected 0 to"),
+        (PRICES.replace("0.5", '"half"'), "expected float"),
+        (PRICES.replace("currency", "money"), "money"),
+        ("x", "prices.toml"),
+    ],
+)
+def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_prices(path, catalogue.names(Shelf.HARDWARE))
+
+
+def test_more_gpus_cost_more() -> None:
+    prices = Prices(currency="USD", hour_price={"l4": 1.0})
+    one, two = (prices.thousand_requests("l4", gpus, 2.0) for gpus in (1, 2))
+    assert one is not None
+    assert two == pytest.approx(2 * one)
+    assert prices.thousand_requests("t4", 1, 2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "holds"),
+    [
+        (("--license", "apache*"), lambda model: (model.license or "").startswith("Apache")),
+        (("--max-params", "3B"), lambda model: total_params(model) <= 3e9),
+        (("--released-after", "2025-09"), lambda model: (model.release_date or "") > "2025-09"),
+        (("--family", "internvl3*"), lambda model: model.family.startswith("InternVL3")),
+    ],
+)
+def test_wishes_are_kept(wish: tuple[str, str], holds: Any) -> None:
+    plan = _json("--hardware", "h100-sxm", *wish)
+    names = [plan["choice"]["model"], *(one["model"] for one in (*plan["front"], *plan["runners_up"]))]
+    assert len(set(names)) > 1
+    assert all(holds(catalogue.model(name)) for name in names)
+    assert plan["left_out"]
+
+
+def test_pretrained_checkpoints_are_never_chosen() -> None:
+    code, _, err = run(*ASKED, "--hardware", "h100-sxm", "--model", "paligemma2-10b-pt-448")
+    assert code == 2
+    assert "pretrained only" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--hardware", "l4", "--released-after", "yesterday"), "expected a date such as 2025-01-31"),
+        (("--hardware", "l4", "--released-after", "2025-13"), "expected a date"),
+        (("--hardware", "l4", "--max-params", "8"), "expected a number of parameters with a unit"),
+        (("--hardware", "l4", "--model", "Qwen3-VL-8B", "--models", "qwen"), "exclude each other"),
+        (("--hardware", "l4,t4", "--plot", "x.svg"), "draws the front of one device"),
+        (("--hardware", "l4", "--family", "nobody*"), "no candidate left"),
+        (("--hardware", "l4,,t4"), "no hardware named ''"),
+        (("--price", "missing.toml", "--hardware", "l4"), "missing.toml"),
+    ],
+)
+def test_bad_questions(arguments: tuple[str, ...], message: str) -> None:
+    code, _, err = run(*ASKED, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_hand_over_of_a_served_plan() -> None:
+    deploy = _json("--hardware", "l40s", "--model", "Qwen3-VL-4B", "--concurrency", "4", "--memory", "24GiB")["choice"][
+        "deploy"
+    ]
+    assert deploy["command"].startswith("vllm serve Qwen/Qwen3-VL-4B-Instruct --dtype bfloat16 --max-model-len ")
+    assert "--max-num-seqs 4" in deploy["command"]
+    assert deploy["memory_fraction"] == pytest.approx(0.54, abs=0.011)  # 24 of 44.7 GiB
+    assert f"--gpu-memory-utilization {deploy['memory_fraction']:g}" in deploy["command"]
+    assert deploy["more_gpus"] == f"{deploy['command']} --tensor-parallel-size 2"
+    first, second = deploy["two_machines"]
+    assert first.endswith("--nnodes 2 --master-addr HEAD_ADDRESS --node-rank 0")
+    assert second.endswith("--node-rank 1 --headless")
+    assert "profile --endpoint" in deploy["check"]
+    assert "max_pixels" in deploy["settings"]["sglang"]
+    assert deploy["settings"]["llama.cpp"].startswith("--image-max-tokens ")
+
+
+def test_a_model_without_pipeline_stages_is_split_over_two_machines_by_heads() -> None:
+    served = _json("--hardware", "h100-sxm", "--model", "SmolVLM-Instruct")["choice"]["deploy"]["two_machines"]
+    assert "--tensor-parallel-size 2 --nnodes 2" in served[0]
+    assert "pipeline" not in served[0]
+
+
+def test_tokens_of_an_image_and_what_sets_another_number() -> None:
+    code, out, _ = run("tokens", "--model", "Qwen3-VL-8B", "--image", "1920x1080", "--images", "3", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["native"]["visual_tokens"] == 60 * 34
+    assert found["native"]["request_visual_tokens"] == 3 * 60 * 34
+    code, out, _ = run("tokens", "--model", "Qwen2.5-VL-7B", "--image", "1920x1080", "--visual-tokens", "256")
+    assert code == 0
+    assert "252 visual tokens" in out
+    assert 'vllm: --mm-processor-kwargs \'{"size": {"shortest_edge": 3136, "longest_edge": 200704}}\'' in out
+    assert "llama.cpp: --image-max-tokens 256" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "llava-1.5-7b", "--visual-tokens", "64"), "makes at least 576"),
+        (("--model", "llava-1.5-7b", "--images", "0"), "expected 1 to 10000"),
+        (("--model", "no such model"), "no model named"),
+        (("--model", "llava-1.5-7b", "--image", "0x5"), "expected an image size"),
+    ],
+)
+def test_tokens_that_cannot_be_told(arguments: tuple[str, ...], message: str) -> None:
+    code, _, err = run("tokens", *arguments)
+    assert code == 2
+    assert message in err
