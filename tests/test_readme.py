@@ -12,13 +12,14 @@ from vlmplan.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "stories.md")
 # What a machine measures differs from run to run: times, and differences that rounding makes.
 MEASURED = re.compile(r"\d[\d.]* (?:us|ms|s)\b|\d\.\de[+-]\d\d")
 BLOCK = re.compile(r"```console\n\$ vlmplan (?P<arguments>[^\n]+)\n(?P<output>.*?)```\n", re.DOTALL)
 
 
-def _blocks() -> list[re.Match[str]]:
-    return list(BLOCK.finditer(README.read_text(encoding="utf-8")))
+def _blocks(page: Path = README) -> list[re.Match[str]]:
+    return list(BLOCK.finditer(page.read_text(encoding="utf-8")))
 
 
 def _printed(arguments: str) -> str:
@@ -41,22 +42,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").symlink_to(checkpoint())
     (tmp_path / "tools").symlink_to(ROOT / "tools")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
 
 
 def test_there_are_blocks() -> None:
     assert len(_blocks()) >= 8
+    assert len(_blocks(PAGES[1])) == 10
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("number", range(len(_blocks())))
-def test_block(number: int, request: pytest.FixtureRequest) -> None:
-    block = _blocks()[number]
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [pytest.param(page, number, id=f"{page.stem}-{number}") for page in PAGES for number in range(len(_blocks(page)))],
+)
+def test_block(page: Path, number: int, request: pytest.FixtureRequest) -> None:
+    block = _blocks(page)[number]
     if not block["arguments"].startswith("export"):
         Path("small-36").symlink_to(exported())
     printed = _printed(block["arguments"])
     if request.config.getoption("--update-goldens"):
-        text = README.read_text(encoding="utf-8")
-        README.write_text(text[: block.start("output")] + printed + text[block.end("output") :], encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text[: block.start("output")] + printed + text[block.end("output") :], encoding="utf-8")
     else:
         assert (
             _masked(block["output"]) == _masked(printed)

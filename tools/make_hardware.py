@@ -148,6 +148,9 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
     """
     peaks = {p: round(v * 1e12, -8) for p, column in PEAKS.items() if (v := number(row[column]))}
+    if row["kind"] == "cpu" and Precision.FP16 in peaks:
+        # The 32 FLOPs a cycle and core behind it are two 256-bit fp32 products and sums; AVX2 has no narrower ones.
+        peaks.setdefault(Precision.FP32, peaks[Precision.FP16])
     bandwidth, memory = number(row["memory_bandwidth_gb_s"]), number(row["memory_gib"])
     usable = {Precision.FP16, Precision.BF16} | ({Precision.FP32} if row["kind"] == "cpu" else set())
     if not bandwidth or not usable & set(peaks):

@@ -123,12 +123,11 @@ def hand_over(
         return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
     spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
     doubled = 2 * request.gpus
+    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0
     return Deploy(
         command=" ".join(served) + spread,
-        more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}"
-        if candidate.model.llm.heads % doubled == 0
-        else None,
-        two_machines=_two_machines(served, candidate),
+        more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}" if joined else None,
+        two_machines=_two_machines(served, candidate) if hardware.kind == "gpu" else (),
         memory_fraction=fraction,
         context_tokens=context_tokens,
         settings=others,

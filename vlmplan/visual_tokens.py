@@ -114,6 +114,9 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
         option = _option(rule, grid, fill)
         by_tokens.setdefault(grid.tokens, option)
     native = option.visual_tokens
+    if rule.rule in (Rule.AREA, Rule.PADDED) and native >= rule.least_tokens:
+        # The same for this image, and engines need not allow for larger ones.
+        option = _option(rule, grid, _area_fill(rule, native))
     by_tokens[native] = option  # the default setting comes last, and is what the checkpoint does unasked
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if rule.rule is Rule.COMPRESSED:
