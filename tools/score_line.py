@@ -44,8 +44,8 @@ class ScoreLine:
         return np.array(columns)[:, : 3 if any(row.revised for row in self.rows) else 2]
 
     @cached_property
-    def _solved(self) -> tuple[float, float, Array, Array, Array]:
-        """(ratio, sigma^2, coefficients, their information, residuals) at the greatest restricted likelihood."""
+    def _solved(self) -> tuple[float, float, float, Array, Array, Array]:
+        """(likelihood, ratio, sigma^2, coefficients, their information, residuals) at the greatest likelihood."""
         x, y = self._design(self.rows), np.array([adjusted_logit(row.share, self.chance) for row in self.rows])
         families = np.array([row.family for row in self.rows])
         same = (families[:, None] == families[None, :]).astype(float)
@@ -58,40 +58,46 @@ class ScoreLine:
             variance = float(residual @ inverse @ residual) / free
             likelihood = -free * math.log(variance) - np.linalg.slogdet(information)[1] + np.linalg.slogdet(inverse)[1]
             if likelihood > most:
-                most, best = likelihood, (float(ratio), variance, beta, information, residual)
+                most = likelihood
+                best = (likelihood, float(ratio), variance, beta, information, residual)
         assert best is not None
         return best
 
     @property
+    def log_likelihood(self) -> float:
+        """Twice the restricted log-likelihood, up to a constant; of the same rows, and sizes scaled alike."""
+        return self._solved[0]
+
+    @property
     def intercept(self) -> float:
         """M."""
-        return float(self._solved[2][0])
+        return float(self._solved[3][0])
 
     @property
     def slope(self) -> tuple[float, float]:
         """B, and its standard deviation."""
-        _, variance, beta, information, _ = self._solved
+        _, _, variance, beta, information, _ = self._solved
         return float(beta[1]), math.sqrt(variance * float(np.linalg.inv(information)[1, 1]))
 
     @property
     def revision(self) -> float:
         """What the benchmark's later version adds."""
-        beta = self._solved[2]
+        beta = self._solved[3]
         return float(beta[2]) if len(beta) > 2 else 0.0
 
     @property
     def residual_sd(self) -> float:
         """Sigma: one checkpoint about its family."""
-        return math.sqrt(self._solved[1])
+        return math.sqrt(self._solved[2])
 
     @property
     def family_sd(self) -> float:
         """Tau: families about their mean."""
-        return math.sqrt(self._solved[0] * self._solved[1])
+        return math.sqrt(self._solved[1] * self._solved[2])
 
     def offset(self, family: str) -> tuple[float, float, int, float]:
         """(u, its standard deviation, checkpoints, their mean size) of a family."""
-        ratio, variance, _, _, residual = self._solved
+        _, ratio, variance, _, _, residual = self._solved
         mine = [i for i, row in enumerate(self.rows) if row.family == family]
         if not mine:
             families = len({row.family for row in self.rows})

@@ -1,8 +1,8 @@
 """How wrong will a checkpoint be? One estimator per benchmark, fitted on published scores.
 
 Where a checkpoint's own score is published, that is the prediction at its native V; elsewhere the logit of the score
-above chance is m + b x + family offset, with x = (1 - N^-0.2) / 0.2 and N = sqrt(active x total LLM parameters in
-billions). Then logit(score) gains c (ln V - ln V_native) and loses a precision's offset, V visual tokens per image. A
+above chance is m + b x + family offset, with x = (1 - N^-0.2) / 0.2 and N = A^0.3 T^0.7 of A active and T total LLM
+parameters in billions. Then logit(score) gains c (ln V - ln V_native) and loses a precision's offset, V visual tokens per image. A
 task is a weighted list of benchmarks; its error is one minus the weighted mean score. Left out: harness differences
 (up to four points), prompts, thinking modes.
 """
@@ -19,18 +19,20 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
 
-# Where the likelihood of all benchmarks together has its peak (``tools/make_evidence.py --constants``).
+# Where the likelihood of all benchmarks together has its peak (``tools/score_constants.py``).
 SIZE_EXPONENT = 0.2
-TOTAL_SHARE = 0.5
+TOTAL_SHARE = 0.7
 # A family's only checkpoint says less of it than the spreads suggest: left out, 80 % hold with this factor.
 SINGLE_FACTOR = 1.25
 _LEAST_SHARE, _MOST_SHARE = 0.02, 0.995  # of what is above chance; logits beyond say nothing
 
 
-def size_term(active_b: float, total_b: float) -> float:
+def size_term(
+    active_b: float, total_b: float, exponent: float = SIZE_EXPONENT, total_share: float = TOTAL_SHARE
+) -> float:
     """Return x of an LLM with so many active and total parameters, in billions: a size that counts ever less."""
-    log_size = (1 - TOTAL_SHARE) * math.log(active_b) + TOTAL_SHARE * math.log(total_b)
-    return (1 - math.exp(-SIZE_EXPONENT * log_size)) / SIZE_EXPONENT
+    log_size = (1 - total_share) * math.log(active_b) + total_share * math.log(total_b)
+    return (1 - math.exp(-exponent * log_size)) / exponent
 
 
 def adjusted_logit(share: float, chance: float) -> float:
