@@ -179,7 +179,7 @@ def test_few_users_of_rich_and_typer() -> None:
         for library in ("rich", "typer")
     }
     assert users == {
-        "rich": {"render", "render_plan", "render_deploy", "render_fit", "render_profile"},
+        "rich": {"render", "render_plan", "render_compare", "render_deploy", "render_fit", "render_profile"},
         "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile", "cli_recommend"},
     }
 
