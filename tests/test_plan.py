@@ -258,12 +258,47 @@ def test_estimates_round_trip(name: str, output_tokens: int) -> None:
 
 
 def test_no_command_is_better_than_a_wrong_one() -> None:
-    """Fewer tiles of LLaVA-NeXT are set in its processor's files, not by a flag of vLLM."""
-    plan = ask(Budget(flops=25e12), models="llava-v1.6-mistral-7b")
+    """Fewer tiles of LLaVA-NeXT are set in its processor's files, not by a flag of vLLM: no plan has them."""
+    with pytest.raises(Infeasible):
+        ask(Budget(flops=25e12), models="llava-v1.6-mistral-7b")
+    plan = ask(Budget(flops=25e12), models="llava-v1.6-mistral-7b", runtime=Runtime.TRANSFORMERS)
     assert plan.choice.visual_tokens == 1368
     assert _command(plan) == ""
-    assert any("no flag of vllm" in warning for warning in plan.warnings)
     assert _command(ask(Budget(latency_s=5), models="llava-v1.6-mistral-7b"))
+
+
+def test_a_quantised_plan_names_what_has_to_be_found() -> None:
+    plan = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen3-VL-8B")
+    assert _command(plan).startswith("vllm serve INT4_CHECKPOINT --max-model-len ")
+    assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+
+
+def test_models_that_think_first_are_asked_for_by_name_or_with_many_tokens() -> None:
+    with pytest.raises(InputError, match="think before they answer"):
+        ask(Budget(latency_s=60), task="mmmu", models="GLM-4.1V")
+    plan = ask(Budget(latency_s=200), replace(WORK, output_tokens=2000), task="mmmu", models="GLM-4.1V")
+    assert plan.model.thinks
+    named = ask(Budget(latency_s=60), task="mmmu", model="GLM-4.1V")
+    assert any("thinks before it answers" in warning for warning in named.warnings)
+
+
+def test_models_unstable_in_fp16_are_not_served_in_it() -> None:
+    with pytest.raises(InputError, match="no candidate left"):
+        ask(Budget(latency_s=60), hardware="v100-sxm2-32gb", models="gemma-3-4b")
+
+
+def test_an_llm_far_larger_than_its_family_was_scored_at_is_not_ranked() -> None:
+    """Qwen3.5 has scores without thinking at 0.8 and 2 billion only."""
+    plan = ask(Budget(latency_s=60), models="Qwen3.5-")
+    names = {plan.choice.model, *(one.model for one in (*plan.front, *plan.runners_up))}
+    assert "Qwen/Qwen3.5-9B" in names
+    assert not {"Qwen/Qwen3.5-27B", "Qwen/Qwen3.5-397B-A17B"} & names
+    assert any("without a published score" in why for why in plan.left_out)
+
+
+def test_a_small_image_is_warned_of() -> None:
+    plan = ask(Budget(latency_s=5), replace(WORK, image=(112, 112)), models="Qwen3-VL-8B", task="docvqa")
+    assert any("mostly larger ones" in warning for warning in plan.warnings)
 
 
 def test_several_images_are_allowed_for() -> None:

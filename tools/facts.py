@@ -22,8 +22,10 @@ def rows(name: str) -> list[dict[str, str]]:
 def generation(row: dict[str, str]) -> str:
     """Return the family of a row of ``vlms.csv``, by generation as in all families but one.
 
-    The four MiniCPM-V models are a year and an LLM family apart.
+    The four MiniCPM-V models are a year and an LLM family apart; of Kimi-VL one answers at once and one thinks first.
     """
+    if row["family"] == "Kimi-VL" and "Thinking" in row["hf_id"]:
+        return "Kimi-VL Thinking"
     if row["family"] == "MiniCPM-V":
         return "MiniCPM-V " + row["hf_id"].rpartition("-V-")[2].replace("_", ".")
     return row["family"]

@@ -3,6 +3,7 @@
 Run: ``python tools/make_evidence.py``; reads ``../shared/facts``.
 """
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from statistics import mean, stdev
 
 import numpy as np
 from facts import PROFILES, rows
-from published import BENCHMARKS, CHANCE, READING, TASKS, Studied, logit, published, sizes, studies
-from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points
+from published import BENCHMARKS, CHANCE, READING, TASKS, Published, Studied, logit, published, sizes, studies
+from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
 
 from vlmplan import catalogue
 from vlmplan.document import to_toml
@@ -26,21 +27,32 @@ HARNESS_SD = 0.09
 SHIPPED = {model.name: model for model in catalogue.models()}
 
 
+@functools.cache
 def scored(name: str) -> tuple[Scored, ...]:
-    """The published scores of one benchmark, of checkpoints whose size is known."""
+    """The published scores of one benchmark, of checkpoints whose size is known, without the suspicious ones."""
     known = sizes()
-    return tuple(
+    found = tuple(
         Scored(
-            checkpoint=one,
-            family=known[one].family,
-            size=size_term(known[one].active_b, known[one].total_b),
-            active_b=known[one].active_b,
-            share=found.share,
-            revised=found.revised,
+            checkpoint=name_of,
+            family=known[name_of].family,
+            size=size_term(known[name_of].active_b, known[name_of].total_b),
+            active_b=known[name_of].active_b,
+            share=one.share,
+            revised=one.revised,
         )
-        for one, found in published()[name].items()
-        if one in known
+        for name_of, one in published()[name].items()
+        if name_of in known
     )
+    doubted = {miss.row.checkpoint for miss in suspects(found, CHANCE.get(name, 0.0))}
+    for one in sorted(doubted):
+        print(f"{name}: the score of {one} ({100 * published()[name][one].share:.1f}) is not believed")
+    return tuple(row for row in found if row.checkpoint not in doubted)
+
+
+def believed(name: str) -> dict[str, Published]:
+    """The published scores of one benchmark, but those that are not believed; of sizes not known, too."""
+    doubted = {one for one in published()[name] if one in sizes()} - {row.checkpoint for row in scored(name)}
+    return {one: found for one, found in published()[name].items() if one not in doubted}
 
 
 Slopes = dict[tuple[str, Reduction], list[float]]
@@ -113,8 +125,13 @@ def family_offsets(lines: dict[str, ScoreLine]) -> dict[str, dict[str, FamilyOff
             if not count:
                 shift, left = borrowed(others, shared)
                 value, sd = shift * line.family_sd, left * line.family_sd
+            low, high = line.sizes(family)
             found[name][family] = FamilyOffset(
-                value=round(value, 4), sd=round(sd, 4), checkpoints=count, mean_size=round(size, 4)
+                value=round(value, 4),
+                sd=round(sd, 4),
+                checkpoints=count,
+                mean_size=round(size, 4),
+                sizes=(round(low, 4), round(high, 4)),
             )
     return found
 
@@ -130,7 +147,7 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
     print(f"deviations of one checkpoint on two benchmarks: correlation {shared:.2f}")
     told: dict[str, dict[str, Borrowed]] = defaultdict(dict)
     for checkpoint, own in sorted(deviations.items()):
-        for name in (name for name in misses if checkpoint in SHIPPED and checkpoint not in published()[name]):
+        for name in (name for name in misses if checkpoint in SHIPPED and checkpoint not in believed(name)):
             shift, left = borrowed([*own.values()], shared)
             told[name][checkpoint] = Borrowed(
                 shift=round(shift, 4), spread_fraction=round(left, 4), benchmarks=len(own)
@@ -148,7 +165,7 @@ def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
     for name, line in lines.items():
         slope, slope_sd = line.slope
         value, sd, count, size = line.offset("no such family")
-        own = {one: logit(known.share) for one, known in published()[name].items() if one in SHIPPED}
+        own = {one: logit(known.share) for one, known in believed(name).items() if one in SHIPPED}
         found.append(
             Benchmark(
                 name=name,
@@ -163,7 +180,13 @@ def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
                 held_fraction=round(held_fraction(misses[name]), 3),
                 checkpoints=len(line.rows),
                 offsets=offsets[name],
-                other_families=FamilyOffset(value=value, sd=round(sd, 4), checkpoints=count, mean_size=round(size, 4)),
+                other_families=FamilyOffset(
+                    value=value,
+                    sd=round(sd, 4),
+                    checkpoints=count,
+                    mean_size=round(size, 4),
+                    sizes=line.sizes("no such family"),
+                ),
                 published={one: round(known, 4) for one, known in own.items()},
                 harness_sd=HARNESS_SD,
                 borrowed=told[name],
@@ -205,7 +228,7 @@ def own_scores() -> None:
                 score=round(one.share, 6), revised=one.revised, note=one.note or None, source=one.source
             )
             for benchmark in BENCHMARKS
-            if (one := published()[benchmark].get(name))
+            if (one := believed(benchmark).get(name))
         }
         if found:
             text = to_toml(OwnScores(name=name, benchmarks=found))

@@ -148,6 +148,9 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
     """
     peaks = {p: round(v * 1e12, -8) for p, column in PEAKS.items() if (v := number(row[column]))}
+    if row["kind"] == "cpu" and Precision.FP32 not in peaks and Precision.BF16 in peaks:
+        # Its 16-bit peak is of a matrix unit; fp32 products run on two 512-bit units, 64 FLOPs a cycle and core.
+        peaks[Precision.FP32] = round(64 * float(row["sm_or_cu"]) * float(row["boost_clock_mhz"]) * 1e6, -8)
     if row["kind"] == "cpu" and Precision.FP16 in peaks:
         # The 32 FLOPs a cycle and core behind it are two 256-bit fp32 products and sums; AVX2 has no narrower ones.
         peaks.setdefault(Precision.FP32, peaks[Precision.FP16])

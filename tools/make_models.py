@@ -279,6 +279,10 @@ BESIDE: dict[str, tuple[int, int, str]] = {
     ),
     "vikhyatk/moondream2": (60_317_312, 0, "heads for points and boxes"),
 }
+# Answers after thoughts, and is scored so (its report, arXiv 2507.01006); the others say so in their names.
+THINKING = {"zai-org/GLM-4.5V"}
+# LLMs that vLLM refuses in fp16 for numerical instability (vllm/config/model.py: gemma2, gemma3).
+UNSTABLE_IN_FP16 = {"Gemma 3", "PaliGemma 2"}
 SHARED_KV = {"google/gemma-4-E2B-it": 18_874_368, "google/gemma-4-E4B-it": 55_050_240}
 
 
@@ -436,6 +440,8 @@ def model(row: Row, known: Row) -> ModelSpec:
         stored, beside = stored + SHARED_KV[name], f"{beside}, keys and values that shared layers do not use"
     if recipe is _QWEN35:
         stored, beside = multi_token(found), "a layer that predicts a second token"
+    if name == "moonshotai/Kimi-VL-A3B-Thinking-2506" and found.image:  # four times the patches of its siblings
+        found = replace(found, image=replace(found.image, trained_max_visual_tokens=whole(row, "max_visual_tokens")))
     return replace(
         found,
         family=generation(row),
@@ -445,6 +451,8 @@ def model(row: Row, known: Row) -> ModelSpec:
         stored_params=stored,
         beside=beside or None,
         pretrained="-pt-" in name,
+        thinks="Thinking" in name or name in THINKING,
+        fp16=row["family"] not in UNSTABLE_IN_FP16,
         serving={} if recipe.vllm is None else {Engine.VLLM: recipe.vllm},
         license=row["license"] or known.get("license") or None,
         release_date=row["release_date"] or known.get("release_date") or None,

@@ -95,6 +95,11 @@ class ScoreLine:
         """Tau: families about their mean."""
         return math.sqrt(self._solved[1] * self._solved[2])
 
+    def sizes(self, family: str) -> tuple[float, float]:
+        """The least and the largest size of a family's checkpoints, of all where it has none."""
+        own = [row.size for row in self.rows if row.family == family] or [row.size for row in self.rows]
+        return min(own), max(own)
+
     def offset(self, family: str) -> tuple[float, float, int, float]:
         """(u, its standard deviation, checkpoints, their mean size) of a family."""
         _, ratio, variance, _, _, residual = self._solved
@@ -151,6 +156,14 @@ def left_out(rows: tuple[Scored, ...], chance: float) -> list[Miss]:
             )
         )
     return found
+
+
+SUSPECT_DEVIATIONS = 5.0
+
+
+def suspects(rows: tuple[Scored, ...], chance: float) -> list[Miss]:
+    """Scores so far from what their family and size predict that they are of another protocol, or wrong."""
+    return [miss for miss in left_out(rows, chance) if miss.seen and abs(miss.deviation) > SUSPECT_DEVIATIONS]
 
 
 def mean_points(misses: list[Miss], guess: str) -> float:

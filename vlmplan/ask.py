@@ -20,6 +20,8 @@ from vlmplan.plan import Query
 from vlmplan.search import Budget, Space
 from vlmplan.units import format_count
 
+THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -115,7 +117,9 @@ def _candidates(asked: Asked) -> tuple[list[ModelSpec], str]:
     return left, (asked.models or "*").casefold()
 
 
-def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+def _models(
+    asked: Asked, workload: Workload, runtime: Runtime, judge: Judge
+) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     """Return the models that may be chosen, and a note on each kind of model left out.
 
     Raises InputError when none is left.
@@ -125,6 +129,10 @@ def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSp
         ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
         *_wishes(asked),
         ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
+        (
+            f"that think before they answer, with fewer than {THOUGHT_TOKENS} output tokens",
+            lambda m: not m.thinks or workload.output_tokens >= THOUGHT_TOKENS or asked.model is not None,
+        ),
         ("without a published score on most of the task", judge.knows),
     ]
     if not asked.paper and runtime is Runtime.ONNXRUNTIME:
@@ -140,7 +148,8 @@ def _models(asked: Asked, runtime: Runtime, judge: Judge) -> tuple[tuple[ModelSp
             notes.append(f"{why}: {shown}")
         if not left:
             raise InputError(
-                f"no candidate left; left out last, {why}: {shown}; 'vlmplan catalogue models' lists what there is"
+                f"no candidate left: the last are left out, {why} ({shown}); 'vlmplan catalogue models' lists what "
+                "there is"
             )
     return tuple(left), tuple(notes)
 
@@ -151,7 +160,7 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
     runtime = asked.runtime or hardware.default_runtime
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
-    models, left_out = _models(asked, runtime, judge)
+    models, left_out = _models(asked, workload, runtime, judge)
     space = Space(
         models=models,
         precisions=_precisions(asked.precisions, hardware, runtime),
@@ -160,6 +169,7 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
         confidence=asked.confidence,
         allow_untrained=asked.allow_untrained,
         paper_flops=asked.paper_flops,
+        engine=Engine.VLLM if runtime is Runtime.VLLM and not asked.paper else None,
         route=Route.TRAIN if asked.paper else Route.EXPORT if runtime is Runtime.ONNXRUNTIME else Route.ENGINE,
     )
     return Query(

@@ -179,15 +179,18 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, 
     return first, Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
 
 
-def _shared(first: Spent, step: Spent, workload: Workload) -> tuple[Spent, Spent]:
-    """The same with ``workload.concurrency`` requests in flight."""
+def _shared(first: Spent, step: Spent, workload: Workload, request_s: float) -> tuple[Spent, Spent]:
+    """The same with ``workload.concurrency`` requests in flight.
+
+    The overhead of a request, ``request_s``, is spent beside the device and keeps nobody else waiting.
+    """
     others = workload.concurrency - 1
     if not others:
         return first, step
     if workload.output_tokens == 1:  # nothing is shared: each waits for all others
         return replace(first, overhead_s=first.overhead_s + others * first.total_s), step
     waiting_s = step.total_s / 2
-    while_decoding_s = others * first.total_s / (workload.output_tokens - 1)
+    while_decoding_s = others * (first.total_s - request_s) / (workload.output_tokens - 1)
     return (
         replace(
             first,
@@ -218,7 +221,7 @@ def cost(request: Request, machine: Machine) -> Cost:
     totals = _Totals(operators(request), machine)
     seconds, params, flops = totals.seconds, totals.params, totals.flops
     further = extrapolation_log_sd(request, machine)
-    first, step = _shared(*_spent(request, machine, totals), request.workload)
+    first, step = _shared(*_spent(request, machine, totals), request.workload, base.overhead_per_request_s)
     flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(

@@ -17,6 +17,9 @@ from vlmplan.visual_tokens import native_visual_tokens
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
 LEAST_CONTEXT_TOKENS = 2048
+CONTEXT_SLACK = 1.05  # of the tokens planned for: markers about an image, a longer template
+SHARED_MEMORY_SLACK = 1.2  # of what a plan needs where the device's memory is the system's, too
+MOST_GPUS = 8  # of one machine
 # Types that vLLM's list of models does not run in pipeline stages.
 WITHOUT_PIPELINE = ("minicpmv", "minicpmv4_6", "idefics3", "smolvlm", "ovis2_5")
 _DTYPES = {
@@ -62,6 +65,8 @@ def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_byte
     whole = hardware.memory_bytes
     if not whole:
         return None
+    if hardware.kind == "soc":
+        return min(1.0, math.ceil(100 * SHARED_MEMORY_SLACK * candidate.cost.memory_bytes.total / whole) / 100)
     asked = min(VLLM_MEMORY_FRACTION, limit_bytes / whole if limit_bytes else 1.0)
     needed = candidate.cost.memory_bytes.total / whole
     return min(1.0, math.ceil(100 * max(asked, needed)) / 100)
@@ -77,9 +82,12 @@ def _settable(candidate: Candidate) -> bool:
 def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:
     """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
     request, model = candidate.request, candidate.model
-    if Engine.VLLM not in model.serving or request.precision not in _DTYPES or not _settable(candidate):
+    if Engine.VLLM not in model.serving or not _settable(candidate):
         return None
-    workload, parts = request.workload, ["vllm serve", shlex.quote(model.name), _DTYPES[request.precision]]
+    name, dtype = shlex.quote(model.name), _DTYPES.get(request.precision)
+    if dtype is None:  # the checkpoint itself says how it is quantised
+        name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
+    workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
     parts.append(f"--max-model-len {context_tokens}")
     if fraction is not None:
         parts.append(f"--gpu-memory-utilization {fraction:g}")
@@ -94,7 +102,9 @@ def _two_machines(served: list[str], candidate: Candidate) -> tuple[str, ...]:
     """Over two machines as vLLM does it: a pipeline of two stages, or one tensor-parallel group where it has none."""
     gpus = candidate.request.gpus
     spread = f"--tensor-parallel-size {gpus} --pipeline-parallel-size 2"
-    if candidate.model.architecture in WITHOUT_PIPELINE:
+    if gpus > MOST_GPUS:  # the plan's own GPUs already fill two
+        spread = f"--tensor-parallel-size {gpus}"
+    elif candidate.model.architecture in WITHOUT_PIPELINE:
         if candidate.model.llm.heads % (2 * gpus):
             return ()
         spread = f"--tensor-parallel-size {2 * gpus}"
@@ -107,25 +117,30 @@ def hand_over(
 ) -> Deploy:
     """Return what is handed over for ``candidate`` on ``hardware``; ``limit_bytes`` is the plan's memory budget."""
     request, engines = candidate.request, candidate.visual.engines
-    context_tokens = max(LEAST_CONTEXT_TOKENS, request.context_tokens)
+    context_tokens = max(LEAST_CONTEXT_TOKENS, math.ceil(CONTEXT_SLACK * request.context_tokens))
+    if (longest := request.model.llm.max_context_tokens) is not None:
+        context_tokens = min(context_tokens, longest)
     if candidate.route is Route.EXPORT:
         return _export(candidate, context_tokens)
     others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
     if candidate.route is Route.TRAIN:
         return Deploy(context_tokens=context_tokens)
-    check = (
-        f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {shlex.quote(hardware.name)} "
-        f"--runtime {runtime} --model {shlex.quote(candidate.model.name)} --precision {request.precision}"
-    )
+    check = "vlmplan profile --runtime transformers --device cuda:0 --check"
+    if hardware.vendor == "Apple" or runtime is not Runtime.TRANSFORMERS:
+        check = (
+            f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {shlex.quote(hardware.name)} "
+            f"--runtime {runtime} --model {shlex.quote(candidate.model.name)} --precision {request.precision}"
+        )
     fraction = _memory_fraction(candidate, hardware, limit_bytes)
     served = _served(candidate, fraction, context_tokens) if runtime is Runtime.VLLM else None
     if served is None:
         return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
     spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
     doubled = 2 * request.gpus
-    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0
+    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0 and doubled <= MOST_GPUS
+    single = request.gpus <= MOST_GPUS
     return Deploy(
-        command=" ".join(served) + spread,
+        command=" ".join(served) + spread if single else None,
         more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}" if joined else None,
         two_machines=_two_machines(served, candidate) if hardware.kind == "gpu" else (),
         memory_fraction=fraction,

@@ -15,10 +15,12 @@ from vlmplan.document import digest
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import ModelSpec, Workload
-from vlmplan.ranking import Evidence, OwnScores, Subject, Support, error_draws, predicted_error, support
+from vlmplan.ranking import Evidence, OwnScores, Subject, Support, error_draws, predicted_error, size_term, support
 from vlmplan.visual_tokens import VisualInput, native_visual_tokens, options
 
 SHARE_TOLERANCE = 1e-6
+USUAL_IMAGE = (1024, 1024)  # what token counts of checkpoints are published for
+SMALL_SHARE = 0.5  # of the tokens of such an image; with fewer, published scores promise too much
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -142,8 +144,13 @@ def _score_warnings(rests: Support, workload: Workload, model: ModelSpec, visual
             f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
             "families"
         )
-    if model.image is not None and native < model.image.trained_min_visual_tokens:
-        found.append(f"the image makes only {native} visual tokens; scores were published on larger images")
+    larger = native_visual_tokens(model, USUAL_IMAGE)
+    if native < SMALL_SHARE * larger:
+        found.append(
+            f"an image of {workload.image[0]} x {workload.image[1]} makes only {native} visual tokens ({larger} of "
+            f"{USUAL_IMAGE[0]} x {USUAL_IMAGE[1]}); scores were published on benchmarks' own images, mostly larger "
+            "ones, and what this one lacks is not in the error"
+        )
     if visual.visual_tokens < native:
         found.append(
             f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
@@ -169,7 +176,8 @@ def by_scores(
     weights = evidence.weights(shares)
 
     def rests(model: ModelSpec) -> Support:
-        return support(evidence, weights, model.name, model.family)
+        size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
+        return support(evidence, weights, model.name, model.family, size)
 
     def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         return error_draws(evidence, weights, _subject(workload, model, visual, precision), count)

@@ -21,8 +21,10 @@ def _experts(llm: Decoder, rows: float, width: int, linear: Linear, gpus: int) -
         linear("expert gate_up", share, 2 * width, llm.hidden, split_columns=gpus),
         linear("expert down", share, llm.hidden, width, split_depth=gpus),
     ):
+        rows_here, columns, depth = one.shape
         yield replace(
             one,
+            shape=(rows_here, columns * max(1.0, touched), depth),  # one grouped kernel fills the device with all
             flops=one.flops * touched,
             weight_bytes=one.weight_bytes * touched,
             moved_bytes=one.moved_bytes * touched,

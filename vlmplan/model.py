@@ -143,7 +143,8 @@ class ModelSpec(Document):
     holds, by engine known to serve it, the flags it needs beyond the usual, perhaps none. ``idle_params`` are loaded
     and not run for an image and a question (an audio tower); ``stored_params`` stand in the published total and are
     not loaded at all (a multi-token prediction layer); ``beside`` says what both are. ``pretrained`` checkpoints
-    answer nothing before they are fine-tuned.
+    answer nothing before they are fine-tuned; those that ``thinks`` write a thousand tokens before they answer, and
+    their scores count on it. Without ``fp16`` engines refuse to run it in that precision.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.model/1"
@@ -164,6 +165,8 @@ class ModelSpec(Document):
     release_date: str | None = None
     exportable: bool = False
     pretrained: bool = False
+    thinks: bool = False
+    fp16: bool = True
     serving: Mapping[Engine, str] = field(default_factory=dict, hash=False)
     sources: tuple[str, ...] = ()
 

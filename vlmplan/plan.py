@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vlmplan.cost import Flops, MemoryBytes, Params
-from vlmplan.deploy import Deploy, hand_over
+from vlmplan.deploy import MOST_GPUS, Deploy, hand_over
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.estimate import Interval, cost_fields, range_warnings
@@ -44,7 +44,8 @@ ASSUMPTIONS = (
     "the image is decoded and resized before the clock starts; the network is not counted",
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
     "(the head of an ONNX export has 8 bits)",
-    "tensor parallelism splits the LLM; every GPU holds the whole vision tower",
+    "tensor parallelism splits the LLM and the layers of a vision transformer, as vLLM does unasked; every GPU holds "
+    "the projector",
 )
 
 
@@ -222,6 +223,12 @@ def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Mac
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
+    if choice.request.gpus > MOST_GPUS:
+        found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
+    if query.runtime is Runtime.TENSORRT_LLM and choice.route is Route.ENGINE:
+        found.append(f"whether tensorrt-llm serves {choice.model.name} is not known to vlmplan")
+    if choice.model.thinks:
+        found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
     if choice.visual.reduction is Reduction.TRAINING_FREE:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):

@@ -57,12 +57,13 @@ class Uncertain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyOffset:
-    """What a family adds, with its spread; of ``checkpoints`` scored, of ``mean_size`` in x. None: from elsewhere."""
+    """What a family adds, with its spread; of ``checkpoints`` scored, of ``mean_size`` and from ``sizes`` to, in x."""
 
     value: float
     sd: float
     checkpoints: int
     mean_size: float
+    sizes: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,13 +287,29 @@ class Support:
     stand_in_fraction: float
 
 
-def support(evidence: Evidence, weights: Mapping[str, float], name: str, family: str) -> Support:
-    """Return how much of the task rests on the checkpoint's own scores, its family's, and on stand-ins."""
+FARTHEST_FACTOR = 6.0  # times a family's largest scored LLM (or a part of its smallest): farther is another model
+
+
+def _near(family: FamilyOffset, size: float) -> bool:
+    """Whether a size (x) is within reach of those of a family that were scored."""
+
+    def size_b(x: float) -> float:
+        return math.exp(-math.log(1 - SIZE_EXPONENT * x) / SIZE_EXPONENT)
+
+    low, high = (size_b(x) for x in family.sizes)
+    return bool(family.checkpoints) and low / FARTHEST_FACTOR <= size_b(size) <= high * FARTHEST_FACTOR
+
+
+def support(evidence: Evidence, weights: Mapping[str, float], name: str, family: str, size: float) -> Support:
+    """Return how much of the task rests on the checkpoint's own scores, its family's, and on stand-ins.
+
+    A family's scores count for LLMs of a ``size`` (x) near those that were scored.
+    """
     own = by_family = 0.0
     for benchmark_name, weight in weights.items():
         benchmark = evidence.benchmark(benchmark_name)
         if name in benchmark.published:
             own += weight
-        elif benchmark.offset_of(family).checkpoints:
+        elif _near(benchmark.offset_of(family), size):
             by_family += weight
     return Support(own_fraction=own, family_fraction=by_family, stand_in_fraction=max(0.0, 1 - own - by_family))

@@ -99,7 +99,10 @@ def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
     instead = f" instead of{spread}" if gpus > 1 else ""
     if deploy.more_gpus:
         console.print(f"On {2 * gpus} GPUs: the same with{deploy.more_gpus.removeprefix(served)}{instead}.")
-    if deploy.two_machines:
+    if deploy.two_machines and not deploy.command:
+        for place, text in zip(("first", "second"), deploy.two_machines, strict=True):
+            console.print(f"Run on the {place} machine: {text}", soft_wrap=True)
+    elif deploy.two_machines:
         shared = deploy.two_machines[0].removeprefix(served).partition(" --node-rank")[0]
         here, there = (text.removeprefix(f"{served}{shared}") for text in deploy.two_machines)
         console.print(f"On two machines: the same with{shared}{instead},{here} on the first,{there} on the second.")

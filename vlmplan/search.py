@@ -16,7 +16,7 @@ from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import Precision
 from vlmplan.judge import Judge
 from vlmplan.machine import Machine
-from vlmplan.model import SHAPE_KEEPING, Compressor, ModelSpec, Route, Rule, Workload
+from vlmplan.model import SHAPE_KEEPING, Compressor, Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.op import Request
 from vlmplan.units import format_bytes, format_flops, format_seconds
 from vlmplan.visual_tokens import VisualInput, one_view, options, visual_input
@@ -97,6 +97,7 @@ class Space:
     confidence: float = 0.9
     allow_untrained: bool = False
     paper_flops: bool = False
+    engine: Engine | None = None
     route: Route = Route.ENGINE
 
 
@@ -111,6 +112,11 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
             yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
 
 
+def _settable(option: VisualInput, native: VisualInput, space: Space) -> bool:
+    """Whether the engine makes so many tokens: unasked, or by an argument it heeds. Any do where none is named."""
+    return space.engine is None or option is native or space.engine in option.engines
+
+
 def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
     """What may be made of the image, fewest tokens first."""
     if model.image is None:
@@ -119,7 +125,7 @@ def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
     if space.route is Route.EXPORT:
         found = (one_view(model, space.workload.image),)
     least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
-    kept = [option for option in found if option.visual_tokens >= least]
+    kept = [option for option in found if option.visual_tokens >= least and _settable(option, found[-1], space)]
     if space.allow_untrained:
         kept += _pooled_inputs(model, space.workload)
     return sorted(kept, key=lambda option: option.visual_tokens)
@@ -137,7 +143,8 @@ def _ladders(space: Space) -> Iterator[Iterator[Request]]:
 
     for model in space.models:
         inputs = _inputs(model, space)
-        for precision in space.precisions:
+        # Engines refuse fp16 for some models, whatever the device would run.
+        for precision in (p for p in space.precisions if model.fp16 or p is not Precision.FP16 or not space.engine):
             for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
                 yield ladder(model, precision, gpus, inputs)
 
@@ -185,13 +192,12 @@ def candidates(
 
 def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     """Say which limits the candidate misses, with both figures; empty when it is feasible."""
-    memory = candidate.cost.memory_bytes.total
     limits = (
         ("latency", candidate.upper_latency_s, budget.latency_s, format_seconds),
         ("TTFT", candidate.upper_ttft_s, budget.ttft_s, format_seconds),
         ("TPOT", candidate.upper_tpot_s, budget.tpot_s, format_seconds),
         ("compute", candidate.budget_flops, budget.flops, format_flops),
-        ("memory", memory, budget.memory_bytes, format_bytes),
+        ("memory", candidate.cost.memory_bytes.total, budget.memory_bytes, format_bytes),
     )
     return tuple(
         f"{name} up to {show(value)} exceeds {show(limit)}"
@@ -287,7 +293,7 @@ def _reason(loser: Candidate, choice: Candidate, budget: Budget) -> str:
     slower_s = loser.cost.latency_s - choice.cost.latency_s
     pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}"
     if loser.request.gpus != choice.request.gpus:
-        pace += f", {loser.request.gpus} GPUs"
+        pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
     if points <= TIE_ERROR * 100 and loser.order > choice.order:
         return f"{abs(points):.1f} points {'better' if points < 0 else 'worse'}, a tie, but {pace}"
     return f"{points:.1f} points more error, {pace}"

@@ -29,13 +29,16 @@ def _vision_params(tower: VisionTower) -> tuple[int, int]:
     )
 
 
-def _vision_layers(tower: VisionTower, run: Linear, rows: float, span: float) -> Iterator[Op]:
-    """``run.count`` layers over ``rows`` patches, each attending to ``span`` of them or to its window."""
+def _vision_layers(tower: VisionTower, run: Linear, rows: float, span: float, gpus: int) -> Iterator[Op]:
+    """``run.count`` layers over ``rows`` patches, each attending to ``span`` of them or to its window.
+
+    Engines split them over ``gpus`` as they split the LLM's.
+    """
     hidden, size, count, up = tower.hidden, run.activation_bytes, run.count, 2 if tower.gated_mlp else 1
-    yield run("qkv", rows, 3 * hidden, hidden, bias=tower.attention_bias)
-    yield run("output", rows, hidden, hidden, bias=tower.attention_bias)
-    yield run("mlp up", rows, up * tower.intermediate, hidden, bias=tower.mlp_bias)
-    yield run("mlp down", rows, hidden, tower.intermediate, bias=tower.mlp_bias)
+    yield run("qkv", rows, 3 * hidden, hidden, bias=tower.attention_bias, split_columns=gpus)
+    yield run("output", rows, hidden, hidden, bias=tower.attention_bias, split_depth=gpus)
+    yield run("mlp up", rows, up * tower.intermediate, hidden, bias=tower.mlp_bias, split_columns=gpus)
+    yield run("mlp down", rows, hidden, tower.intermediate, bias=tower.mlp_bias, split_depth=gpus)
     full = min(tower.full_attention_layers, count)
     for layers, seen in ((full, span), (count - full, min(span, tower.window_patches or span))):
         if layers:
@@ -45,14 +48,18 @@ def _vision_layers(tower: VisionTower, run: Linear, rows: float, span: float) ->
                 kind=Kind.VISION_ATTENTION,
                 count=layers,
                 flops=4.0 * layers * rows * seen * hidden,
-                shape=(rows * tower.heads / ATTENTION_TILE_TOKENS,),
-                moved_bytes=4 * layers * rows * hidden * size,
+                shape=(rows * tower.heads / gpus / ATTENTION_TILE_TOKENS,),
+                moved_bytes=4 * layers * rows * hidden / gpus * size,
+                shards=gpus,
             )
     norms = tower.norms_per_layer * count
     params = count * _vision_params(tower)[1]
     moved = norms * NORM_PASSES * rows * hidden * size
     yield elementwise(run.part, "norms and residuals", norms, moved, params, params * size, Kind.NORM)
-    yield elementwise(run.part, "activations", count, count * rows * (up + 1) * tower.intermediate * size)
+    yield elementwise(run.part, "activations", count, count * rows * (up + 1) * tower.intermediate / gpus * size)
+    if gpus > 1:
+        moved = 2 * count * rows * hidden * size * 2 * (gpus - 1) / gpus
+        yield Op(part=run.part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * count, moved_bytes=moved)
 
 
 def _inner_merge(tower: VisionTower, linear: Linear, rows: float) -> Iterator[Op]:
@@ -65,18 +72,18 @@ def _inner_merge(tower: VisionTower, linear: Linear, rows: float) -> Iterator[Op
 
 
 def _vision_transformer(request: Request, tower: VisionTower, views: int, patches: int) -> Iterator[Op]:
-    size, part = request.activation_bytes, Part.VISION
-    tokens = patches + tower.class_token
-    rows, span = float(views * tokens), float(tokens * (views if tower.joint_views else 1))
+    size, part, gpus = request.activation_bytes, Part.VISION, request.gpus
+    tokens, joined = patches + tower.class_token, request.visual.views if tower.joint_views and request.visual else 1
+    rows, span = float(views * tokens), float(tokens * joined)
     linear = Linear(part=part, count=1, activation_bytes=size, weight_bytes=size)
     depth = 3 * tower.patch**2 * tower.temporal_patch
     yield linear("patches", views * patches, tower.hidden, depth, bias=tower.patch_bias)
     whole = tower.merge_layer or tower.layers_used
-    layers = [*_vision_layers(tower, replace(linear, count=whole), rows, span)]
+    layers = [*_vision_layers(tower, replace(linear, count=whole), rows, span, gpus)]
     if tower.merge_layer:
         yield from _inner_merge(tower, linear, rows / 4)
         merged = replace(linear, count=tower.layers_used - whole)
-        layers += _vision_layers(tower, merged, rows / 4, span / 4)
+        layers += _vision_layers(tower, merged, rows / 4, span / 4, gpus)
     yield from layers
     outside, unused = _vision_params(tower)[0], tower.layers - tower.layers_used
     yield elementwise(part, "positions", 0, 0, outside, outside * size)
