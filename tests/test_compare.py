@@ -77,6 +77,20 @@ def test_globs_and_all_name_devices() -> None:
     assert run(*ASKED)[0] == 2
 
 
+def test_a_device_named_twice_is_asked_once() -> None:
+    assert _json("--hardware", "l4,L4")["hardware"]["name"] == "l4"
+
+
+def test_an_own_profile_has_a_price(tmp_path: Path, prices: Path) -> None:
+    own, mine = tmp_path / "mine.toml", tmp_path / "mine-prices.toml"
+    l4 = (catalogue.profiles_folder() / "hardware" / "l4.toml").read_text(encoding="utf-8")
+    own.write_text(l4.replace('name = "l4"', 'name = "mine"'), encoding="utf-8")
+    mine.write_text(PRICES.replace("l4 =", "mine ="), encoding="utf-8")
+    plan = _json("--hardware", str(own), "--price", str(mine))
+    assert plan["choice"]["price"]["hour_price"] == 0.5
+    assert "no price given for mine" in _json("--hardware", str(own), "--price", str(prices))["warnings"]
+
+
 def test_prices_are_of_thousand_requests(prices: Path) -> None:
     found = _json("--hardware", "l4,h100-sxm,t4", "--price", str(prices), "--concurrency", "8")
     assert found["currency"] == "EUR"
@@ -99,6 +113,9 @@ def test_prices_are_of_thousand_requests(prices: Path) -> None:
         (PRICES.replace("0.5", "-1"), "expected 0 to"),
         (PRICES.replace("0.5", '"half"'), "expected float"),
         (PRICES.replace("currency", "money"), "money"),
+        (PRICES.replace("EUR", ""), "currency: expected 1 to 20 printable characters"),
+        (PRICES.replace("EUR", "E\\nR"), "currency: expected 1 to 20 printable characters"),
+        (PRICES.partition("[hour_price]")[0], "hour_price: missing, expected a table"),
         ("x", "prices.toml"),
     ],
 )
@@ -150,6 +167,11 @@ def test_pretrained_checkpoints_are_never_chosen() -> None:
         (("--hardware", "l4,t4", "--plot", "x.svg"), "draws the front of one device"),
         (("--hardware", "l4", "--family", "nobody*"), "no candidate left"),
         (("--hardware", "l4,,t4"), "no hardware named ''"),
+        (("--hardware", "l4", "--released-after", "2025-02-31"), "expected a date"),
+        (("--hardware", "l4,t4", "--precision", "bogus"), "error: --precision: found 'bogus'"),
+        (("--model", "nosuch"), "error: no model named 'nosuch'"),
+        (("--hardware", "l4", "--model", "Qwen3-VL-8B", "--candidates", "paper"), "expected a backbone to train"),
+        (("--hardware", "l4", "--out", "x.svg", "--plot", "x.svg"), "expected two files"),
         (("--price", "missing.toml", "--hardware", "l4"), "missing.toml"),
     ],
 )

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from vlmplan import catalogue
 from vlmplan.cost import cost, request_of
+from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.hub_config import model_from_config, read_model_config
-from vlmplan.model import ModelSpec, Workload
+from vlmplan.model import ImageRule, ModelSpec, Workload
 from vlmplan.operators import operators
 from vlmplan.visual_tokens import native_visual_tokens
 
@@ -210,6 +211,84 @@ def test_class_defaults_are_those_of_transformers() -> None:
 def test_bad_configs(change: Config, message: str) -> None:
     with pytest.raises(InputError, match=message):
         model_from_config(LLAVA_15 | change, "config.json", "x")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "gemma4_text", "num_kv_shared_layers": 50}, "all layers have shares_kv"),
+        ({"model_type": "internvl", "downsample_ratio": 1e-320}, "downsample_ratio: expected a number from 1/64 to 1"),
+        ({"model_type": "internvl", "downsample_ratio": True}, "downsample_ratio"),
+        ({"model_type": "gpt_oss", "moe_intermediate_size": []}, "moe_intermediate_size: expected a whole number"),
+        ({"model_type": "mllama", "vision_config": {"max_num_tiles": 100000}}, "max_num_tiles.* from 1 to 64"),
+        ({"model_type": "mllama", "text_config": {"cross_attention_layers": [3, 3]}}, "every layer once"),
+        ({"model_type": "smolvlm", "scale_factor": 10**6}, "scale_factor: expected a whole number from 1 to 64"),
+        ({"model_type": "deepseek_v3", "first_k_dense_replace": 1000}, "dense_layers: expected 0 to 61, found 1000"),
+        ({"model_type": "deepseek_v3", "kv_lora_rank": None}, "config.json: latent_width"),
+        ({"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": "junk"}}, "deepstack_visual_indexes"),
+        ({"model_type": "qwen2_5_vl", "vision_config": {"fullatt_block_indexes": [None]}}, "fullatt_block_indexes"),
+        ({"model_type": "llama", "attention_bias": []}, "attention_bias: expected true or false"),
+        ({"model_type": "qwen3_5_text", "layer_types": ["full_attention"]}, "layer_types: expected a list of 32"),
+        ({"model_type": "llava", "multimodal_projector_bias": "junk"}, "multimodal_projector_bias: expected true"),
+    ],
+)
+def test_bad_keys_of_some_types(config: Config, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        model_from_config(config, "config.json", "x")
+    assert str(caught.value).startswith("config.json")
+
+
+def test_what_is_null_is_absent() -> None:
+    left_out = model_from_config({"model_type": "llava"}, "config.json", "x")
+    assert model_from_config({"model_type": "llava", "vision_feature_layer": None}, "config.json", "x") == left_out
+    biased = {"model_type": "llama", "expert_bias": True}  # a key of another type's experts
+    assert model_from_config(biased, "config.json", "x").llm.experts == 0
+
+
+def test_a_larger_merge_makes_larger_tokens() -> None:
+    config = {"model_type": "qwen2_vl", "vision_config": {"spatial_merge_size": 4}}
+    found = model_from_config(config, "config.json", "x")
+    assert found.image is not None
+    assert found.projector is not None
+    assert (found.image.view_size, found.projector.merge) == (56, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("LFM2-VL-1.6B", {"view_size": 7}, "tokens_per_view: expected 1 to 49, found 256"),
+        ("Kimi-VL-A3B-Instruct", {"view_size": 1}, "view_size: expected 2 to"),
+        ("Qwen2.5-VL-7B-Instruct", {"least_tokens": 10**9}, "least_tokens"),
+        ("Qwen2.5-VL-7B-Instruct", {"least_tokens": 20000}, "least_tokens: expected at most 16384"),
+        ("Qwen2.5-VL-7B-Instruct", {"setting": "{tokens:300000000}"}, "expected at most {tokens}"),
+        ("Qwen2.5-VL-7B-Instruct", {"setting": "{tokens.__class__}"}, "expected at most {tokens}"),
+        ("Qwen2.5-VL-7B-Instruct", {"setting": "{tokens"}, "expected at most {tokens}"),
+        ("gemma-4-E2B", {"default_max_tokens": 0}, "default_max_tokens: missing"),
+        ("Molmo-7B-D-0924", {"patches_per_side": 10**9}, "patches_per_side: expected 9 to"),
+    ],
+)
+def test_bad_image_rules(name: str, change: Config, message: str) -> None:
+    rule = plain(catalogue.model(name).image)
+    with pytest.raises(InputError, match=message):
+        from_plain(ImageRule, rule | change, "image")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": ""}, "name: expected 1 to 200 printable characters"),
+        ({"name": "a" * 400}, "name: expected 1 to 200"),
+        ({"name": "a\x1b[31m"}, "name: expected 1 to 200 printable"),
+        ({"license": ""}, "license"),
+        ({"release_date": "yesterday"}, "release_date: expected a date"),
+        ({"published_params": -5}, "published_params: expected 1 to"),
+        ({"nominal_llm_params_b": -7.0}, "nominal_llm_params_b: expected 0.001 to"),
+    ],
+)
+def test_bad_models(change: Config, message: str) -> None:
+    spec = plain(catalogue.model("Qwen2.5-VL-7B-Instruct"))
+    with pytest.raises(InputError, match=message):
+        from_plain(ModelSpec, spec | change, "model")
 
 
 def test_a_list_is_no_config(tmp_path: Path) -> None:

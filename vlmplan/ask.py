@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatch
 
 from vlmplan import catalogue
@@ -77,7 +78,12 @@ def _judge(asked: Asked, workload: Workload) -> Judge:
 
 def _date(text: str) -> str:
     """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
-    if not re.fullmatch(r"20[0-9]{2}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?", text):
+    try:
+        known = re.fullmatch(r"20[0-9]{2}(-[0-9]{2}){0,2}", text)
+        valid = known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
+    except ValueError:
+        valid = False
+    if not valid:
         raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025")
     return text
 
@@ -91,14 +97,14 @@ def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
     """Tests of the user's own, each with why a model that fails it is left out."""
     if asked.family is not None:
         of_family = _matches(asked.family)
-        yield f"not of family {asked.family}", lambda m: of_family(m.family)
+        yield f"not of family '{asked.family}'", lambda m: of_family(m.family)
     if asked.max_params is not None:
         most = asked.max_params
         yield f"of more than {format_count(most)} parameters", lambda m: total_params(m) <= most
     if asked.license is not None:
         under = _matches(asked.license)
         yield "whose licence is not sourced", lambda m: m.license is not None
-        yield f"not under {asked.license}", lambda m: under(m.license)
+        yield f"not under '{asked.license}'", lambda m: under(m.license)
     if asked.released_after is not None:
         day = _date(asked.released_after)
         yield "whose release date is not sourced", lambda m: m.release_date is not None
@@ -111,7 +117,13 @@ def _candidates(asked: Asked) -> tuple[list[ModelSpec], str]:
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
     if asked.model is not None:
-        return [catalogue.model(asked.model)], "*"
+        found = catalogue.model(asked.model)
+        if asked.paper and found.image is not None and found.image.rule is not Rule.COMPRESSED:
+            raise InputError(
+                f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
+                f"paper ({', '.join(model.name for model in left[:3])} ...)"
+            )
+        return [found], "*"
     if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
         return [catalogue.model(asked.models)], "*"
     return left, (asked.models or "*").casefold()

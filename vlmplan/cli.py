@@ -186,6 +186,8 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     workload = workload_of(
         (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
     )
+    if compressor is not None and not visual_tokens:
+        raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
     device, spec = catalogue.hardware(hardware), catalogue.model(model)
     engine = runtime or device.default_runtime
     chosen = precision or device.default_precision(engine) or Precision.FP32

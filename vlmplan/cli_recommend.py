@@ -87,9 +87,12 @@ def _devices(text: str | None, model: str | None) -> list[str]:
                 raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
             found += matching
         else:
-            catalogue.hardware(item)  # a wrong name is an error, not a device that meets no budget
             found.append(item)
-    return list(dict.fromkeys(found))
+    paths = {catalogue.find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
+    kept = [item for item in dict.fromkeys(found) if item in paths.values()]
+    for item in kept:
+        catalogue.hardware(item)  # a wrong name or profile is an error, not a device that meets no budget
+    return kept
 
 
 @contextmanager
@@ -109,10 +112,13 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
             typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
-def _prices(path: Path | None) -> "Prices | None":
+def _prices(path: Path | None, devices: list[str]) -> "Prices | None":
     from vlmplan.prices import read_prices
 
-    return None if path is None else read_prices(path, catalogue.names(Shelf.HARDWARE))
+    if path is None:
+        return None
+    own = [catalogue.hardware(device).name for device in devices if device.endswith(".toml")]
+    return read_prices(path, (*catalogue.names(Shelf.HARDWARE), *own))
 
 
 def _recommend_one(  # noqa: PLR0917 - what was asked, and what to do with the answer
@@ -130,6 +136,8 @@ def _recommend_one(  # noqa: PLR0917 - what was asked, and what to do with the a
     from vlmplan.render_plan import print_plan
 
     check_picture(plot)
+    if plot is not None and out is not None and plot.resolve() == out.resolve():
+        raise InputError(f"--out and --plot: both are {out}; expected two files")
     plan = find(query(asked, workload, budget), prices)
     deliver(plan, out, json, lambda: print_plan(plan))
     if plot is not None:
@@ -242,7 +250,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         allow_untrained=allow_untrained,
         paper_flops=flop_rule is FlopRule.PAPER,
     )
-    prices = _prices(price)
+    prices = _prices(price, devices)
     if len(devices) == 1:
         _recommend_one(asked, workload, budget, prices, out, json, plot)
         return

@@ -90,6 +90,15 @@ def _order(one: DeviceChoice) -> tuple[bool, float, float, float, str]:
     )
 
 
+def _refusal(refused: list[Infeasible | InputError]) -> VlmplanError:
+    """What to raise when no device has a plan: why, and of which device first, unless it is not for the device."""
+    hopeless = [error for error in refused if isinstance(error, Infeasible)]
+    if not hopeless and len({str(error) for error in refused}) == 1:
+        return refused[0]
+    what, why = ("meets the budget", hopeless[0]) if hopeless else ("can be asked", refused[0])
+    return type(why)(f"none of {len(refused)} devices {what}; the first: {why}")
+
+
 def compare(
     names: Iterable[str],
     ask: Callable[[str], Plan],
@@ -116,8 +125,7 @@ def compare(
             plans.append(plan)
             rows.append(_row(plan))
     if not plans:
-        hopeless = [error for error in refused if isinstance(error, Infeasible)] or refused
-        raise type(hopeless[0])(f"none of {len(refused)} devices meets the budget; the first: {hopeless[0]}")
+        raise _refusal(refused)
     first = plans[0]
     unpriced = [row.hardware for row in rows if row.model and row.hour_price is None]
     return Comparison(

@@ -92,8 +92,8 @@ class Cost:
         return self.requests / self.latency_s
 
     def most_requests(self, memory_bytes: float | None) -> int | None:
-        """Return how many requests the memory holds the KV cache of, beside all else; None where it is unknown."""
-        if memory_bytes is None:
+        """Return how many requests the memory holds the KV cache of, beside all else; None where nothing limits it."""
+        if memory_bytes is None or not self.kv_cache_request_bytes:
             return None
         left_bytes = memory_bytes - (self.memory_bytes.total - self.memory_bytes.kv_cache)
         return max(0, int(left_bytes // self.kv_cache_request_bytes))

@@ -58,6 +58,8 @@ class LayerGroup:
             Mixing.SHORT_CONVOLUTION: ("kernel",),
         }
         check_counts(self, ("layers", *needed.get(self.mixing, ())))
+        if self.heads and self.kv_heads and self.heads % self.kv_heads:
+            raise InputError(f"heads: expected a multiple of kv_heads = {self.kv_heads}, found {self.heads}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,8 @@ class Decoder:
             raise InputError(f"dense_layers: expected 0 to {self.layers}, found {self.dense_layers}")
         if self.sliding_layers + sum(group.layers for group in self.groups) > self.layers:
             raise InputError(f"sliding_layers and groups: expected at most {self.layers} layers together, found more")
+        if sum(group.layers for group in self.groups if group.shares_kv) == self.layers:
+            raise InputError("groups: all layers have shares_kv; expected one at least with a cache to share")
 
     @property
     def sees_visual_tokens(self) -> bool:

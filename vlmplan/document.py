@@ -61,6 +61,8 @@ def check_counts(owner: Any, positive: tuple[str, ...]) -> None:
 def _expected(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return "one of " + ", ".join(member.value for member in kind)
+    if typing.get_origin(kind) is Mapping or dataclasses.is_dataclass(kind):
+        return "a table"
     return str(getattr(kind, "__name__", kind))
 
 

@@ -41,7 +41,7 @@ class OutOfTolerance(VlmplanError):  # noqa: N818
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
     """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
     if value is not None and not least <= value <= most:
-        raise InputError(f"{name}: expected {least:g} to {most:g}, found {value:g}")
+        raise InputError(f"{name}: expected {least:g} to {most:g}, found {value:.10g}")
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
@@ -56,6 +56,12 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
 def printable(text: str) -> str:
     """Return ``text`` with escapes for what no terminal or document should be sent: control characters, half ones."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def check_name(key: str, text: str, most: int = 200) -> None:
+    """Raise InputError unless ``text`` is a line of 1 to ``most`` characters that a terminal can be sent."""
+    if not text.strip() or len(text) > most or not text.isprintable():
+        raise InputError(f"{key}: expected 1 to {most} printable characters, found '{printable(text[:40])}'")
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

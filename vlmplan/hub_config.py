@@ -13,7 +13,7 @@ from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest
 from vlmplan.hub_images import image_rule
-from vlmplan.hub_layers import layer_fields, whole
+from vlmplan.hub_layers import layer_fields, switch, whole
 from vlmplan.hub_projectors import PROJECTORS
 from vlmplan.hub_tables import (
     TEXT_ALIASES,
@@ -53,7 +53,9 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
             if name == "tied_embeddings":
                 if not isinstance(value, bool):
                     raise InputError(f"{where}.{spelling}: expected true or false, found {value!r:.40}")
-            elif name != "expert_intermediate" or not isinstance(value, list):  # ERNIE's are checked with its experts
+            elif (
+                name != "expert_intermediate" or not isinstance(value, list) or not value
+            ):  # ERNIE's are checked with its experts
                 whole(value, f"{where}.{spelling}", least=0 if "expert" in name or name == "dense_layers" else 1)
             found[name] = value
             break
@@ -70,14 +72,15 @@ def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Deco
         ("output_bias", "attention_bias"),
         ("mlp_bias", "mlp_bias"),
     ):
-        if config.get(spelling) and trait not in text.traits:
-            found[trait] = config[spelling]
+        if switch(config, spelling, where, default=False) and trait not in text.traits:
+            found[trait] = True
     return from_plain(Decoder, layer_fields(config, text, found, where), where)
 
 
 def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
     """The tower runs up to the last layer that ``vision_feature_layer`` reads; -1 is its end."""
-    asked = config.get("vision_feature_layer", vlm.feature_layer)
+    asked = config.get("vision_feature_layer")
+    asked = vlm.feature_layer if asked is None else asked
     features = asked if isinstance(asked, list) else [asked]
     if not features or not all(type(layer) is int and -layers <= layer <= layers for layer in features):
         raise InputError(
@@ -89,10 +92,10 @@ def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
 def _windows(own: Plain, patch: int, layers: int, where: str) -> dict[str, int]:
     """Qwen2.5-VL: all but some layers attend within windows."""
     blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
-    if not isinstance(blocks, list | tuple) or len(blocks) > layers:
+    if not isinstance(blocks, list | tuple) or not all(type(i) is int and 0 <= i < layers for i in blocks):
         raise InputError(f"{where}.fullatt_block_indexes: expected a list of layers, found {blocks!r:.40}")
     window = whole(own.get("window_size", 112), f"{where}.window_size")
-    return {"window_patches": (window // patch) ** 2, "full_attention_layers": len(blocks)}
+    return {"window_patches": max(1, window // patch) ** 2, "full_attention_layers": len(set(blocks))}
 
 
 def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
@@ -101,16 +104,16 @@ def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[s
     if kind == "qwen2_5_vl":
         return _windows(own, found["patch"], layers, where)
     if kind == "internvl_vision":
-        normed = own.get("use_qk_norm") or own.get("qk_normalization")
+        normed = any(switch(own, key, where, default=False) for key in ("use_qk_norm", "qk_normalization"))
         rms = own.get("norm_type") == "rms_norm"
-        bias = bool(own.get("attention_bias", own.get("qkv_bias", False)))
+        bias = switch(own, "attention_bias", where, default=switch(own, "qkv_bias", where, default=False))
         spared = 0 if bias else layers * hidden  # the output's bias stays
-        return {"qk_norm": bool(normed), "norm_bias": not rms, "attention_bias": bias, "extra_params": spared}
+        return {"qk_norm": normed, "norm_bias": not rms, "attention_bias": bias, "extra_params": spared}
     if kind == "gemma4_vision":
         head_dim = whole(own.get("head_dim", 64), f"{where}.head_dim")
         return {"extra_params": layers * 2 * head_dim}
     if kind == "mllama_vision_model":
-        tiles, patches = whole(own.get("max_num_tiles", 4), f"{where}.max_num_tiles"), found["positions"]
+        tiles, patches = whole(own.get("max_num_tiles", 4), f"{where}.max_num_tiles", 1, 64), found["positions"]
         ratios = 1 + sum(1 for i in range(1, tiles + 1) for j in range(1, tiles + 1) if i * j <= tiles)
         globals_ = whole(own.get("num_global_layers", 8), f"{where}.num_global_layers", 0)
         return {"extra_params": ratios * tiles * hidden * (patches + 2) + 3 + 2 * globals_}
@@ -126,6 +129,7 @@ def _tower(config: Plain, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
     own, inside = _table(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
     own = {**own, **_table(own, "model_args", inside)}
+    own = {key: value for key, value in own.items() if value is not None}
     named = str(own.get("model_type", ""))
     kind = named if named in TOWERS else vlm.tower
     defaults = {**TOWERS[kind].defaults, **vlm.vision_defaults} if kind == vlm.tower else TOWERS[kind].defaults
@@ -178,8 +182,7 @@ def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plai
     return text_config, TEXT_TYPES[named]
 
 
-def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
-    """Build a model from the table in a ``config.json``. Raises InputError naming the key or the unknown type."""
+def _model(config: Plain, where: str, name: str) -> ModelSpec:
     kind = config.get("model_type")
     kind = VLM_SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
@@ -204,6 +207,16 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
         sources=(f"{where}",),
         **_vlm_parts(config, kind, vlm, llm, where),
     )
+
+
+def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
+    """Build a model from the table in a ``config.json``. Raises InputError naming the key or the unknown type."""
+    try:
+        return _model(config, where, name)
+    except InputError as error:
+        if str(error).startswith(where):
+            raise
+        raise InputError(f"{where}: {error}") from None  # it names the dimension that came out wrong
 
 
 def read_model_config(path: Path) -> ModelSpec:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vlmplan.hub_layers import MOST_MERGED, count_of, downsampling, merge_side
 from vlmplan.hub_settings import NO_SETTING, SETTINGS
 from vlmplan.hub_tables import Plain
 from vlmplan.model import ImageRule, Rule
@@ -28,16 +29,15 @@ def _fixed(tower: VisionTower, tokens: int, **more: Any) -> dict[str, Any]:
     return {"rule": Rule.FIXED, "view_size": tower.image_size or tower.patch, "tokens_per_view": tokens, **more}
 
 
-def _area(tower: VisionTower, rule: Rule = Rule.AREA, *, least: int = 4, most: int, **more: Any) -> dict[str, Any]:
-    """Two by two patches make a token, which is a square of the image."""
+def _area(tower: VisionTower, rule: Rule = Rule.AREA, *, least: int = 4, most: int, merge: int = 2) -> dict[str, Any]:
+    """``merge`` by ``merge`` patches make a token, which is a square of the image."""
     return {
         "rule": rule,
-        "view_size": 2 * tower.patch,
+        "view_size": merge * tower.patch,
         "tokens_per_view": 1,
         "least_tokens": least,
         "trained_min_visual_tokens": LEAST_SCORED_TOKENS,
         "trained_max_visual_tokens": most,
-        **more,
     }
 
 
@@ -54,8 +54,7 @@ def _anyres(tower: VisionTower, most: int, side: int) -> dict[str, Any]:
 
 
 def _split(config: Plain, tower: VisionTower) -> dict[str, Any]:
-    factor = config.get("scale_factor", 2)
-    joined = factor if type(factor) is int and factor > 0 else 2
+    joined = count_of(config, "scale_factor", 2, MOST_MERGED)
     size = tower.image_size or tower.patch
     return _views(tower, Rule.SPLIT, _grid(tower, joined), 17, max_side_views=4, edge_step=size)
 
@@ -84,13 +83,8 @@ def _budget(tower: VisionTower) -> dict[str, Any]:
     }
 
 
-def _downsampled(config: Plain) -> int:
-    ratio = config.get("downsample_ratio", 0.5)
-    return max(1, round(1 / ratio)) if isinstance(ratio, int | float) and 0 < ratio <= 1 else 2
-
-
 def _internvl(config: Plain, tower: VisionTower) -> dict[str, Any]:
-    return _views(tower, Rule.TILES, _grid(tower, _downsampled(config)), 12)
+    return _views(tower, Rule.TILES, _grid(tower, downsampling(config, "config.json")), 12)
 
 
 _MINICPM = {"rule": Rule.SLICES, "view_size": 448, "tokens_per_view": 64, "max_views": 9}
@@ -98,13 +92,13 @@ _IMAGES: Mapping[str, Made] = {
     "llava": lambda _, tower: _fixed(tower, _grid(tower)),
     "llava_next": lambda _, tower: _anyres(tower, 4, 3),
     "llava_onevision": lambda _, tower: _anyres(tower, 36, 6),
-    "llava_onevision1_5": lambda _, tower: _area(tower, most=16384),
-    "qwen2_vl": lambda _, tower: _area(tower, most=16384),
-    "qwen2_5_vl": lambda _, tower: _area(tower, most=16384),
-    "qwen3_vl": lambda _, tower: _area(tower, least=64, most=16384),
-    "qwen3_vl_moe": lambda _, tower: _area(tower, least=64, most=16384),
-    "qwen3_5": lambda _, tower: _area(tower, least=64, most=16384),
-    "qwen3_5_moe": lambda _, tower: _area(tower, least=64, most=16384),
+    "llava_onevision1_5": lambda config, tower: _area(tower, merge=merge_side(config), most=16384),
+    "qwen2_vl": lambda config, tower: _area(tower, merge=merge_side(config), most=16384),
+    "qwen2_5_vl": lambda config, tower: _area(tower, merge=merge_side(config), most=16384),
+    "qwen3_vl": lambda config, tower: _area(tower, merge=merge_side(config), least=64, most=16384),
+    "qwen3_vl_moe": lambda config, tower: _area(tower, merge=merge_side(config), least=64, most=16384),
+    "qwen3_5": lambda config, tower: _area(tower, merge=merge_side(config), least=64, most=16384),
+    "qwen3_5_moe": lambda config, tower: _area(tower, merge=merge_side(config), least=64, most=16384),
     "internvl_chat": _internvl,
     "internvl": _internvl,
     "smolvlm": _split,

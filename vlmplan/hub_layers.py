@@ -23,11 +23,50 @@ _KINDS = {
 }
 
 
-def whole(value: Any, where: str, least: int = 1) -> int:
-    """Check a width or a count: a whole number from ``least`` to a thousand million. Raises InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**9:
-        raise InputError(f"{where}: expected a whole number from {least} to 1000000000, found {value!r:.40}")
+def whole(value: Any, where: str, least: int = 1, most: int = 10**9) -> int:
+    """Check a width or a count: a whole number from ``least`` to ``most``. Raises InputError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{where}: expected a whole number from {least} to {most}, found {value!r:.40}")
     return value
+
+
+def count_of(table: Plain, key: str, default: int, most: int = 10**9) -> int:
+    """Read a count that may be absent or null. Raises InputError."""
+    value = table.get(key)
+    return default if value is None else whole(value, key, 1, most)
+
+
+def switch(table: Plain, key: str, where: str, *, default: bool) -> bool:
+    """Read what is on or off; null is absent. Raises InputError for anything but true and false."""
+    value = table.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{where}.{key}: expected true or false, found {value!r:.40}")
+    return default if value is None else value
+
+
+def nested(config: Plain, key: str) -> Plain:
+    """The table under ``key``; empty where there is none."""
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+MOST_MERGED = 64  # patches of a side that become one token; beyond it no model goes
+
+
+def merge_side(config: Plain) -> int:
+    """Patches of a side that Qwen2-VL's merger and its successors' join. Raises InputError."""
+    return count_of(nested(config, "vision_config"), "spatial_merge_size", 2, MOST_MERGED)
+
+
+def downsampling(config: Plain, where: str) -> int:
+    """Patches of a side that InternVL's pixel unshuffle joins. Raises InputError."""
+    ratio = config.get("downsample_ratio")
+    if ratio is None:
+        return 2
+    if type(ratio) not in (int, float) or not 1 / MOST_MERGED <= ratio <= 1:
+        raise InputError(f"{where}.downsample_ratio: expected a number from 1/64 to 1, found {ratio!r:.40}")
+    side: float = 1 / ratio
+    return round(side)
 
 
 class Keys:
@@ -49,11 +88,17 @@ class Keys:
         value = self.raw(key)
         return 0 if value is None or value is False else whole(value if value is not True else 1, self.place(key), 0)
 
+    def on(self, key: str) -> bool:
+        """Whether a switch is on, in the config or else in its type."""
+        return switch(self._config, key, self.where, default=self._text.keys.get(key) is True)
+
     def numbers(self, key: str, most: int) -> tuple[int, ...]:
-        """A list of layers below ``most``."""
+        """A list of layers below ``most``, each once."""
         value = self.raw(key)
         if not isinstance(value, list | tuple) or not all(type(one) is int and 0 <= one < most for one in value):
             raise InputError(f"{self.place(key)}: expected a list of layers below {most}, found {value!r:.40}")
+        if len(set(value)) < len(value):
+            raise InputError(f"{self.place(key)}: expected every layer once, found {value!r:.40}")
         return tuple(value)
 
     def place(self, key: str) -> str:
@@ -67,10 +112,11 @@ def _kinds(config: Plain, text: TextType, keys: Keys, found: dict[str, Any]) -> 
     if layers > 10_000:
         raise InputError(f"{keys.where}.num_hidden_layers: expected at most 10000, found {layers}")
     listed = config.get("layer_types")
-    if isinstance(listed, list) and len(listed) == layers and all(isinstance(one, str) for one in listed):
-        unknown = sorted(set(listed) - set(_KINDS))
-        if unknown:
-            raise InputError(f"{keys.where}.layer_types: found '{unknown[0]}', expected {', '.join(_KINDS)}")
+    if listed is not None:
+        if not isinstance(listed, list) or len(listed) != layers or not {str(one) for one in listed} <= set(_KINDS):
+            raise InputError(
+                f"{keys.where}.layer_types: expected a list of {layers} of {', '.join(_KINDS)}, found {listed!r:.60}"
+            )
         return [_KINDS[one] for one in listed]
     if config.get("full_attn_idxs") is not None:
         full = keys.numbers("full_attn_idxs", layers)
@@ -111,12 +157,13 @@ def _unlike(keys: Keys, kinds: list[str], found: dict[str, Any]) -> list[LayerGr
     """Gemma 4: full layers with heads of their own, last layers that read the caches of earlier ones."""
     layers, wide = found["layers"], 2 if keys.count("use_double_wide_mlp") else 1
     shared = min(keys.count("num_kv_shared_layers"), layers)
-    head_dim, same = keys.count("global_head_dim"), keys.raw("attention_k_eq_v") is True
+    head_dim, same = keys.count("global_head_dim"), keys.on("attention_k_eq_v")
     kv_heads = keys.count("num_global_key_value_heads") if same else 0
     resaved = keys.raw("per_layer_config")  # how transformers 5 writes the same down
     if isinstance(resaved, dict) and resaved and isinstance(one := next(iter(resaved.values())), dict):
-        head_dim = whole(one.get("head_dim", head_dim), keys.place("per_layer_config"))
-        kv_heads = whole(one.get("num_key_value_heads", kv_heads), keys.place("per_layer_config"), 0)
+        head_dim = whole(one.get("head_dim") or head_dim, keys.place("per_layer_config.*.head_dim"))
+        kv_heads = one.get("num_key_value_heads") or kv_heads
+        kv_heads = whole(kv_heads, keys.place("per_layer_config.*.num_key_value_heads"), 0)
     groups = []
     for (kind, shares), count in sorted(Counter((kinds[i], i >= layers - shared) for i in range(layers)).items()):
         full = kind == "full"
@@ -137,14 +184,14 @@ def _unlike(keys: Keys, kinds: list[str], found: dict[str, Any]) -> list[LayerGr
 def _extra_params(keys: Keys, found: dict[str, Any]) -> int:
     """Parameters that take no time: sinks, scales, biases of experts, norms over all heads."""
     layers, heads, experts = found["layers"], found["heads"], found.get("experts", 0)
-    sparse = layers - found.get("dense_layers", 0)
+    sparse = max(0, layers - found.get("dense_layers", 0))
     extra = layers * heads * keys.count("attention_sinks")
     extra += sparse * experts * keys.count("expert_score_bias") * (2 if "vision_expert_intermediate" in found else 1)
     extra += sparse * found["hidden"] * keys.count("shared_expert_gate")
     extra += layers * (heads + found["kv_heads"]) * found["head_dim"] * keys.count("qk_norm_over_all_heads")
-    if keys.count("expert_bias"):
+    if experts and keys.count("expert_bias"):
         extra += layers * experts * (2 * found["expert_intermediate"] + found["hidden"] + 1)
-    if keys.raw("enable_moe_block") is True:  # Gemma 4: a scale of the router's input and one an expert
+    if keys.on("enable_moe_block"):  # Gemma 4: a scale of the router's input and one an expert
         extra += layers * (found["hidden"] + experts)
     if keys.count("hidden_size_per_layer_input"):
         extra += keys.count("hidden_size_per_layer_input")  # the norm of what all layers look up
@@ -164,7 +211,7 @@ def _experts(config: Plain, keys: Keys, found: dict[str, Any]) -> dict[str, Any]
         found["shared_expert_intermediate"] = count * width
     if keys.count("shared_experts_as_wide"):
         found["shared_expert_intermediate"] = width
-    if config.get("enable_moe_block") is True:
+    if switch(config, "enable_moe_block", keys.where, default=False):
         found |= {"shared_expert_intermediate": found["intermediate"], "norms_per_layer": 7}
     return found
 
@@ -174,7 +221,7 @@ def layer_fields(config: Plain, text: TextType, found: dict[str, Any], where: st
     keys, found = Keys(config, text, where), dict(found)
     if found.get("experts"):
         found = _experts(config, keys, found)
-    if keys.raw("block_auto_adjust_ff_dim") is True:
+    if keys.on("block_auto_adjust_ff_dim"):
         multiple = max(1, keys.count("block_multiple_of"))
         found["intermediate"] = -(-int(2 * found["intermediate"] / 3) // multiple) * multiple
     kinds = _kinds(config, text, keys, found)

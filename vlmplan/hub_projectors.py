@@ -7,38 +7,29 @@ checkpoint. ``v`` is the tower's width and ``h`` the LLM's throughout.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vlmplan.hub_layers import whole
+from vlmplan.errors import InputError
+from vlmplan.hub_layers import MOST_MERGED, count_of, downsampling, merge_side, nested, switch
 from vlmplan.hub_tables import Plain
 from vlmplan.tower import Projector, Resampler, VisionTower
 
 Made = Callable[[Plain, VisionTower, int], Projector]
 
 
-def _nested(config: Plain, key: str) -> Plain:
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _count(config: Plain, key: str, default: int) -> int:
-    value = config.get(key)
-    return default if value is None else whole(value, key)
-
-
 def _mlp(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LLaVA: two layers over every patch."""
-    bias = bool(config.get("multimodal_projector_bias", True))
+    bias = switch(config, "multimodal_projector_bias", "config.json", default=True)
     return Projector(widths=(tower.output_width, h, h), bias=bias)
 
 
 def _newline(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LLaVA-NeXT and OneVision: the same, and a vector that ends a row."""
-    bias = bool(config.get("multimodal_projector_bias", True))
+    bias = switch(config, "multimodal_projector_bias", "config.json", default=True)
     return Projector(widths=(tower.output_width, h, h), bias=bias, extra_params=h)
 
 
 def _merger(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Qwen2-VL and its successors: squares of patches are joined, a norm and two layers."""
-    merge = _count(_nested(config, "vision_config"), "spatial_merge_size", 2)
+    merge = merge_side(config)
     joined = tower.hidden * merge**2
     norm = tower.hidden * (2 if tower.norm_bias else 1)
     return Projector(widths=(joined, joined, h), merge=merge**2, norm_params=norm)
@@ -47,8 +38,14 @@ def _merger(config: Plain, tower: VisionTower, h: int) -> Projector:
 def _deepstack(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Qwen3-VL: a merger for the sequence and one for each of the LLM's layers that get features of earlier ones."""
     plain, v = _merger(config, tower, h), tower.hidden
-    stacked = _nested(config, "vision_config").get("deepstack_visual_indexes", (5, 11, 17))
-    more = len(stacked) if isinstance(stacked, list | tuple) else 3
+    stacked = nested(config, "vision_config").get("deepstack_visual_indexes")
+    stacked = (5, 11, 17) if stacked is None else stacked
+    if not isinstance(stacked, list | tuple) or not all(type(i) is int and 0 <= i < tower.layers for i in stacked):
+        raise InputError(
+            f"vision_config.deepstack_visual_indexes: expected a list of layers below {tower.layers}, "
+            f"found {stacked!r:.40}"
+        )
+    more = len(stacked)
     return Projector(
         widths=plain.widths,
         merge=plain.merge,
@@ -59,37 +56,36 @@ def _deepstack(config: Plain, tower: VisionTower, h: int) -> Projector:
 
 def _shuffled(config: Plain, tower: VisionTower, h: int) -> Projector:
     """InternVL: pixel unshuffle, a norm, two layers."""
-    ratio = config.get("downsample_ratio", 0.5)
-    side = round(1 / ratio) if isinstance(ratio, int | float) and 0 < ratio <= 1 else 2
+    side = downsampling(config, "config.json")
     joined = tower.hidden * side**2
     return Projector(widths=(joined, h, h), merge=side**2, norm_params=2 * joined)
 
 
 def _scaled(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Idefics3 and SmolVLM: pixel shuffle and one layer."""
-    merge = _count(config, "scale_factor", 2) ** 2
+    merge = count_of(config, "scale_factor", 2, MOST_MERGED) ** 2
     return Projector(widths=(merge * tower.hidden, h), bias=False, merge=merge)
 
 
 def _perceived(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Idefics2: a gated MLP over every patch, then latents that read them layer by layer."""
-    own = _nested(config, "perceiver_config")
-    head_dim, layers = _count(own, "resampler_head_dim", 96), _count(own, "resampler_depth", 3)
-    latents = _count(own, "resampler_n_latents", 64)
+    own = nested(config, "perceiver_config")
+    head_dim, layers = count_of(own, "resampler_head_dim", 96), count_of(own, "resampler_depth", 3)
+    latents = count_of(own, "resampler_n_latents", 64)
     resampler = Resampler(
         queries=latents,
         layers=layers,
         input_width=h,
         query_width=h,
-        attention_width=_count(own, "resampler_n_heads", 16) * head_dim,
-        kv_width=_count(own, "num_key_value_heads", 4) * head_dim,
+        attention_width=count_of(own, "resampler_n_heads", 16) * head_dim,
+        kv_width=count_of(own, "num_key_value_heads", 4) * head_dim,
         output_width=h,
         intermediate=4 * h,
         last=True,
     )
     return Projector(
         widths=(tower.hidden,),
-        gated_intermediate=_count(_nested(config, "text_config"), "intermediate_size", 14336),
+        gated_intermediate=count_of(nested(config, "text_config"), "intermediate_size", 14336),
         gated_output=h,
         resampler=resampler,
         norm_params=(3 * layers + 1) * h,
@@ -114,7 +110,7 @@ def _twice_merged(_: Plain, tower: VisionTower, h: int) -> Projector:
 
 def _pooled(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Gemma 3: patches averaged to 256 tokens, a norm, a matrix."""
-    tokens = _count(config, "mm_tokens_per_image", 256)
+    tokens = count_of(config, "mm_tokens_per_image", 256)
     patches = max(1, (tower.image_size or 896) // tower.patch) ** 2
     merge = max(1, patches // tokens)
     return Projector(widths=(tower.hidden, h), bias=False, merge=merge, norm_params=tower.hidden)
@@ -122,9 +118,9 @@ def _pooled(config: Plain, tower: VisionTower, h: int) -> Projector:
 
 def _gated_merger(config: Plain, tower: VisionTower, h: int) -> Projector:
     """GLM-4V: a strided convolution joins four patches; a layer without bias, a norm, a gated MLP."""
-    vision = _nested(config, "vision_config")
+    vision = nested(config, "vision_config")
     return Projector(
-        widths=(4 * tower.hidden, h, h), merge=4, gated_intermediate=_count(vision, "intermediate_size", 13696),
+        widths=(4 * tower.hidden, h, h), merge=4, gated_intermediate=count_of(vision, "intermediate_size", 13696),
         gated_output=h, norm_params=2 * h - h,  # the second of ``widths`` has no bias
     )  # fmt: skip
 
@@ -144,7 +140,7 @@ def _attention_pooled(v_levels: int) -> Made:
             queries=1, input_width=wide, query_width=wide, attention_width=v, kv_width=v, output_width=v, region=4,
             bias=True,
         )  # fmt: skip
-        width = _count(_nested(config, "adapter_config"), "intermediate_size", 18944)
+        width = count_of(nested(config, "adapter_config"), "intermediate_size", 18944)
         return Projector(widths=(v,), gated_intermediate=width, gated_output=h, resampler=resampler)
 
     return made
@@ -154,7 +150,7 @@ def _tokenised(words: int) -> Made:
     """Ovis: patches become shares of a visual vocabulary, and those its embeddings."""
 
     def made(config: Plain, tower: VisionTower, h: int) -> Projector:
-        table = _count(_nested(config, "vision_config"), "vocab_size", 65536)
+        table = count_of(nested(config, "vision_config"), "vocab_size", 65536)
         entries = table - words
         return Projector(
             widths=(4 * tower.hidden, entries, h), bias=False, merge=4, norm_params=2 * entries, extra_params=words * h
@@ -187,8 +183,8 @@ def _built(**fields: Any) -> Made:
 
 def _lfm2(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LFM2-VL: pixel unshuffle, perhaps a norm, two layers."""
-    joined, inner = 4 * tower.hidden, _count(config, "projector_hidden_size", 2560)
-    norm = 2 * joined if config.get("projector_use_layernorm", True) else 0
+    joined, inner = 4 * tower.hidden, count_of(config, "projector_hidden_size", 2560)
+    norm = 2 * joined if switch(config, "projector_use_layernorm", "config.json", default=True) else 0
     return Projector(widths=(joined, inner, h), merge=4, norm_params=norm)
 
 

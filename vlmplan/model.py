@@ -5,13 +5,15 @@ All counts are plain numbers: widths in channels, tokens, layers. Nothing here c
 """
 
 import enum
+import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vlmplan.decoder import Decoder
 from vlmplan.document import Document, check_counts
-from vlmplan.errors import InputError, check_range
+from vlmplan.errors import InputError, check_name, check_range
 from vlmplan.tower import Projector, VisionTower
 
 
@@ -84,6 +86,28 @@ class Engine(enum.StrEnum):
 PLACEHOLDERS = ("tokens", "pixels", "double_pixels", "patches", "views", "edge")
 
 
+# (field, least, most): generous beside every published processor, and small enough to count with.
+_RULE_LIMITS = (
+    ("view_size", 2, 65_536),
+    ("max_views", 1, 64),
+    ("max_side_views", 1, 64),
+    ("edge_step", 0, 65_536),
+    ("least_tokens", 1, 1_000_000),
+    ("default_max_tokens", 0, 1_000_000),
+)
+
+
+def _check_setting(text: str) -> None:
+    """Raise InputError unless all that a setting leaves open are bare ``PLACEHOLDERS``."""
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        parts = [("", "unbalanced", "", None)]
+    if any(name is not None and (name not in PLACEHOLDERS or form or as_) for _, name, form, as_ in parts):
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise InputError(f"setting or engines: expected at most {known} in '{text}'")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRule:
     """How a processor turns an image into views and visual tokens, and how one sets their number.
@@ -111,28 +135,34 @@ class ImageRule:
     engines: Mapping[Engine, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Sizes above zero, the trained range in order."""
-        check_counts(self, ("view_size", "tokens_per_view", "max_views", "trained_min_visual_tokens", "least_tokens"))
-        check_range("max_views", self.max_views, 1, 64)
-        check_range("max_side_views", self.max_side_views, 1, 64)
+        """Sizes above zero and no larger than any model's, limits in order, what the rule needs at hand."""
+        check_counts(self, ("trained_min_visual_tokens",))
+        for name, least, most in _RULE_LIMITS:
+            check_range(name, getattr(self, name), least, most)
+        check_range("tokens_per_view", self.tokens_per_view, 1, self.view_size**2)
         for tokens in self.allowed_visual_tokens:
             check_range("allowed_visual_tokens", tokens, 1, 10**9)
         for text in (self.setting, *self.engines.values()):
-            try:
-                text.format_map(dict.fromkeys(PLACEHOLDERS, 1))
-            except (KeyError, ValueError, IndexError):
-                known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-                raise InputError(f"setting or engines: expected at most {known} in '{text}'") from None
+            _check_setting(text)
+        self._check_needed()
+        most_tokens = self.default_max_tokens or self.trained_max_visual_tokens
+        if self.trained_max_visual_tokens < self.trained_min_visual_tokens:
+            raise InputError("trained_max_visual_tokens must not be below trained_min_visual_tokens")
+        if self.rule in SHAPE_KEEPING and self.least_tokens > most_tokens:
+            raise InputError(f"least_tokens: expected at most {most_tokens}, found {self.least_tokens}")
+
+    def _check_needed(self) -> None:
+        """What a rule's arithmetic cannot do without."""
         if self.rule is Rule.COMPRESSED and not self.allowed_visual_tokens:
             raise InputError("allowed_visual_tokens: expected at least one number for the rule compressed")
         if self.rule is Rule.ANYRES and min(self.max_views, self.max_side_views) < 2:
             raise InputError("max_views and max_side_views: expected at least 2 for the rule anyres")
         if self.rule in (Rule.ROWS, Rule.SPLIT) and not self.edge_step:
             raise InputError(f"edge_step: missing; the rule {self.rule} needs it")
-        if self.rule is Rule.OVERLAP and self.patches_per_side <= 8:
-            raise InputError(f"patches_per_side: expected more than 8, found {self.patches_per_side}")
-        if self.trained_max_visual_tokens < self.trained_min_visual_tokens:
-            raise InputError("trained_max_visual_tokens must not be below trained_min_visual_tokens")
+        if self.rule is Rule.OVERLAP:
+            check_range("patches_per_side", self.patches_per_side, 9, self.view_size)
+        if self.rule is Rule.BUDGET and not self.default_max_tokens:
+            raise InputError(f"default_max_tokens: missing; the rule {self.rule} needs it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +205,15 @@ class ModelSpec(Document):
         parts = (self.vision, self.projector, self.image)
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InputError("vision, projector and image come together, or none of them for a text-only model")
+        check_name("name", self.name)
+        if self.license is not None:
+            check_name("license", self.license)
+        if self.release_date is not None and not re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", self.release_date):
+            raise InputError(f"release_date: expected a date such as 2025-01-31, found '{self.release_date}'")
         for name in ("idle_params", "stored_params"):
             check_range(name, getattr(self, name), 0, 10**13)
+        check_range("published_params", self.published_params, 1, 10**13)
+        check_range("nominal_llm_params_b", self.nominal_llm_params_b, 1e-3, 1e5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,6 +236,11 @@ def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Mac
     return tuple(found)
 
 
+def _unpriced(choice: Choice, query: Query, prices: Prices | None) -> tuple[str, ...]:
+    """A word where prices were given and none of them is this device's."""
+    return (f"no price given for {query.hardware.name}",) if prices and choice.price is None else ()
+
+
 def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:
     """The candidates that the choice is tried against: its part of the front, and the runners-up."""
     shown = [*thinned(front, choice, FINALISTS - RUNNERS_UP), *(loser.candidate for loser in losers)]
@@ -291,5 +296,5 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=ASSUMPTIONS,
-        warnings=_warnings(query, choice, described.deploy, ready),
+        warnings=(*_warnings(query, choice, described.deploy, ready), *_unpriced(described, query, prices)),
     )

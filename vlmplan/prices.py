@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError, check_range, nearest
+from vlmplan.errors import InputError, check_name, check_range, nearest
 
 _HOUR_S = 3600
 
@@ -25,7 +25,10 @@ class Prices(Document):
     hour_price: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Prices at least 0 and finite."""
+        """Prices at least 0 and finite; a currency and a source that can be shown."""
+        check_name("currency", self.currency, 20)
+        if self.source is not None:
+            check_name("source", self.source)
         for name, price in self.hour_price.items():
             check_range(f"hour_price.{name}", price, 0, 1e9)
 

@@ -23,7 +23,7 @@ def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> f
     match = _QUANTITY.fullmatch(text)
     folded = {unit.casefold(): scale for unit, scale in scales.items()}
     if match is None or match[2].casefold().removesuffix("s" if what == "FLOPs" else "") not in folded:
-        found = "a bare number" if match and not match[2] else f"'{text}'"
+        found = f"'{text}'" + (", a bare number" if match and not match[2] else "")
         raise InputError(
             f"found {found}, expected {what} with a unit ({', '.join(scales)}); write for example {example}"
         )

@@ -197,8 +197,8 @@ def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) ->
 def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, compressor: Compressor) -> VisualInput:
     """Return the input that gives exactly ``visual_tokens``, by the processor's setting or else by ``compressor``.
 
-    Where the processor cannot make that number and no compressor is named, average pooling is meant. Raises
-    InputError for a text model, or for more tokens than a compressor could leave.
+    Where the processor cannot make that number and no compressor is named, average pooling is meant; of a backbone to
+    train, its own. Raises InputError for a text model, or for more tokens than a compressor could leave.
     """
     rule = model.image
     if rule is None:
@@ -206,7 +206,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
     if compressor is Compressor.NONE:
         if found := _by_setting(model, image, visual_tokens):
             return found
-        compressor = Compressor.AVERAGE_POOL
+        compressor = Compressor.TOKEN_PACKER if rule.rule is Rule.COMPRESSED else Compressor.AVERAGE_POOL
     full = options(model, image)[-1]
     views = 1 if rule.rule not in SHAPE_KEEPING and visual_tokens <= rule.tokens_per_view else full.views
     most = full.visual_tokens if views == full.views else rule.tokens_per_view
