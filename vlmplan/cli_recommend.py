@@ -87,12 +87,10 @@ def _devices(text: str | None, model: str | None) -> list[str]:
                 raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
             found += matching
         else:
+            catalogue.hardware(item)  # a wrong name is an error, not a device that meets no budget
             found.append(item)
-    paths = {catalogue.find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
-    kept = [item for item in dict.fromkeys(found) if item in paths.values()]
-    for item in kept:
-        catalogue.hardware(item)  # a wrong name or profile is an error, not a device that meets no budget
-    return kept
+    by_path = {catalogue.find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
+    return sorted(by_path.values(), key=found.index)
 
 
 @contextmanager
