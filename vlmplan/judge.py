@@ -187,7 +187,7 @@ def by_scores(
         subject = _subject(workload, model, visual, Precision.BF16)
         return tuple(_scores_used(evidence, weights, subject, own(model.name)))
 
-    left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.1f}" for name in weights)
+    left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)
     return Judge(
         source=ErrorSource(
             name="published scores",
