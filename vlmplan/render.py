@@ -91,12 +91,13 @@ def parts(costed: Choice | Estimate, steps: int) -> "Table":
     return table
 
 
-def memory_line(costed: Choice | Estimate, limit: int | None) -> str:
-    """Return the memory of one GPU by what holds it, beside its ``limit`` in bytes."""
+def memory_line(costed: Choice | Estimate, hardware: HardwareProfile) -> str:
+    """Return the memory of one device by what holds it, beside what it has."""
     memory = costed.memory_bytes
-    of = f" of {format_bytes(limit)}" if limit else ""
+    of = f" of {format_bytes(hardware.memory_bytes)}" if hardware.memory_bytes else ""
+    each = " per GPU" if hardware.kind == "gpu" else ""
     return (
-        f"Memory {format_bytes(memory.total)}{of} per GPU: weights {format_bytes(memory.weights)}, KV cache "
+        f"Memory {format_bytes(memory.total)}{of}{each}: weights {format_bytes(memory.weights)}, KV cache "
         f"{format_bytes(memory.kv_cache)}, activations {format_bytes(memory.activations)}, reserve "
         f"{format_bytes(memory.reserve)}."
     )
@@ -167,7 +168,7 @@ def print_estimate(
         f"{format_count(params.vision)}, compressor {format_count(params.compressor)}, projector "
         f"{format_count(params.projector)}."
     )
-    console.print(memory_line(document, hardware.memory_bytes))
+    console.print(memory_line(document, hardware))
     console.print(load_line(document, document.workload))
     console.print(knee_line(document, document))
     warn(console, document.warnings)

@@ -152,7 +152,7 @@ def print_plan(plan: Plan) -> None:
         _print_deploy(console, choice.deploy, choice.gpus)
     console.print(parts(choice, plan.workload.output_tokens - 1))
     console.print()
-    console.print(memory_line(choice, plan.hardware.memory_bytes))
+    console.print(memory_line(choice, plan.hardware))
     console.print(load_line(choice, plan.workload))
     console.print(knee_line(choice, plan))
     console.print(_sensitivity(plan))
