@@ -59,6 +59,7 @@ ORDER = [
     "manifest",
     "report",
     "hub_tables",
+    "hub_keys",
     "hub_layers",
     "hub_projectors",
     "hub_settings",

@@ -468,22 +468,24 @@ def params(found: ModelSpec) -> int:
 
 def main() -> None:
     """Write every model with complete dimensions, and print what of each published total is unexplained."""
-    folder, known, unexplained = PROFILES / "models", more_facts(), []
-    for old in folder.glob("*.toml"):
-        old.unlink()
+    folder, known, unexplained, made = PROFILES / "models", more_facts(), [], {}
     for row in rows("facts/vlms.csv"):
         if row["hf_id"] in LEFT_OUT:
             print(f"left out: {row['hf_id']}: {LEFT_OUT[row['hf_id']]}")
             continue
         found = model(row, known.get(row["hf_id"], {}))
-        (folder / f"{row['hf_id'].replace('/', '--')}.toml").write_text(to_toml(found), encoding="utf-8")
+        made[folder / f"{row['hf_id'].replace('/', '--')}.toml"] = to_toml(found)
         if found.published_params:
             rest = found.published_params - found.stored_params - params(found)
             unexplained.append((abs(rest) / found.published_params, rest, found.name))
+    for path in {*folder.glob("*.toml")} - made.keys():
+        path.unlink()
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
     for share, rest, name in sorted(unexplained, reverse=True):
         if rest:
             print(f"{name}: {rest} parameters unexplained ({share:.3%})")
-    print(f"{len(list(folder.glob('*.toml')))} models in {folder}; {len(unexplained)} with an exact total")
+    print(f"{len(made)} models in {folder}; {len(unexplained)} with an exact total")
 
 
 if __name__ == "__main__":

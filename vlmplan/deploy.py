@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.model import Compressor, Engine, Route
+from vlmplan.model import Engine, Route
 from vlmplan.search import Candidate
-from vlmplan.visual_tokens import native_visual_tokens
+from vlmplan.visual_tokens import native_visual_tokens, settable
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
 LEAST_CONTEXT_TOKENS = 2048
@@ -72,17 +72,11 @@ def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_byte
     return min(1.0, math.ceil(100 * max(asked, needed)) / 100)
 
 
-def _settable(candidate: Candidate) -> bool:
-    """Whether vLLM makes so many visual tokens: unasked, or by an argument it heeds."""
-    request, visual = candidate.request, candidate.visual
-    native = visual.visual_tokens == native_visual_tokens(request.model, request.workload.image)
-    return Engine.VLLM in visual.engines or (native and visual.compressor is Compressor.NONE)
-
-
 def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:
     """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
     request, model = candidate.request, candidate.model
-    if Engine.VLLM not in model.serving or not _settable(candidate):
+    native_tokens = native_visual_tokens(model, request.workload.image)
+    if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
         return None
     name, dtype = shlex.quote(model.name), _DTYPES.get(request.precision)
     if dtype is None:  # the checkpoint itself says how it is quantised

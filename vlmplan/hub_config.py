@@ -13,7 +13,8 @@ from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest
 from vlmplan.hub_images import image_rule
-from vlmplan.hub_layers import layer_fields, switch, whole
+from vlmplan.hub_keys import nested, switch, whole
+from vlmplan.hub_layers import layer_fields
 from vlmplan.hub_projectors import PROJECTORS
 from vlmplan.hub_tables import (
     TEXT_ALIASES,
@@ -27,15 +28,6 @@ from vlmplan.hub_tables import (
 from vlmplan.hub_vlms import VLM_SYNONYMS, VLM_TYPES, VlmType
 from vlmplan.model import ModelSpec
 from vlmplan.tower import VisionTower
-
-
-def _table(config: Plain, key: str, where: str) -> Plain:
-    value = config.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InputError(f"{where}.{key}: expected a table, found {value!r:.40}")
-    return value
 
 
 def _single(value: Any) -> Any:
@@ -127,8 +119,8 @@ def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[s
 
 def _tower(config: Plain, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
-    own, inside = _table(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
-    own = {**own, **_table(own, "model_args", inside)}
+    own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
+    own = {**own, **nested(own, "model_args", inside)}
     own = {key: value for key, value in own.items() if value is not None}
     named = str(own.get("model_type", ""))
     kind = named if named in TOWERS else vlm.tower
@@ -167,8 +159,8 @@ def _vlm_parts(config: Plain, kind: str, vlm: VlmType, llm: Decoder, where: str)
 
 def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plain, TextType]:
     """The table of the LLM inside a vision-language config, and its type."""
-    nested = _table(config, vlm.text_key or "text_config", where)
-    text_config = nested or {key: value for key, value in config.items() if not isinstance(value, dict)}
+    inner = nested(config, vlm.text_key or "text_config", where)
+    text_config = inner or {key: value for key, value in config.items() if not isinstance(value, dict)}
     named = str(text_config.get("model_type", vlm.text))
     usual = vlm.versions.get(str(config.get("version")), vlm.text)
     named = usual if named == kind else TEXT_SYNONYMS.get(named, named)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vlmplan.hub_layers import MOST_MERGED, count_of, downsampling, merge_side
+from vlmplan.hub_keys import MOST_MERGED, count_of, downsampling, merge_side
 from vlmplan.hub_settings import NO_SETTING, SETTINGS
 from vlmplan.hub_tables import Plain
 from vlmplan.model import ImageRule, Rule
@@ -84,7 +84,7 @@ def _budget(tower: VisionTower) -> dict[str, Any]:
 
 
 def _internvl(config: Plain, tower: VisionTower) -> dict[str, Any]:
-    return _views(tower, Rule.TILES, _grid(tower, downsampling(config, "config.json")), 12)
+    return _views(tower, Rule.TILES, _grid(tower, downsampling(config)), 12)
 
 
 _MINICPM = {"rule": Rule.SLICES, "view_size": 448, "tokens_per_view": 64, "max_views": 9}

@@ -10,6 +10,7 @@ from typing import Any
 from vlmplan.decoder import LayerGroup, Mixing
 from vlmplan.document import plain
 from vlmplan.errors import InputError
+from vlmplan.hub_keys import switch, whole
 from vlmplan.hub_tables import Plain, TextType
 
 _KINDS = {
@@ -21,52 +22,6 @@ _KINDS = {
     "conv": "convolution",
     "short_conv": "convolution",
 }
-
-
-def whole(value: Any, where: str, least: int = 1, most: int = 10**9) -> int:
-    """Check a width or a count: a whole number from ``least`` to ``most``. Raises InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InputError(f"{where}: expected a whole number from {least} to {most}, found {value!r:.40}")
-    return value
-
-
-def count_of(table: Plain, key: str, default: int, most: int = 10**9) -> int:
-    """Read a count that may be absent or null. Raises InputError."""
-    value = table.get(key)
-    return default if value is None else whole(value, key, 1, most)
-
-
-def switch(table: Plain, key: str, where: str, *, default: bool) -> bool:
-    """Read what is on or off; null is absent. Raises InputError for anything but true and false."""
-    value = table.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"{where}.{key}: expected true or false, found {value!r:.40}")
-    return default if value is None else value
-
-
-def nested(config: Plain, key: str) -> Plain:
-    """The table under ``key``; empty where there is none."""
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-MOST_MERGED = 64  # patches of a side that become one token; beyond it no model goes
-
-
-def merge_side(config: Plain) -> int:
-    """Patches of a side that Qwen2-VL's merger and its successors' join. Raises InputError."""
-    return count_of(nested(config, "vision_config"), "spatial_merge_size", 2, MOST_MERGED)
-
-
-def downsampling(config: Plain, where: str) -> int:
-    """Patches of a side that InternVL's pixel unshuffle joins. Raises InputError."""
-    ratio = config.get("downsample_ratio")
-    if ratio is None:
-        return 2
-    if type(ratio) not in (int, float) or not 1 / MOST_MERGED <= ratio <= 1:
-        raise InputError(f"{where}.downsample_ratio: expected a number from 1/64 to 1, found {ratio!r:.40}")
-    side: float = 1 / ratio
-    return round(side)
 
 
 class Keys:

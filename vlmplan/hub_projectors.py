@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.hub_layers import MOST_MERGED, count_of, downsampling, merge_side, nested, switch
+from vlmplan.hub_keys import MOST_MERGED, count_of, downsampling, merge_side, nested, switch
 from vlmplan.hub_tables import Plain
 from vlmplan.tower import Projector, Resampler, VisionTower
 
@@ -17,13 +17,13 @@ Made = Callable[[Plain, VisionTower, int], Projector]
 
 def _mlp(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LLaVA: two layers over every patch."""
-    bias = switch(config, "multimodal_projector_bias", "config.json", default=True)
+    bias = switch(config, "multimodal_projector_bias", default=True)
     return Projector(widths=(tower.output_width, h, h), bias=bias)
 
 
 def _newline(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LLaVA-NeXT and OneVision: the same, and a vector that ends a row."""
-    bias = switch(config, "multimodal_projector_bias", "config.json", default=True)
+    bias = switch(config, "multimodal_projector_bias", default=True)
     return Projector(widths=(tower.output_width, h, h), bias=bias, extra_params=h)
 
 
@@ -56,7 +56,7 @@ def _deepstack(config: Plain, tower: VisionTower, h: int) -> Projector:
 
 def _shuffled(config: Plain, tower: VisionTower, h: int) -> Projector:
     """InternVL: pixel unshuffle, a norm, two layers."""
-    side = downsampling(config, "config.json")
+    side = downsampling(config)
     joined = tower.hidden * side**2
     return Projector(widths=(joined, h, h), merge=side**2, norm_params=2 * joined)
 
@@ -184,7 +184,7 @@ def _built(**fields: Any) -> Made:
 def _lfm2(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LFM2-VL: pixel unshuffle, perhaps a norm, two layers."""
     joined, inner = 4 * tower.hidden, count_of(config, "projector_hidden_size", 2560)
-    norm = 2 * joined if switch(config, "projector_use_layernorm", "config.json", default=True) else 0
+    norm = 2 * joined if switch(config, "projector_use_layernorm", default=True) else 0
     return Projector(widths=(joined, inner, h), merge=4, norm_params=norm)
 
 

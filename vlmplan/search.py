@@ -19,7 +19,7 @@ from vlmplan.machine import Machine
 from vlmplan.model import SHAPE_KEEPING, Compressor, Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.op import Request
 from vlmplan.units import format_bytes, format_flops, format_seconds
-from vlmplan.visual_tokens import VisualInput, one_view, options, visual_input
+from vlmplan.visual_tokens import VisualInput, one_view, options, settable, visual_input
 
 TIE_ERROR = 0.005  # half a point
 DRAWS = 200
@@ -112,11 +112,6 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
             yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
 
 
-def _settable(option: VisualInput, native: VisualInput, space: Space) -> bool:
-    """Whether the engine makes so many tokens: unasked, or by an argument it heeds. Any do where none is named."""
-    return space.engine is None or option is native or space.engine in option.engines
-
-
 def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
     """What may be made of the image, fewest tokens first."""
     if model.image is None:
@@ -125,7 +120,9 @@ def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
     if space.route is Route.EXPORT:
         found = (one_view(model, space.workload.image),)
     least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
-    kept = [option for option in found if option.visual_tokens >= least and _settable(option, found[-1], space)]
+    kept = [option for option in found if option.visual_tokens >= least]
+    if space.engine is not None:
+        kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
     if space.allow_untrained:
         kept += _pooled_inputs(model, space.workload)
     return sorted(kept, key=lambda option: option.visual_tokens)

@@ -175,6 +175,12 @@ def native_visual_tokens(model: ModelSpec, image: tuple[int, int]) -> int:
     return found[-1].visual_tokens if found else 0
 
 
+def settable(visual: VisualInput, engine: Engine, native_tokens: int) -> bool:
+    """Whether ``engine`` makes so many visual tokens: unasked, as ``native_tokens``, or by an argument it heeds."""
+    unasked = visual.visual_tokens == native_tokens and visual.compressor is Compressor.NONE
+    return unasked or engine in visual.engines
+
+
 def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:
     """The processor's own way to ``visual_tokens``, if it has one."""
     rule = model.image
