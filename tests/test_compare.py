@@ -77,6 +77,13 @@ def test_globs_and_all_name_devices() -> None:
     assert run(*ASKED)[0] == 2
 
 
+def test_no_figure_is_cut_off_where_names_are_long(prices: Path) -> None:
+    code, out, _ = run(*ASKED, "--hardware", "rtx-pro-6000-blackwell-*,t4,l4", "--price", str(prices))
+    assert code == 0
+    assert "…" not in out
+    assert "no price" in out
+
+
 def test_a_device_named_twice_is_asked_once() -> None:
     assert _json("--hardware", "l4,L4")["hardware"]["name"] == "l4"
 

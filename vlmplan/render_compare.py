@@ -9,7 +9,7 @@ from vlmplan.units import format_seconds
 if TYPE_CHECKING:
     from rich.console import Console
 
-LEAST_WIDTH = 110  # whatever the terminal's: a device, its figures and a model's name stand in one line
+LEAST_WIDTH = 132  # whatever the terminal's: a device, its figures and a model's name stand in one line
 
 
 def _cells(one: DeviceChoice, priced: bool) -> list[str]:
@@ -34,7 +34,7 @@ def _print_meeting(console: "Console", found: Comparison, meets: list[DeviceChoi
     console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget{same}", style="bold")
     priced = found.currency is not None
     columns = ["device", "error", "latency", "requests/s", *([f"{found.currency}/1000"] if priced else []), "tokens"]
-    table = new_table(*columns, *([] if same else ["model"]))
+    table = new_table(*columns, *([] if same else ["model"]), wrap="model")
     for one in meets:
         table.add_row(*_cells(one, priced), *([] if same else [f"{one.model} {one.precision}"]))
     console.print(table)
