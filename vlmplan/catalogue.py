@@ -48,6 +48,7 @@ def profiles_folder() -> Path:
     raise InputError(f"no profiles folder in {package} or beside it; reinstall vlmplan")
 
 
+@functools.cache
 def names(shelf: Shelf) -> tuple[str, ...]:
     """Return the shipped names, sorted; a model's file ``ORG--NAME.toml`` is named ``ORG/NAME``."""
     return tuple(sorted(path.stem.replace("--", "/") for path in (profiles_folder() / shelf).glob("*.toml")))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from vlmplan.decoder import Decoder, layer_groups
 from vlmplan.hardware import Kind, Part
 from vlmplan.mixing import Pass, mixing
-from vlmplan.op import NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, elementwise
+from vlmplan.op import NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, all_reduce, elementwise
 
 
 def _experts(llm: Decoder, rows: float, width: int, linear: Linear, gpus: int) -> Iterator[Op]:
@@ -110,8 +110,7 @@ def _layers(request: Request, step: Pass) -> Iterator[Op]:
         Kind.NORM,
     )
     if gpus > 1:
-        moved = 2 * llm.layers * step.new_tokens * llm.hidden * size * 2 * (gpus - 1) / gpus
-        yield Op(part=step.part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * llm.layers, moved_bytes=moved)
+        yield all_reduce(step.part, llm.layers, step.new_tokens * llm.hidden * size, gpus)
 
 
 def llm_pass(request: Request, step: Pass) -> Iterator[Op]:

@@ -184,3 +184,9 @@ def elementwise(  # noqa: PLR0913, PLR0917 - the fields of an Op that such a ker
         params=params,
         resident_bytes=resident,
     )
+
+
+def all_reduce(part: Part, layers: int, output_bytes: float, gpus: int) -> Op:
+    """Tensor parallelism's sums: in every layer those of attention and MLP, ``output_bytes`` each, around a ring."""
+    moved = 2 * layers * output_bytes * 2 * (gpus - 1) / gpus
+    return Op(part=part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * layers, moved_bytes=moved)

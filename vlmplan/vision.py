@@ -12,7 +12,7 @@ from vlmplan.hardware import Kind, Part
 from vlmplan.llm import llm_pass
 from vlmplan.mixing import Pass
 from vlmplan.model import Compressor, Rule
-from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, elementwise
+from vlmplan.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, all_reduce, elementwise
 from vlmplan.tower import Projector, Resampler, VisionTower
 
 PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
@@ -58,8 +58,7 @@ def _vision_layers(tower: VisionTower, run: Linear, rows: float, span: float, gp
     yield elementwise(run.part, "norms and residuals", norms, moved, params, params * size, Kind.NORM)
     yield elementwise(run.part, "activations", count, count * rows * (up + 1) * tower.intermediate / gpus * size)
     if gpus > 1:
-        moved = 2 * count * rows * hidden * size * 2 * (gpus - 1) / gpus
-        yield Op(part=run.part, name="all-reduce", kind=Kind.ALL_REDUCE, count=2 * count, moved_bytes=moved)
+        yield all_reduce(run.part, count, rows * hidden * size, gpus)
 
 
 def _inner_merge(tower: VisionTower, linear: Linear, rows: float) -> Iterator[Op]:
