@@ -68,6 +68,8 @@ ORDER = [
     "hub_config",
     "catalogue",
     "ask",
+    "scenes",
+    "synthetic",
     "onnx.checkpoint",
     "onnx.small",
     "onnx.quantise",
@@ -96,6 +98,20 @@ ORDER = [
     "onnx.profile",
     "onnx.text_decoder",
     "onnx.validate",
+    "training.recipe",
+    "training.conversations",
+    "training.vlm",
+    "training.assemble",
+    "training.batches",
+    "training.card",
+    "training.stages",
+    "training.train",
+    "training.order",
+    "training.evaluate",
+    "training.drawn",
+    "training.grid",
+    "training.trial",
+    "training.sweep",
     "plot_law",
     "plot",
     "render",
@@ -104,11 +120,13 @@ ORDER = [
     "render_deploy",
     "render_fit",
     "render_profile",
+    "render_train",
     "cli",
     "cli_deploy",
     "cli_fit",
     "cli_profile",
     "cli_recommend",
+    "cli_train",
     "__main__",
 ]
 HEAVY = {
@@ -125,7 +143,12 @@ HEAVY = {
     "safetensors",
     "tokenizers",
     "PIL",
+    "accelerate",
+    "peft",
+    "datasets",
+    "ray",
 }
+OF_TORCH = {"onnx.modules", "training.vlm"}  # torch modules; imported inside functions only
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -143,13 +166,13 @@ def _own_imports(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vlmplan":
             inner = node.module.removeprefix("vlmplan").removeprefix(".")
-            whole = inner in {"", "onnx"}
+            whole = inner in {"", "onnx", "training"}
             found |= {f"{inner}.{alias.name}".strip(".") for alias in node.names} if whole else {inner}
     return found - {"__version__"}
 
 
 def test_every_module_has_a_place() -> None:
-    assert {_name(path) for path in MODULES} == {*ORDER, "__init__", "onnx.__init__"}
+    assert {_name(path) for path in MODULES} == {*ORDER, "__init__", "onnx.__init__", "training.__init__"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -160,14 +183,14 @@ def test_imports_point_upwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
-    """Type checking blocks aside, which never run, and the module of torch modules, which none imports at its top."""
-    if _name(path) == "onnx.modules":
+    """Type checking blocks aside, which never run, and modules of torch modules, which none else imports at its top."""
+    if _name(path) in OF_TORCH:
         return
     for node in _tree(path).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             assert not {name.split(".")[0] for name in names} & HEAVY
-            assert "vlmplan.onnx.modules" not in names
+            assert not {name.removeprefix("vlmplan.") for name in names} & OF_TORCH
 
 
 def test_few_users_of_rich_and_typer() -> None:
@@ -180,8 +203,16 @@ def test_few_users_of_rich_and_typer() -> None:
         for library in ("rich", "typer")
     }
     assert users == {
-        "rich": {"render", "render_plan", "render_compare", "render_deploy", "render_fit", "render_profile"},
-        "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile", "cli_recommend"},
+        "rich": {
+            "render",
+            "render_plan",
+            "render_compare",
+            "render_deploy",
+            "render_fit",
+            "render_profile",
+            "render_train",
+        },
+        "typer": {"cli", "cli_deploy", "cli_fit", "cli_profile", "cli_recommend", "cli_train"},
     }
 
 
@@ -237,6 +268,10 @@ DIMENSIONLESS = {
     "chance_score",
     "intercept",
     "mean_size",
+    "learning_rate",
+    "align_rate",
+    "tune_rate",
+    "base_rate",
     "shift",
 }
 

@@ -16,7 +16,7 @@ from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Precision
 from vlmplan.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
 from vlmplan.model import Compressor
-from vlmplan.onnx.answer import answer, prompt_of
+from vlmplan.onnx.answer import Prompts, answer
 from vlmplan.onnx.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
 from vlmplan.onnx.export import export
 from vlmplan.onnx.runner import OnnxModel, Prompt, generate, open_session
@@ -45,7 +45,7 @@ def test_transformers_own_generate_gives_the_same_tokens(tmp_path: Path, picture
     """Nothing compressed: the checkpoint's processor and ``generate`` against the export's processor and runner."""
     transformers = quiet_transformers()
     export(order(visual_tokens=576, compressor=Compressor.NONE), tmp_path / "whole", quiet)
-    prompt, _ = prompt_of(tmp_path / "whole", picture, "What is this?", reads_question=False)
+    prompt = Prompts(tmp_path / "whole").of(picture, "What is this?", reads_question=False)
     ours = generate(OnnxModel(tmp_path / "whole"), prompt, 12)
     model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint()).eval()
     processor = transformers.AutoProcessor.from_pretrained(checkpoint())
@@ -61,7 +61,7 @@ def test_transformers_own_generate_gives_the_same_tokens(tmp_path: Path, picture
 @pytest.mark.parametrize("visual_tokens", [1, 4, 36])
 def test_processors_count_the_visual_tokens(visual_tokens: int, tmp_path: Path, picture: Path) -> None:
     export(order(visual_tokens=visual_tokens), tmp_path / "made", quiet)
-    prompt, _ = prompt_of(tmp_path / "made", picture, "Hm?", reads_question=False)
+    prompt = Prompts(tmp_path / "made").of(picture, "Hm?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == visual_tokens
     found = answer(tmp_path / "made", picture, "Hm?", 5, "cpu", 1)
     assert found.visual_tokens == visual_tokens

@@ -60,6 +60,16 @@ def _export(candidate: Candidate, context_tokens: int) -> Deploy:
     )
 
 
+def _train(candidate: Candidate, context_tokens: int) -> Deploy:
+    """Training reads the plan from the file it was written to; what it makes is exported by the same plan."""
+    folder = shlex.quote(f"{candidate.model.name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
+    return Deploy(
+        command=f"vlmplan train PLAN.json --data DATA.json --images IMAGES --out {folder} --bf16",
+        context_tokens=context_tokens,
+        check=f"vlmplan export PLAN.json --checkpoint {folder} --out {folder}-onnx",
+    )
+
+
 def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_bytes: float | None) -> float | None:
     """The engine's default share of a GPU, less where the plan was given less, more where it needs more."""
     whole = hardware.memory_bytes
@@ -118,7 +128,7 @@ def hand_over(
         return _export(candidate, context_tokens)
     others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
     if candidate.route is Route.TRAIN:
-        return Deploy(context_tokens=context_tokens)
+        return _train(candidate, context_tokens)
     check = "vlmplan profile --runtime transformers --device cuda:0 --check"
     if hardware.vendor == "Apple" or runtime is not Runtime.TRANSFORMERS:
         check = (

@@ -200,17 +200,15 @@ def from_plain(kind: type[T], value: Any, where: str) -> T:
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_text(path: Path) -> str:
-    """Return a regular UTF-8 file of at most 16 MiB. Raises InputError for anything else, naming the path."""
+def read_text(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> str:
+    """Return a regular UTF-8 file of at most so many bytes. Raises InputError for anything else, naming the path."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise InputError(f"{path}: found {kind}, expected a file")
-        if status.st_size > MAX_DOCUMENT_BYTES:
-            raise InputError(
-                f"{path}: found {status.st_size} bytes, expected a document of at most {MAX_DOCUMENT_BYTES}"
-            )
+        if status.st_size > most_bytes:
+            raise InputError(f"{path}: found {status.st_size} bytes, expected a document of at most {most_bytes}")
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, found a byte at {error.start} that is not") from None

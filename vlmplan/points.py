@@ -22,8 +22,8 @@ MOST_ROWS = 200_000
 MOST_POINTS = 1_000
 MOST_FAMILIES = 40
 COLUMNS = ("llm_params_b", "visual_tokens", "error", "accuracy", "score", "task", "family", "weight", "source")
-# What was ever built or read by an LLM, with room: billions of parameters, visual tokens of an image.
-PHYSICAL = {"llm_params_b": (0.005, 5_000.0), "visual_tokens": (1.0, 200_000.0)}
+# What was ever built or read by an LLM, small ones of sweeps too, with room: billions of parameters, visual tokens.
+PHYSICAL = {"llm_params_b": (1e-5, 5_000.0), "visual_tokens": (1.0, 200_000.0)}
 _NAMED = 8  # rows named in a warning
 _LEAST_WEIGHT = 1e-6
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?%?")

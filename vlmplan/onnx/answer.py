@@ -1,6 +1,7 @@
 """What does the export say of a picture? One image and one question in, text and timings out."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,37 +47,50 @@ def _picture(path: Path) -> Any:
         raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
 
-def prompt_of(folder: Path, image: Path, text: str, reads_question: bool) -> tuple[Prompt, Any]:
-    """Return the prompt by the export's own processor, and its tokenizer. The chat template is used where there is one.
+class Prompts:
+    """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
 
-    Raises InputError for a picture that cannot be read.
-    """
-    transformers = quiet_transformers()
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a damaged configuration raises what it likes
-        raise InputError(
-            f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
-        ) from None
-    picture = _picture(image)
-    if processor.image_token in text:
-        raise InputError(
-            f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"
+    def __init__(self, folder: Path, visual_tokens: int | None = None) -> None:
+        """Load the processor; an image becomes ``visual_tokens`` where given. Raises InputError where it cannot be."""
+        transformers = quiet_transformers()
+        try:
+            self.processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # a damaged configuration raises what it likes
+            raise InputError(
+                f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
+            ) from None
+        if visual_tokens is not None:
+            self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
+            self.processor.vision_feature_select_strategy = "full"
+            self.processor.num_additional_image_tokens = visual_tokens - 1
+        self.tokenizer = self.processor.tokenizer
+        self.stop = _stop_tokens(folder, self.tokenizer)
+
+    def of(self, image: Path, text: str, reads_question: bool) -> Prompt:
+        """Return the prompt. Raises InputError for a picture that cannot be read."""
+        processor, picture = self.processor, _picture(image)
+        if processor.image_token in text:
+            raise InputError(
+                f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"
+            )
+        if self.tokenizer.chat_template is None and processor.chat_template is None:
+            asked = f"{processor.image_token}\n{text}"
+        else:
+            content = [{"type": "image"}, {"type": "text", "text": text}]
+            asked = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        made = processor(images=picture, text=asked, return_tensors="np")
+        return Prompt(
+            input_ids=made["input_ids"],
+            attention_mask=made["attention_mask"],
+            pixel_values=made["pixel_values"],
+            question_ids=question_ids(self.tokenizer, text) if reads_question else None,
+            image_token=int(processor.image_token_id),
         )
-    if processor.tokenizer.chat_template is None and processor.chat_template is None:
-        asked = f"{processor.image_token}\n{text}"
-    else:
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        asked = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    made = processor(images=picture, text=asked, return_tensors="np")
-    prompt = Prompt(
-        input_ids=made["input_ids"],
-        attention_mask=made["attention_mask"],
-        pixel_values=made["pixel_values"],
-        question_ids=question_ids(folder, text) if reads_question else None,
-        image_token=int(processor.image_token_id),
-    )
-    return prompt, processor.tokenizer
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return an answer's text."""
+        kept = [token for token in tokens if token not in self.stop]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
@@ -92,13 +106,12 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     check_text("--prompt", text)
     manifest = read_manifest(folder)
     model = OnnxModel(folder, provider, threads)
-    prompt, tokenizer = prompt_of(folder, image, text, manifest.reads_question)
-    stop = _stop_tokens(folder, tokenizer)
+    prompts = Prompts(folder)
+    prompt = prompts.of(image, text, manifest.reads_question)
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
-    found = generate(model, prompt, limit, stop)
-    tokens = [token for token in found.tokens if token not in stop]
+    found = generate(model, prompt, limit, prompts.stop)
     return Answer(
-        text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+        text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],
         visual_tokens=manifest.visual_tokens,
         output_tokens=len(found.tokens),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.model import Compressor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ _RENAMES = (
     (re.compile(r"^(model\.)?language_model\.lm_head\."), "lm_head."),
     (re.compile(r"^(model\.)?language_model\.(model\.)?"), "language_model."),
     (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_tower."),
-    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline)"), ""),
+    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline|compressor\.)"), ""),
 )
 _DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -139,6 +140,22 @@ class Checkpoint:
         return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
 
     @property
+    def trained(self) -> tuple[Compressor, tuple[int, ...]] | None:
+        """The compressor and the numbers of visual tokens that vlmplan trained it for; None for others.
+
+        Raises InputError for an entry that vlmplan did not write.
+        """
+        found = getattr(self.config, "vlmplan", None)
+        if found is None:
+            return None
+        kinds = {kind.value: kind for kind in Compressor}
+        counts = found.get("visual_tokens") if isinstance(found, dict) else None
+        kind = kinds.get(str(found.get("compressor"))) if isinstance(found, dict) else None
+        if kind is None or not isinstance(counts, list) or not all(type(one) is int and one > 0 for one in counts):
+            raise InputError(f"{self.folder}/config.json: vlmplan: expected a compressor and visual_tokens, a list")
+        return kind, tuple(sorted(counts, reverse=True))
+
+    @property
     def class_tokens(self) -> int:
         """Tokens before the patches that are cut off: CLIP's class token under the strategy ``default``."""
         return int(self.config.vision_feature_select_strategy == "default")
@@ -156,13 +173,13 @@ def quiet_transformers() -> Any:
     return transformers
 
 
-def require(*modules: str) -> None:
+def require(*modules: str, extra: str = "deploy") -> None:
     """Raise Unavailable, with the command that mends it, where a module is missing."""
     import importlib.util
 
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise Unavailable(f"{', '.join(missing)} is not installed; install the extra 'deploy' (see the README)")
+        raise Unavailable(f"{', '.join(missing)} is not installed; install the extra '{extra}' (see the README)")
 
 
 def local_folder(name: str) -> Path:

@@ -103,10 +103,48 @@ class RandomWeights:
         return values * np.float32(0.02) + np.float32(is_norm)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedWeights:
+    """The compressor's tensors within a checkpoint that was trained with it, as one number of visual tokens needs them.
+
+    QueCC trained for several has a kernel for each, by that number.
+    """
+
+    tensors: Weights
+    visual_tokens: int
+
+    def _stored(self, name: str) -> str:
+        nested = name.replace(".q_downsample.", f".q_downsample.{self.visual_tokens}.")
+        return nested if self.tensors.shape(nested) is not None else name
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None."""
+        return self.tensors.shape(self._stored(name))
+
+    def array(self, name: str) -> Any:
+        """Return the tensor in fp32."""
+        return self.tensors.array(self._stored(name))
+
+
 def weights_file(checkpoint: Checkpoint, path: Path | None) -> Path | None:
     """Return where a learned compressor's weights are: at ``path``, else beside the checkpoint's; None for neither."""
     beside = checkpoint.folder / "compressor.safetensors"
     return path or (beside if beside.is_file() else None)
+
+
+def weights_source(checkpoint: Checkpoint, path: Path | None) -> Path:
+    """Return the file that a learned compressor's weights are in: one of its own, or the checkpoint's (its index)."""
+    index = checkpoint.folder / "model.safetensors.index.json"
+    return weights_file(checkpoint, path) or (index if index.is_file() else checkpoint.folder / "model.safetensors")
+
+
+def _trained_weights(checkpoint: Checkpoint, plan: Compression, needed: dict[str, tuple[int, ...]]) -> TrainedWeights:
+    """The compressor in the checkpoint. Raises InputError where it is not whole."""
+    found = TrainedWeights(tensors=checkpoint.tensors, visual_tokens=plan.visual_tokens)
+    wrong = [name for name, shape in needed.items() if found.shape(name) != shape]
+    if wrong:
+        raise InputError(f"{checkpoint.folder}: missing, or of another shape, {_listed(wrong)}")
+    return found
 
 
 def compressor_weights(
@@ -125,6 +163,8 @@ def compressor_weights(
     file = weights_file(checkpoint, path)
     if file is not None:
         return read_compressor(file, needed)
+    if checkpoint.trained is not None and not random_weights:
+        return _trained_weights(checkpoint, plan, needed)
     if not random_weights:
         raise InputError(
             f"compressor {plan.compressor} is learned and has no weights; give --weights FILE.safetensors "

@@ -34,7 +34,7 @@ from vlmplan.manifest import (
 )
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
-from vlmplan.onnx.compressors import RandomWeights, compressor_weights, weights_file
+from vlmplan.onnx.compressors import RandomWeights, compressor_weights, weights_source
 from vlmplan.onnx.decoder import DecoderOptions, decoder_graph, embedding_graph
 from vlmplan.onnx.encoder import Compression, compression, encoder_graph
 from vlmplan.onnx.folder import texts
@@ -188,19 +188,26 @@ def _baked(parts: Parts, folder: Path) -> Any | None:
             model = exact.graph(name)
             external = _weight_bytes(model) > parts.order.external_above_bytes
             write_graph(Path(scratch) / name, model, external, lambda *_: None)
-        return question_embedding(OnnxModel(Path(scratch)), question_ids(exact.checkpoint.folder, parts.order.query))
+        asked = baked_question_ids(exact.checkpoint.folder, parts.order.query)
+        return question_embedding(OnnxModel(Path(scratch)), asked)
 
 
-def question_ids(folder: Path, text: str) -> Any:
+def question_ids(tokenizer: Any, text: str) -> Any:
     """Token ids ``[1, tokens]`` of a question by the LLM's tokenizer, special tokens as it adds them."""
     import numpy as np
+
+    return np.array([tokenizer(text.strip())["input_ids"]], dtype=np.int64)
+
+
+def baked_question_ids(folder: Path, text: str) -> Any:
+    """Token ids of a question that is baked into an export of the checkpoint in ``folder``. Raises InputError."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged tokenizer raises what it likes
         raise InputError(f"{folder}: its tokenizer cannot be loaded ({one_line(error)})") from None
-    return np.array([tokenizer(text.strip())["input_ids"]], dtype=np.int64)
+    return question_ids(tokenizer, text)
 
 
 def check_text(option: str, text: str) -> None:
@@ -219,7 +226,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
 
     order, checkpoint = parts.order, parts.checkpoint
     quecc = order.compressor is Compressor.QUECC and order.query is None
-    read = None if isinstance(parts.compressor, RandomWeights | None) else weights_file(checkpoint, order.weights)
+    read = None if isinstance(parts.compressor, RandomWeights | None) else weights_source(checkpoint, order.weights)
     return Manifest(
         vlmplan_version=__version__,
         graph_revision=GRAPH_REVISION,

@@ -104,27 +104,40 @@ class TokenPacker(Packer):
 
 
 class QueCC(Packer):
-    """Queries from the patches with the question added, by a depth-wise convolution over each region."""
+    """Queries from the patches with the question added, by a depth-wise convolution over each region.
 
-    def __init__(self, plan: Compression, width: int, llm_width: int) -> None:
+    Its kernel is a region's size: one trained for several numbers of tokens has a kernel for each, by that number.
+    """
+
+    def __init__(self, plan: Compression, width: int, llm_width: int, others: tuple[Compression, ...] = ()) -> None:
         super().__init__(plan, width)
         self.q_proj, self.k_proj, self.v_proj = (
             nn.Sequential(*_mlp(inputs, width), nn.LayerNorm(width, eps=PACKER_EPSILON))
             for inputs in (width, 4 * width, 4 * width)
         )
-        self.q_downsample = nn.Conv2d(width, width, plan.factor, stride=plan.factor, groups=width)
+        kernels = {
+            str(one.visual_tokens): nn.Conv2d(width, width, one.factor, stride=one.factor, groups=width)
+            for one in (plan, *others)
+        }
+        self.q_downsample: nn.Module = nn.ModuleDict(kernels) if others else kernels[str(plan.visual_tokens)]
         self.text_projection = nn.Sequential(nn.Linear(llm_width, width), nn.LayerNorm(width, eps=PACKER_EPSILON))
 
     def forward(self, features: Features) -> Any:
         """See the class."""
         asked = features.patches + self.text_projection(features.query).unsqueeze(1)
         image = self.q_proj(asked).transpose(1, 2).unflatten(2, (self.plan.side, self.plan.side))
-        queries = self.q_downsample(image).flatten(2).transpose(1, 2)
+        kernel = self.q_downsample
+        if isinstance(kernel, nn.ModuleDict):
+            kernel = kernel[str(self.plan.visual_tokens)]
+        queries = kernel(image).flatten(2).transpose(1, 2)
         return self.attend(queries, self.k_proj(features.joined), self.v_proj(features.joined))
 
 
-def compressor_module(plan: Compression, width: int, llm_width: int) -> nn.Module:
-    """Return the module: :class:`Features` -> ``[batch, visual tokens, width x plan.widening]``."""
+def compressor_module(plan: Compression, width: int, llm_width: int, others: tuple[Compression, ...] = ()) -> nn.Module:
+    """Return the module: :class:`Features` -> ``[batch, visual tokens, width x plan.widening]``.
+
+    With ``others`` it serves these too: its attribute ``plan`` says which is at work.
+    """
     match plan.compressor:
         case Compressor.AVERAGE_POOL:
             return AveragePool(plan)
@@ -133,5 +146,5 @@ def compressor_module(plan: Compression, width: int, llm_width: int) -> nn.Modul
         case Compressor.TOKEN_PACKER:
             return TokenPacker(plan, width)
         case Compressor.QUECC:
-            return QueCC(plan, width, llm_width)
+            return QueCC(plan, width, llm_width, others)
     return Whole()

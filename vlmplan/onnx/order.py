@@ -33,13 +33,12 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         raise InputError("nothing to export: give a PLAN.json, --checkpoint DIR|HUB-ID or --model NAME")
     if plan is not None:
         _check_agreement(asked, plan)
-    elif asked.compressor not in (None, Compressor.NONE) and asked.visual_tokens is None:
-        raise InputError(f"--compressor {asked.compressor}: give --visual-tokens too, how many it is to leave")
-    visual_tokens = asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None)
-    if visual_tokens is None:
-        visual_tokens = open_checkpoint(checkpoint).grid_side ** 2
+    given = (
+        asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
+        asked.compressor or (plan.choice.compressor if plan is not None else None),
+    )
+    visual_tokens, compressor = _compressed(checkpoint, *given)
     precision = asked.precision or _planned_precision(plan)
-    compressor = asked.compressor or (plan.choice.compressor if plan is not None else Compressor.NONE)
     return Order(
         checkpoint=checkpoint,
         visual_tokens=visual_tokens,
@@ -52,6 +51,26 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         all_logits=asked.all_logits,
         plan=plan,
     )
+
+
+def _compressed(name: str, visual_tokens: int | None, compressor: Compressor | None) -> tuple[int, Compressor]:
+    """How many tokens, by what: as given, else as the checkpoint was trained, else all of them.
+
+    Raises InputError where that is not what it was trained for.
+    """
+    checkpoint = open_checkpoint(name)
+    if checkpoint.trained is None:
+        if visual_tokens is None and compressor not in (None, Compressor.NONE):
+            raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
+        return visual_tokens or checkpoint.grid_side**2, compressor or Compressor.NONE
+    kind, counts = checkpoint.trained
+    if compressor not in (None, kind) or visual_tokens not in (None, *counts):
+        listed = ", ".join(map(str, counts))
+        raise InputError(
+            f"{name} was trained with {kind} for {listed} visual tokens; found {compressor or kind} and "
+            f"{visual_tokens or counts[0]}; export what it was trained for"
+        )
+    return visual_tokens or counts[0], kind
 
 
 def _planned_precision(plan: Plan | None) -> Precision:

@@ -3,6 +3,7 @@
 The weights are random but lively: an image changes every logit, so that a wrong export shows. The answers mean nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+_SHORT_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% elif message['role'] == 'user' %}{{ part['text'] }}"
+    "{% else %} {{ part['text'] }}{{ eos_token }}{% endif %}{% endfor %}{% endfor %}"
 )
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -65,14 +71,11 @@ def enliven(model: Any, seed: int) -> None:
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
 
 
-def _tokenizer(template: str) -> Any:
-    """A byte-level tokenizer: every byte is a token, so that any text is."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+def _wrapped(made: Any, template: str) -> Any:
+    """A transformers tokenizer of a byte-level model."""
+    from tokenizers import AddedToken, decoders, pre_tokenizers
 
     transformers = quiet_transformers()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *alphabet))}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
@@ -81,7 +84,33 @@ def _tokenizer(template: str) -> Any:
     )  # fmt: skip
 
 
-def _processor(config: Any) -> Any:
+def _tokenizer() -> Any:
+    """A byte-level tokenizer: every byte is a token, so that any text is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *alphabet))}
+    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), _TEMPLATE)
+
+
+def trained_tokenizer(texts: Sequence[str], vocabulary: int = 512) -> Any:
+    """A byte-level tokenizer whose tokens are the words of ``texts``; any other text is bytes.
+
+    Its chat template is as short as can be: question, space, answer, end.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(_SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    return _wrapped(made, _SHORT_TEMPLATE)
+
+
+def _processor(config: Any, tokenizer: Any) -> Any:
     transformers = quiet_transformers()
     size = config.vision_config.image_size
     if config.vision_config.model_type == "clip_vision_model":
@@ -92,21 +121,26 @@ def _processor(config: Any) -> Any:
         image = transformers.SiglipImageProcessorPil(size={"height": size, "width": size})
     return transformers.LlavaProcessor(
         image_processor=image,
-        tokenizer=_tokenizer(_TEMPLATE),
+        tokenizer=tokenizer,
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=int(config.vision_feature_select_strategy == "default"),
         image_token=IMAGE_TOKEN,
-        chat_template=_TEMPLATE,
+        chat_template=tokenizer.chat_template,
     )
 
 
+def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
+    model.save_pretrained(folder)
+    _processor(config, tokenizer).save_pretrained(folder)
+
+
 def write_checkpoint(made: SmallModel, folder: Path) -> Path:
-    """Write a checkpoint as ``save_pretrained`` does, with tokenizer and processor; return ``folder``."""
+    """Write a random checkpoint; return ``folder``."""
     transformers = quiet_transformers()
     config = small_config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
     enliven(model, made.seed)
-    model.save_pretrained(folder)
-    _processor(config).save_pretrained(folder)
+    save_small(model, config, _tokenizer(), folder)
     return folder

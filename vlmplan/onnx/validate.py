@@ -18,7 +18,7 @@ from vlmplan.measure import Samples
 from vlmplan.onnx import check_files, check_latency, check_numbers, text_decoder
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import Order, Parts, Progress, open_parts, question_ids
+from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
 from vlmplan.plan import Plan
@@ -145,7 +145,7 @@ class Validator:
         parts, reference = self._opened(manifest)
         query = None
         if manifest.query is not None:
-            query = question_embedding(reference, question_ids(parts.checkpoint.folder, manifest.query))
+            query = question_embedding(reference, baked_question_ids(parts.checkpoint.folder, manifest.query))
         due_files = check_files.due_texts(manifest, parts)
         checks.append(check_files.promises(manifest, parts, due_files))
         checks.append(check_files.configuration(folder, due_files))

@@ -1,0 +1,44 @@
+"""What does a trained folder say of itself? The model card: plan, data, steps, loss, and how to go on."""
+
+from vlmplan.training.recipe import Recipe, StageResult, Training
+
+
+def _stage_rows(recipe: Recipe, results: tuple[StageResult, ...]) -> list[str]:
+    rows = ["| stage | learns | steps | batch | learning rate | loss, first and last |", "|---|---|---|---|---|---|"]
+    for stage, result in zip(recipe.stages, results, strict=True):
+        learns = ["compressor", "projector"]
+        learns += [f"LLM (LoRA, rank {recipe.lora_rank})" if recipe.lora_rank else "LLM"] if stage.llm else []
+        learns += ["vision tower"] if stage.tower else []
+        first = f"{result.losses[0][1]:.3f}, {result.final_loss:.3f}" if result.losses else "not logged"
+        rate = f"{stage.learning_rate:g}"
+        rows.append(f"| {stage.name} | {', '.join(learns)} | {result.steps} | {stage.batch} | {rate} | {first} |")
+    return rows
+
+
+def model_card(training: Training, name: str) -> str:
+    """Return the folder's README.md: YAML that hubs read, then what was done and how to use it."""
+    recipe = training.recipe
+    counts = ", ".join(map(str, recipe.visual_tokens))
+    plural = "" if recipe.visual_tokens == (1,) else "s"
+    nested = "; nested: each batch was trained with one of them" if len(recipe.visual_tokens) > 1 else ""
+    plan = "none" if training.plan_sha256 is None else f"sha256 {training.plan_sha256}"
+    most = max(recipe.visual_tokens)
+    head = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", "tags: [vlmplan, llava]"]
+    source = [f"base_model: {recipe.checkpoint}"] if recipe.checkpoint.count("/") == 1 else []
+    joined = "" if recipe.tower is None else f", joined with the vision tower `{recipe.tower}`"
+    lines = [
+        *head, *source, "---", "", f"# {name}", "",
+        f"`{recipe.checkpoint}`{joined}, trained by vlmplan {training.vlmplan_version} to read {counts} visual "
+        f"token{plural} an image by {recipe.compressor}{nested}.", "",
+        f"- Plan: {plan}.",
+        f"- Data: {recipe.rows} conversations, sha256 {recipe.data_sha256}; {training.bad_rows} bad rows left out.",
+        f"- Precision: {'bf16 over fp32 weights' if recipe.bf16 else 'fp32'}; seed {recipe.seed}; "
+        f"{training.processes} process{'es' if training.processes > 1 else ''}.", "",
+        *_stage_rows(recipe, training.stages), "",
+        "Load it with its compressor:", "",
+        "```python", "from vlmplan.training.vlm import CompressedLlava", "",
+        f'model = CompressedLlava.from_pretrained("{name}")', "```", "",
+        f"Export it: `vlmplan export --checkpoint {name} --visual-tokens {most} --compressor {recipe.compressor} "
+        f"--out {name}-{most}`. `training.json` holds the recipe and every logged loss.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)

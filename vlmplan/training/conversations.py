@@ -1,0 +1,213 @@
+"""What is there to learn from? Conversations about images as LLaVA stores them, each row looked at before training.
+
+JSON (a list), JSONL (a row a line) or a folder that ``datasets`` saved -> :class:`Conversation` rows. A row that cannot
+be used is named by file and number (from 1), with what is wrong; it is an error, or counted where bad rows are skipped.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_text
+from vlmplan.errors import InputError, one_line, printable
+from vlmplan.onnx.checkpoint import require
+
+PLACEHOLDER = "<image>"  # where LLaVA's rows say the image stands
+ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
+LARGEST_FILE_BYTES = 8 * 2**30
+_READERS = 8  # threads that decode images
+_NAMED = 3  # bad rows that are spelt out
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A question and the answer to be learnt."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """One row: where it stands, its image (a file, or a PIL image of a ``datasets`` folder) and its turns."""
+
+    name: str
+    image: Any
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The rows that can be used, and what was wrong with the others."""
+
+    rows: tuple[Conversation, ...]
+    bad: tuple[str, ...]
+
+
+def _turns(row: Any) -> tuple[Turn, ...]:
+    """The turns of a row. Raises InputError saying what is wrong, without the row's name."""
+    messages = row.get("conversations")
+    if not isinstance(messages, list) or not messages:
+        raise InputError("expected a list 'conversations' of messages, found none")
+    texts, places = [], 0
+    for index, message in enumerate(messages):
+        expected = "assistant" if index % 2 else "user"
+        role = message.get("from", message.get("role")) if isinstance(message, dict) else None
+        text = message.get("value", message.get("content")) if isinstance(message, dict) else None
+        if not isinstance(role, str) or ROLES.get(role) != expected:
+            word = "gpt" if index % 2 else "human"
+            raise InputError(f"message {index + 1} is from {_shown(role)}, expected {word}: they take turns")
+        if not isinstance(text, str) or not text.replace(PLACEHOLDER, "").strip():
+            raise InputError(f"message {index + 1} has no text")
+        places += text.count(PLACEHOLDER)
+        texts.append(text.replace(PLACEHOLDER, "").strip())
+    if len(texts) % 2:
+        raise InputError("the last message has no answer; expected one from gpt")
+    if places > 1:
+        raise InputError(f"found {PLACEHOLDER} {places} times, expected one image a conversation")
+    return tuple(Turn(question=texts[at], answer=texts[at + 1]) for at in range(0, len(texts), 2))
+
+
+def _shown(value: Any) -> str:
+    return f"'{printable(value[:40])}'" if isinstance(value, str) else "nobody" if value is None else repr(value)[:40]
+
+
+def conversation(name: str, row: Any, images: Path) -> Conversation:
+    """Read one row. Raises InputError, naming it, for one that cannot be used."""
+    try:
+        if not isinstance(row, dict):
+            raise InputError("expected a table with image and conversations")
+        turns, image = _turns(row), row.get("image")
+        if image is None:
+            raise InputError("found no image; vlmplan trains on conversations about one")
+        if isinstance(image, str):
+            image = images / image
+            if not image.is_file():
+                raise InputError(f"there is no image {printable(str(image))}")
+        elif not hasattr(image, "convert"):
+            raise InputError(f"image is {_shown(image)}, expected a file's name")
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return Conversation(name=name, image=image, turns=turns)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    text = read_text(path, LARGEST_FILE_BYTES)
+    if path.suffix == ".jsonl":
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        for number, line in lines:
+            try:
+                yield f"{path.name} line {number}", json.loads(line)
+            except ValueError as error:
+                yield f"{path.name} line {number}", InputError(f"is no JSON ({one_line(error)})")
+        return
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON ({one_line(error)})") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: expected a list of rows, or JSON lines in a file that ends in .jsonl")
+    yield from ((f"{path.name} row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _saved_rows(folder: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a folder that ``datasets`` saved. Raises InputError or Unavailable."""
+    require("datasets", extra="train")
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except Exception as error:  # it raises what it likes for a folder that is none of its own
+        raise InputError(f"{folder}: datasets cannot load it ({one_line(error)})") from None
+    if isinstance(found, datasets.DatasetDict):
+        if "train" not in found:
+            raise InputError(f"{folder}: found splits {', '.join(found)}, expected 'train'")
+        found = found["train"]
+    yield from ((f"{folder.name} row {number}", row) for number, row in enumerate(found, 1))
+
+
+def _raw_rows(path: Path) -> Iterable[tuple[str, Any]]:
+    if path.is_dir():
+        return _saved_rows(path)
+    if path.suffix not in (".json", ".jsonl"):
+        raise InputError(f"--data: found '{path}', expected a .json or .jsonl file, or a folder that datasets saved")
+    return _json_rows(path)
+
+
+def open_image(image: Any) -> Any:
+    """Return a file or a PIL image decoded, as RGB. Raises InputError where it cannot be."""
+    from PIL import Image
+
+    try:
+        if isinstance(image, Path):
+            with Image.open(image) as opened:
+                return opened.convert("RGB")
+        return image.convert("RGB")
+    except Exception as error:  # each format raises its own
+        shown = printable(str(image)) if isinstance(image, Path) else "its image"
+        raise InputError(f"{shown} is no image that can be read ({one_line(error)})") from None
+
+
+def faulty_images(rows: Sequence[Conversation], progress: Progress) -> dict[str, str]:
+    """Row name -> what is wrong with its image: each file is decoded once, whole."""
+    files = list(dict.fromkeys(row.image for row in rows if isinstance(row.image, Path)))
+
+    def fault(path: Path) -> str | None:
+        try:
+            open_image(path)
+        except InputError as error:
+            return str(error)
+        return None
+
+    faults: dict[Any, str] = {}
+    with ThreadPoolExecutor(_READERS) as pool:
+        for done, (path, found) in enumerate(zip(files, pool.map(fault, files), strict=True), 1):
+            progress("looking at images", done, len(files))
+            if found is not None:
+                faults[path] = found
+    return {row.name: faults[row.image] for row in rows if isinstance(row.image, Path) and row.image in faults}
+
+
+def read_rows(path: Path, images: Path) -> Loaded:
+    """Read all rows, without decoding their images; what is wrong with the bad ones is in words.
+
+    Raises InputError for a file that is none, Unavailable for a folder of ``datasets`` without that library.
+    """
+    if not path.exists():
+        raise InputError(f"--data: {path} does not exist")
+    if not images.is_dir():
+        raise InputError(f"--images: {images} is no folder")
+    rows, bad = [], []
+    for name, raw in _raw_rows(path):
+        try:
+            if isinstance(raw, InputError):
+                raise InputError(f"{name}: {raw}")
+            rows.append(conversation(name, raw, images))
+        except InputError as error:
+            bad.append(str(error))
+    return Loaded(rows=tuple(rows), bad=tuple(bad))
+
+
+def without(found: Loaded, faults: Mapping[str, str], skip_bad: bool) -> Loaded:
+    """Return the rows but for those whose images are faulty (row name -> what is wrong).
+
+    Raises InputError for bad rows, unless they are skipped, and where none is left.
+    """
+    bad = (*found.bad, *(f"{name}: {fault}" for name, fault in faults.items()))
+    if bad and not skip_bad:
+        raise InputError(f"{summary(bad)}; mend them, or leave them out with --skip-bad")
+    rows = tuple(row for row in found.rows if row.name not in faults)
+    if not rows:
+        raise InputError("--data: found no row that can be used" + (f" ({summary(bad)})" if bad else ""))
+    return Loaded(rows=rows, bad=bad)
+
+
+def summary(bad: tuple[str, ...]) -> str:
+    """The first bad rows, and how many more there are."""
+    more = f" (and {len(bad) - _NAMED} more bad rows)" if len(bad) > _NAMED else ""
+    return "; ".join(bad[:_NAMED]) + more
