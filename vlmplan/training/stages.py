@@ -142,8 +142,6 @@ def _arguments(folder: Path, stage: Stage, recipe: Recipe, running: Running, pro
         warmup_steps=max(1, round(0.03 * stage.steps)),
         weight_decay=0.0,
         bf16=recipe.bf16,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
         logging_steps=min(running.log_steps, stage.steps),
         save_steps=running.save_steps,
         save_total_limit=2,
@@ -175,6 +173,8 @@ def run_stage(
         latest(folder)  # torn checkpoints go before any process looks for one
     state.wait_for_everyone()
     newest = latest(folder)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     arguments = _arguments(folder, stage, recipe, running, state.num_processes)
     trainer = transformers.Trainer(model=model, args=arguments, data_collator=collate, train_dataset=list(samples))
     trainer.remove_callback(transformers.PrinterCallback)

@@ -103,8 +103,10 @@ def train(order: Order, voice: Voice) -> Training | None:
 
     quiet_transformers()
     state = PartialState(cpu=not torch.cuda.is_available())
+    check_out(order.running.out, order.recipe)
+    start: Start | None = _start(order, None)  # what cannot be trained is said before anything is written
+    state.wait_for_everyone()
     if state.is_main_process:
-        check_out(order.running.out, order.recipe)
         _begin(order)
     state.wait_for_everyone()
     results: list[StageResult] = []
@@ -112,7 +114,7 @@ def train(order: Order, voice: Voice) -> Training | None:
     for stage in order.recipe.stages:
         folder = order.work / stage.name
         if finished(folder, stage) is None:
-            start = _start(order, before)
+            start = start if before is None and start is not None else _start(order, before)
             trainer = _stage(order, stage, start, voice)
             if stage is order.recipe.stages[-1]:
                 _save(order, start, trainer)
@@ -121,7 +123,7 @@ def train(order: Order, voice: Voice) -> Training | None:
         if done is None:
             raise Unavailable(f"{folder}: the last step's checkpoint is not there; was it removed while training?")
         results.append(done)
-        before = latest(folder)
+        before, start = latest(folder), None
     state.wait_for_everyone()
     if not state.is_main_process:
         return None

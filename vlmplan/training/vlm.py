@@ -38,6 +38,7 @@ class CompressedLlava(LlavaForConditionalGeneration):
         first, *others = self.plans.values()
         width = config.vision_config.hidden_size * len(self.read_layers)
         self.model.compressor = compressor_module(first, width, config.text_config.hidden_size, tuple(others))
+        self.loss_type = "ForCausalLM"
         self.packs = first.compressor in PACKERS
         self.reads_question = first.compressor is Compressor.QUECC
 
