@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from small_models import quiet
 
 from vlmplan.model import Compressor
@@ -17,6 +18,7 @@ from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
 from vlmplan.training.train import Order, train
 
+torch.set_num_threads(1)  # models this small are slower on two, and so are two test processes
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-training-")
 SIGHT = Sight(size=32, patch=4, width=32, layers=2, heads=2, images=64, steps=3)
 SILENT = Voice(tell=quiet, say=quiet)

@@ -108,6 +108,7 @@ ORDER = [
     "training.train",
     "training.order",
     "training.evaluate",
+    "training.lmms",
     "training.drawn",
     "training.grid",
     "training.trial",
@@ -272,6 +273,7 @@ DIMENSIONLESS = {
     "align_rate",
     "tune_rate",
     "base_rate",
+    "adam_beta2",
     "shift",
 }
 

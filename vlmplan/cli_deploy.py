@@ -3,7 +3,7 @@
 import enum
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, p
 from vlmplan.document import append_text, check_destination, load, to_toml, write_text
 from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.hardware import Precision
+from vlmplan.report import Check
+
+if TYPE_CHECKING:
+    from vlmplan.onnx.validate import Options
+    from vlmplan.training.evaluate import Question
 
 
 class Provider(enum.StrEnum):
@@ -126,6 +131,10 @@ def validate(  # noqa: PLR0917 - one parameter an option
     budget_only: Annotated[
         bool, typer.Option("--budget-only", help="Hold times against the budget, not the prediction.")
     ] = False,
+    questions: Annotated[
+        Path | None, typer.Option("--questions", metavar="FILE.jsonl", help="Compare answers to these, one by one.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="With --questions.")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
     recalibrate: Annotated[
         Path | None, typer.Option("--recalibrate", metavar="FILE.toml", help="Write a profile that fits the times.")
@@ -156,9 +165,12 @@ def validate(  # noqa: PLR0917 - one parameter an option
         budget_only=budget_only,
         recalibrate=recalibrate is not None,
     )
+    asked = _questions(questions, images)
     with progress() as tell:
         found = Validator(options, tell).validate(folder)
-    report = found.report
+        report = found.report
+        if asked is not None and report.passed:
+            report = reports.with_check(report, _answers(folder, report.checkpoint, options, asked, tell))
     deliver(report, out, json, lambda: print_report(report))
     if junit is not None:
         write_text(junit, reports.junit(report))
@@ -168,6 +180,25 @@ def validate(  # noqa: PLR0917 - one parameter an option
         typer.echo(f"wrote {recalibrate}", err=True)
     if report.failed:
         raise OutOfTolerance(f"{folder}: {', '.join(check.name for check in report.failed)} failed")
+
+
+def _questions(path: Path | None, images: Path | None) -> "tuple[Question, ...] | None":
+    """Read the questions, before any work. Raises InputError where one of the two options is missing."""
+    from vlmplan.training.evaluate import read_questions
+
+    if (path is None) is not (images is None):
+        raise InputError("--questions, --images: found one of them; expected both or neither")
+    return None if path is None or images is None else read_questions(path, images)
+
+
+def _answers(
+    folder: Path, checkpoint: str | None, options: "Options", questions: "tuple[Question, ...]", tell: Any
+) -> Check:
+    """The check of answers, question by question."""
+    from vlmplan.training.evaluate import answers_check, beside, open_subject
+
+    ours = open_subject(str(folder), None, options.provider, options.threads)
+    return answers_check(ours, beside(ours, checkpoint or "", options.weights, options.threads), questions, tell)
 
 
 @app.command()

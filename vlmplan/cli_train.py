@@ -171,13 +171,21 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     prepare()
     from vlmplan.render_deploy import progress
     from vlmplan.render_train import print_evaluation
-    from vlmplan.training.evaluate import agreement, answer_all, answers_jsonl, evaluation, open_subject, read_questions
+    from vlmplan.training.evaluate import (
+        agreement,
+        answer_all,
+        answers_jsonl,
+        beside,
+        evaluation,
+        open_subject,
+        read_questions,
+    )
 
     check_destination(out)
     check_destination(answers)
     table = read_questions(questions, images, limit)
     subject = open_subject(model, visual_tokens, provider, threads)
-    other = None if against is None else open_subject(against, subject.visual_tokens, Provider.CPU, threads)
+    other = None if against is None else beside(subject, against, None, threads)
     compared = None
     with progress() as tell:
         ours = answer_all(subject, table, tell)

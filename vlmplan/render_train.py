@@ -122,6 +122,8 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
         ]
         table.add_row(trial.llm, str(trial.compressor), str(trial.visual_tokens), str(trial.seed), *accuracies)
     shown.print(table)
+    if not tasks:
+        shown.print(f"Next: vlmplan fit {out}/trials --from lmms-eval --runs {out}/runs.csv", soft_wrap=True)
     for task in tasks:
         shown.print(f"Next: vlmplan fit {out}/points.csv --task {task} --out {task}.toml --plot {task}.svg",
                     soft_wrap=True)  # fmt: skip

@@ -7,7 +7,7 @@ differ; what is judged does not depend on the machine but for the latencies.
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from vlmplan.document import Document
@@ -90,6 +90,12 @@ class Report(Document):
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+
+def with_check(report: Report, check: Check) -> Report:
+    """Return the report with one more check."""
+    checks = (*report.checks, check)
+    return replace(report, checks=checks, passed=report.passed and check.outcome is not Outcome.FAILED)
 
 
 def junit(report: Report) -> str:

@@ -37,7 +37,7 @@ LEVELS = {
     1: Level(shapes=2, words=1, letters=2),
     2: Level(shapes=3, words=1, letters=3),
     3: Level(shapes=5, words=2, letters=3),
-    4: Level(shapes=7, words=2, letters=4),
+    4: Level(shapes=6, words=2, letters=4),
     5: Level(shapes=8, words=3, letters=4),
 }
 

@@ -66,9 +66,10 @@ class Prompts:
         self.tokenizer = self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
-    def of(self, image: Path, text: str, reads_question: bool) -> Prompt:
-        """Return the prompt. Raises InputError for a picture that cannot be read."""
-        processor, picture = self.processor, _picture(image)
+    def of(self, image: Any, text: str, reads_question: bool) -> Prompt:
+        """Return the prompt about an image's file, or a PIL image. Raises InputError for one that cannot be read."""
+        processor = self.processor
+        picture = _picture(image) if isinstance(image, Path) else image.convert("RGB")
         if processor.image_token in text:
             raise InputError(
                 f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"

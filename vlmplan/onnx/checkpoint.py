@@ -174,7 +174,7 @@ def quiet_transformers() -> Any:
 
 
 def require(*modules: str, extra: str = "deploy") -> None:
-    """Raise Unavailable, with the command that mends it, where a module is missing."""
+    """Raise Unavailable, with what mends it, where a module is missing."""
     import importlib.util
 
     missing = [module for module in modules if importlib.util.find_spec(module) is None]

@@ -73,7 +73,8 @@ class Validation:
         return recalibrated(self.plan, self.timings["ttft"], self.timings.get("tpot"))
 
 
-def _order(manifest: Manifest, options: Options) -> Order:
+def order_of(manifest: Manifest, options: Options) -> Order:
+    """Return the order that an export says it was made by, with the checkpoint and weights that options name."""
     return Order(
         checkpoint=options.checkpoint or manifest.checkpoint,
         visual_tokens=manifest.visual_tokens,
@@ -98,7 +99,7 @@ class Validator:
 
     def _opened(self, manifest: Manifest) -> tuple[Parts, Reference]:
         """Open what the manifest names, once. Raises InputError or Unavailable."""
-        order = _order(manifest, self.options)
+        order = order_of(manifest, self.options)
         if self._reference is None or self._reference[0] != order:
             self.progress("loading the reference", 0, 1)
             parts = open_parts(order)
@@ -115,7 +116,7 @@ class Validator:
             raise InputError(f"{folder}: its checkpoint '{manifest.checkpoint}' is not here; give --checkpoint")
         side = open_checkpoint(self.options.checkpoint or manifest.checkpoint).grid_side
         try:
-            _order(manifest, self.options)
+            order_of(manifest, self.options)
             plan = compression(manifest.compressor, side, manifest.visual_tokens)
         except InputError as error:
             return f"{folder / FILE_NAME}: {error}"

@@ -8,7 +8,7 @@ ones, but for case, outer punctuation and spaces.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +21,11 @@ from vlmplan.onnx.check_numbers import FP32_TOLERANCE
 from vlmplan.onnx.checkpoint import open_checkpoint
 from vlmplan.onnx.compressors import compressor_weights
 from vlmplan.onnx.encoder import compression
+from vlmplan.onnx.export import open_parts
 from vlmplan.onnx.reference import load_reference
-from vlmplan.onnx.runner import Model, OnnxModel, generate
+from vlmplan.onnx.runner import Generation, Model, OnnxModel, generate
+from vlmplan.onnx.validate import Options, order_of
+from vlmplan.report import Check, verdict
 
 LARGEST_FILE_BYTES = 2**30
 LONGEST_ANSWER_TOKENS = 64
@@ -144,12 +147,19 @@ class Subject:
     visual_tokens: int
     compressor: Compressor
 
+    def _generated(self, image: Any, text: str, limit: int) -> Generation:
+        prompt = self.prompts.of(image, text, self.compressor is Compressor.QUECC)
+        return generate(self.model, prompt, limit, self.prompts.stop)
+
+    def say(self, image: Any, text: str, limit: int) -> str:
+        """Answer one question about a PIL image or an image's file, in at most ``limit`` tokens."""
+        return self.prompts.text(self._generated(image, text, limit).tokens)
+
     def answer(self, question: Question) -> Answered:
         """Answer greedily. Raises InputError for a picture that cannot be read."""
         import numpy as np
 
-        prompt = self.prompts.of(question.image, question.text, self.compressor is Compressor.QUECC)
-        found = generate(self.model, prompt, LONGEST_ANSWER_TOKENS, self.prompts.stop)
+        found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS)
         best = [np.partition(logits, -2)[-2:] for logits in found.logits]
         text = self.prompts.text(found.tokens)
         return Answered(
@@ -193,6 +203,18 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     )  # fmt: skip
 
 
+def beside(subject: Subject, other: str, weights: Path | None, threads: int | None) -> Subject:
+    """Open what a subject is compared with: for an export, a checkpoint with the export's compressor and prompts.
+
+    Raises InputError or Unavailable.
+    """
+    if subject.runtime == "pytorch" or (Path(other) / FILE_NAME).is_file():
+        return open_subject(other, subject.visual_tokens, "cpu", threads)
+    parts = open_parts(order_of(read_manifest(Path(subject.name)), Options(checkpoint=other, weights=weights)))
+    reference = load_reference(parts.checkpoint, parts.compression, parts.compressor)
+    return replace(subject, name=other, runtime="pytorch", model=reference)
+
+
 def answer_all(subject: Subject, questions: Sequence[Question], progress: Progress) -> tuple[Answered, ...]:
     """Answer every question, one at a time."""
     found = []
@@ -215,6 +237,21 @@ def share(outcomes: Iterable[bool]) -> Share:
         accuracy_fraction=found,
         interval=(max(0.0, middle - half), min(1.0, middle + half)),
     )
+
+
+def answers_check(
+    subject: Subject, other: Subject, questions: Sequence[Question], progress: Progress, tie_logit: float = TIE_LOGIT
+) -> Check:
+    """Compare an export's answers with its checkpoint's: passed where all that differ are near ties."""
+    ours = answer_all(subject, questions, progress)
+    found = agreement(other.name, ours, answer_all(other, questions, progress), tie_logit)
+    accuracy = sum(one.right for one in ours) / len(ours)
+    detail = (
+        f"{100 * accuracy:.1f} % of {len(ours)} answers are right, {100 * found.accuracy_fraction:.1f} % of the "
+        f"checkpoint's; {found.differing} differ, {found.near_ties} of them near ties"
+    )
+    faults = [detail] if found.differing > found.near_ties else []
+    return verdict("answers", faults, detail, accuracy_fraction=accuracy, differing=float(found.differing))
 
 
 def answers_jsonl(questions: Sequence[Question], answered: Sequence[Answered]) -> str:

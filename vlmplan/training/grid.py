@@ -6,7 +6,6 @@ ones made here around a tower taught on drawn scenes (``sight``), trained on the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from vlmplan.document import Document
@@ -36,18 +35,29 @@ class GridLlm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridData:
-    """Data of one's own: conversations to train on, questions to evaluate on (JSONL with ``task``), their images."""
+    """Data of one's own: conversations to train on and their images, and what to evaluate on.
 
-    train: Path
-    questions: Path
-    images: Path
+    That is ``questions`` (JSONL with ``task``), or ``lmms_tasks`` of lmms-eval, whose results ``fit --from lmms-eval``
+    reads.
+    """
+
+    train: str
+    images: str
+    questions: str | None = None
+    lmms_tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """One of the two."""
+        if (self.questions is None) is not bool(self.lmms_tasks):
+            raise InputError("data: expected either questions or lmms_tasks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
     """Drawn scenes: how many pictures are trained on and evaluated on, and what small LLMs learn before any trial.
 
-    ``base_tokens`` visual tokens by average pooling and ``base_steps`` steps on conversations of ``turns`` questions.
+    That is ``base_steps`` steps on conversations of ``turns`` questions of all kinds, at ``base_tokens`` visual tokens
+    by average pooling. Trials are trained and evaluated on ``kinds`` where these are given.
     """
 
     sight: Sight
@@ -61,6 +71,11 @@ class Drawn:
     base_batch: int = 32
     base_rate: float = 6e-4
     kinds: tuple[str, ...] = ()
+
+    @property
+    def base_set(self) -> SetOrder:
+        """What small LLMs learn before any trial: scenes of all levels, and all that can be asked of them."""
+        return SetOrder(images=self.images, questions=self.questions, size=self.sight.size, level=None, seed=0)
 
     def train_set(self, tasks: tuple[Task, ...]) -> SetOrder:
         """What is trained on: scenes of all levels."""

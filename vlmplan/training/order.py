@@ -15,6 +15,7 @@ from vlmplan.onnx.checkpoint import require
 from vlmplan.plan import Plan
 from vlmplan.training.conversations import Conversation, Loaded, Progress, faulty_images, read_rows, without
 from vlmplan.training.recipe import (
+    ADAM_BETA2,
     ALIGN_BATCH,
     ALIGN_RATE,
     LORA_RATE,
@@ -44,6 +45,7 @@ class Choices:
     align_rate: float | None = None
     tune_rate: float | None = None
     batch: int | None = None
+    adam_beta2: float | None = None
     lora_rank: int = 0
     train_tower: bool = False
     bf16: bool = False
@@ -137,6 +139,7 @@ def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> 
         stages=_stages(asked, samples),
         rows=len(data.rows),
         data_sha256=_data_digest(data.rows),
+        adam_beta2=ADAM_BETA2 if asked.adam_beta2 is None else asked.adam_beta2,
         lora_rank=asked.lora_rank,
         bf16=asked.bf16,
         gradient_checkpointing=asked.gradient_checkpointing,

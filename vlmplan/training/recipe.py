@@ -17,6 +17,7 @@ from vlmplan.model import Compressor
 ALIGN_RATE, TUNE_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
 ALIGN_BATCH, TUNE_BATCH = 256, 128
 LORA_ALPHA_BY_RANK = 2
+ADAM_BETA2 = 0.999  # transformers' own, which LLaVA leaves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class Recipe(Document):
     stages: tuple[Stage, ...]
     rows: int
     data_sha256: str
+    adam_beta2: float = ADAM_BETA2
     lora_rank: int = 0
     bf16: bool = False
     gradient_checkpointing: bool = False

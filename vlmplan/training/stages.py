@@ -141,6 +141,7 @@ def _arguments(folder: Path, stage: Stage, recipe: Recipe, running: Running, pro
         lr_scheduler_type="cosine",
         warmup_steps=max(1, round(0.03 * stage.steps)),
         weight_decay=0.0,
+        adam_beta2=recipe.adam_beta2,
         bf16=recipe.bf16,
         logging_steps=min(running.log_steps, stage.steps),
         save_steps=running.save_steps,

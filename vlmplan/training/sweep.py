@@ -19,9 +19,10 @@ from vlmplan.training.grid import Grid, Trial
 from vlmplan.training.stages import Voice
 from vlmplan.training.trial import QUIET, RESULT, TrialResult, draw, make_base, make_tower, run_trial
 
-POINTS, GRID = "points.csv", "grid.toml"
+POINTS, RUNS, GRID = "points.csv", "runs.csv", "grid.toml"
 MOST_TRIES = 3
 _POLL_S = 1.0
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +97,32 @@ def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     return made.getvalue()
 
 
+def runs_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
+    """Return the table that ``fit --from lmms-eval`` wants: lmms-eval names a run by the end of its folder's path."""
+    lines = ["run,llm_params_b,visual_tokens,family"]
+    for name, found in results.items():
+        trial = found.trial
+        lines.append(f"{name}__checkpoint,{grid.llm(trial.llm).llm_params_b},{trial.visual_tokens},{trial.compressor}")
+    return "\n".join(lines) + "\n"
+
+
 def sweep(work: Sweep, cluster: Cluster | None) -> dict[str, TrialResult]:
     """Run what is not done yet; write and return the results by trial.
 
     Raises InputError naming the trials that failed, after all others are done and written.
     """
+    if cluster is not None:
+        _check_address(cluster.address)
     begin(work.grid, work.out)
     draw(work.grid, work.out, work.voice)
     make_tower(work.grid, work.out, work.voice)
     runner = _here(work) if cluster is None else _on_ray(work, cluster)
     found = dict(runner)
     ordered = {trial.name: found[trial.name] for trial in work.grid.trials() if trial.name in found}
-    write_text(work.out / POINTS, points_csv(work.grid, ordered))
+    if work.grid.data is not None and work.grid.data.lmms_tasks:
+        write_text(work.out / RUNS, runs_csv(work.grid, ordered))
+    else:
+        write_text(work.out / POINTS, points_csv(work.grid, ordered))
     failed = {name: one.detail for name, one in work.status.items() if one.state == "failed"}
     if failed:
         name, why = next(iter(failed.items()))
@@ -139,6 +154,26 @@ def _here(work: Sweep) -> Iterator[tuple[str, TrialResult]]:
         yield trial.name, found
 
 
+def _check_address(address: str) -> None:
+    """Raise Unavailable at once where nothing listens: Ray itself would try for a minute."""
+    import socket
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        if address != "auto":
+            raise InputError(f"--ray: found '{address}', expected auto or HOST:PORT")
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: BaseException) -> Unavailable:
+    why = f"no cluster answers ({one_line(error)})"
+    return Unavailable(f"--ray {address}: {why}; start one with 'ray start --head'")
+
+
 def _ray(cluster: Cluster) -> Any:
     """Connect, and return ray. Raises Unavailable where it is not installed or no cluster answers."""
     require("ray", extra="ray")
@@ -147,9 +182,7 @@ def _ray(cluster: Cluster) -> Any:
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
     except Exception as error:  # a dozen types of its own, ConnectionError and ValueError among them
-        raise Unavailable(
-            f"--ray {cluster.address}: no cluster answers ({one_line(error)}); start one with 'ray start --head'"
-        ) from None
+        raise _no_cluster(cluster.address, error) from None
     return ray
 
 

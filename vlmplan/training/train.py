@@ -5,6 +5,8 @@ not whole everything lies in OUT/.training; the same command goes on from there,
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from vlmplan.training.conversations import Loaded
 from vlmplan.training.recipe import LORA_ALPHA_BY_RANK, Recipe, Running, Stage, StageResult, Training
 from vlmplan.training.stages import Voice, finished, freeze, latest, run_stage, with_lora
 
+_WAIT_S = 30.0  # for another process at work in the same folder: one whose driver was killed ends soon
 WORK, RECIPE, RESULT = ".training", "recipe.json", "training.json"
 
 
@@ -92,10 +95,22 @@ def _stage(order: Order, stage: Stage, start: Start, voice: Voice) -> Any:
     return run_stage(model, rows, collate, (order.work / stage.name, stage, recipe, order.running), voice)
 
 
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder. Raises Unavailable where one is still at work after a while."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(work / "lock", timeout=_WAIT_S):
+            yield
+    except Timeout:
+        raise Unavailable(f"{work.parent}: another process is training there; wait for it, or end it") from None
+
+
 def train(order: Order, voice: Voice) -> Training | None:
     """Train to the end and write the folder; None on processes other than the first.
 
-    Raises InputError, or Unavailable where a library is missing or the folder cannot be written.
+    Raises InputError, or Unavailable where a library is missing, the folder cannot be written or is in use.
     """
     require("accelerate", extra="train")
     import torch
@@ -104,11 +119,17 @@ def train(order: Order, voice: Voice) -> Training | None:
     quiet_transformers()
     state = PartialState(cpu=not torch.cuda.is_available())
     check_out(order.running.out, order.recipe)
-    start: Start | None = _start(order, None)  # what cannot be trained is said before anything is written
+    start = _start(order, None)  # what cannot be trained is said before anything is written
     state.wait_for_everyone()
     if state.is_main_process:
         _begin(order)
     state.wait_for_everyone()
+    with _alone(order.work) if state.is_main_process else nullcontext():
+        return _trained(order, start, state, voice)
+
+
+def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Training | None:
+    """Run the stages that are left, from ``start`` where none has ended; write the folder."""
     results: list[StageResult] = []
     before: Path | None = None
     for stage in order.recipe.stages:
