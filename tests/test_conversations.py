@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from vlmplan.cli import app
 from vlmplan.errors import InputError
-from vlmplan.training.conversations import Loaded, Turn, faulty_images, read_rows, without
+from vlmplan.training.conversations import Loaded, Turn, faulty_images, open_image, read_rows, without
 
 GOOD = {
     "image": "a.png",
@@ -126,8 +126,14 @@ def test_a_folder_that_datasets_saved(tmp_path: Path, images: Path) -> None:
     made.save_to_disk(tmp_path / "saved")
     found = _read(tmp_path / "saved", images).rows
     assert len(found) == 2
-    assert found[1].image.size == (20, 10)
+    assert open_image(found[1].image).size == (20, 10)
     assert found[1].name == "saved row 2"
+    torn = datasets.Features({"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+                              "conversations": made.features["conversations"]})  # fmt: skip
+    rows["image"] = [{"bytes": (images / name).read_bytes(), "path": None} for name in ("a.png", "torn.jpg")]
+    datasets.Dataset.from_dict(rows, features=torn).save_to_disk(tmp_path / "torn")
+    with pytest.raises(InputError, match="torn row 2: its image is no image that can be read"):
+        _read(tmp_path / "torn", images)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="datasets cannot load it"):
         _read(tmp_path / "empty", images)

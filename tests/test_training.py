@@ -269,12 +269,25 @@ def test_torn_checkpoints_do_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lora", [0, 4])
-def test_killed_after_its_last_step_it_is_only_written(lora: int, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("moment", ["before it is written", "before its last file"])
+def test_killed_after_its_last_step_it_is_only_written(
+    lora: int, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What lies in the last stage's checkpoint becomes the folder; nothing is trained again."""
     whole = trained(tmp_path / "whole", lora_rank=lora)
     module = sys.modules["vlmplan.training.train"]
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def written(path: Path, text: str) -> None:
+        path.write_text(text) if path.name != RESULT else interrupt()
+
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        if moment == "before it is written":
+            patched.setattr(module, "_save", interrupt)
+        else:
+            patched.setattr(module, "write_text", written)
         with pytest.raises(KeyboardInterrupt):
             train(wanted(tmp_path / "killed", lora_rank=lora), SILENT)
     found = train(wanted(tmp_path / "killed", lora_rank=lora), SILENT)
@@ -282,6 +295,9 @@ def test_killed_after_its_last_step_it_is_only_written(lora: int, tmp_path: Path
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {
+        path.name for path in (tmp_path / "killed").iterdir()
+    }
 
 
 def test_two_processes_give_the_loss_of_one_with_twice_the_batch(tmp_path: Path) -> None:

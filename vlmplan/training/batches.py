@@ -8,6 +8,7 @@ with the turns before it as its past: the tokens are chosen for the question at 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError
@@ -127,15 +128,14 @@ class Pixels:
         self.image_processor = image_processor
         self._kept: OrderedDict[Any, Any] = OrderedDict()
 
-    def of(self, image: Any) -> Any:
-        """Return ``[3, size, size]`` of an image's file, or of a PIL image."""
-        key = image if not hasattr(image, "convert") else id(image)
-        if key not in self._kept:
+    def of(self, image: Path | bytes) -> Any:
+        """Return ``[3, size, size]`` of an image. Raises InputError for one that cannot be read any more."""
+        if image not in self._kept:
             made = self.image_processor(open_image(image), return_tensors="pt")["pixel_values"][0]
-            self._kept[key] = made
+            self._kept[image] = made
             if len(self._kept) * made.nbytes > CACHE_BYTES:
                 self._kept.popitem(last=False)
-        return self._kept[key]
+        return self._kept[image]
 
 
 class Batches:

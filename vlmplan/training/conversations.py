@@ -34,10 +34,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """One row: where it stands, its image (a file, or a PIL image of a ``datasets`` folder) and its turns."""
+    """One row: where it stands, its image (a file, or encoded as a ``datasets`` folder holds it) and its turns."""
 
     name: str
-    image: Any
+    image: Path | bytes
     turns: tuple[Turn, ...]
 
 
@@ -77,23 +77,29 @@ def _shown(value: Any) -> str:
     return f"'{printable(value[:40])}'" if isinstance(value, str) else "nobody" if value is None else repr(value)[:40]
 
 
+def _image(value: Any, images: Path) -> Path | bytes:
+    """Where a row's image is: a file, or the encoded image that a ``datasets`` folder holds. Raises InputError."""
+    if value is None:
+        raise InputError("found no image; vlmplan trains on conversations about one")
+    if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):
+        return bytes(value["bytes"])
+    name = value.get("path") if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
+        raise InputError(f"image is {_shown(value)}, expected a file's name")
+    path = images / name
+    if not path.is_file():
+        raise InputError(f"there is no image {printable(str(path))}")
+    return path
+
+
 def conversation(name: str, row: Any, images: Path) -> Conversation:
     """Read one row. Raises InputError, naming it, for one that cannot be used."""
     try:
         if not isinstance(row, dict):
             raise InputError("expected a table with image and conversations")
-        turns, image = _turns(row), row.get("image")
-        if image is None:
-            raise InputError("found no image; vlmplan trains on conversations about one")
-        if isinstance(image, str):
-            image = images / image
-            if not image.is_file():
-                raise InputError(f"there is no image {printable(str(image))}")
-        elif not hasattr(image, "convert"):
-            raise InputError(f"image is {_shown(image)}, expected a file's name")
+        return Conversation(name=name, image=_image(row.get("image"), images), turns=_turns(row))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return Conversation(name=name, image=image, turns=turns)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -128,6 +134,8 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Any]]:
         if "train" not in found:
             raise InputError(f"{folder}: found splits {', '.join(found)}, expected 'train'")
         found = found["train"]
+    if isinstance(found.features.get("image"), datasets.Image):
+        found = found.cast_column("image", datasets.Image(decode=False))  # decoded later, so that bad ones are named
     yield from ((f"{folder.name} row {number}", row) for number, row in enumerate(found, 1))
 
 
@@ -139,38 +147,39 @@ def _raw_rows(path: Path) -> Iterable[tuple[str, Any]]:
     return _json_rows(path)
 
 
-def open_image(image: Any) -> Any:
-    """Return a file or a PIL image decoded, as RGB. Raises InputError where it cannot be."""
+def open_image(image: Path | bytes) -> Any:
+    """Return an image's file, or an encoded image, decoded as RGB. Raises InputError where it cannot be."""
+    from io import BytesIO
+
     from PIL import Image
 
     try:
-        if isinstance(image, Path):
-            with Image.open(image) as opened:
-                return opened.convert("RGB")
-        return image.convert("RGB")
+        with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+            return opened.convert("RGB")
     except Exception as error:  # each format raises its own
-        shown = printable(str(image)) if isinstance(image, Path) else "its image"
-        raise InputError(f"{shown} is no image that can be read ({one_line(error)})") from None
+        shown = "its image" if isinstance(image, bytes) else printable(str(image))
+        why = "cannot identify it" if isinstance(image, bytes) else one_line(error)
+        raise InputError(f"{shown} is no image that can be read ({why})") from None
 
 
 def faulty_images(rows: Sequence[Conversation], progress: Progress) -> dict[str, str]:
-    """Row name -> what is wrong with its image: each file is decoded once, whole."""
-    files = list(dict.fromkeys(row.image for row in rows if isinstance(row.image, Path)))
+    """Row name -> what is wrong with its image: each is decoded once, whole."""
+    images = list(dict.fromkeys(row.image for row in rows))
 
-    def fault(path: Path) -> str | None:
+    def fault(image: Path | bytes) -> str | None:
         try:
-            open_image(path)
+            open_image(image)
         except InputError as error:
             return str(error)
         return None
 
-    faults: dict[Any, str] = {}
+    faults: dict[Path | bytes, str] = {}
     with ThreadPoolExecutor(_READERS) as pool:
-        for done, (path, found) in enumerate(zip(files, pool.map(fault, files), strict=True), 1):
-            progress("looking at images", done, len(files))
+        for done, (image, found) in enumerate(zip(images, pool.map(fault, images), strict=True), 1):
+            progress("looking at images", done, len(images))
             if found is not None:
-                faults[path] = found
-    return {row.name: faults[row.image] for row in rows if isinstance(row.image, Path) and row.image in faults}
+                faults[image] = found
+    return {row.name: faults[row.image] for row in rows if row.image in faults}
 
 
 def read_rows(path: Path, images: Path) -> Loaded:

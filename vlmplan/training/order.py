@@ -74,7 +74,7 @@ def _data_digest(rows: Sequence[Conversation]) -> str:
     """A digest of what is learnt from: turns, and images' names in their folder."""
     found = hashlib.sha256()
     for row in rows:
-        image = row.image.name if isinstance(row.image, Path) else ""
+        image = row.image.name if isinstance(row.image, Path) else hashlib.sha256(row.image).hexdigest()
         found.update(repr((image, [(turn.question, turn.answer) for turn in row.turns])).encode())
     return found.hexdigest()
 

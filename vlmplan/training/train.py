@@ -132,6 +132,7 @@ def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Tra
     """Run the stages that are left, from ``start`` where none has ended; write the folder."""
     results: list[StageResult] = []
     before: Path | None = None
+    saved = False
     for stage in order.recipe.stages:
         folder = order.work / stage.name
         if finished(folder, stage) is None:
@@ -139,6 +140,7 @@ def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Tra
             trainer = _stage(order, stage, start, voice)
             if stage is order.recipe.stages[-1]:
                 _save(order, start, trainer)
+                saved = True
             state.wait_for_everyone()
         done = finished(folder, stage)
         if done is None:
@@ -148,7 +150,7 @@ def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Tra
     state.wait_for_everyone()
     if not state.is_main_process:
         return None
-    if not (order.work / "final" / "processor_config.json").is_file() and before is not None:
+    if not saved and before is not None:
         stages = order.recipe.stages
         _save_again(order, latest(order.work / stages[-2].name) if len(stages) > 1 else None, before)
     return _finish(order, tuple(results), state.num_processes)
@@ -166,7 +168,8 @@ def _save(order: Order, start: Start, trainer: Any) -> None:
 
 
 def _save_again(order: Order, before: Path | None, last: Path) -> None:
-    """Write model and processor of a last stage that had ended when training was killed."""
+    """Write model and processor of a last stage that had ended when training was killed, whatever of them is there."""
+    shutil.rmtree(order.work / "final", ignore_errors=True)
     start = _start(order, before if (last / "adapter_config.json").is_file() else last)
     model: Any = start.model
     if (last / "adapter_config.json").is_file():
