@@ -114,7 +114,7 @@ def test_the_command_compares_and_writes_answers(tmp_path: Path) -> None:
         catch_exceptions=False,
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "0 of 5 answers differ" in done.stdout
+    assert "all 5 answers are the same" in done.stdout
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["schema"] == "vlmplan.evaluation/1"
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]

@@ -66,12 +66,12 @@ def print_evaluation(found: "Evaluation") -> None:
         table.add_row(name, str(one.right), str(one.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
     shown.print(table)
     if found.against is not None:
-        other = found.against
-        shown.print(
-            f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {other.differing} of {found.overall.questions} "
-            f"answers differ, {other.near_ties} of them near ties (within {other.logit_tolerance:g} in logits).",
-            soft_wrap=True,
-        )  # fmt: skip
+        other, count = found.against, found.overall.questions
+        same = f"all {count} answers are the same"
+        if other.differing:
+            same = f"{other.differing} of {count} answers differ, {other.near_ties} of them near ties (within "
+            same += f"{other.logit_tolerance:g} in logits)"
+        shown.print(f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {same}.", soft_wrap=True)
 
 
 @contextmanager
