@@ -108,8 +108,10 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def cluster() -> Iterator[tuple[str, int]]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """The address of a Ray cluster of this machine with two CPUs, and the process that it belongs to."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a token that tests share with their cluster, and nobody else")
     owner = subprocess.Popen(
         [sys.executable, "-c", _CLUSTER], env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -165,17 +165,21 @@ def _level(order: SetOrder, number: int) -> Level:
     return _MIXED[number % len(_MIXED)] if order.level is None else LEVELS[order.level]
 
 
-def ask(scene: Scene, random: Random, order: SetOrder) -> Iterator[Question]:
-    """Yield the questions that a set asks of a scene: those of its tasks that the scene can answer."""
-    if order.captions:
-        yield caption(scene)
+def ask(scene: Scene, random: Random, order: SetOrder) -> list[Question]:
+    """Return the questions that a set asks of a scene: those of its tasks that the scene can answer, shuffled.
+
+    In a fixed order a small model learns the order before it learns to look.
+    """
+    found = [caption(scene)] if order.captions else []
     for _ in range(order.questions):
         for kind, make in _KINDS.items():
             if kind == "relation" and len(scene.shapes) < 2:
                 continue
             asked = make(scene, random)
             if asked.task in order.tasks and (not order.kinds or kind in order.kinds):
-                yield asked
+                found.append(asked)
+    random.shuffle(found)
+    return found
 
 
 def scenes(order: SetOrder) -> Iterator[tuple[str, Scene, tuple[Question, ...]]]:
