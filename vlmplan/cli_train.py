@@ -39,7 +39,7 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
     captions: Annotated[bool, typer.Option("--captions", help="A description of each picture, too.")] = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Draw pictures of shapes and words, with questions: data that small models learn in minutes.
+    """Draw pictures of shapes and words, with questions: data to train small models on.
 
     Example: vlmplan synthetic --out shapes --images 2000 --difficulty 3
     """

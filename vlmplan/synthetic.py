@@ -1,4 +1,4 @@
-"""What can a small model learn to see in minutes? Drawn scenes of shapes and printed words, with questions about them.
+"""What can a small model be taught to see? Drawn scenes of shapes and printed words, with questions about them.
 
 (images, seed, difficulty, size) -> pictures, LLaVA-format conversations and a JSONL of questions, the same for the same
 seed, with no download. *Reasoning* asks of shapes, colours, counts and places; *reading* asks for what is printed. A
