@@ -111,7 +111,9 @@ def sweep(work: Sweep, cluster: Cluster | None) -> dict[str, TrialResult]:
 
     Raises InputError naming the trials that failed, after all others are done and written.
     """
+    require("torch", "transformers", "accelerate", "PIL", extra="train")
     if cluster is not None:
+        require("ray", extra="ray")
         _check_address(cluster.address)
     begin(work.grid, work.out)
     draw(work.grid, work.out, work.voice)
@@ -175,8 +177,7 @@ def _no_cluster(address: str, error: BaseException) -> Unavailable:
 
 
 def _ray(cluster: Cluster) -> Any:
-    """Connect, and return ray. Raises Unavailable where it is not installed or no cluster answers."""
-    require("ray", extra="ray")
+    """Connect, and return ray. Raises Unavailable where no cluster answers."""
     import ray
 
     try:
