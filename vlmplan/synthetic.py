@@ -2,7 +2,7 @@
 
 (images, seed, difficulty, size) -> pictures, LLaVA-format conversations and a JSONL of questions, the same for the same
 seed, with no download. *Reasoning* asks of shapes, colours, counts and places; *reading* asks for what is printed. A
-question's ``kind`` says what it is about; ``NAMED`` kinds are about one object that the question names.
+question's ``kind`` says what it is about.
 """
 
 import enum
@@ -17,7 +17,6 @@ from vlmplan.errors import InputError, check_range, printable
 from vlmplan.scenes import COLOURS, LEVELS, SHAPES, Level, Scene, draw_scene, render
 
 ROWS, COLUMNS = ("top", "upper", "lower", "bottom"), ("left", "inner left", "inner right", "right")
-NAMED = frozenset({"colour", "place", "size"})
 
 
 class Task(enum.StrEnum):

@@ -108,6 +108,17 @@ class Joined:
         raise InputError(f"no tensor '{name}' in the checkpoint")
 
 
+def read_layers(config: Any) -> tuple[int, ...]:
+    """Return the hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
+    layers, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
+
+
+def class_tokens(config: Any) -> int:
+    """Return how many tokens before the patches are cut off: CLIP's class token under the strategy ``default``."""
+    return int(config.vision_feature_select_strategy == "default")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""
@@ -135,9 +146,7 @@ class Checkpoint:
     @property
     def read_layers(self) -> tuple[int, ...]:
         """Hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
-        layers = self.config.vision_feature_layer
-        states = self.tower.num_hidden_layers + 1
-        return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
+        return read_layers(self.config)
 
     @property
     def trained(self) -> tuple[Compressor, tuple[int, ...]] | None:
@@ -158,7 +167,7 @@ class Checkpoint:
     @property
     def class_tokens(self) -> int:
         """Tokens before the patches that are cut off: CLIP's class token under the strategy ``default``."""
-        return int(self.config.vision_feature_select_strategy == "default")
+        return class_tokens(self.config)
 
 
 @functools.cache

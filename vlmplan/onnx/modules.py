@@ -8,10 +8,12 @@ those of the published training code, so that its weights load: TokenPacker's (a
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from vlmplan.model import Compressor
-from vlmplan.onnx.encoder import PACKER_EPSILON, Compression, packer_heads
+from vlmplan.onnx.checkpoint import class_tokens, read_layers
+from vlmplan.onnx.encoder import PACKER_EPSILON, PACKERS, Compression, packer_heads, packer_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,19 @@ class Features:
     patches: Any
     joined: Any | None = None
     query: Any | None = None
+
+
+def features_of(states: Any, config: Any, plan: Compression, query: Any | None) -> Features:
+    """Return what the compressor reads of a tower's hidden states, ``[batch, tokens, width]`` each, class token cut."""
+    skipped = class_tokens(config)
+
+    def joined(layers: tuple[int, ...]) -> Any:
+        return torch.cat([states[layer][:, skipped:] for layer in layers], dim=-1)
+
+    packed = packer_layers(config.vision_config.num_hidden_layers)
+    return Features(
+        patches=joined(read_layers(config)), joined=joined(packed) if plan.compressor in PACKERS else None, query=query
+    )
 
 
 def _regions(x: Any, plan: Compression) -> Any:

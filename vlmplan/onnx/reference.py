@@ -10,7 +10,7 @@ from typing import Any
 from vlmplan.onnx.checkpoint import Checkpoint, Weights, quiet_transformers
 from vlmplan.onnx.compressors import parameter_shapes
 from vlmplan.onnx.decoder import head_dim
-from vlmplan.onnx.encoder import PACKERS, Compression, packer_layers
+from vlmplan.onnx.encoder import Compression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +36,13 @@ class Reference:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
         import torch
 
-        from vlmplan.onnx.modules import Features
+        from vlmplan.onnx.modules import features_of
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-            skipped = self.checkpoint.class_tokens
-
-            def joined(layers: tuple[int, ...]) -> Any:
-                return torch.cat([states[layer][:, skipped:] for layer in layers], dim=-1)
-
-            packs = self.compression.compressor in PACKERS
-            features = Features(
-                patches=joined(self.checkpoint.read_layers),
-                joined=joined(packer_layers(self.checkpoint.tower.num_hidden_layers)) if packs else None,
-                query=None if query is None else self._tensor(query),
-            )
+            asked = None if query is None else self._tensor(query)
+            features = features_of(states, self.checkpoint.config, self.compression, asked)
             found = self.model.model.multi_modal_projector(self.compressor(features))
             return found.float().cpu().numpy()
 

@@ -14,11 +14,11 @@ from vlmplan.errors import InputError, one_line
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES, local_folder, quiet_transformers, read_config
 from vlmplan.onnx.encoder import compression
+from vlmplan.onnx.small import IMAGE_TOKEN
 
 if TYPE_CHECKING:
     from vlmplan.training.vlm import CompressedLlava
 
-IMAGE_TOKEN = "<image>"
 _KEPT = ("text_config", "vision_config", "projector_hidden_act", "multimodal_projector_bias")
 # LLaVA-1.5's prompt, without its system message.
 CHAT_TEMPLATE = (

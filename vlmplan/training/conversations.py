@@ -5,7 +5,7 @@ be used is named by file and number (from 1), with what is wrong; it is an error
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,13 @@ from typing import Any
 from vlmplan.document import read_text
 from vlmplan.errors import InputError, one_line, printable
 from vlmplan.onnx.checkpoint import require
+from vlmplan.onnx.export import Progress
 
 PLACEHOLDER = "<image>"  # where LLaVA's rows say the image stands
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
 LARGEST_FILE_BYTES = 8 * 2**30
 _READERS = 8  # threads that decode images
 _NAMED = 3  # bad rows that are spelt out
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from vlmplan.onnx.check_numbers import FP32_TOLERANCE
 from vlmplan.onnx.checkpoint import open_checkpoint
 from vlmplan.onnx.compressors import compressor_weights
 from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import open_parts
+from vlmplan.onnx.export import Progress, open_parts
 from vlmplan.onnx.reference import load_reference
 from vlmplan.onnx.runner import Generation, Model, OnnxModel, generate
 from vlmplan.onnx.validate import Options, order_of
@@ -31,8 +31,6 @@ LARGEST_FILE_BYTES = 2**30
 LONGEST_ANSWER_TOKENS = 64
 TIE_LOGIT = 2 * FP32_TOLERANCE  # each of two models may be off by what validate allows fp32
 _INTERVAL_LEVEL, _INTERVAL_SDS = 0.9, 1.6448536269514722
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

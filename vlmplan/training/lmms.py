@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.training.conversations import PLACEHOLDER
 from vlmplan.training.evaluate import LONGEST_ANSWER_TOKENS, open_subject
 
 
@@ -47,7 +48,7 @@ def _model_class() -> Any:
             if len(images) != 1:
                 raise InputError(f"{task} {number}: found {len(images)} images, expected one a question")
             limit = int(generation.get("max_new_tokens", LONGEST_ANSWER_TOKENS))
-            text = self.subject.say(images[0], context.replace("<image>", "").strip(), limit)
+            text = self.subject.say(images[0], context.replace(PLACEHOLDER, "").strip(), limit)
             ends = generation.get("until", [])
             for end in [ends] if isinstance(ends, str) else ends:
                 text = text.split(end)[0] if end else text

@@ -12,8 +12,10 @@ from vlmplan.document import digest
 from vlmplan.errors import InputError
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import require
+from vlmplan.onnx.export import Progress
 from vlmplan.plan import Plan
-from vlmplan.training.conversations import Conversation, Loaded, Progress, faulty_images, read_rows, without
+from vlmplan.training.batches import samples
+from vlmplan.training.conversations import Conversation, Loaded, faulty_images, read_rows, without
 from vlmplan.training.recipe import (
     ADAM_BETA2,
     ALIGN_BATCH,
@@ -79,12 +81,12 @@ def _data_digest(rows: Sequence[Conversation]) -> str:
     return found.hexdigest()
 
 
-def _stages(asked: Choices, samples: int) -> tuple[Stage, ...]:
+def _stages(asked: Choices, count: int) -> tuple[Stage, ...]:
     """The stages that are to run. Raises InputError where none is."""
     align_batch, tune_batch = asked.batch or ALIGN_BATCH, asked.batch or TUNE_BATCH
     tune_rate = asked.tune_rate or (LORA_RATE if asked.lora_rank else TUNE_RATE)
-    align = passes(samples, align_batch, 1) if asked.align_steps is None else asked.align_steps
-    tune = passes(samples, tune_batch, 1) if asked.tune_steps is None else asked.tune_steps
+    align = passes(count, align_batch, 1) if asked.align_steps is None else asked.align_steps
+    tune = passes(count, tune_batch, 1) if asked.tune_steps is None else asked.tune_steps
     found = []
     if align:
         rate = asked.align_rate or ALIGN_RATE
@@ -129,14 +131,13 @@ def _agreed(asked: Choices, plan: Plan | None) -> tuple[str, str | None, tuple[i
 def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> Order:
     """Return the order. Raises InputError where options contradict the plan, or something is missing."""
     checkpoint, tower, counts, compressor = _agreed(asked, plan)
-    turns = compressor is Compressor.QUECC
-    samples = sum(len(row.turns) if turns else 1 for row in data.rows)
+    learnt = samples(data.rows, compressor is Compressor.QUECC)
     recipe = Recipe(
         checkpoint=checkpoint,
         tower=tower,
         compressor=compressor,
         visual_tokens=tuple(sorted(counts)),
-        stages=_stages(asked, samples),
+        stages=_stages(asked, len(learnt)),
         rows=len(data.rows),
         data_sha256=_data_digest(data.rows),
         adam_beta2=ADAM_BETA2 if asked.adam_beta2 is None else asked.adam_beta2,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx.export import Progress
 from vlmplan.training.recipe import Recipe, Running, Stage, StageResult
 
-Tell = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 Say = Callable[[str], None]  # a line for people
 _SAY_EVERY_S = 10.0
 _STATE = "trainer_state.json"  # what the Trainer writes last into a checkpoint
@@ -28,7 +28,7 @@ _LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 class Voice:
     """Where progress goes: bars, and lines for logs."""
 
-    tell: Tell
+    tell: Progress
     say: Say
 
 

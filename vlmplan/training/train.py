@@ -68,18 +68,22 @@ def _begin(order: Order) -> None:
     write_text(order.work / RECIPE, to_json(order.recipe))
 
 
-def _start(order: Order, before: Path | None) -> Start:
-    """The model as the last finished stage left it, or as training begins."""
+def _start(order: Order) -> Start:
+    """The model as training begins."""
     recipe = order.recipe
     half = recipe.bf16 and recipe.lora_rank > 0
-    begun = assemble(recipe.checkpoint, recipe.tower, (recipe.compressor, recipe.visual_tokens), recipe.seed, half)
+    return assemble(recipe.checkpoint, recipe.tower, (recipe.compressor, recipe.visual_tokens), recipe.seed, half)
+
+
+def _after(start: Start, before: Path | None) -> Start:
+    """The start with its model as the last finished stage left it; itself where none has ended."""
     if before is None:
-        return begun
+        return start
     from vlmplan.training.vlm import CompressedLlava
 
-    model = CompressedLlava.from_pretrained(before, dtype=begun.model.dtype, local_files_only=True)
-    model.generation_config = begun.model.generation_config
-    return replace(begun, model=model)
+    model = CompressedLlava.from_pretrained(before, dtype=start.model.dtype, local_files_only=True)
+    model.generation_config = start.model.generation_config
+    return replace(start, model=model)
 
 
 def _stage(order: Order, stage: Stage, start: Start, voice: Voice) -> Any:
@@ -119,7 +123,7 @@ def train(order: Order, voice: Voice) -> Training | None:
     quiet_transformers()
     state = PartialState(cpu=not torch.cuda.is_available())
     check_out(order.running.out, order.recipe)
-    start = _start(order, None)  # what cannot be trained is said before anything is written
+    start = _start(order)  # what cannot be trained is said before anything is written
     state.wait_for_everyone()
     if state.is_main_process:
         _begin(order)
@@ -128,7 +132,7 @@ def train(order: Order, voice: Voice) -> Training | None:
         return _trained(order, start, state, voice)
 
 
-def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Training | None:
+def _trained(order: Order, start: Start, state: Any, voice: Voice) -> Training | None:
     """Run the stages that are left, from ``start`` where none has ended; write the folder."""
     results: list[StageResult] = []
     before: Path | None = None
@@ -136,7 +140,7 @@ def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Tra
     for stage in order.recipe.stages:
         folder = order.work / stage.name
         if finished(folder, stage) is None:
-            start = start if before is None and start is not None else _start(order, before)
+            start = _after(start, before)
             trainer = _stage(order, stage, start, voice)
             if stage is order.recipe.stages[-1]:
                 _save(order, start, trainer)
@@ -146,13 +150,13 @@ def _trained(order: Order, start: Start | None, state: Any, voice: Voice) -> Tra
         if done is None:
             raise Unavailable(f"{folder}: the last step's checkpoint is not there; was it removed while training?")
         results.append(done)
-        before, start = latest(folder), None
+        before = latest(folder)
     state.wait_for_everyone()
     if not state.is_main_process:
         return None
     if not saved and before is not None:
         stages = order.recipe.stages
-        _save_again(order, latest(order.work / stages[-2].name) if len(stages) > 1 else None, before)
+        _save_again(order, start, latest(order.work / stages[-2].name) if len(stages) > 1 else None, before)
     return _finish(order, tuple(results), state.num_processes)
 
 
@@ -167,12 +171,12 @@ def _save(order: Order, start: Start, trainer: Any) -> None:
         start.processor.save_pretrained(final)
 
 
-def _save_again(order: Order, before: Path | None, last: Path) -> None:
+def _save_again(order: Order, start: Start, before: Path | None, last: Path) -> None:
     """Write model and processor of a last stage that had ended when training was killed, whatever of them is there."""
     shutil.rmtree(order.work / "final", ignore_errors=True)
-    start = _start(order, before if (last / "adapter_config.json").is_file() else last)
-    model: Any = start.model
-    if (last / "adapter_config.json").is_file():
+    adapted = (last / "adapter_config.json").is_file()
+    model: Any = _after(start, before if adapted else last).model
+    if adapted:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, last).merge_and_unload()

@@ -14,12 +14,11 @@ from vlmplan.document import Document, load, to_json, write_text
 from vlmplan.model import Compressor
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.synthetic import write_set
-from vlmplan.training.conversations import Loaded, faulty_images, read_rows, without
 from vlmplan.training.drawn import teach, write_base
 from vlmplan.training.evaluate import Evaluation, Share, answer_all, evaluation, open_subject, read_questions
 from vlmplan.training.grid import Grid, GridLlm, Trial
 from vlmplan.training.lmms import run_lmms_eval
-from vlmplan.training.order import Choices, order
+from vlmplan.training.order import Choices, load_data, order
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
 from vlmplan.training.train import RESULT as TRAINED
@@ -75,11 +74,6 @@ def draw(grid: Grid, out: Path, voice: Voice) -> None:
             scratch.replace(folder)
 
 
-def _rows(path: Path, images: Path) -> Loaded:
-    found = read_rows(path, images)
-    return without(found, faulty_images(found.rows, _quiet), skip_bad=False)
-
-
 def base_folder(out: Path, llm: GridLlm) -> str:
     """Return the checkpoint that an LLM's trials start from."""
     return llm.checkpoint or str(out / "bases" / llm.name)
@@ -120,7 +114,7 @@ def make_base(grid: Grid, out: Path, llm: GridLlm, voice: Voice) -> None:
     data = data_folder(out, "base")
     folder.parent.mkdir(parents=True, exist_ok=True)
     running = Running(out=folder, save_steps=_SAVE_STEPS)
-    train(order(asked, None, _rows(data / "train.jsonl", data / "images"), running), voice)
+    train(order(asked, None, load_data(data / "train.jsonl", data / "images", False, _quiet), running), voice)
 
 
 def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
@@ -146,7 +140,9 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
     data, images = (data_folder(out, "train") / "train.jsonl", data_folder(out, "train") / "images")
     if grid.data is not None:
         data, images = Path(grid.data.train), Path(grid.data.images)
-    train(order(asked, None, _rows(data, images), Running(out=folder, save_steps=_SAVE_STEPS)), voice)
+    train(
+        order(asked, None, load_data(data, images, False, _quiet), Running(out=folder, save_steps=_SAVE_STEPS)), voice
+    )
     return folder
 
 

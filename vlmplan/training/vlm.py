@@ -11,8 +11,9 @@ from transformers import LlavaForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vlmplan.model import Compressor
-from vlmplan.onnx.encoder import PACKERS, Compression, compression, packer_layers
-from vlmplan.onnx.modules import Features, compressor_module
+from vlmplan.onnx.checkpoint import read_layers
+from vlmplan.onnx.encoder import Compression, compression
+from vlmplan.onnx.modules import compressor_module, features_of
 
 
 def compressions(config: Any) -> tuple[Compression, ...]:
@@ -30,16 +31,11 @@ class CompressedLlava(LlavaForConditionalGeneration):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        states = config.vision_config.num_hidden_layers + 1
-        read = config.vision_feature_layer
-        self.read_layers = [layer % states for layer in ([read] if isinstance(read, int) else read)]
-        self.class_tokens = int(config.vision_feature_select_strategy == "default")
         self.plans = {plan.visual_tokens: plan for plan in compressions(config)}
         first, *others = self.plans.values()
-        width = config.vision_config.hidden_size * len(self.read_layers)
+        width = config.vision_config.hidden_size * len(read_layers(config))
         self.model.compressor = compressor_module(first, width, config.text_config.hidden_size, tuple(others))
         self.loss_type = "ForCausalLM"
-        self.packs = first.compressor in PACKERS
         self.reads_question = first.compressor is Compressor.QUECC
 
     def question_embedding(self, question_ids: Any, question_mask: Any) -> Any:
@@ -54,14 +50,9 @@ class CompressedLlava(LlavaForConditionalGeneration):
         tower = self.model.vision_tower
         states = tower(pixel_values.to(tower.dtype), output_hidden_states=True).hidden_states
 
-        def joined(layers: Any) -> Any:
-            return torch.cat([states[layer][:, self.class_tokens :] for layer in layers], dim=-1)
-
-        layers = packer_layers(self.config.vision_config.num_hidden_layers)
-        features = Features(
-            patches=joined(self.read_layers), joined=joined(layers) if self.packs else None, query=query
-        )
-        self.model.compressor.plan = self.plans[visual_tokens]
+        plan = self.plans[visual_tokens]
+        features = features_of(states, self.config, plan, query)
+        self.model.compressor.plan = plan
         return self.model.multi_modal_projector(self.model.compressor(features))
 
     def forward(
