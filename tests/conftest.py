@@ -5,15 +5,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 
-from vlmplan import catalogue, cli_deploy, cli_fit, cli_profile, cli_recommend, cli_train
+from vlmplan import (
+    catalogue,
+    cli_demo,
+    cli_deploy,
+    cli_fit,
+    cli_page,
+    cli_profile,
+    cli_recommend,
+    cli_train,
+)
 from vlmplan.decoder import Decoder
 from vlmplan.hardware import HardwareProfile, Kind, Precision, Runtime
 from vlmplan.machine import Machine, machine
 from vlmplan.model import ModelSpec
 
-assert (
-    cli_deploy and cli_fit and cli_profile and cli_recommend and cli_train
-)  # imported so that their commands are there in every test
+# imported so that their commands are there in every test
+assert all((cli_demo, cli_deploy, cli_fit, cli_page, cli_profile, cli_recommend, cli_train))
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("repeatable")

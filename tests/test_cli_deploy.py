@@ -146,7 +146,7 @@ def test_the_verdict_survives_an_unwritable_summary(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_an_export_with_130_and_nothing_left(tmp_path: Path) -> None:
     """A real process, interrupted as soon as it writes; on a busy machine it may be done before it hears."""
-    large = write_checkpoint(SmallModel(text={"vocab_size": 200_000}), tmp_path / "large")
+    large = write_checkpoint(SmallModel(text={"vocab_size": 200_000, "num_hidden_layers": 24}), tmp_path / "large")
     command = [sys.executable, "-m", "vlmplan", "export", "--checkpoint", str(large), "--out", "made", "--replace"]
     for _ in range(5):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

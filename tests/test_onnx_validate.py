@@ -14,7 +14,8 @@ from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
 
 from vlmplan import catalogue
-from vlmplan.ask import Asked, query
+from vlmplan.ask import query
+from vlmplan.asked import Asked
 from vlmplan.cost import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlmplan import catalogue
-from vlmplan.ask import Asked, query
+from vlmplan.ask import query
+from vlmplan.asked import Asked
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.estimate import Estimate

@@ -11,7 +11,7 @@ def main() -> None:
     if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in >&-
         os._exit(2)
     try:
-        from vlmplan import cli, cli_deploy, cli_fit, cli_profile, cli_recommend, cli_train  # noqa: F401 - register their commands
+        from vlmplan import cli, cli_demo, cli_deploy, cli_fit, cli_page, cli_profile, cli_recommend, cli_train  # noqa: F401 - register their commands
 
         cli.app()
     except KeyboardInterrupt:

@@ -6,11 +6,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatch
+from pathlib import PurePath
 
 from vlmplan import catalogue
+from vlmplan.asked import Asked
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
@@ -22,27 +24,6 @@ from vlmplan.search import Budget, Space
 from vlmplan.units import format_count
 
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The options of ``recommend`` that are names or switches, as typed."""
-
-    hardware: str
-    task: str
-    runtime: Runtime | None = None
-    precisions: str | None = None
-    paper: bool = False
-    models: str | None = None
-    model: str | None = None
-    family: str | None = None
-    license: str | None = None
-    max_params: float | None = None
-    released_after: str | None = None
-    gpus: int = 1
-    confidence: float = 0.9
-    allow_untrained: bool = False
-    paper_flops: bool = False
 
 
 def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -> tuple[Precision, ...]:
@@ -166,9 +147,27 @@ def _models(
     return tuple(left), tuple(notes)
 
 
-def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
-    """Resolve the names in ``asked``. Raises InputError, naming what is unknown and what there is."""
-    hardware = catalogue.hardware(asked.hardware)
+def _portable(asked: Asked) -> Asked:
+    """The options without the folders of this machine: of a path from the root, the last name."""
+
+    def named(text: str | None) -> str | None:
+        return PurePath(text).name if text is not None and PurePath(text).is_absolute() else text
+
+    return replace(
+        asked,
+        hardware=named(asked.hardware) or asked.hardware,
+        task=named(asked.task) or asked.task,
+        models=named(asked.models),
+        model=named(asked.model),
+    )
+
+
+def query(asked: Asked, workload: Workload, budget: Budget, hardware: HardwareProfile | None = None) -> Query:
+    """Resolve the names in ``asked``; ``hardware``, where given, is what its name means.
+
+    Raises InputError, naming what is unknown and what there is.
+    """
+    hardware = hardware or catalogue.hardware(asked.hardware)
     runtime = asked.runtime or hardware.default_runtime
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
@@ -192,4 +191,5 @@ def query(asked: Asked, workload: Workload, budget: Budget) -> Query:
         space=space,
         judge=judge,
         left_out=left_out,
+        asked=_portable(asked),
     )

@@ -23,20 +23,18 @@ from vlmplan.cli import (
     ImagesOption,
     JsonOption,
     OutOption,
-    OutputOption,
     RuntimeOption,
-    TextOption,
     app,
     check_confidence,
     deliver,
     workload_of,
 )
-from vlmplan.document import check_destination
-from vlmplan.errors import InputError
+from vlmplan.document import check_destination, load
+from vlmplan.errors import InputError, Outdated
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.ask import Asked
+    from vlmplan.asked import Asked
     from vlmplan.model import Workload
     from vlmplan.prices import Prices
     from vlmplan.search import Budget
@@ -167,13 +165,46 @@ def _recommend_several(  # noqa: PLR0917 - what was asked, and what to do with t
     deliver(found, out, json, lambda: print_comparison(found))
 
 
+def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
+    """Raise InputError where --check comes with options that the plan already answers."""
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name is not None
+        and option.name not in allowed
+        and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise InputError(
+            f"--check: found {', '.join(given)} beside it; workload, budget and filters are the plan's own"
+        )
+
+
+def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
+    from vlmplan.plan import Plan
+    from vlmplan.recheck import ask_again, recheck
+    from vlmplan.render_plan import print_recheck
+
+    check_destination(out)
+    found = recheck(plan := load(Plan, path), ask_again(plan, hardware, task))
+    deliver(found, out, json, lambda: print_recheck(found))
+    if not found.holds:
+        raise Outdated(f"{path} does not hold any more: {found.faults[0]}")
+
+
 @app.command()
 def recommend(  # noqa: PLR0917 - one parameter an option
-    text_tokens: TextOption,
-    output_tokens: OutputOption,
+    context: typer.Context,
+    text_tokens: Annotated[
+        int | None, typer.Option("--text-tokens", help="Prompt tokens, template included. [required]")
+    ] = None,
+    output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated. [required]")] = None,
     task: Annotated[
-        str, typer.Option("--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml.")
-    ],
+        str | None,
+        typer.Option(
+            "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml. [required]"
+        ),
+    ] = None,
     hardware: Annotated[
         str | None,
         typer.Option("--hardware", help="Device: a name, a part of one, a profile; a comma list, globs or 'all'."),
@@ -216,14 +247,29 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check", metavar="PLAN.json", help="Ask again what a plan was asked; exit 3 if it would change."
+        ),
+    ] = None,
 ) -> None:
     """Find the model and the number of visual tokens that answer best within a budget.
 
     Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
+
+    Example: vlmplan recommend --check plan.json
     """
-    from vlmplan.ask import Asked
+    from vlmplan.asked import Asked
     from vlmplan.search import Budget
 
+    if check is not None:
+        _alone(context, ("check", "hardware", "task", "out", "json"))
+        _recheck(check, hardware, task, out, json)
+        return
+    if text_tokens is None or output_tokens is None or task is None:
+        missing = {"--text-tokens": text_tokens, "--output-tokens": output_tokens, "--task": task}
+        raise InputError(f"missing {', '.join(name for name, value in missing.items() if value is None)}")
     check_confidence(confidence)
     check_destination(out)
     workload = workload_of(

@@ -32,6 +32,12 @@ class Infeasible(VlmplanError):  # noqa: N818
         self.brief = brief or message
 
 
+class Outdated(VlmplanError):  # noqa: N818
+    """A plan was asked again and does not hold any more."""
+
+    exit_code = 3
+
+
 class OutOfTolerance(VlmplanError):  # noqa: N818
     """An export was validated and fell short."""
 

@@ -14,6 +14,7 @@ from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Run
 from vlmplan.machine import Machine, machine
 from vlmplan.model import SHAPE_KEEPING, Compressor, ModelSpec, Workload
 from vlmplan.op import Request
+from vlmplan.visual_tokens import VisualInput
 
 KNEE_TOLERANCE = 0.05
 KNEE_SEARCH_TOKENS = 2**15
@@ -36,20 +37,27 @@ def _last_below(limit_s: float, seconds: Callable[[int], float], most: int) -> i
     return low
 
 
-def knees(request: Request, machine: Machine) -> Knees:
-    """Find both knees for the request's model, precision, batch and text; None for a model without vision."""
-    model, visual = request.model, request.visual
-    if model.image is None or visual is None:
-        return Knees(knee_prefill_visual_tokens=None, knee_ttft_visual_tokens=None)
-    per_token = (
-        model.image.view_size**2 if model.image.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE else 0
-    )
+def _by_tokens(request: Request, visual: VisualInput, machine: Machine) -> Callable[[int], Cost]:
+    """The cost of the request's first token by its number of visual tokens an image."""
+    rule = request.model.image
+    keeps_shape = rule is not None and rule.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE
+    per_token = rule.view_size**2 if rule is not None and keeps_shape else 0
     first_only = replace(request.workload, output_tokens=1, concurrency=1)
 
     def priced(tokens: int) -> Cost:
         pixels = tokens * per_token or visual.pixels_per_view
         varied = replace(visual, visual_tokens=tokens, pixels_per_view=pixels)
         return cost(replace(request, visual=varied, workload=first_only), machine)
+
+    return priced
+
+
+def knees(request: Request, machine: Machine) -> Knees:
+    """Find both knees for the request's model, precision, batch and text; None for a model without vision."""
+    model, visual = request.model, request.visual
+    if model.image is None or visual is None:
+        return Knees(knee_prefill_visual_tokens=None, knee_ttft_visual_tokens=None)
+    priced = _by_tokens(request, visual, machine)
 
     def knee(seconds: Callable[[Cost], float]) -> int:
         limit_s = seconds(priced(1)) * (1 + KNEE_TOLERANCE)
@@ -60,6 +68,34 @@ def knees(request: Request, machine: Machine) -> Knees:
     return Knees(
         knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
         knee_ttft_visual_tokens=None if shuffled else knee(lambda found: found.ttft_s),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KneeCurve:
+    """Seconds to the first token, and of the LLM's prefill in it, by visual tokens an image."""
+
+    visual_tokens: tuple[int, ...]
+    prefill_s: tuple[float, ...]
+    ttft_s: tuple[float, ...]
+
+
+CURVE_POINTS = 40  # at most: evenly spread in log V, to four times the request's own
+LEAST_CURVE_TOKENS = 1024
+
+
+def knee_curve(request: Request, machine: Machine) -> KneeCurve | None:
+    """Price the first token from one visual token up; None for a request without an image."""
+    visual = request.visual
+    if visual is None:
+        return None
+    most, priced = max(LEAST_CURVE_TOKENS, 4 * visual.visual_tokens), _by_tokens(request, visual, machine)
+    counts = sorted({round(most ** (step / (CURVE_POINTS - 1))) for step in range(CURVE_POINTS)})
+    found = [priced(count) for count in counts]
+    return KneeCurve(
+        visual_tokens=tuple(counts),
+        prefill_s=tuple(one.prefill_s for one in found),
+        ttft_s=tuple(one.ttft_s for one in found),
     )
 
 

@@ -8,14 +8,15 @@ clock, no host, no absolute path.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from vlmplan.cost import Flops, MemoryBytes, Params
+from vlmplan.asked import Asked
+from vlmplan.cost import Flops, MemoryBytes, Params, request_of
 from vlmplan.deploy import MOST_GPUS, Deploy, hand_over
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.estimate import Interval, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.judge import ErrorSource, Judge, ScoreUsed
-from vlmplan.knee import Knees, knees
+from vlmplan.knee import KneeCurve, Knees, knee_curve, knees
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.prices import Prices
@@ -137,6 +138,17 @@ class Plan(Document):
     left_out: tuple[str, ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
+    asked: Asked | None = None
+
+    def is_choice(self, one: Outline) -> bool:
+        """Whether an outline is that of the choice."""
+        choice = self.choice
+        return (one.model, one.visual_tokens, one.precision, one.gpus) == (
+            choice.model,
+            choice.visual_tokens,
+            choice.precision,
+            choice.gpus,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +162,7 @@ class Query:
     space: Space
     judge: Judge
     left_out: tuple[str, ...] = ()
+    asked: Asked | None = None
 
 
 def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
@@ -194,7 +207,8 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
     )
 
 
-def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
+def outline(candidate: Candidate, reason: str | None = None) -> Outline:
+    """Return a candidate in one line, with the reason it lost."""
     return Outline(
         model=candidate.model.name,
         precision=candidate.request.precision,
@@ -208,7 +222,7 @@ def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
     )
 
 
-def _within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
+def within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
     """The budget with the device's memory as a limit too."""
     limits = [value for value in (budget.memory_bytes, hardware.memory_bytes) if value is not None]
     return replace(budget, memory_bytes=min(limits, default=None))
@@ -263,7 +277,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
 
     Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
     """
-    hardware, space, budget = query.hardware, query.space, _within_memory(query.budget, query.hardware)
+    hardware, space, budget = query.hardware, query.space, within_memory(query.budget, query.hardware)
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
     found = _found(query, machines, budget)
     within = feasible(found, budget)
@@ -272,8 +286,8 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     described = _choice(choice, query, knees(choice.request, ready), prices)
 
     def at(factor: float) -> Outline | None:
-        left = feasible(found, _within_memory(query.budget.scaled(factor), hardware))
-        return _outline(choose(left)) if left else None
+        left = feasible(found, within_memory(query.budget.scaled(factor), hardware))
+        return outline(choose(left)) if left else None
 
     return Plan(
         hardware=ready.as_used,
@@ -288,8 +302,8 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         model=choice.model,
         choice=described,
         stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),
-        front=tuple(_outline(candidate) for candidate in front),
-        runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
+        front=tuple(outline(candidate) for candidate in front),
+        runners_up=tuple(outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),
         if_budget_10_percent_larger=at(1.1),
         candidates_considered=len(found),
@@ -297,4 +311,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         left_out=query.left_out,
         assumptions=ASSUMPTIONS,
         warnings=(*_warnings(query, choice, described.deploy, ready), *_unpriced(described, query, prices)),
+        asked=query.asked,
     )
+
+
+def knee_curve_of(plan: Plan) -> KneeCurve | None:
+    """Return the time to the first token by visual tokens of a plan's choice, from the plan alone."""
+    choice = plan.choice
+    request = request_of(
+        plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor, choice.gpus
+    )
+    return knee_curve(request, machine(plan.hardware, (), plan.runtime, choice.precision))

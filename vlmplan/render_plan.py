@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from vlmplan.deploy import Deploy
 from vlmplan.judge import ScoreBasis, ScoreUsed
-from vlmplan.plan import Choice, Outline, Plan
+from vlmplan.plan import Outline, Plan
+from vlmplan.recheck import Recheck
 from vlmplan.render import (
     knee_line,
     load_line,
@@ -18,7 +19,8 @@ from vlmplan.render import (
     tokens,
     warn,
 )
-from vlmplan.units import format_count, format_flops, format_seconds
+from vlmplan.render_picture import can_show, print_front_picture, print_knee_picture
+from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,21 +29,12 @@ if TYPE_CHECKING:
 FRONT_ROWS = 12
 
 
-def _is_choice(one: Outline, choice: Choice) -> bool:
-    return (one.model, one.visual_tokens, one.precision, one.gpus) == (
-        choice.model,
-        choice.visual_tokens,
-        choice.precision,
-        choice.gpus,
-    )
-
-
-def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
+def _outlines(outlines: Sequence[Outline], plan: Plan) -> "Table":
     """One line for each: error, latency, tokens, then the model and, where it lost, why."""
     table = new_table("error", "latency", "tokens", "model", wrap="model")
     for one in outlines:
         name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
-        chosen = _is_choice(one, choice)
+        chosen = plan.is_choice(one)
         text = name + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
         cells = [percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens), text]
         table.add_row(*cells, style="bold" if chosen else None)
@@ -50,16 +43,17 @@ def _outlines(outlines: Sequence[Outline], choice: Choice) -> "Table":
 
 def _print_front(console: "Console", plan: Plan) -> None:
     """Print the front about the choice; what is left out is counted in the heading."""
-    at = next(i for i, one in enumerate(plan.front) if _is_choice(one, plan.choice))
+    at = next(i for i, one in enumerate(plan.front) if plan.is_choice(one))
     start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
     shown = plan.front[start : start + FRONT_ROWS]
     more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
     console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
-    console.print(_outlines(shown, plan.choice))
+    console.print(_outlines(shown, plan))
     console.print()
 
 
-def _sentence(plan: Plan) -> str:
+def sentence(plan: Plan) -> str:
+    """Return the recommendation in one sentence."""
     choice, task = (
         plan.choice,
         ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items()),
@@ -75,7 +69,9 @@ def _sentence(plan: Plan) -> str:
     )
 
 
-def _sensitivity(plan: Plan) -> str:
+def sensitivity(plan: Plan) -> str:
+    """Return how firm the choice is: its stability, and what another budget would bring."""
+
     def said(outline: Outline | None) -> str:
         if outline is None:
             return "nothing fits"
@@ -114,8 +110,8 @@ def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
         console.print()
 
 
-def _scores(scores: Sequence[ScoreUsed]) -> str:
-    """What the predicted error stands on, benchmark by benchmark."""
+def scores_line(scores: Sequence[ScoreUsed]) -> str:
+    """Return what the predicted error stands on, benchmark by benchmark."""
 
     def one(used: ScoreUsed) -> str:
         basis = {
@@ -134,7 +130,7 @@ def print_plan(plan: Plan) -> None:
     """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
     console, choice = new_console(), plan.choice
     level = f"{plan.interval_level_fraction * 100:g} %"
-    console.print(_sentence(plan), style="bold")
+    console.print(sentence(plan), style="bold")
     console.print(
         f"Intervals hold {level}; times rest on {plan.basis}. TTFT {format_seconds(choice.ttft_s)} "
         f"({time_range(choice.ttft_interval_s)}), {format_flops(choice.flops.total)}, "
@@ -155,16 +151,45 @@ def print_plan(plan: Plan) -> None:
     console.print(memory_line(choice, plan.hardware))
     console.print(load_line(choice, plan.workload))
     console.print(knee_line(choice, plan))
-    console.print(_sensitivity(plan))
+    console.print(sensitivity(plan))
     console.print()
     _print_front(console, plan)
+    if can_show(console):
+        print_front_picture(console, plan)
+        print_knee_picture(console, plan)
     if plan.runners_up:
         console.print("Why the others lost", style="bold")
-        console.print(_outlines(plan.runners_up, choice))
+        console.print(_outlines(plan.runners_up, plan))
         console.print()
     if plan.scores:
-        console.print(f"Stands on {_scores(plan.scores)}.")
+        console.print(f"Stands on {scores_line(plan.scores)}.")
     console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
     for why in plan.left_out:
         console.print(f"Left out, {why}.")
     warn(console, plan.warnings)
+
+
+def print_recheck(found: Recheck) -> None:
+    """Print the plan's choice as it was and as it is now, what changed underneath, and the verdict."""
+    console, before, now = new_console(), found.before, found.priced_now
+    console.print(
+        f"{before.model} with {tokens(before.visual_tokens)} an image, {before.precision}, on {found.hardware}.",
+        style="bold",
+    )
+    limits, table = found.budget, new_table("", "plan", "now", "limit")
+    rows = (
+        ("TTFT", "ttft_s", limits.ttft_s, format_seconds),
+        ("latency", "latency_s", limits.latency_s, format_seconds),
+        ("memory", "memory_bytes", limits.memory_bytes, format_bytes),
+        ("error", "predicted_error", None, percent),
+    )
+    for name, key, limit, show in rows:
+        then = show(getattr(before, key))
+        today = "-" if now is None else show(getattr(now, key))
+        table.add_row(name, then, today, "" if limit is None else show(limit))
+    console.print(table)
+    changed = "; ".join(found.changed) or "nothing that was looked at"
+    console.print(f"Changed since the plan was made: {changed}.")
+    console.print("The plan holds." if found.holds else "The plan does not hold:")
+    for fault in found.faults:
+        console.print(f"- {fault}")

@@ -12,6 +12,8 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
+from vlmplan.estimate import Interval
+from vlmplan.plan import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
 
@@ -90,6 +92,36 @@ class Report(Document):
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A time that was predicted and measured."""
+
+    name: str
+    predicted_s: float
+    interval_s: Interval
+    measured_s: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval holds what was measured."""
+        return self.interval_s[0] <= self.measured_s <= self.interval_s[1]
+
+
+def timed(report: Report, plan: Plan) -> tuple[Timed, ...]:
+    """Return the times of a report that were held against ``plan``; none where validation came to none."""
+    choice, figures = plan.choice, {check.name: check.figures for check in report.checks}
+    intervals = (
+        ("TTFT", "latency: ttft", choice.ttft_interval_s),
+        ("TPOT", "latency: tpot", choice.tpot_interval_s),
+        ("request", "latency: request", choice.latency_interval_s),
+    )
+    return tuple(
+        Timed(name=name, predicted_s=found["predicted_s"], interval_s=interval, measured_s=found["measured_s"])
+        for name, key, interval in intervals
+        if interval is not None and {"predicted_s", "measured_s"} <= set(found := figures.get(key, {}))
+    )
 
 
 def with_check(report: Report, check: Check) -> Report:

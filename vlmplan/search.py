@@ -288,7 +288,7 @@ def _reason(loser: Candidate, choice: Candidate, budget: Budget) -> str:
         return "; ".join(missed)
     points = (loser.predicted_error - choice.predicted_error) * 100
     slower_s = loser.cost.latency_s - choice.cost.latency_s
-    pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}"
+    pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}" if slower_s else "as fast"
     if loser.request.gpus != choice.request.gpus:
         pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
     if points <= TIE_ERROR * 100 and loser.order > choice.order:

@@ -1,0 +1,209 @@
+"""The HTML page and the pictures in the terminal: they show what the plan says, and nothing from outside."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from small_models import exported
+from test_cli import RECOMMEND, changed, run
+from test_recheck import planned
+
+from vlmplan.document import from_plain, load, to_json
+from vlmplan.errors import InputError
+from vlmplan.manifest import read_manifest
+from vlmplan.page import Dossier, page
+from vlmplan.page_charts import front_chart, knee_chart, latency_chart, parts_chart
+from vlmplan.plan import Plan, knee_curve_of
+from vlmplan.report import Report, passed, timed
+
+PREDICTED, MEASURED = 1.0, 1.25
+
+
+@functools.cache
+def _report() -> Report:
+    """A report with two times held against the plan."""
+    figures = {"measured_s": MEASURED, "predicted_s": PREDICTED}
+    checks = (
+        passed("numbers", "3 <b>good</b> tensors"),
+        passed("latency: ttft", "fast", **figures),
+        passed("latency: request", "fast", **figures),
+    )
+    return Report(
+        export="made", checkpoint="small", provider="cpu", threads=2, versions={"torch": "2"}, passed=True,
+        checks=checks,
+    )  # fmt: skip
+
+
+class _Outline(HTMLParser):
+    """The headings, text and addresses of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self.hidden = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden = tag in ("script", "style")
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden = self.hidden and tag not in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.text.append(data)
+
+
+def _read(html: str) -> tuple[str, list[str]]:
+    parser = _Outline()
+    parser.feed(html)
+    return " ".join(" ".join(parser.text).split()), parser.addresses
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a plan and a report in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("plan.json").write_text(to_json(planned()), encoding="utf-8")
+    Path("report.json").write_text(to_json(_report()), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_the_page_says_what_the_plan_says_and_asks_nothing_of_a_network() -> None:
+    code, _, err = run("page", "plan.json", str(exported()), "--report", "report.json", "--out", "it.html")
+    assert (code, err) == (0, "wrote it.html\n")
+    text, addresses = _read(Path("it.html").read_text(encoding="utf-8"))
+    assert [one for one in addresses if not one.startswith("data:")] == []
+    plan = planned()
+    for wanted in (plan.choice.model, "48.4 %", "3 <b>good</b> tensors", plan.hardware.sources[0][:30]):
+        assert wanted in text
+    for one in (*plan.front, *plan.runners_up):
+        assert one.model in text
+    for warning in plan.warnings:
+        assert " ".join(warning.split()) in text
+    assert all(name in text for name in read_manifest(exported()).files)
+
+
+def test_the_same_documents_make_the_same_bytes() -> None:
+    dossier = Dossier(plan=planned(), report=_report())
+    assert page(dossier) == page(dossier)
+
+
+def test_every_candidate_can_be_pointed_at() -> None:
+    plan = planned()
+    hovers = [text for trace in front_chart(plan).data for text in trace.hovertext or ()]
+    for one in (*plan.front, *plan.runners_up):
+        assert any(one.model in text and f"{one.visual_tokens} visual tokens" in text for text in hovers)
+
+
+def test_charts_hold_the_plans_own_figures() -> None:
+    plan, report = planned(), _report()
+    bars = parts_chart(plan).data
+    assert sum(bar.x[0] for bar in bars) == pytest.approx(1e3 * plan.choice.latency_s, rel=1e-6)
+    knee = knee_chart(plan)
+    assert knee is not None
+    assert knee.data[-1].y[0] == pytest.approx(1e3 * plan.choice.ttft_s)
+    latency = latency_chart(report, plan)
+    assert latency is not None
+    assert list(latency.data[1].x) == [125.0, 125.0]
+    assert latency_chart(replace(report, checks=report.checks[:1]), plan) is None
+
+
+def test_the_knee_curve_passes_through_the_choice() -> None:
+    plan = planned()
+    curve = knee_curve_of(plan)
+    assert curve is not None
+    at = [index for index, count in enumerate(curve.visual_tokens) if count <= plan.choice.visual_tokens][-1]
+    assert curve.ttft_s[at] <= plan.choice.ttft_s * (1 + 1e-9) <= curve.ttft_s[at + 1] * (1 + 1e-6)
+    assert list(curve.ttft_s) == sorted(curve.ttft_s)
+
+
+def test_times_outside_their_interval_are_told_apart() -> None:
+    rows = timed(_report(), planned())
+    assert [row.name for row in rows] == ["TTFT", "request"]
+    assert not any(row.inside for row in rows)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("gone.json",), "cannot be read"),
+        (("report.json",), "expected schema"),
+        (("plan.json", "."), "manifest.json"),
+        (("plan.json", "--report", "plan.json"), "expected schema"),
+        (("plan.json", "--out", "plan.json"), "one of the documents"),
+        (("plan.json", "--out", "no/where.html"), "no folder one may write in"),
+    ],
+)
+def test_what_cannot_be_shown(arguments: tuple[str, ...], said: str) -> None:
+    before = sorted(Path.cwd().iterdir())
+    code, _, err = run("page", *arguments)
+    assert code == 2
+    assert said in err
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_a_missing_library_is_one_line() -> None:
+    blocked = "import sys; sys.modules['plotly'] = None; from vlmplan.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, "page", "plan.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "pip install 'vlmplan[page]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _drawn(width: int, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vlmplan", *RECOMMEND],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"} | environment,
+    )
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+
+
+def test_terminals_that_can_show_them_get_pictures() -> None:
+    shown = _drawn(80, FORCE_COLOR="1", TERM="xterm")
+    assert "* the choice" in shown
+    assert "visual tokens an image" in shown
+    assert max(len(line) for line in shown.splitlines() if "┤" in line) <= 80
+
+
+@pytest.mark.parametrize(
+    ("width", "environment"),
+    [
+        (80, {}),
+        (40, {"FORCE_COLOR": "1", "TERM": "xterm"}),
+        (80, {"FORCE_COLOR": "1", "TERM": "dumb"}),
+        (80, {"FORCE_COLOR": "1", "TERM": "xterm", "PYTHONIOENCODING": "ascii:replace"}),
+    ],
+)
+def test_others_get_none(width: int, environment: dict[str, str]) -> None:
+    assert "┤" not in _drawn(width, **environment)
+
+
+def test_a_plan_without_a_latency_budget_is_drawn_too() -> None:
+    code, out, err = run(*changed(RECOMMEND, latency=None), "--memory", "20GiB", "--json")
+    assert code == 0, err
+    plan = from_plain(Plan, json.loads(out), "plan")
+    assert len(front_chart(plan).layout.shapes) == 0
+
+
+def test_a_report_that_contradicts_itself_is_refused(here: Path) -> None:
+    text = to_json(_report()).replace('"passed": true', '"passed": false')
+    (here / "report.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="passed"):
+        load(Report, here / "report.json")
