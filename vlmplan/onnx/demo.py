@@ -1,0 +1,116 @@
+"""The whole chain on this machine, with nothing downloaded: measure, plan, export, prove.
+
+(folder, threads) -> :class:`Shown`. The checkpoint is small and random, so its answers mean nothing; the times, the
+numbers and the files are real. What was measured stays in the folder and is not measured again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlmplan import catalogue
+from vlmplan.ask import query
+from vlmplan.asked import Asked
+from vlmplan.catalogue import Shelf
+from vlmplan.cost import cost, request_of
+from vlmplan.document import load, to_json, to_toml, write_text
+from vlmplan.errors import InputError, Unavailable
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.machine import machine
+from vlmplan.manifest import Manifest
+from vlmplan.model import Compressor, Workload
+from vlmplan.onnx.export import Progress, export
+from vlmplan.onnx.here import setup
+from vlmplan.onnx.order import Choices, order
+from vlmplan.onnx.profile import Order, precisions_of, profile_here
+from vlmplan.onnx.small import SmallModel, write_checkpoint
+from vlmplan.onnx.trials import Effort
+from vlmplan.onnx.validate import Options, Validator
+from vlmplan.plan import Plan, recommend
+from vlmplan.report import Report
+from vlmplan.search import Budget
+
+MACHINE, CHECKPOINT, PLAN, EXPORT, REPORT = "machine.toml", "checkpoint", "plan.json", "export", "report.json"
+WORKLOAD = Workload(text_tokens=50, output_tokens=16)
+# Large enough that an image costs more than a call of the runtime does.
+_MODEL = SmallModel(
+    text={"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 8},
+    vision={"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4},
+)
+# The budget lies between what these numbers of visual tokens cost, so that a plan has to compress.
+_CHEAP, _DEAR = 36, 576
+_TASK = "reasoning"
+_CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What came of it: the machine, the plan, the export and the proof, all written to ``folder``."""
+
+    folder: Path
+    hardware: HardwareProfile
+    plan: Plan
+    export: Manifest
+    report: Report
+
+
+def _check(folder: Path) -> None:
+    """Raise InputError for a folder that holds anything but an earlier demo."""
+    if not folder.exists():
+        return
+    used = folder.is_dir() and any(folder.iterdir())
+    if not folder.is_dir() or (used and not any(folder.glob(f"{Path(MACHINE).stem}.*"))):
+        raise InputError(f"--out: {folder} exists and holds no earlier demo; choose another folder")
+
+
+def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProfile:
+    here = setup("cpu", Runtime.ONNXRUNTIME, threads)
+    asked = Order(setup=here, effort=Effort.QUICK, precisions=precisions_of(here)[:1], out=folder / MACHINE)
+    found = profile_here(asked, tell).hardware
+    write_text(folder / MACHINE, to_toml(found))
+    return load(HardwareProfile, folder / MACHINE)
+
+
+def _budget(hardware: HardwareProfile, checkpoint: Path) -> Budget:
+    """A latency between what few and all visual tokens need, to the upper ends of their intervals."""
+    spec, ready = catalogue.model(str(checkpoint)), machine(hardware, (), Runtime.ONNXRUNTIME, Precision.FP32)
+
+    def upper_s(tokens: int, compressor: Compressor) -> float:
+        request = request_of(spec, WORKLOAD, tokens, Precision.FP32, compressor)
+        return cost(request, ready).latency_interval_s(_CONFIDENCE)[1]
+
+    return Budget(
+        latency_s=(upper_s(_CHEAP, Compressor.AVERAGE_POOL) * upper_s(_DEAR, Compressor.NONE)) ** 0.5
+    )  # fmt: skip
+
+
+def _planned(folder: Path, hardware: HardwareProfile) -> Plan:
+    checkpoint = folder / CHECKPOINT
+    asked = Asked(
+        hardware=str(folder / MACHINE),
+        runtime=Runtime.ONNXRUNTIME,
+        task=str(catalogue.find(Shelf.LAWS, _TASK)),
+        models=str(checkpoint),
+        allow_untrained=True,
+        confidence=_CONFIDENCE,
+    )
+    plan = recommend(query(asked, WORKLOAD, _budget(hardware, checkpoint), hardware))
+    write_text(folder / PLAN, to_json(plan))
+    return plan
+
+
+def demo(folder: Path, threads: int | None, tell: Progress) -> Shown:
+    """Run the chain in ``folder``. Raises InputError or Unavailable."""
+    _check(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"--out: {folder} cannot be made ({error.strerror}); choose another folder") from None
+    hardware = _measured(folder, threads, tell)
+    tell("making a checkpoint", 0, 1)
+    write_checkpoint(_MODEL, folder / CHECKPOINT)
+    plan = _planned(folder, hardware)
+    manifest = export(order(Choices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True)
+    options = Options(plan=plan, threads=threads or hardware.calibration[0].threads, budget_only=True)
+    report = Validator(options, tell).validate(folder / EXPORT).report
+    write_text(folder / REPORT, to_json(report))
+    return Shown(folder=folder, hardware=hardware, plan=plan, export=manifest, report=report)
