@@ -1,7 +1,6 @@
 """export, validate and run from the command line: what is printed, what is written, and every exit code."""
 
 import json
-import re
 import shlex
 import shutil
 import signal
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from mutants import wrong_token_count
 from PIL import Image
 from small_models import checkpoint, exported
@@ -160,17 +158,3 @@ def test_ctrl_c_ends_an_export_with_130_and_nothing_left(tmp_path: Path) -> None
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
-
-
-def test_the_workflow_runs_what_the_command_line_has() -> None:
-    """Every vlmplan line of the workflow, run as the shell would, on a small checkpoint."""
-    path = ROOT / ".github" / "workflows" / "deployment-gate.yml"
-    steps = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["gate"]["steps"]
-    lines = [line for step in steps for line in step.get("run", "").splitlines() if line.startswith("vlmplan ")]
-    assert [line.split()[1] for line in lines] == ["export", "validate"]
-    values = {"CHECKPOINT": str(checkpoint()), "EXPORT": "export"}
-    for line in lines:
-        filled = re.sub(r"\$(\w+)", lambda found: values[found[1]], line)
-        found = _run(*shlex.split(filled)[1:])
-        assert found.exit_code == 0, found.stderr
-    assert Path("vlmplan.xml").exists()

@@ -1,0 +1,130 @@
+"""The action, the workflow and the snippets for CI: each of their lines is run as its shell would run it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_models import checkpoint
+from test_cli import run
+
+from vlmplan import catalogue
+from vlmplan.document import load, to_toml
+from vlmplan.plan import Plan
+from vlmplan.report import Report
+
+ROOT = Path(__file__).resolve().parents[1]
+ACTION = ROOT / ".github" / "actions" / "gate" / "action.yml"
+WORKFLOW = ROOT / ".github" / "workflows" / "deployment-gate.yml"
+COMPRESSED = "--visual-tokens 36 --compressor average-pool"
+
+
+def _shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash where ``vlmplan`` is this one."""
+    found = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", line], capture_output=True, text=True, check=False, env=found
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small checkpoint, and a plan to export it."""
+    monkeypatch.chdir(tmp_path)
+    Path("small").symlink_to(checkpoint())
+    law = str(catalogue.find(catalogue.Shelf.LAWS, "reasoning"))
+    Path("law.toml").write_text(Path(law).read_text(encoding="utf-8"), encoding="utf-8")
+    asked = ["--hardware", "l4", "--runtime", "onnxruntime", "--models", "./small", "--task", "law.toml"]
+    asked += ["--latency", "10s", "--text-tokens", "20", "--output-tokens", "4"]
+    code, _, err = run("recommend", *asked, "--out", "plan.json")
+    assert code == 0, err
+    return tmp_path
+
+
+def _steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
+    return found
+
+
+def _act(inputs: Mapping[str, str]) -> list[tuple[str, int, str]]:
+    """Run the action's own lines with these inputs; (step, exit code, stderr) of each, up to the first that fails."""
+    declared = yaml.safe_load(ACTION.read_text(encoding="utf-8"))["inputs"]
+    assert set(inputs) <= set(declared)
+    values = {name: str(one.get("default", "")) for name, one in declared.items()} | dict(inputs)
+
+    def filled(text: str) -> str:
+        return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: values[found[1]], text)
+
+    done = []
+    for step in _steps():
+        asked = step.get("if", "")
+        skipped = ("inputs.plan != ''" in asked and not values["plan"]) or (
+            "inputs.ask == 'true'" in asked and values["ask"] != "true"
+        )
+        if "run" not in step or step["name"] == "install" or skipped:
+            continue
+        found = _shell(filled(step["run"]), **{key: filled(value) for key, value in step.get("env", {}).items()})
+        done.append((step["name"], found.returncode, found.stderr))
+        if found.returncode:
+            break
+    return done
+
+
+@pytest.mark.usefixtures("here")
+def test_the_action_proves_a_plan() -> None:
+    done = _act({"plan": "plan.json", "checkpoint": "small", "validate-options": "--threads 2 --repeats 1"})
+    assert [(name, code) for name, code, _ in done] == [
+        ("ask the plan again", 0),
+        ("export", 0),
+        ("validate", 0),
+        ("page", 0),
+    ], done
+    assert load(Report, Path("report.json")).passed
+    assert Path("vlmplan.xml").exists()
+    assert "Validation" in Path("page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_action_fails_where_the_plan_does_not_hold() -> None:
+    plan = load(Plan, Path("plan.json"))
+    slow = plan.hardware.bandwidth_bytes_per_s / 1e5
+    profile = to_toml(plan.hardware).replace(f"bandwidth_bytes_per_s = {plan.hardware.bandwidth_bytes_per_s}",
+                                             f"bandwidth_bytes_per_s = {slow}")  # fmt: skip
+    Path("slow.toml").write_text(profile, encoding="utf-8")
+    done = _act({"plan": "plan.json", "hardware": "slow.toml", "checkpoint": "small"})
+    assert [(name, code) for name, code, _ in done] == [("ask the plan again", 3)], done
+
+
+@pytest.mark.usefixtures("here")
+def test_the_workflow_runs_the_action_without_a_plan() -> None:
+    steps = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]["gate"]["steps"]
+    used = next(step for step in steps if step.get("uses") == "./.github/actions/gate")
+    assert COMPRESSED in used["with"]["export-options"]
+    done = _act(used["with"])
+    assert [(name, code) for name, code, _ in done] == [("export", 0), ("validate", 0)], done
+
+
+@pytest.mark.usefixtures("here")
+def test_the_gitlab_lines_run() -> None:
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    block = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[1]
+    job = yaml.safe_load(block)["vlmplan"]
+    lines = [line for line in job["script"] if not line.startswith("pip ")]
+    for line in lines:
+        found = _shell(line, CHECKPOINT="small")
+        assert found.returncode == 0, (line, found.stderr)
+    for name in (*job["artifacts"]["paths"], job["artifacts"]["reports"]["junit"]):
+        assert Path(name).exists(), name
+    assert _shell(lines[1], CHECKPOINT="small").returncode == 0, "a cached export is kept"
+
+
+def test_the_github_snippet_names_inputs_that_exist() -> None:
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    snippet = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    given = next(step["with"] for step in snippet if "gate" in step["uses"])
+    assert set(given) <= set(yaml.safe_load(ACTION.read_text(encoding="utf-8"))["inputs"])
