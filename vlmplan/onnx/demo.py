@@ -17,7 +17,7 @@ from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.manifest import Manifest
-from vlmplan.model import Compressor, Workload
+from vlmplan.model import Workload
 from vlmplan.onnx.export import Progress, export
 from vlmplan.onnx.here import setup
 from vlmplan.onnx.order import Choices, order
@@ -36,8 +36,7 @@ _MODEL = SmallModel(
     text={"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 8},
     vision={"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4},
 )
-# The budget lies between what these numbers of visual tokens cost, so that a plan has to compress.
-_CHEAP, _DEAR = 36, 576
+_SHARE = 0.95  # of what all visual tokens need: the budget that makes a plan compress
 _TASK = "reasoning"
 _CONFIDENCE = 0.9
 
@@ -71,16 +70,10 @@ def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProf
 
 
 def _budget(hardware: HardwareProfile, checkpoint: Path) -> Budget:
-    """A latency between what few and all visual tokens need, to the upper ends of their intervals."""
+    """A latency a little below what all visual tokens need, to the upper end of its interval."""
     spec, ready = catalogue.model(str(checkpoint)), machine(hardware, (), Runtime.ONNXRUNTIME, Precision.FP32)
-
-    def upper_s(tokens: int, compressor: Compressor) -> float:
-        request = request_of(spec, WORKLOAD, tokens, Precision.FP32, compressor)
-        return cost(request, ready).latency_interval_s(_CONFIDENCE)[1]
-
-    return Budget(
-        latency_s=(upper_s(_CHEAP, Compressor.AVERAGE_POOL) * upper_s(_DEAR, Compressor.NONE)) ** 0.5
-    )  # fmt: skip
+    request = request_of(spec, WORKLOAD, spec.image.tokens_per_view if spec.image else 0, Precision.FP32)
+    return Budget(latency_s=_SHARE * cost(request, ready).latency_interval_s(_CONFIDENCE)[1])
 
 
 def _planned(folder: Path, hardware: HardwareProfile) -> Plan:
