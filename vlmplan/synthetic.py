@@ -155,9 +155,11 @@ class SetOrder:
             raise InputError(f"difficulty: found {self.level}, expected {min(LEVELS)} to {max(LEVELS)}")
 
 
-# What a model learns to see with: a third of the scenes has one shape, so that words come to mean something.
-_EASIEST = Level(shapes=1, words=1, letters=2)
-_MIXED = (_EASIEST, _EASIEST, LEVELS[1], LEVELS[2], LEVELS[3], LEVELS[4])
+# What a model learns to see with: half of the scenes have one or two shapes, so that words come to mean something.
+_MIXED = tuple(
+    Level(shapes=shapes, words=words, letters=letters)
+    for shapes, words, letters in ((1, 1, 2), (1, 1, 3), (2, 1, 2), (3, 1, 3), (4, 1, 2), (6, 2, 3))
+)
 
 
 def _level(order: SetOrder, number: int) -> Level:
