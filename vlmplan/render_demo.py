@@ -47,9 +47,8 @@ def print_demo(shown: "Shown") -> None:
     """Print what each step found, predicted against measured times, and what to run next."""
     console, rows = new_console(), timed(shown.report, shown.plan)
     console.print(
-        "The whole chain on this machine. The checkpoint's weights are random: its answers mean nothing.",
-        style="bold", soft_wrap=True,
-    )  # fmt: skip
+        "The whole chain on this machine. The checkpoint's weights are random: its answers mean nothing.", style="bold"
+    )
     for line in _steps(shown):
         console.print(line, soft_wrap=True)
     console.print()
