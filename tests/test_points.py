@@ -189,6 +189,18 @@ def test_what_is_dropped_by_name_is_not_suspected() -> None:
         use(rows, drop=",".join(row.name.removeprefix("line ") for row in rows))
 
 
+def test_a_run_is_all_its_rows() -> None:
+    rows = tuple(
+        Row(name=f"{run} {task}", llm_params_b=size, visual_tokens=16, error=0.4 / size, task=task, source="lmms-eval")
+        for run, size in (("llava-1b", 1), ("llava-7b", 7))
+        for task in ("docvqa", "chartqa")
+    )
+    assert {row.name for row in use(rows, drop="llava-7b")[0]} == {"llava-1b docvqa", "llava-1b chartqa"}
+    assert len(use(rows, drop="llava-7b chartqa")[0]) == 3
+    with pytest.raises(InputError, match="found 'llava'"):
+        use(rows, drop="llava")
+
+
 def test_words_that_mean_nothing() -> None:
     rows, _ = read_points(TABLES / "ocr.csv")
     with pytest.raises(InputError, match="found 'line 99', expected one of duplicate"):

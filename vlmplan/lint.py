@@ -56,13 +56,12 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
     Returns the rows left, and warnings. Raises InputError for a word that is neither a suspicion nor a row, for values
     in percent, and where nothing is left.
     """
-    names = {row.name for row in rows}
     for word in sorted(drop | keep):
-        if word not in list(Suspicion) and _row_name(word) not in names:
+        if word not in list(Suspicion) and not _meant(word, rows):
             raise InputError(
                 f"--drop, --keep: found '{word}', expected one of {', '.join(Suspicion)}, a line number or a run"
             )
-    named_away, told = ({_row_name(word) for word in words} for words in (drop, keep))
+    named_away, told = ({name for word in words for name in _meant(word, rows)} for words in (drop, keep))
     rows = [row for row in rows if row.name not in named_away]
     findings = lint(rows)
     gone: set[str] = set()
@@ -87,9 +86,10 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
     return left, tuple(warnings)
 
 
-def _row_name(word: str) -> str:
-    """What a row is called that a user means by ``word``: lines may be given by their number alone."""
-    return f"line {word}" if word.isdecimal() else word
+def _meant(word: str, rows: Sequence[Row]) -> set[str]:
+    """The rows a user means by ``word``: a line's number, a row's name, or a run, whose rows are named "RUN TASK"."""
+    wanted = f"line {word}" if word.isdecimal() else word
+    return {row.name for row in rows if row.name in (wanted, f"{word} {row.task}")}
 
 
 def _line(name: str) -> tuple[int, str]:
