@@ -14,7 +14,7 @@ from vlmplan.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#d6336c", "#2b9a66"
+FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
 _CLEAR = "rgba(0,0,0,0)"
 
 
