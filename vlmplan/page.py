@@ -48,7 +48,7 @@ def _chart(plotly: Any, figure: Any, name: str) -> str | None:
     """A chart as a piece of HTML; its library stands in the page's head."""
     if figure is None:
         return None
-    config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    config = {"responsive": True, "displayModeBar": False}
     return str(plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, div_id=name, config=config))
 
 
