@@ -17,6 +17,7 @@ from vlmplan.document import to_json, to_toml
 from vlmplan.errors import InputError
 from vlmplan.fit import fit_law
 from vlmplan.fit_form import Fitted, Options, fit_form
+from vlmplan.points import of_task, points, read_points
 from vlmplan.resampling import cost_limit, left_out, profile
 from vlmplan.scaling import RATIO, Coefficient, Form, Loss, Point
 
@@ -63,6 +64,16 @@ def test_ocr_grid_and_the_form_it_prefers() -> None:
     assert report.compared is not None
     assert report.compared.form is Form.POWER
     assert report.optimal_visual_tokens == {Form.POWER: None, Form.LOGIT: None}
+
+
+@pytest.mark.parametrize(("form", "slope"), [(Form.LOGIT, "c"), (Form.POWER, "beta")])
+def test_swept_models_read_with_tokens_and_reason_without(form: Form, slope: str) -> None:
+    """The points of docs/grids/shapes.toml, as measured: reading's token slope is at least twice reasoning's."""
+    rows, _ = read_points(TABLES.parents[1] / "docs" / "grids" / "shapes-points.csv")
+    reading, reasoning = (
+        values(fitted(points(of_task(rows, {task: 1.0})[0]), form))[slope] for task in ("reading", "reasoning")
+    )
+    assert reading >= 2 * reasoning > 0
 
 
 def test_the_papers_exponents_and_its_optimum() -> None:

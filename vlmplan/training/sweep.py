@@ -87,13 +87,13 @@ def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     writer = csv.writer(made, lineterminator="\n")
     writer.writerow(["llm_params_b", "visual_tokens", "error", "task", "family", "weight", "source"])
     several = len(grid.compressors) > 1
-    for name, found in results.items():
+    for found in results.values():
         given = grid.llm(found.trial.llm).llm_params_b
         size = f"{found.llm_params / 1e9:.6g}" if given is None else f"{given:g}"
         family = str(found.trial.compressor) if several else ""
         for task, one in found.by_task.items():
             error = f"{1 - one.accuracy_fraction:.6f}"
-            writer.writerow([size, found.trial.visual_tokens, error, task, family, one.questions, name])
+            writer.writerow([size, found.trial.visual_tokens, error, task, family, one.questions, f"sweep {grid.name}"])
     return made.getvalue()
 
 
