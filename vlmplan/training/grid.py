@@ -93,13 +93,17 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialTraining:
-    """How each trial is trained: both stages, in steps of ``batch`` rows."""
+    """How each trial is trained: both stages, in steps of ``batch`` rows.
+
+    ``adam_beta2`` is by default 0.98 for LLMs that are made here, and train's own for checkpoints.
+    """
 
     align_steps: int = 100
     tune_steps: int = 400
     batch: int = 32
     align_rate: float = 1e-3
     tune_rate: float = 5e-4
+    adam_beta2: float | None = None
     lora_rank: int = 0
     bf16: bool = False
 

@@ -132,7 +132,7 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
         align_rate=setting.align_rate,
         tune_rate=setting.tune_rate,
         batch=setting.batch,
-        adam_beta2=None if grid.llm(trial.llm).made is None else _BETA2,
+        adam_beta2=setting.adam_beta2 or (None if grid.llm(trial.llm).made is None else _BETA2),
         lora_rank=setting.lora_rank,
         bf16=setting.bf16,
         seed=trial.seed,
