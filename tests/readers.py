@@ -30,7 +30,7 @@ from vlmplan.plan import Plan, knee_curve_of, recommend
 from vlmplan.points import read_points, read_table
 from vlmplan.prices import read_prices
 from vlmplan.ranking import Evidence, OwnScores
-from vlmplan.recheck import ask_again, recheck
+from vlmplan.recheck import recheck
 from vlmplan.report import Report, junit, markdown, passed
 from vlmplan.scaling import ScalingLaw
 from vlmplan.search import Budget
@@ -90,7 +90,7 @@ def _plan() -> bytes:
 def _asked_again(path: Path) -> object:
     plan = load(Plan, path)
     knee_curve_of(plan)
-    return recheck(plan, ask_again(plan, None, None))
+    return recheck(plan)
 
 
 def _report() -> bytes:

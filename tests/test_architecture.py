@@ -254,7 +254,18 @@ def test_sizes(path: Path) -> None:
 
 
 # Dimensionless or in a unit that the class or the field's own name says.
-UNITLESS_CLASSES = {"Params", "Flops", "MemoryBytes", "Estimate", "Fit", "FitReport", "Problem", "_Score", "Subject"}
+UNITLESS_CLASSES = {
+    "Figure",
+    "Params",
+    "Flops",
+    "MemoryBytes",
+    "Estimate",
+    "Fit",
+    "FitReport",
+    "Problem",
+    "_Score",
+    "Subject",
+}
 UNITS = (
     "_s",
     "_bytes",

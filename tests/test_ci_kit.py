@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -60,19 +61,25 @@ def _act(inputs: Mapping[str, str]) -> list[tuple[str, int, str]]:
     def filled(text: str) -> str:
         return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: values[found[1]], text)
 
-    done = []
+    done: list[tuple[str, int, str]] = []
     for step in _steps():
         asked = step.get("if", "")
         skipped = ("inputs.plan != ''" in asked and not values["plan"]) or (
             "inputs.ask == 'true'" in asked and values["ask"] != "true"
         )
-        if "run" not in step or step["name"] == "install" or skipped:
+        failed = any(code for _, code, _ in done)
+        if "run" not in step or step["name"] == "install" or skipped or (failed and "always()" not in asked):
             continue
-        found = _shell(filled(step["run"]), **{key: filled(value) for key, value in step.get("env", {}).items()})
+        outputs = {"GITHUB_OUTPUT": "outputs", "RUNNER_TEMP": "."}
+        environment = {key: filled(value) for key, value in step.get("env", {}).items()}
+        found = _shell(filled(step["run"]), **outputs, **environment)
         done.append((step["name"], found.returncode, found.stderr))
-        if found.returncode:
-            break
     return done
+
+
+def _key() -> str:
+    """The cache key that the action computed last."""
+    return Path("outputs").read_text(encoding="utf-8").splitlines()[-1]
 
 
 @pytest.mark.usefixtures("here")
@@ -80,6 +87,7 @@ def test_the_action_proves_a_plan() -> None:
     done = _act({"plan": "plan.json", "checkpoint": "small", "validate-options": "--threads 2 --repeats 1"})
     assert [(name, code) for name, code, _ in done] == [
         ("ask the plan again", 0),
+        ("what the export depends on", 0),
         ("export", 0),
         ("validate", 0),
         ("page", 0),
@@ -97,7 +105,8 @@ def test_the_action_fails_where_the_plan_does_not_hold() -> None:
                                              f"bandwidth_bytes_per_s = {slow}")  # fmt: skip
     Path("slow.toml").write_text(profile, encoding="utf-8")
     done = _act({"plan": "plan.json", "hardware": "slow.toml", "checkpoint": "small"})
-    assert [(name, code) for name, code, _ in done] == [("ask the plan again", 3)], done
+    assert [(name, code) for name, code, _ in done] == [("ask the plan again", 3), ("page", 0)], done
+    assert not Path("page.html").exists()
 
 
 @pytest.mark.usefixtures("here")
@@ -106,7 +115,36 @@ def test_the_workflow_runs_the_action_without_a_plan() -> None:
     used = next(step for step in steps if step.get("uses") == "./.github/actions/gate")
     assert COMPRESSED in used["with"]["export-options"]
     done = _act(used["with"])
-    assert [(name, code) for name, code, _ in done] == [("export", 0), ("validate", 0)], done
+    assert [(name, code) for name, code, _ in done] == [
+        ("what the export depends on", 0),
+        ("export", 0),
+        ("validate", 0),
+    ], done
+
+
+@pytest.mark.usefixtures("here")
+def test_the_page_is_made_of_a_proof_that_failed() -> None:
+    options = "--threads 2 --repeats 1 --logit-tolerance 1e-30"
+    done = _act({"plan": "plan.json", "checkpoint": "small", "validate-options": options})
+    assert [(name, code) for name, code, _ in done][-2:] == [("validate", 4), ("page", 0)], done
+    assert "it falls short" in Path("page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
+def test_whatever_makes_an_export_is_in_its_key() -> None:
+    step = next(step for step in _steps() if step.get("id") == "key")
+    shutil.copytree(checkpoint(), "own")
+    given = {"PLAN": "plan.json", "CHECKPOINT": "own", "OPTIONS": "--all-logits", "MORE": ""}
+    keys = []
+    for more in ({}, {}, {"OPTIONS": ""}, {"MORE": "revision"}, {"PLAN": ""}):
+        assert _shell(step["run"], GITHUB_OUTPUT="outputs", RUNNER_TEMP=".", **given | more).returncode == 0
+        keys.append(_key())
+    Path("own/generation_config.json").write_text("{}", encoding="utf-8")
+    assert _shell(step["run"], GITHUB_OUTPUT="outputs", RUNNER_TEMP=".", **given).returncode == 0
+    assert keys[0] == keys[1]
+    assert len({*keys, _key()}) == 5
+    cache = next(step for step in _steps() if step.get("id") == "cached")
+    assert cache["with"]["key"] == "${{ steps.key.outputs.key }}"
 
 
 @pytest.mark.usefixtures("here")
@@ -114,7 +152,7 @@ def test_the_gitlab_lines_run() -> None:
     text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     block = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[1]
     job = yaml.safe_load(block)["vlmplan"]
-    lines = [line for line in job["script"] if not line.startswith("pip ")]
+    lines = [line for line in (*job["script"], *job["after_script"]) if not line.startswith("pip ")]
     for line in lines:
         found = _shell(line, CHECKPOINT="small")
         assert found.returncode == 0, (line, found.stderr)

@@ -8,7 +8,8 @@ from test_cli import run
 
 from vlmplan import catalogue
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.onnx.demo import WORKLOAD, budget_of, plan_in
+from vlmplan.onnx.check_latency import DEFAULT_WORKLOAD
+from vlmplan.onnx.demo import budget_of, plan_in
 from vlmplan.plan import Plan
 
 
@@ -50,4 +51,4 @@ def test_the_budget_makes_a_plan_compress(here: Path) -> None:
     assert plan.choice.visual_tokens < whole.tokens_per_view
     assert plan.choice.latency_interval_s[1] <= limit_s
     assert (plan.runtime, plan.choice.precision) == (Runtime.ONNXRUNTIME, Precision.FP32)
-    assert plan.workload == WORKLOAD
+    assert plan.workload == DEFAULT_WORKLOAD

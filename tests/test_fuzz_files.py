@@ -1,6 +1,5 @@
 """Any file that a user names, spoiled at random, is read or refused in one line: no exception but ours escapes."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_a_spoiled_file_is_read_or_refused(
         reader.read(path)
     except VlmplanError as error:
         assert "\n" not in str(error)
-        json.dumps(str(error))
+        str(error).encode()
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)

@@ -21,19 +21,23 @@ from vlmplan.manifest import read_manifest
 from vlmplan.page import Dossier, page
 from vlmplan.page_charts import front_chart, knee_chart, latency_chart, parts_chart
 from vlmplan.plan import Plan, knee_curve_of
-from vlmplan.report import Report, passed, timed
+from vlmplan.report import Report, held, passed
 
-PREDICTED, MEASURED = 1.0, 1.25
+SLOWER = 1.5  # than predicted
 
 
 @functools.cache
 def _report() -> Report:
     """A report with two times held against the plan."""
-    figures = {"measured_s": MEASURED, "predicted_s": PREDICTED}
+    choice = planned().choice
+    ttft, latency = (
+        {"measured_s": SLOWER * predicted_s, "predicted_s": predicted_s}
+        for predicted_s in (choice.ttft_s, choice.latency_s)
+    )
     checks = (
         passed("numbers", "3 <b>good</b> tensors"),
-        passed("latency: ttft", "fast", **figures),
-        passed("latency: request", "fast", **figures),
+        passed("latency: ttft", "slow", **ttft),
+        passed("latency: request", "slow", **latency),
     )
     return Report(
         export="made", checkpoint="small", provider="cpu", threads=2, versions={"torch": "2"}, passed=True,
@@ -79,7 +83,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("here")
 def test_the_page_says_what_the_plan_says_and_asks_nothing_of_a_network() -> None:
-    code, _, err = run("page", "plan.json", str(exported()), "--report", "report.json", "--out", "it.html")
+    code, _, err = run("page", "plan.json", "--report", "report.json", "--out", "it.html")
     assert (code, err) == (0, "wrote it.html\n")
     text, addresses = _read(Path("it.html").read_text(encoding="utf-8"))
     assert [one for one in addresses if not one.startswith("data:")] == []
@@ -90,7 +94,28 @@ def test_the_page_says_what_the_plan_says_and_asks_nothing_of_a_network() -> Non
         assert one.model in text
     for warning in plan.warnings:
         assert " ".join(warning.split()) in text
-    assert all(name in text for name in read_manifest(exported()).files)
+    code, _, err = run("page", "plan.json", str(exported()))
+    assert code == 2
+    assert "is no export of this plan" in err
+
+
+def test_an_export_is_listed_file_by_file() -> None:
+    manifest = read_manifest(exported())
+    text, _ = _read(page(Dossier(plan=planned(), export=manifest)))
+    assert all(name in text for name in manifest.files)
+    assert "Not validated yet" in text
+
+
+def test_a_report_of_another_plan_is_refused() -> None:
+    plan = planned()
+    other = replace(plan, choice=replace(plan.choice, ttft_s=2 * plan.choice.ttft_s))
+    with pytest.raises(InputError, match="expected the report of an export of this plan"):
+        page(Dossier(plan=other, report=_report()))
+
+
+def test_a_plan_whose_choice_is_not_on_its_front_is_refused() -> None:
+    with pytest.raises(InputError, match="front"):
+        replace(planned(), front=())
 
 
 def test_the_same_documents_make_the_same_bytes() -> None:
@@ -105,6 +130,21 @@ def test_every_candidate_can_be_pointed_at() -> None:
         assert any(one.model in text and f"{one.visual_tokens} visual tokens" in text for text in hovers)
 
 
+def test_names_from_files_are_text_and_nothing_else() -> None:
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    plan = planned()
+    front = tuple(replace(one, model=evil) for one in plan.front)
+    changed_plan = replace(plan, front=front, choice=replace(plan.choice, model=evil))
+    html = page(Dossier(plan=changed_plan))
+    parser = _Outline()
+    parser.feed(html)
+    assert evil in " ".join(parser.text)
+    assert "<script>alert" not in html
+    hovers = [text for trace in front_chart(changed_plan).data for text in trace.hovertext or ()]
+    assert any("&lt;script&gt;" in text for text in hovers)
+    assert not any("<script>" in text or "<img" in text for text in hovers)
+
+
 def test_charts_hold_the_plans_own_figures() -> None:
     plan, report = planned(), _report()
     bars = parts_chart(plan).data
@@ -114,7 +154,7 @@ def test_charts_hold_the_plans_own_figures() -> None:
     assert knee.data[-1].y[0] == pytest.approx(1e3 * plan.choice.ttft_s)
     latency = latency_chart(report, plan)
     assert latency is not None
-    assert list(latency.data[1].x) == [125.0, 125.0]
+    assert list(latency.data[1].x) == pytest.approx([150, 150])
     assert latency_chart(replace(report, checks=report.checks[:1]), plan) is None
 
 
@@ -128,7 +168,7 @@ def test_the_knee_curve_passes_through_the_choice() -> None:
 
 
 def test_times_outside_their_interval_are_told_apart() -> None:
-    rows = timed(_report(), planned())
+    rows = held(_report(), planned())
     assert [row.name for row in rows] == ["TTFT", "request"]
     assert not any(row.inside for row in rows)
 
@@ -138,6 +178,7 @@ def test_times_outside_their_interval_are_told_apart() -> None:
     ("arguments", "said"),
     [
         (("gone.json",), "cannot be read"),
+        ((".",), "a directory"),
         (("report.json",), "expected schema"),
         (("plan.json", "."), "manifest.json"),
         (("plan.json", "--report", "plan.json"), "expected schema"),
@@ -177,8 +218,8 @@ def _drawn(width: int, **environment: str) -> str:
 
 def test_terminals_that_can_show_them_get_pictures() -> None:
     shown = _drawn(80, FORCE_COLOR="1", TERM="xterm")
-    assert "* the choice" in shown
-    assert "visual tokens an image" in shown
+    assert "error, %: o front" in shown
+    assert "the prefill's knee" in shown
     assert max(len(line) for line in shown.splitlines() if "┤" in line) <= 80
 
 

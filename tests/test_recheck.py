@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_models import checkpoint
 from test_cli import RECOMMEND, changed, run
 
 from vlmplan import catalogue
 from vlmplan.document import from_plain, load, to_json, to_toml
 from vlmplan.errors import InputError
 from vlmplan.plan import Plan
-from vlmplan.recheck import Recheck, ask_again, recheck
+from vlmplan.recheck import Figure, Recheck, recheck
 
 
 @functools.cache
@@ -32,8 +33,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _again(plan: Plan, hardware: str | None = None, task: str | None = None) -> Recheck:
-    return recheck(plan, ask_again(plan, hardware, task))
+def _figure(found: Recheck, name: str) -> Figure:
+    return next(one for one in found.figures if one.name == name)
 
 
 @pytest.mark.usefixtures("here")
@@ -41,10 +42,11 @@ def test_a_plan_of_today_holds() -> None:
     code, out, err = run("recommend", "--check", "plan.json")
     assert (code, err) == (0, "")
     assert "The plan holds." in out
-    found = _again(planned())
+    found = recheck(planned())
     assert found.holds
-    assert found.before == found.priced_now == found.chosen_now
-    assert found.changed == ()
+    assert found.choice == found.chosen_now
+    assert all(one.planned == one.now for one in found.figures)
+    assert (found.changed, found.notes) == ((), ())
 
 
 @pytest.mark.usefixtures("here")
@@ -58,23 +60,89 @@ def test_a_slower_profile_breaks_the_budget_and_is_named() -> None:
     assert "latency up to" in out
     found = load(Recheck, Path("check.json"))
     assert not found.holds
-    assert found.priced_now is not None
-    assert found.priced_now.latency_s > planned().choice.latency_s
+    latency = _figure(found, "latency_s")
+    assert latency.planned is not None
+    assert latency.now is not None
+    assert latency.most is not None
+    assert latency.limit is not None
+    assert latency.planned < latency.now < latency.most
+    assert latency.most > latency.limit
     assert found.changed == ("the profile of l4",)
 
 
 def test_a_faster_profile_changes_the_choice() -> None:
-    found = _again(planned(), hardware="h100-sxm")
+    found = recheck(planned(), hardware="h100-sxm")
     assert not found.holds
-    assert found.chosen_now is not None
-    assert found.chosen_now.predicted_error < found.before.predicted_error
+    assert found.chosen_now != found.choice
     assert "the choice is now" in found.faults[0]
+    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h100-sxm").memory_bytes
 
 
 def test_a_profile_that_meets_nothing_says_so() -> None:
-    found = _again(replace(planned(), budget=replace(planned().budget, latency_s=1e-4)))
+    found = recheck(replace(planned(), budget=replace(planned().budget, latency_s=1e-4)))
     assert found.chosen_now is None
     assert any("no plan meets" in fault for fault in found.faults)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_changed_is_named_even_where_nothing_fits_any_more() -> None:
+    device = catalogue.hardware("l4")
+    Path("crawls.toml").write_text(
+        to_toml(replace(device, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s / 1e4)), encoding="utf-8"
+    )
+    found = recheck(planned(), hardware="crawls.toml")
+    assert found.chosen_now is None
+    assert found.changed == ("the profile of l4",)
+
+
+def test_a_larger_device_is_not_held_to_the_smaller_ones_memory() -> None:
+    found = recheck(planned(), hardware="h200-sxm")
+    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h200-sxm").memory_bytes
+
+
+def test_filters_that_leave_nothing_are_a_fault_not_bad_input() -> None:
+    plan = planned()
+    assert plan.asked is not None
+    found = recheck(replace(plan, asked=replace(plan.asked, family="Gone*")))
+    assert not found.holds
+    assert "no candidate left" in found.faults[0]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_plan_itself_is_not_written_over() -> None:
+    code, _, err = run("recommend", "--check", "plan.json", "--out", "plan.json")
+    assert code == 2
+    assert "the plan itself" in err
+    assert load(Plan, Path("plan.json")) == planned()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_foreign_profile_of_the_same_file_name_is_not_taken() -> None:
+    mine = replace(catalogue.hardware("l4"), name="mine")
+    Path("my.toml").write_text(to_toml(mine), encoding="utf-8")
+    assert run(*changed(RECOMMEND, hardware="./my.toml"), "--out", "mine.json")[0] == 0
+    Path("my.toml").write_text(to_toml(catalogue.hardware("h100-sxm")), encoding="utf-8")
+    found = recheck(load(Plan, Path("mine.json")))
+    assert found.holds
+    assert found.hardware == "mine"
+    assert "the plan's own copy" in found.notes[0]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_checkpoint_of_ones_own_and_a_shipped_law_are_asked_again() -> None:
+    law = str(catalogue.find(catalogue.Shelf.LAWS, "reasoning"))
+    asked = changed(RECOMMEND, task=law, runtime="onnxruntime", models=str(checkpoint().resolve()))
+    code, _, err = run(*asked, "--out", "own.json")
+    assert code == 0, err
+    found = recheck(load(Plan, Path("own.json")))
+    assert found.holds, found.faults
+    assert "the dimensions of" in found.notes[0]
+
+
+def test_ci_gets_a_summary(tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert run("recommend", "--check", str(here / "plan.json"))[0] == 0
+    assert "the plan holds" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("here")
@@ -85,7 +153,7 @@ def test_another_law_is_named() -> None:
     assert code == 0, err
     assert run("recommend", "--check", "by-law.json")[0] == 0
     Path("law.toml").write_text(to_toml(replace(law, name="other")), encoding="utf-8")
-    assert _again(load(Plan, Path("by-law.json"))).changed[0].startswith("what the error rests on (scaling law other")
+    assert recheck(load(Plan, Path("by-law.json"))).changed[0].startswith("what the error rests on (scaling law other")
     Path("law.toml").unlink()
     code, _, err = run("recommend", "--check", "by-law.json")
     assert code == 2
@@ -94,8 +162,9 @@ def test_another_law_is_named() -> None:
 
 def test_a_model_that_has_left_the_catalogue_is_no_candidate() -> None:
     plan = planned()
-    found = _again(replace(plan, choice=replace(plan.choice, model="gone/away")))
-    assert found.priced_now is None
+    front = tuple(replace(one, model="gone/away") if plan.is_choice(one) else one for one in plan.front)
+    found = recheck(replace(plan, choice=replace(plan.choice, model="gone/away"), front=front))
+    assert _figure(found, "latency_s").now is None
     assert "no candidate any more" in found.faults[0]
 
 
@@ -112,7 +181,7 @@ def test_the_profile_a_plan_was_made_with_need_not_be_there(here: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("option", ["--latency=1s", "--text-tokens=3", "--family=Qwen*", "--plot=x.svg", "--gpus=2"])
-def test_what_the_plan_says_is_not_said_again(option: str) -> None:
+def test_what_the_plan_says_is_not_saidrecheck(option: str) -> None:
     code, _, err = run("recommend", "--check", "plan.json", option)
     assert code == 2
     assert option.partition("=")[0] in err
@@ -120,7 +189,7 @@ def test_what_the_plan_says_is_not_said_again(option: str) -> None:
 
 def test_plans_of_before_are_refused() -> None:
     with pytest.raises(InputError, match="does not say what was asked"):
-        ask_again(replace(planned(), asked=None), None, None)
+        recheck(replace(planned(), asked=None))
 
 
 def test_what_recommend_cannot_do_without_is_named() -> None:
@@ -131,4 +200,4 @@ def test_what_recommend_cannot_do_without_is_named() -> None:
 
 def test_a_verdict_is_that_of_its_faults() -> None:
     with pytest.raises(InputError, match="holds"):
-        replace(_again(planned()), holds=False)
+        replace(recheck(planned()), holds=False)

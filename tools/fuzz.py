@@ -53,7 +53,7 @@ def main() -> None:
     if given.reader:
         out = Path(f"fuzz-{given.reader.replace(' ', '-').replace('/', '-')}")
         out.mkdir(exist_ok=True)
-        _fuzz(given.reader, round(60 * given.minutes), out)
+        _fuzz(given.reader, max(1, round(60 * given.minutes)), out)  # 0 would be for ever
         return
     from readers import READERS
 

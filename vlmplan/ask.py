@@ -14,7 +14,7 @@ from pathlib import PurePath
 from vlmplan import catalogue
 from vlmplan.asked import Asked
 from vlmplan.cost import total_params
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.judge import Judge, by_scores, parse_task
 from vlmplan.judge_law import by_law
@@ -41,11 +41,18 @@ def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -
     return tuple(dict.fromkeys(found))
 
 
+def _law(text: str) -> str:
+    """A law's file; the shipped one where no file of that name is here and one is shipped."""
+    stem = text.removesuffix(".toml")
+    shipped = stem in catalogue.names(catalogue.Shelf.LAWS)
+    return stem if shipped and not os.path.exists(text) else text  # noqa: PTH110 - an impossible path does not exist
+
+
 def _judge(asked: Asked, workload: Workload) -> Judge:
     """A law where the user brings one or candidates are to be trained, published scores otherwise."""
     evidence = catalogue.evidence()
     if asked.task.endswith(".toml"):
-        law = catalogue.law(asked.task)
+        law = catalogue.law(_law(asked.task))
         return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
     if not asked.paper:
@@ -92,8 +99,10 @@ def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
         yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
 
 
-def _candidates(asked: Asked) -> tuple[list[ModelSpec], str]:
-    """Where candidates come from, and the pattern that names must match."""
+def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
+    """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
+    if own is not None:
+        return [own], "*"
     left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
@@ -111,13 +120,13 @@ def _candidates(asked: Asked) -> tuple[list[ModelSpec], str]:
 
 
 def _models(
-    asked: Asked, workload: Workload, runtime: Runtime, judge: Judge
+    asked: Asked, workload: Workload, runtime: Runtime, judge: Judge, own: ModelSpec | None
 ) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     """Return the models that may be chosen, and a note on each kind of model left out.
 
     Raises InputError when none is left.
     """
-    left, pattern = _candidates(asked)
+    left, pattern = _candidates(asked, own)
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
         ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
         *_wishes(asked),
@@ -140,30 +149,41 @@ def _models(
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
-            raise InputError(
+            raise NoCandidate(
                 f"no candidate left: the last are left out, {why} ({shown}); 'vlmplan catalogue models' lists what "
                 "there is"
             )
     return tuple(left), tuple(notes)
 
 
+def is_path(text: str) -> bool:
+    """Whether a device or a model is meant by its file or folder, not by its name."""
+    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
+
+
 def _portable(asked: Asked) -> Asked:
-    """The options without the folders of this machine: of a path from the root, the last name."""
+    """The options without the folders of this machine: of a path from the root, the last name, still as a path."""
 
     def named(text: str | None) -> str | None:
-        return PurePath(text).name if text is not None and PurePath(text).is_absolute() else text
+        return f"./{PurePath(text).name}" if text is not None and PurePath(text).is_absolute() else text
 
     return replace(
         asked,
         hardware=named(asked.hardware) or asked.hardware,
-        task=named(asked.task) or asked.task,
+        task=PurePath(asked.task).name if PurePath(asked.task).is_absolute() else asked.task,
         models=named(asked.models),
         model=named(asked.model),
     )
 
 
-def query(asked: Asked, workload: Workload, budget: Budget, hardware: HardwareProfile | None = None) -> Query:
-    """Resolve the names in ``asked``; ``hardware``, where given, is what its name means.
+def query(
+    asked: Asked,
+    workload: Workload,
+    budget: Budget,
+    hardware: HardwareProfile | None = None,
+    own: ModelSpec | None = None,
+) -> Query:
+    """Resolve the names in ``asked``; ``hardware`` and ``own`` (the one model), where given, are what theirs mean.
 
     Raises InputError, naming what is unknown and what there is.
     """
@@ -171,7 +191,7 @@ def query(asked: Asked, workload: Workload, budget: Budget, hardware: HardwarePr
     runtime = asked.runtime or hardware.default_runtime
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
-    models, left_out = _models(asked, workload, runtime, judge)
+    models, left_out = _models(asked, workload, runtime, judge, own)
     space = Space(
         models=models,
         precisions=_precisions(asked.precisions, hardware, runtime),

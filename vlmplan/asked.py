@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vlmplan.errors import check_range
 from vlmplan.hardware import Runtime
 
 
@@ -24,3 +25,7 @@ class Asked:
     confidence: float = 0.9
     allow_untrained: bool = False
     paper_flops: bool = False
+
+    def __post_init__(self) -> None:
+        """An interval holds a share that intervals can."""
+        check_range("confidence", self.confidence, 0.5, 0.999)

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from vlmplan import __version__, catalogue
 from vlmplan.catalogue import Shelf
-from vlmplan.document import check_destination, to_json, write_text
+from vlmplan.document import append_text, check_destination, to_json, write_text
 from vlmplan.errors import InputError, VlmplanError, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
@@ -130,6 +130,15 @@ def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], N
     if out is not None:
         write_text(out, text)
         typer.echo(f"wrote {out}", err=True)
+
+
+def summarise(text: str) -> None:
+    """Add to the summary page of a GitHub job, where there is one; the verdict does not depend on it."""
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            append_text(Path(summary), text)
+        except InputError as error:
+            typer.echo(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}", err=True)
 
 
 def workload_of(

@@ -1,15 +1,14 @@
 """The commands that need torch, transformers and ONNX Runtime: export, validate, run. Imported with ``cli``."""
 
 import enum
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlmplan import catalogue
-from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare
-from vlmplan.document import append_text, check_destination, load, to_toml, write_text
+from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare, summarise
+from vlmplan.document import check_destination, load, to_toml, write_text
 from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.hardware import Precision
 from vlmplan.report import Check
@@ -104,15 +103,6 @@ def _check_destinations(folder: Path, destinations: tuple[Path | None, ...]) -> 
         raise InputError("--out, --junit and --recalibrate name the same file; give each its own")
 
 
-def _summarise(text: str) -> None:
-    """Add to the summary page of a GitHub job, where there is one; the verdict does not depend on it."""
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            append_text(Path(summary), text)
-        except InputError as error:
-            typer.echo(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}", err=True)
-
-
 @app.command()
 def validate(  # noqa: PLR0917 - one parameter an option
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What export wrote, or a text decoder of others.")],
@@ -174,7 +164,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     deliver(report, out, json, lambda: print_report(report))
     if junit is not None:
         write_text(junit, reports.junit(report))
-    _summarise(reports.markdown(report))
+    summarise(reports.markdown(report))
     if recalibrate is not None and (found.timings is not None or not report.failed):
         write_text(recalibrate, to_toml(found.recalibrated()))
         typer.echo(f"wrote {recalibrate}", err=True)

@@ -1,13 +1,30 @@
 """The command that shows: page. Imported with ``cli``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlmplan.cli import app
 from vlmplan.document import check_destination, load, write_text
 from vlmplan.errors import InputError
+
+if TYPE_CHECKING:
+    from vlmplan.manifest import Manifest
+    from vlmplan.plan import Plan
+
+
+def _of_plan(plan: "Plan", folder: Path) -> "Manifest":
+    """The manifest of an export. Raises InputError where it is not of the plan."""
+    from vlmplan.manifest import read_manifest
+    from vlmplan.onnx.check_latency import plan_matches
+    from vlmplan.report import Outcome
+
+    manifest = read_manifest(folder)
+    checked = plan_matches(plan, manifest)
+    if checked.outcome is Outcome.FAILED:
+        raise InputError(f"{folder} is no export of this plan: {checked.detail}")
+    return manifest
 
 
 @app.command()
@@ -27,20 +44,20 @@ def page(
 
     Example: vlmplan page plan.json llava-36 --report report.json
     """
-    from vlmplan.manifest import read_manifest
     from vlmplan.page import Dossier
     from vlmplan.page import page as made
     from vlmplan.plan import Plan
     from vlmplan.report import Report
 
+    read = load(Plan, plan)
     destination = out or plan.with_suffix(".html")
     check_destination(destination)
     given = {path.resolve() for path in (plan, report) if path is not None}
     if destination.resolve() in given:
         raise InputError(f"--out: {destination} is one of the documents to show; choose another file")
     dossier = Dossier(
-        plan=load(Plan, plan),
-        export=None if export is None else read_manifest(export),
+        plan=read,
+        export=None if export is None else _of_plan(read, export),
         report=None if report is None else load(Report, report),
     )
     write_text(destination, made(dossier))

@@ -27,6 +27,7 @@ from vlmplan.cli import (
     app,
     check_confidence,
     deliver,
+    summarise,
     workload_of,
 )
 from vlmplan.document import check_destination, load
@@ -182,12 +183,15 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
 
 def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
     from vlmplan.plan import Plan
-    from vlmplan.recheck import ask_again, recheck
+    from vlmplan.recheck import markdown, recheck
     from vlmplan.render_plan import print_recheck
 
     check_destination(out)
-    found = recheck(plan := load(Plan, path), ask_again(plan, hardware, task))
+    if out is not None and out.resolve() == path.resolve():
+        raise InputError(f"--out: {out} is the plan itself; choose another file")
+    found = recheck(load(Plan, path), hardware, task)
     deliver(found, out, json, lambda: print_recheck(found))
+    summarise(markdown(found))
     if not found.holds:
         raise Outdated(f"{path} does not hold any more: {found.faults[0]}")
 

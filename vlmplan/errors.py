@@ -17,6 +17,10 @@ class InputError(VlmplanError):
     """Something given cannot be used: a value, a file, a combination."""
 
 
+class NoCandidate(InputError):  # noqa: N818
+    """What was asked leaves no candidate to choose from."""
+
+
 class Unavailable(VlmplanError):  # noqa: N818 - reads as a state, as httpx names its own
     """Something needed is not here: an extra, a device, a provider."""
 

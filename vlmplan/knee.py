@@ -38,16 +38,15 @@ def _last_below(limit_s: float, seconds: Callable[[int], float], most: int) -> i
 
 
 def _by_tokens(request: Request, visual: VisualInput, machine: Machine) -> Callable[[int], Cost]:
-    """The cost of the request's first token by its number of visual tokens an image."""
+    """The cost of the request by its number of visual tokens an image."""
     rule = request.model.image
     keeps_shape = rule is not None and rule.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE
     per_token = rule.view_size**2 if rule is not None and keeps_shape else 0
-    first_only = replace(request.workload, output_tokens=1, concurrency=1)
 
     def priced(tokens: int) -> Cost:
         pixels = tokens * per_token or visual.pixels_per_view
         varied = replace(visual, visual_tokens=tokens, pixels_per_view=pixels)
-        return cost(replace(request, visual=varied, workload=first_only), machine)
+        return cost(replace(request, visual=varied), machine)
 
     return priced
 
@@ -57,7 +56,8 @@ def knees(request: Request, machine: Machine) -> Knees:
     model, visual = request.model, request.visual
     if model.image is None or visual is None:
         return Knees(knee_prefill_visual_tokens=None, knee_ttft_visual_tokens=None)
-    priced = _by_tokens(request, visual, machine)
+    first_only = replace(request, workload=replace(request.workload, output_tokens=1, concurrency=1))
+    priced = _by_tokens(first_only, visual, machine)
 
     def knee(seconds: Callable[[Cost], float]) -> int:
         limit_s = seconds(priced(1)) * (1 + KNEE_TOLERANCE)
@@ -73,7 +73,7 @@ def knees(request: Request, machine: Machine) -> Knees:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KneeCurve:
-    """Seconds to the first token, and of the LLM's prefill in it, by visual tokens an image."""
+    """Seconds to the first token, and of the LLM's prefill in it, by visual tokens an image, with the load as asked."""
 
     visual_tokens: tuple[int, ...]
     prefill_s: tuple[float, ...]

@@ -70,6 +70,24 @@ def _tiles(plan: Plan) -> list[tuple[str, str, str]]:
     return found
 
 
+def _wishes(plan: Plan) -> list[tuple[str, str]]:
+    """What else was asked, where it was."""
+    asked = plan.asked
+    if asked is None:
+        return []
+    found = {
+        "candidates": "backbones to train" if asked.paper else "",
+        "models": asked.models or asked.model or "",
+        "family": asked.family or "",
+        "licence": asked.license or "",
+        "parameters": f"at most {format_count(asked.max_params)}" if asked.max_params else "",
+        "released after": asked.released_after or "",
+        "GPUs": f"up to {asked.gpus}" if asked.gpus > 1 else "",
+        "tokens": "also counts nobody trained for" if asked.allow_untrained else "",
+    }
+    return [(what, value) for what, value in found.items() if value]
+
+
 def _asked(plan: Plan) -> list[tuple[str, str]]:
     """What was asked, as pairs to list."""
     work, limits = plan.workload, plan.budget
@@ -88,6 +106,7 @@ def _asked(plan: Plan) -> list[tuple[str, str]]:
         ("request", f"{work.text_tokens} text tokens, {images}, {work.output_tokens} output tokens"),
         ("in flight", str(work.decoded_together)),
         ("budget", ", ".join(f"{name} {show(value)}" for name, value, show in bounds if value is not None)),
+        *_wishes(plan),
     ]
 
 
@@ -131,7 +150,7 @@ def _files(export: Manifest | None) -> list[tuple[str, str, str]]:
 
 
 def page(dossier: Dossier) -> str:
-    """Return the page. Raises Unavailable where the extra is missing."""
+    """Return the page. Raises Unavailable where the extra is missing, InputError for a report of another plan."""
     jinja2, plotly = _libraries()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -3,12 +3,14 @@
 Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, errors in percent.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vlmplan.plan import Outline, Plan, knee_curve_of
-from vlmplan.report import Report, timed
+from vlmplan.report import Report, held
 from vlmplan.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
 def _hover(one: Outline) -> str:
     gpus = f" on {one.gpus} GPUs" if one.gpus > 1 else ""
     lines = [
-        f"<b>{one.model}</b> {one.precision}{gpus}",
+        f"<b>{escape(one.model)}</b> {one.precision}{gpus}",
         f"{one.visual_tokens} visual tokens an image",
         f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
         f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",
-        *([one.reason] if one.reason else []),
+        *([escape(one.reason)] if one.reason else []),
     ]
     return "<br>".join(lines)
 
@@ -71,8 +73,9 @@ def front_chart(plan: Plan) -> "Figure":
     made, choice = _figure("latency of a request, ms", "predicted error, %"), plan.choice
     others = [one for one in plan.front if not plan.is_choice(one)]
     chosen = next(one for one in plan.front if plan.is_choice(one))
-    line = {**_points(plan.front), "mode": "lines", "line": {"color": FRONT, "shape": "hv"}, "hoverinfo": "skip"}
-    made.add_scatter(**line, showlegend=False)
+    best = list(itertools.accumulate((100 * one.predicted_error for one in plan.front), min))  # over any number of GPUs
+    line = {"x": [1e3 * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
+    made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
     made.add_scatter(**_points(others), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
     lost = {"color": LOST, "size": 9, "symbol": "x"}
     made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="why the others lost")
@@ -144,7 +147,7 @@ def knee_chart(plan: Plan) -> "Figure | None":
 
 def latency_chart(report: Report, plan: Plan) -> "Figure | None":
     """Predicted intervals and measured medians of the times that were judged; None where none was."""
-    rows = timed(report, plan)
+    rows = held(report, plan)
     if not rows:
         return None
     made = _figure("share of the prediction, %", "", height=220)

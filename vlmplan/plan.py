@@ -12,7 +12,7 @@ from vlmplan.asked import Asked
 from vlmplan.cost import Flops, MemoryBytes, Params, request_of
 from vlmplan.deploy import MOST_GPUS, Deploy, hand_over
 from vlmplan.document import Document
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, NoCandidate
 from vlmplan.estimate import Interval, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.judge import ErrorSource, Judge, ScoreUsed
@@ -140,6 +140,11 @@ class Plan(Document):
     warnings: tuple[str, ...]
     asked: Asked | None = None
 
+    def __post_init__(self) -> None:
+        """The choice lies on the front."""
+        if not any(self.is_choice(one) for one in self.front):
+            raise InputError("front: expected the choice among its points")
+
     def is_choice(self, one: Outline) -> bool:
         """Whether an outline is that of the choice."""
         choice = self.choice
@@ -265,7 +270,7 @@ def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> 
     """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
-        raise InputError("no candidate left: no model has a context long enough, or heads that --gpus divides")
+        raise NoCandidate("no candidate left: no model has a context long enough, or heads that --gpus divides")
     if not feasible(found, budget):
         missed = budget if feasible(found, query.budget) else query.budget
         raise infeasible(found, missed, query.hardware.name)

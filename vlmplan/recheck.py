@@ -4,38 +4,52 @@
 and which inputs are not what they were.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from vlmplan import catalogue
-from vlmplan.ask import query
+from vlmplan.ask import is_path, query
+from vlmplan.asked import Asked
 from vlmplan.catalogue import Shelf
 from vlmplan.document import Document, digest
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.machine import machine
-from vlmplan.plan import Choice, Outline, Plan, Query, outline, recommend, within_memory
+from vlmplan.model import ModelSpec
+from vlmplan.plan import Choice, Plan, Query, recommend, within_memory
 from vlmplan.search import Budget, Candidate, candidates, shortfalls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recheck(Document):
-    """What became of a plan: ``before`` as it says, ``priced_now`` the same choice by today's inputs, ``chosen_now``.
+class Figure:
+    """A figure of the plan's choice, in the unit its name says: planned, now, at most now, and its limit."""
 
-    It ``holds`` when its choice keeps the budget and is still the choice. ``changed`` names inputs that are not what
-    they were, ``faults`` why the plan does not hold.
+    name: str
+    planned: float | None
+    now: float | None
+    most: float | None
+    limit: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recheck(Document):
+    """What became of a plan. It ``holds`` when its choice keeps the budget and is still the choice.
+
+    ``changed`` names inputs that are not what they were, ``notes`` what was asked of a copy in the plan because it is
+    not here any more, ``faults`` why the plan does not hold.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.recheck/1"
 
     holds: bool
     hardware: str
-    budget: Budget
-    before: Outline
-    priced_now: Outline | None
-    chosen_now: Outline | None
+    choice: str
+    chosen_now: str | None
+    figures: tuple[Figure, ...]
     changed: tuple[str, ...]
+    notes: tuple[str, ...]
     faults: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -44,38 +58,52 @@ class Recheck(Document):
             raise InputError(f"holds: found {self.holds}, the faults say {not self.faults}")
 
 
-def _device(plan: Plan, named: str | None) -> HardwareProfile:
-    """The profile named, or the plan's own device as it is known today; the plan's copy where it is not known here."""
-    if named is not None:
-        return catalogue.hardware(named)
-    if plan.asked is not None and plan.asked.hardware.endswith(".toml"):
-        return catalogue.hardware(plan.asked.hardware) if Path(plan.asked.hardware).exists() else plan.hardware
-    shipped = plan.hardware.name in catalogue.names(Shelf.HARDWARE)
-    return catalogue.hardware(plan.hardware.name) if shipped else plan.hardware
+def _label(choice: Choice) -> str:
+    """What is deployed, whatever it costs."""
+    gpus = f", on {choice.gpus} GPUs" if choice.gpus > 1 else ""
+    by = "" if choice.compressor == "none" else f" by {choice.compressor}"
+    return f"{choice.model} at {choice.visual_tokens} visual tokens{by}, {choice.precision}{gpus}"
 
 
-def ask_again(plan: Plan, hardware: str | None, task: str | None) -> Query:
-    """Return what the plan was asked, with another ``hardware`` or ``task`` where given. Raises InputError."""
+def _device(plan: Plan, typed: str) -> tuple[HardwareProfile, str | None]:
+    """The plan's own device as it is known today, or the plan's copy of it, and then a note."""
+    if not is_path(typed) and plan.hardware.name in catalogue.names(Shelf.HARDWARE):
+        return catalogue.hardware(plan.hardware.name), None
+    if is_path(typed) and os.path.exists(typed):  # noqa: PTH110 - an impossible path is one that does not exist
+        found = catalogue.hardware(typed)
+        if found.name == plan.hardware.name:
+            return found, None
+    return plan.hardware, f"the profile of {plan.hardware.name} is the plan's own copy: {typed} is not here"
+
+
+def _own_model(plan: Plan, asked: Asked) -> tuple[ModelSpec | None, str | None]:
+    """The plan's copy of a model that was asked for by a path which is not here any more, and then a note."""
+    typed = asked.model or asked.models
+    if typed is None or not is_path(typed) or os.path.exists(typed):  # noqa: PTH110 - as above
+        return None, None
+    return plan.model, f"the dimensions of {plan.model.name} are the plan's own copy: {typed} is not here"
+
+
+def _budget(plan: Plan) -> Budget:
+    """The budget as asked: the device's memory, where that stands in for a limit, is not the user's."""
+    asked = plan.budget
+    others = (asked.latency_s, asked.ttft_s, asked.tpot_s, asked.flops)
+    if asked.memory_bytes != plan.hardware.memory_bytes or not any(others):
+        return asked
+    return replace(asked, memory_bytes=None)
+
+
+def _asked_again(plan: Plan, hardware: str | None, task: str | None) -> tuple[Query, tuple[str, ...]]:
+    """What the plan was asked, with another ``hardware`` or ``task`` where given; and notes. Raises InputError."""
     if plan.asked is None:
         raise InputError("--check: the plan does not say what was asked (an older vlmplan made it); make it again")
     asked = replace(
         plan.asked, hardware=hardware or plan.asked.hardware, task=task or plan.asked.task, runtime=plan.runtime
     )
-    return query(asked, plan.workload, plan.budget, _device(plan, hardware))
-
-
-def _of(choice: Choice) -> Outline:
-    """The plan's choice in one line."""
-    return Outline(
-        model=choice.model,
-        precision=choice.precision,
-        visual_tokens=choice.visual_tokens,
-        gpus=choice.gpus,
-        predicted_error=choice.predicted_error,
-        ttft_s=choice.ttft_s,
-        latency_s=choice.latency_s,
-        memory_bytes=choice.memory_bytes.total,
-    )
+    device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, plan.asked.hardware)
+    own, gone = _own_model(plan, asked)
+    notes = tuple(note for note in (missing, gone) if note is not None)
+    return query(asked, plan.workload, _budget(plan), device, own), notes
 
 
 def _priced(choice: Choice, asked: Query) -> Candidate | None:
@@ -91,46 +119,82 @@ def _priced(choice: Choice, asked: Query) -> Candidate | None:
     return same[0] if same else None
 
 
-def _changed(before: Plan, now: Plan | None, priced: Candidate | None) -> tuple[str, ...]:
+def _changed(plan: Plan, asked: Query) -> tuple[str, ...]:
+    """Inputs of the plan's choice that are not what they were."""
     found = []
-    if now is not None and digest(now.hardware) != digest(before.hardware):
-        found.append(f"the profile of {now.hardware.name}")
-    if now is not None and now.error_source.sha256 != before.error_source.sha256:
-        found.append(f"what the error rests on ({now.error_source.name})")
-    if priced is not None and digest(priced.model) != digest(before.model):
-        found.append(f"the profile of {before.model.name}")
+    try:
+        used = machine(asked.hardware, asked.typical, asked.runtime, plan.choice.precision).as_used
+        same = digest(used) == digest(plan.hardware)
+    except InputError:  # the device no longer runs that precision
+        same = False
+    if not same:
+        found.append(f"the profile of {asked.hardware.name}")
+    if asked.judge.source.sha256 != plan.error_source.sha256:
+        found.append(f"what the error rests on ({asked.judge.source.name})")
+    known = next((model for model in asked.space.models if model.name == plan.model.name), None)
+    if known is not None and digest(known) != digest(plan.model):
+        found.append(f"the profile of {plan.model.name}")
     return tuple(found)
 
 
-def recheck(plan: Plan, asked: Query) -> Recheck:
-    """Ask again; a plan that nothing meets any more does not hold. Raises InputError."""
-    priced, now, faults = _priced(plan.choice, asked), None, []
-    name = f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens, {plan.choice.precision}"
+def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure, ...]:
+    """The figures that a budget can limit, and the error."""
+    choice, nothing = plan.choice, (None, None, None, None, None, None)
+    today: Sequence[float | None] = nothing
+    most: Sequence[float | None] = nothing
+    if now is not None:
+        cost, flops, memory_bytes = now.cost, now.budget_flops, now.cost.memory_bytes.total
+        today = (cost.ttft_s, cost.tpot_s, cost.latency_s, flops, memory_bytes, now.predicted_error)
+        most = (now.upper_ttft_s, now.upper_tpot_s, now.upper_latency_s, flops, memory_bytes, None)
+    planned = (
+        choice.ttft_s, choice.tpot_s, choice.latency_s, choice.budget_flops, choice.memory_bytes.total,
+        choice.predicted_error,
+    )  # fmt: skip
+    bounds = (limits.ttft_s, limits.tpot_s, limits.latency_s, limits.flops, limits.memory_bytes, None)
+    names = ("ttft_s", "tpot_s", "latency_s", "flops", "memory_bytes", "predicted_error")
+    return tuple(
+        Figure(name=name, planned=then, now=here, most=upper, limit=limit)
+        for name, then, here, upper, limit in zip(names, planned, today, most, bounds, strict=True)
+        if then is not None
+    )
+
+
+def recheck(plan: Plan, hardware: str | None = None, task: str | None = None) -> Recheck:
+    """Ask again, with another ``hardware`` or ``task`` where given. Raises InputError for what cannot be asked."""
+    try:
+        asked, notes = _asked_again(plan, hardware, task)
+    except NoCandidate as error:
+        return Recheck(
+            holds=False, hardware=plan.hardware.name, choice=_label(plan.choice), chosen_now=None,
+            figures=_figures(plan, None, plan.budget), changed=(), notes=(), faults=(str(error),),
+        )  # fmt: skip
+    priced, now, faults, limits = _priced(plan.choice, asked), None, [], within_memory(asked.budget, asked.hardware)
     if priced is None:
-        faults.append(f"{name}: no candidate any more")
-    elif missed := shortfalls(priced, within_memory(plan.budget, asked.hardware)):
-        faults.append(f"{name}: {'; '.join(missed)}")
+        faults.append(f"{_label(plan.choice)}: no candidate any more")
+    elif missed := shortfalls(priced, limits):
+        faults.append(f"{_label(plan.choice)}: {'; '.join(missed)}")
     try:
         now = recommend(asked)
-    except Infeasible as error:
+    except (Infeasible, NoCandidate) as error:
         faults.append(str(error))
-    chosen = None if now is None else _of(now.choice)
-    if now is not None and _key(now.choice) != _key(plan.choice):
-        faults.append(
-            f"the choice is now {now.choice.model} at {now.choice.visual_tokens} visual tokens, {now.choice.precision}"
-        )
+    if now is not None and _label(now.choice) != _label(plan.choice):
+        faults.append(f"the choice is now {_label(now.choice)}")
     return Recheck(
         holds=not faults,
         hardware=asked.hardware.name,
-        budget=plan.budget,
-        before=_of(plan.choice),
-        priced_now=None if priced is None else outline(priced),
-        chosen_now=chosen,
-        changed=_changed(plan, now, priced),
+        choice=_label(plan.choice),
+        chosen_now=None if now is None else _label(now.choice),
+        figures=_figures(plan, priced, limits),
+        changed=_changed(plan, asked),
+        notes=notes,
         faults=tuple(faults),
     )
 
 
-def _key(choice: Choice) -> tuple[object, ...]:
-    """What is deployed, whatever it costs."""
-    return (choice.model, choice.precision, choice.visual_tokens, choice.compressor, choice.gpus)
+def markdown(found: Recheck) -> str:
+    """Return a few lines for a CI job's summary page."""
+    verdict = "the plan holds" if found.holds else "the plan does not hold"
+    lines = [f"### vlmplan recommend --check: {verdict}", "", f"{found.choice}, on {found.hardware}.", ""]
+    lines += [f"- {fault}" for fault in found.faults]
+    lines.append(f"- changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}")
+    return "\n".join([*lines, *(f"- {note}" for note in found.notes), ""])

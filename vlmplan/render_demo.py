@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vlmplan.render import new_console, new_table, time_range, tokens
-from vlmplan.report import Outcome, Timed, timed
+from vlmplan.report import Held, Outcome, held
 from vlmplan.units import format_seconds
 
 if TYPE_CHECKING:
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
     from vlmplan.onnx.demo import Shown
 
-_NEXT = """
+_ASKED = "--task reasoning --text-tokens 50 --output-tokens 32"
+_NEXT = f"""
 On your own GPU, with ONNX Runtime for it (extra deploy-gpu):
   vlmplan profile --device cuda:0 --out my-gpu.toml
-  vlmplan recommend --hardware my-gpu.toml --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
+  vlmplan recommend --hardware my-gpu.toml --runtime onnxruntime --latency 2s {_ASKED}
 Or for a device of the catalogue, now:
-  vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32"""
+  vlmplan recommend --hardware l4 --latency 300ms {_ASKED}"""
 
 
 def _steps(shown: "Shown") -> list[str]:
@@ -34,7 +35,7 @@ def _steps(shown: "Shown") -> list[str]:
     ]
 
 
-def _times(rows: Sequence[Timed]) -> "Table":
+def _times(rows: Sequence[Held]) -> "Table":
     table = new_table("", "predicted", "interval", "measured", "off by")
     for row in rows:
         off = f"{100 * (row.measured_s / row.predicted_s - 1):+.0f} %"
@@ -45,7 +46,7 @@ def _times(rows: Sequence[Timed]) -> "Table":
 
 def print_demo(shown: "Shown") -> None:
     """Print what each step found, predicted against measured times, and what to run next."""
-    console, rows = new_console(), timed(shown.report, shown.plan)
+    console, rows = new_console(), held(shown.report, shown.plan)
     console.print(
         "The whole chain on this machine. The checkpoint's weights are random: its answers mean nothing.", style="bold"
     )

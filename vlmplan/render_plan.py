@@ -1,6 +1,6 @@
 """Plans -> terminal text. With the other ``render`` modules, the only user of rich."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vlmplan.deploy import Deploy
@@ -169,27 +169,29 @@ def print_plan(plan: Plan) -> None:
     warn(console, plan.warnings)
 
 
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "ttft_s": ("TTFT", format_seconds),
+    "tpot_s": ("TPOT", format_seconds),
+    "latency_s": ("latency", format_seconds),
+    "flops": ("compute", format_flops),
+    "memory_bytes": ("memory", format_bytes),
+    "predicted_error": ("error", percent),
+}
+
+
 def print_recheck(found: Recheck) -> None:
     """Print the plan's choice as it was and as it is now, what changed underneath, and the verdict."""
-    console, before, now = new_console(), found.before, found.priced_now
-    console.print(
-        f"{before.model} with {tokens(before.visual_tokens)} an image, {before.precision}, on {found.hardware}.",
-        style="bold",
-    )
-    limits, table = found.budget, new_table("", "plan", "now", "limit")
-    rows = (
-        ("TTFT", "ttft_s", limits.ttft_s, format_seconds),
-        ("latency", "latency_s", limits.latency_s, format_seconds),
-        ("memory", "memory_bytes", limits.memory_bytes, format_bytes),
-        ("error", "predicted_error", None, percent),
-    )
-    for name, key, limit, show in rows:
-        then = show(getattr(before, key))
-        today = "-" if now is None else show(getattr(now, key))
-        table.add_row(name, then, today, "" if limit is None else show(limit))
+    console, table = new_console(), new_table("", "plan", "now", "up to", "limit")
+    console.print(f"{found.choice}, on {found.hardware}.", style="bold")
+    for one in found.figures:
+        name, show = _SHOWN[one.name]
+        table.add_row(
+            name, *("" if value is None else show(value) for value in (one.planned, one.now, one.most, one.limit))
+        )
     console.print(table)
-    changed = "; ".join(found.changed) or "nothing that was looked at"
-    console.print(f"Changed since the plan was made: {changed}.")
+    console.print(f"Changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}.")
+    for note in found.notes:
+        console.print(f"Note: {note}.")
     console.print("The plan holds." if found.holds else "The plan does not hold:")
     for fault in found.faults:
         console.print(f"- {fault}")

@@ -95,8 +95,8 @@ class Report(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """A time that was predicted and measured."""
+class Held:
+    """A time that was measured and held against its prediction."""
 
     name: str
     predicted_s: float
@@ -109,19 +109,29 @@ class Timed:
         return self.interval_s[0] <= self.measured_s <= self.interval_s[1]
 
 
-def timed(report: Report, plan: Plan) -> tuple[Timed, ...]:
-    """Return the times of a report that were held against ``plan``; none where validation came to none."""
+def held(report: Report, plan: Plan) -> tuple[Held, ...]:
+    """Return the times of a report that were held against ``plan``; none where validation came to none.
+
+    Raises InputError for a report that was made with another plan.
+    """
     choice, figures = plan.choice, {check.name: check.figures for check in report.checks}
-    intervals = (
-        ("TTFT", "latency: ttft", choice.ttft_interval_s),
-        ("TPOT", "latency: tpot", choice.tpot_interval_s),
-        ("request", "latency: request", choice.latency_interval_s),
+    predictions = (
+        ("TTFT", "latency: ttft", choice.ttft_s, choice.ttft_interval_s),
+        ("TPOT", "latency: tpot", choice.tpot_s, choice.tpot_interval_s),
+        ("request", "latency: request", choice.latency_s, choice.latency_interval_s),
     )
-    return tuple(
-        Timed(name=name, predicted_s=found["predicted_s"], interval_s=interval, measured_s=found["measured_s"])
-        for name, key, interval in intervals
-        if interval is not None and {"predicted_s", "measured_s"} <= set(found := figures.get(key, {}))
-    )
+    found = []
+    for name, key, predicted_s, interval in predictions:
+        measured = figures.get(key, {})
+        if predicted_s is None or interval is None or not {"predicted_s", "measured_s"} <= set(measured):
+            continue
+        if not math.isclose(measured["predicted_s"], predicted_s, rel_tol=1e-6):
+            raise InputError(
+                f"the report holds its {name} against {measured['predicted_s']:.4g} s, the plan says "
+                f"{predicted_s:.4g} s; expected the report of an export of this plan"
+            )
+        found.append(Held(name=name, predicted_s=predicted_s, interval_s=interval, measured_s=measured["measured_s"]))
+    return tuple(found)
 
 
 def with_check(report: Report, check: Check) -> Report:

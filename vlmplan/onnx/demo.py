@@ -4,7 +4,7 @@
 numbers and the files are real. What was measured stays in the folder and is not measured again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmplan import catalogue
@@ -17,7 +17,8 @@ from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.manifest import Manifest
-from vlmplan.model import Compressor, Workload
+from vlmplan.model import Compressor
+from vlmplan.onnx.check_latency import DEFAULT_WORKLOAD
 from vlmplan.onnx.export import Progress, export
 from vlmplan.onnx.here import setup
 from vlmplan.onnx.order import Choices, order
@@ -30,7 +31,6 @@ from vlmplan.report import Report
 from vlmplan.search import Budget
 
 MACHINE, CHECKPOINT, PLAN, EXPORT, REPORT = "machine.toml", "checkpoint", "plan.json", "export", "report.json"
-WORKLOAD = Workload(text_tokens=50, output_tokens=16)
 # As wide as what --quick measures, so that no prediction is a guess; few layers, so that it is soon made.
 _MODEL = SmallModel(
     text={"hidden_size": 896, "intermediate_size": 2432, "num_hidden_layers": 4, "num_attention_heads": 14},
@@ -57,14 +57,17 @@ def _check(folder: Path) -> None:
     if not folder.exists():
         return
     used = folder.is_dir() and any(folder.iterdir())
-    if not folder.is_dir() or (used and not any(folder.glob(f"{Path(MACHINE).stem}.*"))):
+    if not folder.is_dir() or (used and not (folder / MACHINE).with_suffix(".measurements.jsonl").is_file()):
         raise InputError(f"--out: {folder} exists and holds no earlier demo; choose another folder")
 
 
 def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProfile:
     here = setup("cpu", Runtime.ONNXRUNTIME, threads)
     asked = Order(setup=here, effort=Effort.QUICK, precisions=precisions_of(here)[:1], out=folder / MACHINE)
-    found = profile_here(asked, tell).hardware
+    try:
+        found = profile_here(asked, tell).hardware
+    except InputError:  # an earlier demo measured other threads, another machine or version: its times are of no use
+        found = profile_here(replace(asked, fresh=True), tell).hardware
     write_text(folder / MACHINE, to_toml(found))
     return load(HardwareProfile, folder / MACHINE)
 
@@ -75,7 +78,7 @@ def budget_of(hardware: HardwareProfile, checkpoint: Path) -> Budget:
     ready = machine(hardware, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.FP32)
 
     def upper_s(tokens: int, compressor: Compressor) -> float:
-        request = request_of(spec, WORKLOAD, tokens, Precision.FP32, compressor)
+        request = request_of(spec, DEFAULT_WORKLOAD, tokens, Precision.FP32, compressor)
         return cost(request, ready).latency_interval_s(_CONFIDENCE)[1]
 
     least_s = upper_s(1, Compressor.AVERAGE_POOL)
@@ -94,13 +97,13 @@ def plan_in(folder: Path, hardware: HardwareProfile) -> Plan:
         allow_untrained=True,
         confidence=_CONFIDENCE,
     )
-    plan = recommend(query(asked, WORKLOAD, budget_of(hardware, checkpoint), hardware))
+    plan = recommend(query(asked, DEFAULT_WORKLOAD, budget_of(hardware, checkpoint), hardware))
     write_text(folder / PLAN, to_json(plan))
     return plan
 
 
 def demo(folder: Path, threads: int | None, tell: Progress) -> Shown:
-    """Run the chain in ``folder``. Raises InputError or Unavailable."""
+    """Run the chain in ``folder``. Raises InputError, Unavailable, or Infeasible where no plan keeps the budget."""
     _check(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
