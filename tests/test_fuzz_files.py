@@ -49,6 +49,15 @@ def test_a_spoiled_file_is_read_or_refused(
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+@pytest.mark.parametrize("brackets", ["[", "{", '{"a":'])
+def test_depth_without_end_is_refused(reader: Reader, brackets: str, tmp_path: Path) -> None:
+    path = tmp_path / reader.file
+    path.write_text(brackets * 100_000 + "\n", encoding="utf-8")
+    with pytest.raises(VlmplanError):
+        reader.read(path)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(content=st.binary(max_size=300))
 def test_noise_is_refused(reader: Reader, tmp_path: Path, content: bytes) -> None:

@@ -69,7 +69,7 @@ def test_the_whole_way_through_an_odd_folder(tmp_path: Path) -> None:
         ["export", "--checkpoint", f"{ODD}/mein Modell", "--visual-tokens", "4", "--compressor", "average-pool",
          "--out", f"{ODD}/der Export"],
         ["validate", f"{ODD}/der Export", "--repeats", "1", "--junit", f"{ODD}/ü.xml", "--out", f"{ODD}/b c.json"],
-        ["page", f"{ODD}/ein plan.json", f"{ODD}/der Export", "--report", f"{ODD}/b c.json"],
+        ["page", f"{ODD}/ein plan.json", "--report", f"{ODD}/b c.json"],
     )  # fmt: skip
     for step in steps:
         done = _run(*step, cwd=tmp_path)

@@ -108,12 +108,12 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
         for number, line in lines:
             try:
                 yield f"{path.name} line {number}", json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield f"{path.name} line {number}", InputError(f"is no JSON ({one_line(error)})")
         return
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON ({one_line(error)})") from None
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected a list of rows, or JSON lines in a file that ends in .jsonl")

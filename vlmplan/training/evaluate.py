@@ -124,7 +124,7 @@ def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[
     for number, line in lines[:limit]:
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path.name} line {number}: is no JSON ({one_line(error)})") from None
         found.append(_question(f"{path.name} line {number}", row, images))
     return tuple(found)

@@ -36,7 +36,7 @@ def _state(folder: Path) -> dict[str, Any] | None:
     """The Trainer's state in a checkpoint, or None for a torn one."""
     try:
         found = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
