@@ -82,6 +82,13 @@ def test_missing_key_is_named() -> None:
         from_plain(Sample, {"name": "x"}, "sample")
 
 
+def test_a_key_of_several_lines_is_named_on_one() -> None:
+    for value in ({"na\nme": 1}, {"name": "x", "precision": "bf16", "by": {"a\nb": "c"}}):
+        with pytest.raises(InputError) as found:
+            from_plain(Sample, value, "sample")
+        assert "\n" not in str(found.value)
+
+
 def test_wrong_schema(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('schema = "other/1"\n', encoding="utf-8")

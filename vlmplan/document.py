@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vlmplan.errors import InputError, check_range, nearest, one_line
+from vlmplan.errors import InputError, check_range, nearest, one_line, printable
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 T = TypeVar("T")
@@ -76,6 +76,11 @@ def _shown(value: Any) -> str:
     except ValueError:  # an integer of more digits than Python prints
         return "a number of thousands of digits"
     return shown if len(shown) < 60 else f"{shown[:57]}..."
+
+
+def _key(key: Any) -> str:
+    """A key as a message can hold it: on one line, and not the whole of a long one."""
+    return printable(str(key)[:60])
 
 
 def _mismatch(where: str, kind: Any, value: Any) -> InputError:
@@ -140,7 +145,7 @@ def _mapping_reader(key_kind: Any, value_kind: Any) -> Reader:
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where}: expected a table, found {_shown(value)}")
-        return {read_key(k, f"{where}.{k}"): read_value(v, f"{where}.{k}") for k, v in value.items()}
+        return {read_key(k, f"{where}.{_key(k)}"): read_value(v, f"{where}.{_key(k)}") for k, v in value.items()}
 
     return read
 
@@ -161,7 +166,7 @@ def _dataclass_reader(cls: Any) -> Reader:
         for key in value:
             if key not in fields and key not in extra:
                 close = nearest(str(key), fields)
-                raise InputError(f"{where}.{key}: unknown key" + (f"; did you mean {close}?" if close else ""))
+                raise InputError(f"{where}.{_key(key)}: unknown key" + (f"; did you mean {close}?" if close else ""))
         for name in required:
             if name not in value:
                 raise InputError(f"{where}.{name}: missing, expected {_expected(hints[name])}")
