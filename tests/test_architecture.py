@@ -242,8 +242,8 @@ def test_few_users_of_rich_and_typer() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_sizes(path: Path) -> None:
-    """Functions of at most 40 lines of code and 5 parameters, modules of at most 350 lines; commands are exempt."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    """Functions of at most 40 lines of code and 5 parameters, modules of at most 500 lines; commands are exempt."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef) and not (path.stem.startswith("cli") and node.decorator_list):
             first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]

@@ -156,11 +156,6 @@ def _models(
     return tuple(left), tuple(notes)
 
 
-def is_path(text: str) -> bool:
-    """Whether a device or a model is meant by its file or folder, not by its name."""
-    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
-
-
 def _portable(asked: Asked) -> Asked:
     """The options without the folders of this machine: of a path from the root, the last name, still as a path."""
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from vlmplan.errors import check_range
 from vlmplan.hardware import Runtime
 
+CONFIDENCE = (0.5, 0.999)  # the shares that an interval may be asked to hold
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -28,4 +30,4 @@ class Asked:
 
     def __post_init__(self) -> None:
         """An interval holds a share that intervals can."""
-        check_range("confidence", self.confidence, 0.5, 0.999)
+        check_range("confidence", self.confidence, *CONFIDENCE)

@@ -73,16 +73,20 @@ def resolve(shelf: Shelf, name: str) -> Path:
     return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
 
 
+def is_path(text: str) -> bool:
+    """Whether ``text`` looks like a file or folder, not like a name."""
+    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
+
+
 def find(shelf: Shelf, text: str) -> Path:
     """Return the file that a name or a path means.
 
     What looks like a path is one; then an exact name or a part of one; then whatever else exists. Raises InputError
     for an unknown or ambiguous name.
     """
-    looks = text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
     named = any(text.casefold() in name.casefold() for name in names(shelf))
     # os.path rather than Path: an impossible path is then one that does not exist, not an exception
-    if looks or (not named and os.path.exists(text)):  # noqa: PTH110
+    if is_path(text) or (not named and os.path.exists(text)):  # noqa: PTH110
         return Path(os.path.expanduser(text))  # noqa: PTH111
     return resolve(shelf, text)
 

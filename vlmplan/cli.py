@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from vlmplan import __version__, catalogue
+from vlmplan.asked import CONFIDENCE
 from vlmplan.catalogue import Shelf
 from vlmplan.document import append_text, check_destination, to_json, write_text
 from vlmplan.errors import InputError, VlmplanError, printable
@@ -109,8 +110,9 @@ def prepare() -> None:
 
 def check_confidence(level: float) -> None:
     """Raise InputError for a level that no interval should have."""
-    if not 0.5 <= level <= 0.999:
-        raise InputError(f"--confidence: found {level:g}, expected 0.5 to 0.999")
+    low, high = CONFIDENCE
+    if not low <= level <= high:
+        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}")
 
 
 def renderer() -> Any:

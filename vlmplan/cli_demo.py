@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vlmplan.cli import app, prepare
-from vlmplan.errors import OutOfTolerance
+from vlmplan.report import require_good
 
 
 @app.command()
@@ -30,6 +30,4 @@ def demo(
     with measuring() as tell:
         shown = run(out, threads, tell)
     print_demo(shown)
-    if shown.report.failed:
-        failed = ", ".join(check.name for check in shown.report.failed)
-        raise OutOfTolerance(f"{out / 'export'}: {failed} failed")
+    require_good(shown.report, shown.exported)

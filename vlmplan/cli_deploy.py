@@ -9,7 +9,7 @@ import typer
 from vlmplan import catalogue
 from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare, summarise
 from vlmplan.document import check_destination, load, to_toml, write_text
-from vlmplan.errors import InputError, OutOfTolerance
+from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.report import Check
 
@@ -168,8 +168,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     if recalibrate is not None and (found.timings is not None or not report.failed):
         write_text(recalibrate, to_toml(found.recalibrated()))
         typer.echo(f"wrote {recalibrate}", err=True)
-    if report.failed:
-        raise OutOfTolerance(f"{folder}: {', '.join(check.name for check in report.failed)} failed")
+    reports.require_good(report, folder)
 
 
 def _questions(path: Path | None, images: Path | None) -> "tuple[Question, ...] | None":

@@ -247,6 +247,14 @@ def read_plain(path: Path) -> dict[str, Any]:
     return value
 
 
+def parse_json(text: str) -> Any:
+    """Return the value of a piece of JSON. Raises InputError for what is none, or nests too deep to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is no JSON ({one_line(error)})") from None
+
+
 def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
     data = read_plain(path)

@@ -48,6 +48,13 @@ class OutOfTolerance(VlmplanError):  # noqa: N818
     exit_code = 4
 
 
+def missing_library(what: str, library: str, extra: str) -> Unavailable:
+    """Return the error to raise where ``what`` was asked and the extra that it needs is not installed."""
+    return Unavailable(
+        f"{what} needs {library}; install it with: pip install 'vlmplan[{extra}]', or '.[{extra}]' in a checkout"
+    )
+
+
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
     """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
     if value is not None and not least <= value <= most:

@@ -10,14 +10,13 @@ from typing import Any
 
 from vlmplan import __version__, page_charts
 from vlmplan.document import digest
-from vlmplan.errors import Unavailable
-from vlmplan.hardware import HardwareProfile
+from vlmplan.errors import missing_library
 from vlmplan.manifest import Manifest
 from vlmplan.plan import Plan
 from vlmplan.render import knee_line, load_line, memory_line, percent, time_range
 from vlmplan.render_plan import scores_line, sensitivity, sentence
 from vlmplan.report import Report
-from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
+from vlmplan.units import format_bytes, format_count, format_seconds
 
 TEMPLATE = "page.html.jinja"
 
@@ -38,9 +37,7 @@ def _libraries() -> tuple[Any, Any]:
         import plotly.io
         import plotly.offline
     except ModuleNotFoundError as error:
-        raise Unavailable(
-            f"page needs {error.name}; install it with: pip install 'vlmplan[page]', or '.[page]' in a checkout"
-        ) from None
+        raise missing_library("page", str(error.name), "page") from None
     return jinja2, plotly
 
 
@@ -90,14 +87,7 @@ def _wishes(plan: Plan) -> list[tuple[str, str]]:
 
 def _asked(plan: Plan) -> list[tuple[str, str]]:
     """What was asked, as pairs to list."""
-    work, limits = plan.workload, plan.budget
-    bounds = (
-        ("latency", limits.latency_s, format_seconds),
-        ("TTFT", limits.ttft_s, format_seconds),
-        ("TPOT", limits.tpot_s, format_seconds),
-        ("compute", limits.flops, format_flops),
-        ("memory", limits.memory_bytes, format_bytes),
-    )
+    work, bounds = plan.workload, plan.budget.limits
     task = ", ".join(f"{name} {100 * share:.0f} %" for name, share in plan.error_source.task.items())
     images = f"{work.images} image{'' if work.images == 1 else 's'} of {work.image[0]} x {work.image[1]} pixels"
     return [
@@ -128,18 +118,15 @@ def _commands(plan: Plan) -> list[tuple[str, str]]:
 
 def _sources(plan: Plan) -> list[tuple[str, str]]:
     """Where the figures come from: (what, source), with digests of what is embedded or named."""
-
-    def device(hardware: HardwareProfile) -> str:
-        return "; ".join(hardware.sources) or hardware.confidence
-
-    found = [(f"device {plan.hardware.name}", device(plan.hardware))]
-    for one in plan.hardware.calibration:
+    hardware = plan.hardware
+    found = [(f"device {hardware.name}", "; ".join(hardware.sources) or hardware.confidence)]
+    for one in hardware.calibration:
         found.append((f"times, {one.runtime} {one.precision}", f"{one.basis}: {one.source}"))
     found.append((f"model {plan.model.name}", "; ".join(plan.model.sources) or "its config.json"))
     found.append((f"error, {plan.error_source.name}", "; ".join(plan.error_source.basis)))
     if plan.scores:
         found.append(("scores", scores_line(plan.scores)))
-    found.append(("digests", f"device {digest(plan.hardware)[:16]}, error {plan.error_source.sha256[:16]}"))
+    found.append(("digests", f"device {digest(hardware)[:16]}, error {plan.error_source.sha256[:16]}"))
     return found
 
 
@@ -166,8 +153,7 @@ def page(dossier: Dossier) -> str:
         "knee": page_charts.knee_chart(plan),
         "latency": None if report is None else page_charts.latency_chart(report, plan),
     }
-    shows = {"seconds": format_seconds, "percent": percent, "bytes": format_bytes, "count": format_count}
-    environment.filters |= shows
+    environment.filters |= {"seconds": format_seconds, "percent": percent}
     return str(
         environment.get_template(TEMPLATE).render(
             plan=plan,

@@ -40,9 +40,8 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
 
 
 def _hover(one: Outline) -> str:
-    gpus = f" on {one.gpus} GPUs" if one.gpus > 1 else ""
     lines = [
-        f"<b>{escape(one.model)}</b> {one.precision}{gpus}",
+        f"<b>{escape(one.model)}</b> {one.placed}",
         f"{one.visual_tokens} visual tokens an image",
         f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
         f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",

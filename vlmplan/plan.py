@@ -110,6 +110,11 @@ class Outline:
     memory_bytes: float
     reason: str | None = None
 
+    @property
+    def placed(self) -> str:
+        """The precision, and on how many GPUs where on several."""
+        return f"{self.precision}" + (f" on {self.gpus} GPUs" if self.gpus > 1 else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Document):
@@ -212,8 +217,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
     )
 
 
-def outline(candidate: Candidate, reason: str | None = None) -> Outline:
-    """Return a candidate in one line, with the reason it lost."""
+def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
     return Outline(
         model=candidate.model.name,
         precision=candidate.request.precision,
@@ -292,7 +296,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, within_memory(query.budget.scaled(factor), hardware))
-        return outline(choose(left)) if left else None
+        return _outline(choose(left)) if left else None
 
     return Plan(
         hardware=ready.as_used,
@@ -307,8 +311,8 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         model=choice.model,
         choice=described,
         stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),
-        front=tuple(outline(candidate) for candidate in front),
-        runners_up=tuple(outline(loser.candidate, loser.reason) for loser in losers),
+        front=tuple(_outline(candidate) for candidate in front),
+        runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),
         if_budget_10_percent_larger=at(1.1),
         candidates_considered=len(found),

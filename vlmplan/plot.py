@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.document import check_destination, write_bytes
-from vlmplan.errors import InputError, Unavailable
+from vlmplan.errors import InputError, Unavailable, missing_library
 from vlmplan.plan import Plan
 from vlmplan.plot_law import draw_law
 from vlmplan.scaling import ScalingLaw
@@ -46,9 +46,7 @@ def _save(draw: Callable[["Figure"], None], path: Path, inches: tuple[float, flo
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise Unavailable(
-            "--plot needs matplotlib; install it with: pip install 'vlmplan[plot]', or '.[plot]' in a checkout"
-        ) from None
+        raise missing_library("--plot", "matplotlib", "plot") from None
     except (ValueError, OSError) as error:  # MPLBACKEND or a matplotlibrc that it cannot read
         raise Unavailable(f"--plot: matplotlib does not start ({error}); mend its settings") from None
     picture = io.BytesIO()

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vlmplan import catalogue
-from vlmplan.ask import is_path, query
+from vlmplan.ask import query
 from vlmplan.asked import Asked
-from vlmplan.catalogue import Shelf
+from vlmplan.catalogue import Shelf, is_path
 from vlmplan.document import Document, digest
 from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.machine import machine
-from vlmplan.model import ModelSpec
+from vlmplan.model import Compressor, ModelSpec
 from vlmplan.plan import Choice, Plan, Query, recommend, within_memory
 from vlmplan.search import Budget, Candidate, candidates, shortfalls
 
@@ -61,7 +61,7 @@ class Recheck(Document):
 def _label(choice: Choice) -> str:
     """What is deployed, whatever it costs."""
     gpus = f", on {choice.gpus} GPUs" if choice.gpus > 1 else ""
-    by = "" if choice.compressor == "none" else f" by {choice.compressor}"
+    by = "" if choice.compressor is Compressor.NONE else f" by {choice.compressor}"
     return f"{choice.model} at {choice.visual_tokens} visual tokens{by}, {choice.precision}{gpus}"
 
 

@@ -23,13 +23,13 @@ Or for a device of the catalogue, now:
 
 def _steps(shown: "Shown") -> list[str]:
     plan, report = shown.plan, shown.report
-    counts = {outcome: sum(check.outcome is outcome for check in report.checks) for outcome in Outcome}
+    counts = report.counts
     whole = plan.model.image.tokens_per_view if plan.model.image else 0
     reads = f"{tokens(plan.choice.visual_tokens)} by {plan.choice.compressor}"
     return [
         f"1. profile    {shown.hardware.title}, measured with ONNX Runtime",
         f"2. recommend  {reads}, of {whole}, within {format_seconds(plan.budget.latency_s or 0.0)} a request",
-        f"3. export     {len(shown.export.files)} files in {shown.folder / 'export'}",
+        f"3. export     {len(shown.export.files)} files in {shown.exported}",
         f"4. validate   {counts[Outcome.PASSED]} checks passed, {counts[Outcome.FAILED]} failed, "
         f"{counts[Outcome.SKIPPED]} skipped",
     ]

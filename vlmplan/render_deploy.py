@@ -67,7 +67,7 @@ def print_report(report: Report) -> None:
         rows.add_row(check.outcome.value, check.name, check.detail, style=_STYLES[check.outcome])
     shown.print(rows)
     count = len(report.failed)
-    skipped = sum(check.outcome is Outcome.SKIPPED for check in report.checks)
+    skipped = report.counts[Outcome.SKIPPED]
     verdict = f"{count} of {len(report.checks)} checks failed" if count else "Good: nothing failed"
     verdict += f", {skipped} skipped" if skipped else ""
     shown.print(f"{verdict}, on {report.provider}, against {report.checkpoint}.", soft_wrap=True)

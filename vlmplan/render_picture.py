@@ -36,7 +36,6 @@ def _show(console: "Console", canvas: Any) -> None:
 
     console.print(Text.from_ansi(canvas.build()), no_wrap=True)
     console.print()
-    canvas.clear_figure()
 
 
 def print_front_picture(console: "Console", plan: Plan) -> None:

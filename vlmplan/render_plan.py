@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from vlmplan.deploy import Deploy
 from vlmplan.judge import ScoreBasis, ScoreUsed
 from vlmplan.plan import Outline, Plan
-from vlmplan.recheck import Recheck
 from vlmplan.render import (
     knee_line,
     load_line,
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from vlmplan.recheck import Recheck
+
 FRONT_ROWS = 12
 
 
@@ -33,9 +34,8 @@ def _outlines(outlines: Sequence[Outline], plan: Plan) -> "Table":
     """One line for each: error, latency, tokens, then the model and, where it lost, why."""
     table = new_table("error", "latency", "tokens", "model", wrap="model")
     for one in outlines:
-        name = f"{one.model} {one.precision}" + (f" on {one.gpus} GPUs" if one.gpus > 1 else "")
         chosen = plan.is_choice(one)
-        text = name + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
+        text = f"{one.model} {one.placed}" + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
         cells = [percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens), text]
         table.add_row(*cells, style="bold" if chosen else None)
     return table
@@ -179,7 +179,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def print_recheck(found: Recheck) -> None:
+def print_recheck(found: "Recheck") -> None:
     """Print the plan's choice as it was and as it is now, what changed underneath, and the verdict."""
     console, table = new_console(), new_table("", "plan", "now", "up to", "limit")
     console.print(f"{found.choice}, on {found.hardware}.", style="bold")

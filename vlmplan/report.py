@@ -8,10 +8,11 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 from vlmplan.document import Document
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.estimate import Interval
 from vlmplan.plan import Plan
 
@@ -93,6 +94,11 @@ class Report(Document):
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
 
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many checks ended how."""
+        return {outcome: sum(check.outcome is outcome for check in self.checks) for outcome in Outcome}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -134,6 +140,12 @@ def held(report: Report, plan: Plan) -> tuple[Held, ...]:
     return tuple(found)
 
 
+def require_good(report: Report, where: Path) -> None:
+    """Raise OutOfTolerance, naming the checks that failed, for an export at ``where`` that fell short."""
+    if report.failed:
+        raise OutOfTolerance(f"{where}: {', '.join(check.name for check in report.failed)} failed")
+
+
 def with_check(report: Report, check: Check) -> Report:
     """Return the report with one more check."""
     checks = (*report.checks, check)
@@ -144,7 +156,7 @@ def junit(report: Report) -> str:
     """Return JUnit XML: a test case a check."""
     from xml.etree import ElementTree
 
-    counts = {outcome: sum(check.outcome is outcome for check in report.checks) for outcome in Outcome}
+    counts = report.counts
     suite = ElementTree.Element(
         "testsuite",
         name="vlmplan validate",

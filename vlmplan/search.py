@@ -50,6 +50,17 @@ class Budget:
         if not all(math.isfinite(value) and value > 0 for value in limits):
             raise InputError("budget: expected finite limits above 0")
 
+    @property
+    def limits(self) -> tuple[tuple[str, float | None, Callable[[float], str]], ...]:
+        """Every limit: what it is of, its value or None, how it is written."""
+        return (
+            ("latency", self.latency_s, format_seconds),
+            ("TTFT", self.ttft_s, format_seconds),
+            ("TPOT", self.tpot_s, format_seconds),
+            ("compute", self.flops, format_flops),
+            ("memory", self.memory_bytes, format_bytes),
+        )
+
     def scaled(self, factor: float) -> "Budget":
         """Return the budget with every limit times ``factor``."""
         limits = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -189,18 +200,18 @@ def candidates(
 
 def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     """Say which limits the candidate misses, with both figures; empty when it is feasible."""
-    limits = (
-        ("latency", candidate.upper_latency_s, budget.latency_s, format_seconds),
-        ("TTFT", candidate.upper_ttft_s, budget.ttft_s, format_seconds),
-        ("TPOT", candidate.upper_tpot_s, budget.tpot_s, format_seconds),
-        ("compute", candidate.budget_flops, budget.flops, format_flops),
-        ("memory", candidate.cost.memory_bytes.total, budget.memory_bytes, format_bytes),
+    values = (
+        candidate.upper_latency_s,
+        candidate.upper_ttft_s,
+        candidate.upper_tpot_s,
+        candidate.budget_flops,
+        candidate.cost.memory_bytes.total,
     )
     return tuple(
         f"{name} up to {show(value)} exceeds {show(limit)}"
         if show(value) != show(limit)
         else f"{name} up to just above {show(limit)}"
-        for name, value, limit, show in limits
+        for (name, limit, show), value in zip(budget.limits, values, strict=True)
         if limit is not None and value > limit
     )
 

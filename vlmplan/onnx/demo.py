@@ -52,6 +52,11 @@ class Shown:
     export: Manifest
     report: Report
 
+    @property
+    def exported(self) -> Path:
+        """Where the export lies."""
+        return self.folder / EXPORT
+
 
 def _check(folder: Path) -> None:
     """Raise InputError for a folder that holds anything but an earlier demo."""

@@ -4,14 +4,13 @@ JSON (a list), JSONL (a row a line) or a folder that ``datasets`` saved -> :clas
 be used is named by file and number (from 1), with what is wrong; it is an error, or counted where bad rows are skipped.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_text
+from vlmplan.document import parse_json, read_text
 from vlmplan.errors import InputError, one_line, printable
 from vlmplan.onnx.checkpoint import require
 from vlmplan.onnx.export import Progress
@@ -107,14 +106,14 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         for number, line in lines:
             try:
-                yield f"{path.name} line {number}", json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield f"{path.name} line {number}", InputError(f"is no JSON ({one_line(error)})")
+                yield f"{path.name} line {number}", parse_json(line)
+            except InputError as error:
+                yield f"{path.name} line {number}", error
         return
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON ({one_line(error)})") from None
+        rows = parse_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected a list of rows, or JSON lines in a file that ends in .jsonl")
     yield from ((f"{path.name} row {number}", row) for number, row in enumerate(rows, 1))

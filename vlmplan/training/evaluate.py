@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlmplan.document import Document, read_text
-from vlmplan.errors import InputError, check_range, one_line, printable
+from vlmplan.document import Document, parse_json, read_text
+from vlmplan.errors import InputError, check_range, printable
 from vlmplan.manifest import FILE_NAME, read_manifest
 from vlmplan.model import Compressor
 from vlmplan.onnx.answer import Prompts
@@ -123,9 +123,9 @@ def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[
     found = []
     for number, line in lines[:limit]:
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path.name} line {number}: is no JSON ({one_line(error)})") from None
+            row = parse_json(line)
+        except InputError as error:
+            raise InputError(f"{path.name} line {number}: {error}") from None
         found.append(_question(f"{path.name} line {number}", row, images))
     return tuple(found)
 
