@@ -73,9 +73,6 @@ def test_left_out_errors_are_as_good_as_the_first_try(benchmark: Benchmark) -> N
 
 def test_the_shipped_evidence_is_what_the_tool_makes() -> None:
     """Left-out errors of one benchmark are computed anew from the public scores."""
-    facts = pytest.importorskip("facts")
-    if not facts.SHARED.is_dir():
-        pytest.skip("the public facts are not beside the checkout")
     from make_evidence import scored
     from score_line import held_fraction, left_out, mean_points
 

@@ -1,17 +1,17 @@
-"""Where the tools read public facts from: ``../shared/facts`` and ``../shared/data`` beside the checkout."""
+"""Where the tools read public facts from: `facts/`, in the repository."""
 
 import csv
 import gzip
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
+FACTS = ROOT / "facts"
 PROFILES = ROOT / "profiles"
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV, plain or gzipped, below ``../shared``."""
-    path = SHARED / name
+    """Return the rows of a CSV, plain or gzipped, below ``facts/``."""
+    path = FACTS / name
     if path.suffix == ".gz":
         with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

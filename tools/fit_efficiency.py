@@ -1,4 +1,4 @@
-"""Fit the efficiency of each class of operator on the public kernel measurements in ``../shared/data/kernels``.
+"""Fit the efficiency of each class of operator on the public kernel measurements in ``facts/kernels``.
 
 One form for all (``vlmplan.hardware.Efficiency``); at most seven coefficients a class; robust least squares on the
 logarithm of time. ``python tools/fit_efficiency.py`` prints the table of errors, in-sample and with the GPU left out.
@@ -92,7 +92,7 @@ def _linear(dtype: str) -> Samples:
     """Shapes that LLMs and towers have: at least 896 x 896 weights, up to 16,384 tokens."""
     size = 1 if dtype == "fp8" else 2
     records = []
-    for row in rows("data/kernels/gemm.csv.gz"):
+    for row in rows("kernels/gemm.csv.gz"):
         m, n, k = float(row["m"]), float(row["n"]), float(row["k"])
         if row["dtype"] == dtype and n * k >= 896**2 and min(n, k) >= 256 and m <= 16384 and n <= 160_000:
             moved = size * (n * k + m * k) + 2 * m * n
@@ -102,7 +102,7 @@ def _linear(dtype: str) -> Samples:
 
 def _attention(name: str) -> Samples:
     records = []
-    for row in rows(f"data/kernels/{name}_attention.csv.gz"):
+    for row in rows(f"kernels/{name}_attention.csv.gz"):
         batch, tokens, heads, dim = (float(row[key]) for key in ("batch_size", "tokens", "num_heads", "head_dim"))
         kv_heads = float(row.get("num_key_value_heads") or heads)
         if name == "decode":
@@ -126,7 +126,7 @@ def _vidur_sizes(row: dict[str, str]) -> tuple[float, float, float, float]:
 def _vidur_linear(gpu: str) -> list[Record]:
     """The linear layers of Vidur's decoder layers on one GPU."""
     records: list[Record] = []
-    for row in rows("data/kernels/decoder_layer.csv.gz"):
+    for row in rows("kernels/decoder_layer.csv.gz"):
         if row["gpu"] == gpu:
             (tokens, hidden, kv, wide), shards = _vidur_sizes(row), float(row["tensor_parallel"])
             up = 2 if row["use_gated_mlp"] == "True" else 1
@@ -150,7 +150,7 @@ def _moving(columns: Sequence[str]) -> Samples:
     others: another regime. Residual adds are left out, since engines fuse them into the norm.
     """
     records = []
-    for row in rows("data/kernels/decoder_layer.csv.gz"):
+    for row in rows("kernels/decoder_layer.csv.gz"):
         tokens, hidden, kv, wide = _vidur_sizes(row)
         channels = {
             "input_layernorm": 2 * hidden,

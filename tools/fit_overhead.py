@@ -1,6 +1,6 @@
 """Fit what a runtime adds to its kernels on published times of whole requests: per request, per call, per layer.
 
-Sources: ``../shared/data/e2e`` (Argonne LLM-Inference-Bench, BSD-3) and ``published_latency.csv`` beside this file,
+Sources: ``facts/e2e`` (Argonne LLM-Inference-Bench, BSD-3) and ``published_latency.csv`` beside this file,
 whose rows name theirs. All GPUs together: what sources disagree by is versions and hosts more than devices. Every
 source counts alike however many rows it has. ``tools/make_hardware.py`` prints the errors with each source left out.
 """
@@ -28,7 +28,7 @@ from vlmplan.observation import Quantity, predicted
 
 ARGONNE = "Argonne LLM-Inference-Bench"
 PUBLISHED = Path(__file__).with_name("published_latency.csv")
-# The A100 of Argonne's runs has, by its implied bandwidth, 40 GB (shared/data/README.md).
+# The A100 of Argonne's runs has, by its implied bandwidth, 40 GB .
 ARGONNE_GPUS = {"a100": "a100-40gb-sxm", "h100": "h100-sxm"}
 ARGONNE_ENGINES = {"argonne-vLLM": Runtime.VLLM, "argonne-TensorRT-LLM": Runtime.TENSORRT_LLM}
 
@@ -56,7 +56,7 @@ MODELS = {
     "Qwen3-8B": _decoder(36, 4096, 32, 8, 12288, 151936, qk_norm=True),
 }
 _ARGONNE_MODELS = {"Llama-2-7b": "Llama-2-7B", "Qwen2-7B": "Qwen2.5-7B"}
-# LLaVA-1.5-7B on an A100 with transformers: compressor, visual tokens, TTFT (shared/design.md, section 3). The length
+# LLaVA-1.5-7B on an A100 with transformers: compressor, visual tokens, TTFT (arXiv 2411.03312). The length
 # of the question is not stated; 50 tokens are taken.
 LLAVA = "LLaVA-1.5-7B TTFT on an A100 (vlmplan's design notes)"
 LLAVA_TTFT_S = ((Compressor.NONE, 576, 0.067), (Compressor.TOKEN_PACKER, 16, 0.038), (Compressor.QUECC, 16, 0.063))
@@ -157,7 +157,7 @@ def argonne_rows() -> list[dict[str, str]]:
             "latency_ms": row["ms"],
             "client": "offline",
         }
-        for row in rows("data/e2e/llm_inference_bench_batch1.csv")
+        for row in rows("e2e/llm_inference_bench_batch1.csv")
         if row["src"] in ARGONNE_ENGINES and row["tp"] == "1"
     ]
 

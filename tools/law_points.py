@@ -1,4 +1,4 @@
-"""Make ``tools/points/*.csv``, what the shipped laws are fitted to, from ``../shared/facts``.
+"""Make ``tools/points/*.csv``, what the shipped laws are fitted to, from ``facts/``.
 
 ``reasoning`` and ``ocr`` are the measured grids of arXiv 2411.03312. A benchmark's points are published scores of
 families with several sizes, at the tokens of a 1024 x 1024 image (they say what N does; a family whose checkpoints
@@ -44,7 +44,7 @@ def grid(name: str) -> list[Line]:
             error=float(row["error"]),
             source=GRID,
         )
-        for row in rows("facts/accuracy/measured_grid_2411.03312.csv")
+        for row in rows("accuracy/measured_grid_2411.03312.csv")
         if row["metric"] == GRIDS[name] and "HEAD" in row["commit"] and "flat list" not in row["where_in_file"]
     ]
 
@@ -52,7 +52,7 @@ def grid(name: str) -> list[Line]:
 @functools.cache
 def own_tokens() -> dict[str, float]:
     """Return checkpoint -> visual tokens of a 1024 x 1024 image, where known."""
-    known = {row["hf_id"]: number(row["tokens_1024x1024_default"]) for row in rows("facts/vlms.csv")}
+    known = {row["hf_id"]: number(row["tokens_1024x1024_default"]) for row in rows("vlms.csv")}
     return {name: tokens for name, tokens in known.items() if tokens}
 
 

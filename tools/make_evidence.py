@@ -1,6 +1,6 @@
 """Make ``profiles/evidence.toml``: one estimator per benchmark on published scores, and what fewer tokens cost.
 
-Run: ``python tools/make_evidence.py``; reads ``../shared/facts``.
+Run: ``python tools/make_evidence.py``; reads ``facts/``.
 """
 
 import functools
@@ -22,7 +22,7 @@ from vlmplan.ranking import Benchmark, Borrowed, Evidence, FamilyOffset, OwnScor
 
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_ablation.csv and the tables of M3, TokenPacker and QueCC: scores at several numbers of visual tokens"
-# Two points at a score of 65: MMMU of one model moves four between two harnesses (shared/data/README.md).
+# Two points at a score of 65: MMMU of one model moves four between two harnesses.
 HARNESS_SD = 0.09
 SHIPPED = {model.name: model for model in catalogue.models()}
 
@@ -200,7 +200,7 @@ def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
 def precision_offsets() -> dict[Precision, Uncertain]:
     """logit(score) at bf16 less at each precision, over the quantised rows of Qwen2-VL (4 benchmarks x 3 sizes)."""
     base, shifts = {}, defaultdict(list)
-    quantised = [row for row in rows("facts/vlm_scores.csv") if "MMBench dev EN, DocVQA val" in row["protocol_note"]]
+    quantised = [row for row in rows("vlm_scores.csv") if "MMBench dev EN, DocVQA val" in row["protocol_note"]]
     for row in quantised:
         if row["protocol_note"].startswith("BF16"):
             base[row["hf_id"], row["benchmark"]] = logit(float(row["score"]) / 100)

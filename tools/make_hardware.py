@@ -1,6 +1,6 @@
 """Make ``profiles/hardware/*.toml`` and ``profiles/typical.toml`` from public facts and measurements.
 
-Datasheet figures come from ``../shared/facts/accelerators.csv``, efficiencies from kernels (``fit_efficiency.py``),
+Datasheet figures come from ``facts/accelerators.csv``, efficiencies from kernels (``fit_efficiency.py``),
 overhead from published times of whole requests (``fit_overhead.py``). Run: ``python tools/make_hardware.py``.
 """
 
@@ -258,7 +258,7 @@ def bare_machines(profiles: dict[str, HardwareProfile]) -> MachineOf:
 def main() -> None:
     """Write all profiles."""
     profiles: dict[str, HardwareProfile] = {}
-    for row in (*rows("facts/accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
+    for row in (*rows("accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
         if found := device(row):
             bracket = name_of(row["name"].rpartition("(")[2].rstrip(")"))
             name = f"{found.name}-{bracket}" if found.name in profiles else found.name

@@ -1,4 +1,4 @@
-"""Make ``profiles/models/*.toml`` from ``../shared/facts/vlms.csv``: each row becomes the config.json it stands for.
+"""Make ``profiles/models/*.toml`` from ``facts/vlms.csv``: each row becomes the config.json it stands for.
 
 What a row does not say (the type's own keys) is here; the structure of a type is read by ``vlmplan.hub_config``, as for
 a user's config. Contexts, licences and dates that the facts lack are in ``model_facts.csv``. Run:
@@ -469,7 +469,7 @@ def params(found: ModelSpec) -> int:
 def main() -> None:
     """Write every model with complete dimensions, and print what of each published total is unexplained."""
     folder, known, unexplained, made = PROFILES / "models", more_facts(), [], {}
-    for row in rows("facts/vlms.csv"):
+    for row in rows("vlms.csv"):
         if row["hf_id"] in LEFT_OUT:
             print(f"left out: {row['hf_id']}: {LEFT_OUT[row['hf_id']]}")
             continue

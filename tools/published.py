@@ -1,4 +1,4 @@
-"""What was published: scores of checkpoints, their sizes, and studies of fewer tokens, from ``../shared/facts``.
+"""What was published: scores of checkpoints, their sizes, and studies of fewer tokens, from ``facts/``.
 
 For ``law_points.py`` and ``make_evidence.py``.
 """
@@ -93,7 +93,7 @@ def _answers(row: dict[str, str]) -> bool:
 def published() -> dict[str, dict[str, Published]]:
     """Return benchmark -> checkpoint -> its score: MMBench before its revision, test before val, own before others'."""
     found: defaultdict[tuple[str, str], list[tuple[tuple[bool, ...], float, dict[str, str]]]] = defaultdict(list)
-    for row in rows("facts/vlm_scores.csv"):
+    for row in rows("vlm_scores.csv"):
         if _answers(row):
             name, note = row["benchmark"], row["protocol_note"]
             rank = (name.endswith("v11"), name == "DocVQA_val", note.startswith(SECOND_HAND))
@@ -135,7 +135,7 @@ def sizes() -> dict[str, Size]:
     """Return checkpoint -> size: of shipped models as they are priced, else as the facts have it."""
     shipped = {model.name: model for model in catalogue.models()}
     found = {}
-    for row in rows("facts/vlms.csv"):
+    for row in rows("vlms.csv"):
         name, model = row["hf_id"], shipped.get(row["hf_id"])
         active, total = (row["llm_params_active"], row["llm_params_with_embedding"])
         if model is not None:
@@ -183,7 +183,7 @@ def _ablations() -> Iterator[Studied]:
     """``token_ablation.csv``: a pruned checkpoint's study holds its unpruned score, too."""
     untouched: dict[tuple[str, str, bool], tuple[float, float]] = {}
     found = []
-    for row in rows("facts/token_ablation.csv"):
+    for row in rows("token_ablation.csv"):
         share = float(row["score"]) / SCALES.get(row["benchmark"], 100)
         text = row["visual_tokens"].removeprefix("about ")
         relative = text.endswith("%")
@@ -224,7 +224,7 @@ M3_CELLS = 5  # AnyRes grid cells of an image, at most; the file counts tokens p
 
 def _compressors() -> Iterator[Studied]:
     """M3's models trained at one scale and its nested one, TokenPacker and QueCC: tables of their papers."""
-    for row in rows("facts/accuracy/m3_llava_next_7b_2405.17430.csv"):
+    for row in rows("accuracy/m3_llava_next_7b_2405.17430.csv"):
         nested = row["approach"] == "M3"
         for column, benchmark in M3_COLUMNS.items():
             yield Studied(
@@ -237,9 +237,9 @@ def _compressors() -> Iterator[Studied]:
                 share=float(row[column]) / 100,
                 source=row["source"],
             )
-    tables = [(row, row["llm"][-2:]) for row in rows("facts/accuracy/quecc_table1_2411.03312.csv")]
+    tables = [(row, row["llm"][-2:]) for row in rows("accuracy/quecc_table1_2411.03312.csv")]
     tables += [
-        (row, row["llm"].rpartition("-")[2]) for row in rows("facts/accuracy/tokenpacker_7b_13b_grid_2407.02392.csv")
+        (row, row["llm"].rpartition("-")[2]) for row in rows("accuracy/tokenpacker_7b_13b_grid_2407.02392.csv")
     ]
     for row, size in tables:
         for column, benchmark in {"MMB": "MMBench_EN", "TextVQA": "TextVQA_val"}.items():
