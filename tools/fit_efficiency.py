@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from facts import rows
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from facts import rows
 from vlmplan.hardware import Efficiency, Kind
 from vlmplan.observation import kernel_seconds
 from vlmplan.op import ATTENTION_TILE_TOKENS

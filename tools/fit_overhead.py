@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
-from facts import rows
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from facts import rows
 from vlmplan import catalogue
 from vlmplan.cost import cost, overhead_layers, request_of
 from vlmplan.decoder import Decoder

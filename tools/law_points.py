@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from facts import number, rows
 from published import TASKS, Studied, scores, sizes, studies
 
+from facts import number, rows
 from vlmplan.model import Reduction
 
 POINTS = Path(__file__).with_name("points")

@@ -6,25 +6,30 @@ Run: ``python tools/make_evidence.py``; reads ``facts/``.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from statistics import mean, stdev
 
-import numpy as np
-from facts import PROFILES, rows
-from published import BENCHMARKS, CHANCE, READING, TASKS, Published, Studied, logit, published, sizes, studies
+from published import BENCHMARKS, CHANCE, TASKS, Published, logit, published, sizes
 from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
+
+from benchmarks import ESTIMATED, KIND, blind_fraction, image
+from facts import PROFILES, rows
+from token_curves import Inference, constants, shrinks, way
+from token_studies import Series, series
 
 from vlmplan import catalogue
 from vlmplan.document import to_toml
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
-from vlmplan.ranking import Benchmark, Borrowed, Evidence, FamilyOffset, OwnScore, OwnScores, Uncertain, size_term
+from vlmplan.ranking import Benchmark, Borrowed, Evidence, FamilyOffset, OwnScore, OwnScores, size_term
+from vlmplan.reductions import Curve, Uncertain
 
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
-STUDIES = "token_ablation.csv and the tables of M3, TokenPacker and QueCC: scores at several numbers of visual tokens"
+STUDIES = "token_studies.csv: scores at several numbers of pixels or visual tokens, a source each"
 # Two points at a score of 65: MMMU of one model moves four between two harnesses.
 HARNESS_SD = 0.09
 SHIPPED = {model.name: model for model in catalogue.models()}
+FAMILIES_SHIPPED = {model.family for model in SHIPPED.values()}
+STUDIED = {name: {told: own for own, told in ESTIMATED.items()}.get(name, name) for name in BENCHMARKS}
 
 
 @functools.cache
@@ -55,46 +60,59 @@ def believed(name: str) -> dict[str, Published]:
     return {one: found for one, found in published()[name].items() if one not in doubted}
 
 
-Slopes = dict[tuple[str, Reduction], list[float]]
-_UNSEEN_LOGIT_SD = 0.1  # between two studies of one benchmark, where no benchmark has two: an assumption
+WAYS = tuple(way for way in Reduction if way is not Reduction.TRAINING_FREE)
+_UNTRAINED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Reduction.RANDOM, Reduction.AVERAGE_POOL)
 
 
-def study_slopes(found: Sequence[Studied]) -> Slopes:
-    """Return (benchmark, reduction) -> the slope of logit(score) on ln V of each study."""
-    runs: defaultdict[tuple[str, Reduction, str, str], list[tuple[float, float]]] = defaultdict(list)
-    for one in found:
-        runs[one.benchmark, one.reduction, one.study, one.checkpoint].append(
-            (math.log(one.visual_tokens), logit(one.share))
-        )
-    slopes: Slopes = defaultdict(list)
-    for (benchmark_name, reduction, _, _), points in runs.items():
-        x, y = np.array(points).T
-        slopes[benchmark_name, reduction].append(float(np.polyfit(x, y, 1)[0]))
-    return slopes
+@functools.cache
+def inferences() -> dict[bool, Inference]:
+    """The scales of all studies: of pixels (True) and of tokens (False)."""
+    return {
+        shrinking: Inference([one for one in series() if shrinks(one) is shrinking], at)
+        for shrinking, at in constants().items()
+    }
 
 
-def token_slope(name: str, reduction: Reduction, slopes: Slopes) -> Uncertain | None:
-    """C of one benchmark: its studies' mean, drawn to that of its kind (reading or not) as far as they scatter.
-
-    The spread is of one more model: what the mean may be off by, and how studies of one benchmark differ.
-    """
-    kind = {b: found for (b, r), found in slopes.items() if r is reduction and (b in READING) == (name in READING)}
-    if not kind:
-        return None
-    scatter = [stdev(found) for found in kind.values() if len(found) > 1]
-    between = math.sqrt(mean(sd**2 for sd in scatter)) if scatter else _UNSEEN_LOGIT_SD
-    means = [mean(found) for found in kind.values()]
-    centre, apart = mean(means), stdev(means) if len(means) > 1 else between
-    mine = kind.get(name, [])
-    weights = (len(mine) / between**2, 1 / max(apart, 1e-3) ** 2)
-    value = (weights[0] * mean(mine or [0.0]) + weights[1] * centre) / sum(weights)
-    return Uncertain(value=round(value, 3), sd=round(math.sqrt(1 / sum(weights) + between**2), 3))
+def _labels(name: str, reduction: Reduction) -> dict[str, str]:
+    """What a model of no study shares with studies of a benchmark and way."""
+    kind = KIND[name]
+    shared = {"kind": str(kind), "benchmark": name}
+    if reduction is Reduction.IMAGE_SIZE:
+        return shared | {"axis": "image-size"}
+    known = {} if reduction is Reduction.TRAINING_FREE else {"reduction": str(reduction)}
+    return shared | known | {"way": way(reduction), "kind and way": f"{kind} {way(reduction)}"}
 
 
-def token_slopes(name: str, slopes: Slopes) -> dict[Reduction, Uncertain]:
-    """C of one benchmark by reduction."""
-    found = {reduction: token_slope(name, reduction, slopes) for reduction in Reduction}
-    return {reduction: one for reduction, one in found.items() if one is not None}
+def _alike(name: str, reduction: Reduction) -> list[Series]:
+    """The studies of a benchmark's kind by a way of reducing; of any untrained way for one that was never studied."""
+    found = [one for one in series() if one.kind is KIND[name] and one.reduction is reduction]
+    untrained = [one for one in series() if one.kind is KIND[name] and one.reduction in _UNTRAINED]
+    return found or untrained
+
+
+def curve(name: str, reduction: Reduction) -> Curve:
+    """The curve of one benchmark and way: what all studies of its axis say of a model that none of them has."""
+    inference = inferences()[reduction is Reduction.IMAGE_SIZE]
+    labels, alike = _labels(name, reduction), _alike(name, reduction)
+    found = inference.predict(labels)
+    told = {one.family for one in inference.found if one.family in FAMILIES_SHIPPED}
+    families = {}
+    for family in sorted(told):
+        own = inference.predict(labels | {"family": family})
+        families[family] = Uncertain(value=round(own.mean - found.mean, 4), sd=round(own.own_sd, 4))
+    return Curve(
+        log_scale=Uncertain(value=round(found.mean, 4), sd=round(found.shared_sd, 4)),
+        model_sd=round(found.own_sd, 4),
+        steepness=inference.constants.steepness_of(KIND[name], reduction),
+        least=round(min(math.exp(min(one.x)) for one in alike), 1),
+        studies=len({one.paper for one in alike}),
+        families=families,
+    )
+
+
+def curves(name: str) -> dict[Reduction, Curve]:
+    """The curves of one benchmark by way of reducing."""
+    return {reduction: curve(name, reduction) for reduction in (*WAYS, Reduction.TRAINING_FREE)}
 
 
 Deviations = dict[str, dict[str, float]]  # checkpoint or family -> benchmark -> deviation in standard deviations
@@ -155,7 +173,7 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
     return told
 
 
-def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
+def benchmarks() -> tuple[Benchmark, ...]:
     """Fit every estimator, and try each on checkpoints left out."""
     rows_of = {name: scored(name) for name in BENCHMARKS}
     lines = {name: ScoreLine(rows=rows_of[name], chance=CHANCE.get(name, 0.0)) for name in BENCHMARKS}
@@ -169,7 +187,10 @@ def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
         found.append(
             Benchmark(
                 name=name,
+                kind=KIND[STUDIED[name]],
+                image=image(STUDIED[name]),
                 chance_score=line.chance,
+                blind_fraction=round(blind_fraction(STUDIED[name], Reduction.IMAGE_SIZE), 3),
                 intercept=round(line.intercept, 4),
                 slope=Uncertain(value=round(slope, 4), sd=round(slope_sd, 4)),
                 family_sd=round(line.family_sd, 4),
@@ -190,7 +211,7 @@ def benchmarks(slopes: Slopes) -> tuple[Benchmark, ...]:
                 published={one: round(known, 4) for one, known in own.items()},
                 harness_sd=HARNESS_SD,
                 borrowed=told[name],
-                token_slopes=token_slopes(name, slopes),
+                curves=curves(STUDIED[name]),
                 sources=(SCORES, STUDIES),
             )
         )
@@ -237,21 +258,23 @@ def own_scores() -> None:
 
 def main() -> None:
     """Write the evidence and the scores, and print how well what was left out is predicted."""
-    slopes = study_slopes(studies())
-    found = benchmarks(slopes)
+    found = benchmarks()
     for one in found:
         print(
             f"{one.name}: {one.checkpoints} checkpoints, left out {one.left_out_points} points (family's mean "
             f"{one.family_mean_points}, nearest size {one.nearest_size_points}), 80 % hold {one.held_fraction:.0%}"
         )
-        for reduction, slope in one.token_slopes.items():
-            studied = len(slopes.get((one.name, reduction), []))
-            print(f"  token slope, {reduction}: {slope.value} (sd {slope.sd}), {studied} studies of this benchmark")
+        for reduction, curve_of in one.curves.items():
+            print(
+                f"  {reduction}: scale {math.exp(curve_of.log_scale.value):.3g} (log sd {curve_of.log_scale.sd:.2f}, of a "
+                f"model {curve_of.model_sd:.2f}), steepness {curve_of.steepness:g}, {curve_of.studies} papers of its kind"
+            )
     sources = (
         "int8 (GPTQ-Int8) and int4 (GPTQ-Int4, AWQ): Qwen2-VL README, 3 sizes x 4 benchmarks",
         "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption",
     )
-    evidence = Evidence(tasks=TASKS, benchmarks=found, precision_offsets=precision_offsets(), precision_sources=sources)
+    evidence = Evidence(tasks=TASKS, benchmarks=found, precision_offsets=precision_offsets(), precision_sources=sources,
+ legible_text_px=Uncertain(value=9.0,sd=1.0), legible_sources=('tmp',))
     print(evidence.precision_offsets)
     (PROFILES / "evidence.toml").write_text(to_toml(evidence), encoding="utf-8")
     own_scores()

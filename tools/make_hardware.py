@@ -13,11 +13,11 @@ from statistics import mean
 
 import fit_efficiency
 import tomli_w
-from facts import PROFILES, number, rows
 from fit_efficiency import AICONFIGURATOR, VIDUR
 from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, fit, left_out, model_log_sd, print_errors
 from fit_overhead import points as published
 
+from facts import PROFILES, number, rows
 from vlmplan.catalogue import TypicalCalibrations
 from vlmplan.document import to_toml
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime

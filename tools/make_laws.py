@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from facts import PROFILES, ROOT
 from published import NESTED, ONE_SCALE
 
+from facts import PROFILES, ROOT
 from vlmplan.model import Reduction
 
 POINTS = Path(__file__).with_name("points")

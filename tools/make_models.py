@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from facts import PROFILES, generation, rows
-
 from vlmplan.cost import request_of
 from vlmplan.document import to_toml
 from vlmplan.hardware import Precision

@@ -5,10 +5,11 @@ Run: ``python tools/plot_scores.py``; reads ``facts/``. It prints the README's t
 
 import matplotlib as mpl
 import numpy as np
-from facts import ROOT
 from make_evidence import scored
 from published import BENCHMARKS, CHANCE
 from score_line import Miss, held_fraction, left_out, mean_points
+
+from facts import ROOT
 
 mpl.use("svg")
 mpl.rcParams |= {"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}  # the same picture twice, text as text

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from facts import generation, rows
-
 from vlmplan import catalogue
 from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.model import Reduction
@@ -238,9 +237,7 @@ def _compressors() -> Iterator[Studied]:
                 source=row["source"],
             )
     tables = [(row, row["llm"][-2:]) for row in rows("accuracy/quecc_table1_2411.03312.csv")]
-    tables += [
-        (row, row["llm"].rpartition("-")[2]) for row in rows("accuracy/tokenpacker_7b_13b_grid_2407.02392.csv")
-    ]
+    tables += [(row, row["llm"].rpartition("-")[2]) for row in rows("accuracy/tokenpacker_7b_13b_grid_2407.02392.csv")]
     for row, size in tables:
         for column, benchmark in {"MMB": "MMBench_EN", "TextVQA": "TextVQA_val"}.items():
             if row["method"] in ("TokenPacker", "QueCC") and row.get(column):

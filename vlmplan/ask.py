@@ -205,6 +205,7 @@ def query(
         budget=budget,
         space=space,
         judge=judge,
+        preference=asked.prefer,
         left_out=left_out,
         asked=_portable(asked),
     )

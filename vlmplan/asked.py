@@ -1,11 +1,25 @@
 """What was asked? The options of ``recommend`` that are names or switches; a plan keeps them, to be asked again."""
 
+import enum
 from dataclasses import dataclass
 
 from vlmplan.errors import check_range
 from vlmplan.hardware import Runtime
 
 CONFIDENCE = (0.5, 0.999)  # the shares that an interval may be asked to hold
+
+
+class Preference(enum.StrEnum):
+    """What counts between speed and accuracy, once the budget is kept."""
+
+    SPEED = "speed"
+    BALANCED = "balanced"
+    ACCURACY = "accuracy"
+
+    @property
+    def price_error(self) -> float:
+        """How much error is paid for speed, however much of it that buys: a point, a tenth, nothing."""
+        return {Preference.SPEED: 0.01, Preference.BALANCED: 0.001, Preference.ACCURACY: 0.0}[self]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +41,7 @@ class Asked:
     confidence: float = 0.9
     allow_untrained: bool = False
     paper_flops: bool = False
+    prefer: Preference = Preference.BALANCED
 
     def __post_init__(self) -> None:
         """An interval holds a share that intervals can."""

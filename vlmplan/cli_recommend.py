@@ -4,6 +4,7 @@ import enum
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import catalogue
+from vlmplan.asked import Preference
 from vlmplan.catalogue import Shelf
 from vlmplan.cli import (
     BatchOption,
@@ -32,7 +34,7 @@ from vlmplan.cli import (
 )
 from vlmplan.document import check_destination, load
 from vlmplan.errors import InputError, Outdated
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.asked import Asked
@@ -151,8 +153,6 @@ def _recommend_several(  # noqa: PLR0917 - what was asked, and what to do with t
     out: Path | None,
     json: bool,
 ) -> None:
-    from dataclasses import replace
-
     from vlmplan.ask import query
     from vlmplan.compare import compare
     from vlmplan.plan import recommend as find
@@ -246,7 +246,16 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     ] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
-    allow_untrained: Annotated[bool, typer.Option(help="Also token counts nobody trained for.")] = False,
+    allow_untrained: Annotated[
+        bool, typer.Option(help="Also tokens nobody trained for, and pixels or tokens below all studies.")
+    ] = False,
+    prefer: Annotated[
+        Preference, typer.Option(help="How much error speed is worth: 1 point, 0.1, or none.")
+    ] = Preference.BALANCED,
+    text_height: Annotated[
+        float | None,
+        typer.Option("--text-height", parser=parse_pixels, metavar="20px", help="Smallest text in --image."),
+    ] = None,
     flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
     out: OutOption = None,
     json: JsonOption = False,
@@ -279,6 +288,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     workload = workload_of(
         (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
     )
+    workload = replace(workload, text_height_px=text_height)
     budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
     devices = _devices(hardware, model)
     asked = Asked(
@@ -297,6 +307,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         confidence=confidence,
         allow_untrained=allow_untrained,
         paper_flops=flop_rule is FlopRule.PAPER,
+        prefer=prefer,
     )
     prices = _prices(price, devices)
     if len(devices) == 1:

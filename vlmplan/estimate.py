@@ -11,7 +11,7 @@ from vlmplan.document import Document, digest
 from vlmplan.hardware import Basis, HardwareProfile, Precision, Runtime
 from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine
-from vlmplan.model import Compressor, Reduction, Workload
+from vlmplan.model import Compressor, Workload
 from vlmplan.op import Request
 from vlmplan.spread import beyond
 
@@ -67,7 +67,7 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
     """Price one configuration with intervals that hold ``level`` (0 to 1)."""
     priced, found = cost(request, ready), knees(request, ready)
     warnings = [*ready.warnings, *_memory_warnings(request, ready.hardware, priced)]
-    if request.visual and request.visual.reduction is Reduction.TRAINING_FREE:
+    if request.visual and not request.visual.as_published:
         warnings.append(
             f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
             f"{request.visual.compressor}; the time is right, the quality is not promised"

@@ -18,11 +18,16 @@ _COVERED = 0.9  # Ovis2 takes the fewest tiles that keep this share of the image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """``tokens`` of one image in the LLM; ``views`` of ``pixels`` each that the tower sees."""
+    """``tokens`` of one image in the LLM; ``views`` of ``pixels`` each that the tower sees.
+
+    ``seen_pixels`` are those of the image's finest picture among them: all its tiles, padding and overlap left out, but
+    not the view of the whole.
+    """
 
     tokens: int
     views: int
     pixels: int
+    seen_pixels: int
 
 
 def _sizes(limit: int, least: int = 1) -> list[tuple[int, int]]:
@@ -63,7 +68,8 @@ def resized_area(width: int, height: int, side: int, low: int, high: int) -> tup
 
 
 def _one_view(tokens: int, rule: ImageRule, extra: int = 0) -> Grid:
-    return Grid(tokens=tokens + extra, views=1, pixels=tokens * rule.view_size**2)
+    pixels = tokens * rule.view_size**2
+    return Grid(tokens=tokens + extra, views=1, pixels=pixels, seen_pixels=pixels)
 
 
 def _area(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -105,8 +111,9 @@ def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 
 def _views(rule: ImageRule, columns: int, rows: int, *, base: bool, extra: int = 0) -> Grid:
     """Tiles of a grid, each with all its tokens, and a view of the whole image where ``base``."""
-    views = columns * rows + base
-    return Grid(tokens=rule.tokens_per_view * views + extra, views=views, pixels=rule.view_size**2)
+    views, pixels = columns * rows + base, rule.view_size**2
+    tokens = rule.tokens_per_view * views + extra
+    return Grid(tokens=tokens, views=views, pixels=pixels, seen_pixels=max(1, columns * rows) * pixels)
 
 
 def _tiles(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -125,7 +132,8 @@ def _canvas(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 def _cross(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Llama 3.2 Vision: as Llama 4 without a global view; the tower always runs over all tiles it may have."""
     columns, rows = _least_upscaling(width, height, rule.view_size, _sizes(limit))
-    return Grid(tokens=rule.tokens_per_view * columns * rows, views=limit, pixels=rule.view_size**2)
+    tiles, pixels = columns * rows, rule.view_size**2
+    return Grid(tokens=rule.tokens_per_view * tiles, views=limit, pixels=pixels, seen_pixels=tiles * pixels)
 
 
 def _kept(width: int, height: int, columns: int, rows: int, side: int) -> float:
@@ -214,7 +222,7 @@ def _dynamic_hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     ]
     views = 1 + columns * rows
     tokens = rule.tokens_per_view + 1 + kept[0] * kept[1] + kept[1] + math.isqrt(rule.tokens_per_view)
-    return Grid(tokens=tokens, views=views, pixels=side**2)
+    return Grid(tokens=tokens, views=views, pixels=side**2, seen_pixels=kept[0] * kept[1] * (2 * patch) ** 2)
 
 
 def _best_fit(width: int, height: int, rule: ImageRule, limit: int) -> tuple[int, int]:
@@ -236,7 +244,9 @@ def _joined(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     rows, columns = _best_fit(width, height, rule, limit)
     side = math.isqrt(rule.tokens_per_view)
     tokens = rows * side * (columns * side + 1) + 1 + side * (side + 1)
-    return Grid(tokens=tokens, views=rows * columns + 1, pixels=rule.view_size**2)
+    scale = min(columns * rule.view_size / width, rows * rule.view_size / height)
+    seen = int(width * scale) * int(height * scale)
+    return Grid(tokens=tokens, views=rows * columns + 1, pixels=rule.view_size**2, seen_pixels=seen)
 
 
 def least_tiles(rule: ImageRule) -> int:
@@ -255,11 +265,12 @@ def _anyres(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     else:
         padding = (columns - int(round(width * (rows / height), 7))) // 2
         columns -= 2 * padding
+    seen = rows * columns * rule.view_size**2 // side**2
     ratio = math.sqrt(rows * columns / (_ANYRES_LIMIT_VIEWS * side**2))
     if least_tiles(rule) == 1 and ratio > 1.1:
         rows, columns = int(rows // ratio), int(columns // ratio)
     tokens = rule.tokens_per_view + rows * columns + rows
-    return Grid(tokens=tokens, views=1 + best[0] * best[1], pixels=rule.view_size**2)
+    return Grid(tokens=tokens, views=1 + best[0] * best[1], pixels=rule.view_size**2, seen_pixels=seen)
 
 
 def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -285,7 +296,8 @@ def _overlap(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     wide, high = (math.ceil((count * step + 8) / 2) for count in (columns, rows))
     low = math.isqrt(rule.tokens_per_view)
     tokens = high * (wide + 1) + low * (low + 1) + 4
-    return Grid(tokens=tokens, views=columns * rows + 1, pixels=rule.view_size**2)
+    seen = high * wide * (2 * patch) ** 2
+    return Grid(tokens=tokens, views=columns * rows + 1, pixels=rule.view_size**2, seen_pixels=seen)
 
 
 def _adaptive(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -299,23 +311,28 @@ def _adaptive(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     thumbnail = columns * rows
     area = max(1, round(width / side)) * max(1, round(height / side))
     if limit > rule.max_views or area <= rule.tokens_per_view * _SPLIT_TOLERANCE:
-        return Grid(tokens=thumbnail, views=1, pixels=thumbnail * side**2)
+        pixels = thumbnail * side**2
+        return Grid(tokens=thumbnail, views=1, pixels=pixels, seen_pixels=pixels)
     columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, 2))
     tiles = columns * rows
-    pixels = (tiles * rule.view_size**2 + thumbnail * side**2) // (tiles + 1)
-    return Grid(tokens=tiles * rule.tokens_per_view + thumbnail, views=tiles + 1, pixels=pixels)
+    seen = tiles * rule.view_size**2
+    pixels = (seen + thumbnail * side**2) // (tiles + 1)
+    tokens = tiles * rule.tokens_per_view + thumbnail
+    return Grid(tokens=tokens, views=tiles + 1, pixels=pixels, seen_pixels=seen)
 
 
 def _fixed(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """One picture of a fixed size; the tower may look at up to ``max_views`` crops for it (moondream)."""
     del width, height, limit
-    return Grid(tokens=rule.tokens_per_view, views=rule.max_views, pixels=rule.view_size**2)
+    views, pixels = rule.max_views, rule.view_size**2
+    return Grid(tokens=rule.tokens_per_view, views=views, pixels=pixels, seen_pixels=views * pixels)
 
 
 def _counted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Idefics2: one view of the image's shape, or also its four quarters."""
     aspect = max(width, height) / min(width, height)
-    return Grid(tokens=rule.tokens_per_view * limit, views=limit, pixels=int(rule.view_size**2 / aspect))
+    pixels = int(rule.view_size**2 / aspect)
+    return Grid(tokens=rule.tokens_per_view * limit, views=limit, pixels=pixels, seen_pixels=max(1, limit - 1) * pixels)
 
 
 Placed = Callable[[int, int, ImageRule, int], Grid]

@@ -6,21 +6,30 @@ or any model where the user brings a law, are judged by that law (``judge_law.py
 
 import enum
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.document import digest
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.ranking import Evidence, OwnScores, Subject, Support, error_draws, predicted_error, size_term, support
-from vlmplan.visual_tokens import VisualInput, native_visual_tokens, options
+from vlmplan.model import ModelSpec, Reduction, Workload
+from vlmplan.ranking import (
+    Evidence,
+    OwnScores,
+    Sight,
+    Subject,
+    Support,
+    error_draws,
+    losses,
+    predicted_error,
+    size_term,
+    support,
+)
+from vlmplan.visual_tokens import VisualInput, native_side_px, options
 
 SHARE_TOLERANCE = 1e-6
-USUAL_IMAGE = (1024, 1024)  # what token counts of checkpoints are published for
-SMALL_SHARE = 0.5  # of the tokens of such an image; with fewer, published scores promise too much
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -68,7 +77,10 @@ class ScoreUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """The error of a candidate, paired draws of it, what to warn of, and what it all rests on."""
+    """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
+
+    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind.
+    """
 
     source: ErrorSource
     knows: Callable[[ModelSpec], bool]
@@ -76,6 +88,7 @@ class Judge:
     draws: Draws
     warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
     scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
+    unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
 
 
 def parse_task(text: str) -> dict[str, float]:
@@ -98,16 +111,15 @@ def parse_task(text: str) -> dict[str, float]:
     return shares
 
 
-def _subject(workload: Workload, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
-    return Subject(
-        name=model.name,
-        family=model.family,
-        active_llm_params_b=active_llm_params(model) / 1e9,
-        total_llm_params_b=total_llm_params(model) / 1e9,
+def sight(evidence: Evidence, names: Iterable[str], model: ModelSpec, visual: VisualInput) -> Sight:
+    """Return what a model sees of an image by ``visual``, beside what it sees of the images of benchmarks ``names``."""
+    sides = {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
+    return Sight(
+        side_px=visual.seen_side_px,
+        native_sides_px=sides,
         visual_tokens=visual.visual_tokens,
-        native_visual_tokens=native_visual_tokens(model, workload.image),
+        unreduced_tokens=visual.unreduced_tokens,
         reduction=visual.reduction,
-        precision=precision,
     )
 
 
@@ -135,28 +147,57 @@ def _scores_used(
         )
 
 
-def _score_warnings(rests: Support, workload: Workload, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+def _unstudied(evidence: Evidence, weights: Mapping[str, float], seen: Sight) -> tuple[str, ...]:
+    """What no study of these benchmarks' kinds has seen: so few pixels, or so few tokens."""
+    found = []
+    for name in weights:
+        benchmark = evidence.benchmark(name)
+        for loss in losses(benchmark, seen):
+            if not loss.studied:
+                what = "pixels a side" if loss.way is Reduction.IMAGE_SIZE else f"visual tokens by {loss.way} reduction"
+                found.append(
+                    f"{name}: {loss.x:.0f} {what} are fewer than any study of {benchmark.kind} has tried "
+                    f"({loss.curve.least:.0f}); it may read nothing at all"
+                )
+    return tuple(found)
+
+
+def _legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> Iterator[str]:
+    """A word where the user's text becomes smaller than what studies say is read."""
+    height_px = workload.text_height_px
+    if height_px is None:
+        return
+    width, height = workload.image
+    seen_px = height_px * visual.seen_side_px / math.sqrt(width * height)
+    if seen_px < evidence.legible_text_px.value:
+        yield (
+            f"text {height_px:g} px high in an image of {width} x {height} is seen {seen_px:.1f} px high; below about "
+            f"{evidence.legible_text_px.value:g} px ({evidence.legible_text_px.value - evidence.legible_text_px.sd:.0f}"
+            f" to {evidence.legible_text_px.value + evidence.legible_text_px.sd:.0f}) models stop reading it"
+        )
+
+
+def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
-    found, native = [], native_visual_tokens(model, workload.image)
     if rests.own_fraction < 1:
-        found.append(
-            f"{model.name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
+        yield (
+            f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
             f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
             "families"
         )
-    larger = native_visual_tokens(model, USUAL_IMAGE)
-    if native < SMALL_SHARE * larger:
-        found.append(
-            f"an image of {workload.image[0]} x {workload.image[1]} makes only {native} visual tokens ({larger} of "
-            f"{USUAL_IMAGE[0]} x {USUAL_IMAGE[1]}); scores were published on benchmarks' own images, mostly larger "
-            "ones, and what this one lacks is not in the error"
+    smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < side]
+    if smaller:
+        largest = max(smaller, key=lambda one: seen.native_sides_px[one])
+        yield (
+            f"{name}: sees this image at {seen.side_px:.0f} pixels a side, {largest}'s own at "
+            f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
         )
-    if visual.visual_tokens < native:
-        found.append(
-            f"{model.name}: its scores were published with more visual tokens; what {visual.reduction} reduction "
-            "costs is an estimate from few studies"
+    if seen.visual_tokens < seen.unreduced_tokens:
+        curves = [evidence.benchmark(one).curves.get(seen.reduction) for one in seen.native_sides_px]
+        yield (
+            f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by {seen.reduction} "
+            f"reduction; what that costs is from {sum(one.studies for one in curves if one)} studies"
         )
-    return tuple(found)
 
 
 def by_scores(
@@ -179,13 +220,32 @@ def by_scores(
         size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
         return support(evidence, weights, model.name, model.family, size)
 
+    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        return Subject(
+            name=model.name,
+            family=model.family,
+            active_llm_params_b=active_llm_params(model) / 1e9,
+            total_llm_params_b=total_llm_params(model) / 1e9,
+            sight=sight(evidence, weights, model, visual),
+            precision=precision,
+        )
+
     def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
-        return error_draws(evidence, weights, _subject(workload, model, visual, precision), count)
+        return error_draws(evidence, weights, subject(model, visual, precision), count)
 
     def scores(model: ModelSpec) -> tuple[ScoreUsed, ...]:
-        visual = options(model, workload.image)[-1]
-        subject = _subject(workload, model, visual, Precision.BF16)
-        return tuple(_scores_used(evidence, weights, subject, own(model.name)))
+        judged = subject(model, options(model, workload.image)[-1], Precision.BF16)
+        seen = judged.sight
+        whole = replace(judged, sight=replace(seen, side_px=math.inf, visual_tokens=seen.unreduced_tokens))
+        return tuple(_scores_used(evidence, weights, whole, own(model.name)))
+
+    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        seen = sight(evidence, weights, model, visual)
+        return (
+            *_unstudied(evidence, weights, seen),
+            *_legibility(evidence, workload, visual),
+            *_score_warnings(rests(model), seen, evidence, model.name),
+        )
 
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)
     return Judge(
@@ -199,8 +259,9 @@ def by_scores(
             ),
         ),
         knows=lambda model: rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
-        error=lambda *candidate: predicted_error(evidence, weights, _subject(workload, *candidate)),
+        error=lambda *candidate: predicted_error(evidence, weights, subject(*candidate)),
         draws=draws,
-        warnings=lambda model, visual: _score_warnings(rests(model), workload, model, visual),
+        warnings=warnings,
         scores=scores,
+        unstudied=lambda model, visual: _unstudied(evidence, weights, sight(evidence, weights, model, visual)),
     )

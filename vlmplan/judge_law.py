@@ -4,24 +4,18 @@
 cut otherwise than in the law's models cost what studies of that cut say.
 """
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
 from vlmplan.hardware import Precision
-from vlmplan.judge import ErrorSource, Judge
+from vlmplan.judge import ErrorSource, Judge, sight
 from vlmplan.model import ModelSpec, Reduction, Workload
-from vlmplan.ranking import Evidence, Uncertain
+from vlmplan.ranking import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.scaling import ScalingLaw, shifted
-from vlmplan.visual_tokens import VisualInput, native_visual_tokens
-
-
-def _logit(error: float) -> float:
-    bounded = min(1 - 1e-9, max(1e-9, error))
-    return math.log(bounded / (1 - bounded))
+from vlmplan.visual_tokens import VisualInput, native_side_px, native_visual_tokens
 
 
 def _span(bounds: tuple[float, float]) -> str:
@@ -72,19 +66,54 @@ def _law_warnings(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """What another reduction than the law's takes of one benchmark's score, and what that benchmark weighs."""
+
+    benchmark: Benchmark
+    weight: float
+    family: str
+    sight: Sight
+
+    @property
+    def expected_left(self) -> float:
+        """The share of the score that is expected to be left."""
+        return expected_left(self.benchmark, self.family, self.sight)
+
+    def lost(self, score: float, left: float) -> float:
+        """What a score loses, weighted, where ``left`` of what the image adds to it is left."""
+        above = max(0.0, score - self.benchmark.chance_score)
+        return self.weight * above * (1 - self.benchmark.blind_fraction) * (1 - left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged:
-    """One law at one candidate: where it is asked, and what another reduction adds there, in logit."""
+    """One law at one candidate: where it is asked, and what another reduction takes of the score it has there.
+
+    The law's own reduction would give the error ``least_error``: no other costs less.
+    """
 
     law: ScalingLaw
     llm_params_b: float
     visual_tokens: float
     family: str
-    added: Uncertain
+    cuts: tuple[_Cut, ...] = ()
+    least_error: float = 0.0
 
-    def error(self, values: tuple[float, ...] | None = None, logit: float = 0.0) -> float:
-        """The error, with a draw of the coefficients and ``logit`` more on top."""
-        found = self.law.error(self.llm_params_b, self.visual_tokens, self.family, values)
-        return shifted(found, self.added.value + logit)
+    def error(self, lefts: Sequence[float], values: tuple[float, ...] | None = None, logit: float = 0.0) -> float:
+        """The error where so much is left after each cut, with a draw of the coefficients and ``logit`` on top."""
+        found = shifted(self.law.error(self.llm_params_b, self.visual_tokens, self.family, values), logit)
+        lost = sum(cut.lost(1 - found, left) for cut, left in zip(self.cuts, lefts, strict=True))
+        return max(found + lost, shifted(self.least_error, logit) if self.cuts else 0.0)
+
+    @property
+    def expected_error(self) -> float:
+        """The error that is expected."""
+        return self.error([cut.expected_left for cut in self.cuts])
+
+    def left_draws(self, count: int) -> list[tuple[float, ...]]:
+        """Draws of what is left, a row of all cuts each."""
+        drawn = [left_draws(cut.benchmark, cut.family, cut.sight, count) for cut in self.cuts]
+        return list(zip(*drawn, strict=True)) or [()] * count
 
 
 def _size_b(model: ModelSpec) -> float:
@@ -98,16 +127,25 @@ def _at(law: ScalingLaw, evidence: Evidence, workload: Workload, model: ModelSpe
     A checkpoint whose tokens are cut in another way is asked at its own number, and what the cut costs comes from
     studies of that way: a law of models trained for their tokens says nothing of pruning. Never less than the law's.
     """
-    size, native = _size_b(model), float(visual.visual_tokens)
-    added = Uncertain(value=0.0, sd=0.0)
-    if visual.reduction not in (law.reduction, Reduction.TRAINED):
-        native = float(max(native_visual_tokens(model, workload.image), visual.visual_tokens))
-        cut = math.log(native / visual.visual_tokens)
-        slope = evidence.token_slope(law.task or law.name, visual.reduction)
-        least = _logit(law.error(size, visual.visual_tokens, model.family))
-        least -= _logit(law.error(size, native, model.family))
-        added = Uncertain(value=max(slope.value * cut, least), sd=slope.sd * cut)
-    return _Judged(law=law, llm_params_b=size, visual_tokens=native, family=model.family, added=added)
+    size = _size_b(model)
+    if visual.reduction in (law.reduction, Reduction.TRAINED):
+        return _Judged(law=law, llm_params_b=size, visual_tokens=float(visual.visual_tokens), family=model.family)
+    weights = evidence.task_weights(law.task or law.name)
+    seen = sight(evidence, weights, model, visual)
+    own_px = native_side_px(model, workload.image)
+    # the law is asked at the tokens of this image, not at those of benchmarks' images
+    seen = replace(seen, native_sides_px={one: min(own_px, side) for one, side in seen.native_sides_px.items()})
+    return _Judged(
+        law=law,
+        llm_params_b=size,
+        visual_tokens=float(max(native_visual_tokens(model, workload.image), visual.visual_tokens)),
+        family=model.family,
+        cuts=tuple(
+            _Cut(benchmark=evidence.benchmark(name), weight=weight, family=model.family, sight=seen)
+            for name, weight in weights.items()
+        ),
+        least_error=law.error(size, visual.visual_tokens, model.family),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +163,7 @@ class _Laws:
 
     def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
         """The weighted error, with what the precision costs."""
-        mixed = sum(share * one.error() for _, share, one in self._asked(model, visual))
+        mixed = sum(share * one.expected_error for _, share, one in self._asked(model, visual))
         return shifted(mixed, self.evidence.precision_offsets[precision].value)
 
     def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
@@ -136,10 +174,10 @@ class _Laws:
             spreads = (
                 (Random(f"{name} {model.name}"), one.law.residual_logit_sd(*place)),
                 (Random(f"{name} family {model.family}"), one.law.family_logit_sd(*place)),
-                (Random(f"{name} {visual.reduction}"), one.added.sd),
             )
-            for index, values in enumerate(one.law.coefficient_draws(count)):
-                found[index] += share * one.error(values, sum(sd * own.gauss(0, 1) for own, sd in spreads))
+            drawn = zip(one.law.coefficient_draws(count), one.left_draws(count), strict=True)
+            for index, (values, lefts) in enumerate(drawn):
+                found[index] += share * one.error(lefts, values, sum(sd * own.gauss(0, 1) for own, sd in spreads))
         shared = Random(f"precision {precision}")
         return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
@@ -154,18 +192,16 @@ class _Laws:
 
 
 def _cut_costs(laws: Mapping[str, tuple[ScalingLaw, float]], evidence: Evidence) -> Iterator[str]:
-    """What tokens cut from a stock checkpoint cost, law by law."""
+    """On what rests the cost of tokens cut from a stock checkpoint, law by law."""
     for name, (law, _) in laws.items():
-        slopes = ", ".join(
-            f"{reduction} {slope.value:.2g} (sd {slope.sd:.2g})"
-            for reduction in (Reduction.IMAGE_SIZE, Reduction.TRAINING_FREE)
-            if reduction is not law.reduction
-            for slope in (evidence.token_slope(law.task or name, reduction),)
-        )
-        yield (
-            f"beside the law '{name}', tokens cut from a checkpoint's own number cost, in logit per e-fold and from "
-            f"studies: {slopes}"
-        )
+        curves = [evidence.benchmark(one).curves for one in evidence.task_weights(law.task or name)]
+        studies = {
+            way: max(one[way].studies for one in curves)
+            for way in (Reduction.IMAGE_SIZE, Reduction.AVERAGE_POOL)
+            if way is not law.reduction
+        }
+        told = ", ".join(f"{way} ({count} studies of this kind)" for way, count in studies.items())
+        yield f"beside the law '{name}', what tokens cut from a checkpoint's own number cost is from studies: {told}"
 
 
 def by_law(

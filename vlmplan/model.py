@@ -28,12 +28,27 @@ class Compressor(enum.StrEnum):
 
 
 class Reduction(enum.StrEnum):
-    """How a checkpoint comes to fewer tokens; the error it costs differs up to tenfold between these."""
+    """How a checkpoint comes to fewer tokens; the error it costs differs up to tenfold between these.
+
+    ``IMAGE_SIZE`` shows it fewer pixels (a smaller image, fewer tiles). The others leave the pixels as they are and
+    reduce what becomes of them: compressors ``TRAINED`` for a number of tokens or ``NESTED`` for several, and without
+    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those.
+    """
 
     TRAINED = "trained"
     NESTED = "nested"
     IMAGE_SIZE = "image-size"
     TRAINING_FREE = "training-free"
+    AVERAGE_POOL = "average-pool"
+    RANDOM = "random"
+    SIMILARITY = "similarity"
+    ATTENTION = "attention"
+    DIVERSITY = "diversity"
+
+    @property
+    def trained(self) -> bool:
+        """Whether the checkpoint was trained for the tokens that it gets."""
+        return self in (Reduction.TRAINED, Reduction.NESTED)
 
 
 class Route(enum.StrEnum):
@@ -224,7 +239,8 @@ class Workload:
     each waits for the others' prefills.
 
     ``cached_text_tokens`` of them stand before the image in a prefix cache. With ``cached_images`` the vision
-    tower's output is at hand. ``image`` is width and height in pixels.
+    tower's output is at hand. ``image`` is width and height in pixels, ``text_height_px`` of its smallest text where
+    that is known.
     """
 
     text_tokens: int
@@ -232,6 +248,7 @@ class Workload:
     cached_text_tokens: int = 0
     images: int = 1
     image: tuple[int, int] = (1024, 768)
+    text_height_px: float | None = None
     cached_images: bool = False
     batch: int = 1
     concurrency: int = 1
@@ -242,6 +259,7 @@ class Workload:
                   "concurrency": 1}  # fmt: skip
         for name, least in limits.items():
             check_range(name, getattr(self, name), least, 10_000_000)
+        check_range("text_height_px", self.text_height_px, 0.1, 65_536)
         if self.cached_text_tokens > self.text_tokens:
             raise InputError(
                 f"cached_text_tokens: expected at most text_tokens = {self.text_tokens}, "

@@ -8,7 +8,22 @@ clock, no host, no absolute path.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from vlmplan.asked import Asked
+from vlmplan.asked import Asked, Preference
+from vlmplan.choice import (
+    DRAWS,
+    FINALISTS,
+    RUNNERS_UP,
+    Loser,
+    choose,
+    chosen_because,
+    draws_of,
+    next_tokens,
+    pareto_front,
+    reason_lost,
+    runners_up,
+    stability,
+    thinned,
+)
 from vlmplan.cost import Flops, MemoryBytes, Params, request_of
 from vlmplan.deploy import MOST_GPUS, Deploy, hand_over
 from vlmplan.document import Document
@@ -20,23 +35,8 @@ from vlmplan.knee import KneeCurve, Knees, knee_curve, knees
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.prices import Prices
-from vlmplan.search import (
-    DRAWS,
-    FINALISTS,
-    RUNNERS_UP,
-    Budget,
-    Candidate,
-    Loser,
-    Space,
-    candidates,
-    choose,
-    feasible,
-    infeasible,
-    pareto_front,
-    runners_up,
-    stability,
-    thinned,
-)
+from vlmplan.search import Budget, Candidate, Space, candidates, feasible, infeasible
+from vlmplan.visual_tokens import options
 
 ASSUMPTIONS = (
     "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place",
@@ -72,6 +72,7 @@ class Choice:
     gpus: int
     route: Route
     setting: str
+    seen_side_px: float | None = None
     predicted_error: float
     error_interval: Interval | None = None
     ttft_s: float
@@ -133,6 +134,10 @@ class Plan(Document):
     scores: tuple[ScoreUsed, ...]
     model: ModelSpec
     choice: Choice
+    preference: Preference = Preference.BALANCED
+    chosen_because: str = ""
+    fewer_tokens: Outline | None = None
+    more_tokens: Outline | None = None
     stability: float
     front: tuple[Outline, ...]
     runners_up: tuple[Outline, ...]
@@ -171,6 +176,7 @@ class Query:
     budget: Budget
     space: Space
     judge: Judge
+    preference: Preference = Preference.BALANCED
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
 
@@ -208,6 +214,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         gpus=candidate.request.gpus,
         route=candidate.route,
         setting=candidate.visual.setting,
+        seen_side_px=round(candidate.visual.seen_side_px, 1),
         predicted_error=candidate.predicted_error,
         error_interval=_error_interval(candidate, query.judge, level),
         budget_flops=candidate.budget_flops,
@@ -252,7 +259,7 @@ def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Mac
         found.append(f"whether tensorrt-llm serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
-    if choice.visual.reduction is Reduction.TRAINING_FREE:
+    if not choice.visual.as_published:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
         found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
@@ -270,11 +277,30 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
+def _why_none(query: Query) -> str:
+    """Why nothing is left to choose from."""
+    image = query.space.workload.image
+    for model in query.space.models:
+        visual = options(model, image)[-1]
+        if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
+            return (
+                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
+                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
+            )
+    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
+
+
+def _step(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, *, more: bool) -> Outline | None:
+    """The choice with the next fewer or more tokens, and what the difference costs."""
+    other = next_tokens(found, choice, more=more)
+    return None if other is None else _outline(other, reason_lost(other, choice, budget))
+
+
 def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
     """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
-        raise NoCandidate("no candidate left: no model has a context long enough, or heads that --gpus divides")
+        raise NoCandidate(_why_none(query))
     if not feasible(found, budget):
         missed = budget if feasible(found, query.budget) else query.budget
         raise infeasible(found, missed, query.hardware.name)
@@ -290,13 +316,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
     found = _found(query, machines, budget)
     within = feasible(found, budget)
-    choice, front = choose(within), pareto_front(within)
-    losers, ready = runners_up(found, choice, budget), machines[choice.request.precision]
+    preference, draw = query.preference, draws_of(query.judge)
+    choice, front = choose(within, preference, draw), pareto_front(within)
+    losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
     described = _choice(choice, query, knees(choice.request, ready), prices)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, within_memory(query.budget.scaled(factor), hardware))
-        return _outline(choose(left)) if left else None
+        return _outline(choose(left, preference, draw)) if left else None
 
     return Plan(
         hardware=ready.as_used,
@@ -310,7 +337,11 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         scores=query.judge.scores(choice.model),
         model=choice.model,
         choice=described,
-        stability=stability(_finalists(front, choice, losers), choice, budget, query.judge),
+        preference=preference,
+        chosen_because=chosen_because(choice, within, preference, draw),
+        fewer_tokens=_step(found, choice, budget, more=False),
+        more_tokens=_step(found, choice, budget, more=True),
+        stability=stability(_finalists(front, choice, losers), choice, budget, preference, draw),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),

@@ -2,9 +2,9 @@
 
 Where a checkpoint's own score is published, that is the prediction at its native V; elsewhere the logit of the score
 above chance is m + b x + family offset, with x = (1 - N^-0.2) / 0.2 and N = A^0.3 T^0.7 of A active and T total LLM
-parameters in billions. Then logit(score) gains c (ln V - ln V_native) and loses a precision's offset, V visual tokens
-per image. A task is a weighted list of benchmarks; its error is one minus the weighted mean score. Left out: harness
-differences (up to four points), prompts, thinking modes.
+parameters in billions. Of what the score has above that without the image, fewer pixels and fewer tokens leave a share
+(``reductions.py``); a precision takes an offset off its logit. A task is a weighted list of benchmarks; its error is
+one minus the weighted mean score. Left out: prompts, thinking modes.
 """
 
 import functools
@@ -18,6 +18,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
+from vlmplan.reductions import Curve, Kind, Uncertain
 
 # Where the likelihood of all benchmarks together has its peak (``tools/score_constants.py``).
 SIZE_EXPONENT = 0.2
@@ -45,14 +46,6 @@ def adjusted_logit(share: float, chance: float) -> float:
 def score_of(value: float, chance: float) -> float:
     """Return the score whose logit above ``chance`` is ``value``."""
     return chance + (1 - chance) / (1 + math.exp(-value))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uncertain:
-    """A number with its standard deviation, in logit."""
-
-    value: float
-    sd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +79,15 @@ class Benchmark:
     checkpoints' own scores, ``harness_sd`` what one score may differ between harnesses; ``borrowed`` is by checkpoint.
     Of checkpoints left out of the fit, ``left_out_points`` is the mean absolute error in points, beside that of their
     family's mean and of the nearest size in it, and ``held_fraction`` the share that 80 % intervals hold.
-    ``token_slopes`` is c by reduction.
+    ``image`` is the usual width and height of its images, ``blind_fraction`` what of a score above chance is had without
+    them, and ``curves`` say what fewer pixels (``image-size``) or tokens leave of the rest.
     """
 
     name: str
+    kind: Kind
+    image: tuple[int, int]
     chance_score: float
+    blind_fraction: float
     intercept: float
     slope: Uncertain
     family_sd: float
@@ -105,12 +102,13 @@ class Benchmark:
     published: Mapping[str, float]
     harness_sd: float
     borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
-    token_slopes: Mapping[Reduction, Uncertain]
+    curves: Mapping[Reduction, Curve]
     sources: tuple[str, ...]
 
-    def slope_of(self, reduction: Reduction) -> Uncertain:
-        """Return c of a reduction; the training-free one's where it was never studied."""
-        return self.token_slopes.get(reduction) or self.token_slopes[Reduction.TRAINING_FREE]
+    @property
+    def image_side_px(self) -> float:
+        """The side of a square with as many pixels as its usual image."""
+        return math.sqrt(self.image[0] * self.image[1])
 
     def offset_of(self, family: str) -> FamilyOffset:
         """Return the offset of a family, or what stands in for it."""
@@ -119,14 +117,19 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence(Document):
-    """All estimators, the one table of tasks, and what each precision costs (an offset taken off the logit)."""
+    """All estimators, the one table of tasks, and what each precision costs (an offset taken off the logit).
 
-    SCHEMA: ClassVar[str] = "vlmplan.evidence/1"
+    ``legible_text_px`` is the height of text in the pixels that a model sees, below which reading fails.
+    """
+
+    SCHEMA: ClassVar[str] = "vlmplan.evidence/2"
 
     tasks: Mapping[str, Mapping[str, float]]
     benchmarks: tuple[Benchmark, ...]
     precision_offsets: Mapping[Precision, Uncertain]
     precision_sources: tuple[str, ...]
+    legible_text_px: Uncertain
+    legible_sources: tuple[str, ...]
 
     def benchmark(self, name: str) -> Benchmark:
         """Return a benchmark by name. Raises InputError."""
@@ -135,12 +138,13 @@ class Evidence(Document):
                 return found
         raise InputError(f"no benchmark '{name}'; expected one of {', '.join(b.name for b in self.benchmarks)}")
 
-    def token_slope(self, task: str, reduction: Reduction) -> Uncertain:
-        """Return c, what tokens are worth in logit per e-fold, of a task or benchmark; of all where it is not known."""
-        weights = self.tasks.get(task) or {one.name: 1 / len(self.benchmarks) for one in self.benchmarks}
-        slopes = [(weight, self.benchmark(name).slope_of(reduction)) for name, weight in weights.items()]
-        return Uncertain(
-            value=sum(weight * one.value for weight, one in slopes), sd=sum(weight * one.sd for weight, one in slopes)
+    def task_weights(self, task: str) -> dict[str, float]:
+        """Return the weights of a task's or benchmark's benchmarks; of all alike where the name is not known."""
+        known = task in self.tasks or any(one.name == task for one in self.benchmarks)
+        return (
+            self.weights({task: 1.0})
+            if known
+            else dict.fromkeys((one.name for one in self.benchmarks), 1 / len(self.benchmarks))
         )
 
     def weights(self, shares: Mapping[str, float]) -> dict[str, float]:
@@ -173,17 +177,92 @@ class OwnScores(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a checkpoint sees and what becomes of it.
+
+    ``side_px`` is the side of a square with as many pixels as it sees of the image asked about, ``native_sides_px`` that
+    of each benchmark's own images under its default setting. Its views make ``unreduced_tokens``, of which ``reduction``
+    leaves ``visual_tokens``.
+    """
+
+    side_px: float
+    native_sides_px: Mapping[str, float] = field(hash=False)
+    visual_tokens: float
+    unreduced_tokens: float
+    reduction: Reduction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is judged: a checkpoint at a number of visual tokens, reached by ``reduction``, at a precision."""
+    """What is judged: a checkpoint, what it sees, and its precision."""
 
     name: str
     family: str
     active_llm_params_b: float
     total_llm_params_b: float
-    visual_tokens: float
-    native_visual_tokens: float
-    reduction: Reduction
+    sight: Sight
     precision: Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """One of the two losses at work: ``curve`` at ``x``, where the score was published at ``native``.
+
+    ``way`` names what models share: the curve's draws are paired by it.
+    """
+
+    curve: Curve
+    way: Reduction
+    x: float
+    native: float
+
+    @property
+    def studied(self) -> bool:
+        """Whether any study of this kind and way reaches down to here."""
+        return self.x >= self.curve.least
+
+
+def losses(benchmark: Benchmark, sight: Sight) -> Iterator[Loss]:
+    """Yield what fewer pixels, and what fewer tokens at the same pixels, cost on one benchmark, where they do."""
+    native = sight.native_sides_px[benchmark.name]
+    if sight.side_px < native:
+        curve = benchmark.curves[Reduction.IMAGE_SIZE]
+        yield Loss(curve=curve, way=Reduction.IMAGE_SIZE, x=sight.side_px, native=native)
+    if sight.visual_tokens < sight.unreduced_tokens:
+        way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
+        yield Loss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
+
+
+# Gauss and Hermite's three points: (standard deviations, weight).
+_POINTS = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
+
+
+def expected_left(benchmark: Benchmark, family: str, sight: Sight) -> float:
+    """Return the share of a score, of what it has above that without the image, that is expected to be left."""
+    left = 1.0
+    for loss in losses(benchmark, sight):
+        curve = loss.curve
+        sd = math.hypot(curve.log_scale.sd, curve.model_sd_of(family), curve.unstudied_sd(loss.x))
+        mean = curve.log_scale_of(family)
+        left *= sum(weight * curve.left(loss.x, loss.native, mean + sd * z) for z, weight in _POINTS)
+    return left
+
+
+def left_draws(benchmark: Benchmark, family: str, sight: Sight, count: int) -> list[float]:
+    """Return draws of that share; what a benchmark or a family has in common is drawn once."""
+    left = [1.0] * count
+    for loss in losses(benchmark, sight):
+        curve = loss.curve
+        scales = _drawn(
+            [
+                _Term(key=f"{benchmark.name} {loss.way}", value=curve.log_scale_of(family), sd=curve.log_scale.sd),
+                _Term(key=f"{loss.way} of {family}", value=0.0, sd=curve.model_sd_of(family)),
+                _Term(key=f"{loss.way} unstudied", value=0.0, sd=curve.unstudied_sd(loss.x)),
+            ],
+            count,
+        )
+        left = [one * curve.left(loss.x, loss.native, scale) for one, scale in zip(left, scales, strict=True)]
+    return left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,40 +291,32 @@ def _level(subject: Subject, benchmark: Benchmark) -> Iterator[_Term]:
     yield _Term(key=f"{benchmark.name} {subject.name}", value=shift, sd=factor * spreads[2])
 
 
-def _shifts(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> Iterator[_Term]:
-    """What fewer tokens and the precision change, in logit of the score."""
-    fewer = math.log(subject.visual_tokens / subject.native_visual_tokens)
-    if fewer:
-        slope = benchmark.slope_of(subject.reduction)
-        yield _Term(key=f"{benchmark.name} {subject.reduction}", value=slope.value * fewer, sd=slope.sd * fewer)
-    yield _Term(key=f"precision {subject.precision}", value=-offset.value, sd=offset.sd)
+def _score(benchmark: Benchmark, own: bool, level: float, left: float, shift: float) -> float:
+    """The score at a level (a logit, above chance unless it is the checkpoint's own), of which a share is left."""
+    share = score_of(level, 0.0 if own else benchmark.chance_score)
+    above = max(0.0, share - benchmark.chance_score)
+    share -= above * (1 - benchmark.blind_fraction) * (1 - left)
+    share = min(1 - 1e-9, max(1e-9, share))
+    return score_of(math.log(share / (1 - share)) + shift, 0.0)
 
 
-def _score(benchmark: Benchmark, own: bool, level: float, shift: float) -> float:
-    """The score at a level (a logit, above chance unless it is the checkpoint's own), shifted."""
-    if not own:
-        share = min(1 - 1e-9, max(1e-9, score_of(level, benchmark.chance_score)))
-        level = math.log(share / (1 - share))
-    return 1 / (1 + math.exp(-(level + shift)))
-
-
-def _terms(subject: Subject, benchmark: Benchmark, offset: Uncertain) -> tuple[bool, list[_Term], list[_Term]]:
-    """(whether the checkpoint's own score is known, the terms of its level, what shifts it)."""
+def _level_terms(subject: Subject, benchmark: Benchmark) -> tuple[bool, list[_Term]]:
+    """(whether the checkpoint's own score is known, the terms of its level)."""
     own = benchmark.published.get(subject.name)
-    level = [*_level(subject, benchmark)]
     if own is not None:
-        level = [_Term(key=f"{benchmark.name} {subject.name}", value=own, sd=benchmark.harness_sd)]
-    return own is not None, level, [*_shifts(subject, benchmark, offset)]
+        return True, [_Term(key=f"{benchmark.name} {subject.name}", value=own, sd=benchmark.harness_sd)]
+    return False, [*_level(subject, benchmark)]
 
 
 def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: Subject) -> float:
     """Return the predicted error of ``subject`` on the weighted benchmarks."""
-    offset = evidence.precision_offsets[subject.precision]
+    shift = -evidence.precision_offsets[subject.precision].value
     score = 0.0
     for name, weight in weights.items():
         benchmark = evidence.benchmark(name)
-        own, level, shifts = _terms(subject, benchmark, offset)
-        score += weight * _score(benchmark, own, sum(term.value for term in level), sum(term.value for term in shifts))
+        own, level = _level_terms(subject, benchmark)
+        left = expected_left(benchmark, subject.family, subject.sight)
+        score += weight * _score(benchmark, own, sum(term.value for term in level), left, shift)
     return 1 - score
 
 
@@ -268,12 +339,13 @@ def _drawn(terms: list[_Term], count: int) -> list[float]:
 def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subject, count: int) -> list[float]:
     """Return draws of the error, seeded by each term's name, so that two subjects share what they have in common."""
     offset = evidence.precision_offsets[subject.precision]
+    shifts = _drawn([_Term(key=f"precision {subject.precision}", value=-offset.value, sd=offset.sd)], count)
     errors = [1.0] * count
     for name, weight in weights.items():
         benchmark = evidence.benchmark(name)
-        own, level, shifts = _terms(subject, benchmark, offset)
-        pairs = zip(_drawn(level, count), _drawn(shifts, count), strict=True)
-        scores = (_score(benchmark, own, *pair) for pair in pairs)
+        own, terms = _level_terms(subject, benchmark)
+        levels, left = _drawn(terms, count), left_draws(benchmark, subject.family, subject.sight, count)
+        scores = (_score(benchmark, own, *parts) for parts in zip(levels, left, shifts, strict=True))
         errors = [error - weight * score for error, score in zip(errors, scores, strict=True)]
     return errors
 

@@ -1,15 +1,13 @@
-"""Which candidate answers best within the budget? candidates -> feasible -> Pareto front -> choice.
+"""Which configurations are there, and which keep the budget? models -> candidates, priced and judged -> feasible.
 
 A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval keeps the
-budget. The choice is the least predicted error; candidates within half a point of it go to fewer GPUs and lower
-latency, a fixed margin, so that a looser budget is never worse by more. Left out: fractions of a GPU, pipelines over
-several models.
+budget. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are candidates only where that
+is asked for. Left out: fractions of a GPU, pipelines over several models.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from random import Random
 
 from vlmplan.cost import Cost, active_llm_params, cost, paper_prefill_flops
 from vlmplan.errors import Infeasible, InputError
@@ -21,10 +19,6 @@ from vlmplan.op import Request
 from vlmplan.units import format_bytes, format_flops, format_seconds
 from vlmplan.visual_tokens import VisualInput, one_view, options, settable, visual_input
 
-TIE_ERROR = 0.005  # half a point
-DRAWS = 200
-FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
-RUNNERS_UP = 8
 HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
 
 
@@ -123,8 +117,8 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
             yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
 
 
-def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
-    """What may be made of the image, fewest tokens first."""
+def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
+    """What may be made of the image, fewest tokens first; what nobody tried, only where that is asked for."""
     if model.image is None:
         return []
     found = options(model, space.workload.image)
@@ -136,10 +130,12 @@ def _inputs(model: ModelSpec, space: Space) -> list[VisualInput]:
         kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
     if space.allow_untrained:
         kept += _pooled_inputs(model, space.workload)
+    else:
+        kept = [option for option in kept if not judge.unstudied(model, option)]
     return sorted(kept, key=lambda option: option.visual_tokens)
 
 
-def _ladders(space: Space) -> Iterator[Iterator[Request]]:
+def _ladders(space: Space, judge: Judge) -> Iterator[Iterator[Request]]:
     """For every model, precision and number of GPUs: its requests, fewest visual tokens first."""
     degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
 
@@ -150,7 +146,7 @@ def _ladders(space: Space) -> Iterator[Iterator[Request]]:
                 yield request
 
     for model in space.models:
-        inputs = _inputs(model, space)
+        inputs = _inputs(model, space, judge)
         # Engines refuse fp16 for some models, whatever the device would run.
         for precision in (p for p in space.precisions if model.fp16 or p is not Precision.FP16 or not space.engine):
             for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
@@ -187,7 +183,7 @@ def candidates(
     no FLOPs and no memory fall with V.
     """
     found = []
-    for ladder in _ladders(space):
+    for ladder in _ladders(space, judge):
         for request in ladder:
             if request.visual is None:
                 continue
@@ -244,26 +240,6 @@ def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...
     return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
 
 
-def choose(within: Iterable[Candidate], error: Callable[[Candidate], float] | None = None) -> Candidate:
-    """Return the least error, or the first in order of those within half a point. ``error`` replaces the prediction."""
-    error_of = error or (lambda candidate: candidate.predicted_error)
-    found = [(error_of(candidate), candidate) for candidate in within]
-    least = min(value for value, _ in found)
-    return min(
-        (candidate for value, candidate in found if value <= least + TIE_ERROR), key=lambda candidate: candidate.order
-    )
-
-
-def pareto_front(within: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that none equals or beats in error, latency and GPUs together, fastest first."""
-    front: list[Candidate] = []
-    for candidate in sorted(within, key=lambda one: (one.cost.latency_s, one.predicted_error, one.order)):
-        fewest = [one for one in front if one.predicted_error <= candidate.predicted_error]
-        if not any(one.request.gpus <= candidate.request.gpus for one in fewest):
-            front.append(candidate)
-    return tuple(front)
-
-
 def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infeasible:
     """Return the error for a budget that nothing meets, naming the fastest and the smallest candidate."""
     fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
@@ -283,76 +259,3 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
     )
     hint = "raise the budget, or widen --precision, --gpus or --models"
     return Infeasible(f"no plan meets {asked} on {where}: {brief}; {hint}", brief)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loser:
-    """A candidate that was not chosen, and why."""
-
-    candidate: Candidate
-    reason: str
-
-
-def _reason(loser: Candidate, choice: Candidate, budget: Budget) -> str:
-    missed = shortfalls(loser, budget)
-    if missed:
-        return "; ".join(missed)
-    points = (loser.predicted_error - choice.predicted_error) * 100
-    slower_s = loser.cost.latency_s - choice.cost.latency_s
-    pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}" if slower_s else "as fast"
-    if loser.request.gpus != choice.request.gpus:
-        pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
-    if points <= TIE_ERROR * 100 and loser.order > choice.order:
-        return f"{abs(points):.1f} points {'better' if points < 0 else 'worse'}, a tie, but {pace}"
-    return f"{points:.1f} points more error, {pace}"
-
-
-def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> tuple[Loser, ...]:
-    """Return one configuration of each other model, and more tokens on the chosen one, with why each lost.
-
-    Half the places go to the best that kept the budget, half to those of lower error that missed it by the least.
-    """
-    by_model: dict[str, list[Candidate]] = {}
-    for candidate in found:
-        better = candidate.predicted_error < choice.predicted_error
-        if candidate.model is not choice.model or (better and candidate is not choice):
-            by_model.setdefault(candidate.model.name, []).append(candidate)
-    kept, missed = [], []
-    for group in by_model.values():
-        if within := feasible(group, budget):
-            kept.append(choose(within))
-        elif better_ones := [one for one in group if one.predicted_error < choice.predicted_error]:
-            missed.append(min(better_ones, key=lambda one: (overrun(one, budget), *one.order)))
-    kept.sort(key=lambda one: (one.predicted_error, one.label))
-    missed.sort(key=lambda one: (overrun(one, budget), one.label))
-    half = RUNNERS_UP // 2
-    chosen = kept[: max(half, RUNNERS_UP - len(missed))] + missed[: max(half, RUNNERS_UP - len(kept))]
-    chosen.sort(key=lambda one: (one.predicted_error, one.label))
-    return tuple(Loser(candidate=one, reason=_reason(one, choice, budget)) for one in chosen)
-
-
-def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, judge: Judge) -> float:
-    """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
-
-    Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
-    latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
-    too.
-    """
-    finalists = feasible(finalists, budget)
-    errors = [judge.draws(one.model, one.visual, one.request.precision, count=DRAWS) for one in finalists]
-    random = Random("latency")
-    wins = 0
-    for draw in range(DRAWS):
-        z = random.gauss(0, 1)
-        error_of = {id(one): values[draw] for one, values in zip(finalists, errors, strict=True)}
-        within = [one for one in finalists if overrun(one, budget, z) <= 1]
-        if within:
-            wins += choose(within, lambda one, of=error_of: of[id(one)]) is choice  # type: ignore[misc]
-    return wins / DRAWS
-
-
-def thinned(front: tuple[Candidate, ...], choice: Candidate, most: int) -> tuple[Candidate, ...]:
-    """Return at most ``most`` of the front: the choice, and its neighbours first."""
-    at = front.index(choice)
-    near = sorted(range(len(front)), key=lambda index: (abs(index - at), index))[:most]
-    return tuple(front[index] for index in sorted(near))

@@ -14,6 +14,7 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
 _BYTES = {"B": 1.0} | {f"{p}B": 1e3**i for i, p in enumerate(("k", "M", "G", "T"), 1)}
 _BYTES |= {f"{p}iB": 2.0 ** (10 * i) for i, p in enumerate(("K", "M", "G", "T"), 1)}
 _FLOPS = {f"{p}FLOP": 1e3**i for i, p in enumerate(("", "k", "M", "G", "T", "P"))}
+_PIXELS = {"px": 1.0}
 _PARAMS = {"M": 1e6, "B": 1e9, "T": 1e12}
 _QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]*)\s*")
 _IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF001 - the multiplication sign is meant
@@ -54,6 +55,11 @@ def parse_flops(text: str) -> float:
 def parse_params(text: str) -> float:
     """``"8B"`` -> 8e9 parameters. Raises InputError as ``parse_seconds``."""
     return _quantity(text, _PARAMS, "a number of parameters", "8B")
+
+
+def parse_pixels(text: str) -> float:
+    """``"20px"`` -> 20.0, a height in pixels. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _PIXELS, "a height in pixels", "20px")
 
 
 def parse_image(text: str) -> tuple[int, int]:

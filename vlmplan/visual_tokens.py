@@ -5,6 +5,7 @@ makes it, in transformers and in serving engines. ``image_grids.py`` has the ari
 """
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -26,15 +27,23 @@ MOST_SHUFFLED = 16  # beyond it the first projector layer outgrows everything el
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisualInput:
-    """What the tower sees and the LLM gets, per image: ``views`` of ``pixels_per_view``, ``visual_tokens`` in all."""
+    """What the tower sees and the LLM gets, per image: ``views`` of ``pixels_per_view``, ``visual_tokens`` in all.
+
+    ``seen_side_px`` is the side of a square with as many pixels as the views show of the image, at most its own;
+    ``unreduced_tokens`` what those views would make without ``compressor``, which is not ``as_published`` where the
+    checkpoint was trained without it.
+    """
 
     visual_tokens: int
     views: int
     pixels_per_view: int
+    seen_side_px: float
+    unreduced_tokens: int
     setting: str
     engines: Mapping[Engine, str] = field(default_factory=dict)
     reduction: Reduction = Reduction.TRAINED
     compressor: Compressor = Compressor.NONE
+    as_published: bool = True
 
 
 _AREA_TARGETS = (4, 9, 16, 25, 36, 49, 64, 100, 144, 196, 256, 400, 576, 784, 1024, 1369, 1764, 2304, 4096, 9216)
@@ -81,22 +90,31 @@ def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[Grid,
     """What every setting of the processor makes of an image, and what to fill into it; the default comes last."""
     if rule.rule is Rule.COMPRESSED:
         whole = rule.view_size**2
-        yield from ((Grid(tokens=tokens, views=1, pixels=whole), {}) for tokens in rule.allowed_visual_tokens)
+        for tokens in rule.allowed_visual_tokens:
+            yield Grid(tokens=tokens, views=1, pixels=whole, seen_pixels=whole), {}
         return
     for limit, fill in _limits(rule):
         yield GRIDS[rule.rule](width, height, rule, limit), fill
 
 
-def _option(rule: ImageRule, grid: Grid, fill: Mapping[str, int]) -> VisualInput:
+def _option(rule: ImageRule, image: tuple[int, int], grid: Grid, fill: Mapping[str, int]) -> VisualInput:
     fill = {"tokens": grid.tokens, **fill}
+    compressed = rule.rule is Rule.COMPRESSED
     return VisualInput(
         visual_tokens=grid.tokens,
         views=grid.views,
         pixels_per_view=grid.pixels,
+        seen_side_px=_side_px(image, grid.seen_pixels),
+        unreduced_tokens=max(rule.allowed_visual_tokens) if compressed else grid.tokens,
         setting=rule.setting.format_map(fill),
         engines={engine: text.format_map(fill) for engine, text in rule.engines.items()},
-        compressor=Compressor.TOKEN_PACKER if rule.rule is Rule.COMPRESSED else Compressor.NONE,
+        compressor=Compressor.TOKEN_PACKER if compressed else Compressor.NONE,
     )
+
+
+def _side_px(image: tuple[int, int], seen_pixels: int) -> float:
+    """The side of a square of as many pixels as are seen; enlarging an image adds none."""
+    return math.sqrt(min(image[0] * image[1], seen_pixels))
 
 
 def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
@@ -111,12 +129,12 @@ def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]
 def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     by_tokens: dict[int, VisualInput] = {}
     for grid, fill in _reachable(rule, *image):
-        option = _option(rule, grid, fill)
+        option = _option(rule, image, grid, fill)
         by_tokens.setdefault(grid.tokens, option)
     native = option.visual_tokens
     if rule.rule in (Rule.AREA, Rule.PADDED) and native >= rule.least_tokens:
         # The same for this image, and engines need not allow for larger ones.
-        option = _option(rule, grid, _area_fill(rule, native))
+        option = _option(rule, image, grid, _area_fill(rule, native))
     by_tokens[native] = option  # the default setting comes last, and is what the checkpoint does unasked
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if rule.rule is Rule.COMPRESSED:
@@ -140,7 +158,7 @@ def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Vis
     within = [(grid, fill) for grid, fill in settings if grid.tokens <= visual_tokens]
     if not within:
         return None
-    found = _option(rule, *max(within, key=lambda one: one[0].tokens))
+    found = _option(rule, image, *max(within, key=lambda one: one[0].tokens))
     return found if found.visual_tokens == native else replace(found, reduction=Reduction.IMAGE_SIZE)
 
 
@@ -156,17 +174,31 @@ def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
         if option.visual_tokens == tokens:
             return option
     return replace(
-        _of_one_view(model.image, tokens, {}),
+        _of_one_view(model.image, image, tokens, {}),
         setting="one view of the image",
         engines={},
         reduction=Reduction.IMAGE_SIZE,
     )
 
 
-def _of_one_view(rule: ImageRule, tokens: int, fill: Mapping[str, int]) -> VisualInput:
+def _of_one_view(rule: ImageRule, image: tuple[int, int], tokens: int, fill: Mapping[str, int]) -> VisualInput:
     """A view of ``tokens``; what the setting leaves open and ``fill`` does not name is 1."""
     pixels = rule.view_size**2 * (tokens if rule.rule in SHAPE_KEEPING else 1)
-    return _option(rule, Grid(tokens=tokens, views=1, pixels=pixels), {**dict.fromkeys(PLACEHOLDERS, 1), **fill})
+    grid = Grid(tokens=tokens, views=1, pixels=pixels, seen_pixels=pixels)
+    return _option(rule, image, grid, {**dict.fromkeys(PLACEHOLDERS, 1), **fill})
+
+
+@functools.lru_cache(maxsize=4096)
+def _native_side_px(rule: ImageRule, image: tuple[int, int]) -> float:
+    if rule.rule is Rule.COMPRESSED:
+        return _side_px(image, rule.view_size**2)
+    *_, (limit, _) = _limits(rule)  # the default comes last
+    return _side_px(image, GRIDS[rule.rule](*image, rule, limit).seen_pixels)
+
+
+def native_side_px(model: ModelSpec, image: tuple[int, int]) -> float:
+    """Return the side of a square of the pixels seen of ``image`` under the default setting; 0 for a text model."""
+    return 0.0 if model.image is None else _native_side_px(model.image, image)
 
 
 def native_visual_tokens(model: ModelSpec, image: tuple[int, int]) -> int:
@@ -191,11 +223,11 @@ def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) ->
             return option
     for grid, fill in _reachable(rule, *image):  # more than the default makes
         if grid.tokens == visual_tokens:
-            return replace(_option(rule, grid, fill), reduction=Reduction.IMAGE_SIZE)
+            return replace(_option(rule, image, grid, fill), reduction=Reduction.IMAGE_SIZE)
     if rule.rule not in SHAPE_KEEPING and visual_tokens == rule.tokens_per_view:
         return one_view(model, image)
     if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
-        exact = _of_one_view(rule, visual_tokens, _area_fill(rule, visual_tokens))
+        exact = _of_one_view(rule, image, visual_tokens, _area_fill(rule, visual_tokens))
         return replace(exact, reduction=Reduction.IMAGE_SIZE)
     return None
 
@@ -224,13 +256,16 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
         )
-    reduction = Reduction.TRAINED if rule.rule is Rule.COMPRESSED else Reduction.TRAINING_FREE
+    untrained = rule.rule is not Rule.COMPRESSED and compressor in (Compressor.AVERAGE_POOL, Compressor.PIXEL_SHUFFLE)
     return replace(
         full,
         visual_tokens=visual_tokens,
         views=views,
+        seen_side_px=full.seen_side_px if views == full.views else _side_px(image, full.pixels_per_view),
+        unreduced_tokens=most,
         setting=f"compressor {compressor} to {visual_tokens} tokens",
         engines={},
         compressor=compressor,
-        reduction=reduction,
+        reduction=Reduction.AVERAGE_POOL if untrained else Reduction.TRAINED,
+        as_published=rule.rule is Rule.COMPRESSED,
     )
