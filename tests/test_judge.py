@@ -32,6 +32,9 @@ def _judge(task: str) -> Judge:
 
 
 # Published scores (vlm_scores.csv): InternVL3 arXiv 2504.10479, Qwen2.5-VL README, Qwen3-VL arXiv 2511.21631.
+PAGE = replace(WORK, image=(1700, 2200))
+
+
 @pytest.mark.parametrize(
     ("name", "task", "score"),
     [
@@ -43,8 +46,9 @@ def _judge(task: str) -> Judge:
     ],
 )
 def test_published_scores_are_met(name: str, task: str, score: float) -> None:
+    """Of an image no smaller than the benchmark's own."""
     model = catalogue.model(name)
-    error = _judge(task).error(model, options(model, WORK.image)[-1], BF16)
+    error = by_scores(EVIDENCE, parse_task(task), PAGE).error(model, options(model, PAGE.image)[-1], BF16)
     assert 100 * (1 - error) == pytest.approx(score, abs=4)
 
 
@@ -81,26 +85,74 @@ def test_the_shipped_evidence_is_what_the_tool_makes() -> None:
     assert round(held_fraction(found), 3) == shipped.held_fraction
 
 
+def _errors(name: str, task: str, image: tuple[int, int]) -> dict[int, float]:
+    """Visual tokens -> error, of everything the processor makes of an image."""
+    judge, model = by_scores(EVIDENCE, parse_task(task), replace(WORK, image=image)), catalogue.model(name)
+    return {one.visual_tokens: judge.error(model, one, BF16) for one in options(model, image)}
+
+
 def test_reading_suffers_more_from_fewer_tokens_than_reasoning() -> None:
-    model = catalogue.model("Qwen2.5-VL-7B")
-    few, full = (next(o for o in options(model, WORK.image) if o.visual_tokens > 80), options(model, WORK.image)[-1])
-    loss = {
-        task: _judge(task).error(model, few, BF16) - _judge(task).error(model, full, BF16)
-        for task in ("reasoning", "docvqa")
-    }
-    assert loss["docvqa"] > 0 < loss["reasoning"]
-    trained, image = (
-        [benchmark.token_slopes[reduction].value for benchmark in EVIDENCE.benchmarks]
-        for reduction in (Reduction.TRAINED, Reduction.IMAGE_SIZE)
-    )
-    assert sum(image) > 1.5 * sum(trained)
+    lost = {}
+    for task in ("reasoning", "docvqa"):
+        errors = _errors("Qwen2.5-VL-7B", task, PAGE.image)
+        lost[task] = next(error for tokens, error in errors.items() if tokens > 80) - min(errors.values())
+    assert lost["docvqa"] > 4 * lost["reasoning"] > 0
 
 
-def test_pruning_never_gets_the_trained_slope() -> None:
+def test_a_shrunk_page_is_not_read() -> None:
+    """At 56 pixels a side nobody reads; PaliGemma, tuned for 224 pixels, reads 43.7 % of DocVQA, for 448 78 %."""
+    errors = _errors("Qwen2.5-VL-7B", "docvqa", (1568, 1568))
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
+    assert 1 - errors[4] <= 0.15
+    assert 0.25 <= 1 - errors[64] <= 0.6
+    assert 0.6 <= 1 - errors[256] <= 0.9
+    assert 1 - errors[3136] > 0.92
+
+
+def test_what_counts_is_what_is_seen_of_the_page_and_not_how_large_it_was() -> None:
+    """So many tokens show so many pixels, of whatever image; a page of 112 x 112 pixels is worse than a whole one."""
+    at_88 = []
+    for image in ((640, 480), (1700, 2200), (3000, 4000)):
+        errors = _errors("Qwen2.5-VL-7B", "docvqa", image)
+        at_88.append(next(error for tokens, error in errors.items() if tokens >= 88))
+    assert max(at_88) - min(at_88) < 0.05
+    whole = [min(_errors("Qwen2.5-VL-7B", "docvqa", (side, side)).values()) for side in (112, 448, 896, 1792)]
+    assert whole == sorted(whole, reverse=True)
+    assert whole[0] - whole[-1] > 0.5
+
+
+def test_more_pixels_than_a_benchmarks_images_have_buy_nothing() -> None:
+    errors = _errors("Qwen2.5-VL-7B", "mmbench", (4000, 3000))
+    assert max(list(errors.values())[-3:]) - min(errors.values()) < 1e-9
+
+
+def test_shrinking_never_costs_less_than_training_for_the_tokens() -> None:
+    """Of a page that makes 576 tokens whole, 64: seen at a third of its side, or compressed at the same pixels."""
     for benchmark in EVIDENCE.benchmarks:
-        if benchmark.name in ("MMMU_val", "MMBench_EN", "AI2D_test", "MathVista_mini"):
-            slopes = benchmark.token_slopes
-            assert slopes[Reduction.TRAINING_FREE].value > 5 * slopes[Reduction.TRAINED].value
+        seen, trained = (benchmark.curves[way] for way in (Reduction.IMAGE_SIZE, Reduction.TRAINED))
+        shrunk = seen.left(224, 672, seen.log_scale.value)
+        assert shrunk <= trained.left(64, 576, trained.log_scale.value) + 0.02, benchmark.name
+
+
+def test_training_for_the_tokens_never_costs_more_than_pruning() -> None:
+    for benchmark in EVIDENCE.benchmarks:
+        trained = benchmark.curves[Reduction.TRAINED]
+        kept = trained.left(36, 576, trained.log_scale.value)
+        for way in (Reduction.AVERAGE_POOL, Reduction.RANDOM, Reduction.SIMILARITY, Reduction.ATTENTION):
+            curve = benchmark.curves[way]
+            assert curve.left(36, 576, curve.log_scale.value) < kept, (benchmark.name, way)
+
+
+def test_text_below_what_is_legible_is_warned_of() -> None:
+    """The threshold is derived from studies: about nine pixels."""
+    assert 7 <= EVIDENCE.legible_text_px.value <= 11
+    model = catalogue.model("Qwen2.5-VL-7B")
+    few, whole = options(model, PAGE.image)[5], options(model, PAGE.image)[-1]
+    judge = by_scores(EVIDENCE, {"docvqa": 1.0}, replace(PAGE, text_height_px=20))
+    assert any("text 20 px high in an image of 1700 x 2200 is seen" in text for text in judge.warnings(model, few))
+    assert not any("text 20 px" in text for text in judge.warnings(model, whole))
+    silent = by_scores(EVIDENCE, {"docvqa": 1.0}, PAGE)
+    assert not any("px high" in text for text in silent.warnings(model, few))
 
 
 def test_fewer_bits_cost_error_and_certainty() -> None:
@@ -124,12 +176,12 @@ def test_draws_are_paired() -> None:
 
 
 def test_own_scores_are_surer_than_a_familys_and_it_is_said() -> None:
-    judge = _judge("docvqa")
+    judge = by_scores(EVIDENCE, {"docvqa": 1.0}, PAGE)
     own, by_family = catalogue.model("Qwen2.5-VL-7B"), catalogue.model("onevision-qwen2-7b")
-    spread = [statistics.stdev(judge.draws(m, options(m, WORK.image)[-1], BF16, count=300)) for m in (own, by_family)]
+    spread = [statistics.stdev(judge.draws(m, options(m, PAGE.image)[-1], BF16, count=300)) for m in (own, by_family)]
     assert spread[1] > 1.5 * spread[0]
-    assert judge.warnings(own, options(own, WORK.image)[-1]) == ()
-    assert any("100% on its family's" in text for text in judge.warnings(by_family, options(by_family, WORK.image)[-1]))
+    assert judge.warnings(own, options(own, PAGE.image)[-1]) == ()
+    assert any("100% on its family's" in text for text in judge.warnings(by_family, options(by_family, PAGE.image)[-1]))
 
 
 def test_without_scores_there_is_no_rank() -> None:
@@ -152,10 +204,10 @@ def test_a_family_never_scored_on_a_benchmark_stands_where_it_stands_on_others()
 def test_intervals_widen_with_what_is_unknown() -> None:
     """A score of one's own, of one's family, of a family's only checkpoint, of other families."""
     model = catalogue.model("Qwen2.5-VL-7B")
-    visual = options(model, WORK.image)[-1]
+    visual = options(model, PAGE.image)[-1]
 
     def spread(evidence: Evidence) -> float:
-        judge = by_scores(evidence, {"docvqa": 1.0}, WORK)
+        judge = by_scores(evidence, {"docvqa": 1.0}, PAGE)
         return stdev(logit(error) for error in judge.draws(model, visual, BF16, count=400))
 
     def without(**changes: Any) -> Evidence:
@@ -195,10 +247,15 @@ def test_what_a_plan_stands_on_is_told_with_its_source() -> None:
     assert weak - {"published"}
 
 
-def test_a_tiny_image_is_said() -> None:
+def test_below_all_studies_the_interval_holds_that_nothing_is_read() -> None:
     model = catalogue.model("Qwen2.5-VL-7B")
     judge = by_scores(EVIDENCE, {"docvqa": 1.0}, Workload(text_tokens=9, image=(56, 56)))
-    assert any("makes only 4" in text for text in judge.warnings(model, options(model, (56, 56))[-1]))
+    visual = options(model, (56, 56))[-1]
+    assert any("may read nothing at all" in text for text in judge.warnings(model, visual))
+    assert judge.unstudied(model, visual)
+    worst = sorted(judge.draws(model, visual, BF16, count=200))[190]
+    docvqa = EVIDENCE.benchmark("DocVQA")
+    assert worst > 1 - docvqa.blind_fraction - 0.01
 
 
 def test_laws_judge_backbones_by_their_nominal_size() -> None:
@@ -253,18 +310,16 @@ def test_a_law_for_another_reduction_warns() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning", "ocr", "docvqa", "mmbench"])
 def test_a_trained_law_never_prices_pruning(name: str) -> None:
-    """LLaVA-1.5 pooled without training: from its native 576 tokens on, the slope is that of training-free studies."""
+    """LLaVA-1.5 pooled without training: from its native 576 tokens on, what is left is what studies of pooling say."""
     law, model = catalogue.law(name), catalogue.model("llava-1.5-7b")
     judge = by_law({name: (law, 1.0)}, EVIDENCE, WORK)
     whole = visual_input(model, WORK.image, 576, Compressor.NONE)
     pooled = visual_input(model, WORK.image, 36, Compressor.AVERAGE_POOL)
-    assert pooled.reduction is Reduction.TRAINING_FREE
+    assert pooled.reduction is Reduction.AVERAGE_POOL
     size = active_llm_params(model) / 1e9
-    lost = logit(judge.error(model, pooled, BF16)) - logit(judge.error(model, whole, BF16))
-    studied = EVIDENCE.token_slope(law.task, Reduction.TRAINING_FREE).value * math.log(576 / 36)
-    trained = logit(law.error(size, 36)) - logit(law.error(size, 576))
-    assert lost == pytest.approx(max(studied, trained), rel=1e-6)
-    assert lost > 1.2 * trained
+    at_once = judge.error(model, whole, BF16)
+    assert at_once == pytest.approx(law.error(size, 576, model.family), rel=1e-6)
+    assert judge.error(model, pooled, BF16) > law.error(size, 36, model.family) > at_once
     draws = judge.draws(model, pooled, BF16, count=200)
     assert stdev(map(logit, draws)) > stdev(map(logit, judge.draws(model, whole, BF16, count=200)))
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from vlmplan import catalogue
 from vlmplan.ask import query
-from vlmplan.asked import Asked
+from vlmplan.asked import Asked, Preference
+from vlmplan.choice import (
+    TIE_ERROR,
+    UNDECIDED_SHARE,
+    choose,
+    draws_of,
+    no_worse_share,
+    pareto_front,
+)
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.estimate import Estimate
@@ -22,7 +30,7 @@ from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.model import Reduction, Route, Workload
 from vlmplan.plan import Plan, Query, recommend
-from vlmplan.search import TIE_ERROR, Budget, Candidate, candidates, choose, feasible, overrun, pareto_front
+from vlmplan.search import Budget, Candidate, candidates, feasible, overrun
 
 WORK = Workload(text_tokens=50, output_tokens=32)
 CACHED = Workload(text_tokens=50, cached_text_tokens=50, cached_images=True)
@@ -111,13 +119,48 @@ budgets = st.builds(
 )
 
 
-@given(budgets, st.floats(1, 3), st.sampled_from(["reasoning", "ocr"]))
-def test_a_looser_budget_is_never_worse(budget: Budget, factor: float, task: str) -> None:
-    found = _found(task)[1]
+preferences = st.sampled_from(list(Preference))
+
+
+@given(budgets, st.floats(1, 3), st.sampled_from(["reasoning", "ocr"]), preferences)
+def test_a_looser_budget_is_never_worse(budget: Budget, factor: float, task: str, preference: Preference) -> None:
+    """By more than a tie or the preference allows."""
+    made, found = _found(task)
     tight, loose = feasible(found, budget), feasible(found, budget.scaled(factor))
     assert set(map(id, tight)) <= set(map(id, loose))
     if tight:
-        assert choose(loose).predicted_error <= choose(tight).predicted_error + TIE_ERROR + 1e-12
+        draw = draws_of(made.judge)
+        errors = [choose(within, preference, draw).predicted_error for within in (loose, tight)]
+        assert errors[0] <= errors[1] + max(TIE_ERROR, preference.price_error) + 1e-12
+
+
+@given(budgets, st.sampled_from(["reasoning", "ocr"]))
+def test_a_preference_pays_what_it_says(budget: Budget, task: str) -> None:
+    """Accuracy nothing; balanced no more than its price, or a tie that paired draws bear out; speed is never slower."""
+    made, found = _found(task)
+    within = feasible(found, budget)
+    if not within:
+        return
+    draw = draws_of(made.judge)
+    least = min(one.predicted_error for one in within)
+    by = {preference: choose(within, preference, draw) for preference in Preference}
+    assert by[Preference.ACCURACY].predicted_error == least
+    assert by[Preference.SPEED].predicted_error <= least + Preference.SPEED.price_error
+    balanced = by[Preference.BALANCED]
+    if balanced.predicted_error > least + Preference.BALANCED.price_error:
+        best = choose(within, Preference.ACCURACY)
+        assert balanced.predicted_error <= least + TIE_ERROR
+        assert no_worse_share(balanced, best, draw) >= UNDECIDED_SHARE
+    assert by[Preference.SPEED].cost.latency_s <= by[Preference.ACCURACY].cost.latency_s
+
+
+def test_fewer_tokens_of_one_model_are_a_price_and_never_a_tie() -> None:
+    """Every draw says that they cost something, so speed does not decide."""
+    made, found = _found("ocr")
+    own = [one for one in found if one.model.name == "Qwen/Qwen2.5-VL-3B-Instruct"]
+    few, more = own[-2:]
+    assert few.visual.visual_tokens < more.visual.visual_tokens
+    assert no_worse_share(few, more, draws_of(made.judge)) == 0
 
 
 @given(budgets, st.sampled_from(["reasoning", "ocr"]))
@@ -125,7 +168,7 @@ def test_nothing_dominates_the_choice(budget: Budget, task: str) -> None:
     within = feasible(_found(task)[1], budget)
     if not within:
         return
-    choice, front = choose(within), pareto_front(within)
+    choice, front = choose(within, Preference.BALANCED), pareto_front(within)
     assert choice in front
     assert overrun(choice, budget) <= 1
     for one in within:
@@ -188,7 +231,7 @@ def test_untrained_counts_only_when_allowed() -> None:
     assert {one.visual_tokens for one in loose.front} > {576}
     assert strict.choice.reduction is Reduction.TRAINED
     tight = ask(Budget(latency_s=0.46), allow_untrained=True, **limited)
-    assert tight.choice.reduction is Reduction.TRAINING_FREE
+    assert tight.choice.reduction is Reduction.AVERAGE_POOL
     assert any("not trained for so few" in warning for warning in tight.warnings)
 
 
@@ -297,9 +340,24 @@ def test_an_llm_far_larger_than_its_family_was_scored_at_is_not_ranked() -> None
     assert any("without a published score" in why for why in plan.left_out)
 
 
-def test_a_small_image_is_warned_of() -> None:
-    plan = ask(Budget(latency_s=5), replace(WORK, image=(112, 112)), models="Qwen3-VL-8B", task="docvqa")
-    assert any("mostly larger ones" in warning for warning in plan.warnings)
+def test_an_image_too_small_for_any_study_needs_to_be_allowed() -> None:
+    small = replace(WORK, image=(56, 56))
+    with pytest.raises(InputError, match=r"an image of 56 x 56 shows too little .* give a larger --image"):
+        ask(Budget(latency_s=5), small, models="Qwen3-VL-8B", task="docvqa")
+    plan = ask(Budget(latency_s=5), small, models="Qwen3-VL-8B", task="docvqa", allow_untrained=True)
+    assert any("may read nothing at all" in warning for warning in plan.warnings)
+    assert plan.choice.error_interval is not None
+    assert plan.choice.error_interval[1] > 0.9
+
+
+def test_the_plan_says_what_it_sees_and_what_a_step_costs() -> None:
+    plan = ask(Budget(latency_s=1), replace(WORK, image=(1700, 2200)), hardware="l4", task="docvqa")
+    assert plan.choice.seen_side_px
+    assert plan.chosen_because
+    assert plan.fewer_tokens is not None
+    assert plan.fewer_tokens.visual_tokens < plan.choice.visual_tokens
+    assert plan.fewer_tokens.predicted_error > plan.choice.predicted_error
+    assert "more error" in (plan.fewer_tokens.reason or "")
 
 
 def test_several_images_are_allowed_for() -> None:

@@ -372,7 +372,7 @@ def test_fewer_tokens_than_native_name_their_reduction() -> None:
 def test_unreachable_numbers_are_pooled_and_too_many_refused() -> None:
     llava = catalogue.model("llava-1.5-7b")
     pooled = visual_input(llava, (336, 336), 64, Compressor.NONE)
-    assert (pooled.compressor, pooled.reduction, pooled.views) == (Compressor.AVERAGE_POOL, Reduction.TRAINING_FREE, 1)
+    assert (pooled.compressor, pooled.reduction, pooled.views) == (Compressor.AVERAGE_POOL, Reduction.AVERAGE_POOL, 1)
     with pytest.raises(InputError, match="makes 576 visual tokens"):
         visual_input(llava, (336, 336), 577, Compressor.NONE)
     with pytest.raises(InputError, match="no vision tower"):

@@ -11,7 +11,11 @@ PROFILES = ROOT / "profiles"
 
 def rows(name: str) -> list[dict[str, str]]:
     """Return the rows of a CSV, plain or gzipped, below ``facts/``."""
-    path = FACTS / name
+    return read_rows(FACTS / name)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV, plain or gzipped."""
     if path.suffix == ".gz":
         with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

@@ -17,14 +17,26 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks import KIND, blind_fraction, chance
-from token_curves import Constants, Inference, Predicted, constants, effects, fitted, hill, shrinks
+from token_curves import (
+    Axis,
+    Constants,
+    Inference,
+    Predicted,
+    axis,
+    constants,
+    effects,
+    fitted,
+    hill,
+    of_axis,
+    whole_tokens,
+)
 from token_studies import Series, series
 
 from vlmplan.model import Reduction
 from vlmplan.ranking import score_of
 from vlmplan.reductions import Kind
 
-FOLDS = 5  # of papers, each with constants that the others alone gave
+FOLDS = 2  # of papers, each with constants that the others alone gave
 _Z = np.linspace(-3.2, 3.2, 65)
 _WEIGHT = np.exp(-(_Z**2) / 2) / np.exp(-(_Z**2) / 2).sum()
 _T90 = 2.13  # half of a 90 % interval of Student's t with 4 degrees of freedom, in its scale
@@ -65,15 +77,15 @@ def slope_before(one: Series) -> float:
 def _by_slope(one: Series, x: float) -> float:
     whole_x, whole = one.whole
     bounded = min(0.999, max(0.001, whole))
-    tokens = 2 if shrinks(one) else 1  # an e-fold of the side is two of the tokens
+    tokens = 2 if axis(one.reduction) is Axis.PIXELS else 1  # an e-fold of the side is two of the tokens
     return score_of(math.log(bounded / (1 - bounded)) + slope_before(one) * tokens * (x - whole_x), 0.0)
 
 
 def predictions(one: Series, scale: Predicted, at: Constants) -> Iterable[Left]:
     """Yield what the scale of a curve says of every reduced score."""
     whole_x, whole = one.whole
-    floor, steepness = chance(one.benchmark), at.steepness_of(one.kind, one.reduction)
-    blind, above = blind_fraction(one.benchmark, one.reduction), max(0.0, whole - floor)
+    floor, steepness = chance(one.benchmark), at.steepness_of(one.benchmark, retrained=one.retrained)
+    blind, above = blind_fraction(one.benchmark), max(0.0, whole - floor)
     scales = scale.mean + scale.sd * _Z
     for x, share in one.reduced:
         left = hill(x, scales, steepness) / hill(whole_x, scales, steepness)
@@ -97,15 +109,15 @@ def left_out(found: Sequence[Series], at: Constants, papers: Iterable[str]) -> I
         known = Inference([one for one in found if one.paper != paper], at)
         for one in found:
             if one.paper == paper:
-                whole = 0.0 if shrinks(one) else one.whole[0] - math.log(576.0)
-                yield from predictions(one, known.predict(effects(one, unseen=True), whole), at)
+                scale = known.predict(effects(one, unseen=True), whole_tokens(one))
+                yield from predictions(one, scale, at)
 
 
 def all_left_out(*, keep_constants: bool) -> list[Left]:
-    """Leave out every paper of both axes; constants come from the papers of other folds unless they are kept."""
+    """Leave out every paper of every axis; constants come from the papers of other folds unless they are kept."""
     rows: list[Left] = []
-    for shrinking, start in constants().items():
-        found = [one for one in series() if shrinks(one) is shrinking]
+    for lost, start in constants().items():
+        found = of_axis(series(), lost)
         papers = sorted({one.paper for one in found}, key=lambda name: (hash_of(name), name))
         for fold in range(FOLDS):
             mine = papers[fold::FOLDS]

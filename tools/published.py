@@ -120,6 +120,21 @@ def scores() -> dict[str, dict[str, float]]:
     }
 
 
+EPOCH = 2024.5  # the middle of the catalogue's years
+
+
+@functools.cache
+def family_years() -> dict[str, float]:
+    """Return family -> when its checkpoints were released, on the mean, in years since ``EPOCH``; where known."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows("vlms.csv"):
+        parts = [int(part) for part in row["release_date"].split("-") if part]
+        if parts:
+            month = parts[1] if len(parts) > 1 else 6.5
+            found[generation(row)].append(parts[0] + (month - 0.5) / 12 - EPOCH)
+    return {family: sum(years) / len(years) for family, years in found.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """A checkpoint's family, and its LLM's active and total parameters with embeddings, in billions."""

@@ -1,6 +1,8 @@
 """How well do families and sizes predict published scores? The estimator of one benchmark, and checkpoints left out.
 
-logit of the score above chance = m + b x + u_family + e, x a size that grows ever more slowly (``ranking.size_term``).
+logit of the score above chance = m + b x + d t + u_family + e, x a size that grows ever more slowly
+(``ranking.size_term``) and t the year in which the family came out: families of no score are then not taken for older
+ones.
 Offsets of families are drawn towards their mean as far as families differ: u and e are normal with spreads tau and
 sigma, whose ratio maximises the restricted likelihood; m and b follow by generalised least squares.
 """
@@ -22,13 +24,14 @@ Z80 = 1.2816
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One published score: ``size`` is x, ``revised`` says that the benchmark's later version was scored."""
+    """One published score: ``size`` is x, ``year`` t; ``revised`` says that the benchmark's later version was scored."""
 
     checkpoint: str
     family: str
     size: float
     active_b: float
     share: float
+    year: float = 0.0
     revised: bool = False
 
 
@@ -40,8 +43,8 @@ class ScoreLine:
     chance: float
 
     def _design(self, rows: tuple[Scored, ...]) -> Array:
-        columns = [[1.0, row.size, float(row.revised)] for row in rows]
-        return np.array(columns)[:, : 3 if any(row.revised for row in self.rows) else 2]
+        columns = [[1.0, row.size, row.year, float(row.revised)] for row in rows]
+        return np.array(columns)[:, : 4 if any(row.revised for row in self.rows) else 3]
 
     @cached_property
     def _solved(self) -> tuple[float, float, float, Array, Array, Array]:
@@ -80,10 +83,15 @@ class ScoreLine:
         return float(beta[1]), math.sqrt(variance * float(np.linalg.inv(information)[1, 1]))
 
     @property
+    def yearly(self) -> float:
+        """D, what a year adds."""
+        return float(self._solved[3][2])
+
+    @property
     def revision(self) -> float:
         """What the benchmark's later version adds."""
         beta = self._solved[3]
-        return float(beta[2]) if len(beta) > 2 else 0.0
+        return float(beta[3]) if len(beta) > 3 else 0.0
 
     @property
     def residual_sd(self) -> float:
@@ -101,7 +109,7 @@ class ScoreLine:
         return min(own), max(own)
 
     def offset(self, family: str) -> tuple[float, float, int, float]:
-        """(u, its standard deviation, checkpoints, their mean size) of a family."""
+        """(u, its standard deviation, checkpoints, their mean size) of a family, what its year adds not counted."""
         _, ratio, variance, _, _, residual = self._solved
         mine = [i for i, row in enumerate(self.rows) if row.family == family]
         if not mine:
@@ -117,7 +125,7 @@ class ScoreLine:
         u, family_sd, count, mean_size = self.offset(row.family)
         slope, slope_sd = self.slope
         sd = math.hypot(family_sd, self.residual_sd, slope_sd * (row.size - mean_size))
-        value = self.intercept + slope * row.size + u + self.revision * row.revised
+        value = self.intercept + slope * row.size + self.yearly * row.year + u + self.revision * row.revised
         return value, sd * (SINGLE_FACTOR if count == 1 else 1.0)
 
 

@@ -11,9 +11,11 @@ Run: ``python tools/token_curves.py`` fits them anew and writes ``tools/token_cu
 """
 
 import argparse
+import enum
 import math
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
-from benchmarks import blind_fraction, chance
+from benchmarks import KIND, blind_fraction, chance
 from token_studies import Series, series
 
 from vlmplan.model import Reduction
@@ -32,56 +34,79 @@ CONSTANTS = Path(__file__).with_suffix(".toml")
 GRID = np.linspace(-8.0, 10.0, 145)  # logarithms of the scale
 _STEP = float(GRID[1] - GRID[0])
 _DEGREES = 4.0  # of freedom of Student's t: tables hold misprints
-_CENTRE = {True: math.log(200.0), False: math.log(4.0)}  # of scales, before any study: pixels, tokens
 _CENTRE_SD = 2.0
 _WHOLE_TOKENS = 576.0  # of a model whose scale is given as it is
 _WHOLE_SD = 0.5  # of the power of its own number of tokens that a scale grows with
+_KINDS_SD, _BENCHMARKS_SD = 0.4, 0.3  # by which steepness may differ, as logarithms
+RETRAINED = " retrained"
 _ROUNDS = 40
 _DAMPING = 0.7
 
 
-def shrinks(one: Series) -> bool:
-    """Whether a series loses pixels, not tokens at the same pixels."""
-    return one.reduction is Reduction.IMAGE_SIZE
+class Axis(enum.StrEnum):
+    """What a series loses: pixels, tokens that it was trained to do without, or tokens that it was not."""
+
+    PIXELS = "pixels"
+    TRAINED = "trained"
+    UNTRAINED = "untrained"
 
 
-def way(reduction: Reduction) -> str:
-    """Return what steepness goes with: pixels, tokens that were trained for, or tokens that were not."""
-    return "pixels" if reduction is Reduction.IMAGE_SIZE else "trained" if reduction.trained else "untrained"
+def axis(reduction: Reduction) -> Axis:
+    """Return what a way of reducing takes."""
+    if reduction is Reduction.IMAGE_SIZE:
+        return Axis.PIXELS
+    return Axis.TRAINED if reduction.trained else Axis.UNTRAINED
+
+
+# Of scales, before any study.
+_CENTRE = {Axis.PIXELS: math.log(200.0), Axis.TRAINED: math.log(4.0), Axis.UNTRAINED: math.log(16.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """What is the same for all series of an axis: spreads of effects, noise of a score, steepness by kind and way."""
+    """What is the same for all series of an axis: spreads of effects, noise of a score, steepness by kind."""
 
     spreads: Mapping[str, float]
     noise: float
     steepness: Mapping[str, float]
 
-    def steepness_of(self, kind: Kind, reduction: Reduction) -> float:
-        """Return how steeply a kind of benchmark falls by a way of reducing."""
-        return self.steepness[f"{kind} {way(reduction)}"]
+    def steepness_of(self, benchmark: str, *, retrained: bool) -> float:
+        """Return how steeply a benchmark falls: its own where it has one, else its kind's.
+
+        On the axis of pixels models that were retrained for them fall otherwise.
+        """
+        kind = str(KIND[benchmark])
+        names = (f"{benchmark}{RETRAINED}", f"{kind}{RETRAINED}") if retrained else ()
+        return next(self.steepness[name] for name in (*names, benchmark, kind) if name in self.steepness)
 
 
 def effects(one: Series, *, unseen: bool = False) -> dict[str, str]:
     """Return what a series shares with others: effect -> label; of an ``unseen`` paper, not what is its own."""
-    kind = str(one.kind)
+    kind, lost = str(one.kind), axis(one.reduction)
     shared = {"kind": kind, "benchmark": one.benchmark}
     if one.family:
         shared["family"] = one.family
-    if shrinks(one):
-        shared |= {"axis": one.axis}
+    if lost is Axis.PIXELS:
+        retrained = "retrained" if one.retrained else "as it is"
+        shared |= {"setting": one.axis, "retrained": retrained, "kind and retrained": f"{kind} {retrained}"}
     else:
-        trained = way(one.reduction)
-        shared |= {"way": trained, "reduction": str(one.reduction), "kind and way": f"{kind} {trained}"}
+        shared |= {"reduction": str(one.reduction), "kind and reduction": f"{kind} {one.reduction}"}
+    if lost is Axis.UNTRAINED and one.method:
+        shared |= {"method": method_of(one.method)}
     if not unseen:
-        shared |= {"paper": one.paper, "paper and kind": f"{one.paper} {kind}", "study": f"{one.study} {one.method}"}
+        shared |= {"paper": one.paper, "paper and kind": f"{one.paper} {kind}"}
     return shared
 
 
-def _whole(one: Series) -> float:
-    """The covariate of a series: how many more tokens than usual its unreduced model has, as a logarithm."""
-    return 0.0 if shrinks(one) else one.whole[0] - math.log(_WHOLE_TOKENS)
+def method_of(name: str) -> str:
+    """Return what one method is called whatever its settings: its first word, in small letters and digits."""
+    first = re.split(r"[ ,(:+]", name.strip().casefold())[0]
+    return re.sub(r"[^a-z0-9]", "", first.removeprefix("llava-"))
+
+
+def whole_tokens(one: Series) -> float:
+    """Return how many more tokens than usual the unreduced model of a series has, as a logarithm; 0 of pixels."""
+    return 0.0 if axis(one.reduction) is Axis.PIXELS else one.whole[0] - math.log(_WHOLE_TOKENS)
 
 
 def hill(x: Array | float, log_scale: Array | float, steepness: float) -> Array:
@@ -93,7 +118,7 @@ def hill(x: Array | float, log_scale: Array | float, steepness: float) -> Array:
 def log_likelihood(one: Series, steepness: float, noise: float) -> Array:
     """Return the logarithm of the likelihood at each scale of the grid, the level of the scores at its best."""
     x, share = np.array(one.x), np.array(one.share)
-    floor, blind = chance(one.benchmark), blind_fraction(one.benchmark, one.reduction)
+    floor, blind = chance(one.benchmark), blind_fraction(one.benchmark)
     kept = blind + (1 - blind) * hill(x[None, :], GRID[:, None], steepness)
     above = share - floor
     level = np.clip((kept * above).sum(1) / (kept * kept).sum(1), 0.0, 1 - floor)
@@ -116,41 +141,47 @@ class Predicted:
 
 
 class Inference:
-    """The scales of all ``found`` series of one axis, given the constants."""
+    """The scales of all ``found`` series of one axis, given the constants.
+
+    The effects are the weights w ~ N(0, 1) of a sparse design Z, a column a label, scaled by its spread: a scale is
+    z = centre + Z w + e, e of its own.
+    """
 
     def __init__(self, found: Sequence[Series], constants: Constants) -> None:
         """Run expectation propagation to its end."""
         self.found, self.constants = tuple(found), constants
-        self._labels = [effects(one) for one in self.found]
-        self._whole = np.array([_whole(one) for one in self.found])
-        self._centre = _CENTRE[shrinks(self.found[0])]
-        count = len(self.found)
-        covariance = np.full((count, count), _CENTRE_SD**2)
-        covariance += _WHOLE_SD**2 * np.outer(self._whole, self._whole)
-        for name, spread in constants.spreads.items():
-            if name != "series":
-                labels = np.array([own.get(name, f"alone {i}") for i, own in enumerate(self._labels)])
-                covariance += spread**2 * (labels[:, None] == labels[None, :])
-        self._covariance = covariance + constants.spreads["series"] ** 2 * np.eye(count)
+        self._centre = _CENTRE[axis(self.found[0].reduction)]
+        self._columns: dict[tuple[str, str], int] = {}
+        rows = [self._row(effects(one), whole_tokens(one), learn=True) for one in self.found]
+        self._design = _sparse(rows, len(self._columns))
         likelihoods = [
-            log_likelihood(one, constants.steepness_of(one.kind, one.reduction), constants.noise) for one in self.found
+            log_likelihood(one, constants.steepness_of(one.benchmark, retrained=one.retrained), constants.noise)
+            for one in self.found
         ]
         self.evidence = self._propagate(np.array(likelihoods))
 
+    def _row(self, labels: Mapping[str, str], whole: float, *, learn: bool = False) -> dict[int, float]:
+        """A row of the design: column -> what it counts. Labels of no column are left out, unless they are to be."""
+        told = {("mean", ""): _CENTRE_SD, ("whole", ""): _WHOLE_SD * whole}
+        told |= {(name, label): self.constants.spreads[name] for name, label in labels.items()}
+        if learn:
+            for key in told:
+                self._columns.setdefault(key, len(self._columns))
+        return {self._columns[key]: value for key, value in told.items() if key in self._columns}
+
     def _propagate(self, likelihoods: Array) -> float:
         """Replace each likelihood by the normal that leaves the same mean and variance; return the log evidence."""
-        count = len(self.found)
-        precision, shift = np.full(count, 1e-6), np.zeros(count)  # of the normals, about the centre
-        grid = GRID - self._centre
-        before = np.full(count, np.inf)
+        own, grid = self.constants.spreads["series"] ** 2, GRID - self._centre
+        precision, shift = np.full(len(self.found), 1e-4), np.zeros(len(self.found))  # of the normals, about the centre
+        before = np.full(len(self.found), np.inf)
         for _ in range(_ROUNDS):
-            root = np.sqrt(precision)
-            factor = np.linalg.cholesky(np.eye(count) + root[:, None] * self._covariance * root[None, :])
-            half = np.linalg.solve(factor, root[:, None] * self._covariance)
-            posterior = self._covariance - half.T @ half
-            mean, variance = posterior @ shift, np.diag(posterior)
-            without = 1 / np.maximum(1 / variance - precision, 1e-9)
-            without_mean = without * (mean / variance - shift)
+            noise, target = own + 1 / precision, shift / precision
+            self._solve(noise, target)
+            mean, variance = self._marginals()
+            # without the series itself: what all others say of its scale
+            without = 1 / np.maximum(1 / variance - 1 / noise, 1e-9)
+            without_mean = without * (mean / variance - target / noise)
+            without = without + own
             weight = likelihoods - (grid[None, :] - without_mean[:, None]) ** 2 / (2 * without[:, None])
             most = weight.max(1, keepdims=True)
             weight = np.exp(weight - most)
@@ -158,48 +189,67 @@ class Inference:
             weight /= total[:, None]
             tilted = weight @ grid
             tilted_variance = np.maximum((weight * (grid[None, :] - tilted[:, None]) ** 2).sum(1), 1e-4)
-            new = np.maximum(1 / tilted_variance - 1 / without, 1e-6)
+            new = np.maximum(1 / tilted_variance - 1 / without, 1e-4)
+            shift = shift + _DAMPING * (tilted * (new + 1 / without) - without_mean / without - shift)
             precision = precision + _DAMPING * (new - precision)
-            shift = shift + _DAMPING * (tilted / tilted_variance - without_mean / without - shift)
             if np.abs(mean - before).max() < 1e-3:
                 break
             before = mean
-        self._site_precision, self._site_shift = precision, shift
-        spread = self._covariance + np.diag(1 / precision)
-        target = shift / precision
-        self._factor = np.linalg.cholesky(spread)
-        self._weights = np.linalg.solve(spread, target)
         scale = np.log(total * _STEP) + most[:, 0] - np.log(2 * np.pi * without) / 2
-        sites = (
-            scale + np.log(1 + precision * without) / 2 + (without_mean - target) ** 2 / (without + 1 / precision) / 2
-        )
-        whitened = np.linalg.solve(self._factor, target)
-        return float(
-            sites.sum() - whitened @ whitened / 2 - np.log(np.diag(self._factor)).sum() - np.log(precision).sum() / 2
-        )
+        target = shift / precision
+        sites = np.log(1 + precision * without) / 2 + (without_mean - target) ** 2 / (without + 1 / precision) / 2
+        return float((scale + sites - np.log(precision) / 2).sum()) + self._solve(own + 1 / precision, target)
+
+    def _solve(self, noise: Array, target: Array) -> float:
+        """Find the weights' posterior from normals at ``target``; return the log density of those, without its 2 pi."""
+        weighted = self._design.T.multiply(1 / noise).tocsr()
+        information = (weighted @ self._design).toarray() + np.eye(len(self._columns))
+        factor = np.linalg.cholesky(information)
+        pulled = weighted @ target
+        self._covariance = np.linalg.inv(information)
+        self._weights = self._covariance @ pulled
+        quadratic = target @ (target / noise) - pulled @ self._weights
+        return float(-quadratic / 2 - np.log(np.diag(factor)).sum() - np.log(noise).sum() / 2)
+
+    def _marginals(self) -> tuple[Array, Array]:
+        """Mean and variance of Z w of every series."""
+        spread = np.asarray(self._design @ self._covariance)
+        return np.asarray(self._design @ self._weights), np.asarray(self._design.multiply(spread).sum(1)).ravel()
 
     def predict(self, labels: Mapping[str, str], whole: float = 0.0) -> Predicted:
-        """Return the scale of one more series that shares ``labels`` with those found."""
-        shared = np.full(len(self.found), _CENTRE_SD**2) + _WHOLE_SD**2 * whole * self._whole
-        known = _CENTRE_SD**2 + (_WHOLE_SD * whole) ** 2
-        own = self.constants.spreads["series"] ** 2
-        for name, spread in self.constants.spreads.items():
-            if name in labels:
-                shared += spread**2 * np.array([mine.get(name) == labels[name] for mine in self._labels])
-                known += spread**2
-            elif name not in ("series", "axis"):
-                own += spread**2
-        half = np.linalg.solve(self._factor, shared)
-        variance = max(1e-6, known - float(half @ half))
+        """Return the scale of one more series that shares ``labels`` with those found; what it does not tell is drawn."""
+        row = self._row(labels, whole)
+        design = np.zeros(len(self._columns))
+        design[list(row)] = list(row.values())
+        known = {key for key in self._columns if key[0] in labels and labels[key[0]] == key[1]}
+        unknown = [name for name in self.constants.spreads if not any(key[0] == name for key in known)]
+        own = sum(self.constants.spreads[name] ** 2 for name in unknown if name != "setting")
         return Predicted(
-            mean=self._centre + float(shared @ self._weights), shared_sd=math.sqrt(variance), own_sd=math.sqrt(own)
+            mean=self._centre + float(design @ self._weights),
+            shared_sd=math.sqrt(max(1e-6, float(design @ self._covariance @ design))),
+            own_sd=math.sqrt(own),
         )
 
 
-def constants() -> dict[bool, Constants]:
-    """Return the constants in force: of pixels (True) and of tokens (False)."""
+def _sparse(rows: Sequence[Mapping[int, float]], columns: int) -> Any:
+    """A sparse matrix of rows given by column."""
+    from scipy.sparse import csr_matrix
+
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    return csr_matrix(
+        ([v for row in rows for v in row.values()], [c for row in rows for c in row], starts), (len(rows), columns)
+    )
+
+
+def constants() -> dict[Axis, Constants]:
+    """Return the constants in force, of each axis."""
     told = tomllib.loads(CONSTANTS.read_text(encoding="utf-8"))
-    return {shrinking: Constants(**told["pixels" if shrinking else "tokens"]) for shrinking in (True, False)}
+    return {one: Constants(**told[one]) for one in Axis}
+
+
+def of_axis(found: Iterable[Series], lost: Axis) -> list[Series]:
+    """Return the series that lose one thing."""
+    return [one for one in found if axis(one.reduction) is lost]
 
 
 _FACTORS = (0.5, 0.7, 1.4, 2.0)
@@ -218,13 +268,16 @@ def _neighbours(at: Constants) -> Iterator[Constants]:
 
 
 def _score(found: Sequence[Series], at: Constants) -> float:
-    """The log evidence, noise's own scale counted, and a weak pull of steepness to that of its way."""
-    points = sum(len(one.x) for one in found)
-    logs: dict[str, list[float]] = {}
-    for name, value in at.steepness.items():
-        logs.setdefault(name.partition(" ")[2], []).append(math.log(value))
-    pull = sum(((one - np.mean(own)) / 0.4) ** 2 / 2 for own in logs.values() for one in own)
-    return Inference(found, at).evidence - points * math.log(at.noise) - float(pull)
+    """The log evidence, noise's own scale counted, and a pull of steepness: kinds to their mean, benchmarks to theirs."""
+    points = sum(len(one.x) - 1 for one in found)  # one a series goes into the level of its scores
+    logs = {name: math.log(value) for name, value in at.steepness.items()}
+    kinds = [value for name, value in logs.items() if name.removesuffix(RETRAINED) in list(Kind)]
+    pull = sum(((one - sum(kinds) / len(kinds)) / _KINDS_SD) ** 2 / 2 for one in kinds)
+    for name, value in logs.items():
+        bare = name.removesuffix(RETRAINED)
+        if bare in KIND:
+            pull += ((value - logs[f"{KIND[bare]}{name[len(bare) :]}"]) / _BENCHMARKS_SD) ** 2 / 2
+    return Inference(found, at).evidence - points * math.log(at.noise) - pull
 
 
 def fitted(found: Sequence[Series], start: Constants, rounds: int, tell: Callable[[str], None]) -> Constants:
@@ -258,18 +311,17 @@ def _merged(best: Constants, start: Constants, other: Constants) -> Constants:
 
 
 def main() -> None:
-    """Fit the constants of both axes anew."""
+    """Fit the constants of every axis anew."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     made = {}
-    for shrinking, start in constants().items():
-        found = [one for one in series() if shrinks(one) is shrinking]
-        name = "pixels" if shrinking else "tokens"
-        print(f"{name}: {len(found)} series of {len({one.paper for one in found})} papers", flush=True)
+    for lost, start in constants().items():
+        found = of_axis(series(), lost)
+        print(f"{lost}: {len(found)} series of {len({one.paper for one in found})} papers", flush=True)
         best = fitted(found, start, rounds, lambda text: print(text, flush=True))
-        made[name] = {"spreads": dict(best.spreads), "noise": best.noise, "steepness": dict(best.steepness)}
-        print(made[name], flush=True)
+        made[str(lost)] = {"spreads": dict(best.spreads), "noise": best.noise, "steepness": dict(best.steepness)}
+        print(made[str(lost)], flush=True)
     CONSTANTS.write_text("# Made by tools/token_curves.py.\n" + tomli_w.dumps(made), encoding="utf-8")
 
 

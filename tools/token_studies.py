@@ -1,4 +1,4 @@
-"""Studies of fewer visual tokens: ``facts/token_studies.csv`` -> series, each of one model, benchmark and way.
+"""Studies of fewer visual tokens: ``facts/token_studies.csv.gz`` -> series, each of one model, benchmark and way.
 
 A series has scores at several x: the logarithm of the side of the pixels seen (``image-size``), or of the number of
 visual tokens (every other reduction). What a benchmark's own images do not have, no setting can show: sides end there.
@@ -7,18 +7,20 @@ visual tokens (every other reduction). What a benchmark's own images do not have
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import mean
 
 from benchmarks import KIND, side_px
 
-from facts import rows
+from facts import number, rows
 from vlmplan.model import Reduction
 from vlmplan.reductions import Kind
 
-SHRINKING = ("image-size", "tiles", "pixels-only")
+RELATIVE = "relative-size"
+SHRINKING = ("image-size", RELATIVE, "tiles", "pixels-only")
 QWEN_TOKEN_PX = 28  # Qwen2-VL and Qwen2.5-VL: one token a square of 28 pixels
+VIDEO = ("frames", "frame-tokens")
 NO_METHOD = ("", "none")
 # Model families whose studies tell of the catalogue's own: a part of the checkpoint's name -> family there.
 FAMILIES = {
@@ -35,7 +37,9 @@ FAMILIES = {
 class Series:
     """Scores, as shares, of one model on one benchmark at several x (natural logarithms), by one way of reducing.
 
-    ``axis`` is the way in the words of the table; ``paper`` is what it shares errors with.
+    ``axis`` is the way in the words of the table; ``paper`` is what it shares errors with. ``tokens`` are visual tokens
+    at each x, None where a table of pixels does not tell, and ``llm_params_b`` the LLM's parameters in billions. Models
+    ``retrained`` for each setting learn to live with it; one checkpoint run at several does not.
     """
 
     paper: str
@@ -45,8 +49,11 @@ class Series:
     axis: str
     method: str
     benchmark: str
+    llm_params_b: float | None
+    retrained: bool
     x: tuple[float, ...]
     share: tuple[float, ...]
+    tokens: tuple[float | None, ...]
 
     @property
     def kind(self) -> Kind:
@@ -95,8 +102,8 @@ def _x(row: dict[str, str]) -> float | None:
     tokens, side, benchmark = row["visual_tokens"], row["image_side_px"], row["benchmark"]
     share = float(tokens.rstrip("%")) / 100 if tokens.endswith("%") else None
     if row["axis"] not in SHRINKING:
-        if not tokens:
-            return None
+        if not tokens or not float(tokens.rstrip("%")):
+            return None  # none at all is what a benchmark's blind scores are for
         return math.log(float(tokens) if share is None else share * _full_tokens(row["checkpoint"], benchmark))
     own = side_px(benchmark)
     if side:
@@ -108,48 +115,68 @@ def _x(row: dict[str, str]) -> float | None:
     return None
 
 
-def _groups() -> Iterator[tuple[tuple[str, ...], list[tuple[float, float]]]]:
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    """One row of a table: where it lies, its score as a share, and its tokens."""
+
+    x: float
+    share: float
+    tokens: float | None
+
+
+Key = tuple[str, ...]
+KEY = ("paper", "study", "checkpoint", "llm_params_b", "axis", "benchmark", "trained_each")
+
+
+def _groups(table: Iterable[dict[str, str]]) -> Iterator[tuple[Key, list[_Point]]]:
     """Rows of one model, benchmark and way; the unreduced one belongs to every method of its table."""
-    found: defaultdict[tuple[str, ...], defaultdict[str, list[tuple[float, float]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for row in rows("token_studies.csv"):
-        if row["trust"] != "primary" or row["benchmark"] not in KIND or row["axis"] in ("frames", "frame-tokens"):
+    found: defaultdict[Key, defaultdict[str, list[_Point]]] = defaultdict(lambda: defaultdict(list))
+    for row in table:
+        if row.get("trust", "primary") != "primary" or row["benchmark"] not in KIND or row["axis"] in VIDEO:
             continue
         x = _x(row)
         if x is None:
             continue
-        key = (row["paper"], row["study"], f"{row['checkpoint']} {row['llm_params_b']}", row["axis"], row["benchmark"])
+        # to a fixed size every image is shrunk as far as it has to be, to a share of its own also the small ones
+        axis = RELATIVE if row["axis"] == "image-size" and row["visual_tokens"].endswith("%") else row["axis"]
+        key = tuple({**row, "axis": axis}[name] for name in KEY)
         method = "" if row["method"].casefold() in NO_METHOD else row["method"]
-        found[key][method].append((x, float(row["score"]) / float(row["score_max"])))
+        tokens = None if row["visual_tokens"].endswith("%") else number(row["visual_tokens"])
+        share = float(row["score"]) / float(row["score_max"])
+        found[key][method].append(_Point(x=round(x, 3), share=share, tokens=tokens))
     for key, by_method in found.items():
         whole = by_method.pop("", [])
         for method, points in (by_method or {"": []}).items():
             yield (*key, method), points + whole
 
 
-@functools.cache
-def series() -> tuple[Series, ...]:
-    """Return every series of at least two settings."""
-    made = []
-    for (paper, study, checkpoint, axis, benchmark, method), points in sorted(_groups()):
-        by_x: defaultdict[float, list[float]] = defaultdict(list)
-        for x, share in points:
-            by_x[round(x, 3)].append(share)
+def series_of(table: Iterable[dict[str, str]]) -> Iterator[Series]:
+    """Yield every series of at least two settings in rows of the form of ``facts/token_studies.csv.gz``."""
+    for (paper, study, checkpoint, size, axis, benchmark, retrained, method), points in sorted(
+        _groups(table), key=lambda g: g[0]
+    ):
+        by_x: defaultdict[float, list[_Point]] = defaultdict(list)
+        for point in points:
+            by_x[point.x].append(point)
         if len(by_x) < 2:
             continue
-        xs = sorted(by_x)
-        made.append(
-            Series(
-                paper=paper,
-                study=study,
-                checkpoint=checkpoint,
-                family=family_of(checkpoint),
-                axis=axis,
-                method=method,
-                benchmark=benchmark,
-                x=tuple(xs),
-                share=tuple(mean(by_x[x]) for x in xs),
-            )
+        yield Series(
+            paper=paper,
+            study=study,
+            checkpoint=checkpoint,
+            family=family_of(checkpoint),
+            axis=axis,
+            method=method,
+            benchmark=benchmark,
+            llm_params_b=number(size),
+            retrained=retrained == "yes",
+            x=tuple(sorted(by_x)),
+            share=tuple(mean(point.share for point in by_x[x]) for x in sorted(by_x)),
+            tokens=tuple(by_x[x][0].tokens for x in sorted(by_x)),
         )
-    return tuple(made)
+
+
+@functools.cache
+def series() -> tuple[Series, ...]:
+    """Return every series of the facts."""
+    return tuple(series_of(rows("token_studies.csv.gz")))

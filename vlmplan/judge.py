@@ -147,10 +147,10 @@ def _scores_used(
         )
 
 
-def _unstudied(evidence: Evidence, weights: Mapping[str, float], seen: Sight) -> tuple[str, ...]:
-    """What no study of these benchmarks' kinds has seen: so few pixels, or so few tokens."""
+def unstudied(evidence: Evidence, names: Iterable[str], seen: Sight) -> tuple[str, ...]:
+    """Return what no study of the kinds of benchmarks ``names`` has seen: so few pixels, or so few tokens."""
     found = []
-    for name in weights:
+    for name in names:
         benchmark = evidence.benchmark(name)
         for loss in losses(benchmark, seen):
             if not loss.studied:
@@ -200,6 +200,61 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    """The estimators of a task's benchmarks, and what else is needed to ask them of a candidate."""
+
+    evidence: Evidence
+    weights: Mapping[str, float]
+    workload: Workload
+    own: Callable[[str], OwnScores | None]
+
+    def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
+        return sight(self.evidence, self.weights, model, visual)
+
+    def _subject(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        return Subject(
+            name=model.name,
+            family=model.family,
+            active_llm_params_b=active_llm_params(model) / 1e9,
+            total_llm_params_b=total_llm_params(model) / 1e9,
+            sight=self._sight(model, visual),
+            precision=precision,
+        )
+
+    def rests(self, model: ModelSpec) -> Support:
+        """What a model's prediction stands on."""
+        size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
+        return support(self.evidence, self.weights, model.name, model.family, size)
+
+    def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
+        """The expected error."""
+        return predicted_error(self.evidence, self.weights, self._subject(model, visual, precision))
+
+    def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        """Draws of it."""
+        return error_draws(self.evidence, self.weights, self._subject(model, visual, precision), count)
+
+    def scores(self, model: ModelSpec) -> tuple[ScoreUsed, ...]:
+        """The scores that a prediction stands on, with nothing lost of them."""
+        judged = self._subject(model, options(model, self.workload.image)[-1], Precision.BF16)
+        seen = judged.sight
+        whole = replace(judged, sight=replace(seen, side_px=math.inf, visual_tokens=seen.unreduced_tokens))
+        return tuple(_scores_used(self.evidence, self.weights, whole, self.own(model.name)))
+
+    def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What of a candidate no study has seen."""
+        return unstudied(self.evidence, self.weights, self._sight(model, visual))
+
+    def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What to mind about one candidate."""
+        return (
+            *self.unstudied(model, visual),
+            *_legibility(self.evidence, self.workload, visual),
+            *_score_warnings(self.rests(model), self._sight(model, visual), self.evidence, model.name),
+        )
+
+
 def by_scores(
     evidence: Evidence,
     shares: Mapping[str, float],
@@ -215,38 +270,7 @@ def by_scores(
         if name not in known:
             raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
     weights = evidence.weights(shares)
-
-    def rests(model: ModelSpec) -> Support:
-        size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
-        return support(evidence, weights, model.name, model.family, size)
-
-    def subject(model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
-        return Subject(
-            name=model.name,
-            family=model.family,
-            active_llm_params_b=active_llm_params(model) / 1e9,
-            total_llm_params_b=total_llm_params(model) / 1e9,
-            sight=sight(evidence, weights, model, visual),
-            precision=precision,
-        )
-
-    def draws(model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
-        return error_draws(evidence, weights, subject(model, visual, precision), count)
-
-    def scores(model: ModelSpec) -> tuple[ScoreUsed, ...]:
-        judged = subject(model, options(model, workload.image)[-1], Precision.BF16)
-        seen = judged.sight
-        whole = replace(judged, sight=replace(seen, side_px=math.inf, visual_tokens=seen.unreduced_tokens))
-        return tuple(_scores_used(evidence, weights, whole, own(model.name)))
-
-    def warnings(model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
-        seen = sight(evidence, weights, model, visual)
-        return (
-            *_unstudied(evidence, weights, seen),
-            *_legibility(evidence, workload, visual),
-            *_score_warnings(rests(model), seen, evidence, model.name),
-        )
-
+    asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)
     return Judge(
         source=ErrorSource(
@@ -258,10 +282,10 @@ def by_scores(
                 *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
             ),
         ),
-        knows=lambda model: rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
-        error=lambda *candidate: predicted_error(evidence, weights, subject(*candidate)),
-        draws=draws,
-        warnings=warnings,
-        scores=scores,
-        unstudied=lambda model, visual: _unstudied(evidence, weights, sight(evidence, weights, model, visual)),
+        knows=lambda model: asked.rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
+        error=asked.error,
+        draws=asked.draws,
+        warnings=asked.warnings,
+        scores=asked.scores,
+        unstudied=asked.unstudied,
     )

@@ -11,7 +11,7 @@ from random import Random
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
 from vlmplan.hardware import Precision
-from vlmplan.judge import ErrorSource, Judge, sight
+from vlmplan.judge import ErrorSource, Judge, sight, unstudied
 from vlmplan.model import ModelSpec, Reduction, Workload
 from vlmplan.ranking import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.scaling import ScalingLaw, shifted
@@ -181,9 +181,15 @@ class _Laws:
         shared = Random(f"precision {precision}")
         return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
+    def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What of a candidate no study has seen, where its tokens are cut otherwise than the laws' models' were."""
+        cuts = [cut for _, _, one in self._asked(model, visual) for cut in one.cuts]
+        found = (text for cut in cuts for text in unstudied(self.evidence, [cut.benchmark.name], cut.sight))
+        return tuple(dict.fromkeys(found))
+
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
-        found = _law_warnings(self.laws, _size_b(model), model, visual)
+        found = self.unstudied(model, visual) + _law_warnings(self.laws, _size_b(model), model, visual)
         nameless = [name for name, (law, _) in self.laws.items() if self.stock and not law.fit.families]
         return found + tuple(
             f"the law '{name}' names no family; {model.name} is judged as if it were one of its models"
@@ -228,4 +234,5 @@ def by_law(
         error=asked.error,
         draws=asked.draws,
         warnings=asked.warnings,
+        unstudied=asked.unstudied,
     )

@@ -14,7 +14,7 @@ from vlmplan.errors import missing_library
 from vlmplan.manifest import Manifest
 from vlmplan.plan import Plan
 from vlmplan.render import knee_line, load_line, memory_line, percent, time_range
-from vlmplan.render_plan import scores_line, sensitivity, sentence
+from vlmplan.render_plan import choice_lines, scores_line, sensitivity, sentence
 from vlmplan.report import Report
 from vlmplan.units import format_bytes, format_count, format_seconds
 
@@ -164,6 +164,7 @@ def page(dossier: Dossier) -> str:
             lines=[memory_line(plan.choice, plan.hardware), load_line(plan.choice, plan.workload)],
             knee=knee_line(plan.choice, plan),
             sensitivity=sensitivity(plan),
+            chosen=" ".join(choice_lines(plan)),
             tiles=_tiles(plan),
             asked=_asked(plan),
             commands=_commands(plan),

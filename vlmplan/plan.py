@@ -244,7 +244,10 @@ def within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
-def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Machine) -> tuple[str, ...]:
+def _warnings(
+    query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
+) -> tuple[str, ...]:
+    deploy = described.deploy
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
@@ -263,12 +266,9 @@ def _warnings(query: Query, choice: Candidate, deploy: Deploy | None, ready: Mac
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
         found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
+    if prices and described.price is None:
+        found.append(f"no price given for {query.hardware.name}")
     return tuple(found)
-
-
-def _unpriced(choice: Choice, query: Query, prices: Prices | None) -> tuple[str, ...]:
-    """A word where prices were given and none of them is this device's."""
-    return (f"no price given for {query.hardware.name}",) if prices and choice.price is None else ()
 
 
 def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:
@@ -290,10 +290,13 @@ def _why_none(query: Query) -> str:
     return "no candidate left: no model has a context long enough, or heads that --gpus divides"
 
 
-def _step(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, *, more: bool) -> Outline | None:
-    """The choice with the next fewer or more tokens, and what the difference costs."""
-    other = next_tokens(found, choice, more=more)
-    return None if other is None else _outline(other, reason_lost(other, choice, budget))
+def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> dict[str, Outline | None]:
+    """The choice with the next fewer and the next more tokens, and what the difference costs."""
+    others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
+    return {
+        name: None if other is None else _outline(other, reason_lost(other, choice, budget))
+        for name, other in others.items()
+    }
 
 
 def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
@@ -316,7 +319,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
     found = _found(query, machines, budget)
     within = feasible(found, budget)
-    preference, draw = query.preference, draws_of(query.judge)
+    judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
     choice, front = choose(within, preference, draw), pareto_front(within)
     losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
     described = _choice(choice, query, knees(choice.request, ready), prices)
@@ -332,15 +335,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         interval_level_fraction=space.confidence,
         workload=space.workload,
         budget=budget,
-        flop_rule="paper" if space.paper_flops else "full",
-        error_source=query.judge.source,
-        scores=query.judge.scores(choice.model),
+        flop_rule=space.flop_rule,
+        error_source=judge.source,
+        scores=judge.scores(choice.model),
         model=choice.model,
         choice=described,
         preference=preference,
         chosen_because=chosen_because(choice, within, preference, draw),
-        fewer_tokens=_step(found, choice, budget, more=False),
-        more_tokens=_step(found, choice, budget, more=True),
+        **_steps(found, choice, budget),
         stability=stability(_finalists(front, choice, losers), choice, budget, preference, draw),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
@@ -350,7 +352,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=ASSUMPTIONS,
-        warnings=(*_warnings(query, choice, described.deploy, ready), *_unpriced(described, query, prices)),
+        warnings=_warnings(query, choice, described, ready, prices),
         asked=query.asked,
     )
 

@@ -1,6 +1,6 @@
 """Plans -> terminal text. With the other ``render`` modules, the only user of rich."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vlmplan.deploy import Deploy
@@ -60,9 +60,10 @@ def sentence(plan: Plan) -> str:
     )
     gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
     verb = "Train" if choice.route == "train" else "Deploy"
+    seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     return (
-        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image, {choice.precision}{gpus}: "
+        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}: "
         f"{format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) on "
         f"{plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
         f"({percent(low)} to {percent(high)}) on {task}."
@@ -84,6 +85,15 @@ def sensitivity(plan: Plan) -> str:
         f"Stability: chosen in {plan.stability * 100:.0f} % of paired draws of error and latency. With a 10 % smaller "
         f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
     )
+
+
+def choice_lines(plan: Plan) -> Iterator[str]:
+    """Yield why the choice was taken, and what one step fewer or more in tokens would cost."""
+    if plan.chosen_because:
+        yield f"Chosen: {plan.chosen_because}."
+    for name, one in (("fewer", plan.fewer_tokens), ("more", plan.more_tokens)):
+        if one is not None:
+            yield f"One step {name} in tokens, {one.visual_tokens}: error {percent(one.predicted_error)}; {one.reason}."
 
 
 def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
@@ -151,7 +161,7 @@ def print_plan(plan: Plan) -> None:
     console.print(memory_line(choice, plan.hardware))
     console.print(load_line(choice, plan.workload))
     console.print(knee_line(choice, plan))
-    console.print(sensitivity(plan))
+    console.print("\n".join((*choice_lines(plan), sensitivity(plan))))
     console.print()
     _print_front(console, plan)
     if can_show(console):

@@ -105,6 +105,11 @@ class Space:
     engine: Engine | None = None
     route: Route = Route.ENGINE
 
+    @property
+    def flop_rule(self) -> str:
+        """What a limit of FLOPs counts: the whole request, or the paper's 2 N (Q + V)."""
+        return "paper" if self.paper_flops else "full"
+
 
 def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
     """Average pooling of one view to the squares its grid allows: what ``--allow-untrained`` adds to fixed rules."""

@@ -1,0 +1,78 @@
+"""How high must text be to be read? ``facts/legibility.csv`` -> a height in pixels, as the model or engine sees it.
+
+Heights are of capital letters or digits; where a table gives the size of the font or of its cell, 0.716 of it (Arial's
+digits, as the table's own rows have it). Of each reader and task with several heights: where accuracy comes to nine tenths of its best, by interpolation in the
+logarithm of the height. Readers weigh the same, whatever was tried on them.
+
+    python tools/legibility.py
+"""
+
+import math
+from collections import defaultdict
+from statistics import mean, median
+
+from facts import number, rows
+
+LEAST_HEIGHTS = 4
+ENOUGH = 0.9  # of a reader's best
+LETTER_HEIGHT_FRACTION = 0.716  # of a font's size
+
+
+def thresholds() -> dict[str, float]:
+    """Return reader -> height in pixels at which it reads nine tenths of what it reads at best."""
+    by_task: defaultdict[tuple[str, str], defaultdict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows("legibility.csv"):
+        height, value = number_or_none(row["text_height_px"]), number_or_none(row["value"])
+        if height and value is not None:
+            letters = any(word in row["note"] for word in ("capital height", "digit height", "Arial digits"))
+            height *= 1.0 if letters else LETTER_HEIGHT_FRACTION
+            by_task[row["subject"], row["quantity"]][height].append(value)
+    by_reader: defaultdict[str, list[float]] = defaultdict(list)
+    for (subject, _), by_height in by_task.items():
+        points = sorted((height, mean(values)) for height, values in by_height.items())
+        if len(points) >= LEAST_HEIGHTS and (found := _crossing(points)):
+            by_reader[reader_of(subject)].append(found)
+    return {reader: math.exp(mean(math.log(one) for one in found)) for reader, found in by_reader.items()}
+
+
+def number_or_none(text: str) -> float | None:
+    """Return a cell as a number; None for blanks, ranges and words."""
+    try:
+        return number(text)
+    except ValueError:
+        return None
+
+
+def reader_of(subject: str) -> str:
+    """Return the model or engine of a subject: what stands before the words on what it read."""
+    return subject.partition(":")[0].partition(",")[0].partition("(")[0].strip()
+
+
+def _crossing(points: list[tuple[float, float]]) -> float | None:
+    """Where accuracy first comes to nine tenths of its best from below; None where it never was below."""
+    enough = ENOUGH * max(value for _, value in points)
+    for (low, under), (high, over) in zip(points, points[1:], strict=False):
+        if under < enough <= over:
+            share = (enough - under) / (over - under)
+            return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return None
+
+
+def legible_text_px() -> tuple[float, float]:
+    """Return (the middle reader's threshold, the standard deviation between readers), in pixels."""
+    found = sorted(thresholds().values())
+    middle = median(found)
+    spread = 1.4826 * median(abs(one - middle) for one in found)
+    return middle, spread
+
+
+def main() -> None:
+    """Print every reader's threshold and the middle one."""
+    for reader, height in sorted(thresholds().items(), key=lambda one: one[1]):
+        print(f"{height:5.1f} px  {reader}")
+    middle, spread = legible_text_px()
+    print(f"{middle:5.1f} px  the middle reader (spread {spread:.1f} px)")
+
+
+if __name__ == "__main__":
+    main()
