@@ -8,8 +8,9 @@ import math
 from collections import defaultdict
 from statistics import mean, median
 
-from facts import number, rows
 from published import scores
+
+from facts import number, rows
 from vlmplan.reductions import Kind
 
 # The names that estimators of published scores use, where they differ.

@@ -1,12 +1,13 @@
 """How high must text be to be read? ``facts/legibility.csv`` -> a height in pixels, as the model or engine sees it.
 
-Heights are of capital letters or digits; where a table gives the size of the font or of its cell, 0.716 of it (Arial's
-digits, as the table's own rows have it). Of each reader and task with several heights: where accuracy comes to nine tenths of its best, by interpolation in the
-logarithm of the height. Readers weigh the same, whatever was tried on them.
+Heights are of capital letters or digits: where a table gives the size of a font or of its cell, 0.716 of it (Arial's
+digits). Of each reader and task with several heights, the threshold is where accuracy comes to nine tenths of its best,
+by interpolation in the logarithm of the height. Readers weigh the same, whatever was tried on them.
 
     python tools/legibility.py
 """
 
+import itertools
 import math
 from collections import defaultdict
 from statistics import mean, median
@@ -51,7 +52,7 @@ def reader_of(subject: str) -> str:
 def _crossing(points: list[tuple[float, float]]) -> float | None:
     """Where accuracy first comes to nine tenths of its best from below; None where it never was below."""
     enough = ENOUGH * max(value for _, value in points)
-    for (low, under), (high, over) in zip(points, points[1:], strict=False):
+    for (low, under), (high, over) in itertools.pairwise(points):
         if under < enough <= over:
             share = (enough - under) / (over - under)
             return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

@@ -8,15 +8,14 @@ import math
 from collections import defaultdict
 from statistics import mean, stdev
 
-from published import BENCHMARKS, CHANCE, TASKS, Published, family_years, logit, published, sizes
-from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
-
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
-from facts import PROFILES, rows
 from legibility import legible_text_px
+from published import BENCHMARKS, CHANCE, TASKS, Published, family_years, logit, party_sd, published, sizes
+from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
 from token_curves import Axis, Inference, axis, constants, of_axis
 from token_studies import Series, series
 
+from facts import PROFILES, rows
 from vlmplan import catalogue
 from vlmplan.document import to_toml
 from vlmplan.hardware import Precision
@@ -26,9 +25,8 @@ from vlmplan.reductions import Curve, Uncertain
 
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_studies.csv.gz: scores at several numbers of pixels or visual tokens, a source each"
+PARTIES = "party_scores.csv: the same checkpoint scored by several parties"
 LEGIBILITY = "legibility.csv: reading accuracy by height of text, a source each; the middle of its readers"
-# Two points at a score of 65: MMMU of one model moves four between two harnesses.
-HARNESS_SD = 0.09
 SHIPPED = {model.name: model for model in catalogue.models()}
 FAMILIES_SHIPPED = {model.family for model in SHIPPED.values()}
 STUDIED = {name: {told: own for own, told in ESTIMATED.items()}.get(name, name) for name in BENCHMARKS}
@@ -100,9 +98,9 @@ def curve(name: str, reduction: Reduction) -> Curve:
     inference = inferences()[axis(reduction)]
     labels, alike = _labels(name, reduction), _alike(name, reduction)
     found = inference.predict(labels)
-    told = {one.family for one in inference.found if one.family in FAMILIES_SHIPPED}
+    shown = inference.found if reduction is Reduction.IMAGE_SIZE else ()  # checkpoints are served at fewer pixels
     families = {}
-    for family in sorted(told):
+    for family in sorted({one.family for one in shown if one.family in FAMILIES_SHIPPED}):
         own = inference.predict(labels | {"family": family})
         families[family] = Uncertain(value=round(own.mean - found.mean, 4), sd=round(own.own_sd, 4))
     return Curve(
@@ -215,10 +213,10 @@ def benchmarks() -> tuple[Benchmark, ...]:
                     sizes=line.sizes("no such family"),
                 ),
                 published={one: round(known, 4) for one, known in own.items()},
-                harness_sd=HARNESS_SD,
+                harness_sd=round(party_sd(name), 3),
                 borrowed=told[name],
                 curves=curves(STUDIED[name]),
-                sources=(SCORES, STUDIES),
+                sources=(SCORES, STUDIES, PARTIES),
             )
         )
     return tuple(found)
@@ -272,9 +270,10 @@ def main() -> None:
             f"{one.family_mean_points}, nearest size {one.nearest_size_points}), 80 % hold {one.held_fraction:.0%}"
         )
         for reduction, curve_of in one.curves.items():
+            scale = curve_of.log_scale
             print(
-                f"  {reduction}: scale {math.exp(curve_of.log_scale.value):.3g} (log sd {curve_of.log_scale.sd:.2f}, of a "
-                f"model {curve_of.model_sd:.2f}), steepness {curve_of.steepness:g}, {curve_of.studies} papers of its kind"
+                f"  {reduction}: scale {math.exp(scale.value):.3g} (log sd {scale.sd:.2f}, of a model "
+                f"{curve_of.model_sd:.2f}), steepness {curve_of.steepness:g}, {curve_of.studies} papers of its kind"
             )
     sources = (
         "int8 (GPTQ-Int8) and int4 (GPTQ-Int4, AWQ): Qwen2-VL README, 3 sizes x 4 benchmarks",

@@ -120,6 +120,43 @@ def scores() -> dict[str, dict[str, float]]:
     }
 
 
+# A party that misses another by more had its prompt misunderstood: no spread between harnesses (logit).
+_MOST_MISS = 0.3
+_POOLED_SCORES = 10  # what all benchmarks together count beside one's own
+
+
+def _party_deviations() -> dict[str, list[float]]:
+    """Benchmark -> how far each party's score of a checkpoint lies from the parties' mean, in logit.
+
+    Scores that a party only lists, which are often copied, do not count.
+    """
+    by_checkpoint: defaultdict[tuple[str, str], defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows("party_scores.csv"):
+        share = float(row["score"]) / float(row["score_max"])
+        if not row["note"].startswith("kind=listed") and 0 < share < 1:
+            name = SYNONYMS.get(row["benchmark"], row["benchmark"])
+            by_checkpoint[name, row["checkpoint"]][row["party"]].append(logit(share))
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for (benchmark, _), by_party in by_checkpoint.items():
+        scored = [sum(values) / len(values) for values in by_party.values()]
+        if len(scored) > 1:
+            middle, unbiased = sum(scored) / len(scored), math.sqrt(len(scored) / (len(scored) - 1))
+            found[benchmark] += [unbiased * (one - middle) for one in scored]
+    return found
+
+
+@functools.cache
+def party_sd(benchmark: str) -> float:
+    """Return how far one party's score of a checkpoint may lie from another's, in logit; drawn to all benchmarks'."""
+    deviations = _party_deviations()
+
+    def variance(values: list[float]) -> float:
+        return sum(min(_MOST_MISS, abs(one)) ** 2 for one in values) / max(1, len(values))
+
+    own, pooled = deviations.get(benchmark, []), variance([one for found in deviations.values() for one in found])
+    return math.sqrt((len(own) * variance(own) + _POOLED_SCORES * pooled) / (len(own) + _POOLED_SCORES))
+
+
 EPOCH = 2024.5  # the middle of the catalogue's years
 
 

@@ -1,12 +1,12 @@
 """How good are choices under a budget? Regret, in points, on grids of published scores, each left out of the curves.
 
-A grid is what one paper measured on one benchmark: LLMs (or trained compressors) at several numbers of visual tokens; of
-pruning without training, one method. Of each, the score with the most tokens is known, as a published score is; the rest
-is predicted by curves that never saw the paper.
-Under ten budgets of 2 N (Q + V) FLOPs with Q = 50, from the cheapest configuration to the dearest, the choice is that of
-``recommend`` (least expected error, less what ``--prefer`` pays), and regret what the best affordable one scored more.
+A grid is what one paper measured on one benchmark: LLMs (or trained compressors) at several numbers of visual tokens;
+of pruning without training, one method. Of each, the score with the most tokens is known, as a published score is; the
+rest is predicted by curves that never saw the paper. Under ten budgets of 2 N (Q + V) FLOPs with Q = 50, from the
+cheapest configuration to the dearest, the choice is that of ``recommend`` (least expected error, less what ``--prefer``
+pays), and regret what the best affordable one scored more.
 
-    python tools/regret.py [TABLE.csv ...] [--prefer balanced] [--grids] [--papers NAME ...]
+    python tools/regret.py [TABLE.csv ...] [--prefer balanced] [--by kind] [--grids] [--papers NAME ...]
 
 Tables have the columns of ``facts/token_studies.csv.gz``; without one, the facts' own grids are taken.
 """
@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-
 import numpy as np
 from benchmarks import KIND, blind_fraction, chance
-from facts import read_rows
 from token_curves import (
     Axis,
     Constants,
@@ -36,6 +34,7 @@ from token_curves import (
 )
 from token_studies import Series, series, series_of
 
+from facts import read_rows
 from vlmplan.asked import Preference
 
 TEXT_TOKENS = 50

@@ -24,7 +24,7 @@ Z80 = 1.2816
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One published score: ``size`` is x, ``year`` t; ``revised`` says that the benchmark's later version was scored."""
+    """One published score: ``size`` is x, ``year`` t; ``revised`` says that a benchmark's later version was scored."""
 
     checkpoint: str
     family: str

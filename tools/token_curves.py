@@ -217,7 +217,7 @@ class Inference:
         return np.asarray(self._design @ self._weights), np.asarray(self._design.multiply(spread).sum(1)).ravel()
 
     def predict(self, labels: Mapping[str, str], whole: float = 0.0) -> Predicted:
-        """Return the scale of one more series that shares ``labels`` with those found; what it does not tell is drawn."""
+        """Return the scale of one more series that shares ``labels`` with those found; what is not told is drawn."""
         row = self._row(labels, whole)
         design = np.zeros(len(self._columns))
         design[list(row)] = list(row.values())
@@ -268,7 +268,7 @@ def _neighbours(at: Constants) -> Iterator[Constants]:
 
 
 def _score(found: Sequence[Series], at: Constants) -> float:
-    """The log evidence, noise's own scale counted, and a pull of steepness: kinds to their mean, benchmarks to theirs."""
+    """The log evidence, noise's own scale counted, and a pull of steepness: kinds to their mean, benchmarks to kinds."""
     points = sum(len(one.x) - 1 for one in found)  # one a series goes into the level of its scores
     logs = {name: math.log(value) for name, value in at.steepness.items()}
     kinds = [value for name, value in logs.items() if name.removesuffix(RETRAINED) in list(Kind)]

@@ -30,6 +30,7 @@ from vlmplan.ranking import (
 from vlmplan.visual_tokens import VisualInput, native_side_px, options
 
 SHARE_TOLERANCE = 1e-6
+NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -185,7 +186,7 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
             f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
             "families"
         )
-    smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < side]
+    smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
     if smaller:
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
         yield (
@@ -195,8 +196,8 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
     if seen.visual_tokens < seen.unreduced_tokens:
         curves = [evidence.benchmark(one).curves.get(seen.reduction) for one in seen.native_sides_px]
         yield (
-            f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by {seen.reduction} "
-            f"reduction; what that costs is from {sum(one.studies for one in curves if one)} studies"
+            f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by "
+            f"{seen.reduction} reduction; what that costs is from {max(one.studies for one in curves if one)} papers"
         )
 
 

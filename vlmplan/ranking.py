@@ -79,8 +79,8 @@ class Benchmark:
     checkpoints' own scores, ``harness_sd`` what one score may differ between harnesses; ``borrowed`` is by checkpoint.
     Of checkpoints left out of the fit, ``left_out_points`` is the mean absolute error in points, beside that of their
     family's mean and of the nearest size in it, and ``held_fraction`` the share that 80 % intervals hold.
-    ``image`` is the usual width and height of its images, ``blind_fraction`` what of a score above chance is had without
-    them, and ``curves`` say what fewer pixels (``image-size``) or tokens leave of the rest.
+    ``image`` is the usual width and height of its images, ``blind_fraction`` what of a score above chance is had
+    without them, and ``curves`` say what fewer pixels (``image-size``) or tokens leave of the rest.
     """
 
     name: str
@@ -180,9 +180,9 @@ class OwnScores(Document):
 class Sight:
     """What a checkpoint sees and what becomes of it.
 
-    ``side_px`` is the side of a square with as many pixels as it sees of the image asked about, ``native_sides_px`` that
-    of each benchmark's own images under its default setting. Its views make ``unreduced_tokens``, of which ``reduction``
-    leaves ``visual_tokens``.
+    ``side_px`` is the side of a square with as many pixels as it sees of the image asked about, ``native_sides_px``
+    that of each benchmark's own images under its default setting. Its views make ``unreduced_tokens``, of which
+    ``reduction`` leaves ``visual_tokens``.
     """
 
     side_px: float
