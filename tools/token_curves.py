@@ -268,7 +268,7 @@ def _neighbours(at: Constants) -> Iterator[Constants]:
 
 
 def _score(found: Sequence[Series], at: Constants) -> float:
-    """The log evidence, noise's own scale counted, and a pull of steepness: kinds to their mean, benchmarks to kinds."""
+    """The log evidence, noise's own scale counted, and and pulls of steepness to what is alike."""
     points = sum(len(one.x) - 1 for one in found)  # one a series goes into the level of its scores
     logs = {name: math.log(value) for name, value in at.steepness.items()}
     kinds = [value for name, value in logs.items() if name.removesuffix(RETRAINED) in list(Kind)]

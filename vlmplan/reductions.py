@@ -75,7 +75,7 @@ class Curve:
         return UNSTUDIED_SD * max(0.0, math.log(self.least / x))
 
     def left(self, x: float, native: float, log_scale: float) -> float:
-        """Return the share kept at ``x`` of what there was at ``native``, at most 1, with one logarithm of the scale."""
+        """Return the share kept at ``x`` of what there was at ``native``, at most 1, at one logarithm of the scale."""
         if x >= native:
             return 1.0
         kept, whole = (1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(at)))) for at in (x, native))
