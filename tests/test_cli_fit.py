@@ -38,11 +38,11 @@ def test_a_law_of_ones_own_is_what_recommend_takes(tmp_path: Path) -> None:
 def test_the_document() -> None:
     _, out, _ = run("fit", OCR, "--drop", "duplicate", "--task", "ocr", "--published", "--json", "--draws", "300")
     report = json.loads(out)
-    assert report["schema"] == "vlmplan.fit/1"
+    assert report["schema"] == "vlmplan.fit/2"
     assert report["form"] == "logit"
     assert report["n_points"] == len(report["points"]) == 27
     assert report["coefficients"]["c"]["value"] == pytest.approx(0.2033, abs=1e-4)
-    assert report["compared"]["form"] == "power"
+    assert [one["form"] for one in report["compared"]] == ["power", "hill"]
     assert [one["value"] for one in report["published"]] == [0.029, 0.048]
     assert report["range"] == {"llm_params_b": [0.5, 7.0], "visual_tokens": [1.0, 576.0]}
     assert any("dropped line 29" in text for text in report["warnings"])
