@@ -3,7 +3,7 @@
 import enum
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,7 +122,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
         typer.echo(f"fitting {len(models)} models: up to half a minute", err=True)
     options = replace(options, name=title, task=label)
     if prior is PriorChoice.AUTO:
-        options = replace(options, prior=_prior(models, options))
+        options = replace(options, prior=_prior(models, options, shares or {label: 1.0}))
     law, report = fit_law(models, options, sources[:50], (*notes, *left, *warnings))
     deliver(report, None, json, lambda: print_fit(report, out))
     if out is not None:
@@ -190,7 +190,7 @@ def _forms(text: str) -> tuple[Form, ...]:
     return tuple(form for form in Form if form in words)
 
 
-def _prior(points: Sequence["Point"], options: "Options") -> "Prior | None":
+def _prior(points: Sequence["Point"], options: "Options", shares: Mapping[str, float]) -> "Prior | None":
     """What the shipped evidence says of the points' law, read only where they cannot tell it."""
     from vlmplan import catalogue
     from vlmplan.fit_form import untold
@@ -198,7 +198,7 @@ def _prior(points: Sequence["Point"], options: "Options") -> "Prior | None":
 
     if not all(untold(points, form, options) for form in options.asked):
         return None
-    return shipped_prior(catalogue.evidence(), options.task, options.reduction, points)
+    return shipped_prior(catalogue.evidence(), shares, options.reduction, points)
 
 
 def _words(text: str | None) -> frozenset[str]:

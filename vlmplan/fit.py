@@ -17,7 +17,7 @@ from vlmplan.fit_informed import fit_informed
 from vlmplan.intervals import BY_LLM, quantities
 from vlmplan.model import Reduction
 from vlmplan.resampling import interval_of
-from vlmplan.scaling import Coefficient, Fit, Form, Interval, Loss, Point, ScalingLaw, optimal_visual_tokens
+from vlmplan.scaling import PARAMETERS, Coefficient, Fit, Form, Interval, Loss, Point, ScalingLaw, optimal_visual_tokens
 
 _POOR_RMSE = 0.04
 AVERAGED_BELOW = 8  # points: which form predicts best is then luck
@@ -118,15 +118,15 @@ def _compared(mine: Fitted, other: Fitted) -> str:
     return f"{llms} than {form} on LLMs left out, {points} on points left out"
 
 
-def _averaged(fits: Mapping[Form, Fitted], points: int) -> dict[Form, float]:
-    """What each form weighs: exp(-n (m - m0) / (2 m0)), m its mean square on points left out and m0 the least of them.
+def averaged(left_out: Mapping[Form, float]) -> dict[Form, float]:
+    """Return what each form weighs, by its root mean square on points left out: exp(-(m - m0) / (2 m0) - k).
 
-    That is how likely those errors are beside the best form's, if its own are normal: a form that predicts half as well
-    hardly counts, one that predicts alike counts alike.
+    m is its square, m0 the least of all, k the parameters beyond logit's, each costing 1 as in Akaike's criterion. The
+    left-out errors of few points are of one piece, each resting on all the others, and count as one observation.
     """
-    squares = {form: max(_singly(one.fit), 1e-9) ** 2 for form, one in fits.items()}
-    least = min(squares.values())
-    raw = {form: math.exp(-points * (square - least) / (2 * least)) for form, square in squares.items()}
+    squares = {form: max(missed, 1e-9) ** 2 for form, missed in left_out.items()}
+    least, few = min(squares.values()), len(PARAMETERS[Form.LOGIT])
+    raw = {form: math.exp((least - m) / (2 * least) - len(PARAMETERS[form]) + few) for form, m in squares.items()}
     kept = {form: weight for form, weight in raw.items() if weight >= _LEAST_WEIGHT * sum(raw.values())}
     found = {form: round(weight / sum(kept.values()), 4) for form, weight in kept.items()}
     most = max(found, key=lambda form: found[form])
@@ -218,6 +218,18 @@ def _fitted(points: Sequence[Point], options: Options) -> tuple[dict[Form, Fitte
     return fits, tuple(f"no {form} law beside: {error}" for form, error in failed.items()), ""
 
 
+def _used(fits: Mapping[Form, Fitted], points: int, options: Options, why: str) -> tuple[dict[Form, float], str]:
+    """What each form in use weighs, and why, in words; several weigh where points are too few to choose by."""
+    chosen, because = _chosen(fits, options, why)
+    if options.forms or points >= AVERAGED_BELOW:
+        return {chosen: 1.0}, because
+    weights = averaged({form: _singly(one.fit) for form, one in fits.items()})
+    if len(weights) > 1:
+        told = ", ".join(f"{form} {weight:.2f}" for form, weight in weights.items())
+        because = f"the one that weighs most: {points} points are too few to choose by, and the law is a mean of {told}"
+    return weights, because
+
+
 def fit_law(
     points: Sequence[Point], options: Options, sources: Sequence[str] = (), warnings: Sequence[str] = ()
 ) -> tuple[ScalingLaw, FitReport]:
@@ -228,15 +240,10 @@ def fit_law(
     fits, left_out, why = _fitted(points, options)
     leaning = tuple(text for one in fits.values() for text in one.prior)
     warnings = (*warnings, *left_out, *_cautions(points, fits, options))
-    form, because = _chosen(fits, options, why)
-    weights = _averaged(fits, len(points)) if not options.forms and len(points) < AVERAGED_BELOW else {}
-    if len(weights) > 1:
-        form = max(weights, key=lambda one: weights[one])
-        told = ", ".join(f"{one} {weight:.2f}" for one, weight in weights.items())
-        because = f"of {len(points)} points none is chosen: the law is a mean by errors on points left out, {told}"
+    weights, because = _used(fits, len(points), options, why)
+    form = max(weights, key=lambda one: weights[one])
     not_identified = tuple(dict.fromkeys(text for one in fits.values() for text in one.not_identified))
     sizes, tokens = ([getattr(point, name) for point in points] for name in ("llm_params_b", "visual_tokens"))
-    used = weights if len(weights) > 1 else {form: 1.0}
     law = ScalingLaw(
         name=options.name,
         task=options.task,
@@ -251,7 +258,7 @@ def fit_law(
         points=tuple(points),
         sources=tuple(sources),
         notes=(f"form {form}: {because}", *leaning, *not_identified, *warnings),
-        fits=tuple(one.fit if key in used else replace(one.fit, draws=()) for key, one in fits.items()),
+        fits=tuple(one.fit if key in weights else replace(one.fit, draws=()) for key, one in fits.items()),
         weights=weights if len(weights) > 1 else None,
     )
     return law, _report(law, fits, because, options, (not_identified, tuple(warnings)))

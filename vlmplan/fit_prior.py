@@ -1,6 +1,6 @@
 """What is known of a law before its points? Published scores and studies, as Gaussians of its coefficients.
 
-(evidence, task, reduction, points) -> :class:`Prior` of ``hill``'s b, c and d; the level is told by the points.
+(evidence, shares of tasks, reduction, points) -> :class:`Prior` of ``hill``'s b, c and d; points tell the level.
 Left out: that b shrinks with N (it is that at the points' geometric mean), and chance and blind answers but at the
 points' mean score.
 """
@@ -77,10 +77,12 @@ def _mean(weights: Mapping[str, float], of: Callable[[str], Uncertain], known: b
     return Uncertain(value=mean, sd=math.hypot(sum(weight * one.sd for weight, one in parts), math.sqrt(apart)))
 
 
-def shipped_prior(evidence: Evidence, task: str, reduction: Reduction, points: Sequence[Point]) -> Prior:
-    """Return what the evidence says of a task's law, about the points' LLM sizes and scores."""
-    weights = evidence.task_weights(task)
-    known = task in evidence.tasks or task in weights
+def shipped_prior(
+    evidence: Evidence, shares: Mapping[str, float], reduction: Reduction, points: Sequence[Point]
+) -> Prior:
+    """Return what the evidence says of the law of a task, or of a mix, about the points' LLM sizes and scores."""
+    known = bool(shares) and all(one in {*evidence.tasks, *(b.name for b in evidence.benchmarks)} for one in shares)
+    weights = evidence.weights(shares) if known else evidence.task_weights("")
     size_b = math.exp(sum(math.log(point.llm_params_b) for point in points) / len(points))
     score = 1 - sum(point.error for point in points) / len(points)
 
@@ -101,7 +103,7 @@ def shipped_prior(evidence: Evidence, task: str, reduction: Reduction, points: S
         return Uncertain(value=0.0, sd=(1 - one.chance_score) * share * (1 - share) * one.residual_sd)
 
     curves = [_curve(evidence.benchmark(name), reduction) for name in weights]
-    named = ", ".join(weights) if known else f"all {len(weights)} benchmarks, since '{task}' is none of the tasks"
+    named = ", ".join(weights) if known else f"all {len(weights)} benchmarks, the task being none of theirs"
     pixels = f" in pixels, taken for {TOKEN_SIDE_PX:g} x {TOKEN_SIDE_PX:g} a token" * (
         reduction is Reduction.IMAGE_SIZE
     )
