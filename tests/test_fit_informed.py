@@ -61,6 +61,14 @@ def test_what_points_cannot_tell_is_as_sure_as_before(points: tuple[Point, ...])
         assert law.error(one.llm_params_b, one.visual_tokens) == pytest.approx(one.error, abs=0.01)
 
 
+def test_a_family_that_never_errs_does_not_run_off() -> None:
+    """Offsets have a prior as well: one point without any error says little of how far its family lies from others."""
+    perfect = replace(TWO_SIZES[0], error=0.0, family="perfect")
+    law, _ = fit_law((perfect, replace(TWO_SIZES[1], family="plain")), QUICK)
+    assert 0 < law.fit.families["plain"] - law.fit.families["perfect"] < 20
+    assert law.error(1.5, 576, "perfect") < 0.1
+
+
 def test_many_points_overrule_what_was_known() -> None:
     found = fit_informed(OCR, replace(QUICK, prior=PRIOR), PRIOR).fit
     own = fit_law(OCR, replace(QUICK, forms=(Form.HILL,)))[0].fit

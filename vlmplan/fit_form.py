@@ -211,9 +211,7 @@ def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
     resamples = _resamples(problem, solved, points, options)
     found, statements = _coefficients(problem, solved, resamples, points, options)
     ratio = found.pop(RATIO[form])
-    for name, one in found.items():
-        if abs(one.value) > (_MOST_HILL if form is Form.HILL else _MOST):
-            raise InputError(f"the {form} law does not settle on these points: {name} runs to {one.value:.3g}")
+    check_settled(form, found)
     fit = Fit(
         form=form,
         coefficients=found,
@@ -223,6 +221,13 @@ def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
         draws=kept_draws(problem, resamples),
     )
     return Fitted(problem=problem, solved=solved, resamples=resamples, fit=fit, not_identified=statements)
+
+
+def check_settled(form: Form, coefficients: Mapping[str, Coefficient]) -> None:
+    """Raise InputError where a coefficient has run off."""
+    for name, one in coefficients.items():
+        if abs(one.value) > (_MOST_HILL if form is Form.HILL else _MOST):
+            raise InputError(f"the {form} law does not settle on these points: {name} runs to {one.value:.3g}")
 
 
 def offsets(solved: Solved, families: tuple[str, ...]) -> dict[str, float]:

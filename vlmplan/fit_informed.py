@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vlmplan.curve import Batch, Penalty, Predictor, Problem, Solved, predicted, refit, solve
 from vlmplan.errors import InputError
-from vlmplan.fit_form import Fitted, Options, kept_draws, missed, offsets, posed
+from vlmplan.fit_form import Fitted, Options, check_settled, kept_draws, missed, offsets, posed
 from vlmplan.fit_prior import Prior
 from vlmplan.intervals import quantities
 from vlmplan.resampling import interval_of
@@ -35,11 +35,16 @@ LEVEL_SD = 1.0
 
 
 def _penalty(prior: Prior, level: float, parameters: int, noise: float) -> Penalty:
-    """The prior in units of error: of b, c, (e - d0 c) / c0, which is d - d0 where c = c0, and of a, the ``level``."""
+    """The prior in units of error: of b, c, (e - d0 c) / c0, which is d - d0 where c = c0, and of a, the ``level``.
+
+    Families' offsets, which lie between a and b, are within as much of 0.
+    """
     import numpy as np
 
-    rows, target = np.zeros((4, parameters)), np.zeros(4)
+    rows, target = np.zeros((parameters, parameters)), np.zeros(parameters)
     rows[3, 0], target[3] = noise / LEVEL_SD, noise * level / LEVEL_SD
+    for family in range(1, parameters - 3):
+        rows[3 + family, family] = noise / LEVEL_SD
     rows[0, -3], target[0] = noise / prior.b.sd, noise * prior.b.value / prior.b.sd
     rows[1, -2], target[1] = noise / prior.c.sd, noise * prior.c.value / prior.c.sd
     unit = noise / (prior.c.value * prior.d.sd)
@@ -71,7 +76,8 @@ def _posterior(problem: Problem, solved: Solved, noise: float, options: Options)
     random = np.random.default_rng([options.seed, 0])
     shape = (options.draws, len(problem.error))
     errors = problem.error + noise * random.standard_normal(shape) / np.sqrt(problem.weight)
-    known = problem.penalty.target + noise * random.standard_normal((options.draws, 4)) if problem.penalty else None
+    known = noise * random.standard_normal((options.draws, solved.values.shape[1]))
+    known += problem.penalty.target if problem.penalty else 0.0
     offset = np.zeros((1, shape[1]))
     lines = tuple(Predictor(design=design[None], offset=offset) for design in problem.designs)
     weight = np.repeat(problem.weight[None], options.draws, axis=0)
@@ -96,6 +102,7 @@ def fit_informed(points: Sequence[Point], options: Options, prior: Prior) -> Fit
         for name in (*PARAMETERS[Form.HILL], RATIO[Form.HILL])
     }
     ratio = found.pop(RATIO[Form.HILL])
+    check_settled(Form.HILL, found)
     errors = missed(problem, solved, points)
     fit = Fit(
         form=Form.HILL,
