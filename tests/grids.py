@@ -24,11 +24,14 @@ OCR = grid("ocr", without=(7.0, 576.0))  # equal to 4B at 576 to ten digits
 
 
 def law_error(form: Form, values: tuple[float, ...]) -> Callable[[float, float], float]:
-    """The error of a law at (N, V); ``values`` are (a, b, c) or (A, alpha, beta, D)."""
+    """The error of a law at (N, V); ``values`` are (a, b, c), (A, alpha, beta, D) or hill's (a, b, c, d)."""
 
     def error(n: float, v: float) -> float:
         if form is Form.LOGIT:
             return 1 / (1 + math.exp(-(values[0] - values[1] * math.log(n) - values[2] * math.log(v))))
+        if form is Form.HILL:
+            kept = 1 / (1 + math.exp(-values[2] * (math.log(v) - values[3])))
+            return 1 - kept / (1 + math.exp(values[0] - values[1] * math.log(n)))
         return float(values[0] * math.pow(n, -values[1]) * math.pow(v, -values[2]) + values[3])
 
     return error

@@ -1,5 +1,6 @@
 """The command: from a table to a law that recommend takes, pictures, and one line for what cannot be."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vlmplan.document import load
 from vlmplan.scaling import Form, ScalingLaw
 
 REASONING, OCR = str(TABLES / "reasoning.csv"), str(TABLES / "ocr.csv")
+ROOT = TABLES.parents[1]
 WORK = ("--latency", "1s", "--text-tokens", "50", "--output-tokens", "8")
 RECOMMEND = ("recommend", "--hardware", "l4", *WORK, "--json", "--task")
 
@@ -38,11 +40,11 @@ def test_a_law_of_ones_own_is_what_recommend_takes(tmp_path: Path) -> None:
 def test_the_document() -> None:
     _, out, _ = run("fit", OCR, "--drop", "duplicate", "--task", "ocr", "--published", "--json", "--draws", "300")
     report = json.loads(out)
-    assert report["schema"] == "vlmplan.fit/1"
+    assert report["schema"] == "vlmplan.fit/2"
     assert report["form"] == "logit"
     assert report["n_points"] == len(report["points"]) == 27
     assert report["coefficients"]["c"]["value"] == pytest.approx(0.2033, abs=1e-4)
-    assert report["compared"]["form"] == "power"
+    assert [one["form"] for one in report["compared"]] == ["power", "hill"]
     assert [one["value"] for one in report["published"]] == [0.029, 0.048]
     assert report["range"] == {"llm_params_b": [0.5, 7.0], "visual_tokens": [1.0, 576.0]}
     assert any("dropped line 29" in text for text in report["warnings"])
@@ -55,6 +57,16 @@ def test_form_floor_and_name_as_asked(tmp_path: Path) -> None:
     assert "Form power: error = A N^-alpha V^-beta + D (as asked)" in out
     found = load(ScalingLaw, law)
     assert (found.name, found.form, found.loss, found.fit.values[3]) == ("held", Form.POWER, "huber", 0.0333)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "ocr", "chartqa-nested"])
+def test_shipped_laws_are_made_again_byte_for_byte(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tools/make_laws.py's command, which asks for the paper's two forms."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    arguments = importlib.import_module("make_laws").command(TABLES / f"{name}.csv")
+    assert run(*arguments[:-1], str(tmp_path / "law.toml"))[0] == 0
+    assert (tmp_path / "law.toml").read_bytes() == (ROOT / arguments[-1]).read_bytes()
 
 
 def test_a_law_on_stock_checkpoints_says_what_cutting_costs(tmp_path: Path) -> None:
@@ -140,6 +152,7 @@ def test_results_of_a_harness(tmp_path: Path) -> None:
     [
         (["gone.csv"], "gone.csv: cannot be read"),
         ([REASONING, "--floor", "much"], "--floor: found 'much', expected free or a number from 0"),
+        ([REASONING, "--form", "logit,cubic"], "--form: found 'cubic', expected auto, or of power, logit, hill"),
         ([REASONING, "--score-max", "0"], "--score-max: found 0, expected a number above 0"),
         ([REASONING, "--runs", "x.csv"], "--runs, --metric: belong to --from"),
         (["logs", "--from", "lmms-eval"], "--runs: found none"),

@@ -1,5 +1,6 @@
-"""Least squares of both forms: scipy's once and ours side by side agree, free and bounded D, Huber's loss."""
+"""Least squares of all forms: scipy's once and ours side by side agree, free and bounded D, Huber's loss."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,25 +8,27 @@ import pytest
 from grids import CELLS, OCR, REASONING, law_error
 from scipy.optimize import approx_fprime
 
-from vlmplan.curve import Batch, Problem, curve, huber_scale, predicted, refit, solve
+from vlmplan.curve import Batch, Penalty, Predictor, Problem, curve, huber_scale, predicted, refit, solve
+from vlmplan.fit_form import Options, posed
 from vlmplan.scaling import Form, Point
 
 
 def problem(points: tuple[Point, ...], form: Form, floor: float | None = None) -> Problem:
-    design = np.array([[1.0, -np.log(p.llm_params_b), -np.log(p.visual_tokens)] for p in points])
-    error = np.array([p.error for p in points])
-    return Problem(form=form, design=design, error=error, weight=np.ones(len(points)), floor=floor)
+    return posed(points, form, Options(floor=floor))[0]
 
 
 def batch(one: Problem, weight: np.ndarray) -> Batch:
-    return Batch(weight=weight, design=one.design[None], offset=np.zeros((1, len(one.error))))
+    lines = tuple(Predictor(design=design[None], offset=np.zeros((1, len(one.error)))) for design in one.designs)
+    return Batch(weight=weight, predictors=lines)
 
 
 @pytest.mark.parametrize("form", Form)
-def test_the_derivative_is_that_of_the_curve(form: Form) -> None:
-    eta = np.array([-3.0, -0.2, 0.0, 0.4])
-    found = [approx_fprime([x], lambda z: curve(form, z)[0][0], 1e-7)[0] for x in eta]
-    assert curve(form, eta)[1] == pytest.approx(found, rel=1e-5)
+def test_the_derivatives_are_those_of_the_curve(form: Form) -> None:
+    etas = [-3.0, -0.2, 0.0, 0.4]
+    for first, second in itertools.product(etas, etas if form is Form.HILL else [0.0]):
+        at = np.array([first, second] if form is Form.HILL else [first])
+        found = approx_fprime(at, lambda x: float(curve(form, tuple(x))[0]), 1e-7)
+        assert curve(form, tuple(at))[1] == pytest.approx(tuple(found), rel=1e-5, abs=1e-8)
 
 
 @pytest.mark.parametrize("form", Form)
@@ -83,3 +86,17 @@ def test_weights_are_like_repeated_points() -> None:
     doubled = problem((*REASONING, *REASONING[:5]), Form.LOGIT)
     assert solve(twice).values == pytest.approx(solve(doubled).values, abs=1e-8)
     assert predicted(one, solve(one)).shape == (1, 28)
+
+
+def test_what_is_known_beforehand_counts_as_points_do() -> None:
+    """A penalty on both sides of the two solvers; with a tiny spread it holds b at what is known."""
+    one = problem(REASONING, Form.HILL)
+    rows = np.zeros((1, 4))
+    rows[0, 1] = 10.0
+    known = replace(one, penalty=Penalty(rows=rows, target=np.array([3.0])))
+    alone = solve(known)
+    assert alone.values[0, 1] == pytest.approx(0.3, abs=1e-3)
+    beside = refit(known, batch(known, np.ones((1, 28))), solve(one).values)
+    assert beside.cost == pytest.approx(alone.cost, rel=1e-6)
+    moved = replace(batch(known, np.ones((1, 28))), target=np.array([[2.0]]), error=one.error[None] + 0.01)
+    assert refit(known, moved, solve(one).values).values[0, 1] == pytest.approx(0.2, abs=1e-3)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlmplan import catalogue
-from vlmplan.curve import solve
+from vlmplan.curve import predicted, solve
 from vlmplan.document import to_json, to_toml
 from vlmplan.errors import InputError
-from vlmplan.fit import fit_law
-from vlmplan.fit_form import Fitted, Options, fit_form
+from vlmplan.fit import averaged, fit_law
+from vlmplan.fit_form import Fitted, Options, fit_form, posed, untold
 from vlmplan.points import of_task, points, read_points
-from vlmplan.resampling import cost_limit, left_out, profile
+from vlmplan.resampling import cost_limit, left_out, profile, rms
 from vlmplan.scaling import RATIO, Coefficient, Form, Loss, Point
 
 QUICK = Options(draws=400)
@@ -58,11 +58,10 @@ def test_the_released_scripts_floor() -> None:
 def test_ocr_grid_and_the_form_it_prefers() -> None:
     assert len(OCR) == 27
     assert [round(fitted(OCR, form).fit.rmse, 4) for form in (Form.POWER, Form.LOGIT)] == [0.0130, 0.0064]
-    law, report = fit_law(OCR, QUICK)
+    law, report = fit_law(OCR, replace(QUICK, forms=(Form.POWER, Form.LOGIT)))
     assert law.form is Form.LOGIT
     assert report.form_because == "it errs 48 % less than power on LLMs left out, 52 % less on points left out"
-    assert report.compared is not None
-    assert report.compared.form is Form.POWER
+    assert [one.form for one in report.compared] == [Form.POWER]
     assert report.optimal_visual_tokens == {Form.POWER: None, Form.LOGIT: None}
 
 
@@ -83,7 +82,8 @@ def test_the_papers_exponents_and_its_optimum() -> None:
     assert alpha.inside
     assert beta.inside
     assert alpha.draws_below_fraction > 0.9  # only a D above 0 takes alpha there
-    for best in report.optimal_visual_tokens.values():
+    for form in (Form.POWER, Form.LOGIT):
+        best = report.optimal_visual_tokens[form]
         assert best is not None
         assert best.value == pytest.approx(13.5, abs=0.05)
         assert holds(best, 12.5)
@@ -134,8 +134,13 @@ def test_left_out_is_a_fit_without_it() -> None:
     assert found.fit.leave_one_llm_out_rmse == pytest.approx(0.0084, abs=1e-4)
 
 
-NOISE = {Form.POWER: 0.0039, Form.LOGIT: 0.0033}  # the residuals' on the paper's grid, for their degrees of freedom
-TRUTH = {Form.POWER: (0.5908, 0.0709, 0.0151, 0.0), Form.LOGIT: (0.3645, 0.1552, 0.0329)}
+# The residuals' on the paper's grid, for their degrees of freedom; a curve that bends inside it.
+NOISE = {Form.POWER: 0.0039, Form.LOGIT: 0.0033, Form.HILL: 0.0033}
+TRUTH = {
+    Form.POWER: (0.5908, 0.0709, 0.0151, 0.0),
+    Form.LOGIT: (0.3645, 0.1552, 0.0329),
+    Form.HILL: (-0.4, 0.3, 0.6, 1.0),
+}
 
 
 @pytest.mark.parametrize("form", Form)
@@ -143,6 +148,7 @@ def test_planted_slopes_lie_in_their_intervals(form: Form) -> None:
     """200 repetitions: 90 % intervals of both slopes and their ratio hold the truth in 83 to 97 % of them."""
     slopes = ("alpha", "beta") if form is Form.POWER else ("b", "c")
     truth = dict(zip(slopes, TRUTH[form][1:3], strict=True)) | {RATIO[form]: TRUTH[form][2] / TRUTH[form][1]}
+    truth |= {"d": TRUTH[form][3]} if form is Form.HILL else {}
     held = dict.fromkeys(truth, 0)
     for repetition in range(200):
         points = planted(form, TRUTH[form], NOISE[form], seed=repetition)
@@ -154,17 +160,25 @@ def test_planted_slopes_lie_in_their_intervals(form: Form) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(0.02, 0.3), st.floats(0.005, 0.25), st.floats(-1, 2), st.sampled_from(Form))
+@given(st.floats(0.02, 0.3), st.floats(0.005, 0.25), st.floats(-1, 2), st.sampled_from((Form.POWER, Form.LOGIT)))
 def test_planted_coefficients_are_found(b: float, c: float, a: float, form: Form) -> None:
     truth = (a, b, c) if form is Form.LOGIT else (0.6, b, c, 0.0)
     found = fit_form(planted(form, truth), form, replace(QUICK, draws=200)).fit.values
     assert found[1:3] == pytest.approx(truth[1:3], abs=2e-3)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-2, 0), st.floats(0.1, 0.5), st.floats(0.3, 1.5), st.floats(-1, 5))
+def test_a_planted_curve_is_found(a: float, b: float, c: float, d: float) -> None:
+    """Where it bends among the points, all four of hill's coefficients."""
+    found = fit_form(planted(Form.HILL, (a, b, c, d)), Form.HILL, replace(QUICK, draws=200)).fit.values
+    assert found == pytest.approx((a, b, c, d), abs=2e-3)
+
+
 @pytest.mark.parametrize("form", Form)
 def test_families_share_slopes(form: Form) -> None:
     """Two families of one law, shifted: pooled blindly the slopes suffer, with offsets they are found."""
-    better = (0.0, 0.1552, 0.0329) if form is Form.LOGIT else (0.5, 0.0709, 0.0151, 0.0)
+    better = (0.5 if form is Form.POWER else TRUTH[form][0] - 0.3645, *TRUTH[form][1:])
     small, large = planted(form, TRUTH[form], family="one"), planted(form, better, family="two")
     mixed = tuple(p for p in small if p.visual_tokens < 40) + tuple(p for p in large if p.visual_tokens > 40)
     found = fit_form(mixed, form, QUICK).fit
@@ -230,14 +244,14 @@ def test_too_few_points_for_one_form() -> None:
     """Four points bear three parameters: logit, or power with D held; asked for D free, they are too few."""
     four = REASONING[:2] + REASONING[7:9]
     law, report = fit_law(four, QUICK)
-    assert (law.form, report.compared) == (Form.LOGIT, None)
+    assert (law.form, law.weights, report.compared) == (Form.LOGIT, None, ())
     assert any("4 points for up to 3 parameters" in text for text in report.warnings)
     assert any(text.startswith("2 LLMs: what resampling LLMs shows is rough") for text in report.warnings)
-    assert fit_law(four, replace(QUICK, floor=0.0))[1].compared is not None
+    assert fit_law(four, replace(QUICK, floor=0.0))[1].compared
     with pytest.raises(InputError, match="a power law has 4 parameters here"):
-        fit_law(four, replace(QUICK, form=Form.POWER))
+        fit_law(four, replace(QUICK, forms=(Form.POWER,)))
     with pytest.raises(InputError, match=r"--floor: 0\.9 lies above the least error, 0\.5481"):
-        fit_law(four, replace(QUICK, form=Form.POWER, floor=0.9))
+        fit_law(four, replace(QUICK, forms=(Form.POWER,), floor=0.9))
     beside = fit_law(REASONING, replace(QUICK, floor=0.9))[1]
     assert any(text.startswith("no power law beside: --floor: 0.9 lies above") for text in beside.warnings)
 
@@ -246,8 +260,68 @@ def test_power_must_be_better_in_both_ways() -> None:
     """Its fourth parameter costs: better on LLMs left out alone is not enough."""
     law, report = fit_law(planted(Form.POWER, (0.5, 0.3, 0.15, 0.12), 0.001), QUICK)
     assert law.form is Form.POWER
-    assert report.form_because.count("% less") == 2
-    assert fit_law(planted(Form.LOGIT, TRUTH[Form.LOGIT], 0.003), QUICK)[0].form is Form.LOGIT
+    assert report.form_because.count("% less") == 4
+    assert fit_law(planted(Form.LOGIT, TRUTH[Form.LOGIT], 0.003, seed=1), QUICK)[0].form is Form.LOGIT
+    assert fit_law(planted(Form.HILL, TRUTH[Form.HILL], 0.003), QUICK)[0].form is Form.HILL
+
+
+def subsampled(points: tuple[Point, ...], count: int, seed: int) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """(some of the points, the rest)."""
+    chosen = set(np.random.default_rng(seed).choice(len(points), count, replace=False).tolist())
+    parts = [tuple(p for i, p in enumerate(points) if (i in chosen) is inside) for inside in (True, False)]
+    return parts[0], parts[1]
+
+
+def guessed(some: tuple[Point, ...], rest: tuple[Point, ...]) -> dict[str, float]:
+    """The rms error on the rest of the form that is chosen on some points, and of the mean of forms."""
+    predictions, singly, llms = {}, {}, {}
+    labels = np.unique([p.llm_params_b for p in some], return_inverse=True)[1]
+    for form in (form for form in Form if untold(some, form, QUICK) is None):
+        problem, _ = posed(some, form, QUICK)
+        solved = solve(problem)
+        predictions[form] = predicted(posed(rest, form, QUICK)[0], solved)[0].clip(0, 1)
+        by_point, by_llm = (
+            rms(left_out(problem, solved, units) - problem.error) for units in (np.arange(len(some)), labels)
+        )
+        singly[form] = 1.0 if by_point is None else by_point
+        llms[form] = singly[form] if by_llm is None else by_llm
+    chosen = min(
+        (form for form in predictions if singly[form] <= singly[Form.LOGIT] and llms[form] <= llms[Form.LOGIT]),
+        key=lambda form: llms[form],
+    )
+    mean = sum(weight * predictions[form] for form, weight in averaged(singly).items())
+    truth = np.array([p.error for p in rest])
+    return {name: rms(one - truth) or 0.0 for name, one in (("chosen", predictions[chosen]), ("mean", mean))}
+
+
+def test_few_points_are_averaged() -> None:
+    """Six points of the paper's grids, the other 21 or 22 predicted: the mean of forms errs less than the chosen form.
+
+    300 times: 0.74 against 0.95 points (mean rms error) on reasoning, 1.25 against 1.42 on OCR; here 40 times each.
+    """
+    missed = []
+    for whole, seed in itertools.product((REASONING, OCR), range(40)):
+        some, rest = subsampled(whole, 6, seed)
+        if untold(some, Form.LOGIT, QUICK) is None:
+            missed.append(guessed(some, rest))
+    assert len(missed) > 75
+    mean, chosen = (float(np.mean([one[name] for one in missed])) for name in ("mean", "chosen"))
+    assert mean < chosen
+
+
+def test_a_mean_says_what_weighs_what() -> None:
+    some, _ = subsampled(REASONING, 7, 1)
+    law, report = fit_law(some, QUICK)
+    assert law.weights is not None
+    assert report.weights == law.weights
+    assert sum(law.weights.values()) == pytest.approx(1)
+    assert all(one.draws for one in law.fits if one.form in law.weights)
+    assert "7 points are too few to choose by" in report.form_because
+    assert "average" in report.optimal_visual_tokens
+    assert fit_law(some, replace(QUICK, forms=(Form.POWER, Form.LOGIT)))[0].weights is None
+    assert averaged({Form.LOGIT: 0.01, Form.POWER: 0.01}) == pytest.approx(
+        {Form.LOGIT: 1 / (1 + math.exp(-1)), Form.POWER: math.exp(-1) / (1 + math.exp(-1))}, abs=1e-4
+    )
 
 
 def test_a_slope_without_an_end() -> None:

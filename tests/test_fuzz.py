@@ -71,7 +71,7 @@ def _use(kind: type[Document], value: Any) -> None:
         _price(document, machine_of("l4").hardware)
     elif isinstance(document, ScalingLaw):
         assert 0 <= document.error(7, 16) <= 1
-        assert all(math.isfinite(value) for draw in document.coefficient_draws(3) for value in draw)
+        assert all(math.isfinite(value) for draw in document.coefficient_draws(3) for value in draw.values)
         assert document.residual_logit_sd(14, 1) >= 0
 
 

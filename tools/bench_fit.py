@@ -75,7 +75,7 @@ def main() -> None:
     fit, grid = seconds(lambda: once(found), 9), seconds(lambda: exhaustive(found), 1)
     combinations = int(np.prod([len(axis) for axis in AXES]))
     loops = seconds(lambda: looped(found), 3) * combinations / SAMPLE
-    print(f"command, cold: both forms, 2 x 2000 draws, profiles, left out: {whole:.2f} s")
+    print(f"command, cold: three forms, 2 x 2000 draws, profiles, left out: {whole:.2f} s")
     print(f"the same in a running process: {law:.2f} s")
     print(f"one fit of power, 8 starts: {1e3 * fit:.1f} ms, squared error {once(found):.6f}")
     print(

@@ -16,6 +16,8 @@ from vlmplan.model import Reduction
 POINTS = Path(__file__).with_name("points")
 # The same mean score stands at 4B and 7B; the authors' older list has no value at 7B.
 DROPPED = {"ocr": "duplicate"}
+# The paper's own form and the one beside it, as these studies have been read from the start: exact reproductions.
+FORMS = "power,logit"
 # A family without points is taken for LLaVA-NeXT where its tokens were studied: what 'recommend --candidates paper'
 # would train; published checkpoints of other families had more data.
 
@@ -25,6 +27,7 @@ def command(points: Path) -> list[str]:
     task, _, rest = points.stem.partition("-")
     reduction = Reduction(rest) if rest else Reduction.TRAINED
     made = ["fit", str(points.relative_to(ROOT)), "--name", points.stem, "--task", task, "--reduction", reduction]
+    made += ["--form", FORMS]
     made += ["--drop", DROPPED[task]] if task in DROPPED else []
     with points.open(encoding="utf-8", newline="") as stream:
         families = {row["family"] for row in csv.DictReader(stream)}

@@ -55,7 +55,8 @@ def choose(within: Iterable[Candidate], preference: Preference, draw: Draw | Non
             return one
         close = draw is not None and preference is not Preference.ACCURACY and gap <= TIE_ERROR
         if close and draw is not None and no_worse_share(one, least, draw) >= UNDECIDED_SHARE:
-            return one
+            # what is as fast and better is told apart from the least, perhaps, but not a worse choice
+            return next(other for other in found if other.order <= one.order)
     return least
 
 

@@ -3,7 +3,7 @@
 import enum
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,18 +18,20 @@ from vlmplan.model import Reduction
 from vlmplan.scaling import Form, Loss
 
 if TYPE_CHECKING:
+    from vlmplan.fit_form import Options
+    from vlmplan.fit_prior import Prior
     from vlmplan.points import Row
+    from vlmplan.scaling import Point
 
 
 LONG_POINTS = 300  # from here on a fit takes seconds
 
 
-class FormChoice(enum.StrEnum):
-    """Which form to use; ``auto`` takes logit unless power predicts what was left out better."""
+class PriorChoice(enum.StrEnum):
+    """Whether published scores and studies stand in for what points cannot tell."""
 
     AUTO = "auto"
-    POWER = "power"
-    LOGIT = "logit"
+    NONE = "none"
 
 
 @app.command()
@@ -45,8 +47,11 @@ def fit(  # noqa: PLR0917 - one parameter an option
     ] = None,
     score_max: Annotated[float | None, typer.Option("--score-max", help="What a perfect score is: 100, 1000.")] = None,
     form: Annotated[
-        FormChoice, typer.Option("--form", help="auto: logit, unless power predicts better.")
-    ] = FormChoice.AUTO,
+        str, typer.Option("--form", metavar="auto|LIST", help="Of power, logit and hill, what predicts best.")
+    ] = "auto",
+    prior: Annotated[
+        PriorChoice, typer.Option("--prior", help="auto: shipped studies tell what the points cannot.")
+    ] = PriorChoice.AUTO,
     floor: Annotated[
         str, typer.Option("--floor", metavar="free|NUMBER", help="D of power: free from 0 up, or held.")
     ] = "free",
@@ -93,7 +98,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
     check_picture(plot)
     _check_apart(points, out, plot)
     options = Options(
-        form=None if form is FormChoice.AUTO else Form(form),
+        forms=_forms(form),
         floor=_floor(floor),
         loss=loss,
         reduction=reduction,
@@ -115,7 +120,10 @@ def fit(  # noqa: PLR0917 - one parameter an option
     models = as_points(used)
     if len(models) > LONG_POINTS:
         typer.echo(f"fitting {len(models)} models: up to half a minute", err=True)
-    law, report = fit_law(models, replace(options, name=title, task=label), sources[:50], (*notes, *left, *warnings))
+    options = replace(options, name=title, task=label)
+    if prior is PriorChoice.AUTO:
+        options = replace(options, prior=_prior(models, options, shares or {label: 1.0}))
+    law, report = fit_law(models, options, sources[:50], (*notes, *left, *warnings))
     deliver(report, None, json, lambda: print_fit(report, out))
     if out is not None:
         write_text(out, to_toml(law))
@@ -170,6 +178,27 @@ def _floor(text: str) -> float | None:
     if not 0 <= value < 1:
         raise InputError(f"--floor: found '{text[:40]}', expected free or a number from 0 to below 1")
     return value
+
+
+def _forms(text: str) -> tuple[Form, ...]:
+    """The forms asked for; none for ``auto``."""
+    if text == "auto":
+        return ()
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    if unknown := [word for word in words if word not in list(Form)]:
+        raise InputError(f"--form: found '{unknown[0][:40]}', expected auto, or of {', '.join(Form)} one or more")
+    return tuple(form for form in Form if form in words)
+
+
+def _prior(points: Sequence["Point"], options: "Options", shares: Mapping[str, float]) -> "Prior | None":
+    """What the shipped evidence says of the points' law, read only where they cannot tell it."""
+    from vlmplan import catalogue
+    from vlmplan.fit_form import untold
+    from vlmplan.fit_prior import shipped_prior
+
+    if not all(untold(points, form, options) for form in options.asked):
+        return None
+    return shipped_prior(catalogue.evidence(), shares, options.reduction, points)
 
 
 def _words(text: str | None) -> frozenset[str]:

@@ -158,6 +158,8 @@ def _dataclass_reader(cls: Any) -> Reader:
         for field in dataclasses.fields(cls)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
+    # TOML has no null: there a key that is not written is None, where None is a value at all
+    nothing = {name: None for name in required if type(None) in typing.get_args(hints[name])}
     extra = {"schema"} if issubclass(cls, Document) else set()
 
     def read(value: Any, where: str) -> Any:
@@ -168,11 +170,11 @@ def _dataclass_reader(cls: Any) -> Reader:
                 close = nearest(str(key), fields)
                 raise InputError(f"{where}.{_key(key)}: unknown key" + (f"; did you mean {close}?" if close else ""))
         for name in required:
-            if name not in value:
+            if name not in value and name not in nothing:
                 raise InputError(f"{where}.{name}: missing, expected {_expected(hints[name])}")
-        arguments = {key: fields[key](item, f"{where}.{key}") for key, item in value.items() if key in fields}
+        given = {key: fields[key](item, f"{where}.{key}") for key, item in value.items() if key in fields}
         try:
-            return cls(**arguments)
+            return cls(**(nothing | given))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
 

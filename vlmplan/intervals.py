@@ -24,15 +24,29 @@ _MOST_VALUE = 1e6  # of a coefficient or a ratio; beyond it an interval has no e
 _MOST_LOG = 100.0  # of A: beyond it there is no error any more
 
 
+# In which column of the parameters each quantity stands, or of which two it is the ratio. D stands apart.
+COLUMNS: dict[Form, dict[str, int | tuple[int, int]]] = {
+    Form.POWER: {"A": 0, "alpha": -2, "beta": -1, "beta/alpha": (-1, -2)},
+    Form.LOGIT: {"a": 0, "b": -2, "c": -1, "c/b": (-1, -2)},
+    Form.HILL: {"a": 0, "b": -3, "c": -2, "d": (-1, -2), "c/b": (-2, -3)},
+}
+
+
 def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
     """The form's coefficients and their ratio, an array over fits each."""
     import numpy as np
 
-    a, b, c = solved.values[:, 0], solved.values[:, -2], solved.values[:, -1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.clip(np.nan_to_num(c / b), -_MOST_VALUE, _MOST_VALUE)
-    numbers = (np.exp(np.clip(a, -_MOST_LOG, _MOST_LOG)), b, c, solved.floor) if form is Form.POWER else (a, b, c)
-    return dict(zip((*PARAMETERS[form], RATIO[form]), (*numbers, ratio), strict=True))
+    values, found = solved.values, {}
+    for name, where in COLUMNS[form].items():
+        if isinstance(where, int):
+            found[name] = values[:, where]
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.nan_to_num(values[:, where[0]] / values[:, where[1]])
+            found[name] = np.clip(ratio, -_MOST_VALUE, _MOST_VALUE)
+    if form is Form.POWER:
+        found |= {"A": np.exp(np.clip(values[:, 0], -_MOST_LOG, _MOST_LOG)), "D": solved.floor}
+    return {name: found[name] for name in (*PARAMETERS[form], RATIO[form])}
 
 
 def _exp(exponent: float) -> float:
@@ -41,15 +55,14 @@ def _exp(exponent: float) -> float:
 
 def _profiles(problem: Problem, solved: Solved, level: float) -> dict[str, Interval | None]:
     """Profile-likelihood intervals of the coefficients and their ratio."""
-    form, last = problem.form, problem.design.shape[1] - 1
-    found: list[Interval | None] = [profile(problem, solved, level, column) for column in (0, last - 1, last)]
+    form = problem.form
+    found = {name: profile(problem, solved, level, where) for name, where in COLUMNS[form].items()}
     if form is Form.POWER:
-        first = found[0]
-        found[0] = first and (_exp(first[0]), _exp(first[1]))
+        first = found["A"]
+        found["A"] = first and (_exp(first[0]), _exp(first[1]))
         fixed = (float(solved.floor[0]),) * 2
-        found.append(profile_floor(problem, solved, level) if problem.free_floor else fixed)
-    found.append(profile(problem, solved, level, None))
-    return dict(zip((*PARAMETERS[form], RATIO[form]), found, strict=True))
+        found["D"] = profile_floor(problem, solved, level) if problem.free_floor else fixed
+    return found
 
 
 def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], level: float) -> dict[str, Coefficient]:

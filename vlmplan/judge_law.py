@@ -14,7 +14,7 @@ from vlmplan.hardware import Precision
 from vlmplan.judge import ErrorSource, Judge, sight, unstudied
 from vlmplan.model import ModelSpec, Reduction, Workload
 from vlmplan.ranking import Benchmark, Evidence, Sight, expected_left, left_draws
-from vlmplan.scaling import ScalingLaw, shifted
+from vlmplan.scaling import Draw, Form, ScalingLaw, shifted
 from vlmplan.visual_tokens import VisualInput, native_side_px, native_visual_tokens
 
 
@@ -32,7 +32,8 @@ def _optimum(law: ScalingLaw, text_tokens: int) -> str:
     best = law.optimal_visual_tokens(text_tokens)
     found = "grows without end" if best is None else f"is {_count(max(1.0, best))}"
     alone = f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found}"
-    return f"{alone} for {text_tokens} uncached text tokens"
+    moves = "" if law.forms in (Form.POWER, Form.LOGIT) else ", in the middle of its points"
+    return f"{alone} for {text_tokens} uncached text tokens{moves}"
 
 
 def _law_warnings(
@@ -99,9 +100,9 @@ class _Judged:
     cuts: tuple[_Cut, ...] = ()
     least_error: float = 0.0
 
-    def error(self, lefts: Sequence[float], values: tuple[float, ...] | None = None, logit: float = 0.0) -> float:
+    def error(self, lefts: Sequence[float], draw: Draw | None = None, logit: float = 0.0) -> float:
         """The error where so much is left after each cut, with a draw of the coefficients and ``logit`` on top."""
-        found = shifted(self.law.error(self.llm_params_b, self.visual_tokens, self.family, values), logit)
+        found = shifted(self.law.error(self.llm_params_b, self.visual_tokens, self.family, draw), logit)
         lost = sum(cut.lost(1 - found, left) for cut, left in zip(self.cuts, lefts, strict=True))
         return max(found + lost, shifted(self.least_error, logit) if self.cuts else 0.0)
 
@@ -176,8 +177,8 @@ class _Laws:
                 (Random(f"{name} family {model.family}"), one.law.family_logit_sd(*place)),
             )
             drawn = zip(one.law.coefficient_draws(count), one.left_draws(count), strict=True)
-            for index, (values, lefts) in enumerate(drawn):
-                found[index] += share * one.error(lefts, values, sum(sd * own.gauss(0, 1) for own, sd in spreads))
+            for index, (draw, lefts) in enumerate(drawn):
+                found[index] += share * one.error(lefts, draw, sum(sd * own.gauss(0, 1) for own, sd in spreads))
         shared = Random(f"precision {precision}")
         return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
 
@@ -218,7 +219,7 @@ def by_law(
     ``stock`` says that candidates are checkpoints as published, which the law's own models are not.
     """
     asked = _Laws(laws=laws, evidence=evidence, workload=workload, stock=stock)
-    named = ", ".join(f"{name} ({law.form}, reduction {law.reduction})" for name, (law, _) in laws.items())
+    named = ", ".join(f"{name} ({law.forms}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
         source=ErrorSource(
             name=f"scaling law {named}",

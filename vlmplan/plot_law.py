@@ -72,12 +72,12 @@ def _curve(axes: "Axes", law: ScalingLaw, size: float, text: int, colour: Any) -
     tokens = _between(*law.visual_tokens_range, _STEPS)
     compute = [2e9 * size * (text + count) for count in tokens]
     cut = (1 - law.interval_level_fraction) / 2
-    low, high = [], []
+    low, high, drawn = [], [], law.draws
     for count in tokens:
-        drawn = sorted(law.error(size, count, values=values) for values in law.fit.draws)
-        at = min(len(drawn) - 1, round(cut * len(drawn)))
-        low.append(100 * drawn[at])
-        high.append(100 * drawn[-1 - at])
+        errors = sorted(law.error(size, count, draw=draw) for draw in drawn)
+        at = min(len(errors) - 1, round(cut * len(errors)))
+        low.append(100 * errors[at])
+        high.append(100 * errors[-1 - at])
     axes.fill_between(compute, low, high, color=colour, alpha=0.2, linewidth=0)
     error = [100 * law.error(size, count) for count in tokens]
     axes.plot(compute, error, color=colour, label=f"N = {size:.3g} billion")
@@ -86,10 +86,10 @@ def _curve(axes: "Axes", law: ScalingLaw, size: float, text: int, colour: Any) -
 def _pareto(law: ScalingLaw, text: int) -> tuple[list[float], list[float]]:
     """The least error at each compute, N and V inside the points' range: V* where it is inside, else the nearer end."""
     (small, large), (few, many) = law.llm_params_b_range, law.visual_tokens_range
-    best = law.optimal_visual_tokens(text)
     computes = _between(2e9 * small * (text + few), 2e9 * large * (text + many), _STEPS)
     errors = []
     for compute in computes:
+        best = law.optimal_visual_tokens(text, compute / 2e9)
         least, most = max(few, compute / (2e9 * large) - text), min(many, compute / (2e9 * small) - text)
         tokens = most if best is None else min(most, max(least, best))
         errors.append(100 * law.error(compute / (2e9 * (text + tokens)), tokens))
@@ -99,7 +99,15 @@ def _pareto(law: ScalingLaw, text: int) -> tuple[list[float], list[float]]:
 def _without_family(law: ScalingLaw, point: Point) -> float:
     """A point's error as that of the family drawn: the one that others are taken for, or the mean."""
     offset = law.fit.families.get(point.family, 0.0) - law.fit.families.get(law.like, 0.0)
+    if law.weights is not None or law.form is Form.HILL:  # moved as the law itself moves, in logit
+        mine, its = (law.error(point.llm_params_b, point.visual_tokens, one) for one in (point.family, law.like))
+        return shifted(point.error, _logit(its) - _logit(mine))
     if law.form is Form.POWER:
         floor = law.fit.values[3]
         return floor + (point.error - floor) * math.exp(-offset)
     return shifted(point.error, -offset)
+
+
+def _logit(error: float) -> float:
+    inside = min(1 - 1e-9, max(1e-9, error))
+    return math.log(inside / (1 - inside))

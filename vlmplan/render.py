@@ -253,7 +253,7 @@ def _model_row(model: ModelSpec) -> list[str]:
 
 def _law_row(law: "ScalingLaw") -> list[str]:
     coefficients = ", ".join(f"{name} {one.value:.4g}" for name, one in law.fit.coefficients.items())
-    return [law.name, law.form, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points)]
+    return [law.name, law.forms, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points)]
 
 
 def print_shelf(documents: Sequence[Any]) -> None:

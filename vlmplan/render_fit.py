@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EQUATIONS = {
     Form.LOGIT: "ln(error / (1 - error)) = a - b ln N - c ln V",
     Form.POWER: "error = A N^-alpha V^-beta + D",
+    Form.HILL: "error = 1 - (1 - E) V^c / (V^c + exp(d)^c), ln(E / (1 - E)) = a - b ln N",
 }
 
 
@@ -25,6 +26,14 @@ def _interval(one: Coefficient) -> str:
     return "no end" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _span(low: float, high: float, digits: str) -> str:
+    return f"{low:{digits}}" if low == high else f"{low:{digits}} to {high:{digits}}"
+
+
 def _print_coefficients(console: "Console", coefficients: Mapping[str, Coefficient], level: str) -> None:
     table = new_table("", "value", f"{level} interval", "widest by", wrap="widest by")
     for name, one in coefficients.items():
@@ -33,13 +42,13 @@ def _print_coefficients(console: "Console", coefficients: Mapping[str, Coefficie
 
 
 def print_fit(report: FitReport, out: Path | None) -> None:
-    """Print the law, how sure it is, the other form beside it, the best V, and what is to be minded."""
+    """Print the law, how sure it is, the other forms beside it, the best V, and what is to be minded."""
     console, level = new_console(), f"{100 * report.interval_level_fraction:g} %"
     llms = len({point.llm for point in report.points})
     (small, large), (few, many) = report.range["llm_params_b"], report.range["visual_tokens"]
+    models = f"{_counted(report.n_points, 'point')}: {_counted(llms, 'LLM')} of {_span(small, large, '.3g')} billion"
     console.print(
-        f"Law '{report.name}' of {report.n_points} points: {llms} LLMs of {small:.3g} to {large:.3g} billion, {few:g} "
-        f"to {many:g} visual tokens, reduction {report.reduction}.",
+        f"Law '{report.name}' of {models}, {_span(few, many, 'g')} visual tokens, reduction {report.reduction}.",
         style="bold",
     )
     console.print(f"Form {report.form}: {EQUATIONS[report.form]} ({report.form_because}).\n")
@@ -54,7 +63,7 @@ def print_fit(report: FitReport, out: Path | None) -> None:
     console.print()
     for form, best in report.optimal_visual_tokens.items():
         console.print(_optimum(form, best, report, level))
-    for text in report.not_identified:
+    for text in (*report.prior, *report.not_identified):
         console.print(f"{text}.")
     for one in report.published:
         place = "inside" if one.inside else "outside"
@@ -70,24 +79,26 @@ def print_fit(report: FitReport, out: Path | None) -> None:
 
 
 def _unit(form: Form) -> str:
-    return ", in logit" if form is Form.LOGIT else ", in ln A"
+    return ", in ln A" if form is Form.POWER else ", in logit"
 
 
 def _print_errors(console: "Console", report: FitReport) -> None:
-    """Both forms' errors, as root mean squares."""
+    """All forms' errors, as root mean squares."""
     table = new_table("form", "rmse", "point left out", "LLM left out", "coefficients", wrap="coefficients")
     rows = [(report.form, report.rmse, report.loo_rmse, report.leave_one_llm_out_rmse, report.coefficients)]
-    if report.compared is not None:
-        other = report.compared
+    for other in report.compared:
         rows.append((other.form, other.rmse, other.loo_rmse, other.leave_one_llm_out_rmse, other.coefficients))
     for form, rmse, loo, llm, coefficients in rows:
         values = ", ".join(f"{name} {one.value:.4g}" for name, one in coefficients.items())
-        table.add_row(form, f"{rmse:.5f}", f"{loo:.5f}", "-" if llm is None else f"{llm:.5f}", values)
+        table.add_row(form, f"{rmse:.5f}", *("-" if one is None else f"{one:.5f}" for one in (loo, llm)), values)
     console.print(table)
+    if report.assumed_rmse is not None:
+        console.print(f"Another LLM may be off by {report.assumed_rmse:.4f}, by published scores.")
 
 
-def _optimum(form: Form, best: Coefficient | None, report: FitReport, level: str) -> str:
+def _optimum(form: str, best: Coefficient | None, report: FitReport, level: str) -> str:
     what = f"Best V at a fixed 2N(Q+V) with {report.text_tokens} uncached text tokens, {form}"
+    what += "" if form in (Form.POWER, Form.LOGIT) else " in the middle of the points"
     if best is None:
         return f"{what}: none, the more the better."
     if best.value < 1:

@@ -8,7 +8,8 @@ which the best fit of everything else is no worse than F(1, n - p) allows (Seber
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.curve import Batch, Problem, Solved, curve, predicted, refit
+from vlmplan.curve import Batch, Predictor, Problem, Solved, curve, predicted, refit
+from vlmplan.scaling import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _LEAST_CONDITION = 1e-9  # below it, weights leave a parameter without points
 _ROUNDS = 20
+LEAST_COUNTS = 3  # numbers of tokens that say where a curve bends
 # Where a profile is looked at, in standard errors; the far ones matter where D is free.
 _LINEAR, _FAR, _FAR_POINTS = (4.0, 17), 400.0, 30
 
@@ -27,17 +29,30 @@ def _shared(problem: Problem, times: "Array", floor: Any = None) -> Batch:
     import numpy as np
 
     offset = np.zeros((1, times.shape[1]))
-    return Batch(weight=times * problem.weight, design=problem.design[None], offset=offset, floor=floor)
+    lines = tuple(Predictor(design=design[None], offset=offset) for design in problem.designs)
+    return Batch(weight=times * problem.weight, predictors=lines, floor=floor)
 
 
-def identified(problem: Problem, weight: "Array") -> "Array":
-    """Return for each row of ``weight`` (fits x points) whether the points it keeps determine every parameter."""
+def identified(problem: Problem, weight: "Array") -> Any:
+    """Return for each row of ``weight`` (fits x points) whether the points it keeps determine every parameter.
+
+    Hill's curve needs what logit's line needs, and a third number of tokens for where it bends. With a penalty, which
+    knows of all but the level, a point of each family will do.
+    """
     import numpy as np
 
-    scaled = problem.design / np.linalg.norm(problem.design, axis=0)
+    design = problem.design if problem.second is None else (problem.design + problem.second)[:, :-1]
+    if problem.penalty is not None:
+        design = problem.design[:, :-3]
+    scaled = design / np.linalg.norm(design, axis=0)
     outer = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
     normal = ((weight > 0) @ outer).reshape(len(weight), scaled.shape[1], scaled.shape[1])
-    return np.asarray(np.linalg.eigvalsh(normal)[:, 0] > _LEAST_CONDITION)
+    found = np.asarray(np.linalg.eigvalsh(normal)[:, 0] > _LEAST_CONDITION)
+    if problem.second is not None and problem.penalty is None:
+        counts, index = np.unique(problem.second[:, -2], return_inverse=True)
+        kept = (weight > 0) @ (index[:, None] == np.arange(counts.size)) > 0
+        found &= kept.sum(axis=1) >= LEAST_COUNTS
+    return found
 
 
 def bootstrap(problem: Problem, solved: Solved, units: Any, strata: Any, draws: int, random: Any) -> Solved | None:
@@ -86,27 +101,35 @@ def cost_limit(problem: Problem, solved: Solved, level: float) -> float:
     return float(solved.cost[0] * (1 + quantile**2 / free))
 
 
-def profile(problem: Problem, solved: Solved, level: float, column: int | None) -> tuple[float, float] | None:
-    """Return the interval of the parameter in ``column``, or of the slopes' ratio where None; None if it is open."""
+def profile(problem: Problem, solved: Solved, level: float, where: int | tuple[int, int]) -> Interval | None:
+    """Return the interval of the parameter in a column, or of the ratio of those in two; None if it is open."""
     import numpy as np
 
-    design, values = problem.design, solved.values[0]
-    centre = float(values[-1] / values[-2]) if column is None else float(values[column])
+    values = solved.values[0]
+    moved = where if isinstance(where, int) else where[0]
+    centre = float(values[where]) if isinstance(where, int) else _ratio(values, where)
     steps = np.concatenate([np.linspace(0, *_LINEAR), np.geomspace(_LINEAR[0], _FAR, _FAR_POINTS + 1)[1:]])
-    unit = _standard_error(problem, solved, column)
+    unit = _standard_error(problem, solved, where)
     if not np.isfinite(centre + unit):
         return None
     grid = centre + np.concatenate([-steps[:0:-1], steps]) * unit
-    if column is None:  # with c = ratio b, the two columns become one
-        others = np.repeat(design[None, :, :-1], grid.size, axis=0)
-        others[:, :, -1] += grid[:, None] * design[None, :, -1]
-        offset, start = np.zeros((1, len(design))), values[:-1]
-    else:
-        others = np.delete(design, column, axis=1)[None]
-        offset, start = grid[:, None] * design[None, :, column], np.delete(values, column)
-    batch = Batch(weight=np.repeat(problem.weight[None], grid.size, axis=0), design=others, offset=offset)
-    cost = refit(problem, batch, np.repeat(start[None], grid.size, axis=0)).cost
+    lines = []
+    for design in problem.designs:
+        if isinstance(where, int):
+            others, offset = np.delete(design, moved, axis=1)[None], grid[:, None] * design[None, :, moved]
+        else:  # with c = ratio b, the two columns become one
+            others, offset = np.repeat(design[None], grid.size, axis=0), np.zeros((1, len(design)))
+            others[:, :, where[1]] += grid[:, None] * design[None, :, moved]
+            others = np.delete(others, moved, axis=2)
+        lines.append(Predictor(design=others, offset=offset))
+    batch = Batch(weight=np.repeat(problem.weight[None], grid.size, axis=0), predictors=tuple(lines))
+    start = np.repeat(np.delete(values, moved)[None], grid.size, axis=0)
+    cost = refit(problem, batch, start).cost
     return _crossings(grid, cost, float(solved.cost[0]), cost_limit(problem, solved, level), centre)
+
+
+def _ratio(values: "Array", where: tuple[int, int]) -> float:
+    return float(values[where[0]] / values[where[1]]) if values[where[1]] else float("inf")
 
 
 def profile_floor(problem: Problem, solved: Solved, level: float) -> tuple[float, float]:
@@ -121,19 +144,22 @@ def profile_floor(problem: Problem, solved: Solved, level: float) -> tuple[float
     return (min(best, float(allowed.min(initial=best))), max(best, float(allowed.max(initial=best))))
 
 
-def _standard_error(problem: Problem, solved: Solved, column: int | None) -> float:
+def _standard_error(problem: Problem, solved: Solved, where: int | tuple[int, int]) -> float:
     """The linear approximation's, for D held: the unit in which a profile is walked."""
     import numpy as np
 
     values = solved.values[0]
-    slope = np.sqrt(problem.weight) * curve(problem.form, problem.design @ values)[1]
-    jacobian = problem.design * slope[:, None]
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(solved.cost[0]) / max(1, len(slope) - values.size)
+    slopes = curve(problem.form, tuple(design @ values for design in problem.designs))[1]
+    root = np.sqrt(problem.weight)
+    jacobian = sum(design * (root * slope)[:, None] for design, slope in zip(problem.designs, slopes, strict=True))
+    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(solved.cost[0]) / max(1, len(root) - values.size)
     gradient = np.zeros(values.size)
-    if column is None:
-        gradient[-2:] = (-values[-1] / values[-2] ** 2, 1 / values[-2]) if values[-2] else (np.inf, np.inf)
+    if isinstance(where, int):
+        gradient[where] = 1.0
     else:
-        gradient[column] = 1.0
+        top, bottom = where
+        gradient[bottom] = -values[top] / values[bottom] ** 2 if values[bottom] else np.inf
+        gradient[top] = 1 / values[bottom] if values[bottom] else np.inf
     return float(np.sqrt(max(0.0, gradient @ covariance @ gradient)))
 
 

@@ -2,13 +2,16 @@
 
 N is LLM parameters in billions, V visual tokens per image, error in [0, 1]. ``power``: error = A N^-alpha V^-beta + D
 (arXiv 2411.03312, equation 1, with T = V). ``logit``: ln(error / (1 - error)) = a - b ln N - c ln V, one parameter
-fewer and bounded. Text tokens enter the cost, not the error. D is hardly identified by the published data: alpha and
-beta move with it, so coefficients are only meaningful together. Laws are made by ``fit``.
+fewer and bounded. ``hill``: error = 1 - (1 - E) V^c / (V^c + exp(d)^c) with ln(E / (1 - E)) = a - b ln N: E is the
+error at unlimited V, of whose score V tokens keep a share that ends at 0 and at 1 (``reductions.py``'s curve), half of
+it at exp(d) tokens. Text tokens enter the cost, not the error. D is hardly identified by the published data: alpha and
+beta move with it, so coefficients are only meaningful together. Where points are too few to choose, a law is a weighted
+mean of forms. Laws are made by ``fit``.
 """
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +28,7 @@ class Form(enum.StrEnum):
 
     POWER = "power"
     LOGIT = "logit"
+    HILL = "hill"
 
 
 class Loss(enum.StrEnum):
@@ -40,14 +44,23 @@ def shifted(error: float, logit: float) -> float:
     return 1 / (1 + (1 - inside) / inside * math.exp(-_bounded(logit)))
 
 
-PARAMETERS = {Form.POWER: ("A", "alpha", "beta", "D"), Form.LOGIT: ("a", "b", "c")}
-RATIO = {Form.POWER: "beta/alpha", Form.LOGIT: "c/b"}
+PARAMETERS = {
+    Form.POWER: ("A", "alpha", "beta", "D"),
+    Form.LOGIT: ("a", "b", "c"),
+    Form.HILL: ("a", "b", "c", "d"),
+}
+# Of hill, c/b compares steepnesses of two different logits (of the share kept, and of E): it gives no best V.
+RATIO = {Form.POWER: "beta/alpha", Form.LOGIT: "c/b", Form.HILL: "c/b"}
 Interval = tuple[float, float]
 
 
 def _bounded(exponent: float) -> float:
     """Keep an exponent where ``exp`` is finite; a draw may lie far out."""
     return min(500.0, max(-500.0, exponent))
+
+
+def _logistic(eta: float) -> float:
+    return 1 / (1 + math.exp(-_bounded(eta)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +94,8 @@ class Fit:
 
     ``ratio`` is c/b or beta/alpha. ``families`` are offsets from the mean of all: of ``a``, or of ln A. ``draws`` are
     rows of the coefficients, as the points' resampling moves them together; offsets are held, since what they may be
-    off by is in the errors on left-out LLMs.
+    off by is in the errors on left-out LLMs. A single point cannot be left out, nor a single LLM, and two say little:
+    another model may then be off by ``assumed_rmse``, from published scores, unless what was left out is farther off.
     """
 
     form: Form
@@ -89,9 +103,10 @@ class Fit:
     ratio: Coefficient
     families: Mapping[str, float]
     rmse: float
-    loo_rmse: float
+    loo_rmse: float | None
     leave_one_llm_out_rmse: float | None
     draws: tuple[tuple[float, ...], ...] = ()
+    assumed_rmse: float | None = None
 
     def __post_init__(self) -> None:
         """The coefficients are those of the form, and so are the draws."""
@@ -102,7 +117,7 @@ class Fit:
         numbers = [one.value for one in (*self.coefficients.values(), self.ratio)]
         for value in (*numbers, *self.families.values(), *(number for row in self.draws for number in row)):
             check_range("coefficients and draws", value, -1e6, 1e6)
-        for name in ("rmse", "loo_rmse", "leave_one_llm_out_rmse"):
+        for name in ("rmse", "loo_rmse", "leave_one_llm_out_rmse", "assumed_rmse"):
             check_range(name, getattr(self, name), 0, 1)
         size = len(self.coefficients)
         if any(len(row) != size for row in self.draws):
@@ -115,8 +130,9 @@ class Fit:
 
     @property
     def left_out_rmse(self) -> float:
-        """The error on LLMs left out, or on points where there are too few LLMs for that."""
-        return self.loo_rmse if self.leave_one_llm_out_rmse is None else self.leave_one_llm_out_rmse
+        """The error on LLMs left out, or on points where there are too few LLMs for that; 1 where nothing is known."""
+        missed = self.loo_rmse if self.leave_one_llm_out_rmse is None else self.leave_one_llm_out_rmse
+        return max((one for one in (missed, self.assumed_rmse) if one is not None), default=1.0)
 
     @property
     def families_sd(self) -> float:
@@ -129,18 +145,42 @@ class Fit:
     ) -> float:
         """Return the predicted error, with other ``values`` where given (a draw); an unknown family is the mean one."""
         values = values or self.values
+        if self.form is Form.HILL:
+            best = _logistic(values[0] - values[1] * math.log(llm_params_b) + self.families.get(family, 0.0))
+            return best + (1 - best) * _logistic(-values[2] * (math.log(visual_tokens) - values[3]))
         exponent = -values[1] * math.log(llm_params_b) - values[2] * math.log(visual_tokens)
         exponent += self.families.get(family, 0.0)
         if self.form is Form.LOGIT:
-            return 1 / (1 + math.exp(-_bounded(values[0] + exponent)))
+            return _logistic(values[0] + exponent)
         return min(1.0, max(0.0, values[0] * math.exp(_bounded(exponent)) + values[3]))
+
+    def optimal_visual_tokens(
+        self, text_tokens: float, compute: float, values: tuple[float, ...] | None = None
+    ) -> float | None:
+        """Return the best V at a fixed N (Q + V), ``compute``, with N free; None where more tokens are always better.
+
+        Of hill it moves with the compute, of the others it does not.
+        """
+        values = values or self.values
+        if self.form is Form.HILL:
+            return least_error_tokens(lambda n, v: self.error(n, v, values=values), text_tokens, compute)
+        return optimal_visual_tokens(values[1], values[2], text_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One draw of a law: a form and its coefficients."""
+
+    form: Form
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingLaw(Document):
     """A law with what it rests on. ``form`` names the fit in use.
 
-    A model of a family without points is taken for one of ``like``, or where that is empty, of the mean family.
+    With ``weights`` it is the weighted mean of several fits, ``form`` being the one that weighs most. A model of a
+    family without points is taken for one of ``like``, or where that is empty, of the mean family.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.law/1"
@@ -159,13 +199,20 @@ class ScalingLaw(Document):
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
     fits: tuple[Fit, ...]
+    weights: Mapping[Form, float] | None = None
 
     def __post_init__(self) -> None:
-        """The form in use must have been fitted, on points in range, and have draws."""
-        if self.form not in [found.form for found in self.fits]:
-            raise InputError(f"form: {self.form} is not among fits")
-        if not self.fit.draws:
-            raise InputError(f"fits: found no draws of {self.form}, the form in use; make the law with 'vlmplan fit'")
+        """The forms in use must have been fitted, on points in range, and have draws."""
+        fitted = {found.form: found for found in self.fits}
+        for form in (self.form, *self.shares):
+            if form not in fitted:
+                raise InputError(f"form: {form} is not among fits")
+            if not fitted[form].draws:
+                raise InputError(f"fits: found no draws of {form}, the form in use; make the law with 'vlmplan fit'")
+        for form, weight in self.shares.items():
+            check_range(f"weights.{form}", weight, 0, 1)
+        if self.form not in self.shares or abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise InputError(f"weights: expected shares of forms that add to 1, {self.form} among them")
         if self.like and self.like not in self.fit.families:
             raise InputError(f"like: found '{self.like}', expected one of {', '.join(self.fit.families) or 'none'}")
         for name in ("llm_params_b_range", "visual_tokens_range"):
@@ -173,24 +220,51 @@ class ScalingLaw(Document):
             if not 0 < low <= high:
                 raise InputError(f"{name}: expected 0 < low <= high, found {[low, high]}")
 
-    def optimal_visual_tokens(self, text_tokens: float) -> float | None:
-        """Return the best V at a fixed 2 N (Q + V) with N free, by the fit in use; None where more is always better."""
-        return optimal_visual_tokens(self.fit.values[1], self.fit.values[2], text_tokens)
-
     @property
     def fit(self) -> Fit:
-        """The fit in use."""
-        return next(found for found in self.fits if found.form is self.form)
+        """The fit in use; of several, the one that weighs most."""
+        return self._fit(self.form)
 
-    def error(
-        self, llm_params_b: float, visual_tokens: float, family: str = "", values: tuple[float, ...] | None = None
-    ) -> float:
+    @property
+    def shares(self) -> Mapping[Form, float]:
+        """What each form in use weighs."""
+        return self.weights or {self.form: 1.0}
+
+    @property
+    def forms(self) -> str:
+        """The forms in use, in words."""
+        shares = self.weights
+        return self.form if shares is None else " + ".join(f"{share:.2g} {form}" for form, share in shares.items())
+
+    def middle_compute(self, text_tokens: float) -> float:
+        """Return N (Q + V) in the middle of the points' ranges, in billions of parameters x tokens."""
+        size, tokens = (math.sqrt(low * high) for low, high in (self.llm_params_b_range, self.visual_tokens_range))
+        return size * (text_tokens + tokens)
+
+    def _fit(self, form: Form) -> Fit:
+        return next(found for found in self.fits if found.form is form)
+
+    def optimal_visual_tokens(self, text_tokens: float, compute: float | None = None) -> float | None:
+        """Return the best V at a fixed N (Q + V) with N free, by the forms in use; None where more is always better.
+
+        Where it moves with the ``compute``, N (Q + V) in billions of parameters x tokens, that is ``middle_compute``
+        unless it is given.
+        """
+        compute = self.middle_compute(text_tokens) if compute is None else compute
+        if self.weights is None:
+            return self.fit.optimal_visual_tokens(text_tokens, compute)
+        return least_error_tokens(self.error, text_tokens, compute)
+
+    def error(self, llm_params_b: float, visual_tokens: float, family: str = "", draw: Draw | None = None) -> float:
         """Return the predicted error at ``llm_params_b`` billion parameters and ``visual_tokens`` per image.
 
-        ``values`` are other coefficients (a draw).
+        Of several forms it is their weighted mean, with a ``draw`` that of the draw's form and coefficients.
         """
         known = family if family in self.fit.families else self.like
-        return self.fit.error(llm_params_b, visual_tokens, known, values)
+        if draw is not None:
+            return self._fit(draw.form).error(llm_params_b, visual_tokens, known, draw.values)
+        fits = ((share, self._fit(form)) for form, share in self.shares.items())
+        return sum(share * fit.error(llm_params_b, visual_tokens, known) for share, fit in fits)
 
     def outside(self, llm_params_b: float, visual_tokens: float) -> float:
         """Return how far outside the points' range this is, in e-folds of N and V together; 0 inside."""
@@ -199,15 +273,31 @@ class ScalingLaw(Document):
             max(low_v / visual_tokens, visual_tokens / high_v, 1.0)
         )
 
-    def coefficient_draws(self, count: int) -> list[tuple[float, ...]]:
-        """Return ``count`` draws of the fit in use; those stored, again from the first where they are fewer."""
-        stored = self.fit.draws
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """All draws of the forms in use: of any first few, each form has its share."""
+        taken = dict.fromkeys(self.shares, 0)
+        found = []
+        for count in range(1, max(len(self._fit(form).draws) for form in self.shares) + 1):
+            form = max(self.shares, key=lambda one: self.shares[one] * count - taken[one])
+            stored = self._fit(form).draws
+            found.append(Draw(form=form, values=stored[taken[form] % len(stored)]))
+            taken[form] += 1
+        return tuple(found)
+
+    def coefficient_draws(self, count: int) -> list[Draw]:
+        """Return ``count`` draws of the forms in use; those stored, again from the first where they are fewer."""
+        stored = self.draws
         return [stored[index % len(stored)] for index in range(count)]
 
     def residual_logit_sd(self, llm_params_b: float, visual_tokens: float, family: str = "") -> float:
-        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range."""
+        """Return the spread of one model about the law, in logit: left-out errors, and more outside the range.
+
+        A mean of forms errs no more, in squares, than the forms do on average, which is what counts here.
+        """
         outside = EXTRAPOLATION_LOGIT_SD * self.outside(llm_params_b, visual_tokens)
-        return math.hypot(self.fit.left_out_rmse / self._per_logit(llm_params_b, visual_tokens, family), outside)
+        missed = self._mean_square(lambda fit: fit.left_out_rmse)
+        return math.hypot(missed / self._per_logit(llm_params_b, visual_tokens, family), outside)
 
     def family_logit_sd(self, llm_params_b: float, visual_tokens: float, family: str) -> float:
         """Return the spread, in logit, that all models of a family share which is none of the law's; 0 for its own.
@@ -216,10 +306,25 @@ class ScalingLaw(Document):
         """
         if family in self.fit.families:
             return 0.0
-        if self.form is Form.LOGIT:
-            return self.fit.families_sd
-        error = self.error(llm_params_b, visual_tokens, family)  # an offset of ln A, in logit
-        return self.fit.families_sd * error / self._per_logit(llm_params_b, visual_tokens, family)
+        known, unit = self.like, self._per_logit(llm_params_b, visual_tokens, family)
+
+        def spread(fit: Fit) -> float:
+            if fit.form is Form.LOGIT:
+                return fit.families_sd
+            error = fit.error(llm_params_b, visual_tokens, known)
+            if fit.form is Form.POWER:
+                return fit.families_sd * error / unit  # an offset of ln A, in logit
+            a, b, *_ = fit.values  # an offset of E's logit moves the error by (1 - error) E
+            best = _logistic(a - b * math.log(llm_params_b) + fit.families.get(known, 0.0))
+            return fit.families_sd * (1 - error) * best / unit
+
+        return self._mean_square(spread)
+
+    def _mean_square(self, spread: Callable[[Fit], float]) -> float:
+        """A spread of the forms in use together, by their weights; of one form, its own to the last bit."""
+        if self.weights is None:
+            return spread(self.fit)
+        return math.sqrt(sum(share * spread(self._fit(form)) ** 2 for form, share in self.shares.items()))
 
     def _per_logit(self, llm_params_b: float, visual_tokens: float, family: str) -> float:
         """How much error one logit is here."""
@@ -233,3 +338,31 @@ def optimal_visual_tokens(b: float, c: float, text_tokens: float) -> float | Non
     Follows from setting d/dV of b ln N + c ln V to zero with N = C / (Q + V); exponents of ``power`` serve as well.
     """
     return text_tokens * c / (b - c) if b > c else None
+
+
+_LEAST_TOKENS, _MOST_TOKENS = 1e-2, 1e6  # between which the best V is looked for
+_GRID, _SHRUNK = 80, 60  # steps of it
+
+
+def least_error_tokens(error: Callable[[float, float], float], text_tokens: float, compute: float) -> float | None:
+    """Return the V of least ``error(N, V)`` with N = compute / (Q + V); None where more is always better.
+
+    A bounded search of ln V by golden sections about the best of a grid. Of hill with b, c > 0 the logarithm of the
+    score is concave in ln V, so that there is one optimum, at any Q and compute; a mean of forms may have several.
+    """
+    low, high = math.log(_LEAST_TOKENS), math.log(_MOST_TOKENS)
+
+    def at(log_tokens: float) -> float:
+        tokens = math.exp(log_tokens)
+        return error(compute / (text_tokens + tokens), tokens)
+
+    step = (high - low) / _GRID
+    best = min(range(_GRID + 1), key=lambda index: at(low + index * step))
+    if best in (0, _GRID):
+        return None if best else _LEAST_TOKENS
+    low, high = low + (best - 1) * step, low + (best + 1) * step
+    golden = (math.sqrt(5) - 1) / 2
+    for _ in range(_SHRUNK):
+        near, far = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, far) if at(near) <= at(far) else (near, high)
+    return math.exp((low + high) / 2)
