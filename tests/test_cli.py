@@ -317,9 +317,11 @@ def test_a_name_in_the_folder_does_not_shadow_a_device(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("image", ["1x2048", "2048x1", "1x1", "65536x1"])
 def test_extreme_images(image: str) -> None:
-    for extra in ([], ["--allow-untrained"]):
-        code, _, err = run(*changed(RECOMMEND, image=image, latency="60s"), *extra)
-        assert code == 0, err
+    """A guess where one is allowed; otherwise an answer, or one line that says what no study has seen."""
+    code, _, err = run(*changed(RECOMMEND, image=image, latency="60s"))
+    assert code == 0 or (code == 2 and "shows too little" in err), err
+    code, _, err = run(*changed(RECOMMEND, image=image, latency="60s"), "--allow-untrained")
+    assert code == 0, err
 
 
 def test_a_closed_pipe_is_141_and_says_nothing() -> None:

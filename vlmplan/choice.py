@@ -73,6 +73,8 @@ def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: P
     if points <= 100 * preference.price_error:
         return f"{told}: --prefer {preference} pays {100 * preference.price_error:g} points for speed"
     share = no_worse_share(choice, least, draw)
+    if share < UNDECIDED_SHARE:
+        return f"{told}: as fast as, and better than, one that paired draws do not tell apart from it"
     return f"{told}: paired draws do not tell them apart (it is no worse in {100 * share:.0f} %), so speed decides"
 
 
@@ -155,9 +157,12 @@ def stability(
 
     Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
     latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
-    too. Of those that cost no more error than the preference pays, the first in order wins.
+    too. Of those that cost no more error than the preference pays, or than a tie let the choice cost, the first in
+    order wins.
     """
     finalists = feasible(finalists, budget)
+    tied = choice.predicted_error - min(one.predicted_error for one in finalists)
+    margin = max(preference.price_error, tied)
     errors = [draw(one) for one in finalists]
     random = Random("latency")
     wins = 0
@@ -167,7 +172,7 @@ def stability(
             (values[index], one) for one, values in zip(finalists, errors, strict=True) if overrun(one, budget, z) <= 1
         ]
         if within:
-            most = min(error for error, _ in within) + preference.price_error
+            most = min(error for error, _ in within) + margin
             wins += min((one for error, one in within if error <= most), key=lambda one: one.order) is choice
     return wins / DRAWS
 

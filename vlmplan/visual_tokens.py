@@ -114,7 +114,7 @@ def _option(rule: ImageRule, image: tuple[int, int], grid: Grid, fill: Mapping[s
 
 def _side_px(image: tuple[int, int], seen_pixels: int) -> float:
     """The side of a square of as many pixels as are seen; enlarging an image adds none."""
-    return math.sqrt(min(image[0] * image[1], seen_pixels))
+    return math.sqrt(max(1, min(image[0] * image[1], seen_pixels)))
 
 
 def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
