@@ -28,18 +28,6 @@ TASKS = {
     "mathvista": {"MathVista_mini": 1.0},
 }
 BENCHMARKS = sorted({name for weights in TASKS.values() for name in weights})
-READING = {
-    "TextVQA_val",
-    "TextVQA",
-    "DocVQA",
-    "InfoVQA",
-    "InfoVQA_val",
-    "ChartQA_test",
-    "ChartQA average",
-    "OCRBench",
-    "OCR-VQA",
-    "ST-VQA_val",
-}
 SCALES = {
     "OCRBench": 1000,
     "OCRBench (0-1000)": 1000,
