@@ -74,7 +74,7 @@ def test_a_law_on_stock_checkpoints_says_what_cutting_costs(tmp_path: Path) -> N
     run("fit", REASONING, "--out", str(law), "--draws", "200")
     _, out, _ = run(*RECOMMEND, str(law))
     plan = json.loads(out)
-    assert any("image-size 0.11 (sd 0.13)" in text for text in plan["error_source"]["basis"])
+    assert any("is from studies: image-size (" in text for text in plan["error_source"]["basis"])
     assert any("names no family" in text for text in plan["warnings"])
 
 
