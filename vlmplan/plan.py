@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from vlmplan.asked import Asked, Preference
 from vlmplan.choice import (
-    DRAWS,
     FINALISTS,
     RUNNERS_UP,
+    Draw,
     Loser,
     choose,
     chosen_because,
@@ -181,9 +181,9 @@ class Query:
     asked: Asked | None = None
 
 
-def _error_interval(candidate: Candidate, judge: Judge, level: float) -> Interval:
+def _error_interval(candidate: Candidate, draw: Draw, level: float) -> Interval:
     """The central interval of the predicted error from its draws."""
-    draws = sorted(judge.draws(candidate.model, candidate.visual, candidate.request.precision, count=DRAWS))
+    draws = sorted(draw(candidate))
     cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
     return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
@@ -203,7 +203,7 @@ def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | 
     )
 
 
-def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None) -> Choice:
+def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None, draw: Draw) -> Choice:
     level = query.space.confidence
     return Choice(
         model=candidate.model.name,
@@ -216,7 +216,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         setting=candidate.visual.setting,
         seen_side_px=round(candidate.visual.seen_side_px, 1),
         predicted_error=candidate.predicted_error,
-        error_interval=_error_interval(candidate, query.judge, level),
+        error_interval=_error_interval(candidate, draw, level),
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
         deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
@@ -322,7 +322,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
     choice, front = choose(within, preference, draw), pareto_front(within)
     losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
-    described = _choice(choice, query, knees(choice.request, ready), prices)
+    described = _choice(choice, query, knees(choice.request, ready), prices, draw)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, within_memory(query.budget.scaled(factor), hardware))

@@ -329,10 +329,10 @@ def _normals(key: str, count: int) -> tuple[float, ...]:
 
 def _drawn(terms: list[_Term], count: int) -> list[float]:
     """Draws of the sum of ``terms``."""
-    found = [0.0] * count
-    for term in terms:
+    found = [sum(term.value for term in terms)] * count
+    for term in (one for one in terms if one.sd):
         normals = _normals(term.key, count)
-        found = [value + term.value + term.sd * z for value, z in zip(found, normals, strict=True)]
+        found = [value + term.sd * z for value, z in zip(found, normals, strict=True)]
     return found
 
 
