@@ -247,6 +247,20 @@ def test_what_a_plan_stands_on_is_told_with_its_source() -> None:
     assert weak - {"published"}
 
 
+def test_error_never_falls_as_an_image_shrinks_to_nothing() -> None:
+    errors = [
+        min(_errors("InternVL3-2B", "docvqa", (side, side)).values()) for side in (1, 4, 16, 40, 64, 90, 224, 448, 896)
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_strip_that_is_squeezed_into_tiles_is_not_seen_whole() -> None:
+    """1600 x 200 in two tiles of 448: the width shrinks to 896, though the tiles have more pixels than the image."""
+    model = catalogue.model("InternVL3-2B")
+    two = next(one for one in options(model, (1600, 200)) if one.visual_tokens == 768)
+    assert two.seen_side_px == pytest.approx(math.sqrt(896 * 200))
+
+
 def test_below_all_studies_the_interval_holds_that_nothing_is_read() -> None:
     model = catalogue.model("Qwen2.5-VL-7B")
     judge = by_scores(EVIDENCE, {"docvqa": 1.0}, Workload(text_tokens=9, image=(56, 56)))

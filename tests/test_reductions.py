@@ -47,10 +47,14 @@ def test_what_is_known_of_a_family() -> None:
     assert made.model_sd_of("Other") == 0.4
 
 
-def test_below_all_studies_less_is_known() -> None:
-    made = curve()
-    assert made.unstudied_sd(100) == 0
-    assert made.unstudied_sd(100 / math.e) == pytest.approx(1)
+@given(st.floats(1, 99), st.floats(1, 99), st.floats(-2, 2))
+def test_below_all_studies_a_guess_still_falls(x: float, other: float, guess: float) -> None:
+    """From what is left at the least that was studied, at any power."""
+    made, scale = curve(), math.log(200)
+    few, many = (made.left(one, 400, scale, guess) for one in sorted((x, other)))
+    assert 0 <= few <= many <= made.left(100, 400, scale)
+    assert made.left(150, 400, scale, guess) == made.left(150, 400, scale)
+    assert made.left(x, 400, scale, 0.0) == pytest.approx(made.left(x, 400, scale))
 
 
 @pytest.mark.parametrize("changes", [{"steepness": 0.0}, {"steepness": -1.0}, {"least": 0.0}])

@@ -109,31 +109,45 @@ def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return _one_view(columns * rows, rule, extra=rows)
 
 
-def _views(rule: ImageRule, columns: int, rows: int, *, base: bool, extra: int = 0) -> Grid:
+def stretched_pixels(width: int, height: int, wide: int, high: int) -> int:
+    """Return the pixels seen of an image that is stretched to ``wide`` x ``high``: enlarging a side adds none to it."""
+    return min(width, wide) * min(height, high)
+
+
+def _scaled_pixels(width: int, height: int, wide: int, high: int) -> int:
+    """The pixels seen of an image that is scaled in its own shape until it fits in ``wide`` x ``high``."""
+    scale = min(1.0, wide / width, high / height)
+    return max(1, int(width * scale) * int(height * scale))
+
+
+def _views(rule: ImageRule, columns: int, rows: int, *, base: bool, seen_pixels: int, extra: int = 0) -> Grid:
     """Tiles of a grid, each with all its tokens, and a view of the whole image where ``base``."""
-    views, pixels = columns * rows + base, rule.view_size**2
+    views = columns * rows + base
     tokens = rule.tokens_per_view * views + extra
-    return Grid(tokens=tokens, views=views, pixels=pixels, seen_pixels=max(1, columns * rows) * pixels)
+    return Grid(tokens=tokens, views=views, pixels=rule.view_size**2, seen_pixels=seen_pixels)
 
 
 def _tiles(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """InternVL: the grid nearest the image's shape, and a thumbnail."""
     columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit))
-    return _views(rule, columns, rows, base=columns * rows > 1)
+    seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    return _views(rule, columns, rows, base=columns * rows > 1, seen_pixels=seen)
 
 
 def _canvas(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Llama 4: the canvas that enlarges least; separators between tiles and two tokens about the global view."""
     columns, rows = _least_upscaling(width, height, rule.view_size, _sizes(limit))
     split = columns * rows > 1
-    return _views(rule, columns, rows, base=split, extra=3 + columns * rows * split)
+    seen = _scaled_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    return _views(rule, columns, rows, base=split, seen_pixels=seen, extra=3 + columns * rows * split)
 
 
 def _cross(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Llama 3.2 Vision: as Llama 4 without a global view; the tower always runs over all tiles it may have."""
     columns, rows = _least_upscaling(width, height, rule.view_size, _sizes(limit))
-    tiles, pixels = columns * rows, rule.view_size**2
-    return Grid(tokens=rule.tokens_per_view * tiles, views=limit, pixels=pixels, seen_pixels=tiles * pixels)
+    tiles = columns * rows
+    seen = _scaled_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    return Grid(tokens=rule.tokens_per_view * tiles, views=limit, pixels=rule.view_size**2, seen_pixels=seen)
 
 
 def _kept(width: int, height: int, columns: int, rows: int, side: int) -> float:
@@ -155,7 +169,8 @@ def _cover(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     most = [(-share, rows * columns, rows, columns) for share, rows, columns in found]
     *_, rows, columns = min(enough, key=lambda one: one[:2]) if enough else min(most, key=lambda one: one[:2])
     tiles = columns * rows
-    return _views(rule, columns, rows, base=tiles > 1, extra=3 + (tiles + (tiles > 1)) * (tiles > 1))
+    seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    return _views(rule, columns, rows, base=tiles > 1, seen_pixels=seen, extra=3 + (tiles + (tiles > 1)) * (tiles > 1))
 
 
 def _slices(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -168,7 +183,8 @@ def _slices(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
             difference = abs(math.log(width / height) - math.log(count // high / high))
             if difference < least or (difference == least and high > rows):
                 columns, rows, least = count // high, high, difference
-    return _views(rule, columns, rows, base=True)
+    pixels = max(1, columns * rows) * rule.view_size**2  # slices keep the image's shape, and so many pixels in all
+    return _views(rule, columns, rows, base=True, seen_pixels=min(width * height, pixels))
 
 
 def _fitted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -193,7 +209,8 @@ def _fitted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     elif best is None:
         shape = min((one for one in by_shape if one > scale), key=lambda one: abs(1 / one - 1 / scale))
         best = max(by_shape[shape], key=lambda grid: grid[1])
-    return _views(rule, *best, base=True)
+    seen = stretched_pixels(width, height, best[0] * side, best[1] * side)
+    return _views(rule, *best, base=True, seen_pixels=seen)
 
 
 def _hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -205,7 +222,8 @@ def _hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     short = math.ceil(int(long * rule.view_size / ratio) / rule.view_size)
     rows = long if height > width else short
     columns = short if height > width else long
-    return _views(rule, columns, rows, base=True, extra=1 + (rows + 1) * 12)
+    seen = _scaled_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    return _views(rule, columns, rows, base=True, seen_pixels=seen, extra=1 + (rows + 1) * 12)
 
 
 def _dynamic_hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -284,7 +302,8 @@ def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
         width, height = int(limit * aspect), limit
         width += width % 2
     columns, rows = max(1, math.ceil(width / tile)), max(1, math.ceil(height / tile))
-    return _views(rule, columns, rows, base=columns * rows > 1)
+    seen = _scaled_pixels(width, height, columns * tile, rows * tile)
+    return _views(rule, columns, rows, base=columns * rows > 1, seen_pixels=seen)
 
 
 def _overlap(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -315,17 +334,18 @@ def _adaptive(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
         return Grid(tokens=thumbnail, views=1, pixels=pixels, seen_pixels=pixels)
     columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, 2))
     tiles = columns * rows
-    seen = tiles * rule.view_size**2
-    pixels = (seen + thumbnail * side**2) // (tiles + 1)
+    seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    pixels = (tiles * rule.view_size**2 + thumbnail * side**2) // (tiles + 1)
     tokens = tiles * rule.tokens_per_view + thumbnail
     return Grid(tokens=tokens, views=tiles + 1, pixels=pixels, seen_pixels=seen)
 
 
 def _fixed(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """One picture of a fixed size; the tower may look at up to ``max_views`` crops for it (moondream)."""
-    del width, height, limit
-    views, pixels = rule.max_views, rule.view_size**2
-    return Grid(tokens=rule.tokens_per_view, views=views, pixels=pixels, seen_pixels=views * pixels)
+    del limit
+    views, side = rule.max_views, rule.view_size
+    seen = stretched_pixels(width, height, side, side) if views == 1 else min(width * height, views * side**2)
+    return Grid(tokens=rule.tokens_per_view, views=views, pixels=side**2, seen_pixels=seen)
 
 
 def _counted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:

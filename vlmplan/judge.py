@@ -187,7 +187,7 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
             "families"
         )
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
-    if smaller:
+    if smaller and not unstudied(evidence, smaller, seen):
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
         yield (
             f"{name}: sees this image at {seen.side_px:.0f} pixels a side, {largest}'s own at "

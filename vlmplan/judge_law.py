@@ -52,6 +52,11 @@ def _law_warnings(
                 f"the law '{name}' is of {law.reduction} reduction, which costs no less than the training for "
                 f"{visual.visual_tokens} tokens that {model.name} would get"
             )
+        if min(law.fit.values[1:3]) < 0:
+            found.append(
+                f"the law '{name}' runs backwards: by its points a larger LLM or more tokens err more; it is no ground "
+                "for a choice"
+            )
         if law.outside(size_b, visual.visual_tokens) > 0:
             found.append(
                 f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "

@@ -18,7 +18,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Reduction
-from vlmplan.reductions import Curve, Kind, Uncertain
+from vlmplan.reductions import UNSTUDIED_LOG_SD, Curve, Kind, Uncertain
 
 # Where the likelihood of all benchmarks together has its peak (``tools/score_constants.py``).
 SIZE_EXPONENT = 0.2
@@ -242,8 +242,7 @@ def expected_left(benchmark: Benchmark, family: str, sight: Sight) -> float:
     left = 1.0
     for loss in losses(benchmark, sight):
         curve = loss.curve
-        sd = math.hypot(curve.log_scale.sd, curve.model_sd_of(family), curve.unstudied_sd(loss.x))
-        mean = curve.log_scale_of(family)
+        sd, mean = math.hypot(curve.log_scale.sd, curve.model_sd_of(family)), curve.log_scale_of(family)
         left *= sum(weight * curve.left(loss.x, loss.native, mean + sd * z) for z, weight in _POINTS)
     return left
 
@@ -257,11 +256,14 @@ def left_draws(benchmark: Benchmark, family: str, sight: Sight, count: int) -> l
             [
                 _Term(key=f"{benchmark.name} {loss.way}", value=curve.log_scale_of(family), sd=curve.log_scale.sd),
                 _Term(key=f"{loss.way} of {family}", value=0.0, sd=curve.model_sd_of(family)),
-                _Term(key=f"{loss.way} unstudied", value=0.0, sd=curve.unstudied_sd(loss.x)),
             ],
             count,
         )
-        left = [one * curve.left(loss.x, loss.native, scale) for one, scale in zip(left, scales, strict=True)]
+        guesses = _drawn([_Term(key=f"{loss.way} unstudied", value=0.0, sd=UNSTUDIED_LOG_SD)], count)
+        left = [
+            one * curve.left(loss.x, loss.native, scale, guess)
+            for one, scale, guess in zip(left, scales, guesses, strict=True)
+        ]
     return left
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from vlmplan.errors import check_range
 
-# Below all that was studied, the logarithm of the scale is this much less certain per e-fold: an assumption.
-UNSTUDIED_SD = 1.0
+# Below all that was studied a curve falls on from there, by a power of what it says that is uncertain: an assumption.
+UNSTUDIED_LOG_SD = 0.7
 
 
 class Kind(enum.StrEnum):
@@ -70,13 +70,15 @@ class Curve:
         known = self.families.get(family)
         return known.sd if known else self.model_sd
 
-    def unstudied_sd(self, x: float) -> float:
-        """Return the spread of the scale's logarithm that comes of going below all studies; 0 within them."""
-        return UNSTUDIED_SD * max(0.0, math.log(self.least / x))
+    def left(self, x: float, native: float, log_scale: float, unstudied: float = 0.0) -> float:
+        """Return the share kept at ``x`` of what there was at ``native``, at most 1, at one logarithm of the scale.
 
-    def left(self, x: float, native: float, log_scale: float) -> float:
-        """Return the share kept at ``x`` of what there was at ``native``, at most 1, at one logarithm of the scale."""
+        Below all studies the fall from ``least`` on is taken to the power e^``unstudied``, which is a guess.
+        """
         if x >= native:
             return 1.0
+        if unstudied and x < self.least < native:
+            beyond = self.left(x, self.least, log_scale)
+            return float(self.left(self.least, native, log_scale) * beyond ** math.exp(unstudied))
         kept, whole = (1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(at)))) for at in (x, native))
         return whole / kept

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from vlmplan.errors import InputError
-from vlmplan.image_grids import GRIDS, Grid, least_tiles
+from vlmplan.image_grids import GRIDS, Grid, least_tiles, stretched_pixels
 from vlmplan.model import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
@@ -184,7 +184,8 @@ def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
 def _of_one_view(rule: ImageRule, image: tuple[int, int], tokens: int, fill: Mapping[str, int]) -> VisualInput:
     """A view of ``tokens``; what the setting leaves open and ``fill`` does not name is 1."""
     pixels = rule.view_size**2 * (tokens if rule.rule in SHAPE_KEEPING else 1)
-    grid = Grid(tokens=tokens, views=1, pixels=pixels, seen_pixels=pixels)
+    seen = pixels if rule.rule in SHAPE_KEEPING else stretched_pixels(*image, rule.view_size, rule.view_size)
+    grid = Grid(tokens=tokens, views=1, pixels=pixels, seen_pixels=seen)
     return _option(rule, image, grid, {**dict.fromkeys(PLACEHOLDERS, 1), **fill})
 
 
@@ -261,7 +262,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         full,
         visual_tokens=visual_tokens,
         views=views,
-        seen_side_px=full.seen_side_px if views == full.views else _side_px(image, full.pixels_per_view),
+        seen_side_px=full.seen_side_px if views == full.views else one_view(model, image).seen_side_px,
         unreduced_tokens=most,
         setting=f"compressor {compressor} to {visual_tokens} tokens",
         engines={},
