@@ -116,7 +116,7 @@ def stretched_pixels(width: int, height: int, wide: int, high: int) -> int:
 
 def _scaled_pixels(width: int, height: int, wide: int, high: int) -> int:
     """The pixels seen of an image that is scaled in its own shape until it fits in ``wide`` x ``high``."""
-    scale = min(1.0, wide / width, high / height)
+    scale = min(1.0, wide / max(1, width), high / max(1, height))
     return max(1, int(width * scale) * int(height * scale))
 
 
