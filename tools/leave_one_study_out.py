@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from benchmarks import KIND, blind_fraction, chance
+from benchmarks import KIND
 from token_curves import (
     Axis,
     Constants,
@@ -26,8 +26,8 @@ from token_curves import (
     constants,
     effects,
     fitted,
-    hill,
     of_axis,
+    scores_left,
     whole_tokens,
 )
 from token_studies import Series, series
@@ -84,12 +84,9 @@ def _by_slope(one: Series, x: float) -> float:
 def predictions(one: Series, scale: Predicted, at: Constants) -> Iterable[Left]:
     """Yield what the scale of a curve says of every reduced score."""
     whole_x, whole = one.whole
-    floor, steepness = chance(one.benchmark), at.steepness_of(one.benchmark, retrained=one.retrained)
-    blind, above = blind_fraction(one.benchmark), max(0.0, whole - floor)
-    scales = scale.mean + scale.sd * _Z
+    steepness, scales = at.steepness_of(one.benchmark, retrained=one.retrained), scale.mean + scale.sd * _Z
     for x, share in one.reduced:
-        left = hill(x, scales, steepness) / hill(whole_x, scales, steepness)
-        scores = whole - above * (1 - blind) * (1 - left)
+        scores = scores_left(one, x, scales, steepness)
         order = np.argsort(scores)
         low, middle, high = np.interp((0.05, 0.5, 0.95), np.cumsum(_WEIGHT[order]), scores[order])
         expected = float(_WEIGHT @ scores)

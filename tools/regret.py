@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from benchmarks import KIND, blind_fraction, chance
+from benchmarks import KIND
 from token_curves import (
     Axis,
     Constants,
@@ -28,8 +28,8 @@ from token_curves import (
     axis,
     constants,
     effects,
-    hill,
     of_axis,
+    scores_left,
     whole_tokens,
 )
 from token_studies import Series, series, series_of
@@ -78,11 +78,8 @@ class Grid:
 
 def _expected(one: Series, scale: Predicted, at: Constants) -> list[float]:
     """The expected score at every x, from that at the largest."""
-    whole_x, whole = one.whole
-    steepness, blind = at.steepness_of(one.benchmark, retrained=one.retrained), blind_fraction(one.benchmark)
-    above, scales = max(0.0, whole - chance(one.benchmark)), scale.mean + scale.sd * _Z
-    left = [float(_WEIGHT @ (hill(x, scales, steepness) / hill(whole_x, scales, steepness))) for x in one.x]
-    return [whole - above * (1 - blind) * (1 - share) for share in left]
+    steepness, scales = at.steepness_of(one.benchmark, retrained=one.retrained), scale.mean + scale.sd * _Z
+    return [float(_WEIGHT @ scores_left(one, x, scales, steepness)) for x in one.x]
 
 
 def grids(found: Sequence[Series], known: Sequence[Series]) -> Iterable[Grid]:

@@ -114,6 +114,13 @@ def hill(x: Array | float, log_scale: Array | float, steepness: float) -> Array:
     return np.asarray(1 / (1 + np.exp(np.clip(-steepness * (x - log_scale), -500, 500))))
 
 
+def scores_left(one: Series, x: float, log_scales: Array, steepness: float) -> Array:
+    """Return what is left at x (a logarithm), under each scale, of the score that a series has unreduced: shares."""
+    whole_x, whole = one.whole
+    above = max(0.0, whole - chance(one.benchmark)) * (1 - blind_fraction(one.benchmark))
+    return whole - above * (1 - hill(x, log_scales, steepness) / hill(whole_x, log_scales, steepness))
+
+
 @cache
 def log_likelihood(one: Series, steepness: float, noise: float) -> Array:
     """Return the logarithm of the likelihood at each scale of the grid, the level of the scores at its best."""
@@ -255,20 +262,30 @@ def of_axis(found: Iterable[Series], lost: Axis) -> list[Series]:
 _FACTORS = (0.5, 0.7, 1.4, 2.0)
 
 
-def _neighbours(at: Constants) -> Iterator[Constants]:
-    """Constants that differ in one number."""
+Change = Callable[[Constants], Constants]
+
+
+def _changes(at: Constants) -> Iterator[Change]:
+    """Every change of one number, from what it is ``at`` now; of other constants, the rest stays as it is."""
+
+    def spread(name: str, value: float) -> Change:
+        return lambda of: replace(of, spreads={**of.spreads, name: round(value, 4)})
+
+    def noise(value: float) -> Change:
+        return lambda of: replace(of, noise=round(value, 5))
+
+    def steepness(name: str, value: float) -> Change:
+        return lambda of: replace(of, steepness={**of.steepness, name: round(value, 4)})
+
     for factor in _FACTORS:
-        for name, value in at.spreads.items():
-            if 0.03 <= value * factor <= 3.0:
-                yield replace(at, spreads={**at.spreads, name: round(value * factor, 4)})
-        yield replace(at, noise=round(at.noise * math.sqrt(factor), 5))
+        yield from (spread(name, v * factor) for name, v in at.spreads.items() if 0.03 <= v * factor <= 3.0)
+        yield noise(at.noise * math.sqrt(factor))
     for factor in (0.75, 0.87, 1.15, 1.33):
-        for name, value in at.steepness.items():
-            yield replace(at, steepness={**at.steepness, name: round(value * factor, 4)})
+        yield from (steepness(name, v * factor) for name, v in at.steepness.items())
 
 
 def _score(found: Sequence[Series], at: Constants) -> float:
-    """The log evidence, noise's own scale counted, and and pulls of steepness to what is alike."""
+    """The log evidence, noise's own scale counted, and pulls of steepness to what is alike."""
     points = sum(len(one.x) - 1 for one in found)  # one a series goes into the level of its scores
     logs = {name: math.log(value) for name, value in at.steepness.items()}
     kinds = [value for name, value in logs.items() if name.removesuffix(RETRAINED) in list(Kind)]
@@ -285,29 +302,15 @@ def fitted(found: Sequence[Series], start: Constants, rounds: int, tell: Callabl
     best, most = start, _score(found, start)
     for turn in range(rounds):
         before = most
-        for other in list(_neighbours(best)):
-            merged = _merged(best, start, other)
-            score = _score(found, merged)
+        for change in _changes(best):
+            other = change(best)
+            score = _score(found, other)
             if score > most + 0.1:
-                best, most = merged, score
-        start = best
+                best, most = other, score
         tell(f"round {turn + 1}: log evidence {most:.1f}")
         if most - before < 1.0:
             break
     return best
-
-
-def _merged(best: Constants, start: Constants, other: Constants) -> Constants:
-    """The best so far with the one number changed in which ``other`` differs from ``start``."""
-
-    def changed(mine: Mapping[str, float], old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, float]:
-        return {name: new[name] if new[name] != old[name] else value for name, value in mine.items()}
-
-    return Constants(
-        spreads=changed(best.spreads, start.spreads, other.spreads),
-        noise=other.noise if other.noise != start.noise else best.noise,
-        steepness=changed(best.steepness, start.steepness, other.steepness),
-    )
 
 
 def main() -> None:

@@ -20,11 +20,10 @@ DRAWS = 200
 FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
 RUNNERS_UP = 8
 
+ErrorDraws = Callable[[Candidate], list[float]]
 
-Draw = Callable[[Candidate], list[float]]
 
-
-def draws_of(judge: Judge) -> Draw:
+def draws_of(judge: Judge) -> ErrorDraws:
     """Return what draws a candidate's error, the same candidate's only once."""
     known: dict[int, list[float]] = {}
 
@@ -36,12 +35,12 @@ def draws_of(judge: Judge) -> Draw:
     return draw
 
 
-def no_worse_share(one: Candidate, other: Candidate, draw: Draw) -> float:
+def no_worse_share(one: Candidate, other: Candidate, draw: ErrorDraws) -> float:
     """Return the share of paired draws in which ``one`` errs no more than ``other``."""
     return sum(mine <= its for mine, its in zip(draw(one), draw(other), strict=True)) / DRAWS
 
 
-def choose(within: Iterable[Candidate], preference: Preference, draw: Draw | None = None) -> Candidate:
+def choose(within: Iterable[Candidate], preference: Preference, draw: ErrorDraws | None = None) -> Candidate:
     """Return the least expected error, or the first in order of those that may take its place.
 
     Without ``draw`` nothing is a tie.
@@ -60,7 +59,7 @@ def choose(within: Iterable[Candidate], preference: Preference, draw: Draw | Non
     return least
 
 
-def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: Preference, draw: Draw) -> str:
+def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: Preference, draw: ErrorDraws) -> str:
     """Say why ``choice`` was taken, and not the least expected error where that is another."""
     least = min(within, key=lambda one: (one.predicted_error, one.order))
     if least is choice:
@@ -151,7 +150,7 @@ def runners_up(
 
 
 def stability(
-    finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference, draw: Draw
+    finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference, draw: ErrorDraws
 ) -> float:
     """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
 

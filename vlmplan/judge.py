@@ -194,10 +194,11 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
             f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
         )
     if seen.visual_tokens < seen.unreduced_tokens:
-        curves = [evidence.benchmark(one).curves.get(seen.reduction) for one in seen.native_sides_px]
+        found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
+        papers = max(loss.curve.studies for loss in found if loss.way is not Reduction.IMAGE_SIZE)
         yield (
             f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by "
-            f"{seen.reduction} reduction; what that costs is from {max(one.studies for one in curves if one)} papers"
+            f"{seen.reduction} reduction; what that costs is from {papers} papers"
         )
 
 

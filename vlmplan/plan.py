@@ -12,7 +12,7 @@ from vlmplan.asked import Asked, Preference
 from vlmplan.choice import (
     FINALISTS,
     RUNNERS_UP,
-    Draw,
+    ErrorDraws,
     Loser,
     choose,
     chosen_because,
@@ -181,7 +181,7 @@ class Query:
     asked: Asked | None = None
 
 
-def _error_interval(candidate: Candidate, draw: Draw, level: float) -> Interval:
+def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Interval:
     """The central interval of the predicted error from its draws."""
     draws = sorted(draw(candidate))
     cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
@@ -203,7 +203,7 @@ def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | 
     )
 
 
-def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None, draw: Draw) -> Choice:
+def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None, draw: ErrorDraws) -> Choice:
     level = query.space.confidence
     return Choice(
         model=candidate.model.name,

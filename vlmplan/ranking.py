@@ -105,11 +105,6 @@ class Benchmark:
     curves: Mapping[Reduction, Curve]
     sources: tuple[str, ...]
 
-    @property
-    def image_side_px(self) -> float:
-        """The side of a square with as many pixels as its usual image."""
-        return math.sqrt(self.image[0] * self.image[1])
-
     def offset_of(self, family: str) -> FamilyOffset:
         """Return the offset of a family, or what stands in for it."""
         return self.offsets.get(family) or self.other_families
@@ -259,7 +254,8 @@ def left_draws(benchmark: Benchmark, family: str, sight: Sight, count: int) -> l
             ],
             count,
         )
-        guesses = _drawn([_Term(key=f"{loss.way} unstudied", value=0.0, sd=UNSTUDIED_LOG_SD)], count)
+        guess_sd = 0.0 if loss.studied else UNSTUDIED_LOG_SD
+        guesses = _drawn([_Term(key=f"{loss.way} unstudied", value=0.0, sd=guess_sd)], count)
         left = [
             one * curve.left(loss.x, loss.native, scale, guess)
             for one, scale, guess in zip(left, scales, guesses, strict=True)
