@@ -224,7 +224,7 @@ def test_bad_configs(change: Config, message: str) -> None:
         ({"model_type": "mllama", "text_config": {"cross_attention_layers": [3, 3]}}, "every layer once"),
         ({"model_type": "smolvlm", "scale_factor": 10**6}, "scale_factor: expected a whole number from 1 to 64"),
         ({"model_type": "deepseek_v3", "first_k_dense_replace": 1000}, "dense_layers: expected 0 to 61, found 1000"),
-        ({"model_type": "deepseek_v3", "kv_lora_rank": None}, "config.json: latent_width"),
+        ({"model_type": "deepseek_v3", "kv_lora_rank": None}, "config.json.kv_lora_rank: expected a whole number"),
         ({"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": "junk"}}, "deepstack_visual_indexes"),
         ({"model_type": "qwen2_5_vl", "vision_config": {"fullatt_block_indexes": [None]}}, "fullatt_block_indexes"),
         ({"model_type": "llama", "attention_bias": []}, "attention_bias: expected true or false"),

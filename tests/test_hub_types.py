@@ -65,6 +65,9 @@ VLMS: dict[str, Plain] = {
     "mistral3": {"text_config": {"model_type": "mistral", **TEXT}, "vision_config": {
         "model_type": "pixtral", "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 4,
         "num_attention_heads": 4, "patch_size": 14, "image_size": 56}},
+    "lighton_ocr": {"text_config": {"model_type": "qwen3", **TEXT}, "vision_config": {
+        "model_type": "pixtral", "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "patch_size": 14, "image_size": 56}},
     "lfm2_vl": {"text_config": {"model_type": "lfm2", "hidden_size": 128, "intermediate_size": 320,
                                 "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
                                 "full_attn_idxs": [2, 5]},
@@ -82,7 +85,7 @@ VLMS: dict[str, Plain] = {
     "molmo2": {"text_config": TEXT, "adapter_config": {
         "hidden_size": 96, "intermediate_size": 200, "text_hidden_size": 128, "vision_feature_layer": [-1, -2],
         "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 24},
-               "vision_config": {**VISION, "image_size": [56, 56], "num_key_value_heads": 4, "head_dim": 24}},
+               "vision_config": {**VISION, "image_size": [140, 140], "num_key_value_heads": 4, "head_dim": 24}},
     "minicpmv4_6": {"text_config": {"model_type": "qwen3_5_text", **TEXT, **DELTA, "tie_word_embeddings": True},
                     "vision_config": {**VISION, "num_hidden_layers": 9}},
 }  # fmt: skip

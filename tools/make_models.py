@@ -176,7 +176,8 @@ RECIPES: dict[str, Recipe] = {
     "LLaVA-1.5": _LLAVA,
     "LLaVA-NeXT": replace(_LLAVA, kind="llava_next"),
     "LLaVA-NeXT-Interleave": Recipe(
-        kind="llava", text="qwen2", tower="siglip_vision_model", top=lambda _: {"vision_feature_layer": -1}, vllm="",
+        kind="llava", text="qwen2", tower="siglip_vision_model", vllm="",
+        top=lambda _: {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"},
         vision_more=lambda _: {"num_hidden_layers": 26},
     ),
     "LLaVA-OneVision": Recipe(

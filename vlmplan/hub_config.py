@@ -6,15 +6,18 @@ code per type. A text-only config is valid.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest
+from vlmplan.hub_architecture import check_text, check_tower, inner_text, kind_of
 from vlmplan.hub_images import image_rule
 from vlmplan.hub_keys import nested, switch, whole
 from vlmplan.hub_layers import layer_fields
+from vlmplan.hub_processor import FILES, Processor, read_processor
 from vlmplan.hub_projectors import PROJECTORS
 from vlmplan.hub_tables import (
     TEXT_ALIASES,
@@ -25,7 +28,7 @@ from vlmplan.hub_tables import (
     Plain,
     TextType,
 )
-from vlmplan.hub_vlms import VLM_SYNONYMS, VLM_TYPES, VlmType
+from vlmplan.hub_vlms import VLM_TYPES, VlmType
 from vlmplan.model import ModelSpec
 from vlmplan.tower import VisionTower
 
@@ -117,9 +120,10 @@ def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[s
     return {}
 
 
-def _tower(config: Plain, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
+def _tower(config: Plain, outer: str, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
     own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
+    check_tower(own, outer, vlm, inside)
     own = {**own, **nested(own, "model_args", inside)}
     own = {key: value for key, value in own.items() if value is not None}
     named = str(own.get("model_type", ""))
@@ -149,18 +153,21 @@ def _tower(config: Plain, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
     return from_plain(VisionTower, found, inside), kind
 
 
-def _vlm_parts(config: Plain, kind: str, vlm: VlmType, llm: Decoder, where: str) -> dict[str, Any]:
+def _vlm_parts(
+    config: Plain, kind: str, vlm: VlmType, llm: Decoder, where: str, processor: Processor
+) -> dict[str, Any]:
     """The tower, the projector and the image rule of a vision-language config."""
-    tower, named = _tower(config, vlm, where)
+    tower, named = _tower(config, kind, vlm, where)
+    if vlm.newline:
+        tower = replace(tower, extra_params=tower.extra_params + llm.hidden)
     kind = "pixtral" if named == "pixtral" and kind == "llava" else kind
     projector = PROJECTORS[kind](config, tower, llm.hidden)
-    return {"vision": tower, "projector": projector, "image": image_rule(kind, config, tower)}
+    return {"vision": tower, "projector": projector, "image": image_rule(kind, config, tower, processor)}
 
 
 def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plain, TextType]:
     """The table of the LLM inside a vision-language config, and its type."""
-    inner = nested(config, vlm.text_key or "text_config", where)
-    text_config = inner or {key: value for key, value in config.items() if not isinstance(value, dict)}
+    text_config = inner_text(config, vlm, where)
     named = str(text_config.get("model_type", vlm.text))
     usual = vlm.versions.get(str(config.get("version")), vlm.text)
     named = usual if named == kind else TEXT_SYNONYMS.get(named, named)
@@ -168,15 +175,16 @@ def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plai
         raise InputError(
             f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}"
         )
+    if text_config.get("model_type") not in (None, kind, config.get("model_type")):
+        check_text(text_config, named, vlm, f"{where}.{vlm.text_key}")
     # The outer model ties its head, whatever the inner table says; where neither says, its class decides.
     tied = config.get("tie_word_embeddings", text_config.get("tie_word_embeddings", vlm.tied))
     text_config = text_config if tied is None else {**text_config, "tie_word_embeddings": tied}
     return text_config, TEXT_TYPES[named]
 
 
-def _model(config: Plain, where: str, name: str) -> ModelSpec:
-    kind = config.get("model_type")
-    kind = VLM_SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
+def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> ModelSpec:
+    kind = kind_of(config, where)
     if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
         known = sorted({**TEXT_TYPES, **VLM_TYPES})
         close = nearest(str(kind), known)
@@ -190,29 +198,36 @@ def _model(config: Plain, where: str, name: str) -> ModelSpec:
         return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, sources=(f"{where}",))
     text_config, text_type = _text_type(config, kind, vlm, where)
     llm = _decoder(text_config, text_type, vlm.text_defaults, f"{where}.{vlm.text_key or 'text'}")
+    processor = Processor(files, config)
+    parts = _vlm_parts(config, kind, vlm, llm, where, processor)
     return ModelSpec(
         name=name,
         family=kind,
         architecture=kind,
         llm=llm,
         exportable=vlm.exportable,
-        sources=(f"{where}",),
-        **_vlm_parts(config, kind, vlm, llm, where),
+        sources=(where, *files),
+        cautions=processor.warnings(),
+        **parts,
     )
 
 
-def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
-    """Build a model from the table in a ``config.json``. Raises InputError naming the key or the unknown type."""
+def model_from_config(config: Plain, where: str, name: str, files: Mapping[str, Plain] | None = None) -> ModelSpec:
+    """Build a model from the table in a ``config.json``, and the processor's ``files`` beside it by their name.
+
+    Raises InputError naming the key or the unknown type.
+    """
     try:
-        return _model(config, where, name)
+        return _model(config, where, name, files or {})
     except InputError as error:
-        if str(error).startswith(where):
+        if str(error).startswith((where, *FILES)):
             raise
         raise InputError(f"{where}: {error}") from None  # it names the dimension that came out wrong
 
 
 def read_model_config(path: Path) -> ModelSpec:
-    """Read a ``config.json`` or a checkpoint directory that holds one. Raises InputError."""
-    file = path / "config.json" if os.path.isdir(path) else path  # noqa: PTH112 - False rather than PermissionError
-    config = read_plain(file)
-    return model_from_config(config, file.name, file.resolve().parent.name or "model")
+    """Read a ``config.json``, or a checkpoint directory that holds one and its processor's files. Raises InputError."""
+    whole_folder = os.path.isdir(path)  # noqa: PTH112 - False rather than PermissionError
+    file = path / "config.json" if whole_folder else path
+    config, files = read_plain(file), read_processor(path) if whole_folder else {}
+    return model_from_config(config, file.name, file.resolve().parent.name or "model", files)

@@ -97,6 +97,9 @@ def _delta_net(keys: Keys, layers: int) -> LayerGroup:
 
 
 def _latent(keys: Keys, layers: int) -> LayerGroup:
+    """Latent attention, whose every width must stand in the config or its type."""
+    for key in ("qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim", "kv_lora_rank"):
+        whole(keys.raw(key), keys.place(key))
     return LayerGroup(
         layers=layers,
         mixing=Mixing.LATENT,
@@ -187,7 +190,7 @@ def layer_fields(config: Plain, text: TextType, found: dict[str, Any], where: st
     if counts["convolution"]:
         kernel = keys.count("conv_L_cache")
         groups.append(LayerGroup(layers=counts["convolution"], mixing=Mixing.SHORT_CONVOLUTION, kernel=kernel))
-    if "kv_lora_rank" in keys:
+    if "kv_lora_rank" in keys and switch(config, "use_mla", where, default=True):  # of the DeepSeek family
         groups.append(_latent(keys, found["layers"]))
     if "cross_attention_layers" in keys:
         cross = keys.numbers("cross_attention_layers", found["layers"])

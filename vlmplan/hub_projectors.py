@@ -16,15 +16,11 @@ Made = Callable[[Plain, VisionTower, int], Projector]
 
 
 def _mlp(config: Plain, tower: VisionTower, h: int) -> Projector:
-    """LLaVA: two layers over every patch."""
+    """LLaVA, LLaVA-NeXT, OneVision: two layers over every patch, of as many of the tower's layers as are listed."""
+    features = config.get("vision_feature_layer")
+    joined = len(features) if isinstance(features, list) else 1
     bias = switch(config, "multimodal_projector_bias", default=True)
-    return Projector(widths=(tower.output_width, h, h), bias=bias)
-
-
-def _newline(config: Plain, tower: VisionTower, h: int) -> Projector:
-    """LLaVA-NeXT and OneVision: the same, and a vector that ends a row."""
-    bias = switch(config, "multimodal_projector_bias", default=True)
-    return Projector(widths=(tower.output_width, h, h), bias=bias, extra_params=h)
+    return Projector(widths=(joined * tower.output_width, h, h), bias=bias)
 
 
 def _merger(config: Plain, tower: VisionTower, h: int) -> Projector:
@@ -93,13 +89,14 @@ def _perceived(config: Plain, tower: VisionTower, h: int) -> Projector:
     )
 
 
-def _queried(_: Plain, __: VisionTower, h: int) -> Projector:
-    """MiniCPM-V: 64 queries a slice attend to its patches once; a matrix."""
+def _queried(config: Plain, __: VisionTower, h: int) -> Projector:
+    """MiniCPM-V: 64 queries a slice (2.5: 96) attend to its patches once; a matrix."""
+    queries = count_of(config, "query_num", 64)
     resampler = Resampler(
-        queries=64, input_width=h, query_width=h, attention_width=h, kv_width=h, output_width=h, projected=True,
+        queries=queries, input_width=h, query_width=h, attention_width=h, kv_width=h, output_width=h, projected=True,
         bias=True,
     )  # fmt: skip
-    return Projector(widths=(h, h), bias=False, resampler=resampler, norm_params=6 * h, extra_params=64 * h)
+    return Projector(widths=(h, h), bias=False, resampler=resampler, norm_params=6 * h, extra_params=queries * h)
 
 
 def _twice_merged(_: Plain, tower: VisionTower, h: int) -> Projector:
@@ -191,8 +188,8 @@ def _lfm2(config: Plain, tower: VisionTower, h: int) -> Projector:
 _V, _H = (1, "v"), (1, "h")
 PROJECTORS: Mapping[str, Made] = {
     "llava": _mlp,
-    "llava_next": _newline,
-    "llava_onevision": _newline,
+    "llava_next": _mlp,
+    "llava_onevision": _mlp,
     "llava_onevision1_5": _merger,
     "qwen2_vl": _merger,
     "qwen2_5_vl": _merger,
@@ -217,6 +214,7 @@ PROJECTORS: Mapping[str, Made] = {
     "llama4": _built(widths=((4, "v"), 4096, 4096, _H), bias=False, merge=4),
     "pixtral": _mlp,
     "mistral3": _patch_merger,
+    "lighton_ocr": _patch_merger,
     "molmo": _attention_pooled(2),
     "molmo2": _attention_pooled(2),
     "lfm2_vl": _lfm2,
@@ -229,5 +227,4 @@ PROJECTORS: Mapping[str, Made] = {
     "deepseek_vl_v2": _built(widths=((4, "v"), _H, _H), merge=4),
     "ernie4_5_vl_moe": _resampled,
     "moondream1": _built(widths=((2, "v"), 8192, _H)),
-    "llava_qwen2": _mlp,
 }

@@ -35,9 +35,8 @@ def _processor(argument: str, *engines: Engine, transformers: str | None = None)
 
 _ALL = (Engine.VLLM, Engine.SGLANG, Engine.LLAMA_CPP, Engine.OPENVINO)
 _SERVERS = (Engine.VLLM, Engine.SGLANG)
-_AREA_28 = '"size": {{"shortest_edge": 3136, "longest_edge": {pixels}}}'
-_AREA_32 = '"size": {{"shortest_edge": 65536, "longest_edge": {pixels}}}'
-_AREA_GLM = '"size": {{"shortest_edge": 12544, "longest_edge": {double_pixels}}}'
+_AREA = '"size": {{"shortest_edge": {least_pixels}, "longest_edge": {pixels}}}'
+_AREA_GLM = '"size": {{"shortest_edge": {double_least_pixels}, "longest_edge": {double_pixels}}}'
 _EDGE = '"size": {{"longest_edge": {edge}}}'
 
 
@@ -61,13 +60,13 @@ SETTINGS: Mapping[str, Settings] = {
         setting=_GRIDS, engines={Engine.OPENVINO: "preprocessor_config.json: image_grid_pinpoints of {views} tiles"}
     ),
     "llava_onevision": Settings(setting=_GRIDS),
-    "llava_onevision1_5": _processor(_AREA_28),
-    "qwen2_vl": _area(_AREA_28),
-    "qwen2_5_vl": _area(_AREA_28),
-    "qwen3_vl": _area(_AREA_32),
-    "qwen3_vl_moe": _area(_AREA_32),
-    "qwen3_5": _area(_AREA_32),
-    "qwen3_5_moe": _area(_AREA_32),
+    "llava_onevision1_5": _processor(_AREA),
+    "qwen2_vl": _area(_AREA),
+    "qwen2_5_vl": _area(_AREA),
+    "qwen3_vl": _area(_AREA),
+    "qwen3_vl_moe": _area(_AREA),
+    "qwen3_5": _area(_AREA),
+    "qwen3_5_moe": _area(_AREA),
     "internvl_chat": Settings(
         setting="load_image max_num={views}, of the model card",
         engines={
@@ -114,6 +113,6 @@ SETTINGS: Mapping[str, Settings] = {
     "glm4v": _processor(_AREA_GLM, Engine.VLLM, Engine.SGLANG, Engine.LLAMA_CPP),
     "glm4v_moe": _processor(_AREA_GLM, Engine.VLLM, Engine.SGLANG, Engine.LLAMA_CPP),
     "deepseek_vl_v2": Settings(setting="candidate_resolutions of at most {views} tiles"),
-    "ernie4_5_vl_moe": _processor(_AREA_28, *_SERVERS),
+    "ernie4_5_vl_moe": _processor(_AREA, *_SERVERS),
 }
 NO_SETTING = Settings()

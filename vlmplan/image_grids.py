@@ -1,18 +1,16 @@
 """Into how many views and visual tokens does a processor cut an image? One function a rule.
 
-(width, height in pixels, rule, limit) -> Grid. The limit is what one sets to get another number: tokens, tiles, pixels
-of an edge, by the rule. The arithmetic is that of the processors in transformers, and for Phi-3.5-vision,
-DeepSeek-VL2 and Kimi-VL of the code published with the checkpoints; a test compares the former.
+(width, height in pixels, rule, limit) -> Grid. The limit is what one sets to get another number: pixels of area,
+tokens, tiles, pixels of an edge, by the rule. The arithmetic is that of the processors in transformers, and for
+Phi-3.5-vision, DeepSeek-VL2 and Kimi-VL of the code published with the checkpoints; a test compares the former.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlmplan.model import ImageRule, Rule
 
-_ANYRES_LIMIT_VIEWS = 9  # LLaVA-OneVision's anyres_max_9
-_SPLIT_TOLERANCE = 2.0  # LFM2-VL cuts an image into tiles beyond this times its most tokens
 _COVERED = 0.9  # Ovis2 takes the fewest tiles that keep this share of the image's pixels
 
 
@@ -47,24 +45,30 @@ def _nearest_shape(width: int, height: int, view: int, grids: list[tuple[int, in
     return best
 
 
-def _least_upscaling(width: int, height: int, side: int, grids: list[tuple[int, int]]) -> tuple[int, int]:
-    """The canvas that enlarges the image least, else shrinks it least; the first of equals (Llama 3.2, Llama 4)."""
+def _least_upscaling(
+    width: int, height: int, side: int, grids: list[tuple[int, int]], *, largest: bool = False
+) -> tuple[int, int]:
+    """The canvas that enlarges the image least (or most), else shrinks it least; the first of equals (Llama 3.2, 4)."""
     scales = [(min(columns * side / width, rows * side / height), (columns, rows)) for columns, rows in grids]
     enlarging = [scale for scale, _ in scales if scale >= 1]
-    wanted = min(enlarging) if enlarging else max(scale for scale, _ in scales)
+    wanted = min(enlarging) if enlarging and not largest else max(scale for scale, _ in scales)
     return next(grid for scale, grid in scales if scale == wanted)
 
 
-def resized_area(width: int, height: int, side: int, low: int, high: int) -> tuple[int, int]:
-    """Columns and rows of ``side`` pixels, ``low`` to ``high`` of them, in the image's shape (Qwen2-VL's resize)."""
-    columns, rows = max(1, round(width / side)), max(1, round(height / side))
-    if rows * columns > high:
-        scale = math.sqrt(width * height / (high * side * side))
+def resized_area(width: int, height: int, side: int, limits: tuple[int, int], *, least: int = 0) -> tuple[int, int]:
+    """Columns and rows of ``side`` pixels in the image's shape, within ``limits`` of pixels in all (Qwen2-VL).
+
+    A side is at least ``least`` before the limits are looked at (LFM2-VL: 1), and 1 after.
+    """
+    low, high = limits
+    columns, rows = max(least, round(width / side)), max(least, round(height / side))
+    if rows * columns * side**2 > high:
+        scale = math.sqrt(width * height / high)
         columns, rows = (max(1, math.floor(length / scale / side)) for length in (width, height))
-    elif rows * columns < low:
-        scale = math.sqrt(low * side * side / (width * height))
+    elif rows * columns * side**2 < low:
+        scale = math.sqrt(low / (width * height))
         columns, rows = (math.ceil(length * scale / side) for length in (width, height))
-    return columns, rows
+    return max(1, columns), max(1, rows)
 
 
 def _one_view(tokens: int, rule: ImageRule, extra: int = 0) -> Grid:
@@ -73,17 +77,18 @@ def _one_view(tokens: int, rule: ImageRule, extra: int = 0) -> Grid:
 
 
 def _area(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Qwen2-VL and its successors, GLM-4V, ERNIE: sides rounded, the area kept within limits."""
-    columns, rows = resized_area(width, height, rule.view_size, rule.least_tokens, limit)
+    """Qwen2-VL and its successors, GLM-4V, ERNIE: sides rounded, the area kept within limits of pixels."""
+    low = rule.least_pixels or rule.least_tokens * rule.view_size**2
+    columns, rows = resized_area(width, height, rule.view_size, (low, limit))
     return _one_view(columns * rows, rule)
 
 
 def _padded(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Kimi-VL: scaled down to the patches allowed, then padded to whole tokens."""
+    """Kimi-VL: scaled down to the pixels allowed, in whole patches, then padded to whole tokens."""
     patch = rule.view_size // 2
-    patches = (width // patch) * (height // patch)
-    if patches > 4 * limit:
-        scale = math.sqrt(4 * limit / patches)
+    patches, most = (width // patch) * (height // patch), limit // patch**2
+    if patches > most:
+        scale = math.sqrt(most / patches)
         width, height = int(width * scale), int(height * scale)
     return _one_view(max(1, math.ceil(width / rule.view_size)) * max(1, math.ceil(height / rule.view_size)), rule)
 
@@ -106,7 +111,7 @@ def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     if ratio > 1:
         width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
     columns, rows = ((length - 1) // rule.view_size + 1 for length in (width, height))
-    return _one_view(columns * rows, rule, extra=rows)
+    return _one_view(columns * rows, rule, extra=rows * rule.row_ends)
 
 
 def stretched_pixels(width: int, height: int, wide: int, high: int) -> int:
@@ -122,21 +127,33 @@ def _scaled_pixels(width: int, height: int, wide: int, high: int) -> int:
 
 def _views(rule: ImageRule, columns: int, rows: int, *, base: bool, seen_pixels: int, extra: int = 0) -> Grid:
     """Tiles of a grid, each with all its tokens, and a view of the whole image where ``base``."""
-    views = columns * rows + base
+    views = columns * rows + (base and rule.thumbnail)
     tokens = rule.tokens_per_view * views + extra
     return Grid(tokens=tokens, views=views, pixels=rule.view_size**2, seen_pixels=seen_pixels)
 
 
 def _tiles(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """InternVL: the grid nearest the image's shape, and a thumbnail."""
-    columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit))
+    columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, min(rule.min_views, limit)))
     seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
     return _views(rule, columns, rows, base=columns * rows > 1, seen_pixels=seen)
 
 
+def _pan_scan(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
+    """Gemma 3 with pan and scan: the whole image, and crops along the longer side of one that is long enough."""
+    longer, shorter = max(width, height), min(width, height)
+    crops = min(math.floor(longer / shorter + 0.5), longer // rule.edge_step)
+    crops = min(limit - 1, max(2, crops))
+    cut = longer / shorter >= rule.crop_aspect_fraction and crops >= 1
+    if not cut or min(math.ceil(longer / crops), shorter) < rule.edge_step:
+        crops = 0
+    seen = stretched_pixels(longer, shorter, max(1, crops) * rule.view_size, rule.view_size)
+    return Grid(tokens=rule.tokens_per_view * (1 + crops), views=1 + crops, pixels=rule.view_size**2, seen_pixels=seen)
+
+
 def _canvas(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Llama 4: the canvas that enlarges least; separators between tiles and two tokens about the global view."""
-    columns, rows = _least_upscaling(width, height, rule.view_size, _sizes(limit))
+    columns, rows = _least_upscaling(width, height, rule.view_size, _sizes(limit), largest=rule.largest_canvas)
     split = columns * rows > 1
     seen = _scaled_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
     return _views(rule, columns, rows, base=split, seen_pixels=seen, extra=3 + columns * rows * split)
@@ -184,7 +201,26 @@ def _slices(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
             if difference < least or (difference == least and high > rows):
                 columns, rows, least = count // high, high, difference
     pixels = max(1, columns * rows) * rule.view_size**2  # slices keep the image's shape, and so many pixels in all
-    return _views(rule, columns, rows, base=True, seen_pixels=min(width * height, pixels))
+    found = _views(rule, columns, rows, base=True, seen_pixels=min(width * height, pixels))
+    return replace(found, tokens=_sliced_tokens(width, height, rule, columns, rows)) if rule.edge_step else found
+
+
+def _sliced_tokens(width: int, height: int, rule: ImageRule, columns: int, rows: int) -> int:
+    """Tokens of ``edge_step`` pixels a side in the whole image and its slices, each in its shape (MiniCPM-V 4.6)."""
+    step = rule.edge_step
+
+    def fitted(wide: float, high: float, *, enlarged: bool) -> int:
+        if wide * high > rule.view_size**2 or enlarged:
+            shape = wide / high
+            high = int(rule.view_size / math.sqrt(shape))
+            wide = int(high * shape)
+        return max(1, round(wide / step)) * max(1, round(high / step))
+
+    if not columns:
+        return fitted(width, height, enlarged=True)
+    # A slice's sides are made whole multiples of the grid before they are fitted.
+    wide, high = max(1, round(width / columns)), max(1, round(height / rows))
+    return fitted(width, height, enlarged=False) + columns * rows * fitted(wide, high, enlarged=True)
 
 
 def _fitted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -235,7 +271,7 @@ def _dynamic_hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     across, down = columns * side / width, rows * side / height
     padded = (0, rows * side - int(height * across)) if across < down else (columns * side - int(width * down), 0)
     kept = [
-        math.ceil((count * side // patch - pad // patch) / 2)
+        math.ceil((count * (side // patch) - pad // patch) / 2)
         for count, pad in zip((columns, rows), padded, strict=True)
     ]
     views = 1 + columns * rows
@@ -246,9 +282,9 @@ def _dynamic_hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 def _best_fit(width: int, height: int, rule: ImageRule, limit: int) -> tuple[int, int]:
     """(rows, columns): most of the image's pixels kept, then least waste (LLaVA-NeXT, OneVision, DeepSeek-VL2)."""
     sides = range(1, rule.max_side_views + 1)
-    least = least_tiles(rule)
+    grids = [(rows, columns) for columns, rows in rule.grids] or [(i, j) for i in sides for j in sides]
     best, best_fit = (1, 1), (-1.0, -math.inf)
-    for rows, columns in ((i, j) for i in sides for j in sides if least <= i * j <= limit):
+    for rows, columns in ((i, j) for i, j in grids if rule.min_views <= i * j <= limit):
         wide, high = columns * rule.view_size, rows * rule.view_size
         scale = min(wide / width, high / height)
         effective = min(int(width * scale) * int(height * scale), width * height)
@@ -267,11 +303,6 @@ def _joined(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return Grid(tokens=tokens, views=rows * columns + 1, pixels=rule.view_size**2, seen_pixels=seen)
 
 
-def least_tiles(rule: ImageRule) -> int:
-    """Return the fewest tiles of a grid: LLaVA-NeXT's (up to 3 a side) start at two, all others at one."""
-    return 2 if rule.rule is Rule.ANYRES and rule.max_side_views <= 3 else 1
-
-
 def _anyres(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """LLaVA-NeXT and OneVision: the best-fitting grid, padding cut off, one newline a row, and the base view."""
     best = _best_fit(width, height, rule, limit)
@@ -284,16 +315,18 @@ def _anyres(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
         padding = (columns - int(round(width * (rows / height), 7))) // 2
         columns -= 2 * padding
     seen = rows * columns * rule.view_size**2 // side**2
-    ratio = math.sqrt(rows * columns / (_ANYRES_LIMIT_VIEWS * side**2))
-    if least_tiles(rule) == 1 and ratio > 1.1:
+    ratio = math.sqrt(rows * columns / (rule.pooled_beyond_views * side**2)) if rule.pooled_beyond_views else 0.0
+    if ratio > 1.1:
         rows, columns = int(rows // ratio), int(columns // ratio)
-    tokens = rule.tokens_per_view + rows * columns + rows
+    tokens = rule.tokens_per_view + rule.base_extra_tokens + rows * columns + rows
     return Grid(tokens=tokens, views=1 + best[0] * best[1], pixels=rule.view_size**2, seen_pixels=seen)
 
 
 def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Idefics3 and SmolVLM: the longest edge is scaled to ``limit`` pixels and cut into tiles; a view of the whole."""
     tile, aspect = rule.view_size, width / height
+    if rule.max_views == 1:
+        return _fixed(width, height, rule, limit)
     if width >= height:
         width, height = limit, int(limit / aspect)
         height += height % 2
@@ -307,12 +340,12 @@ def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 
 
 def _overlap(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Molmo: crops that overlap by four patches a side, pooled 2 x 2; a column token a row; a low-resolution view."""
-    side = rule.patches_per_side
-    patch, step = rule.view_size // side, side - 8
-    inner = (width - 8 * patch, height - 8 * patch)
+    """Molmo: crops that overlap by some patches, pooled 2 x 2; a column token a row; a low-resolution view."""
+    side, shared = rule.patches_per_side, rule.overlap_patches
+    patch, step = rule.view_size // side, side - shared
+    inner = (width - shared * patch, height - shared * patch)
     columns, rows = _least_upscaling(*inner, step * patch, _sizes(limit)) if min(inner) > 0 else (1, 1)
-    wide, high = (math.ceil((count * step + 8) / 2) for count in (columns, rows))
+    wide, high = (math.ceil((count * step + shared) / 2) for count in (columns, rows))
     low = math.isqrt(rule.tokens_per_view)
     tokens = high * (wide + 1) + low * (low + 1) + 4
     seen = high * wide * (2 * patch) ** 2
@@ -320,24 +353,21 @@ def _overlap(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 
 
 def _adaptive(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """LFM2-VL: one view in the image's shape; a larger image in 2 to ``limit`` tiles, with that view as thumbnail.
-
-    A limit beyond the tiles it may have is one of tokens, of a single view.
-    """
+    """LFM2-VL: one view in the image's shape; a larger image in up to ``limit`` tiles, that view a thumbnail."""
     side = rule.view_size // math.isqrt(rule.tokens_per_view)
-    most = min(limit, rule.tokens_per_view) if limit > rule.max_views else rule.tokens_per_view
-    columns, rows = resized_area(width, height, side, rule.least_tokens, most)
+    most = rule.default_max_tokens or rule.tokens_per_view
+    columns, rows = resized_area(width, height, side, (rule.least_tokens * side**2, most * side**2), least=1)
     thumbnail = columns * rows
-    area = max(1, round(width / side)) * max(1, round(height / side))
-    if limit > rule.max_views or area <= rule.tokens_per_view * _SPLIT_TOLERANCE:
+    area = max(side // 2, round(width / side) * side) * max(side // 2, round(height / side) * side)
+    if limit == 1 or area <= most * side**2 * rule.single_view_fraction:
         pixels = thumbnail * side**2
         return Grid(tokens=thumbnail, views=1, pixels=pixels, seen_pixels=pixels)
-    columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, 2))
-    tiles = columns * rows
+    columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, min(rule.min_views, limit)))
+    tiles, shown = columns * rows, columns * rows > 1 and rule.thumbnail
     seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
-    pixels = (tiles * rule.view_size**2 + thumbnail * side**2) // (tiles + 1)
-    tokens = tiles * rule.tokens_per_view + thumbnail
-    return Grid(tokens=tokens, views=tiles + 1, pixels=pixels, seen_pixels=seen)
+    pixels = (tiles * rule.view_size**2 + shown * thumbnail * side**2) // (tiles + shown)
+    tokens = tiles * rule.tokens_per_view + shown * thumbnail
+    return Grid(tokens=tokens, views=tiles + shown, pixels=pixels, seen_pixels=seen)
 
 
 def _fixed(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
@@ -358,6 +388,7 @@ def _counted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 Placed = Callable[[int, int, ImageRule, int], Grid]
 GRIDS: Mapping[Rule, Placed] = {
     Rule.FIXED: _fixed,
+    Rule.PAN_SCAN: _pan_scan,
     Rule.VIEWS: _counted,
     Rule.AREA: _area,
     Rule.PADDED: _padded,

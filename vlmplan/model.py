@@ -63,6 +63,7 @@ class Rule(enum.StrEnum):
     """How an image becomes visual tokens (``image_grids.py`` says which family does what)."""
 
     FIXED = "fixed"
+    PAN_SCAN = "pan-scan"
     VIEWS = "views"
     AREA = "area"
     PADDED = "padded"
@@ -97,19 +98,34 @@ class Engine(enum.StrEnum):
     OPENVINO = "openvino"
 
 
-# What a setting may leave open: tokens, pixels of area (or twice), patches, views or tiles, pixels of the longest edge.
-PLACEHOLDERS = ("tokens", "pixels", "double_pixels", "patches", "views", "edge")
+# What a setting may leave open: tokens, pixels of area (or twice) and the least of them, patches, views or tiles,
+# pixels of the longest edge.
+PLACEHOLDERS = (
+    "tokens", "pixels", "double_pixels", "least_pixels", "double_least_pixels", "patches", "views", "edge",
+)  # fmt: skip
 
 
 # (field, least, most): generous beside every published processor, and small enough to count with.
 _RULE_LIMITS = (
     ("view_size", 2, 65_536),
-    ("max_views", 1, 64),
+    ("max_views", 1, 4096),
     ("max_side_views", 1, 64),
     ("edge_step", 0, 65_536),
     ("least_tokens", 1, 1_000_000),
     ("default_max_tokens", 0, 1_000_000),
+    ("least_pixels", 0, 10**10),
+    ("default_max_pixels", 0, 10**10),
+    ("most_aspect", 0, 1_000_000),
+    ("min_views", 1, 4096),
+    ("default_max_views", 0, 4096),
+    ("default_edge", 0, 65_536),
+    ("pooled_beyond_views", 0, 64),
+    ("base_extra_tokens", -1, 64),
+    ("overlap_patches", 0, 64),
+    ("single_view_fraction", 0.01, 1000.0),
+    ("crop_aspect_fraction", 1.0, 1000.0),
 )
+_MOST_GRIDS = 1000
 
 
 def _check_setting(text: str) -> None:
@@ -128,9 +144,19 @@ class ImageRule:
     """How a processor turns an image into views and visual tokens, and how one sets their number.
 
     ``tokens_per_view`` LLM tokens come of each view of ``view_size`` pixels a side; where the rule keeps the image's
-    shape a view is one token's square. At most ``max_views`` views, ``max_side_views`` in a row, or of ``edge_step``
-    pixels along an edge. ``least_tokens`` and ``default_max_tokens`` are the processor's own limits of one view,
-    ``trained_*`` the range the checkpoint was trained for. ``setting`` says how V is set in transformers and
+    shape a view is one token's square. At least ``min_views`` and at most ``max_views`` views, ``max_side_views`` in a
+    row, or the ``grids`` (columns, rows) that a processor lists, or of ``edge_step`` pixels along an edge; a view of
+    the whole beside several tiles only with ``thumbnail``, of ``base_extra_tokens`` more. ``least_tokens`` and
+    ``default_max_tokens`` are the processor's own limits of one view, ``least_pixels`` and ``default_max_pixels`` the
+    same where pixels do not come to whole tokens, ``default_max_views`` and ``default_edge`` what it does unasked
+    where that is not the most it can (0: it is). Images longer than ``most_aspect`` times their width are refused.
+
+    Single rules have more: tiles beyond ``pooled_beyond_views`` are pooled to so many (anyres_max), neighbours share
+    ``overlap_patches`` of ``patches_per_side``, a small image takes the ``largest_canvas`` instead of the least, one
+    view holds an image up to ``single_view_fraction`` of it, and shapes beyond ``crop_aspect_fraction`` are cropped; a
+    token follows each row where it has ``row_ends``.
+
+    ``trained_*`` is the range the checkpoint was trained for. ``setting`` says how V is set in transformers and
     ``engines`` in others, with ``PLACEHOLDERS`` to fill in.
     """
 
@@ -143,6 +169,21 @@ class ImageRule:
     patches_per_side: int = 0
     least_tokens: int = 4
     default_max_tokens: int = 0
+    least_pixels: int = 0
+    default_max_pixels: int = 0
+    most_aspect: int = 0
+    min_views: int = 1
+    default_max_views: int = 0
+    default_edge: int = 0
+    grids: tuple[tuple[int, int], ...] = ()
+    thumbnail: bool = True
+    base_extra_tokens: int = 0
+    pooled_beyond_views: int = 0
+    overlap_patches: int = 8
+    largest_canvas: bool = False
+    row_ends: bool = True
+    single_view_fraction: float = 2.0
+    crop_aspect_fraction: float = 1.2
     trained_min_visual_tokens: int
     trained_max_visual_tokens: int
     allowed_visual_tokens: tuple[int, ...] = ()
@@ -159,6 +200,7 @@ class ImageRule:
             check_range("allowed_visual_tokens", tokens, 1, 10**9)
         for text in (self.setting, *self.engines.values()):
             _check_setting(text)
+        self._check_views()
         self._check_needed()
         most_tokens = self.default_max_tokens or self.trained_max_visual_tokens
         if self.trained_max_visual_tokens < self.trained_min_visual_tokens:
@@ -166,16 +208,41 @@ class ImageRule:
         if self.rule in SHAPE_KEEPING and self.least_tokens > most_tokens:
             raise InputError(f"least_tokens: expected at most {most_tokens}, found {self.least_tokens}")
 
+    def _check_views(self) -> None:
+        """Fewest, unasked and most views in order; grids that can be counted with."""
+        if not self.min_views <= (self.default_max_views or self.max_views) <= self.max_views:
+            raise InputError(
+                f"min_views, default_max_views, max_views: expected them in order, found {self.min_views}, "
+                f"{self.default_max_views}, {self.max_views}"
+            )
+        if len(self.grids) > _MOST_GRIDS:
+            raise InputError(f"grids: expected at most {_MOST_GRIDS}, found {len(self.grids)}")
+        for grid in self.grids:
+            if not all(1 <= side <= 64 for side in grid):
+                raise InputError(f"grids: expected columns and rows from 1 to 64, found {grid[0]} x {grid[1]}")
+
+    @property
+    def tile_counts(self) -> tuple[int, ...]:
+        """Every number of tiles that a grid may have, fewest first."""
+        sides = range(1, self.max_side_views + 1)
+        if self.grids:
+            found = {columns * rows for columns, rows in self.grids}
+        elif self.max_side_views > 1:
+            found = {i * j for i in sides for j in sides}
+        else:
+            found = set(range(1, self.max_views + 1))
+        return tuple(count for count in sorted(found) if self.min_views <= count <= self.max_views)
+
     def _check_needed(self) -> None:
         """What a rule's arithmetic cannot do without."""
         if self.rule is Rule.COMPRESSED and not self.allowed_visual_tokens:
             raise InputError("allowed_visual_tokens: expected at least one number for the rule compressed")
-        if self.rule is Rule.ANYRES and min(self.max_views, self.max_side_views) < 2:
-            raise InputError("max_views and max_side_views: expected at least 2 for the rule anyres")
+        if self.rule is Rule.ANYRES and min(self.max_views, self.max_side_views) < 2 and not self.grids:
+            raise InputError("max_views and max_side_views: expected at least 2 for the rule anyres, or its grids")
         if self.rule in (Rule.ROWS, Rule.SPLIT) and not self.edge_step:
             raise InputError(f"edge_step: missing; the rule {self.rule} needs it")
         if self.rule is Rule.OVERLAP:
-            check_range("patches_per_side", self.patches_per_side, 9, self.view_size)
+            check_range("patches_per_side", self.patches_per_side, self.overlap_patches + 1, self.view_size)
         if self.rule is Rule.BUDGET and not self.default_max_tokens:
             raise InputError(f"default_max_tokens: missing; the rule {self.rule} needs it")
 
@@ -189,7 +256,8 @@ class ModelSpec(Document):
     and not run for an image and a question (an audio tower); ``stored_params`` stand in the published total and are
     not loaded at all (a multi-token prediction layer); ``beside`` says what both are. ``pretrained`` checkpoints
     answer nothing before they are fine-tuned; those that ``thinks`` write a thousand tokens before they answer, and
-    their scores count on it. Without ``fp16`` engines refuse to run it in that precision.
+    their scores count on it. Without ``fp16`` engines refuse to run it in that precision. ``cautions`` are what a
+    checkpoint's files say that was not understood.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.model/1"
@@ -213,6 +281,7 @@ class ModelSpec(Document):
     thinks: bool = False
     fp16: bool = True
     serving: Mapping[Engine, str] = field(default_factory=dict, hash=False)
+    cautions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

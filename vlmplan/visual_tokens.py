@@ -6,11 +6,11 @@ makes it, in transformers and in serving engines. ``image_grids.py`` has the ari
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from vlmplan.errors import InputError
-from vlmplan.image_grids import GRIDS, Grid, least_tiles, stretched_pixels
+from vlmplan.image_grids import GRIDS, Grid, stretched_pixels
 from vlmplan.model import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
@@ -51,39 +51,65 @@ _BUDGETS = (70, 140, 280, 560, 1120)  # what Gemma 4's processor accepts
 _SINGLE_VIEW_TOKENS = (100, 144, 196)  # LFM2-VL's, between the least and the most of a view
 
 
-def _area_fill(rule: ImageRule, tokens: int) -> dict[str, int]:
-    """What a limit of ``tokens`` is called by processors that count pixels or patches."""
-    pixels = tokens * rule.view_size**2
-    return {"tokens": tokens, "pixels": pixels, "double_pixels": 2 * pixels, "patches": 4 * tokens}
+_AREAS = (Rule.AREA, Rule.PADDED)  # whose limit is one of pixels
+
+
+def _area_fill(rule: ImageRule, pixels: int) -> dict[str, int]:
+    """What a limit of ``pixels`` is called by processors that count tokens, patches or two frames' pixels."""
+    least = rule.least_pixels or rule.least_tokens * rule.view_size**2
+    return {
+        "tokens": pixels // rule.view_size**2,
+        "pixels": pixels,
+        "double_pixels": 2 * pixels,
+        "patches": 4 * pixels // rule.view_size**2,
+        "least_pixels": least,
+        "double_least_pixels": 2 * least,
+    }
+
+
+def _default_pixels(rule: ImageRule) -> int:
+    """The most pixels of an image that a processor keeps unasked, where its limit is one of area."""
+    return rule.default_max_pixels or (rule.default_max_tokens or rule.trained_max_visual_tokens) * rule.view_size**2
+
+
+def _default_last(values: Iterable[int], default: int) -> Iterator[int]:
+    """Yield ``values`` in order, and the default at the end."""
+    yield from (value for value in values if value != default)
+    yield default
 
 
 def _limits(rule: ImageRule) -> Iterator[tuple[int, dict[str, int]]]:
     """(limit, what to fill into the setting) of every setting of the processor; its default comes last."""
+    unasked_views = rule.default_max_views or rule.max_views
     match rule.rule:
         case Rule.FIXED:
             yield 1, {}
-        case Rule.VIEWS:
-            yield from ((views, {"views": views}) for views in (1, rule.max_views))
+        case Rule.VIEWS | Rule.PAN_SCAN:
+            yield from (
+                (views, {"views": views}) for views in _default_last(sorted({1, rule.max_views}), unasked_views)
+            )
         case Rule.AREA | Rule.PADDED:
-            for tokens in (*_AREA_TARGETS, rule.default_max_tokens or rule.trained_max_visual_tokens):
-                if tokens >= rule.least_tokens:
-                    yield tokens, _area_fill(rule, tokens)
+            limits = (tokens * rule.view_size**2 for tokens in _AREA_TARGETS if tokens >= rule.least_tokens)
+            yield from ((pixels, _area_fill(rule, pixels)) for pixels in (*limits, _default_pixels(rule)))
         case Rule.BUDGET:
             yield from ((tokens, {"tokens": tokens}) for tokens in (*_BUDGETS, rule.default_max_tokens))
         case Rule.ROWS | Rule.SPLIT:
-            edges = (count * rule.edge_step for count in range(1, rule.max_side_views + 1))
-            yield from ((edge, {"edge": edge}) for edge in edges)
+            edges = [count * rule.edge_step for count in range(1, rule.max_side_views + 1)]
+            yield from ((edge, {"edge": edge}) for edge in _default_last(edges, rule.default_edge or edges[-1]))
         case Rule.ADAPTIVE:
-            for tokens in (rule.least_tokens, *_SINGLE_VIEW_TOKENS, rule.tokens_per_view):
-                yield tokens, {"tokens": tokens, "views": 1}
-            yield from (
-                (tiles, {"tokens": rule.tokens_per_view, "views": tiles}) for tiles in range(2, rule.max_views + 1)
-            )
+            yield from _adaptive_limits(rule, unasked_views)
         case _:
-            sides = range(1, rule.max_side_views + 1)
-            counts = {i * j for i in sides for j in sides} if rule.max_side_views > 1 else range(1, rule.max_views + 1)
-            allowed = (count for count in sorted(counts) if least_tiles(rule) <= count <= rule.max_views)
-            yield from ((tiles, {"views": tiles}) for tiles in allowed)
+            yield from ((tiles, {"views": tiles}) for tiles in _default_last(rule.tile_counts, unasked_views))
+
+
+def _adaptive_limits(rule: ImageRule, unasked_views: int) -> Iterator[tuple[int, dict[str, int]]]:
+    """LFM2-VL: a single view of fewer tokens, or at most so many tiles of all of them."""
+    most = rule.default_max_tokens or rule.tokens_per_view
+    for tokens in sorted({rule.least_tokens, *(n for n in _SINGLE_VIEW_TOKENS if rule.least_tokens < n < most), most}):
+        if (tokens, 1) != (most, unasked_views):
+            yield 1, {"tokens": tokens, "views": 1}
+    tiles = range(max(2, rule.min_views), rule.max_views + 1)
+    yield from ((limit, {"tokens": most, "views": limit}) for limit in _default_last(tiles, unasked_views))
 
 
 def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[Grid, dict[str, int]]]:
@@ -94,7 +120,8 @@ def _reachable(rule: ImageRule, width: int, height: int) -> Iterator[tuple[Grid,
             yield Grid(tokens=tokens, views=1, pixels=whole, seen_pixels=whole), {}
         return
     for limit, fill in _limits(rule):
-        yield GRIDS[rule.rule](width, height, rule, limit), fill
+        set_rule = replace(rule, default_max_tokens=fill["tokens"]) if rule.rule is Rule.ADAPTIVE else rule
+        yield GRIDS[rule.rule](width, height, set_rule, limit), fill
 
 
 def _option(rule: ImageRule, image: tuple[int, int], grid: Grid, fill: Mapping[str, int]) -> VisualInput:
@@ -132,9 +159,9 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
         option = _option(rule, image, grid, fill)
         by_tokens.setdefault(grid.tokens, option)
     native = option.visual_tokens
-    if rule.rule in (Rule.AREA, Rule.PADDED) and native >= rule.least_tokens:
+    if rule.rule in _AREAS and native >= rule.least_tokens:
         # The same for this image, and engines need not allow for larger ones.
-        option = _option(rule, image, grid, _area_fill(rule, native))
+        option = _option(rule, image, grid, _area_fill(rule, native * rule.view_size**2))
     by_tokens[native] = option  # the default setting comes last, and is what the checkpoint does unasked
     ordered = [by_tokens[tokens] for tokens in sorted(by_tokens) if tokens <= native]
     if rule.rule is Rule.COMPRESSED:
@@ -152,8 +179,8 @@ def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Vis
         return None
     native = native_visual_tokens(model, image)
     settings = [*_reachable(rule, *image)]
-    if rule.rule in (Rule.AREA, Rule.PADDED) and visual_tokens >= rule.least_tokens:
-        limit = min(visual_tokens, rule.trained_max_visual_tokens)
+    if rule.rule in _AREAS and visual_tokens >= rule.least_tokens:
+        limit = min(visual_tokens, rule.trained_max_visual_tokens) * rule.view_size**2
         settings.append((GRIDS[rule.rule](*image, rule, limit), _area_fill(rule, limit)))
     within = [(grid, fill) for grid, fill in settings if grid.tokens <= visual_tokens]
     if not within:
@@ -228,7 +255,7 @@ def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) ->
     if rule.rule not in SHAPE_KEEPING and visual_tokens == rule.tokens_per_view:
         return one_view(model, image)
     if rule.rule is Rule.AREA and visual_tokens <= rule.trained_max_visual_tokens:
-        exact = _of_one_view(rule, image, visual_tokens, _area_fill(rule, visual_tokens))
+        exact = _of_one_view(rule, image, visual_tokens, _area_fill(rule, visual_tokens * rule.view_size**2))
         return replace(exact, reduction=Reduction.IMAGE_SIZE)
     return None
 
