@@ -69,6 +69,7 @@ ORDER = [
     "hub_projectors",
     "hub_settings",
     "hub_processor",
+    "hub_tiles",
     "hub_images",
     "hub_vlms",
     "hub_architecture",

@@ -385,6 +385,30 @@ def _counted(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return Grid(tokens=rule.tokens_per_view * limit, views=limit, pixels=pixels, seen_pixels=max(1, limit - 1) * pixels)
 
 
+_LEAST_SIDE_PX = 10  # what Phi-4-multimodal's processor leaves of an image's shorter side, or refuses it
+
+
+def refused_shape(width: int, height: int, rule: ImageRule) -> str | None:
+    """Return why a processor refuses an image of this shape, None where it takes it."""
+    longer, shorter = max(width, height), min(width, height)
+    if rule.most_aspect and longer / shorter > rule.most_aspect:
+        return (
+            f"an image of {width} x {height} is {longer / shorter:.1f} times as long as wide; its processor takes at "
+            f"most {rule.most_aspect}"
+        )
+    if rule.rule is Rule.DYNAMIC_HD:
+        side, limit = rule.view_size, rule.default_max_views or rule.max_views
+        columns, rows = math.ceil(width / side), math.ceil(height / side)
+        if columns * rows > limit:
+            columns, rows = _nearest_shape(width, height, side, _sizes(limit))
+        if int(shorter * min(columns * side / width, rows * side / height)) < _LEAST_SIDE_PX:
+            return (
+                f"an image of {width} x {height} shrinks to less than {_LEAST_SIDE_PX} pixels across, which its "
+                "processor refuses"
+            )
+    return None
+
+
 Placed = Callable[[int, int, ImageRule, int], Grid]
 GRIDS: Mapping[Rule, Placed] = {
     Rule.FIXED: _fixed,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from vlmplan.cost import Cost, active_llm_params, cost, paper_prefill_flops
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import Precision
+from vlmplan.image_grids import refused_shape
 from vlmplan.judge import Judge
 from vlmplan.machine import Machine
 from vlmplan.model import SHAPE_KEEPING, Compressor, Engine, ModelSpec, Route, Rule, Workload
@@ -124,7 +125,7 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
 
 def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     """What may be made of the image, fewest tokens first; what nobody tried, only where that is asked for."""
-    if model.image is None:
+    if model.image is None or refused_shape(*space.workload.image, model.image):
         return []
     found = options(model, space.workload.image)
     if space.route is Route.EXPORT:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from vlmplan.errors import InputError
-from vlmplan.image_grids import GRIDS, Grid, stretched_pixels
+from vlmplan.image_grids import GRIDS, Grid, refused_shape, stretched_pixels
 from vlmplan.model import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
@@ -147,9 +147,14 @@ def _side_px(image: tuple[int, int], seen_pixels: int) -> float:
 def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     """Return the numbers of visual tokens the processor can make of ``image``, fewest first; empty for a text model.
 
-    The last is the checkpoint's own default; the others are reached by a smaller or less divided image.
+    The last is the checkpoint's own default; the others are reached by a smaller or less divided image. Raises
+    InputError for a shape that the processor refuses.
     """
-    return () if model.image is None else _options(model.image, image)
+    if model.image is None:
+        return ()
+    if reason := refused_shape(*image, model.image):
+        raise InputError(f"{model.name}: {reason}")
+    return _options(model.image, image)
 
 
 @functools.lru_cache(maxsize=1024)
