@@ -239,7 +239,7 @@ def _cross(settings: Plain) -> Counted:
 
     def count(width: int, height: int) -> int:
         high, wide = pick(height, width, most, side)
-        return int(high // side * (wide // side)) * ((side // 14) ** 2 + 1)
+        return int(int(high // side * (wide // side)) * ((side // 14) ** 2 + 1))
 
     return count
 
@@ -256,7 +256,7 @@ def _llama4(settings: Plain) -> Counted:
         largest = settings.get("resize_to_max_canvas", False)
         high, wide = module.get_best_fit((height, width), possible, resize_to_max_canvas=largest)
         tiles = int(high // side * (wide // side))
-        return each * (tiles + (tiles > 1)) + 3 + tiles * (tiles > 1)
+        return int(each * (tiles + (tiles > 1)) + 3 + tiles * (tiles > 1))
 
     return count
 
@@ -298,11 +298,11 @@ def _minicpm(settings: Plain) -> Counted:
     own = settings.get("slice_config") or {}
     most = settings.get("max_slice_nums", own.get("max_slice_nums", 9)) if settings.get("slice_mode", True) else 1
     size = settings.get("scale_resolution", own.get("scale_resolution", 448))
-    each = settings.get("image_feature_size", settings.get("query_num", 64))
+    each: int = settings.get("image_feature_size", settings.get("query_num", 64))
 
     def count(width: int, height: int) -> int:
         grid = pick((height, width), most, size)
-        return int(each * (1 + (grid[0] * grid[1] if grid else 0)))
+        return each * (1 + (int(grid[0] * grid[1]) if grid else 0))
 
     return count
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processors import COUNTED
 
-from tests.processors import COUNTED
 from vlmplan.errors import InputError
 from vlmplan.hub_config import model_from_config, read_model_config
 from vlmplan.hub_vlms import VLM_TYPES

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processors import COUNTED
 
-from tests.processors import COUNTED
 from vlmplan import catalogue
 from vlmplan.errors import InputError
 from vlmplan.image_grids import GRIDS, refused_shape

@@ -96,8 +96,8 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
 
 
 def range_warnings(request: Request, ready: Machine) -> tuple[str, ...]:
-    """Say where the request goes beyond what the device was measured at."""
-    return tuple(
+    """Say where the request goes beyond what the device was measured at, and what of the model was not understood."""
+    return request.model.cautions + tuple(
         f"{name} {size} lies outside what was measured on {ready.hardware.name} ({low} to {high}); hence the wider "
         "interval"
         for name, (size, (low, high)) in beyond(request, ready).items()

@@ -14,6 +14,7 @@ from vlmplan.hub_processor import Processor
 from vlmplan.hub_settings import NO_SETTING, SETTINGS
 from vlmplan.hub_tables import Plain
 from vlmplan.hub_tiles import (
+    MOST_TILES,
     Made,
     adaptive_rule,
     anyres_rule,
@@ -75,7 +76,7 @@ def _gemma3(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any
     return {
         **fixed(side, tokens),
         "rule": Rule.PAN_SCAN,
-        "max_views": 1 + read.count("pan_and_scan_max_num_crops", 4, _MOST_TILES - 1),
+        "max_views": 1 + read.count("pan_and_scan_max_num_crops", 4, MOST_TILES - 1),
         "edge_step": read.count("pan_and_scan_min_crop_size", 256, 65_536),
         "crop_aspect_fraction": read.number("pan_and_scan_min_ratio_to_activate", 1.2, 1.0, 1000.0),
     }
@@ -147,7 +148,7 @@ def _rows(merge_unasked: int, unasked: int, steps: int, *, ends: bool = True) ->
             "rule": Rule.ROWS,
             "view_size": side,
             "tokens_per_view": 1,
-            "max_side_views": min(_MOST_TILES, max(steps, edge // step)),
+            "max_side_views": min(MOST_TILES, max(steps, edge // step)),
             "edge_step": step,
             "default_edge": 0 if edge == unasked else edge,
             "row_ends": ends,

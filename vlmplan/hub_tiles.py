@@ -1,7 +1,7 @@
 """Which image rules cut an image into views? One function a way of cutting; the others are in ``hub_images.py``.
 
-(config, tower, processor) -> fields of an ImageRule. The processor's files beside a config decide, then the config's own
-keys, then what the type does unasked.
+(config, tower, processor) -> fields of an ImageRule. The processor's files beside a config decide, then the config's
+own keys, then what the type does unasked.
 """
 
 import math
@@ -16,7 +16,7 @@ from vlmplan.hub_tables import Plain
 from vlmplan.model import Rule
 from vlmplan.tower import VisionTower
 
-_MOST_TILES = 64  # of a side or in all: what a document may hold
+MOST_TILES = 64  # of a side or in all: what a document may hold
 _MOST_EDGE = 4096  # Idefics3's processor scales no edge beyond it
 _PINPOINTS_NEXT = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 Made = Callable[[Plain, VisionTower, Processor], dict[str, Any]]
@@ -28,6 +28,7 @@ def grid_tokens(side: int, patch: int, merge: int = 1) -> int:
 
 
 def tower_side(tower: VisionTower) -> int:
+    """Return the side in pixels of the images that a tower was made for."""
     return tower.image_size or tower.patch
 
 
@@ -49,6 +50,7 @@ def selected_extra(tower: VisionTower, read: Processor, default: str) -> int:
 
 
 def fixed(side: int, tokens: int, **more: Any) -> dict[str, Any]:
+    """Return the rule of one view of ``side`` pixels that makes ``tokens``."""
     return {"rule": Rule.FIXED, "view_size": side, "tokens_per_view": tokens, **more}
 
 
@@ -78,8 +80,8 @@ def onevision_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, A
     where, limit = read.value("vision_aspect_ratio")
     limit = "anyres_max_9" if limit is None else limit
     most = re.fullmatch(r"anyres_max_(\d{1,2})", limit) if isinstance(limit, str) else None
-    if most is None or not 1 <= int(most[1]) <= _MOST_TILES:
-        raise InputError(f"{where}: {limit!r:.40} is not read; expected anyres_max_ and a number to {_MOST_TILES}")
+    if most is None or not 1 <= int(most[1]) <= MOST_TILES:
+        raise InputError(f"{where}: {limit!r:.40} is not read; expected anyres_max_ and a number to {MOST_TILES}")
     sides = range(1, 7)
     found = _pinpoints(tower, read, side, tuple((side * i, side * j) for i in sides for j in sides))
     extra = selected_extra(tower, read, "full")
@@ -94,8 +96,8 @@ def _pinpoints(tower: VisionTower, read: Processor, side: int, unasked: tuple[tu
     grids = tuple((wide // side, high // side) for high, wide in points)
     if any(high % side or wide % side for high, wide in points):
         read.note(f"{where}: not all are multiples of {side} pixels; counted as the whole views they hold")
-    if max(max(grid) for grid in grids) > _MOST_TILES:
-        raise InputError(f"{where}: expected at most {_MOST_TILES} views a side, found {max(max(g) for g in grids)}")
+    if max(max(grid) for grid in grids) > MOST_TILES:
+        raise InputError(f"{where}: expected at most {MOST_TILES} views a side, found {max(max(g) for g in grids)}")
     tokens, tiles = grid_tokens(side, tower.patch), [columns * rows for columns, rows in grids]
     edge = math.isqrt(min(max(tiles), 9) * tokens)
     return _views(
@@ -134,7 +136,7 @@ def split_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, 
     if steps > 8:
         raise InputError(f"{read.value('size')[0]}: expected at most 8 tiles of {side} pixels, found {edge}")
     return _views(
-        side, Rule.SPLIT, tokens, min(_MOST_TILES, steps**2 + 1), max_side_views=steps, edge_step=side,
+        side, Rule.SPLIT, tokens, min(MOST_TILES, steps**2 + 1), max_side_views=steps, edge_step=side,
         default_edge=edge if edge % side else 0,
     )  # fmt: skip
 
@@ -144,8 +146,8 @@ def internvl_chat_rule(config: Plain, tower: VisionTower, read: Processor) -> di
     side = count_of(config, "force_image_size", tower_side(tower), 65_536)
     for key in ("size", "crop_size"):
         read.value(key)
-    most = read.count("max_dynamic_patch", 12, _MOST_TILES)
-    least = read.count("min_dynamic_patch", 1, _MOST_TILES)
+    most = read.count("max_dynamic_patch", 12, MOST_TILES)
+    least = read.count("min_dynamic_patch", 1, MOST_TILES)
     if least > most:
         raise InputError(f"{read.value('min_dynamic_patch')[0]}: found {least}, expected at most {most}")
     if not read.on("dynamic_image_size", default=True):
@@ -160,7 +162,7 @@ def internvl_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[st
     side = view_side(tower, read, "size")
     for key in ("crop_to_patches", "crop_size"):
         read.value(key)
-    most, least = read.count("max_patches", 12, _MOST_TILES), read.count("min_patches", 1, _MOST_TILES)
+    most, least = read.count("max_patches", 12, MOST_TILES), read.count("min_patches", 1, MOST_TILES)
     tokens = grid_tokens(side, tower.patch, downsampling(config))
     tokens = read.count("image_seq_length", tokens) if read.has("image_seq_length") else tokens
     return _views(side, Rule.TILES, tokens, most, min_views=min(least, most))
@@ -179,7 +181,7 @@ def hd_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     """Phi-3-vision: four crops unasked, as Phi-3.5's file says and vLLM counts; sixteen are its most."""
     for key in ("num_img_tokens", "size", "crop_size"):
         read.value(key)
-    crops = read.count("num_crops", 4, _MOST_TILES)
+    crops = read.count("num_crops", 4, MOST_TILES)
     return _views(tower_side(tower), Rule.HD, 144, 16, trained_min_visual_tokens=313) | _unasked(crops, 16)
 
 
@@ -188,7 +190,7 @@ def dynamic_hd_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, 
     side = view_side(tower, read, "size", "crop_size")
     for key in ("patch_size", "num_img_tokens"):
         read.value(key)
-    tokens, crops = grid_tokens(side, tower.patch, 2), read.count("dynamic_hd", 36, _MOST_TILES)
+    tokens, crops = grid_tokens(side, tower.patch, 2), read.count("dynamic_hd", 36, MOST_TILES)
     return _views(side, Rule.DYNAMIC_HD, tokens, crops, trained_min_visual_tokens=tokens + 1 + math.isqrt(tokens))
 
 
@@ -198,7 +200,7 @@ def slices_rule(config: Plain, _: VisionTower, read: Processor) -> dict[str, Any
     for key in ("patch_size", "image_size"):
         read.value(key)
     size = read.count("scale_resolution", count_of(own, "scale_resolution", 448), 65_536)
-    slices = read.count("max_slice_nums", count_of(own, "max_slice_nums", 9), _MOST_TILES)
+    slices = read.count("max_slice_nums", count_of(own, "max_slice_nums", 9), MOST_TILES)
     tokens = count_of(config, "query_num", 64)
     tokens = read.count("image_feature_size", tokens) if read.has("image_feature_size") else tokens
     if not read.on("slice_mode", default=True):
@@ -218,7 +220,7 @@ def merged_slices_rule(config: Plain, tower: VisionTower, read: Processor) -> di
 def cross_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     """Llama 3.2 Vision."""
     side = view_side(tower, read, "size")
-    return _views(side, Rule.CROSS, grid_tokens(side, tower.patch) + 1, read.count("max_image_tiles", 4, _MOST_TILES))
+    return _views(side, Rule.CROSS, grid_tokens(side, tower.patch) + 1, read.count("max_image_tiles", 4, MOST_TILES))
 
 
 def canvas_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def canvas_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str,
     side = view_side(tower, read, "size")
     read.value("pixel_shuffle_ratio")
     read.value("patch_size")
-    tokens, tiles = grid_tokens(side, tower.patch, 2), read.count("max_patches", 16, _MOST_TILES)
+    tokens, tiles = grid_tokens(side, tower.patch, 2), read.count("max_patches", 16, MOST_TILES)
     largest = read.on("resize_to_max_canvas", default=False)
     return _views(
         side, Rule.CANVAS, tokens, tiles, largest_canvas=largest,
@@ -255,7 +257,7 @@ def overlap_rule(unasked: int, tokens: int) -> Made:
         patches = side // tower.patch
         low = across * down if side == tower_side(tower) else math.ceil(patches / 2) ** 2
         return _views(
-            side, Rule.OVERLAP, low, read.count("max_crops", unasked, _MOST_TILES), patches_per_side=patches,
+            side, Rule.OVERLAP, low, read.count("max_crops", unasked, MOST_TILES), patches_per_side=patches,
             overlap_patches=sum(margins),
         )  # fmt: skip
 
@@ -268,7 +270,7 @@ def adaptive_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[st
     side = joined * read.count("encoder_patch_size", tower.patch, 65_536)
     tile = read.count("tile_size", 512, 65_536)
     least, most = read.count("min_image_tokens", 64), read.count("max_image_tokens", 256)
-    fewest, tiles = read.count("min_tiles", 2, _MOST_TILES), read.count("max_tiles", 10, _MOST_TILES)
+    fewest, tiles = read.count("min_tiles", 2, MOST_TILES), read.count("max_tiles", 10, MOST_TILES)
     for key in ("size", "max_num_patches", "max_thumbnail_size", "downsample_factor"):
         read.value(key)
     if not read.on("do_image_splitting", default=True):
@@ -291,7 +293,7 @@ def fitted_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str,
     side = read.count("tile_size", tower_side(tower), 65_536)
     for key in ("size", "patch_size"):
         read.value(key)
-    tokens, tiles = grid_tokens(side, tower.patch, joined), read.count("max_num_tiles", 36, _MOST_TILES)
+    tokens, tiles = grid_tokens(side, tower.patch, joined), read.count("max_num_tiles", 36, MOST_TILES)
     if read.word("vision_input_type", "thumb+tile", ("thumb+tile", "vanilla")) == "vanilla":
         return fixed(side, tokens)
     return _views(side, Rule.FITTED, tokens, tiles)
@@ -306,6 +308,6 @@ def cover_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, 
     tokens = read.count("image_seq_length", tokens) if read.has("image_seq_length") else tokens
     if not read.on("use_covering_area_grid", default=True):
         raise InputError(f"{read.value('use_covering_area_grid')[0]}: false is not read; expected true")
-    tiles = read.count("max_patches", 9, _MOST_TILES)
+    tiles = read.count("max_patches", 9, MOST_TILES)
     cut = read.on("crop_to_patches", default=True)
     return _views(side, Rule.COVER, tokens, tiles if cut else 1)

@@ -64,7 +64,7 @@ def tokens_of(model: ModelSpec, image: tuple[int, int], images: int, wanted: int
     """
     if model.image is None:
         raise InputError(f"{model.name} has no vision tower, so an image makes no tokens")
-    found, chosen, warnings = options(model, image), None, []
+    found, chosen, warnings = options(model, image), None, [*model.cautions]
     if wanted is not None:
         chosen = at_most(model, image, wanted)
         if chosen is None:
