@@ -298,7 +298,7 @@ def _minicpm(settings: Plain) -> Counted:
     own = settings.get("slice_config") or {}
     most = settings.get("max_slice_nums", own.get("max_slice_nums", 9)) if settings.get("slice_mode", True) else 1
     size = settings.get("scale_resolution", own.get("scale_resolution", 448))
-    each: int = settings.get("image_feature_size", settings.get("query_num", 64))
+    each = int(settings.get("image_feature_size") or settings.get("query_num", 64))
 
     def count(width: int, height: int) -> int:
         grid = pick((height, width), most, size)

@@ -110,6 +110,25 @@ def _of_class(config: Any, auto: str) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+# What decides how many layers have experts, beyond a number of first ones.
+MIXTURES: dict[str, tuple[str, Plain]] = {
+    "every second layer": ("llama4_text", {"num_local_experts": 4, "interleave_moe_layer_step": 2,
+                                           "intermediate_size_mlp": 480}),
+    "layers by name": ("llama4_text", {"num_local_experts": 4, "moe_layers": [1, 4], "intermediate_size_mlp": 480}),
+    "sparse steps": ("qwen3_moe", {**MOE, "decoder_sparse_step": 2}),
+    "dense ones by name": ("qwen3_moe", {**MOE, "mlp_only_layers": [0, 3, 5]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_layers_with_experts_are_those_that_the_config_says(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    kind, more = MIXTURES[name]
+    config = transformers.AutoConfig.for_model(kind, **TEXT, **more)
+    model = model_from_config(json.loads(config.to_json_string(use_diff=False)), "config.json", "small")
+    assert _params(model) == _of_class(config, "AutoModelForCausalLM")
+
+
 @pytest.mark.parametrize("kind", VLMS)
 def test_vision_language_types_have_the_parameters_of_their_class(kind: str) -> None:
     transformers = pytest.importorskip("transformers")

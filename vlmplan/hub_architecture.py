@@ -18,8 +18,9 @@ from vlmplan.hub_vlms import BORROWED, VLM_SYNONYMS, VLM_TYPES, VlmType
 _TASKS = re.compile(
     r"(_?For(ConditionalGeneration|CausalLM|Vision2Seq|ImageTextToText|VisionTextToText)|ForCausalLMVL|Model|LMHeadModel)$"
 )
-# Keys of a text config that only a model with a tower of its own has.
-_TOWER_KEYS = ("mm_vision_tower", "vision_tower", "mm_projector_type", "vision_config", "visual", "vision_tower_config")
+# Keys of the code that LLaVA was first published with, and of all models with a tower.
+_OLD_KEYS = ("mm_vision_tower", "mm_projector_type", "mm_hidden_size")
+_TOWER_KEYS = (*_OLD_KEYS, "vision_tower", "vision_config", "visual", "vision_tower_config")
 
 
 def _stems(config: Plain, where: str) -> list[str]:
@@ -59,13 +60,25 @@ def kind_of(config: Plain, where: str) -> Any:
             f"{where}.architectures: '{config['architectures'][0]}' is not read; it borrows model_type '{kind}', "
             f"which means {_known(vlm.classes)}"
         )
-    if vlm is None and kind in TEXT_TYPES and (found := [key for key in _TOWER_KEYS if config.get(key)]):
+    keys = _TOWER_KEYS if kind in TEXT_TYPES else _OLD_KEYS
+    if found := [key for key in keys if config.get(key)]:
         named = f"'{config['architectures'][0]}'" if stems else "a model"
         raise InputError(
-            f"{where}: {named} with '{found[0]}' is not read; expected a text model under model_type '{kind}', or a "
-            "vision-language model in transformers' layout (text_config and vision_config)"
+            f"{where}: {named} with '{found[0]}' is not read; under model_type '{kind}' expected "
+            + ("a text model, or " if kind in TEXT_TYPES else "")
+            + "a vision-language model in transformers' layout (text_config and vision_config)"
+        )
+    if kind in TEXT_TYPES and stems and not any(_is_type(stem, kind) for stem in stems):
+        raise InputError(
+            f"{where}.architectures: '{config['architectures'][0]}' is not read; it borrows model_type '{kind}'"
         )
     return kind
+
+
+def _is_type(stem: str, kind: str) -> bool:
+    """Whether a class is named after a text type, whatever its head."""
+    own = [_plain_name(name) for name in (kind, *(old for old, new in TEXT_SYNONYMS.items() if new == kind))]
+    return any(_plain_name(stem).startswith(name) or name.startswith(_plain_name(stem)) for name in own)
 
 
 def check_text(inner: Plain, named: str, vlm: VlmType, where: str) -> None:
@@ -81,11 +94,12 @@ def check_text(inner: Plain, named: str, vlm: VlmType, where: str) -> None:
 
 def check_tower(own: Plain, kind: str, vlm: VlmType, where: str) -> None:
     """Raise InputError, naming it, for a tower that is none of those the type comes with."""
-    known = {*TOWERS, *vlm.towers, vlm.tower, f"{vlm.tower}_vision", f"{kind}_vision", kind}
-    for key, expected in (("model_type", sorted(known)), ("model_name", vlm.tower_names)):
+    usual = (vlm.tower, *vlm.towers)
+    known = [*TOWERS, *usual, f"{vlm.tower}_vision", f"{kind}_vision", kind]
+    for key, allowed, said in (("model_type", known, usual), ("model_name", vlm.tower_names, vlm.tower_names)):
         named = own.get(key)
-        if named is not None and expected and named not in [*expected]:
-            raise InputError(f"{where}.{key}: {named!r:.60} is not read; expected one of {_known(expected)}")
+        if named is not None and allowed and named not in [*allowed]:
+            raise InputError(f"{where}.{key}: {named!r:.60} is not read; expected {_known(said)}")
     for stem in _stems(own, where):
         if stem not in _TOWER_CLASSES and stem not in vlm.classes:
             raise InputError(f"{where}.architectures: '{own['architectures'][0]}' is not read as a tower of {kind}")

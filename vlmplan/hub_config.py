@@ -185,6 +185,9 @@ def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plai
 
 def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> ModelSpec:
     kind = kind_of(config, where)
+    if kind is None:
+        keys = ", ".join(sorted(map(str, config))[:8])
+        raise InputError(f"{where}: found no model_type (its keys: {keys or 'none'}); expected a model's config.json")
     if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
         known = sorted({**TEXT_TYPES, **VLM_TYPES})
         close = nearest(str(kind), known)

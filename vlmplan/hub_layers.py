@@ -169,9 +169,28 @@ def _experts(config: Plain, keys: Keys, found: dict[str, Any]) -> dict[str, Any]
         found["shared_expert_intermediate"] = count * width
     if keys.count("shared_experts_as_wide"):
         found["shared_expert_intermediate"] = width
+        found["intermediate"] = keys.count("intermediate_size_mlp") or found["intermediate"]  # of its dense layers
+    dense = _dense_layers(config, keys, found["layers"])
+    found |= {} if dense is None else {"dense_layers": dense}
     if switch(config, "enable_moe_block", keys.where, default=False):
         found |= {"shared_expert_intermediate": found["intermediate"], "norms_per_layer": 7}
     return found
+
+
+def _dense_layers(config: Plain, keys: Keys, layers: int) -> int | None:
+    """How many layers of a mixture have no experts, by keys but ``first_k_dense_replace``; None where none is."""
+    if config.get("moe_layers") is not None:  # Llama 4
+        return layers - len(keys.numbers("moe_layers", layers))
+    if step := keys.count("interleave_moe_layer_step"):
+        return layers - len(range(step - 1, layers, step))
+    if config.get("mlp_only_layers") or config.get("decoder_sparse_step"):  # Qwen
+        only = keys.numbers("mlp_only_layers", layers) if config.get("mlp_only_layers") else ()
+        step = keys.count("decoder_sparse_step") or 1
+        return layers - sum((layer + 1) % step == 0 and layer not in only for layer in range(layers))
+    every, first = keys.count("moe_layer_freq"), keys.count("first_k_dense_replace")
+    if every > 1:  # DeepSeek
+        return layers - sum(layer >= first and layer % every == 0 for layer in range(layers))
+    return None
 
 
 def layer_fields(config: Plain, text: TextType, found: dict[str, Any], where: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ TEXT_TYPES: dict[str, TextType] = {
         | {"vocabulary": 202048, "hidden": 5120, "intermediate": 8192, "layers": 48, "heads": 40, "kv_heads": 8,
            "head_dim": 128, "sliding_window": 8192, "experts": 16, "experts_per_token": 1},
         pattern=("chunked_attention", 4),
-        keys={"shared_experts_as_wide": 1},
+        keys={"shared_experts_as_wide": 1, "intermediate_size_mlp": 16384},
     ),
     "ernie4_5_moe": TextType(
         defaults=_LLAMA

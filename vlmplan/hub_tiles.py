@@ -125,7 +125,9 @@ def split_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, 
     """Idefics3 and SmolVLM: the longest edge is scaled to a number of tiles."""
     joined = count_of(config, "scale_factor", 2, MOST_MERGED)
     side = view_side(tower, read, "max_image_size")
-    edge = min(read.side("size", 4 * side, "longest_edge"), _MOST_EDGE)
+    own = nested(nested(config, "vision_config"), "size")
+    unasked = count_of(own, "longest_edge", 4 * side, 65_536)
+    edge = min(read.side("size", unasked, "longest_edge"), _MOST_EDGE)
     tokens = grid_tokens(side, tower.patch, joined)
     said = read.count("image_seq_len", tokens)
     if said != tokens:

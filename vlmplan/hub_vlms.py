@@ -163,7 +163,7 @@ VLM_TYPES: dict[str, VlmType] = {
         text="qwen2",
         text_key="",
         vision_defaults=_SO400M | {"image_size": 980},
-        versions={"4.0": "llama", "4": "llama", "4.5": "qwen3"},
+        versions={"2.0": "llama", "2": "llama", "2.5": "llama", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
         classes=("MiniCPMV",),
         towers=("siglip",),
     ),
