@@ -11,7 +11,7 @@ from vlmplan.errors import InputError
 from vlmplan.hub_config import model_from_config, read_model_config
 from vlmplan.hub_vlms import VLM_TYPES
 from vlmplan.model import ModelSpec
-from vlmplan.visual_tokens import native_visual_tokens, options
+from vlmplan.visual_tokens import beyond_default, native_visual_tokens, options
 
 Plain = dict[str, Any]
 SIZES = [
@@ -266,6 +266,13 @@ def test_every_type_is_counted_at_other_settings() -> None:
 )
 def test_phi_35_makes_the_tokens_of_vllms_own_test(size: tuple[int, int], crops: int | None, tokens: int) -> None:
     assert native_visual_tokens(_model("phi3_v", {} if crops is None else {"num_crops": crops}), size) == tokens
+
+
+def test_more_than_the_default_is_told_with_its_setting() -> None:
+    found = beyond_default(_model("phi3_v", {}), (1300, 876))
+    assert [one.visual_tokens for one in found] == [1489, 1921]
+    assert found[-1].setting == "processor num_crops=16"
+    assert beyond_default(_model("phi3_v", {"num_crops": 16}), (1300, 876)) == ()
 
 
 def test_a_folder_is_read_with_its_processor_and_a_config_without(tmp_path: Path) -> None:

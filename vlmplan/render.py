@@ -204,6 +204,8 @@ def print_tokens(found: Tokens) -> None:
     console.print()
     reached = ", ".join(str(one.visual_tokens) for one in found.reachable)
     console.print(f"Reached by smaller settings: {reached}. --visual-tokens N shows how.")
+    if found.beyond_default:
+        console.print(f"By larger ones: {', '.join(str(one.visual_tokens) for one in found.beyond_default)}.")
     warn(console, found.warnings)
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.model import Engine, ModelSpec, Reduction, Rule
-from vlmplan.visual_tokens import VisualInput, at_most, options
+from vlmplan.visual_tokens import VisualInput, at_most, beyond_default, options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class TokenSetting:
 class Tokens(Document):
     """What a model makes of an image: unasked, as wanted if a number was, and all it can, fewest first.
 
+    ``beyond_default`` are those that settings above its own default make.
     ``in_sequence`` is false where the LLM attends to visual tokens from beside its sequence.
     """
 
@@ -42,6 +43,7 @@ class Tokens(Document):
     native: TokenSetting
     wanted: TokenSetting | None
     reachable: tuple[TokenSetting, ...]
+    beyond_default: tuple[TokenSetting, ...]
     warnings: tuple[str, ...]
 
 
@@ -86,5 +88,6 @@ def tokens_of(model: ModelSpec, image: tuple[int, int], images: int, wanted: int
         native=_as_set(found[-1], images),
         wanted=_as_set(chosen, images) if chosen else None,
         reachable=tuple(_as_set(one, images) for one in found),
+        beyond_default=tuple(_as_set(one, images) for one in beyond_default(model, image)),
         warnings=tuple(warnings),
     )

@@ -174,6 +174,18 @@ def _options(rule: ImageRule, image: tuple[int, int]) -> tuple[VisualInput, ...]
     return (*(replace(option, reduction=Reduction.IMAGE_SIZE) for option in ordered[:-1]), ordered[-1])
 
 
+def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
+    """Return the numbers of tokens that settings above the checkpoint's own default make, fewest first."""
+    rule = model.image
+    if rule is None or rule.rule is Rule.COMPRESSED:
+        return ()
+    native, found = native_visual_tokens(model, image), dict[int, VisualInput]()
+    for grid, fill in _reachable(rule, *image):
+        if grid.tokens > native:
+            found.setdefault(grid.tokens, replace(_option(rule, image, grid, fill), reduction=Reduction.IMAGE_SIZE))
+    return tuple(found[tokens] for tokens in sorted(found))
+
+
 def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:
     """Return the input of the most tokens the processor makes of ``image`` without exceeding a number, if any.
 
