@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vlmplan.plan import Outline, Plan, knee_curve_of
+from vlmplan.render import overhead_name
 from vlmplan.report import Report, held
 from vlmplan.units import format_bytes, format_seconds
 
@@ -99,7 +100,7 @@ def parts_chart(plan: Plan) -> "Figure":
     made, choice = _figure("ms", "", height=190), plan.choice
     steps = plan.workload.output_tokens - 1
     parts = [
-        ("overhead", choice.overhead_s, LOST),
+        (overhead_name(plan.workload), choice.overhead_s, LOST),
         ("vision", choice.vision_s, SECOND),
         ("compressor", choice.compressor_s, "#ae3ec9"),
         ("prefill", choice.prefill_s, FRONT),

@@ -74,11 +74,16 @@ def _bar(share: float) -> str:
     return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
 
 
-def parts(costed: Choice | Estimate, steps: int) -> "Table":
+def overhead_name(workload: Workload) -> str:
+    """Return what the overhead of a first token is: with more in flight mostly the wait for them."""
+    return "overhead" if workload.concurrency == 1 else f"overhead, wait for {workload.concurrency - 1} more"
+
+
+def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
     """Where the time goes: seconds and share of the latency of every part."""
-    table = new_table("part", "time", "share", "")
+    table, steps = new_table("part", "time", "share", ""), workload.output_tokens - 1
     rows = [
-        ("overhead", costed.overhead_s),
+        (overhead_name(workload), costed.overhead_s),
         ("vision", costed.vision_s),
         ("compressor", costed.compressor_s),
         ("prefill", costed.prefill_s),
@@ -137,7 +142,7 @@ def print_estimate(
     document: Estimate, hardware: HardwareProfile, explained: Mapping[Part, Sequence[tuple[str, float]]]
 ) -> None:
     """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
-    console, steps = new_console(), document.workload.output_tokens - 1
+    console = new_console()
     console.print(
         f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
@@ -152,7 +157,7 @@ def print_estimate(
         f"{document.interval_level_fraction * 100:g} %; times rest on {document.basis}."
     )
     console.print()
-    console.print(parts(document, steps))
+    console.print(parts(document, document.workload))
     console.print()
     if explained:
         console.print("By operator (decode: one step)", style="bold")

@@ -156,7 +156,7 @@ def print_plan(plan: Plan) -> None:
     console.print()
     if choice.deploy:
         _print_deploy(console, choice.deploy, choice.gpus)
-    console.print(parts(choice, plan.workload.output_tokens - 1))
+    console.print(parts(choice, plan.workload))
     console.print()
     console.print(memory_line(choice, plan.hardware))
     console.print(load_line(choice, plan.workload))
