@@ -195,10 +195,10 @@ def _sum(*terms: tuple[Spent, float]) -> Spent:
 def _waited(first: Spent, step: Spent, workload: Workload, request_s: float) -> Spent:
     """The time to the first token with ``workload.concurrency`` requests in flight.
 
-    One finds all others before their first token, whatever is generated: with one token out that is how a device that
-    serves one after another has to work, and with more it is so wherever clients come at once. The overhead of a
-    request, ``request_s``, is spent beside the device and keeps nobody else waiting. What is left out: clients that come
-    one by one meet the others while these decode; then as much of the wait falls on later tokens, and the latency stays.
+    A request finds all others before their first token, however much is generated: with one token out a device that
+    serves one after another cannot do better, and with more it is so wherever clients come at once. The overhead of a
+    request, ``request_s``, is spent beside the device and keeps nobody else waiting. Left out: clients that come one by
+    one meet others that decode; then part of the wait falls on later tokens, and the latency is the same.
     """
     others = workload.concurrency - 1
     if not others:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, nearest, printable
 from vlmplan.hub_images import image_rule
 from vlmplan.hub_keys import nested, switch, whole
 from vlmplan.hub_layers import layer_fields
@@ -215,4 +215,4 @@ def read_model_config(path: Path) -> ModelSpec:
     """Read a ``config.json`` or a checkpoint directory that holds one. Raises InputError."""
     file = path / "config.json" if os.path.isdir(path) else path  # noqa: PTH112 - False rather than PermissionError
     config = read_plain(file)
-    return model_from_config(config, file.name, file.resolve().parent.name or "model")
+    return model_from_config(config, file.name, printable(file.resolve().parent.name) or "model")

@@ -6,9 +6,9 @@ Axes and text take the page's colours by a script of the page itself. Times are 
 import itertools
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from vlmplan import inert
 from vlmplan.plan import Outline, Plan, knee_curve_of
 from vlmplan.render import overhead_name
 from vlmplan.report import Report, held
@@ -42,11 +42,11 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
 
 def _hover(one: Outline) -> str:
     lines = [
-        f"<b>{escape(one.model)}</b> {one.placed}",
+        f"<b>{inert.html_label(one.model)}</b> {one.placed}",
         f"{one.visual_tokens} visual tokens an image",
         f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
         f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",
-        *([escape(one.reason)] if one.reason else []),
+        *([inert.html_label(one.reason)] if one.reason else []),
     ]
     return "<br>".join(lines)
 
