@@ -307,7 +307,7 @@ def load(cls: type[D], path: Path) -> D:
 
 def to_json(value: Any) -> str:
     """Return deterministic JSON text with a final newline."""
-    return inert.document(json.dumps(plain(value), indent=2, allow_nan=False)) + "\n"
+    return inert.json_document(json.dumps(plain(value), indent=2, allow_nan=False)) + "\n"
 
 
 def _without_none(value: Any) -> Any:
@@ -320,7 +320,7 @@ def to_toml(document: Document) -> str:
     """Return deterministic TOML text; TOML has no null, so fields that are None are left out."""
     import tomli_w
 
-    return inert.document(tomli_w.dumps(_without_none(plain(document))))
+    return inert.toml_document(tomli_w.dumps(_without_none(plain(document))))
 
 
 def digest(value: Any) -> str:

@@ -8,8 +8,10 @@ GitHub's runner reads ``::`` at the start of a line, blanks aside, and ``##[`` a
 XML 1.0 has no control characters but tab and line ends (https://www.w3.org/TR/xml/#charsets); they go as escapes, too.
 """
 
+import json
 import re
 import shlex
+from collections.abc import Callable
 from html import escape
 
 # Letters that show nothing, yet count as printable: joiners, fillers, variation selectors (Unicode 16,
@@ -22,7 +24,6 @@ _COMMANDS = re.compile(r"\[[0-9A-Fa-f:.]+\]|::|##\[")  # an address such as [::1
 # What formats anywhere in a line; what makes links of addresses and pictures of :words:; what begins a list or a rule.
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>&|~$@#]|:(?=//|\w+:)|(?<=www)\.|^[-+=]|(?<=^\d)[.)]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
-_DOCUMENT = re.compile(r"##\[")
 
 
 def _escape(character: str) -> str:
@@ -110,16 +111,20 @@ def _shell_byte(byte: int) -> str:
     return character if 0x20 <= byte < 0x7F and character not in "\\':#" else f"\\x{byte:02x}"
 
 
-def document(text: str) -> str:
-    """Return a JSON or TOML text that a log can be sent: the same document, its strings with escapes for the unseen.
+def json_document(text: str) -> str:
+    """Return JSON that a log can be sent: the same value, its strings with escapes for what cannot be seen.
 
-    Both formats have all that is not ASCII, and ``##[``, in strings only, where hex digits stand for any character.
+    All that is not ASCII, and ``##[``, stands in strings only, in JSON as in TOML.
     """
-    kept = text if text.isascii() and "\x7f" not in text else "".join(
-        character if character == "\n" or _is_seen(character) else _unicode(ord(character)) for character in text
-    )  # fmt: skip
-    return _DOCUMENT.sub(r"#\\u0023[", kept)
+    return _spelt(text, lambda character: json.dumps(character)[1:-1])
 
 
-def _unicode(code: int) -> str:
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def toml_document(text: str) -> str:
+    """Return TOML that a log can be sent, as for JSON."""
+    return _spelt(text, lambda character: f"\\U{ord(character):08x}")
+
+
+def _spelt(text: str, spell: Callable[[str], str]) -> str:
+    if not (text.isascii() and text.replace("\n", "").isprintable()):
+        text = "".join(one if one == "\n" or _is_seen(one) else spell(one) for one in text)
+    return text.replace("##[", "#\\u0023[").replace("\x7f", "\\u007f")

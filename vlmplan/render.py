@@ -250,7 +250,9 @@ def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table"
 
 def print_document(document: Document) -> None:
     """Print one document as the TOML it is kept in."""
-    print_lines(new_console(), to_toml(document))
+    from rich.text import Text
+
+    new_console().print(Text(to_toml(document)), soft_wrap=True, end="")  # as it is: to_toml makes it inert
 
 
 KNEE_TABLE_WIDTH = 100  # whatever the terminal's: its lines are comments of a profile

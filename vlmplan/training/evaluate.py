@@ -267,7 +267,7 @@ def answers_jsonl(questions: Sequence[Question], answered: Sequence[Answered]) -
         }
         for question, one in zip(questions, answered, strict=True)
     ]
-    return "".join(inert.document(json.dumps(line, ensure_ascii=False)) + "\n" for line in lines)
+    return "".join(inert.json_document(json.dumps(line, ensure_ascii=False)) + "\n" for line in lines)
 
 
 def _by(key: Callable[[Question], str], pairs: Sequence[tuple[Question, Answered]]) -> dict[str, Share]:
