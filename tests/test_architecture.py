@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vlmplan"
 ORDER = [
+    "inert",
     "errors",
     "units",
     "document",
@@ -77,6 +78,7 @@ ORDER = [
     "catalogue",
     "ask",
     "recheck",
+    "pictures",
     "scenes",
     "synthetic",
     "onnx.checkpoint",

@@ -265,8 +265,42 @@ def test_more_in_flight_take_longer_and_get_more_done() -> None:
 
 
 def test_prefills_alone_wait_in_line() -> None:
-    assert in_flight(5, output_tokens=1).ttft_s == pytest.approx(5 * in_flight(1, output_tokens=1).ttft_s)
-    assert in_flight(5, output_tokens=1).requests_per_s == pytest.approx(in_flight(1, output_tokens=1).requests_per_s)
+    """All but the overhead of a request, such as its HTTP, which is spent beside the device."""
+    ready, alone = machine_of("h100-sxm"), in_flight(1, output_tokens=1)
+    on_device_s = alone.ttft_s - ready.base.overhead_per_request_s
+    many = in_flight(5, output_tokens=1)
+    assert many.ttft_s == pytest.approx(5 * on_device_s + ready.base.overhead_per_request_s)
+    assert in_flight(10_000, output_tokens=1).requests_per_s == pytest.approx(1 / on_device_s, rel=1e-3)
+
+
+@given(models, machines, st.integers(1, 100), st.integers(1, 300), st.integers(1, 300))
+def test_the_first_token_never_comes_sooner_for_a_longer_answer(
+    model: ModelSpec, ready: Machine, concurrency: int, one: int, other: int
+) -> None:
+    short, long = (priced(model, ready, output_tokens=count, concurrency=concurrency) for count in sorted((one, other)))
+    assert long.ttft_s >= short.ttft_s
+    assert long.latency_s >= short.latency_s
+    assert long.requests_per_s <= short.requests_per_s
+
+
+@given(models, machines, st.integers(1, 100), st.integers(1, 40))
+def test_one_more_in_flight_never_waits_less(
+    model: ModelSpec, ready: Machine, concurrency: int, output_tokens: int
+) -> None:
+    few, many = (
+        priced(model, ready, output_tokens=output_tokens, concurrency=count) for count in (concurrency, concurrency + 1)
+    )
+    assert many.ttft_s >= few.ttft_s
+    assert (many.tpot_s or 0) >= (few.tpot_s or 0)
+    assert many.latency_s >= few.latency_s
+
+
+def test_one_and_two_tokens_of_64_requests_wait_alike() -> None:
+    """A second token brings half a step of decoding to wait for, no more."""
+    one, two = in_flight(64, output_tokens=1), in_flight(64, output_tokens=2)
+    assert two.ttft_s - one.ttft_s == pytest.approx((two.tpot_s or 0) / 2)
+    assert two.ttft_s == pytest.approx(one.ttft_s, rel=0.05)
+    assert two.latency_s == pytest.approx(two.ttft_s + (two.tpot_s or 0))
 
 
 def test_memory_says_how_many() -> None:

@@ -1,14 +1,19 @@
 """A server timed over its socket: a real process with a small model behind it, and everything that can go wrong."""
 
+import html
+import json
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hostile import HOSTILE, is_inert
 from small_models import checkpoint, quiet
 from typer.testing import CliRunner
 
@@ -193,3 +198,106 @@ def test_replies_that_are_none_are_one_line(reply: bytes) -> None:
         Endpoint(url=url, model="x", timeout_s=5, key="secret").ask(SHORT, seed=1)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@contextmanager
+def dripping(head: bytes, drip: bytes, every_s: float) -> Iterator[str]:
+    """A socket that sends ``head`` at once and then ``drip`` again and again until nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(2**16)
+                connection.sendall(head)
+                while True:
+                    time.sleep(every_s)
+                    connection.sendall(drip)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("head", "drip"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.0 200 OK\r\n", b"X-A: b\r\n"),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b" "),
+        (EVENT, b" "),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"HTTP/1.0 500 No\r\n\r\n", b"x"),
+    ],
+    ids=["status", "headers", "body", "event", "tokens", "chunks", "error"],
+)
+def test_drips_do_not_lengthen_an_answer(head: bytes, drip: bytes) -> None:
+    start = time.perf_counter()
+    with dripping(head, drip, 0.05) as url, pytest.raises(Unavailable) as caught:
+        Endpoint(url=url, model="x", timeout_s=0.7).ask(SHORT, seed=1)
+    assert time.perf_counter() - start < 3
+    assert "within 0.7 s" in str(caught.value) or "answered 500" in str(caught.value)
+
+
+def test_a_list_of_models_in_drips_ends_too() -> None:
+    start = time.perf_counter()
+    with (
+        dripping(b"HTTP/1.0 200 OK\r\n\r\n", b"[", 0.05) as url,
+        pytest.raises(Unavailable, match=r"no list of models within 0\.7 s"),
+    ):
+        Endpoint(url=url, model="x", timeout_s=0.7).served_models()
+    assert time.perf_counter() - start < 3
+
+
+KEY = "sk-Secret/key+1'\"<&>"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.0 401 Unauthorized\r\n\r\nno such key: KEY",
+        b"HTTP/1.0 401 KEY\r\n\r\n",
+        b"HTTP/1.0 401 Unauthorized\r\n\r\n" + b" " * 1990 + b"KEY",
+        b"HTTP/1.0 401 Unauthorized\r\n\r\n" + b"x" * 190 + b"KEY",
+        b"KEY\r\n\r\n",
+        b"HTTP/1.0 KEY\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\ndata: KEY\n\n",
+        b'HTTP/1.0 200 OK\r\n\r\ndata: {"error": {"message": "JSON"}}\n\n',
+        b"HTTP/1.0 401 Unauthorized\r\n\r\n<p>HTML</p> QUOTED",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nKEY\r\n",
+    ],
+)
+def test_a_key_that_a_server_echoes_is_not_shown(reply: bytes) -> None:
+    forms = {b"KEY": KEY, b"JSON": json.dumps(KEY)[1:-1], b"HTML": html.escape(KEY), b"QUOTED": quote(KEY, safe="")}
+    for name, form in forms.items():
+        reply = reply.replace(name, form.encode())
+    with answering(reply) as url, pytest.raises(Unavailable) as caught:
+        Endpoint(url=url, model="x", timeout_s=5, key=KEY).ask(SHORT, seed=1)
+    assert "Secret" not in str(caught.value)
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_key_is_not_in_what_is_written_of_a_server() -> None:
+    server = Endpoint(url="http://h/v1", model="x", key="abcdef-123456")
+    assert server.hidden("model-ABCDEF-123456 at h") == "model-[key] at h"
+    assert Endpoint(url="http://h/v1", model="x", key="x").hidden("x, exact") == "[key], exact"
+    assert "abcdef" not in repr(server)
+    with pytest.raises(InputError, match="OPENAI_API_KEY: found what no header can hold") as caught:
+        Endpoint(url="http://h/v1", model="x", key="secret\nX-A: b")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_hostile_server_is_one_line_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", " abcdef-123456\n")  # as $(cat key) leaves it
+    listed = json.dumps({"data": [{"id": f"abcdef-123456{HOSTILE}"}, {"id": "other\ud800"}]}).encode()
+    for reply in (b"HTTP/1.0 200 OK\r\n\r\n" + listed, b"HTTP/1.0 500 No\r\n\r\n" + HOSTILE.encode()):
+        with answering(reply) as url:
+            given = ["--endpoint", url, "--model", "llava-1.5-7b", "--hardware", "l4"]
+            ran = CliRunner().invoke(cli.app, ["profile", *given], catch_exceptions=False)
+        assert ran.exit_code == 2
+        assert is_inert(ran.stderr)
+        assert ran.stderr.count("\n") == 1
+        assert "abcdef" not in ran.stderr

@@ -27,7 +27,7 @@ SLOWER = 1.5  # than predicted
 
 
 @functools.cache
-def _report() -> Report:
+def reported() -> Report:
     """A report with two times held against the plan."""
     choice = planned().choice
     ttft, latency = (
@@ -77,7 +77,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a plan and a report in it."""
     monkeypatch.chdir(tmp_path)
     Path("plan.json").write_text(to_json(planned()), encoding="utf-8")
-    Path("report.json").write_text(to_json(_report()), encoding="utf-8")
+    Path("report.json").write_text(to_json(reported()), encoding="utf-8")
     return tmp_path
 
 
@@ -110,7 +110,7 @@ def test_a_report_of_another_plan_is_refused() -> None:
     plan = planned()
     other = replace(plan, choice=replace(plan.choice, ttft_s=2 * plan.choice.ttft_s))
     with pytest.raises(InputError, match="expected the report of an export of this plan"):
-        page(Dossier(plan=other, report=_report()))
+        page(Dossier(plan=other, report=reported()))
 
 
 def test_a_plan_whose_choice_is_not_on_its_front_is_refused() -> None:
@@ -119,7 +119,7 @@ def test_a_plan_whose_choice_is_not_on_its_front_is_refused() -> None:
 
 
 def test_the_same_documents_make_the_same_bytes() -> None:
-    dossier = Dossier(plan=planned(), report=_report())
+    dossier = Dossier(plan=planned(), report=reported())
     assert page(dossier) == page(dossier)
 
 
@@ -146,7 +146,7 @@ def test_names_from_files_are_text_and_nothing_else() -> None:
 
 
 def test_charts_hold_the_plans_own_figures() -> None:
-    plan, report = planned(), _report()
+    plan, report = planned(), reported()
     bars = parts_chart(plan).data
     assert sum(bar.x[0] for bar in bars) == pytest.approx(1e3 * plan.choice.latency_s, rel=1e-6)
     knee = knee_chart(plan)
@@ -168,7 +168,7 @@ def test_the_knee_curve_passes_through_the_choice() -> None:
 
 
 def test_times_outside_their_interval_are_told_apart() -> None:
-    rows = held(_report(), planned())
+    rows = held(reported(), planned())
     assert [row.name for row in rows] == ["TTFT", "request"]
     assert not any(row.inside for row in rows)
 
@@ -244,7 +244,7 @@ def test_a_plan_without_a_latency_budget_is_drawn_too() -> None:
 
 
 def test_a_report_that_contradicts_itself_is_refused(here: Path) -> None:
-    text = to_json(_report()).replace('"passed": true', '"passed": false')
+    text = to_json(reported()).replace('"passed": true', '"passed": false')
     (here / "report.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="passed"):
         load(Report, here / "report.json")

@@ -8,7 +8,10 @@ import sys
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
     gc.disable()  # a planning run is short and keeps nearly all it makes: collecting costs a tenth of it
-    if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in >&-
+    if sys.stderr is None:  # closed by the caller, as in 2>&-: what would be said there is lost, the answer is not
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
+    if sys.stdout is None:
+        sys.stderr.write("vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n")
         os._exit(2)
     try:
         from vlmplan import cli, cli_demo, cli_deploy, cli_fit, cli_page, cli_profile, cli_recommend, cli_train  # noqa: F401 - register their commands
@@ -17,6 +20,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+    except BrokenPipeError:
+        os._exit(141)
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
         sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
         os._exit(2)

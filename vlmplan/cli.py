@@ -4,22 +4,23 @@ Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailab
 export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
 """
 
+import errno
 import gc
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
-from vlmplan import __version__, catalogue
+from vlmplan import __version__, catalogue, inert
 from vlmplan.asked import CONFIDENCE
 from vlmplan.catalogue import Shelf
 from vlmplan.document import append_text, check_destination, to_json, write_text
-from vlmplan.errors import InputError, VlmplanError, printable
+from vlmplan.errors import InputError, VlmplanError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
 from vlmplan.units import parse_image
@@ -27,20 +28,42 @@ from vlmplan.units import parse_image
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
 LONGEST_MESSAGE = 1200
+_IMPOSSIBLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # of files that users name: caught here, where all are
 # Which LLM the knees are shown for: the backbones of arXiv 2411.03312.
 KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwen/Qwen1.5-7B", "Qwen/Qwen1.5-14B")
 
 
 def _fail(message: str, code: int) -> typer.Exit:
     """Print one line on stderr, whatever characters were typed, and return the exit to raise."""
-    line = printable(message)
-    line = line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
-    typer.echo(f"vlmplan: error: {line}", err=True)
+    line = inert.short(inert.terminal(message))
+    say(f"vlmplan: error: {line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + '...'}")
     return typer.Exit(code)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, whatever names are in it; where its reader has gone, nowhere."""
+    try:
+        typer.echo(inert.terminal(text), err=True)
+    except BrokenPipeError:
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Send what is still to be written where nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Group(TyperGroup):
     """The one place where errors become a line and an exit code."""
+
+    reader_has_gone = False
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """Read the options; --help and --version print at once."""
+        try:
+            return super().make_context(*given, **named)
+        except BrokenPipeError:
+            os._exit(PIPE_CLOSED)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
@@ -53,9 +76,15 @@ class _Group(TyperGroup):
             raise _fail(f"{error.format_message()} See 'vlmplan --help'.", 2) from None  # type: ignore[attr-defined]
         except BrokenPipeError:
             os._exit(PIPE_CLOSED)  # the reader has gone; flushing again would only fail again
+        except OSError as error:
+            if error.errno not in _IMPOSSIBLE_NAMES:
+                raise
+            raise _fail(f"{error.filename}: no file can be named so ({error.strerror}); choose another", 2) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            say("interrupted")
             raise typer.Exit(130) from None
+        if self.reader_has_gone:
+            os._exit(PIPE_CLOSED)
         return found
 
 
@@ -123,15 +152,23 @@ def renderer() -> Any:
 
 
 def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
-    """Print ``document`` or its view; then, last and whole, write it where asked."""
+    """Print ``document`` or its view; then, last and whole, write it where asked.
+
+    A reader that has gone, as head does, ends the printing and not what else was asked.
+    """
     text = to_json(document) if as_json or out is not None else ""
-    if as_json:
-        typer.echo(text, nl=False)
-    else:
-        view()
+    try:
+        if as_json:
+            typer.echo(text, nl=False)
+        else:
+            view()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _Group.reader_has_gone = True
+        _to_nowhere(sys.stdout)
     if out is not None:
         write_text(out, text)
-        typer.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}")
 
 
 def summarise(text: str) -> None:
@@ -140,7 +177,7 @@ def summarise(text: str) -> None:
         try:
             append_text(Path(summary), text)
         except InputError as error:
-            typer.echo(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}", err=True)
+            say(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}")
 
 
 def workload_of(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import catalogue
-from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare, summarise
+from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare, say, summarise
 from vlmplan.document import check_destination, load, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
@@ -167,7 +167,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     summarise(reports.markdown(report))
     if recalibrate is not None and (found.timings is not None or not report.failed):
         write_text(recalibrate, to_toml(found.recalibrated()))
-        typer.echo(f"wrote {recalibrate}", err=True)
+        say(f"wrote {recalibrate}")
     reports.require_good(report, folder)
 
 

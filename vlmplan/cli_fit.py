@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmplan.cli import ConfidenceOption, JsonOption, app, check_confidence, deliver
+from vlmplan.cli import ConfidenceOption, JsonOption, app, check_confidence, deliver, say
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import InputError, printable
 from vlmplan.harness import Harness
@@ -119,7 +119,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
     sources = (printable(points.name), *dict.fromkeys(row.source for row in used if row.source))
     models = as_points(used)
     if len(models) > LONG_POINTS:
-        typer.echo(f"fitting {len(models)} models: up to half a minute", err=True)
+        say(f"fitting {len(models)} models: up to half a minute")
     options = replace(options, name=title, task=label)
     if prior is PriorChoice.AUTO:
         options = replace(options, prior=_prior(models, options, shares or {label: 1.0}))
@@ -127,10 +127,10 @@ def fit(  # noqa: PLR0917 - one parameter an option
     deliver(report, None, json, lambda: print_fit(report, out))
     if out is not None:
         write_text(out, to_toml(law))
-        typer.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}")
     if plot is not None:
         plot_law(law, text_tokens, plot)
-        typer.echo(f"wrote {plot}", err=True)
+        say(f"wrote {plot}")
 
 
 def _rows(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmplan.cli import app
+from vlmplan.cli import app, say
 from vlmplan.document import check_destination, load, write_text
 from vlmplan.errors import InputError
 
@@ -61,4 +61,4 @@ def page(
         report=None if report is None else load(Report, report),
     )
     write_text(destination, made(dossier))
-    typer.echo(f"wrote {destination}", err=True)
+    say(f"wrote {destination}")

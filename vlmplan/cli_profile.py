@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlmplan import catalogue
-from vlmplan.cli import JsonOption, RuntimeOption, app, deliver, prepare
+from vlmplan.cli import JsonOption, RuntimeOption, app, deliver, prepare, say
 from vlmplan.document import check_destination, to_toml, write_text
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible, InputError, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.units import parse_seconds
 
@@ -52,7 +52,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     ] = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="With a server: send pictures, too.")] = True,
     timeout: Annotated[
-        float, typer.Option("--timeout", parser=parse_seconds, metavar="60s", help="Longest wait for a token.")
+        float, typer.Option("--timeout", parser=parse_seconds, metavar="60s", help="Longest time of a whole answer.")
     ] = "60s",  # type: ignore[assignment]
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: named after the device].")
@@ -141,7 +141,7 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("what was measured is kept; the same command goes on from there", err=True)
+        say("what was measured is kept; the same command goes on from there")
         raise
 
 
@@ -200,14 +200,16 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     chosen = Precision(precision) if precision in known else base.default_precision(engine) or Precision.BF16
     if precision is not None and precision not in known:
         raise InputError(f"--precision: found '{precision[:40]}', expected one of {', '.join(known)}")
-    key = os.environ.get("OPENAI_API_KEY")
-    listed = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key).served_models()
+    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
+    server_asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
+    listed = server_asked.served_models()
     if name is None and len(listed) != 1:
-        raise InputError(f"--served-model: the server lists {', '.join(listed[:6]) or 'none'}; name one")
+        shown = server_asked.hidden(", ".join(listed[:6]))
+        raise InputError(f"--served-model: the server lists {shown or 'none'}; name one")
     asked = Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)
     with measuring() as tell:
         answered = interrogate(asked, probes(images and spec.vision is not None), tell)
     observed = observations(answered, spec, chosen)
-    source = f"{asked.model} at {asked.host}: {len(observed)} times"
+    source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
     found = adjusted(base, catalogue.typical(), engine, observed, source)
     _write(found, out, json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlmplan import catalogue
+from vlmplan import catalogue, inert
 from vlmplan.asked import Preference
 from vlmplan.catalogue import Shelf
 from vlmplan.cli import (
@@ -29,6 +29,7 @@ from vlmplan.cli import (
     app,
     check_confidence,
     deliver,
+    say,
     summarise,
     workload_of,
 )
@@ -102,7 +103,7 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
     def tell(name: str) -> None:
         done[0] += 1
         if shown:
-            typer.echo(f"\r{done[0]} of {count}: {name:40}", err=True, nl=False)
+            typer.echo(f"\r{done[0]} of {count}: {inert.terminal(name):40}", err=True, nl=False)
 
     try:
         yield tell
@@ -141,7 +142,7 @@ def _recommend_one(  # noqa: PLR0917 - what was asked, and what to do with the a
     deliver(plan, out, json, lambda: print_plan(plan))
     if plot is not None:
         plot_front(plan, plot)
-        typer.echo(f"wrote {plot}", err=True)
+        say(f"wrote {plot}")
 
 
 def _recommend_several(  # noqa: PLR0917 - what was asked, and what to do with the answer

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare
+from vlmplan import inert
+from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, prepare, say
 from vlmplan.cli_deploy import CheckpointOption, Provider, ProviderOption, ThreadsOption
 from vlmplan.document import check_destination, load, write_text
 from vlmplan.errors import InputError
@@ -62,7 +63,8 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
     )
     with progress() as tell:
         count = write_set(out, order, turns, tell)
-    typer.echo(f"Drew {images} pictures and {count} questions in {out}: images/, train.jsonl, questions.jsonl.")
+    drawn = f"Drew {images} pictures and {count} questions in {out}: images/, train.jsonl, questions.jsonl."
+    typer.echo(inert.terminal(drawn))
 
 
 @app.command()
@@ -195,7 +197,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     deliver(found, out, json, lambda: print_evaluation(found))
     if answers is not None:
         write_text(answers, answers_jsonl(table, ours))
-        typer.echo(f"wrote {answers}", err=True)
+        say(f"wrote {answers}")
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 (request, machine) -> seconds part by part. ``ttft_s = overhead_s + vision_s + compressor_s + prefill_s``; ``tpot_s``
 is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. With c requests in flight (continuous
-batching) a step decodes c of them, a new one waits for half a step, and each waits for the c - 1 others' prefills
-while it decodes. Left out: requests waiting for a place, speculative decoding, the network, host work that the
+batching) a step decodes c of them, and a new one waits for half a step and for the c - 1 others' prefills; the wait
+is in ``overhead_s``. Left out: requests waiting for a place, speculative decoding, the network, host work that the
 runtime's overhead does not already hold.
 """
 
@@ -179,39 +179,36 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, 
     return first, Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
 
 
-def _shared(first: Spent, step: Spent, workload: Workload, request_s: float) -> tuple[Spent, Spent]:
-    """The same with ``workload.concurrency`` requests in flight.
+def _sum(*terms: tuple[Spent, float]) -> Spent:
+    """Where the time of several goes, each taken so many times."""
+    by_class: Seconds = defaultdict(float)
+    by_part: defaultdict[Part, float] = defaultdict(float)
+    for spent, times in terms:
+        for key, seconds in spent.by_class.items():
+            by_class[key] += times * seconds
+        for part, seconds in spent.by_part.items():
+            by_part[part] += times * seconds
+    overhead_s = sum(times * spent.overhead_s for spent, times in terms)
+    return Spent(by_class=by_class, by_part=by_part, overhead_s=overhead_s)
 
-    The overhead of a request, ``request_s``, is spent beside the device and keeps nobody else waiting.
+
+def _waited(first: Spent, step: Spent, workload: Workload, request_s: float) -> Spent:
+    """The time to the first token with ``workload.concurrency`` requests in flight.
+
+    A request finds all others before their first token, however much is generated: with one token out a device that
+    serves one after another cannot do better, and with more it is so wherever clients come at once. The overhead of a
+    request, ``request_s``, is spent beside the device and keeps nobody else waiting. Left out: clients that come one by
+    one meet others that decode; then part of the wait falls on later tokens, and the latency is the same.
     """
     others = workload.concurrency - 1
     if not others:
-        return first, step
-    if workload.output_tokens == 1:  # nothing is shared: each waits for all others
-        return replace(first, overhead_s=first.overhead_s + others * first.total_s), step
-    waiting_s = step.total_s / 2
-    while_decoding_s = others * (first.total_s - request_s) / (workload.output_tokens - 1)
-    return (
-        replace(
-            first,
-            overhead_s=first.overhead_s + waiting_s,
-            by_part={**first.by_part, Part.DECODE: waiting_s},
-        ),
-        replace(
-            step,
-            overhead_s=step.overhead_s + while_decoding_s,
-            by_part={**step.by_part, Part.PREFILL: while_decoding_s},
-        ),
+        return first
+    on_device = replace(
+        first,
+        overhead_s=first.overhead_s - request_s,
+        by_part={**first.by_part, Part.PREFILL: first.by_part[Part.PREFILL] - request_s},
     )
-
-
-def _together(first: Spent, step: Spent, steps: int) -> Spent:
-    """Where the time of the whole request goes."""
-    by_class = first.by_class.copy()
-    for key, seconds in step.by_class.items():
-        by_class[key] += steps * seconds
-    by_part = {part: first.by_part.get(part, 0.0) + steps * step.by_part.get(part, 0.0) for part in Part}
-    return Spent(by_class=by_class, by_part=by_part, overhead_s=first.overhead_s + steps * step.overhead_s)
+    return _sum((first, 1), (on_device, others), (step, 0.5 if workload.output_tokens > 1 else 0))
 
 
 def cost(request: Request, machine: Machine) -> Cost:
@@ -221,11 +218,12 @@ def cost(request: Request, machine: Machine) -> Cost:
     totals = _Totals(operators(request), machine)
     seconds, params, flops = totals.seconds, totals.params, totals.flops
     further = extrapolation_log_sd(request, machine)
-    first, step = _shared(*_spent(request, machine, totals), request.workload, base.overhead_per_request_s)
+    alone, step = _spent(request, machine, totals)
+    first = _waited(alone, step, request.workload, base.overhead_per_request_s)
     flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(
-        overhead_s=first.overhead_s,
+        overhead_s=alone.overhead_s + (first.total_s - alone.total_s),
         vision_s=seconds[Part.VISION],
         compressor_s=seconds[Part.COMPRESSOR],
         prefill_s=seconds[Part.PREFILL],
@@ -235,7 +233,7 @@ def cost(request: Request, machine: Machine) -> Cost:
         kv_cache_request_bytes=kv_cache / request.workload.decoded_together,
         ttft_log_sd=math.hypot(further, log_sd(first, machine)),
         tpot_log_sd=math.hypot(further, log_sd(step, machine)) if steps else 0.0,
-        latency_log_sd=math.hypot(further, log_sd(_together(first, step, steps), machine)),
+        latency_log_sd=math.hypot(further, log_sd(_sum((first, 1), (step, steps)), machine)),
         params=Params(
             llm=params[Part.PREFILL],
             vision=params[Part.VISION],

@@ -6,10 +6,10 @@ docs/engines.md say what was read or tried); other engines' settings of V are li
 """
 
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vlmplan import inert
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Engine, Route
 from vlmplan.search import Candidate
@@ -52,21 +52,22 @@ class Deploy:
 def _export(candidate: Candidate, context_tokens: int) -> Deploy:
     """An export reads the plan from the file it was written to."""
     name = candidate.model.name
-    folder = shlex.quote(f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
+    folder = inert.argument(f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
     return Deploy(
-        command=f"vlmplan export PLAN.json --checkpoint {shlex.quote(name)} --out {folder}",
+        command=f"vlmplan export PLAN.json --checkpoint {inert.argument(name)} --out {folder}",
         context_tokens=context_tokens,
-        check=f"vlmplan validate {folder} --plan PLAN.json --checkpoint {shlex.quote(name)}",
+        check=f"vlmplan validate {folder} --plan PLAN.json --checkpoint {inert.argument(name)}",
     )
 
 
 def _train(candidate: Candidate, context_tokens: int) -> Deploy:
     """Training reads the plan from the file it was written to; what it makes is exported by the same plan."""
-    folder = shlex.quote(f"{candidate.model.name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
+    made = f"{candidate.model.name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
+    folder = inert.argument(made)
     return Deploy(
         command=f"vlmplan train PLAN.json --data DATA.json --images IMAGES --out {folder} --bf16",
         context_tokens=context_tokens,
-        check=f"vlmplan export PLAN.json --checkpoint {folder} --out {folder}-onnx",
+        check=f"vlmplan export PLAN.json --checkpoint {folder} --out {inert.argument(f'{made}-onnx')}",
     )
 
 
@@ -88,7 +89,7 @@ def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -
     native_tokens = native_visual_tokens(model, request.workload.image)
     if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
         return None
-    name, dtype = shlex.quote(model.name), _DTYPES.get(request.precision)
+    name, dtype = inert.argument(model.name), _DTYPES.get(request.precision)
     if dtype is None:  # the checkpoint itself says how it is quantised
         name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
     workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
@@ -132,8 +133,8 @@ def hand_over(
     check = "vlmplan profile --runtime transformers --device cuda:0 --check"
     if hardware.vendor == "Apple" or runtime is not Runtime.TRANSFORMERS:
         check = (
-            f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {shlex.quote(hardware.name)} "
-            f"--runtime {runtime} --model {shlex.quote(candidate.model.name)} --precision {request.precision}"
+            f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {inert.argument(hardware.name)} "
+            f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {request.precision}"
         )
     fraction = _memory_fraction(candidate, hardware, limit_bytes)
     served = _served(candidate, fraction, context_tokens) if runtime is Runtime.VLLM else None

@@ -14,10 +14,11 @@ import re
 import stat
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from vlmplan import inert
 from vlmplan.errors import InputError, check_range, nearest, one_line, printable
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
@@ -243,18 +244,57 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected a table of keys, found a {type(value).__name__}")
     if _SURROGATE.search(text):
         try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except (UnicodeEncodeError, RecursionError):
-            raise InputError(f"{path}: found half a character (a lone surrogate), expected Unicode text") from None
+            check_whole(value)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     return value
 
 
-def parse_json(text: str) -> Any:
-    """Return the value of a piece of JSON. Raises InputError for what is none, or nests too deep to be read."""
+def check_whole(value: Any) -> None:
+    """Raise InputError where plain data holds half a character, which no file and no tokenizer takes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise InputError("found half a character (a lone surrogate), expected Unicode text") from None
+
+
+def json_rows(text: str) -> Iterator[Any]:
+    """Yield the items of a JSON list, or the InputError of one with half a character. Raises InputError for no list."""
+    rows = _parsed(text)
+    if not isinstance(rows, list):
+        raise InputError("expected a list of rows, or JSON lines in a file that ends in .jsonl")
+    broken = _SURROGATE.search(text) is not None
+    for row in rows:
+        try:
+            if broken:
+                check_whole(row)
+            yield row
+        except InputError as error:
+            yield error
+
+
+def _parsed(text: str) -> Any:
+    """The value of a piece of JSON. Raises InputError for what is none, or nests too deep to be read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"is no JSON ({one_line(error)})") from None
+
+
+def json_lines(path: Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, value) of every line of a JSONL file that is not blank; the InputError of one that is none.
+
+    Only a line end ends a line: texts may hold what Unicode counts as others. Raises InputError as read_text does.
+    """
+    for number, line in enumerate(read_text(path, most_bytes).split("\n"), 1):
+        if line.strip():
+            try:
+                value = _parsed(line)
+                if _SURROGATE.search(line):
+                    check_whole(value)
+                yield number, value
+            except InputError as error:
+                yield number, error
 
 
 def load(cls: type[D], path: Path) -> D:
@@ -267,7 +307,7 @@ def load(cls: type[D], path: Path) -> D:
 
 def to_json(value: Any) -> str:
     """Return deterministic JSON text with a final newline."""
-    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+    return inert.json_document(json.dumps(plain(value), indent=2, allow_nan=False)) + "\n"
 
 
 def _without_none(value: Any) -> Any:
@@ -280,7 +320,7 @@ def to_toml(document: Document) -> str:
     """Return deterministic TOML text; TOML has no null, so fields that are None are left out."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none(plain(document)))
+    return inert.toml_document(tomli_w.dumps(_without_none(plain(document))))
 
 
 def digest(value: Any) -> str:
@@ -337,9 +377,9 @@ def write_text(path: Path, text: str) -> None:
 
 def append_text(path: Path, text: str) -> None:
     """Add UTF-8 text to the end of a file, as for a CI job's summary. Raises InputError."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: cannot be written (it is not a regular file)")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be written (it is not a regular file)")
         with path.open("a", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:

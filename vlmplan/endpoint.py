@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import random
+import re
 import statistics
 import time
 import urllib.error
@@ -16,11 +17,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from vlmplan.cost import request_of
-from vlmplan.errors import InputError, Unavailable, check_range, one_line
+from vlmplan.errors import InputError, Unavailable, check_range
 from vlmplan.hardware import Precision
 from vlmplan.measure import Samples
 from vlmplan.model import ModelSpec, Workload
@@ -29,6 +31,8 @@ from vlmplan.observation import Observation, Quantity
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
           "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
 _LONGEST_REPLY_BYTES = 2**24
+_SHOWN = 200  # characters of what a server says
+_SHORT_KEY = 5  # characters up to which a key may stand inside any word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server: its URL up to ``/v1``, the model's name there, and how long to wait for the next token."""
+    """A server: its URL up to ``/v1``, the model's name there, and how long a whole answer may take."""
 
     url: str
     model: str
@@ -75,11 +79,17 @@ class Endpoint:
         if not usable or not self.url.isprintable() or " " in self.url or "@" in parts.netloc:
             raise InputError("--endpoint: expected http://HOST:PORT/v1 (a key goes into OPENAI_API_KEY)")
         check_range("--timeout", self.timeout_s, 0.01, 86400)
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise InputError("OPENAI_API_KEY: found what no header can hold; expected printable ASCII characters")
 
     @property
     def host(self) -> str:
         """Where it is, without a name or a password that the URL may hold."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    def hidden(self, text: str) -> str:
+        """Return ``text`` without the key, however a server wrote it: to be done before it is cut or shown."""
+        return text if not self.key else _key_forms(self.key).sub("[key]", text)
 
     def _open(self, path: str, body: dict[str, Any] | None) -> Any:
         """Send one request. Raises Unavailable where nothing, or an error, comes back."""
@@ -88,11 +98,21 @@ class Endpoint:
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data=data, headers=headers)
         with self._reached("no answer"):
             try:
-                return _OPENER.open(request, timeout=self.timeout_s)
+                return _opener().open(request, timeout=self.timeout_s)
             except urllib.error.HTTPError as error:
-                with error:
-                    text = error.read(2000).decode("utf-8", "replace")
-                raise Unavailable(f"{self.host}: answered {error.code} ({' '.join(text.split())[:200]})") from None
+                raise Unavailable(f"{self.host}: answered {error.code} ({self._said(error)})") from None
+
+    def _said(self, error: urllib.error.HTTPError) -> str:
+        """What the server says of an error: its beginning, without the key, or its status where that breaks off."""
+        with error:
+            try:
+                text = error.read(_LONGEST_REPLY_BYTES).decode("utf-8", "replace")
+            except (OSError, http.client.HTTPException):
+                text = str(error.reason)
+        return self._short(text)
+
+    def _short(self, said: object) -> str:
+        return " ".join(self.hidden(str(said)).split())[:_SHOWN]
 
     @contextmanager
     def _reached(self, what: str, tokens: Sequence[float] | None = None) -> Iterator[None]:
@@ -100,15 +120,19 @@ class Endpoint:
         try:
             yield
         except TimeoutError:
+            ended = "" if tokens is None else " that ended the answer"
             raise Unavailable(
-                f"{self.host}: {what}{_after(tokens)} within {self.timeout_s:g} s; is it ready?"
+                f"{self.host}: {what}{_after(tokens)} within {self.timeout_s:g} s{ended}; is it ready? --timeout gives "
+                "an answer longer"
             ) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise Unavailable(f"{self.host}: {what} within {self.timeout_s:g} s; is the server ready?") from None
-            raise Unavailable(f"{self.host}: cannot be reached ({one_line(error)}); is the server running?") from None
+            raise Unavailable(
+                f"{self.host}: cannot be reached ({self._short(error)}); is the server running?"
+            ) from None
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            raise Unavailable(f"{self.host}: {what}{_after(tokens)} that can be used ({one_line(error)})") from None
+            raise Unavailable(f"{self.host}: {what}{_after(tokens)} that can be used ({self._short(error)})") from None
 
     def served_models(self) -> tuple[str, ...]:
         """Return the names the server lists. Raises Unavailable."""
@@ -128,20 +152,19 @@ class Endpoint:
         stamps: list[float] = []
         usage: dict[str, Any] = {}
         with self._open("chat/completions", body) as stream:
-            for event in self._events(stream, stamps):
+            for event in self._events(stream, stamps, start + self.timeout_s):
                 if event.get("error"):
-                    raise Unavailable(f"{self.host}: {str(event['error'])[:200]}")
+                    raise Unavailable(f"{self.host}: {self._short(event['error'])}")
                 usage = event["usage"] if isinstance(event.get("usage"), dict) else usage
                 choices = event.get("choices")
                 if isinstance(choices, list) and any(_text_of(choice) for choice in choices):
                     stamps.append(time.perf_counter())
         return self._reply(start, stamps, usage)
 
-    def _events(self, stream: Any, stamps: list[float]) -> Iterator[dict[str, Any]]:
+    def _events(self, stream: Any, stamps: list[float], due: float) -> Iterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, to the last. Raises Unavailable where it breaks off."""
-        waited_from = time.perf_counter()
         with self._reached("nothing", stamps):
-            for line in _lines(stream, lambda: (stamps or [waited_from])[-1] + self.timeout_s):
+            for line in _lines(stream, due):
                 text = line.strip()
                 if text == b"data: [DONE]":
                     return
@@ -186,18 +209,88 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """Refuse."""
 
 
-_OPENER = urllib.request.build_opener(_Stay)
+def _opener() -> Any:
+    """What sends a request, whose timeout ends the whole of the answer, however many drips it comes in."""
+
+    class Plain(http.client.HTTPConnection):
+        def connect(self) -> None:
+            due = time.perf_counter() + float(self.timeout or 0)
+            super().connect()
+            self.sock = _Due(self.sock, due)
+
+    class Secure(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            due = time.perf_counter() + float(self.timeout or 0)
+            super().connect()
+            self.sock = _Due(self.sock, due)
+
+    class OverPlain(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Plain, req)
+
+    class OverSecure(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Secure, req)
+
+    return urllib.request.build_opener(_Stay, OverPlain, OverSecure)
 
 
-def _lines(stream: Any, due: Callable[[], float]) -> Iterator[bytes]:
-    """The lines of a stream as they come. Raises TimeoutError past ``due()``, ValueError for one without an end."""
+class _Due:
+    """A socket that is read no longer than to a point in time; all else is the socket's."""
+
+    def __init__(self, socket: Any, due: float) -> None:
+        """``due`` is a time of ``perf_counter``."""
+        self._socket, self._due = socket, due
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
+        """Return what http.client reads an answer from; the socket closes when both have been closed, as ever."""
+        return io.BufferedReader(_Reader(self._socket.makefile("rb", buffering=0), self._socket, self._due))
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of a socket up to a point in time."""
+
+    def __init__(self, raw: Any, socket: Any, due: float) -> None:
+        """``raw`` is the socket's own unbuffered file."""
+        self._raw, self._socket, self._due = raw, socket, due
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        """Read what has come. Raises TimeoutError past the point."""
+        left_s = self._due - time.perf_counter()
+        if left_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Close the socket's file, too."""
+        self._raw.close()
+        super().close()
+
+
+def _key_forms(key: str) -> re.Pattern[str]:
+    """The key as it is, in JSON, in an address, in HTML or as Python shows it; a short one as a word only."""
+    forms = {key, json.dumps(key)[1:-1], quote(key, safe=""), escape(key), repr(key)[1:-1]}
+    found = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+    return re.compile(found if len(key) > _SHORT_KEY else rf"(?<!\w)(?:{found})(?!\w)", re.IGNORECASE)
+
+
+def _lines(stream: Any, due: float) -> Iterator[bytes]:
+    """The lines of a stream as they come. Raises TimeoutError past ``due``, ValueError for one without an end."""
     rest = b""
     while chunk := stream.read1(2**16):
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
         if len(rest) > _LONGEST_REPLY_BYTES:
             raise ValueError("a line without an end")
-        if time.perf_counter() > due():
+        if time.perf_counter() > due:
             raise TimeoutError
     yield rest
 

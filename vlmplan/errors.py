@@ -6,6 +6,8 @@ bug and keeps its traceback (exit code 1).
 
 from collections.abc import Iterable
 
+from vlmplan import inert
+
 
 class VlmplanError(Exception):
     """The root of the errors a user can mend; ``exit_code`` is what the process ends with."""
@@ -72,12 +74,12 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
 
 def printable(text: str) -> str:
     """Return ``text`` with escapes for what no terminal or document should be sent: control characters, half ones."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return inert.seen(text)
 
 
 def check_name(key: str, text: str, most: int = 200) -> None:
     """Raise InputError unless ``text`` is a line of 1 to ``most`` characters that a terminal can be sent."""
-    if not text.strip() or len(text) > most or not text.isprintable():
+    if not text.strip() or len(text) > most or printable(text) != text:
         raise InputError(f"{key}: expected 1 to {most} printable characters, found '{printable(text[:40])}'")
 
 

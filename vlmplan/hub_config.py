@@ -12,7 +12,7 @@ from typing import Any
 
 from vlmplan.decoder import Decoder
 from vlmplan.document import from_plain, read_plain
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, nearest, printable
 from vlmplan.hub_architecture import check_text, check_tower, inner_text, kind_of
 from vlmplan.hub_images import image_rule
 from vlmplan.hub_keys import nested, switch, whole
@@ -233,4 +233,4 @@ def read_model_config(path: Path) -> ModelSpec:
     whole_folder = os.path.isdir(path)  # noqa: PTH112 - False rather than PermissionError
     file = path / "config.json" if whole_folder else path
     config, files = read_plain(file), read_processor(path) if whole_folder else {}
-    return model_from_config(config, file.name, file.resolve().parent.name or "model", files)
+    return model_from_config(config, file.name, printable(file.resolve().parent.name) or "model", files)

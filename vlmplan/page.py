@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan import __version__, page_charts
+from vlmplan import __version__, inert, page_charts
 from vlmplan.document import digest
 from vlmplan.errors import missing_library
 from vlmplan.manifest import Manifest
@@ -39,6 +39,11 @@ def _libraries() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         raise missing_library("page", str(error.name), "page") from None
     return jinja2, plotly
+
+
+def _shown(value: Any) -> Any:
+    """What the template prints: texts made inert, but for HTML of our own."""
+    return inert.html(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _chart(plotly: Any, figure: Any, name: str) -> str | None:
@@ -142,6 +147,7 @@ def page(dossier: Dossier) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -6,10 +6,11 @@ Axes and text take the page's colours by a script of the page itself. Times are 
 import itertools
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from vlmplan import inert
 from vlmplan.plan import Outline, Plan, knee_curve_of
+from vlmplan.render import overhead_name
 from vlmplan.report import Report, held
 from vlmplan.units import format_bytes, format_seconds
 
@@ -41,11 +42,11 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
 
 def _hover(one: Outline) -> str:
     lines = [
-        f"<b>{escape(one.model)}</b> {one.placed}",
+        f"<b>{inert.html_label(one.model)}</b> {one.placed}",
         f"{one.visual_tokens} visual tokens an image",
         f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
         f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",
-        *([escape(one.reason)] if one.reason else []),
+        *([inert.html_label(one.reason)] if one.reason else []),
     ]
     return "<br>".join(lines)
 
@@ -99,7 +100,7 @@ def parts_chart(plan: Plan) -> "Figure":
     made, choice = _figure("ms", "", height=190), plan.choice
     steps = plan.workload.output_tokens - 1
     parts = [
-        ("overhead", choice.overhead_s, LOST),
+        (overhead_name(plan.workload), choice.overhead_s, LOST),
         ("vision", choice.vision_s, SECOND),
         ("compressor", choice.compressor_s, "#ae3ec9"),
         ("prefill", choice.prefill_s, FRONT),

@@ -39,7 +39,8 @@ from vlmplan.search import Budget, Candidate, Space, candidates, feasible, infea
 from vlmplan.visual_tokens import options
 
 ASSUMPTIONS = (
-    "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place",
+    "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place, and "
+    "each waits for the others' prefills before its first token",
     "no speculative decoding",
     "weights are loaded and the runtime is warm",
     "the image is decoded and resized before the clock starts; the network is not counted",

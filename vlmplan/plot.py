@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmplan import inert
 from vlmplan.document import check_destination, write_bytes
 from vlmplan.errors import InputError, Unavailable, missing_library
 from vlmplan.plan import Plan
@@ -88,11 +89,11 @@ def _draw(figure: "Figure", plan: Plan) -> None:
         markersize=14,
         capsize=3,
         color="tab:red",
-        label=f"choice: {choice.model}, {choice.visual_tokens} visual tokens",
+        label=f"choice: {inert.terminal(choice.model)}, {choice.visual_tokens} visual tokens",
     )
     if plan.budget.latency_s is not None:
         axes.axvline(1e3 * plan.budget.latency_s, linestyle="--", color="black", label="latency budget")
-    axes.set_xlabel(f"latency on {plan.hardware.name} with {plan.runtime} (ms)", parse_math=False)
+    axes.set_xlabel(f"latency on {inert.terminal(plan.hardware.name)} with {plan.runtime} (ms)", parse_math=False)
     axes.set_ylabel("predicted error (%)")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -7,6 +7,7 @@ points' range. Bands are the central intervals of the law's draws, at its own le
 import math
 from typing import TYPE_CHECKING, Any
 
+from vlmplan import inert
 from vlmplan.scaling import Form, Point, ScalingLaw, shifted
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def draw_law(figure: "Figure", law: ScalingLaw, text_tokens: int) -> None:
         axes.set_xlabel(f"LLM compute of the prompt, 2N(Q + V) (FLOP), Q = {text}: {title}")
     unit = "%, families' offsets taken off" if law.fit.families else "%"
     label = f"error on {law.task or law.name} ({unit}); bands: {100 * law.interval_level_fraction:g} % of draws"
-    panels[0].set_ylabel(label, parse_math=False)
+    panels[0].set_ylabel(inert.terminal(label), parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from vlmplan import catalogue
+from vlmplan import catalogue, inert
 from vlmplan.ask import query
 from vlmplan.asked import Asked
 from vlmplan.catalogue import Shelf, is_path
@@ -194,7 +194,15 @@ def recheck(plan: Plan, hardware: str | None = None, task: str | None = None) ->
 def markdown(found: Recheck) -> str:
     """Return a few lines for a CI job's summary page."""
     verdict = "the plan holds" if found.holds else "the plan does not hold"
-    lines = [f"### vlmplan recommend --check: {verdict}", "", f"{found.choice}, on {found.hardware}.", ""]
-    lines += [f"- {fault}" for fault in found.faults]
-    lines.append(f"- changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}")
-    return "\n".join([*lines, *(f"- {note}" for note in found.notes), ""])
+    lines = [
+        f"### vlmplan recommend --check: {verdict}",
+        "",
+        inert.markdown(f"{found.choice}, on {found.hardware}."),
+        "",
+    ]
+    said = [
+        *found.faults,
+        f"changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}",
+        *found.notes,
+    ]
+    return "\n".join([*lines, *(f"- {inert.markdown(one)}" for one in said), ""])

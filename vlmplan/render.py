@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vlmplan import inert
 from vlmplan.cost import active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.estimate import Estimate
@@ -27,20 +28,39 @@ BAR_WIDTH = 20
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 
 
-def new_console(least_width: int = LEAST_WIDTH) -> "Console":
-    """Return where results are printed: plain text, tables never narrower than they can be."""
+def new_console(least_width: int = LEAST_WIDTH, stderr: bool = False) -> "Console":
+    """Return where results are printed: plain text, tables never narrower than they can be.
+
+    A text printed is one paragraph, made inert: a line end in it is somebody else's, and shown as an escape.
+    """
     from rich.console import Console
 
-    shown = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    class Inert(Console):
+        def print(self, *shown: Any, **how: Any) -> None:
+            made = (inert.terminal(one) if isinstance(one, str) else one for one in shown)
+            if not how.get("soft_wrap"):  # a line to copy is whole, however long
+                made = (inert.short(one) if isinstance(one, str) else one for one in made)
+            super().print(*made, **how)
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command line ends as for any other reader that has gone
+
+    shown = Inert(highlight=False, emoji=False, markup=False, soft_wrap=False, stderr=stderr)
     shown.width = max(shown.width, least_width)
     return shown
 
 
 def new_table(*columns: str, wrap: str | None = None) -> "Table":
-    """A plain table; numbers right, names left; the column ``wrap`` takes what width is left."""
+    """A plain table of inert texts; numbers right, names left; the column ``wrap`` takes what width is left."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    class Inert(Table):
+        def add_row(self, *cells: Any, **how: Any) -> None:
+            made = (inert.short(inert.terminal(cell)) if isinstance(cell, str) else cell for cell in cells)
+            super().add_row(*made, **how)
+
+    columns = tuple(map(inert.terminal, columns))
+    table = Inert(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
     left |= {"file", "check", "device"}
     for column in columns:
@@ -52,6 +72,12 @@ def new_table(*columns: str, wrap: str | None = None) -> "Table":
             ratio=1 if column == wrap else None,
         )
     return table
+
+
+def print_lines(console: "Console", text: str) -> None:
+    """Print a text of several lines, never folded; its line ends are ours."""
+    for line in text.removesuffix("\n").split("\n"):
+        console.print(line, soft_wrap=True)
 
 
 def percent(share: float) -> str:
@@ -74,11 +100,16 @@ def _bar(share: float) -> str:
     return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
 
 
-def parts(costed: Choice | Estimate, steps: int) -> "Table":
+def overhead_name(workload: Workload) -> str:
+    """Return what the overhead of a first token is: with more in flight mostly the wait for them."""
+    return "overhead" if workload.concurrency == 1 else f"overhead, wait for {workload.concurrency - 1} more"
+
+
+def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
     """Where the time goes: seconds and share of the latency of every part."""
-    table = new_table("part", "time", "share", "")
+    table, steps = new_table("part", "time", "share", ""), workload.output_tokens - 1
     rows = [
-        ("overhead", costed.overhead_s),
+        (overhead_name(workload), costed.overhead_s),
         ("vision", costed.vision_s),
         ("compressor", costed.compressor_s),
         ("prefill", costed.prefill_s),
@@ -137,7 +168,7 @@ def print_estimate(
     document: Estimate, hardware: HardwareProfile, explained: Mapping[Part, Sequence[tuple[str, float]]]
 ) -> None:
     """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
-    console, steps = new_console(), document.workload.output_tokens - 1
+    console = new_console()
     console.print(
         f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
@@ -152,7 +183,7 @@ def print_estimate(
         f"{document.interval_level_fraction * 100:g} %; times rest on {document.basis}."
     )
     console.print()
-    console.print(parts(document, steps))
+    console.print(parts(document, document.workload))
     console.print()
     if explained:
         console.print("By operator (decode: one step)", style="bold")
@@ -221,7 +252,9 @@ def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table"
 
 def print_document(document: Document) -> None:
     """Print one document as the TOML it is kept in."""
-    new_console().print(to_toml(document), soft_wrap=True, end="")
+    from rich.text import Text
+
+    new_console().print(Text(to_toml(document)), soft_wrap=True, end="")  # as it is: to_toml makes it inert
 
 
 KNEE_TABLE_WIDTH = 100  # whatever the terminal's: its lines are comments of a profile
@@ -231,7 +264,8 @@ def print_device(device: HardwareProfile, rows: Sequence[KneeRow]) -> None:
     """Print a device as the TOML it is kept in, and its knees as comments, so that the output is still a profile."""
     print_document(device)
     console = new_console(KNEE_TABLE_WIDTH)
-    console.print("\n# Visual tokens free of charge: the most that add at most 5 % to the LLM's prefill, batch 1.")
+    console.print()
+    console.print("# Visual tokens free of charge: the most that add at most 5 % to the LLM's prefill, batch 1.")
     table = new_table("# runtime", "basis", "model", "LLM", *(f"Q={text}" for text in TABLE_TEXT_TOKENS))
     for row in rows:
         free = (str(tokens) for tokens in row.free_visual_tokens)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vlmplan.render import new_console, new_table, time_range, tokens
+from vlmplan.render import new_console, new_table, print_lines, time_range, tokens
 from vlmplan.report import Held, Outcome, held
 from vlmplan.units import format_seconds
 
@@ -63,4 +63,4 @@ def print_demo(shown: "Shown") -> None:
         )  # fmt: skip
     for check in shown.report.failed:
         console.print(f"Failed: {check.name}: {check.detail}", style="bold red", soft_wrap=True)
-    console.print(_NEXT, soft_wrap=True)
+    print_lines(console, _NEXT)

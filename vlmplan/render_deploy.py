@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmplan import inert
 from vlmplan.manifest import GRAPHS, Manifest
 from vlmplan.model import Compressor
-from vlmplan.render import new_console, new_table
+from vlmplan.render import new_console, new_table, print_lines
 from vlmplan.report import Outcome, Report
 from vlmplan.units import format_bytes, format_seconds
 
@@ -20,17 +21,16 @@ _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED:
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function (what, done, total) that shows bars with the time left on stderr, where that is a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    stderr = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    stderr = new_console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None)
+                tasks[what] = bars.add_task(inert.terminal(what), total=total or None)
             bars.update(tasks[what], completed=done, total=total or None)
 
         yield tell
@@ -56,7 +56,7 @@ def print_export(manifest: Manifest, out: Path) -> None:
             "pooling, fewer tokens cost accuracy.",
             style="yellow",
         )
-    shown.print(f"Next: vlmplan validate {out}", soft_wrap=True)
+    shown.print(f"Next: vlmplan validate {inert.argument(str(out))}", soft_wrap=True)
 
 
 def print_report(report: Report) -> None:
@@ -75,14 +75,14 @@ def print_report(report: Report) -> None:
 
 def print_answer(answer: "Answer") -> None:
     """Print the answer on stdout, its timings on stderr."""
-    import sys
-
-    sys.stdout.write(answer.text + "\n")
+    told = new_console(stderr=True)
+    print_lines(new_console(), answer.text)
     if answer.baked_query is not None:
-        sys.stderr.write(f"The visual tokens were chosen for the baked question '{answer.baked_query}'.\n")
+        told.print(f"The visual tokens were chosen for the baked question '{answer.baked_query}'.", soft_wrap=True)
     more = "" if answer.tpot_s is None else f", then {format_seconds(answer.tpot_s)} a token"
-    sys.stderr.write(
+    told.print(
         f"{answer.prompt_tokens} tokens in ({answer.visual_tokens} visual), {answer.output_tokens} out; "
         f"TTFT {format_seconds(answer.ttft_s)} (vision {format_seconds(answer.vision_s)}, prefill "
-        f"{format_seconds(answer.prefill_s)}){more}\n"
+        f"{format_seconds(answer.prefill_s)}){more}",
+        soft_wrap=True,
     )

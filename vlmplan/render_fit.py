@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmplan import inert
 from vlmplan.fit import FitReport
 from vlmplan.render import new_console, new_table
 from vlmplan.scaling import RATIO, Coefficient, Form
@@ -51,13 +52,15 @@ def print_fit(report: FitReport, out: Path | None) -> None:
         f"Law '{report.name}' of {models}, {_span(few, many, 'g')} visual tokens, reduction {report.reduction}.",
         style="bold",
     )
-    console.print(f"Form {report.form}: {EQUATIONS[report.form]} ({report.form_because}).\n")
+    console.print(f"Form {report.form}: {EQUATIONS[report.form]} ({report.form_because}).")
+    console.print()
     ratio = {RATIO[report.form]: report.ratio}
     _print_coefficients(console, {**report.coefficients, **ratio}, level)
     if report.families:
         offsets = ", ".join(f"{family or 'unnamed'} {value:+.3f}" for family, value in report.families.items())
         like = f"; others are taken for {report.like}" if report.like else ""
-        console.print(f"\nOffsets of the families from their mean{_unit(report.form)}: {offsets}{like}.")
+        console.print()
+        console.print(f"Offsets of the families from their mean{_unit(report.form)}: {offsets}{like}.")
     console.print()
     _print_errors(console, report)
     console.print()
@@ -75,7 +78,7 @@ def print_fit(report: FitReport, out: Path | None) -> None:
     for warning in report.warnings:
         console.print(f"Warning: {warning}.", style="yellow")
     if out is not None:
-        console.print(f"Next: vlmplan recommend --task {out} ...", soft_wrap=True)
+        console.print(f"Next: vlmplan recommend --task {inert.argument(str(out))} ...", soft_wrap=True)
 
 
 def _unit(form: Form) -> str:

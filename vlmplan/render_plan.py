@@ -156,12 +156,13 @@ def print_plan(plan: Plan) -> None:
     console.print()
     if choice.deploy:
         _print_deploy(console, choice.deploy, choice.gpus)
-    console.print(parts(choice, plan.workload.output_tokens - 1))
+    console.print(parts(choice, plan.workload))
     console.print()
     console.print(memory_line(choice, plan.hardware))
     console.print(load_line(choice, plan.workload))
     console.print(knee_line(choice, plan))
-    console.print("\n".join((*choice_lines(plan), sensitivity(plan))))
+    for line in (*choice_lines(plan), sensitivity(plan)):
+        console.print(line)
     console.print()
     _print_front(console, plan)
     if can_show(console):

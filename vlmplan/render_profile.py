@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmplan import inert
 from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measurements import Adjusted
 from vlmplan.model import Compressor
@@ -22,19 +23,18 @@ if TYPE_CHECKING:
 @contextmanager
 def measuring() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function (what, done, total) that shows one bar with the time left; off a terminal, a line a step."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    stderr = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    stderr = new_console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
         task, said = bars.add_task("starting", total=None), ""
 
         def tell(what: str, done: int, total: int) -> None:
             nonlocal said
-            bars.update(task, description=what, completed=done, total=total)
+            bars.update(task, description=inert.terminal(what), completed=done, total=total)
             if what != said and not stderr.is_terminal:
-                stderr.print(f"{what} ({100 * done // max(1, total)} % done)", highlight=False, soft_wrap=True)
+                stderr.print(f"{what} ({100 * done // max(1, total)} % done)", soft_wrap=True)
             said = what
 
         yield tell
@@ -61,7 +61,7 @@ def print_profiled(profiled: "Profiled", out: Path) -> None:
     shown.print("Errors are medians; 'left out': predicted without that width or tower.")
     for warning in profiled.warnings:
         shown.print(f"Warning: {warning}.", style="yellow", soft_wrap=True)
-    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {out} ...", soft_wrap=True)
+    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)
 
 
 def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
@@ -166,4 +166,4 @@ def print_adjusted(found: Adjusted, out: Path) -> None:
         )
     shown.print(rows)
     shown.print("'before': by the profile as it was; 'left out': by the adjusted one without that row.")
-    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {out} ...", soft_wrap=True)
+    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)

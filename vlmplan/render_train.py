@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from vlmplan import inert
 from vlmplan.render import new_console, new_table
 from vlmplan.render_deploy import progress
 
@@ -23,13 +25,11 @@ _DONE_SHOWN = 8
 @contextmanager
 def voice() -> Iterator["Voice"]:
     """Yield where progress goes: bars where stderr is a terminal, lines for logs where it is not."""
-    import sys
-
     from vlmplan.training.stages import Voice
 
-    quiet = sys.stderr.isatty()
+    stderr = new_console(stderr=True)
     with progress() as tell:
-        yield Voice(tell=tell, say=lambda line: None if quiet else print(line, file=sys.stderr))  # noqa: T201
+        yield Voice(tell=tell, say=lambda line: None if stderr.is_terminal else stderr.print(line, soft_wrap=True))
 
 
 def print_training(training: "Training", out: Path) -> None:
@@ -47,7 +47,8 @@ def print_training(training: "Training", out: Path) -> None:
     left = f"; {training.bad_rows} bad rows left out" if training.bad_rows else ""
     shown.print(f"{recipe.rows} conversations{left}. README.md in the folder is its model card.")
     most = max(recipe.visual_tokens)
-    shown.print(f"Next: vlmplan export --checkpoint {out} --out {out.name}-{most}", soft_wrap=True)
+    made, export = inert.argument(str(out)), inert.argument(f"{out.name}-{most}")
+    shown.print(f"Next: vlmplan export --checkpoint {made} --out {export}", soft_wrap=True)
 
 
 def print_evaluation(found: "Evaluation") -> None:
@@ -77,18 +78,15 @@ def print_evaluation(found: "Evaluation") -> None:
 @contextmanager
 def sweep_table() -> Iterator[Callable[[Mapping[str, "Status"]], None]]:
     """Yield what shows where every piece of work stands: a live table, or a line a change where stderr is a log."""
-    import sys
-
-    from rich.console import Console
     from rich.live import Live
 
-    stderr = Console(stderr=True)
+    stderr = new_console(stderr=True)
     said: dict[str, Status] = {}
 
     def changed(status: Mapping[str, "Status"]) -> None:
         for name, one in status.items():
             if said.get(name) != one and one.state != "waiting":
-                print(f"{name}: {one.state}{', ' if one.detail else ''}{one.detail}", file=sys.stderr)  # noqa: T201
+                stderr.print(f"{name}: {one.state}{', ' if one.detail else ''}{one.detail}", soft_wrap=True)
             said[name] = one
 
     if not stderr.is_terminal:
@@ -122,8 +120,9 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
         ]
         table.add_row(trial.llm, str(trial.compressor), str(trial.visual_tokens), str(trial.seed), *accuracies)
     shown.print(table)
+    trials, runs, points = (inert.argument(f"{out}/{name}") for name in ("trials", "runs.csv", "points.csv"))
     if not tasks:
-        shown.print(f"Next: vlmplan fit {out}/trials --from lmms-eval --runs {out}/runs.csv", soft_wrap=True)
+        shown.print(f"Next: vlmplan fit {trials} --from lmms-eval --runs {runs}", soft_wrap=True)
     for task in tasks:
-        shown.print(f"Next: vlmplan fit {out}/points.csv --task {task} --out {task}.toml --plot {task}.svg",
-                    soft_wrap=True)  # fmt: skip
+        law, plot = (inert.argument(f"{task}{ending}") for ending in (".toml", ".svg"))
+        shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)

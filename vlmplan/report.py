@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from vlmplan import inert
 from vlmplan.document import Document
-from vlmplan.errors import InputError, OutOfTolerance
+from vlmplan.errors import InputError, OutOfTolerance, printable
 from vlmplan.estimate import Interval
 from vlmplan.plan import Plan
 
@@ -54,9 +55,8 @@ def skipped(name: str, reason: str) -> Check:
 
 def _check(name: str, outcome: Outcome, detail: str, figures: Mapping[str, float]) -> Check:
     """One printable line, whatever a file's names hold; figures that JSON can hold (the detail tells the others)."""
-    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in detail)
     finite = {key: value for key, value in figures.items() if math.isfinite(value)}
-    return Check(name=name, outcome=outcome, detail=line, figures=finite)
+    return Check(name=printable(name), outcome=outcome, detail=printable(detail), figures=finite)
 
 
 def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
@@ -166,12 +166,13 @@ def junit(report: Report) -> str:
         errors="0",
     )
     for check in report.checks:
-        case = ElementTree.SubElement(suite, "testcase", classname="vlmplan.validate", name=check.name)
+        case = ElementTree.SubElement(suite, "testcase", classname="vlmplan.validate", name=inert.junit(check.name))
+        detail = inert.junit(check.detail)
         if check.outcome is Outcome.PASSED:
-            ElementTree.SubElement(case, "system-out").text = check.detail
+            ElementTree.SubElement(case, "system-out").text = detail
         else:
             kind = "failure" if check.outcome is Outcome.FAILED else "skipped"
-            ElementTree.SubElement(case, kind, message=check.detail)
+            ElementTree.SubElement(case, kind, message=detail)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -179,6 +180,10 @@ def junit(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Return a table for a CI job's summary page."""
     verdict = "failed" if report.failed else "passed"
-    rows = [f"| {check.outcome.value} | {check.name} | {check.detail.replace('|', '/')} |" for check in report.checks]
-    head = [f"### vlmplan validate: {verdict}", "", f"`{report.export}` on {report.provider}", ""]
+    rows = [
+        f"| {check.outcome.value} | {inert.markdown(check.name)} | {inert.markdown(check.detail)} |"
+        for check in report.checks
+    ]
+    place = f"{inert.markdown_code(report.export)} on {inert.markdown(report.provider)}"
+    head = [f"### vlmplan validate: {verdict}", "", place, ""]
     return "\n".join([*head, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])

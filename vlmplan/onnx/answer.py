@@ -1,5 +1,6 @@
 """What does the export say of a picture? One image and one question in, text and timings out."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from vlmplan.manifest import read_manifest
 from vlmplan.onnx.checkpoint import quiet_transformers
 from vlmplan.onnx.export import check_text, question_ids
 from vlmplan.onnx.runner import OnnxModel, Prompt, generate
+from vlmplan.pictures import as_rgb
 
 MOST_ELONGATED = 50  # resizing the shorter side to the tower's makes a longer picture than memory should hold
 
@@ -34,13 +36,13 @@ class Answer:
 def _picture(path: Path) -> Any:
     from PIL import Image
 
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - False for a name too long, not an exception
         raise InputError(f"--image: {path} is no image that can be read (no such file)")
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
             if max(opened.size) > MOST_ELONGATED * min(opened.size):
                 raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
-            return opened.convert("RGB")
+            return as_rgb(opened)
     except InputError:
         raise
     except Exception as error:  # each format raises its own
@@ -69,7 +71,7 @@ class Prompts:
     def of(self, image: Any, text: str, reads_question: bool) -> Prompt:
         """Return the prompt about an image's file, or a PIL image. Raises InputError for one that cannot be read."""
         processor = self.processor
-        picture = _picture(image) if isinstance(image, Path) else image.convert("RGB")
+        picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
         if processor.image_token in text:
             raise InputError(
                 f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"

@@ -1,9 +1,11 @@
 """How does a checkpoint become an export? Graphs drawn, weights streamed into them, everything renamed when whole.
 
 (checkpoint, options, perhaps a plan) -> a folder and its :class:`Manifest`. One tensor is in memory at a time, so the
-peak does not grow with the model. Nothing is left behind when it is interrupted.
+peak does not grow with the model. Nothing is left behind when it is interrupted; what a killed one leaves, the next
+one into the same folder removes.
 """
 
+import contextlib
 import functools
 import os
 import secrets
@@ -44,6 +46,7 @@ from vlmplan.plan import Plan
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
+_SCRATCH = ".vlmplan-export-"  # beside the export while it is written
 _LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
 Progress = Callable[[str, int, int], None]  # what is written, bytes done, bytes in all
@@ -260,23 +263,57 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
     parts = open_parts(order)
     if parts.checkpoint.folder.resolve().is_relative_to(out):
         raise InputError(f"--out: {out} holds the checkpoint; choose another folder")
-    scratch = out.parent / f".vlmplan-export-{secrets.token_hex(6)}"
+    scratch = out.parent / f"{_SCRATCH}{secrets.token_hex(6)}"
+    held = []
+    _clear(out.parent)
     try:  # the folder is made in here: Ctrl-C right after it would else leave it
-        _make(scratch, out)
+        held.append(_make(scratch, out))
         manifest = _fill(parts, scratch, progress)
         _move(scratch, out, overwrite)
     except OSError as error:
         raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        for descriptor in held:
+            os.close(descriptor)
     return manifest
 
 
-def _make(scratch: Path, out: Path) -> None:
+def _make(scratch: Path, out: Path) -> int:
+    """Make the folder to write in and return its descriptor, whose lock says that somebody writes there."""
+    import fcntl
+
     try:
-        scratch.mkdir(mode=0o700)
+        while True:
+            scratch.mkdir(mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # another export took it for one left behind, and made room
+                descriptor = os.open(scratch, os.O_RDONLY)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if scratch.is_dir() and os.path.samestat(scratch.stat(), os.fstat(descriptor)):
+                    return descriptor
+                os.close(descriptor)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _clear(parent: Path) -> None:
+    """Remove what killed exports left in a folder: what no process holds the lock of.
+
+    An export that was about to be replaced is not: it is the only one where its successor is not in place.
+    """
+    import fcntl
+
+    for path in parent.glob(f"{_SCRATCH}*"):
+        old = path.with_name(f"{path.name}.old")
+        if (path.suffix == ".old" and path.with_suffix("").exists()) or old.exists() or not path.is_dir():
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import parse_json, read_text
+from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, one_line, printable
 from vlmplan.onnx.checkpoint import require
 from vlmplan.onnx.export import Progress
+from vlmplan.pictures import as_rgb, image_file
 
 PLACEHOLDER = "<image>"  # where LLaVA's rows say the image stands
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
@@ -84,10 +85,7 @@ def _image(value: Any, images: Path) -> Path | bytes:
     name = value.get("path") if isinstance(value, Mapping) else value
     if not isinstance(name, str):
         raise InputError(f"image is {_shown(value)}, expected a file's name")
-    path = images / name
-    if not path.is_file():
-        raise InputError(f"there is no image {printable(str(path))}")
-    return path
+    return image_file(images, name)
 
 
 def conversation(name: str, row: Any, images: Path) -> Conversation:
@@ -101,22 +99,15 @@ def conversation(name: str, row: Any, images: Path) -> Conversation:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    text = read_text(path, LARGEST_FILE_BYTES)
+    name = printable(path.name)
     if path.suffix == ".jsonl":
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        for number, line in lines:
-            try:
-                yield f"{path.name} line {number}", parse_json(line)
-            except InputError as error:
-                yield f"{path.name} line {number}", error
+        yield from ((f"{name} line {number}", row) for number, row in json_lines(path, LARGEST_FILE_BYTES))
         return
+    text = read_text(path, LARGEST_FILE_BYTES)
     try:
-        rows = parse_json(text)
+        yield from ((f"{name} row {number}", row) for number, row in enumerate(json_rows(text), 1))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected a list of rows, or JSON lines in a file that ends in .jsonl")
-    yield from ((f"{path.name} row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _saved_rows(folder: Path) -> Iterator[tuple[str, Any]]:
@@ -134,7 +125,7 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Any]]:
         found = found["train"]
     if isinstance(found.features.get("image"), datasets.Image):
         found = found.cast_column("image", datasets.Image(decode=False))  # decoded later, so that bad ones are named
-    yield from ((f"{folder.name} row {number}", row) for number, row in enumerate(found, 1))
+    yield from ((f"{printable(folder.name)} row {number}", row) for number, row in enumerate(found, 1))
 
 
 def _raw_rows(path: Path) -> Iterable[tuple[str, Any]]:
@@ -153,7 +144,7 @@ def open_image(image: Path | bytes) -> Any:
 
     try:
         with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            return opened.convert("RGB")
+            return as_rgb(opened)
     except Exception as error:  # each format raises its own
         shown = "its image" if isinstance(image, bytes) else printable(str(image))
         why = "cannot identify it" if isinstance(image, bytes) else one_line(error)

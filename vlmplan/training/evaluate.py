@@ -5,6 +5,7 @@ prompt, one question at a time, so that what differs is the model. An answer is 
 ones, but for case, outer punctuation and spaces.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlmplan.document import Document, parse_json, read_text
+from vlmplan import inert
+from vlmplan.document import Document, json_lines
 from vlmplan.errors import InputError, check_range, printable
 from vlmplan.manifest import FILE_NAME, read_manifest
 from vlmplan.model import Compressor
@@ -25,6 +27,7 @@ from vlmplan.onnx.export import Progress, open_parts
 from vlmplan.onnx.reference import load_reference
 from vlmplan.onnx.runner import Generation, Model, OnnxModel, generate
 from vlmplan.onnx.validate import Options, order_of
+from vlmplan.pictures import image_file
 from vlmplan.report import Check, verdict
 
 LARGEST_FILE_BYTES = 2**30
@@ -109,9 +112,10 @@ def _question(name: str, row: Any, images: Path) -> Question:
     answers = [given] if isinstance(given, str) else given
     if not isinstance(answers, list) or not answers or not all(isinstance(one, str) and one.strip() for one in answers):
         raise InputError(f"{name}: answer: expected text, or answers: a list of texts")
-    image = images / texts["image"]
-    if not image.is_file():
-        raise InputError(f"{name}: there is no image {printable(str(image))}")
+    try:
+        image = image_file(images, texts["image"])
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     return Question(
         name=name, image=image, text=texts["question"], answers=tuple(answers), task=texts["task"], kind=texts["kind"]
     )
@@ -119,14 +123,12 @@ def _question(name: str, row: Any, images: Path) -> Question:
 
 def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[Question, ...]:
     """Read a JSONL of questions, the first ``limit`` of them. Raises InputError naming the line."""
-    lines = [line for line in enumerate(read_text(path, LARGEST_FILE_BYTES).splitlines(), 1) if line[1].strip()]
     found = []
-    for number, line in lines[:limit]:
-        try:
-            row = parse_json(line)
-        except InputError as error:
-            raise InputError(f"{path.name} line {number}: {error}") from None
-        found.append(_question(f"{path.name} line {number}", row, images))
+    for number, row in itertools.islice(json_lines(path, LARGEST_FILE_BYTES), limit):
+        name = f"{printable(path.name)} line {number}"
+        if isinstance(row, InputError):
+            raise InputError(f"{name}: {row}")
+        found.append(_question(name, row, images))
     return tuple(found)
 
 
@@ -265,7 +267,7 @@ def answers_jsonl(questions: Sequence[Question], answered: Sequence[Answered]) -
         }
         for question, one in zip(questions, answered, strict=True)
     ]
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(inert.json_document(json.dumps(line, ensure_ascii=False)) + "\n" for line in lines)
 
 
 def _by(key: Callable[[Question], str], pairs: Sequence[tuple[Question, Answered]]) -> dict[str, Share]:
