@@ -71,6 +71,7 @@ ORDER = [
     "hub_images",
     "hub_vlms",
     "hub_config",
+    "device_names",
     "catalogue",
     "ask",
     "recheck",
