@@ -74,12 +74,11 @@ def resolve(shelf: Shelf, name: str) -> Path:
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
     if not found:
         if shelf is Shelf.HARDWARE:
-            close = near(name, known)
-            hint = f"; nearest, all other devices: {close}" if close else ""
+            close, others = near(name, known), f" (other devices: {name} is not in the catalogue)"
         else:
-            close = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)])
-            hint = f"; nearest: {close}" if close else ""
-        raise InputError(f"no {what} named '{name}' in the catalogue{hint}; 'vlmplan catalogue {shelf}' lists all")
+            close, others = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)]), ""
+        hint = f"; nearest: {close}{others}" if close else f"; {name} is not in the catalogue"
+        raise InputError(f"no {what} named '{name}'{hint}; 'vlmplan catalogue {shelf}' lists all")
     return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
 
 
