@@ -75,6 +75,7 @@ ORDER = [
     "hub_vlms",
     "hub_architecture",
     "hub_config",
+    "device_names",
     "catalogue",
     "ask",
     "recheck",

@@ -77,6 +77,33 @@ def test_json_is_what_out_writes(tmp_path: Path) -> None:
     assert plan.choice.latency_interval_s[1] <= 0.3
 
 
+def test_an_estimate_of_what_cannot_run_says_so_first_and_fails() -> None:
+    """The figures are still there, and a machine reads the obstacles from the document."""
+    code, out, err = run(*changed(ESTIMATE, model="Qwen2.5-VL-72B", hardware="l4"))
+    assert code == 3
+    assert out.startswith("Cannot be run: does not fit: 139.0 GiB wanted, l4 has 22.1 GiB")
+    assert out.count("does not fit") == 1
+    assert "cannot be run: does not fit" in err
+    code, out, _ = run(*changed(ESTIMATE, text_tokens="5000"), "--json")
+    assert code == 3
+    found = json.loads(out)
+    assert found["obstacles"] == ["prompt and output take 5608 tokens; the model's context holds 4096"]
+    assert found["obstacles"][0] in found["warnings"]
+    code, out, _ = run(*ESTIMATE, "--json")
+    assert (code, json.loads(out)["obstacles"]) == (0, [])
+
+
+def test_an_estimate_says_where_the_context_is_not_known(tmp_path: Path) -> None:
+    text = catalogue.find(catalogue.Shelf.MODELS, "llava-1.5-7b").read_text(encoding="utf-8")
+    assert "max_context_tokens" in text
+    mine = tmp_path / "mine.toml"
+    kept = [line for line in text.splitlines() if "max_context_tokens" not in line]
+    mine.write_text("\n".join(kept), encoding="utf-8")
+    code, out, err = run(*changed(ESTIMATE, model=str(mine)))
+    assert code == 0, err
+    assert "the context of llava-hf/llava-1.5-7b-hf is not known; whether its" in " ".join(out.split())
+
+
 def test_estimate_has_the_contracted_fields() -> None:
     code, out, _ = run(*ESTIMATE, "--json")
     assert code == 0

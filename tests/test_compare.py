@@ -1,11 +1,12 @@
 """Several devices, prices and wishes: what each device would run, what it costs, and who was left out and why."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import run
+from test_cli import changed, run
 
 from vlmplan import catalogue
 from vlmplan.catalogue import Shelf
@@ -238,3 +239,26 @@ def test_tokens_that_cannot_be_told(arguments: tuple[str, ...], message: str) ->
     code, _, err = run("tokens", *arguments)
     assert code == 2
     assert message in err
+
+
+def test_none_of_the_devices_says_why_of_each() -> None:
+    code, _, err = run(*changed([*ASKED, "--hardware", "t4,l4,a100-80gb-sxm,a10"], latency="1ms"), "--precision", "fp8")
+    assert code == 3
+    assert "none of 4 devices meets the budget" in err
+    for reason in ("t4: t4 has no fp8 peak", "l4: the fastest needs up to", "a10: a10 has no fp8 peak"):
+        assert reason in err, err
+    code, _, err = run(*ASKED, "--hardware", "all", "--models", "Qwen3-VL-235B*")
+    assert code == 3
+    assert re.search(r"none of \d+ devices meets the budget; .* and \d+ more$", err.strip()), err
+
+
+def test_a_device_drops_the_precisions_that_it_does_not_run() -> None:
+    found = _json("--hardware", "a100-80gb-sxm", "--precision", "bf16,fp8")
+    assert found["choice"]["precision"] == "bf16"
+    assert "of --precision bf16,fp8: a100-80gb-sxm has no fp8 peak; its profile lists" in found["left_out"][0]
+    both = _json("--hardware", "a100-80gb-sxm,l40s", "--precision", "fp8,bf16")
+    assert all(one["model"] for one in both["devices"])
+    code, _, err = run(*ASKED, "--hardware", "a100-80gb-sxm", "--precision", "fp8")
+    assert (code, "has no fp8 peak" in err) == (2, True)
+    code, _, err = run(*ASKED, "--hardware", "a100-80gb-sxm", "--precision", "bf16,fp9")
+    assert (code, "found 'fp9'" in err) == (2, True)

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import KINDS, checkpoint, exported, order, quiet
+from test_cli import process
 
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Precision
@@ -301,6 +304,63 @@ def test_a_wrong_number_of_image_tokens_is_an_error() -> None:
     prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=3)
     with pytest.raises(InputError, match="2 image tokens, the vision encoder makes 1 x 36"):
         generate(OnnxModel(exported()), prompt, 1)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """A hub with one model of a type that is not exported; it remembers the files it was asked for."""
+
+    asked: ClassVar[list[str]] = []
+    config: ClassVar[bytes] = json.dumps({"model_type": "qwen2_5_vl", "vision_config": {}}).encode()
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"0"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        files = ("config.json", "tokenizer.json", "model.safetensors")
+        if "/tree/" in self.path:
+            self._answer(
+                json.dumps([{"type": "file", "path": name, "oid": "0" * 40, "size": 100} for name in files]).encode()
+            )
+        elif "/api/models/" in self.path:
+            listed = [{"rfilename": name} for name in files]
+            self._answer(json.dumps({"id": "some/model", "sha": "0" * 40, "siblings": listed}).encode())
+        elif "/resolve/" not in self.path:
+            self._answer(b"{}")
+        else:
+            self.asked.append(self.path.rpartition("/")[2])
+            self._answer(self.config if self.path.endswith("config.json") else b"0" * 100)
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> None:
+    """The type is read from config.json alone, and of a model of the catalogue it is known without asking anybody."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    local = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
+    try:
+        done = process("export", "--checkpoint", "some/model", "--out", str(tmp_path / "out"), **local)
+        assert done.returncode == 2
+        assert 'model_type is "qwen2_5_vl"; vlmplan exports llava' in done.stderr
+        assert set(_Hub.asked) == {"config.json"}
+        _Hub.asked.clear()
+        done = process("export", "--model", "Qwen2.5-VL-7B", "--out", str(tmp_path / "out"), **local)
+        assert done.returncode == 2
+        assert "its type, qwen2_5_vl, is not exported" in done.stderr
+        assert not _Hub.asked
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_hub_ids_and_missing_folders() -> None:

@@ -26,7 +26,7 @@ from vlmplan.choice import (
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.estimate import Estimate
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.hardware import CONTEXT_BYTES, HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.model import Reduction, Route, Workload
 from vlmplan.plan import Plan, Query, recommend
@@ -214,9 +214,39 @@ def test_memory_of_the_device_is_a_budget_too() -> None:
     assert plan.choice.memory_bytes.total <= catalogue.hardware("geforce-rtx-3060").memory_bytes  # type: ignore[operator]
 
 
-def test_unknown_memory_is_said() -> None:
-    plan = ask(Budget(latency_s=600), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
-    assert any("give --memory" in warning for warning in plan.warnings)
+def test_a_device_of_unknown_memory_is_offered_nothing_before_the_memory_is_told() -> None:
+    """Else a model of 235 billion parameters would do, on any processor."""
+    with pytest.raises(InputError, match=r"the memory of amd-epyc-9654 is not known; expected --memory"):
+        ask(Budget(latency_s=600), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
+    plan = ask(Budget(latency_s=600, memory_bytes=16e9), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
+    assert plan.choice.memory_bytes.total <= 16e9
+
+
+def test_a_context_that_nobody_stated_is_said() -> None:
+    """It is not unlimited: whether the request fits was not checked."""
+    assert all(model.llm.max_context_tokens for model in catalogue.models())
+    made = query(Asked(hardware="l4", task="reasoning", models="InternVL3-1B"), WORK, Budget(latency_s=5))
+    model = made.space.models[0]
+    unknown = replace(model, llm=replace(model.llm, max_context_tokens=None))
+    plan = recommend(replace(made, space=replace(made.space, models=(unknown,))))
+    assert any("the context of OpenGVLab/InternVL3-1B is not known; whether its" in text for text in plan.warnings)
+    assert not any("context" in text for text in recommend(made).warnings)
+
+
+def test_a_plan_leaves_room_for_the_context_of_the_engine() -> None:
+    """VLLM's share of a GPU must be free once its context is there: never the whole."""
+    with pytest.raises(Infeasible, match=r"and 138 GiB on h200-sxm: .* the smallest 139 GiB"):
+        ask(Budget(latency_s=1000), hardware="h200-sxm", models="Qwen2.5-VL-72B")
+    for name in catalogue.names(catalogue.Shelf.HARDWARE):
+        device = catalogue.hardware(name)
+        usable_bytes = device.usable_bytes(Runtime.VLLM)
+        if device.memory_bytes and usable_bytes and device.kind == "gpu":
+            assert usable_bytes <= device.memory_bytes - CONTEXT_BYTES
+    plan = ask(Budget(latency_s=1000), hardware="h200-sxm", models="Qwen2.5-VL-72B", precisions="fp8")
+    assert plan.choice.deploy
+    assert plan.choice.deploy.memory_fraction == pytest.approx(0.92)
+    h200 = catalogue.hardware("h200-sxm")
+    assert h200.usable_bytes(Runtime.TRANSFORMERS) == h200.memory_bytes
 
 
 def test_onnxruntime_offers_what_can_be_exported() -> None:
@@ -371,7 +401,7 @@ def test_memory_budgets_scale_and_device_memory_is_named() -> None:
     plan = ask(Budget(memory_bytes=20e9))
     assert plan.if_budget_10_percent_smaller is not None
     assert plan.if_budget_10_percent_smaller.memory_bytes <= 18e9
-    with pytest.raises(Infeasible, match=r"no plan meets a latency of 1000 s and 15.0 GiB on t4"):
+    with pytest.raises(Infeasible, match=r"no plan meets a latency of 1000 s and 14.0 GiB on t4"):
         ask(Budget(latency_s=1000), hardware="t4", models="Qwen2.5-VL-72B")
 
 

@@ -13,6 +13,7 @@ from test_cli import RECOMMEND, changed, run
 from vlmplan import catalogue
 from vlmplan.document import from_plain, load, to_json, to_toml
 from vlmplan.errors import InputError
+from vlmplan.hardware import Runtime
 from vlmplan.plan import Plan
 from vlmplan.recheck import Figure, Recheck, recheck
 
@@ -75,7 +76,7 @@ def test_a_faster_profile_changes_the_choice() -> None:
     assert not found.holds
     assert found.chosen_now != found.choice
     assert "the choice is now" in found.faults[0]
-    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h100-sxm").memory_bytes
+    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h100-sxm").usable_bytes(Runtime.VLLM)
 
 
 def test_a_profile_that_meets_nothing_says_so() -> None:
@@ -97,7 +98,7 @@ def test_what_changed_is_named_even_where_nothing_fits_any_more() -> None:
 
 def test_a_larger_device_is_not_held_to_the_smaller_ones_memory() -> None:
     found = recheck(planned(), hardware="h200-sxm")
-    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h200-sxm").memory_bytes
+    assert _figure(found, "memory_bytes").limit == catalogue.hardware("h200-sxm").usable_bytes(Runtime.VLLM)
 
 
 def test_filters_that_leave_nothing_are_a_fault_not_bad_input() -> None:
@@ -137,6 +138,34 @@ def test_a_checkpoint_of_ones_own_and_a_shipped_law_are_asked_again() -> None:
     found = recheck(load(Plan, Path("own.json")))
     assert found.holds, found.faults
     assert "the dimensions of" in found.notes[0]
+
+
+@pytest.mark.parametrize("option", ["model", "models"])
+@pytest.mark.parametrize("typed", ["mine", "./mine", "mine/config.json", "../here/mine"])
+def test_a_plan_holds_from_whichever_folder_it_is_asked(
+    option: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint named by a relative path is looked for here, then beside the plan; else the plan has its copy."""
+    if (option, typed) == ("models", "mine/config.json"):
+        pytest.skip("--models takes a folder")
+    here, elsewhere = tmp_path / "here", tmp_path / "there" / "deep"
+    here.mkdir()
+    elsewhere.mkdir(parents=True)
+    shutil.copytree(checkpoint(), here / "mine")
+    shutil.copy(catalogue.find(catalogue.Shelf.LAWS, "reasoning"), here / "own-law.toml")
+    monkeypatch.chdir(here)
+    asked = changed(RECOMMEND, task="own-law.toml", runtime="onnxruntime", **{option: typed})
+    code, _, err = run(*asked, "--out", "own.json")
+    assert code == 0, err
+    assert run("recommend", "--check", "own.json")[0] == 0
+    monkeypatch.chdir(elsewhere)
+    code, out, err = run("recommend", "--check", str(here / "own.json"))
+    assert (code, err) == (0, "")
+    assert "The plan holds." in out
+    shutil.rmtree(here / "mine")
+    code, out, err = run("recommend", "--check", str(here / "own.json"))
+    assert (code, err) == (0, "")
+    assert "the plan's own copy" in " ".join(out.split())
 
 
 def test_ci_gets_a_summary(tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

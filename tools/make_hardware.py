@@ -1,7 +1,9 @@
 """Make ``profiles/hardware/*.toml`` and ``profiles/typical.toml`` from public facts and measurements.
 
-Datasheet figures come from ``facts/accelerators.csv``, efficiencies from kernels (``fit_efficiency.py``),
-overhead from published times of whole requests (``fit_overhead.py``). Run: ``python tools/make_hardware.py``.
+Datasheet figures come from ``facts/accelerators.csv``, memory from what drivers report (``facts/device_memory.csv``),
+efficiencies from kernels (``fit_efficiency.py``), overhead from published times of whole requests
+(``fit_overhead.py``). The names that drivers report (``facts/device_names.csv``) become ``profiles/device_names.toml``.
+Run: ``python tools/make_hardware.py``.
 """
 
 import functools
@@ -9,7 +11,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import asdict, replace
-from statistics import mean
+from statistics import mean, median
 
 import fit_efficiency
 import tomli_w
@@ -19,6 +21,7 @@ from fit_overhead import points as published
 
 from facts import PROFILES, number, rows
 from vlmplan.catalogue import TypicalCalibrations
+from vlmplan.device_names import ReportedNames
 from vlmplan.document import to_toml
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
 from vlmplan.machine import Machine, machine
@@ -98,6 +101,52 @@ def name_of(title: str) -> str:
     return re.sub(r"\s+", "-", re.sub(r"\(.*?\)", "", title).strip().lower())
 
 
+@functools.cache
+def reported_mib() -> dict[str, list[int]]:
+    """What drivers report as a device's whole memory, in MiB, by the device's name in ``accelerators.csv``."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows("device_memory.csv"):
+        found[row["device"]].append(int(row["total_mib"]))
+    return dict(found)
+
+
+@functools.cache
+def withheld_mib() -> int:
+    """What drivers of NVIDIA's cards keep of the nominal memory, in MiB: the median of the cards somebody asked."""
+    known = {row["name"]: row for row in rows("accelerators.csv") if (row["vendor"], row["kind"]) == ("NVIDIA", "gpu")}
+    return round(
+        median(
+            1024 * float(known[name]["memory_gib"]) - median(found)
+            for name, found in reported_mib().items()
+            if name in known
+        )
+    )
+
+
+def memory(row: dict[str, str]) -> tuple[int | None, str]:
+    """(bytes that a program finds, where that comes from): as reported, else the nominal less what drivers keep.
+
+    Other vendors' devices and systems on a chip that nobody asked keep their nominal memory.
+    """
+    nominal_gib = number(row["memory_gib"])
+    if found := reported_mib().get(row["name"]):
+        total_mib = int(median(found))
+        asked = "one machine" if len(found) == 1 else f"the median of {len(found)} machines"
+        return (
+            total_mib * 2**20,
+            f"memory: {total_mib} MiB, as the driver reports it, {asked} (facts/device_memory.csv)",
+        )
+    if nominal_gib is None:
+        return None, ""
+    if row["vendor"] == "NVIDIA" and row["kind"] in {"gpu", "superchip"}:
+        total_mib = int(1024 * nominal_gib) - withheld_mib()
+        return total_mib * 2**20, (
+            f"memory: the nominal {nominal_gib:g} GiB less {withheld_mib()} MiB, what drivers keep of other cards of "
+            "NVIDIA (the median; facts/device_memory.csv)"
+        )
+    return int(nominal_gib * 2**30), "memory: nominal; what the driver reports was not found"
+
+
 def interconnect(row: dict[str, str]) -> tuple[str | None, float | None]:
     """One direction of the fastest link between devices: NVLink and the like (listed both ways), else PCIe."""
     both_ways = number(row["interconnect_gb_s"])
@@ -154,7 +203,7 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     if row["kind"] == "cpu" and Precision.FP16 in peaks:
         # The 32 FLOPs a cycle and core behind it are two 256-bit fp32 products and sums; AVX2 has no narrower ones.
         peaks.setdefault(Precision.FP32, peaks[Precision.FP16])
-    bandwidth, memory = number(row["memory_bandwidth_gb_s"]), number(row["memory_gib"])
+    bandwidth, (memory_bytes, memory_source) = number(row["memory_bandwidth_gb_s"]), memory(row)
     usable = {Precision.FP16, Precision.BF16} | ({Precision.FP32} if row["kind"] == "cpu" else set())
     if not bandwidth or not usable & set(peaks):
         return None
@@ -162,14 +211,14 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     sources = [
         " ".join(part for part in (row[f"{source}_title"], row[f"{source}_url"]) if part)
         for source in ("source", "source2")
-    ]
+    ] + [memory_source]
     return HardwareProfile(
         name=name_of(row["name"]),
         title=row["name"] if row["name"].startswith(row["vendor"]) else f"{row['vendor']} {row['name']}",
         vendor=row["vendor"],
         kind=row["kind"].split()[0],
         architecture=row["architecture"],
-        memory_bytes=int(memory * 2**30) if memory else None,
+        memory_bytes=memory_bytes,
         bandwidth_bytes_per_s=bandwidth * 1e9,
         interconnect=link,
         interconnect_bytes_per_s=link_rate,
@@ -255,14 +304,24 @@ def bare_machines(profiles: dict[str, HardwareProfile]) -> MachineOf:
     return machine_of
 
 
+def reported_names(named: dict[str, str]) -> ReportedNames:
+    """The names that drivers report, each with the profiles it may mean; ``named`` is a profile by its row's name."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows("device_names.csv"):
+        if row["device"] in named:
+            found[row["reported_name"]].append(named[row["device"]])
+    return ReportedNames(names={name: tuple(devices) for name, devices in found.items()})
+
+
 def main() -> None:
     """Write all profiles."""
     profiles: dict[str, HardwareProfile] = {}
+    named: dict[str, str] = {}
     for row in (*rows("accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
         if found := device(row):
             bracket = name_of(row["name"].rpartition("(")[2].rstrip(")"))
             name = f"{found.name}-{bracket}" if found.name in profiles else found.name
-            profiles[name] = replace(found, name=name)
+            profiles[name], named[row["name"]] = replace(found, name=name), name
     points = published(bare_machines(profiles))
     print_errors(points)
     told = overheads(points)
@@ -284,6 +343,7 @@ def main() -> None:
             )
         )
         (folder / f"{name}.toml").write_text(to_toml(done), encoding="utf-8")
+    (PROFILES / "device_names.toml").write_text(to_toml(reported_names(named)), encoding="utf-8")
     (PROFILES / "typical.toml").write_text(to_toml(typical(told)), encoding="utf-8")
     kept = {"schema": "vlmplan.residuals/1", "kernels": [asdict(one) for one in fit_efficiency.residuals()],
             "requests": request_residuals(points)}  # fmt: skip

@@ -26,19 +26,30 @@ from vlmplan.units import format_count
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
 
-def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -> tuple[Precision, ...]:
-    """Read a comma list; each must be one that the hardware runs."""
+def _precisions(
+    text: str | None, hardware: HardwareProfile, runtime: Runtime
+) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
+    """Read a comma list: those that the hardware runs, and a note on each that it does not.
+
+    Raises InputError where it runs none of them.
+    """
     if text is None:
         usual = hardware.default_precision(runtime)
-        return () if usual is None else (usual,)
-    found = []
+        return () if usual is None else (usual,), ()
+    found, refused = [], []
     for item in text.split(","):
         if item.strip() not in list(Precision):
             raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
         precision = Precision(item.strip())
-        hardware.compute_precision(precision, runtime)
-        found.append(precision)
-    return tuple(dict.fromkeys(found))
+        try:
+            hardware.compute_precision(precision, runtime)
+        except InputError as error:
+            refused.append(error)
+        else:
+            found.append(precision)
+    if refused and not found:
+        raise refused[0]
+    return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(f"of --precision {text}: {error}" for error in refused))
 
 
 def _law(text: str) -> str:
@@ -187,9 +198,10 @@ def query(
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
     models, left_out = _models(asked, workload, runtime, judge, own)
+    precisions, not_run = _precisions(asked.precisions, hardware, runtime)
     space = Space(
         models=models,
-        precisions=_precisions(asked.precisions, hardware, runtime),
+        precisions=precisions,
         workload=workload,
         gpus=asked.gpus,
         confidence=asked.confidence,
@@ -206,6 +218,6 @@ def query(
         space=space,
         judge=judge,
         preference=asked.prefer,
-        left_out=left_out,
+        left_out=(*not_run, *left_out),
         asked=_portable(asked),
     )

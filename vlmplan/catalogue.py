@@ -1,7 +1,8 @@
 """Where are the shipped profiles, and which one does a name mean?
 
-A name or a path -> a document. An exact name wins, then the one name that contains the part given; several are listed,
-none brings the nearest names. A path is accepted wherever a name is.
+A name or a path -> a document. An exact name wins, then the one name that contains the part given (of devices: whole
+words, or what their drivers report); several are listed, none brings the nearest names. A path is accepted wherever a
+name is.
 """
 
 import enum
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from vlmplan.device_names import ReportedNames, meant, near
 from vlmplan.document import Document, load
 from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
@@ -54,22 +56,29 @@ def names(shelf: Shelf) -> tuple[str, ...]:
     return tuple(sorted(path.stem.replace("--", "/") for path in (profiles_folder() / shelf).glob("*.toml")))
 
 
+def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
+    """The shipped names that ``name`` may mean: the one it is, else those it is a part of."""
+    known, folded = names(shelf), name.casefold()
+    exact = tuple(candidate for candidate in known if candidate.casefold() == folded)
+    if exact:
+        return exact
+    if shelf is Shelf.HARDWARE:
+        return meant(name, known, load(ReportedNames, profiles_folder() / "device_names.toml").names)
+    return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+
+
 def resolve(shelf: Shelf, name: str) -> Path:
     """Return the file that ``name`` means. Raises InputError for an unknown or ambiguous name."""
-    known = names(shelf)
-    folded = name.casefold()
-    exact = [candidate for candidate in known if candidate.casefold() == folded]
-    found = exact or [candidate for candidate in known if folded and folded in candidate.casefold()]
-    what = shelf.removesuffix("s")
+    found, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
     if len(found) > 1:
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
     if not found:
-        close = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)])
-        raise InputError(
-            f"no {what} named '{name}'"
-            + (f"; nearest: {close}" if close else "")
-            + f"; 'vlmplan catalogue {shelf}' lists all"
-        )
+        if shelf is Shelf.HARDWARE:
+            close, others = near(name, known), f" (other devices: {name} is not in the catalogue)"
+        else:
+            close, others = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)]), ""
+        hint = f"; nearest: {close}{others}" if close else f"; {name} is not in the catalogue"
+        raise InputError(f"no {what} named '{name}'{hint}; 'vlmplan catalogue {shelf}' lists all")
     return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
 
 
@@ -84,9 +93,8 @@ def find(shelf: Shelf, text: str) -> Path:
     What looks like a path is one; then an exact name or a part of one; then whatever else exists. Raises InputError
     for an unknown or ambiguous name.
     """
-    named = any(text.casefold() in name.casefold() for name in names(shelf))
     # os.path rather than Path: an impossible path is then one that does not exist, not an exception
-    if is_path(text) or (not named and os.path.exists(text)):  # noqa: PTH110
+    if is_path(text) or (os.path.exists(text) and not _meant(shelf, text)):  # noqa: PTH110
         return Path(os.path.expanduser(text))  # noqa: PTH111
     return resolve(shelf, text)
 

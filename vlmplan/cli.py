@@ -20,7 +20,7 @@ from vlmplan import __version__, catalogue, inert
 from vlmplan.asked import CONFIDENCE
 from vlmplan.catalogue import Shelf
 from vlmplan.document import append_text, check_destination, to_json, write_text
-from vlmplan.errors import InputError, VlmplanError
+from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import Compressor, Workload
 from vlmplan.units import parse_image
@@ -220,7 +220,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Price one configuration: latency by part, memory, FLOPs, parameters, the knee.
+    """Price one configuration: latency by part, memory, FLOPs, parameters, the knee. Exit 3 where it cannot be run.
 
     Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
     --output-tokens 32
@@ -244,6 +244,8 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     document = price(request, ready, confidence)
     explained = by_part_and_op(cost(request, ready)) if explain else {}
     deliver(document, out, json, lambda: renderer().print_estimate(document, device, explained))
+    if document.obstacles:
+        raise Infeasible(f"{spec.name} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}")
 
 
 @app.command()

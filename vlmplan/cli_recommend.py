@@ -190,7 +190,7 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
     check_destination(out)
     if out is not None and out.resolve() == path.resolve():
         raise InputError(f"--out: {out} is the plan itself; choose another file")
-    found = recheck(load(Plan, path), hardware, task)
+    found = recheck(load(Plan, path), hardware, task, path.parent)
     deliver(found, out, json, lambda: print_recheck(found))
     summarise(markdown(found))
     if not found.holds:

@@ -17,6 +17,8 @@ from vlmplan.plan import Plan
 from vlmplan.prices import Prices
 from vlmplan.search import Budget
 
+SHOWN_REASONS = 4  # of why no device will do, in a message
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceChoice:
@@ -90,13 +92,27 @@ def _order(one: DeviceChoice) -> tuple[bool, float, float, float, str]:
     )
 
 
-def _refusal(refused: list[Infeasible | InputError]) -> VlmplanError:
-    """What to raise when no device has a plan: why, and of which device first, unless it is not for the device."""
-    hopeless = [error for error in refused if isinstance(error, Infeasible)]
-    if not hopeless and len({str(error) for error in refused}) == 1:
-        return refused[0]
-    what, why = ("meets the budget", hopeless[0]) if hopeless else ("can be asked", refused[0])
-    return type(why)(f"none of {len(refused)} devices {what}; the first: {why}")
+def _reason(error: Infeasible | InputError) -> str:
+    """Why a device is out, where device and budget are said beside it."""
+    return error.brief if isinstance(error, Infeasible) else str(error)
+
+
+def _refusal(refused: Mapping[str, Infeasible | InputError]) -> VlmplanError:
+    """What to raise when no device has a plan: why each is out, unless that is not for the device.
+
+    Devices that are out for one reason are named together; of more than ``SHOWN_REASONS`` the rest is counted.
+    """
+    hopeless = [error for error in refused.values() if isinstance(error, Infeasible)]
+    first = next(iter(refused.values()))
+    if not hopeless and len({str(error) for error in refused.values()}) == 1:
+        return first
+    devices: dict[str, list[str]] = {}
+    for name, error in refused.items():
+        devices.setdefault(_reason(error), []).append(name)
+    shown = [f"{', '.join(names)}: {reason}" for reason, names in list(devices.items())[:SHOWN_REASONS]]
+    rest = sum(map(len, list(devices.values())[SHOWN_REASONS:]))
+    why, what = (hopeless[0], "meets the budget") if hopeless else (first, "can be asked")
+    return type(why)(f"none of {len(refused)} devices {what}; {'; '.join(shown)}{f'; and {rest} more' if rest else ''}")
 
 
 def compare(
@@ -110,7 +126,9 @@ def compare(
 
     Raises Infeasible when none meets the budget, InputError when none could be asked at all.
     """
-    rows, plans, refused = [], [], []
+    rows: list[DeviceChoice] = []
+    plans: list[Plan] = []
+    refused: dict[str, Infeasible | InputError] = {}
     for name in names:
         tell(name)
         try:
@@ -118,9 +136,8 @@ def compare(
         except VlmplanError as error:
             if not isinstance(error, Infeasible | InputError):
                 raise
-            refused.append(error)
-            reason = error.brief if isinstance(error, Infeasible) else str(error)
-            rows.append(DeviceChoice(hardware=name, reason=reason))
+            refused[name] = error
+            rows.append(DeviceChoice(hardware=name, reason=_reason(error)))
         else:
             plans.append(plan)
             rows.append(_row(plan))

@@ -73,14 +73,14 @@ def _train(candidate: Candidate, context_tokens: int) -> Deploy:
 
 def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_bytes: float | None) -> float | None:
     """The engine's default share of a GPU, less where the plan was given less, more where it needs more."""
-    whole = hardware.memory_bytes
-    if not whole:
+    whole, usable_bytes = hardware.memory_bytes, hardware.usable_bytes(Runtime.VLLM)
+    if not whole or not usable_bytes:
         return None
+    most, needed = round(usable_bytes / whole, 2), candidate.cost.memory_bytes.total / whole
     if hardware.kind == "soc":
-        return min(1.0, math.ceil(100 * SHARED_MEMORY_SLACK * candidate.cost.memory_bytes.total / whole) / 100)
+        return min(most, math.ceil(100 * SHARED_MEMORY_SLACK * needed) / 100)
     asked = min(VLLM_MEMORY_FRACTION, limit_bytes / whole if limit_bytes else 1.0)
-    needed = candidate.cost.memory_bytes.total / whole
-    return min(1.0, math.ceil(100 * max(asked, needed)) / 100)
+    return min(most, math.ceil(100 * max(asked, needed)) / 100)
 
 
 def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from vlmplan.cost import Cost, Flops, MemoryBytes, Params, cost
 from vlmplan.document import Document, digest
-from vlmplan.hardware import Basis, HardwareProfile, Precision, Runtime
+from vlmplan.hardware import Basis, Precision, Runtime
 from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine
 from vlmplan.model import Compressor, Workload
@@ -28,7 +28,10 @@ class HardwareName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate(Document):
-    """The cost of one configuration; see ``cost.py`` for what each part holds."""
+    """The cost of one configuration; see ``cost.py`` for what each part holds.
+
+    ``obstacles`` say why it cannot be run as asked, whatever it would cost.
+    """
 
     SCHEMA: ClassVar[str] = "vlmplan.estimate/1"
 
@@ -61,23 +64,24 @@ class Estimate(Document):
     most_requests: int | None
     sources: tuple[str, ...]
     warnings: tuple[str, ...]
+    obstacles: tuple[str, ...] = ()
 
 
 def estimate(request: Request, ready: Machine, level: float) -> Estimate:
     """Price one configuration with intervals that hold ``level`` (0 to 1)."""
     priced, found = cost(request, ready), knees(request, ready)
-    warnings = [*ready.warnings, *_memory_warnings(request, ready.hardware, priced)]
+    obstacles = _obstacles(request, ready, priced)
+    warnings = [*ready.warnings, *obstacles, *context_warnings(request)]
+    if ready.hardware.memory_bytes is None:
+        warnings.append(
+            f"the memory of {ready.hardware.name} is not known; whether {request.model.name} fits was not checked"
+        )
     if request.visual and not request.visual.as_published:
         warnings.append(
             f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
             f"{request.visual.compressor}; the time is right, the quality is not promised"
         )
     warnings += range_warnings(request, ready)
-    if not request.fits_context:
-        warnings.append(
-            f"prompt and output take {request.context_tokens} tokens; "
-            f"the model's context holds {request.model.llm.max_context_tokens}"
-        )
     return Estimate(
         model=request.model.name,
         hardware=HardwareName(name=ready.hardware.name, sha256=digest(ready.hardware)),
@@ -91,7 +95,8 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         workload=request.workload,
         sources=(*ready.hardware.sources, ready.base.source),
         warnings=tuple(warnings),
-        **cost_fields(priced, found, level, ready.hardware.memory_bytes),
+        obstacles=obstacles,
+        **cost_fields(priced, found, level, ready.hardware.usable_bytes(ready.runtime)),
     )
 
 
@@ -118,12 +123,33 @@ def cost_fields(priced: Cost, found: Knees, level: float, memory_bytes: float | 
     }
 
 
-def _memory_warnings(request: Request, hardware: HardwareProfile, priced: Cost) -> tuple[str, ...]:
-    if hardware.memory_bytes is None:
-        return (f"the memory of {hardware.name} is not known; whether {request.model.name} fits was not checked",)
-    if priced.memory_bytes.total > hardware.memory_bytes:
-        return (
-            f"does not fit: {priced.memory_bytes.total / 2**30:.1f} GiB wanted, {hardware.name} has "
-            f"{hardware.memory_bytes / 2**30:.1f} GiB",
+def context_warnings(request: Request) -> tuple[str, ...]:
+    """Say where nobody knows how long a context the model has: whether the request fits it was not checked."""
+    if request.model.llm.max_context_tokens is not None:
+        return ()
+    return (
+        f"the context of {request.model.name} is not known; whether its {request.context_tokens} tokens fit was not "
+        "checked",
+    )
+
+
+def _obstacles(request: Request, ready: Machine, priced: Cost) -> tuple[str, ...]:
+    """Why the configuration cannot be run as asked: its memory, its context."""
+    found, hardware = [], ready.hardware
+    usable_bytes, wanted_bytes = hardware.usable_bytes(ready.runtime), priced.memory_bytes.total
+    if usable_bytes is not None and hardware.memory_bytes is not None and wanted_bytes > usable_bytes:
+        of = (
+            f", of which {ready.runtime} can fill {usable_bytes / 2**30:.1f}"
+            if usable_bytes < hardware.memory_bytes
+            else ""
         )
-    return ()
+        found.append(
+            f"does not fit: {wanted_bytes / 2**30:.1f} GiB wanted, {hardware.name} has "
+            f"{hardware.memory_bytes / 2**30:.1f} GiB{of}"
+        )
+    if not request.fits_context:
+        found.append(
+            f"prompt and output take {request.context_tokens} tokens; "
+            f"the model's context holds {request.model.llm.max_context_tokens}"
+        )
+    return tuple(found)

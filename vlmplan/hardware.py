@@ -15,6 +15,10 @@ from typing import ClassVar
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
 
+# What the driver keeps for a process on a GPU: "Process 14960 has 618.00 MiB memory in use" beside the one that trains
+# (PyTorch's message on a B300, stored GitHub file 66068615294).
+CONTEXT_BYTES = 618 * 2**20
+
 
 class Precision(enum.StrEnum):
     """How the LLM's linear weights are stored and multiplied.
@@ -195,6 +199,15 @@ class HardwareProfile(Document):
         if self.kind == "cpu":
             return Runtime.ONNXRUNTIME
         return Runtime.TRANSFORMERS if self.vendor == "Apple" else Runtime.VLLM
+
+    def usable_bytes(self, runtime: Runtime) -> float | None:
+        """Return how much of the memory an engine may fill; None where the memory is not known.
+
+        vLLM takes a share of the whole, in hundredths, that must be free once its context is on the device.
+        """
+        if self.memory_bytes is None or runtime is not Runtime.VLLM or self.kind == "cpu":
+            return self.memory_bytes
+        return math.floor(100 * (1 - CONTEXT_BYTES / self.memory_bytes)) / 100 * self.memory_bytes
 
     def check_runtime(self, runtime: Runtime) -> None:
         """Raise InputError for a runtime that does not serve on this device."""

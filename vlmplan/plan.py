@@ -28,7 +28,7 @@ from vlmplan.cost import Flops, MemoryBytes, Params, request_of
 from vlmplan.deploy import MOST_GPUS, Deploy, hand_over
 from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
-from vlmplan.estimate import Interval, cost_fields, range_warnings
+from vlmplan.estimate import Interval, context_warnings, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.judge import ErrorSource, Judge, ScoreUsed
 from vlmplan.knee import KneeCurve, Knees, knee_curve, knees
@@ -181,6 +181,11 @@ class Query:
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
 
+    @property
+    def limits(self) -> Budget:
+        """The budget, and what the runtime may fill of the device's memory."""
+        return within_memory(self.budget, self.hardware, self.runtime)
+
 
 def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Interval:
     """The central interval of the predicted error from its draws."""
@@ -221,7 +226,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
         deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
-        **cost_fields(candidate.cost, knee, level, query.hardware.memory_bytes),
+        **cost_fields(candidate.cost, knee, level, query.hardware.usable_bytes(query.runtime)),
     )
 
 
@@ -239,9 +244,9 @@ def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
     )
 
 
-def within_memory(budget: Budget, hardware: HardwareProfile) -> Budget:
-    """The budget with the device's memory as a limit too."""
-    limits = [value for value in (budget.memory_bytes, hardware.memory_bytes) if value is not None]
+def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -> Budget:
+    """The budget with what ``runtime`` may fill of the device's memory as a limit too."""
+    limits = [value for value in (budget.memory_bytes, hardware.usable_bytes(runtime)) if value is not None]
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
@@ -251,8 +256,7 @@ def _warnings(
     deploy = described.deploy
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
-    if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
-        found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
+    found += context_warnings(choice.request)
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
@@ -300,6 +304,15 @@ def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> d
     }
 
 
+def _check_memory(query: Query) -> None:
+    """Raise InputError where nothing says how much fits: a model of any size would do."""
+    if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
+        raise InputError(
+            f"the memory of {query.hardware.name} is not known; expected --memory, such as 64GiB, or memory_bytes in "
+            "its profile"
+        )
+
+
 def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
     """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
     found = candidates(query.space, machines, query.judge, budget)
@@ -316,8 +329,10 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
 
     Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
     """
-    hardware, space, budget = query.hardware, query.space, within_memory(query.budget, query.hardware)
-    machines = {p: machine(hardware, query.typical, query.runtime, p) for p in space.precisions}
+    hardware, space, runtime = query.hardware, query.space, query.runtime
+    _check_memory(query)
+    budget = query.limits
+    machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     found = _found(query, machines, budget)
     within = feasible(found, budget)
     judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
@@ -326,12 +341,12 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     described = _choice(choice, query, knees(choice.request, ready), prices, draw)
 
     def at(factor: float) -> Outline | None:
-        left = feasible(found, within_memory(query.budget.scaled(factor), hardware))
+        left = feasible(found, within_memory(query.budget.scaled(factor), hardware, runtime))
         return _outline(choose(left, preference, draw)) if left else None
 
     return Plan(
         hardware=ready.as_used,
-        runtime=query.runtime,
+        runtime=runtime,
         basis=ready.basis,
         interval_level_fraction=space.confidence,
         workload=space.workload,

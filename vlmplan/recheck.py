@@ -7,6 +7,7 @@ and which inputs are not what they were.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from vlmplan import catalogue, inert
@@ -18,7 +19,7 @@ from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.machine import machine
 from vlmplan.model import Compressor, ModelSpec
-from vlmplan.plan import Choice, Plan, Query, recommend, within_memory
+from vlmplan.plan import Choice, Plan, Query, recommend
 from vlmplan.search import Budget, Candidate, candidates, shortfalls
 
 
@@ -77,30 +78,52 @@ def _device(plan: Plan, typed: str) -> tuple[HardwareProfile, str | None]:
 
 
 def _own_model(plan: Plan, asked: Asked) -> tuple[ModelSpec | None, str | None]:
-    """The plan's copy of a model that was asked for by a path which is not here any more, and then a note."""
+    """The plan's copy of a model that was asked for by a path which is not here any more, and then a note.
+
+    A path need not look like one (``runs/mine``): what is not of the catalogue was read from a file or a folder.
+    """
     typed = asked.model or asked.models
-    if typed is None or not is_path(typed) or os.path.exists(typed):  # noqa: PTH110 - as above
+    if typed is None or os.path.exists(typed):  # noqa: PTH110 - as above
+        return None, None
+    if not is_path(typed) and (plan.model.name in catalogue.names(Shelf.MODELS) or set(typed) & set("*?[")):
         return None, None
     return plan.model, f"the dimensions of {plan.model.name} are the plan's own copy: {typed} is not here"
+
+
+def _beside(text: str | None, folder: Path | None) -> str | None:
+    """A relative path as it is meant: from here, else from the plan's folder; what is neither as it stands."""
+    if text is None or folder is None or os.path.exists(text):  # noqa: PTH110 - as above
+        return text
+    there = os.path.join(folder, text)  # noqa: PTH118 - as above
+    return there if os.path.exists(there) else text  # noqa: PTH110 - as above
 
 
 def _budget(plan: Plan) -> Budget:
     """The budget as asked: the device's memory, where that stands in for a limit, is not the user's."""
     asked = plan.budget
     others = (asked.latency_s, asked.ttft_s, asked.tpot_s, asked.flops)
-    if asked.memory_bytes != plan.hardware.memory_bytes or not any(others):
+    limits = (plan.hardware.usable_bytes(plan.runtime), plan.hardware.memory_bytes)  # the latter of older plans
+    if asked.memory_bytes not in limits or not any(others):
         return asked
     return replace(asked, memory_bytes=None)
 
 
-def _asked_again(plan: Plan, hardware: str | None, task: str | None) -> tuple[Query, tuple[str, ...]]:
+def _asked_again(
+    plan: Plan, hardware: str | None, task: str | None, folder: Path | None
+) -> tuple[Query, tuple[str, ...]]:
     """What the plan was asked, with another ``hardware`` or ``task`` where given; and notes. Raises InputError."""
     if plan.asked is None:
         raise InputError("--check: the plan does not say what was asked (an older vlmplan made it); make it again")
+    typed = _beside(plan.asked.hardware, folder) or plan.asked.hardware
     asked = replace(
-        plan.asked, hardware=hardware or plan.asked.hardware, task=task or plan.asked.task, runtime=plan.runtime
+        plan.asked,
+        hardware=hardware or typed,
+        task=task or _beside(plan.asked.task, folder) or plan.asked.task,
+        model=_beside(plan.asked.model, folder),
+        models=_beside(plan.asked.models, folder),
+        runtime=plan.runtime,
     )
-    device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, plan.asked.hardware)
+    device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, typed)
     own, gone = _own_model(plan, asked)
     notes = tuple(note for note in (missing, gone) if note is not None)
     return query(asked, plan.workload, _budget(plan), device, own), notes
@@ -159,16 +182,19 @@ def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure,
     )
 
 
-def recheck(plan: Plan, hardware: str | None = None, task: str | None = None) -> Recheck:
-    """Ask again, with another ``hardware`` or ``task`` where given. Raises InputError for what cannot be asked."""
+def recheck(plan: Plan, hardware: str | None = None, task: str | None = None, folder: Path | None = None) -> Recheck:
+    """Ask again, with another ``hardware`` or ``task`` where given. Raises InputError for what cannot be asked.
+
+    Relative paths are looked for here, then in the plan's ``folder``.
+    """
     try:
-        asked, notes = _asked_again(plan, hardware, task)
+        asked, notes = _asked_again(plan, hardware, task, folder)
     except NoCandidate as error:
         return Recheck(
             holds=False, hardware=plan.hardware.name, choice=_label(plan.choice), chosen_now=None,
             figures=_figures(plan, None, plan.budget), changed=(), notes=(), faults=(str(error),),
         )  # fmt: skip
-    priced, now, faults, limits = _priced(plan.choice, asked), None, [], within_memory(asked.budget, asked.hardware)
+    priced, now, faults, limits = _priced(plan.choice, asked), None, [], asked.limits
     if priced is None:
         faults.append(f"{_label(plan.choice)}: no candidate any more")
     elif missed := shortfalls(priced, limits):

@@ -169,6 +169,8 @@ def print_estimate(
 ) -> None:
     """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
     console = new_console()
+    for obstacle in document.obstacles:
+        console.print(f"Cannot be run: {obstacle}. What follows is what it would take if it could.", style="bold")
     console.print(
         f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
@@ -202,7 +204,7 @@ def print_estimate(
     console.print(memory_line(document, hardware))
     console.print(load_line(document, document.workload))
     console.print(knee_line(document, document))
-    warn(console, document.warnings)
+    warn(console, [warning for warning in document.warnings if warning not in document.obstacles])
 
 
 def _settings(console: "Console", one: TokenSetting) -> None:

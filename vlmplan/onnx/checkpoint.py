@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,11 +191,15 @@ def require(*modules: str, extra: str = "deploy") -> None:
         raise Unavailable(f"{', '.join(missing)} is not installed; install the extra '{extra}' (see the README)")
 
 
-def local_folder(name: str) -> Path:
-    """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable."""
+def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) -> Path:
+    """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable.
+
+    ``check`` sees a directory with ``config.json`` before any weights are downloaded, and raises what is wrong with it.
+    """
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for an unknown user
     try:
         if name and folder.is_dir():
+            check(folder)
             return folder
         known = folder.exists()
     except (OSError, ValueError):
@@ -203,11 +207,17 @@ def local_folder(name: str) -> Path:
     if known or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
+    check(_downloaded(name, ("config.json",)))
+    return _downloaded(name, _DOWNLOADED)
+
+
+def _downloaded(name: str, patterns: tuple[str, ...]) -> Path:
+    """The directory of a hub id's files that match ``patterns``. Raises Unavailable."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_DOWNLOADED)))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
@@ -269,6 +279,8 @@ def _rope_type(text: Any) -> str:
 
 def read_config(folder: Path) -> Any:
     """Return the transformers configuration of a checkpoint. Raises InputError for what cannot be exported."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: found no config.json; expected a checkpoint as save_pretrained writes it")
     plain = read_plain(folder / "config.json")
     if plain.get("model_type") not in MODEL_TYPES:
         raise InputError(
@@ -312,8 +324,6 @@ def check_shapes(checkpoint: Checkpoint) -> None:
 def open_checkpoint(name: str) -> Checkpoint:
     """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
     quiet_transformers()
-    folder = local_folder(name)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: found no config.json; expected a checkpoint as save_pretrained writes it")
+    folder = local_folder(name, read_config)
     config = read_config(folder)
     return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(_weight_files(folder)))

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlmplan import catalogue
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import open_checkpoint
+from vlmplan.onnx.checkpoint import MODEL_TYPES, open_checkpoint
 from vlmplan.onnx.export import Order
 from vlmplan.plan import Plan
 
@@ -37,6 +38,7 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
         asked.compressor or (plan.choice.compressor if plan is not None else None),
     )
+    _check_known(checkpoint)
     visual_tokens, compressor = _compressed(checkpoint, *given)
     precision = asked.precision or _planned_precision(plan)
     return Order(
@@ -51,6 +53,16 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         all_logits=asked.all_logits,
         plan=plan,
     )
+
+
+def _check_known(name: str) -> None:
+    """Raise InputError for a model of the catalogue that is not exported, before anything is downloaded."""
+    if name not in catalogue.names(catalogue.Shelf.MODELS) or Path(name).exists():
+        return
+    if not (known := catalogue.model(name)).exportable:
+        raise InputError(
+            f"{name}: its type, {known.architecture}, is not exported; vlmplan exports {', '.join(MODEL_TYPES)}"
+        )
 
 
 def _compressed(name: str, visual_tokens: int | None, compressor: Compressor | None) -> tuple[int, Compressor]:

@@ -160,19 +160,27 @@ def assemble(
     import torch
 
     quiet_transformers()
-    folder, dtype = local_folder(checkpoint), torch.bfloat16 if half else torch.float32
-    kind = read_plain(folder / "config.json").get("model_type")
-    if kind in MODEL_TYPES:
-        if tower is not None:
-            raise InputError(f"--tower: {checkpoint} has a vision tower of its own; leave it out")
+    folder = local_folder(checkpoint, lambda found: _check_kind(found, checkpoint, tower))
+    dtype = torch.bfloat16 if half else torch.float32
+    if tower is None:
         return _from_vlm(folder, *counts, seed, dtype)
-    if kind not in TEXT_TYPES:
+    return _from_parts(folder, local_folder(tower, lambda found: _check_tower(found, tower)), counts, seed, dtype)
+
+
+def _check_kind(folder: Path, checkpoint: str, tower: str | None) -> None:
+    """Raise InputError where training cannot start from this type of checkpoint, or not with, or without, a tower."""
+    kind = read_plain(folder / "config.json").get("model_type")
+    if kind not in (*MODEL_TYPES, *TEXT_TYPES):
         expected = ", ".join((*MODEL_TYPES, *TEXT_TYPES))
         raise InputError(f"{checkpoint}: model_type is {kind!r}; vlmplan trains {expected}")
-    if tower is None:
+    if kind in MODEL_TYPES and tower is not None:
+        raise InputError(f"--tower: {checkpoint} has a vision tower of its own; leave it out")
+    if kind in TEXT_TYPES and tower is None:
         raise InputError(f"{checkpoint} is an LLM alone; name a vision tower with --tower DIR|HUB-ID")
-    eyes = local_folder(tower)
-    seen = read_plain(eyes / "config.json").get("model_type")
+
+
+def _check_tower(folder: Path, tower: str) -> None:
+    """Raise InputError where this is no vision tower that can be trained with."""
+    seen = read_plain(folder / "config.json").get("model_type")
     if seen not in (*TOWER_TYPES, "clip", "siglip"):
         raise InputError(f"--tower: {tower} is {seen!r}, expected {', '.join(TOWER_TYPES)}")
-    return _from_parts(folder, eyes, counts, seed, dtype)

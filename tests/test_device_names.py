@@ -1,0 +1,135 @@
+"""Names of devices: what drivers report, what people type, and names of devices that the catalogue does not list."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from test_cli import run
+
+from vlmplan import catalogue
+from vlmplan.catalogue import Shelf
+from vlmplan.errors import InputError
+
+FACTS = Path(__file__).resolve().parents[1] / "facts"
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb-sxm"),
+        ("NVIDIA A100 80GB PCIe", "a100-80gb-pcie"),
+        ("NVIDIA A100-PCIE-40GB", "a100-40gb-pcie"),
+        ("Tesla T4", "t4"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm2-16gb"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm"),
+        ("NVIDIA GeForce RTX 4070", "geforce-rtx-4070"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada-generation"),
+        ("NVIDIA Thor", "jetson-agx-thor-t5000"),
+        ("AMD Instinct MI300X OAM", "instinct-mi300x"),
+        ("Intel(R) Arc(TM) B580 Graphics", "intel-arc-b580"),
+        ("AMD EPYC 9654 96-Core Processor", "amd-epyc-9654"),
+        ("Apple M4 Max", "apple-m4-max"),
+    ],
+)
+def test_what_drivers_report_means_its_device(name: str, device: str) -> None:
+    assert catalogue.hardware(name).name == device
+    assert catalogue.hardware(name.lower()).name == device
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("a10", "a10"),
+        ("A10G", "a10g"),
+        ("4090", "geforce-rtx-4090"),
+        ("rtx4090", "geforce-rtx-4090"),
+        ("rtx 6000", "rtx-6000-ada-generation"),
+        ("RTX 4070", "geforce-rtx-4070"),
+        ("4060 ti", "geforce-rtx-4060-ti-16gb"),
+        ("h100 sxm5", "h100-sxm"),
+        ("a100 sxm 80gb", "a100-80gb-sxm"),
+        ("agx orin 64gb", "jetson-agx-orin-64gb"),
+        ("mi300x", "instinct-mi300x"),
+    ],
+)
+def test_short_names_mean_one_device(name: str, device: str) -> None:
+    assert catalogue.hardware(name).name == device
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("H20", "h200-sxm"),
+        ("NVIDIA H20", "h200-sxm"),
+        ("H800", "h100-sxm"),
+        ("NVIDIA A800-SXM4-80GB", "a100-80gb-sxm"),
+        ("A30", "a40"),
+        ("L2", "l4"),
+        ("B100", "gb200"),
+        ("GB300", "gb200"),
+        ("RTX 4090 D", "geforce-rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "geforce-rtx-4090"),
+        ("RTX 4070 Ti", "geforce-rtx-4070-ti-super"),
+        ("RTX 3080 12GB", "geforce-rtx-3060-12gb"),
+        ("MI300A", "instinct-mi300x"),
+        ("Apple M4", "apple-m4-max"),
+        ("Quadro RTX 6000", "rtx-6000-ada-generation"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "h100-sxm"),
+    ],
+)
+def test_another_device_is_not_taken_for_one_of_the_catalogue(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=r"no hardware named .* is not in the catalogue") as caught:
+        catalogue.hardware(name)
+    assert "ambiguous" not in str(caught.value)
+    assert near in str(caught.value)
+    assert "other devices" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "count"), [("Orin", 5), ("h100", 3), ("a100", 4), ("RTX PRO 6000", 2)])
+def test_a_name_of_several_devices_lists_them(name: str, count: int) -> None:
+    with pytest.raises(InputError, match="is ambiguous; it could be") as caught:
+        catalogue.hardware(name)
+    assert str(caught.value).partition("could be ")[2].count(",") == count - 1
+
+
+def test_every_reported_name_is_known() -> None:
+    """Names of one device mean it; names of several are said to be ambiguous."""
+    with (FACTS / "device_names.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 50
+    for row in rows:
+        alike = [one for one in rows if one["reported_name"] == row["reported_name"]]
+        if len(alike) == 1:
+            assert catalogue.find(Shelf.HARDWARE, row["reported_name"]).is_file()
+
+
+def test_memory_is_what_a_program_finds() -> None:
+    """Figures as PyTorch prints them (GiB), far below the nominal ones."""
+    found = {
+        "a100-40gb-sxm": 39.4,
+        "a100-80gb-sxm": 79.3,
+        "h100-sxm": 79.2,
+        "h200-sxm": 139.8,
+        "geforce-rtx-3090": 23.6,
+        "geforce-rtx-4090": 23.6,
+        "t4": 14.7,
+        "l4": 22.1,
+    }
+    for name, gib in found.items():
+        device = catalogue.hardware(name)
+        assert device.memory_bytes is not None
+        assert device.memory_bytes / 2**30 == pytest.approx(gib, abs=0.1), name
+        assert any(source.startswith("memory: ") for source in device.sources)
+
+
+def test_a_name_on_the_command_line() -> None:
+    code, _, err = run("catalogue", "hardware", "H20")
+    assert code == 2
+    assert "no hardware named 'H20'; nearest: h200-nvl, h200-sxm (other devices: H20 is not in the catalogue)" in err
+    code, out, _ = run("catalogue", "hardware", "NVIDIA H100 80GB HBM3", "--json")
+    assert code == 0
+    assert '"name": "h100-sxm"' in out
