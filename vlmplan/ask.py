@@ -5,7 +5,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatch
@@ -20,17 +20,23 @@ from vlmplan.judge import Judge, by_scores, parse_task
 from vlmplan.judge_law import by_law
 from vlmplan.model import Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.plan import Query
+from vlmplan.refusals import check_own, own_precision, refusal, runnable, with_what_works
 from vlmplan.search import Budget, Space
 from vlmplan.units import format_count
 
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
 
-def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -> tuple[Precision, ...]:
-    """Read a comma list; each must be one that the hardware runs."""
+def _precisions(
+    text: str | None, models: Sequence[ModelSpec], hardware: HardwareProfile, runtime: Runtime
+) -> tuple[Precision, ...]:
+    """Read a comma list; each must be one that the hardware runs, and a quantised checkpoint's own is not changed.
+
+    Without a list, the device's usual one, and those that quantised checkpoints have.
+    """
     if text is None:
-        usual = hardware.default_precision(runtime)
-        return () if usual is None else (usual,)
+        usual = (own_precision(model) or hardware.default_precision(runtime) for model in models)
+        return tuple(dict.fromkeys(precision for precision in usual if precision is not None))
     found = []
     for item in text.split(","):
         if item.strip() not in list(Precision):
@@ -38,7 +44,29 @@ def _precisions(text: str | None, hardware: HardwareProfile, runtime: Runtime) -
         precision = Precision(item.strip())
         hardware.compute_precision(precision, runtime)
         found.append(precision)
+    if len(models) == 1 and own_precision(models[0]) not in found:
+        check_own(models[0], found[0])
     return tuple(dict.fromkeys(found))
+
+
+def _run_here(
+    models: Sequence[ModelSpec], precisions: Sequence[Precision], hardware: HardwareProfile, runtime: Runtime
+) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The models that the runtime runs in one of the precisions, and a note on the others.
+
+    Raises InputError, with the reason, when none is left.
+    """
+    kept = tuple(model for model in models if runnable(model, precisions, hardware, runtime))
+    out = [model for model in models if model not in kept]
+    if not out:
+        return kept, ()
+    why = next((why for p in precisions if (why := refusal(out[0], p, hardware, runtime))), None)
+    if not kept and why:
+        raise NoCandidate(f"no candidate left: {with_what_works(why, out[0], hardware, runtime)}")
+    in_these = ", ".join(precisions)
+    return kept, (
+        f"that {runtime} does not run in {in_these} on {hardware.name}: {_some_names([m.name for m in out])}",
+    )
 
 
 def _law(text: str) -> str:
@@ -119,6 +147,11 @@ def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], s
     return left, (asked.models or "*").casefold()
 
 
+def _some_names(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _models(
     asked: Asked, workload: Workload, runtime: Runtime, judge: Judge, own: ModelSpec | None
 ) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
@@ -145,7 +178,7 @@ def _models(
     for why, keep in tests:
         out = [model.name for model in left if not keep(model)]
         left = [model for model in left if model.name not in out]
-        shown = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
+        shown = _some_names(out)
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
@@ -187,9 +220,11 @@ def query(
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
     models, left_out = _models(asked, workload, runtime, judge, own)
+    precisions = _precisions(asked.precisions, models, hardware, runtime)
+    models, refused = _run_here(models, precisions, hardware, runtime)
     space = Space(
         models=models,
-        precisions=_precisions(asked.precisions, hardware, runtime),
+        precisions=precisions,
         workload=workload,
         gpus=asked.gpus,
         confidence=asked.confidence,
@@ -206,6 +241,6 @@ def query(
         space=space,
         judge=judge,
         preference=asked.prefer,
-        left_out=left_out,
+        left_out=(*left_out, *refused),
         asked=_portable(asked),
     )

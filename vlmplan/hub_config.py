@@ -16,6 +16,7 @@ from vlmplan.hub_images import image_rule
 from vlmplan.hub_keys import nested, switch, whole
 from vlmplan.hub_layers import layer_fields
 from vlmplan.hub_projectors import PROJECTORS
+from vlmplan.hub_quantisation import as_stored, with_file_beside
 from vlmplan.hub_tables import (
     TEXT_ALIASES,
     TEXT_SYNONYMS,
@@ -204,7 +205,7 @@ def _model(config: Plain, where: str, name: str) -> ModelSpec:
 def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
     """Build a model from the table in a ``config.json``. Raises InputError naming the key or the unknown type."""
     try:
-        return _model(config, where, name)
+        return as_stored(_model(config, where, name), config, where)
     except InputError as error:
         if str(error).startswith(where):
             raise
@@ -214,5 +215,5 @@ def model_from_config(config: Plain, where: str, name: str) -> ModelSpec:
 def read_model_config(path: Path) -> ModelSpec:
     """Read a ``config.json`` or a checkpoint directory that holds one. Raises InputError."""
     file = path / "config.json" if os.path.isdir(path) else path  # noqa: PTH112 - False rather than PermissionError
-    config = read_plain(file)
+    config = with_file_beside(read_plain(file), file.parent)
     return model_from_config(config, file.name, file.resolve().parent.name or "model")
