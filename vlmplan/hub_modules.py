@@ -6,7 +6,7 @@ the families' own code. Lists name modules whole, by a part of their path, by gl
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlmplan.decoder import Decoder
@@ -49,10 +49,10 @@ _LLM: dict[str, tuple[tuple[str, ...], ...]] = {
     "convolution in": (("conv.in_proj",),),
     "convolution out": (("conv.out_proj",),),
     "gate_up": (
-        ("mlp.gate_proj", "feed_forward.w1", "mlp.fc1", *_FUSED_UP),
-        ("mlp.up_proj", "feed_forward.w3", *_FUSED_UP),
+        ("mlp.gate_proj", "feed_forward.w1", "feed_forward.gate_proj", *_FUSED_UP),
+        ("mlp.up_proj", "feed_forward.w3", "feed_forward.up_proj", *_FUSED_UP),
     ),
-    "down": (("mlp.down_proj", "feed_forward.w2", "mlp.fc2", "ff_out"),),
+    "down": (("mlp.down_proj", "feed_forward.w2", "feed_forward.down_proj", "ff_out"),),
     "shared gate_up": (_each(_SHARED, "gate_proj", "up_proj"),),
     "shared down": (_each(_SHARED, "down_proj"),),
     "expert gate_up": (_each(_EXPERTS, "gate_proj", "up_proj", "gate_up_proj", "w1"),),
@@ -60,39 +60,47 @@ _LLM: dict[str, tuple[tuple[str, ...], ...]] = {
     "per-layer gate": (("per_layer_input_gate",),),
     "per-layer output": (("per_layer_projection",),),
 }
-_FUSED_VISION = ("attn.qkv", "wqkv", "self_attn.qkv_proj", "attention.qkv_proj")
-_VISION: dict[str, tuple[tuple[str, ...], ...]] = {
-    "qkv": tuple((f"self_attn.{x}_proj", f"attention.{x}_proj", f"attention.w{x}", *_FUSED_VISION) for x in "qkv"),
+_UNGATED = {"gate_up": (("mlp.fc1",),), "down": (("mlp.fc2",),), "output": (("self_attn.dense",),)}  # Phi-1 and 2
+# A tower's, by whether its attention has one projection for all three, and its MLP a gate.
+_FUSED_ATTENTION = {
+    "qkv": (("attn.qkv", "wqkv"),),
+    "output": (("attn.proj", "wo", "attention.wo"),),
+}
+_ATTENTION = {
+    "qkv": tuple((f"self_attn.{x}_proj", f"attention.{x}_proj", f"attention.w{x}") for x in "qkv"),
     "output": (
         (
-            "attn.proj",
             "self_attn.out_proj",
             "self_attn.o_proj",
             "attention.o_proj",
             "attention.out_proj",
             "attention.projection_layer",
             "attention.wo",
-            "wo",
         ),
-    ),
-    "mlp up": (
-        (
-            "mlp.fc1",
-            "mlp.linear_fc1",
-            "mlp.gate_proj",
-            "mlp.up_proj",
-            "feed_forward.gate_proj",
-            "feed_forward.w1",
-            "ffn.gate_proj",
-            "mlp.fc0",
-        ),
-    ),
-    "mlp down": (
-        ("mlp.fc2", "mlp.linear_fc2", "mlp.down_proj", "feed_forward.down_proj", "feed_forward.w2", "ffn.down_proj"),
     ),
 }
+_GATED_MLP = {
+    "mlp up": (
+        ("mlp.gate_proj", "feed_forward.gate_proj", "ffn.gate_proj"),
+        ("mlp.up_proj", "feed_forward.up_proj", "ffn.up_proj"),
+    ),
+    "mlp down": (("mlp.down_proj", "feed_forward.down_proj", "ffn.down_proj"),),
+}
+_MLP = {
+    "mlp up": (("mlp.fc1", "mlp.linear_fc1", "mlp.fc0", "feed_forward.w1"),),
+    "mlp down": (("mlp.fc2", "mlp.linear_fc2", "feed_forward.w2"),),
+}
+_MERGER = {  # MiniCPM-V 4.6
+    "merge qkv": "vit_merger.self_attn.q_proj",
+    "merge output": "vit_merger.self_attn.out_proj",
+    "merge up": "vit_merger.linear_1",
+    "merge down": "vit_merger.linear_2",
+}
 _QWEN = (("visual.blocks",), ("visual.merger.mlp.0", "visual.merger.linear_fc1", "visual.merger.proj"))
-_IDEFICS = (("vision_model.encoder.layers",), ("connector.modality_projection.proj",))
+_IDEFICS = (
+    ("vision_model.encoder.layers",),
+    ("connector.modality_projection.proj", "connector.modality_projection.gate_proj"),
+)
 _PIXTRAL = (("vision_tower.transformer.layers", "vision_encoder.transformer.layers"),)
 _CLIP = (("vision_tower.encoder.layers", "vision_tower.vision_model.encoder.layers", "vision_model.encoder.layers"),)
 _LINEAR = ("multi_modal_projector.linear_1", "multi_modal_projector.linear_2", "multi_modal_projector.linear")
@@ -106,7 +114,7 @@ _PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     **dict.fromkeys(("pixtral", "mistral3"), (*_PIXTRAL, (*_LINEAR, "vision_language_adapter.w_in"))),
     "internvl_chat": (("vision_model.encoder.layers",), ("mlp1.1", "mlp1.3")),
     "internvl": (("vision_tower.encoder.layer", "vision_model.encoder.layers"), (*_LINEAR, "mlp1.1")),
-    "gemma3": (*_CLIP, ("multi_modal_projector.mm_input_projection",)),
+    "gemma3": (*_CLIP, ()),  # its projection is no layer of its own
     "gemma4": (("vision_tower.encoder.layers",), ("embed_vision.embedding_projection",)),
     "mllama": (
         ("vision_model.transformer.layers", "vision_model.global_transformer.layers"),
@@ -133,7 +141,7 @@ _PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ernie4_5_vl_moe": (("vision_model.blocks", "vision_tower.blocks"), ("resampler_model.mlp",)),
     "ovis2": (
         ("vision_tower.transformer.encoder.layers", "visual_tokenizer.backbone.trunk.blocks"),
-        ("visual_tokenizer",),
+        ("vision_tower.head_linear", "visual_tokenizer.head.0"),
     ),
     "ovis2_5": (("visual_tokenizer.vit.vision_model.encoder.layers",), ("visual_tokenizer.head.0",)),
     "moondream1": (("vision_encoder.encoder.model.visual.blocks",), ("vision_encoder.projection.mlp.fc1",)),
@@ -153,13 +161,14 @@ class Module:
     of_llm: bool = False
 
 
-def _sparse_layers(llm: Decoder, name: str) -> range:
-    """The layers that have an operator, as far as its name tells: experts come after the dense ones."""
+def _layers(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    """The layers that have an operator: experts come after the dense ones."""
     if llm.experts and name in ("gate_up", "down"):
         return range(llm.dense_layers or llm.layers)
     if name.startswith(("expert", "shared")):
         return range(llm.dense_layers, llm.layers)
-    return range(llm.layers)
+    mixing = "attention" if name in ("qkv", "output") else name.split(maxsplit=1)[0]
+    return kinds.get(mixing, range(llm.layers))
 
 
 def _shares(llm: Decoder, name: str) -> tuple[float, ...]:
@@ -167,15 +176,16 @@ def _shares(llm: Decoder, name: str) -> tuple[float, ...]:
     return (float(llm.heads), float(llm.kv_heads), float(llm.kv_heads)) if name == "qkv" else (1.0, 1.0, 1.0)
 
 
-def _llm_modules(llm: Decoder, name: str) -> Iterator[Module]:
+def _llm_modules(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) -> Iterator[Module]:
     single = {"head": "lm_head", "per-layer projection": "per_layer_model_projection"}
     if name in single:
         leaf = single[name]
         roots = ("", "model.", "language_model.", "model.language_model.", "llm.", "language.")
         yield Module(short=(leaf,), full=tuple(root + leaf for root in roots), of_llm=True)
         return
-    for layer in _sparse_layers(llm, name):
-        for share, leaves in zip(_shares(llm, name), _LLM.get(name, ()), strict=False):
+    projections = _LLM.get(name, ()) if llm.gated_mlp else _UNGATED.get(name, _LLM.get(name, ()))
+    for layer in _layers(llm, name, kinds):
+        for share, leaves in zip(_shares(llm, name), projections, strict=False):
             yield Module(
                 short=tuple(f"layers.{layer}.{leaf}" for leaf in leaves),
                 full=tuple(f"{root}.{layer}.{leaf}" for root in _LLM_ROOTS for leaf in leaves),
@@ -188,25 +198,39 @@ def _named(names: tuple[str, ...]) -> Module:
     return Module(short=names, full=(*names, *(f"model.{name}" for name in names)))
 
 
+def _leaves(model: ModelSpec, root: str, name: str) -> tuple[tuple[str, ...], ...]:
+    """The projections of a tower's operator: blocks have one of attention for all three, as InternVL's own layers."""
+    fused = model.architecture == "internvl_chat" or root.endswith("blocks")
+    gated = model.vision is not None and model.vision.gated_mlp
+    known = {**(_FUSED_ATTENTION if fused else _ATTENTION), **(_GATED_MLP if gated else _MLP)}
+    return known.get(name, ())
+
+
 def _vision_modules(model: ModelSpec, name: str) -> Iterator[Module]:
-    roots = _PLACES.get(model.architecture, _USUAL)[0]
-    layers = model.vision.layers if model.vision else 0
-    if name not in _VISION or not layers:  # a convolution, or what stands behind the layers
-        yield _named(tuple(f"{root.split('.')[0]}.{name.replace(' ', '_')}" for root in roots))
+    roots, layers = _PLACES.get(model.architecture, _USUAL)[0], model.vision.layers if model.vision else 0
+    by_root = [(root, _leaves(model, root, name)) for root in roots]
+    if not layers or not any(leaves for _, leaves in by_root):  # a convolution, or what stands behind the layers
+        yield _named(tuple(f"{root.split('.')[0]}.{_MERGER.get(name, name)}" for root in roots))
         return
     for layer in range(layers):
-        for leaves in _VISION[name]:
-            yield _named(tuple(f"{root}.{layer}.{leaf}" for root in roots for leaf in leaves))
+        for number in range(max(len(leaves) for _, leaves in by_root)):
+            fitting = [(root, leaves[min(number, len(leaves) - 1)]) for root, leaves in by_root]
+            yield _named(tuple(f"{root}.{layer}.{leaf}" for root, leaves in fitting for leaf in leaves))
 
 
-def modules_of(model: ModelSpec, key: str) -> tuple[Module, ...]:
-    """Return the modules of an operator, named as in ``Quantisation.weight_bytes``."""
+def modules_of(model: ModelSpec, key: str, kinds: Mapping[str, Sequence[int]]) -> tuple[Module, ...]:
+    """Return the modules of an operator, named as in ``Quantisation.weight_bytes``.
+
+    ``kinds`` are the LLM's layers by how they mix tokens, the first word of an operator's name: ``delta-net``,
+    ``convolution``, ``cross``, and ``attention`` for the others, where not all are alike.
+    """
     part, _, name = key.partition(" ")
     if part == "llm":
-        return tuple(_llm_modules(model.llm, name))
+        return tuple(_llm_modules(model.llm, name, kinds))
     if part == "vision":
         return tuple(_vision_modules(model, name))
-    return (_named(_PLACES.get(model.architecture, _USUAL)[1]),)
+    names = _PLACES.get(model.architecture, _USUAL)[1]
+    return (_named(names),) if names else ()
 
 
 def _runs(name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ top, or inside that of the text or vision model, and then mean that part alone.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,6 @@ _KEYS = ("quantization_config", "quantization")  # the second is MLX's
 _TEXT = ("text_config", "llm_config", "language_config")
 _VISION = ("vision_config", "vit_config", "vision_tower_config")
 _NEVER = ("llm router", "llm embedding", "vision patches")  # looked up, convolutions, and what no method quantises
-_PARTS = {"llm": "LLM", "vision": "vision", "projector": "projector", "head": "head"}
 
 
 def with_file_beside(config: Plain, folder: Path) -> Plain:
@@ -101,7 +100,45 @@ def _linear_keys(model: ModelSpec) -> dict[str, int]:
     return found
 
 
-def _quantisation(model: ModelSpec, layouts: Mapping[str, Layout]) -> Quantisation | None:
+def _kept(keys: Iterable[str], sizes: Mapping[str, float]) -> tuple[str, ...]:
+    """The parts that are left whole: of the LLM its attention, MLP, experts and head apart, unless all of it is."""
+
+    def part(key: str) -> str:
+        if _part(key) != "llm":
+            return _part(key)
+        name = key.removeprefix("llm ")
+        by_kind = {"head": "head", "gate_up": "MLP", "down": "MLP"}
+        return "experts" if name.startswith(("expert", "shared")) else by_kind.get(name, "attention")
+
+    all_parts = dict.fromkeys(part(key) for key in keys if key not in _NEVER)
+    found = [name for name in all_parts if not any(part(key) == name for key in sizes)]
+    llm = [name for name in all_parts if name in ("attention", "MLP", "experts")]
+    if set(llm) <= set(found):
+        found = ["LLM", *(name for name in found if name not in (*llm, "head"))]
+    return tuple(found)
+
+
+def _layer_kinds(config: Plain, layers: int, where: str) -> dict[str, list[int]]:
+    """The LLM's layers by how they mix tokens, where the file says so; empty where all are alike."""
+    text = next((inner for key in _TEXT if (inner := nested(config, key, where))), config)
+    types, cross = text.get("layer_types"), text.get("cross_attention_layers")
+    every = text.get("full_attention_interval")
+    if isinstance(cross, list):
+        types = ["cross" if layer in cross else "attention" for layer in range(layers)]
+    elif types is None and isinstance(every, int) and every > 0:
+        types = ["attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)]
+    if not isinstance(types, list) or len(types) != layers:
+        return {}
+    names = {"linear_attention": "delta-net", "conv": "convolution", "cross": "cross"}
+    found: dict[str, list[int]] = {}
+    for layer, kind in enumerate(types):
+        found.setdefault(names.get(str(kind), "attention"), []).append(layer)
+    return found
+
+
+def _quantisation(
+    model: ModelSpec, layouts: Mapping[str, Layout], kinds: Mapping[str, Sequence[int]]
+) -> Quantisation | None:
     sizes: dict[str, float] = {}
     by_scheme: Counter[Scheme] = Counter()
     of_llm: Counter[Precision] = Counter()
@@ -110,7 +147,7 @@ def _quantisation(model: ModelSpec, layouts: Mapping[str, Layout]) -> Quantisati
         own = layouts.get(_part(key))
         if own is None or not _in_scope(key, own):
             continue
-        modules = modules_of(model, key)
+        modules = modules_of(model, key, kinds)
         size, counted = _mean(modules, own)
         if size is None:
             continue
@@ -122,18 +159,12 @@ def _quantisation(model: ModelSpec, layouts: Mapping[str, Layout]) -> Quantisati
     if not sizes:
         return None
     method = next(iter(layouts.values())).method
-    kept = [
-        _PARTS[part]
-        for part in ("llm", "vision", "projector", "head")
-        if not any((_part(key) if key != "llm head" else "head") == part for key in sizes)
-        and any((_part(key) if key != "llm head" else "head") == part for key in keys)
-    ]
     return Quantisation(
         method=method,
         title=f"{method}, {by_scheme.most_common(1)[0][0].title}",
         precision=of_llm.most_common(1)[0][0] if of_llm else None,
         weight_bytes=sizes,
-        kept=tuple(kept),
+        kept=_kept(keys, sizes),
     )
 
 
@@ -149,5 +180,6 @@ def _overflows(config: Plain, where: str) -> bool:
 def as_stored(model: ModelSpec, config: Plain, where: str) -> ModelSpec:
     """Return ``model`` with what its configuration says of precision. Raises InputError."""
     layouts = _layouts(config, where)
-    found = _quantisation(model, layouts) if layouts else None
+    kinds = _layer_kinds(config, model.llm.layers, where) if layouts else {}
+    found = _quantisation(model, layouts, kinds) if layouts else None
     return replace(model, quantisation=found, fp16=not _overflows(config, where))
