@@ -127,11 +127,18 @@ def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
         yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
 
 
+def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
+    """A model read from its files, served as shipped models of its architecture are."""
+    alike = (model.serving for model in known if model.architecture == found.architecture and model.serving)
+    return found if found.serving or found in known else replace(found, serving=next(alike, {}))
+
+
 def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
     """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
     if own is not None:
         return [own], "*"
-    left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    known = catalogue.models()
+    left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
     if asked.model is not None:
@@ -141,9 +148,9 @@ def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], s
                 f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
                 f"paper ({', '.join(model.name for model in left[:3])} ...)"
             )
-        return [found], "*"
+        return [_served_alike(found, known)], "*"
     if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
-        return [catalogue.model(asked.models)], "*"
+        return [_served_alike(catalogue.model(asked.models), known)], "*"
     return left, (asked.models or "*").casefold()
 
 

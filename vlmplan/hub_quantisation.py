@@ -64,6 +64,11 @@ def _layouts(config: Plain, where: str) -> dict[str, Layout]:
     return layouts
 
 
+def method_of(config: Plain, where: str) -> str | None:
+    """Return the method that any part of a checkpoint is quantised by; None for a whole one. Raises InputError."""
+    return next((own.method for own in _layouts(config, where).values()), None)
+
+
 def _part(key: str) -> str:
     part = key.partition(" ")[0]
     return part if part in ("llm", "vision") else "projector"

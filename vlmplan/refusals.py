@@ -182,6 +182,8 @@ def with_what_works(why: str, model: ModelSpec, hardware: HardwareProfile, runti
         return why
     works = [] if model.quantisation else list(_working(model, hardware, runtime))
     hint = f"--precision {' or '.join(works)}" if works else "another --hardware or --runtime"
+    if " in fp16" in why and Precision.BF16 not in hardware.peak_flops_per_s:
+        hint = f"{hint}, or a device with bf16" if works else "a device with bf16"
     return f"{why}; expected {hint}"
 
 
