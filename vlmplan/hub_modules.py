@@ -24,8 +24,14 @@ _LLM_ROOTS = (
     "llm.model.layers",
     "language.model.layers",
 )
-_FUSED_QKV = ("self_attn.qkv_proj", "attention.wqkv", "att_proj", "self_attn.W_pack", "self_attn.qkv")
-_FUSED_UP = ("mlp.gate_up_proj", "ff_proj")
+_FUSED_QKV = ("attention.wqkv", "att_proj", "self_attn.W_pack")
+# Where a projection's name ends as that of one it is joined from does, it is only looked for where it is there.
+_UP = {"gate_up": ("mlp.gate_up_proj",)}
+_JOINED = {
+    **{kind: {"qkv": ("self_attn.qkv_proj",), **_UP} for kind in ("phi3", "phi3_v", "phi4mm", "phi4_multimodal")},
+    "glm4": _UP,
+    "glm4v": _UP,
+}
 _EXPERTS = ("mlp.experts.0", "mlp.experts", "feed_forward.experts.0", "feed_forward.experts", "mlp.text_moe.experts")
 _SHARED = ("mlp.shared_experts", "mlp.shared_expert", "feed_forward.shared_expert")
 
@@ -49,8 +55,8 @@ _LLM: dict[str, tuple[tuple[str, ...], ...]] = {
     "convolution in": (("conv.in_proj",),),
     "convolution out": (("conv.out_proj",),),
     "gate_up": (
-        ("mlp.gate_proj", "feed_forward.w1", "feed_forward.gate_proj", *_FUSED_UP),
-        ("mlp.up_proj", "feed_forward.w3", "feed_forward.up_proj", *_FUSED_UP),
+        ("mlp.gate_proj", "feed_forward.w1", "feed_forward.gate_proj", "ff_proj"),
+        ("mlp.up_proj", "feed_forward.w3", "feed_forward.up_proj", "ff_proj"),
     ),
     "down": (("mlp.down_proj", "feed_forward.w2", "feed_forward.down_proj", "ff_out"),),
     "shared gate_up": (_each(_SHARED, "gate_proj", "up_proj"),),
@@ -176,7 +182,8 @@ def _shares(llm: Decoder, name: str) -> tuple[float, ...]:
     return (float(llm.heads), float(llm.kv_heads), float(llm.kv_heads)) if name == "qkv" else (1.0, 1.0, 1.0)
 
 
-def _llm_modules(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) -> Iterator[Module]:
+def _llm_modules(model: ModelSpec, name: str, kinds: Mapping[str, Sequence[int]]) -> Iterator[Module]:
+    llm = model.llm
     single = {"head": "lm_head", "per-layer projection": "per_layer_model_projection"}
     if name in single:
         leaf = single[name]
@@ -184,6 +191,8 @@ def _llm_modules(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) ->
         yield Module(short=(leaf,), full=tuple(root + leaf for root in roots), of_llm=True)
         return
     projections = _LLM.get(name, ()) if llm.gated_mlp else _UNGATED.get(name, _LLM.get(name, ()))
+    if joined := _JOINED.get(model.architecture, {}).get(name):
+        projections = (joined,)
     for layer in _layers(llm, name, kinds):
         for share, leaves in zip(_shares(llm, name), projections, strict=False):
             yield Module(
@@ -226,7 +235,7 @@ def modules_of(model: ModelSpec, key: str, kinds: Mapping[str, Sequence[int]]) -
     """
     part, _, name = key.partition(" ")
     if part == "llm":
-        return tuple(_llm_modules(model.llm, name, kinds))
+        return tuple(_llm_modules(model, name, kinds))
     if part == "vision":
         return tuple(_vision_modules(model, name))
     names = _PLACES.get(model.architecture, _USUAL)[1]
@@ -259,12 +268,13 @@ class Patterns:
         """Whether the list means ``module``."""
         if self.whole_llm and module.of_llm and module.short != ("lm_head",):
             return True
+        fit = any if module.short == ("lm_head",) else all  # a head stands inside the LLM in few checkpoints
         usual = self.names if module.of_llm else {name for name in self.names if not name.startswith("layers.")}
         return (
             any(run in usual for name in module.short for run in _runs(name))
             or any(word in name for word in self.parts_of_names for name in module.short)
             or any(pattern.match(name) for pattern in self.some for name in module.full)
-            or any(all(pattern.match(name) for name in module.full) for pattern in self.every)
+            or any(fit(pattern.match(name) for name in module.full) for pattern in self.every)
         )
 
 

@@ -38,13 +38,16 @@ from vlmplan.prices import Prices
 from vlmplan.search import Budget, Candidate, Space, candidates, feasible, infeasible
 from vlmplan.visual_tokens import options
 
+LINEAR_LAYERS = (
+    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
+    "(the head of an ONNX export has 8 bits)"
+)
 ASSUMPTIONS = (
     "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place",
     "no speculative decoding",
     "weights are loaded and the runtime is warm",
     "the image is decoded and resized before the clock starts; the network is not counted",
-    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
-    "(the head of an ONNX export has 8 bits)",
+    LINEAR_LAYERS,
     "tensor parallelism splits the LLM and the layers of a vision transformer, as vLLM does unasked; every GPU holds "
     "the projector",
 )
@@ -186,6 +189,14 @@ def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Int
     draws = sorted(draw(candidate))
     cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
     return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
+
+
+def _assumptions(model: ModelSpec) -> tuple[str, ...]:
+    """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
+    if model.quantisation is None:
+        return ASSUMPTIONS
+    stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
+    return tuple(stored if one is LINEAR_LAYERS else one for one in ASSUMPTIONS)
 
 
 def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | None:
@@ -352,7 +363,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_considered=len(found),
         candidates_feasible=len(within),
         left_out=query.left_out,
-        assumptions=ASSUMPTIONS,
+        assumptions=_assumptions(choice.model),
         warnings=_warnings(query, choice, described, ready, prices),
         asked=query.asked,
     )
