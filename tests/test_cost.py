@@ -201,7 +201,19 @@ def test_precisions_a_device_does_not_run_are_refused() -> None:
     with pytest.raises(InputError, match="t4 has no bf16 peak; its profile lists fp32, fp16, int8"):
         machine_of("t4")
     with pytest.raises(InputError, match="no fp8 peak"):
-        machine_of("a100-80gb-sxm", precision=Precision.FP8)
+        machine_of("v100-sxm2-32gb", precision=Precision.FP8)
+    with pytest.raises(InputError, match="no fp8 peak"):
+        machine_of("a100-80gb-sxm", precision=Precision.FP8, runtime=Runtime.TRANSFORMERS)
+
+
+def test_fp8_without_its_products_is_weight_only_in_vllm() -> None:
+    """On an A100 Marlin's kernels read 8 bits and multiply in 16: as int8 does, and said so."""
+    fp8, int8 = (machine_of("a100-80gb-sxm", precision=p) for p in (Precision.FP8, Precision.INT8))
+    assert any("fp8 weights are multiplied in bf16" in warning for warning in fp8.warnings)
+    request = request_of(LLAVA, Workload(text_tokens=50, output_tokens=9), 576, Precision.FP8)
+    assert cost(request, fp8).latency_s == pytest.approx(
+        cost(replace(request, precision=Precision.INT8), int8).latency_s
+    )
 
 
 def test_runtimes_that_do_not_serve_a_device_are_refused() -> None:

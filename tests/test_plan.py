@@ -303,7 +303,7 @@ def test_a_law_of_ones_own() -> None:
         ({"task": "chess"}, "no task 'chess'"),
         ({"task": "mathvista", "paper": True}, "no law for task 'mathvista'"),
         ({"precisions": "bf17"}, "found 'bf17', expected a comma list"),
-        ({"precisions": "fp8"}, "a100-80gb-sxm has no fp8 peak"),
+        ({"precisions": "fp8", "hardware": "v100-sxm2-32gb"}, "v100-sxm2-32gb has no fp8 peak"),
         ({"models": "grok"}, "no candidate left"),
         ({"license": "MIT", "models": "qwen"}, "no candidate left"),
     ],

@@ -5,7 +5,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatch
@@ -20,6 +20,7 @@ from vlmplan.judge import Judge, by_scores, parse_task
 from vlmplan.judge_law import by_law
 from vlmplan.model import Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.plan import Query
+from vlmplan.refusals import check_own, own_precision, refusal, runnable, with_what_works
 from vlmplan.search import Budget, Space
 from vlmplan.units import format_count
 
@@ -27,15 +28,16 @@ THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in repo
 
 
 def _precisions(
-    text: str | None, hardware: HardwareProfile, runtime: Runtime
+    text: str | None, models: Sequence[ModelSpec], hardware: HardwareProfile, runtime: Runtime
 ) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
     """Read a comma list: those that the hardware runs, and a note on each that it does not.
 
-    Raises InputError where it runs none of them.
+    Without a list, the device's usual one, and those that quantised checkpoints have. Raises InputError where the
+    hardware runs none, or for a precision that is not the one of the only checkpoint.
     """
     if text is None:
-        usual = hardware.default_precision(runtime)
-        return () if usual is None else (usual,), ()
+        usual = (own_precision(model) or hardware.default_precision(runtime) for model in models)
+        return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
     found, refused = [], []
     for item in text.split(","):
         if item.strip() not in list(Precision):
@@ -49,7 +51,29 @@ def _precisions(
             found.append(precision)
     if refused and not found:
         raise refused[0]
+    if len(models) == 1 and own_precision(models[0]) not in found:
+        check_own(models[0], found[0])
     return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(f"of --precision {text}: {error}" for error in refused))
+
+
+def _run_here(
+    models: Sequence[ModelSpec], precisions: Sequence[Precision], hardware: HardwareProfile, runtime: Runtime
+) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The models that the runtime runs in one of the precisions, and a note on the others.
+
+    Raises InputError, with the reason, when none is left.
+    """
+    kept = tuple(model for model in models if runnable(model, precisions, hardware, runtime))
+    out = [model for model in models if model not in kept]
+    if not out:
+        return kept, ()
+    why = next((why for p in precisions if (why := refusal(out[0], p, hardware, runtime))), None)
+    if not kept and why:
+        raise NoCandidate(f"no candidate left: {with_what_works(why, out[0], hardware, runtime)}")
+    in_these = ", ".join(precisions)
+    return kept, (
+        f"that {runtime} does not run in {in_these} on {hardware.name}: {_some_names([m.name for m in out])}",
+    )
 
 
 def _law(text: str) -> str:
@@ -110,11 +134,18 @@ def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
         yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
 
 
+def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
+    """A model read from its files, served as shipped models of its architecture are."""
+    alike = (model.serving for model in known if model.architecture == found.architecture and model.serving)
+    return found if found.serving or found in known else replace(found, serving=next(alike, {}))
+
+
 def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
     """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
     if own is not None:
         return [own], "*"
-    left = [m for m in catalogue.models() if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    known = catalogue.models()
+    left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
     if asked.model is not None:
@@ -124,10 +155,15 @@ def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], s
                 f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
                 f"paper ({', '.join(model.name for model in left[:3])} ...)"
             )
-        return [found], "*"
+        return [_served_alike(found, known)], "*"
     if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
-        return [catalogue.model(asked.models)], "*"
+        return [_served_alike(catalogue.model(asked.models), known)], "*"
     return left, (asked.models or "*").casefold()
+
+
+def _some_names(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _models(
@@ -156,7 +192,7 @@ def _models(
     for why, keep in tests:
         out = [model.name for model in left if not keep(model)]
         left = [model for model in left if model.name not in out]
-        shown = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
+        shown = _some_names(out)
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
@@ -198,7 +234,8 @@ def query(
     hardware.check_runtime(runtime)
     judge = _judge(asked, workload)
     models, left_out = _models(asked, workload, runtime, judge, own)
-    precisions, not_run = _precisions(asked.precisions, hardware, runtime)
+    precisions, not_run = _precisions(asked.precisions, models, hardware, runtime)
+    models, refused = _run_here(models, precisions, hardware, runtime)
     space = Space(
         models=models,
         precisions=precisions,
@@ -218,6 +255,6 @@ def query(
         space=space,
         judge=judge,
         preference=asked.prefer,
-        left_out=(*not_run, *left_out),
+        left_out=(*not_run, *left_out, *refused),
         asked=_portable(asked),
     )

@@ -228,6 +228,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.cost import by_part_and_op, cost, request_of
     from vlmplan.estimate import estimate as price
     from vlmplan.machine import machine
+    from vlmplan.refusals import precision_for
 
     check_confidence(confidence)
     check_destination(out)
@@ -238,7 +239,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
         raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
     device, spec = catalogue.hardware(hardware), catalogue.model(model)
     engine = runtime or device.default_runtime
-    chosen = precision or device.default_precision(engine) or Precision.FP32
+    chosen = precision_for(spec, precision, device, engine)
     request = request_of(spec, workload, visual_tokens, chosen, compressor or Compressor.NONE, gpus)
     ready = machine(device, catalogue.typical(), engine, chosen)
     document = price(request, ready, confidence)

@@ -192,14 +192,17 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
 ) -> None:
     from vlmplan.endpoint import Endpoint, interrogate, observations, probes
     from vlmplan.measurements import adjusted
+    from vlmplan.refusals import check_own, own_precision
     from vlmplan.render_profile import measuring
 
     url, name, timeout_s, images = server
     spec = catalogue.model(model)
     known = [one for one in Precision if one in base.peak_flops_per_s or one in (Precision.INT8, Precision.INT4)]
-    chosen = Precision(precision) if precision in known else base.default_precision(engine) or Precision.BF16
     if precision is not None and precision not in known:
         raise InputError(f"--precision: found '{precision[:40]}', expected one of {', '.join(known)}")
+    check_own(spec, Precision(precision) if precision else None)
+    usual = own_precision(spec) or base.default_precision(engine) or Precision.BF16
+    chosen = Precision(precision) if precision else usual
     key = os.environ.get("OPENAI_API_KEY", "").strip() or None
     server_asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
     listed = server_asked.served_models()

@@ -90,7 +90,9 @@ def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -
     if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
         return None
     name, dtype = inert.argument(model.name), _DTYPES.get(request.precision)
-    if dtype is None:  # the checkpoint itself says how it is quantised
+    if model.quantisation is not None:  # which vLLM reads from the checkpoint
+        dtype = None
+    elif dtype is None:  # of a checkpoint that is not named here
         name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
     workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
     parts.append(f"--max-model-len {context_tokens}")

@@ -13,6 +13,7 @@ from vlmplan.knee import Knees, knees
 from vlmplan.machine import Machine
 from vlmplan.model import Compressor, Workload
 from vlmplan.op import Request
+from vlmplan.quantisation import Quantisation
 from vlmplan.spread import beyond
 
 Interval = tuple[float, float]
@@ -39,6 +40,7 @@ class Estimate(Document):
     hardware: HardwareName
     runtime: Runtime
     precision: Precision
+    quantisation: Quantisation | None = None
     basis: Basis
     interval_level_fraction: float
     gpus: int
@@ -87,6 +89,7 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         hardware=HardwareName(name=ready.hardware.name, sha256=digest(ready.hardware)),
         runtime=ready.runtime,
         precision=request.precision,
+        quantisation=request.model.quantisation,
         basis=ready.basis,
         interval_level_fraction=level,
         gpus=request.gpus,

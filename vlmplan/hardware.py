@@ -221,9 +221,13 @@ class HardwareProfile(Document):
     def compute_precision(self, precision: Precision, runtime: Runtime) -> Precision:
         """Return the precision the products are made in: weight-only formats multiply in the runtime's default.
 
-        Raises InputError when the device does not run it.
+        So does fp8 in vLLM on NVIDIA's GPUs that have none but Marlin's kernels (docs/features/quantization,
+        FP8 W8A8: Turing and Ampere). Raises InputError when the device does not run it.
         """
         usual = self.default_precision(runtime)
+        marlin = runtime is Runtime.VLLM and self.vendor == "NVIDIA" and self.architecture in ("Turing", "Ampere")
+        if precision is Precision.FP8 and marlin and usual is not None:
+            return usual
         wanted = {
             Precision.INT8_W8A8: Precision.INT8,
             Precision.INT8: usual,

@@ -19,6 +19,7 @@ from vlmplan.hub_keys import nested, switch, whole
 from vlmplan.hub_layers import layer_fields
 from vlmplan.hub_processor import FILES, Processor, read_processor
 from vlmplan.hub_projectors import PROJECTORS
+from vlmplan.hub_quantisation import as_stored, with_file_beside
 from vlmplan.hub_tables import (
     TEXT_ALIASES,
     TEXT_SYNONYMS,
@@ -221,7 +222,7 @@ def model_from_config(config: Plain, where: str, name: str, files: Mapping[str, 
     Raises InputError naming the key or the unknown type.
     """
     try:
-        return _model(config, where, name, files or {})
+        return as_stored(_model(config, where, name, files or {}), config, where)
     except InputError as error:
         if str(error).startswith((where, *FILES)):
             raise
@@ -232,5 +233,6 @@ def read_model_config(path: Path) -> ModelSpec:
     """Read a ``config.json``, or a checkpoint directory that holds one and its processor's files. Raises InputError."""
     whole_folder = os.path.isdir(path)  # noqa: PTH112 - False rather than PermissionError
     file = path / "config.json" if whole_folder else path
-    config, files = read_plain(file), read_processor(path) if whole_folder else {}
+    config = with_file_beside(read_plain(file), file.parent)
+    files = read_processor(path) if whole_folder else {}
     return model_from_config(config, file.name, printable(file.resolve().parent.name) or "model", files)

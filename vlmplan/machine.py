@@ -129,9 +129,10 @@ def machine(
     if precision is base_precision:
         quantised, stand_in = base, _stands_in(base, compute)
     elif quantised is None:
-        borrowed = None if precision in WEIGHT_ONLY else _calibration(hardware, typical, runtime, precision)
+        weight_only = compute is base_precision
+        borrowed = None if weight_only else _calibration(hardware, typical, runtime, precision)
         quantised = borrowed or base
-        stand_in = precision in WEIGHT_ONLY or _stands_in(quantised, compute)
+        stand_in = weight_only or _stands_in(quantised, compute)
     model_log_sd = base.model_log_sd
     if base.basis is Basis.DATASHEET and hardware.kind != "gpu":
         model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
@@ -145,7 +146,10 @@ def machine(
         model_log_sd=model_log_sd,
         rates_by_class=_rates(hardware, {False: base, True: quantised}, {False: base_precision, True: compute}),
         unmeasured_linear=stand_in,
-        warnings=_warnings(hardware, runtime, (base, quantised), stand_in),
+        warnings=(
+            *_warnings(hardware, runtime, (base, quantised), stand_in),
+            *_fp8_warnings(hardware, precision, compute),
+        ),
     )
 
 
@@ -172,6 +176,13 @@ def _warnings(
         sources = "; ".join(hardware.sources) or "no source"
         found.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({sources})")
     return tuple(found)
+
+
+def _fp8_warnings(hardware: HardwareProfile, precision: Precision, compute: Precision) -> tuple[str, ...]:
+    """What to mind about fp8 where only its weights are."""
+    if precision is Precision.FP8 and compute is not Precision.FP8:
+        return (f"{hardware.name} has no fp8 products: fp8 weights are multiplied in {compute} (Marlin kernels)",)
+    return ()
 
 
 def _rates(

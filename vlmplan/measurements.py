@@ -21,6 +21,7 @@ from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision
 from vlmplan.machine import Machine, machine
 from vlmplan.model import Compressor, ModelSpec, Workload
 from vlmplan.observation import Observation, Quantity, measured_range, predicted
+from vlmplan.refusals import own_precision
 from vlmplan.units import parse_image
 
 MOST_ROWS = 10_000
@@ -48,7 +49,8 @@ def _whole(row: Mapping[str, str], name: str, where: str) -> int:
 def _request_observations(
     row: Mapping[str, str], where: str, model: ModelReader, hardware: HardwareProfile, runtime: Runtime
 ) -> list[Observation]:
-    usual = hardware.default_precision(runtime) or Precision.BF16
+    spec = model((row.get("model") or "").strip())
+    usual = own_precision(spec) or hardware.default_precision(runtime) or Precision.BF16
     workload = Workload(
         text_tokens=_whole(row, "text_tokens", where),
         output_tokens=_whole(row, "output_tokens", where),
@@ -56,7 +58,7 @@ def _request_observations(
         image=parse_image((row.get("image") or "").strip() or "1024x768"),
     )
     request = request_of(
-        model((row.get("model") or "").strip()),
+        spec,
         workload,
         _whole(row, "visual_tokens", where),
         _member(row, "precision", usual, where),

@@ -14,6 +14,7 @@ from typing import ClassVar
 from vlmplan.decoder import Decoder
 from vlmplan.document import Document, check_counts
 from vlmplan.errors import InputError, check_name, check_range
+from vlmplan.quantisation import Quantisation
 from vlmplan.tower import Projector, VisionTower
 
 
@@ -256,7 +257,8 @@ class ModelSpec(Document):
     and not run for an image and a question (an audio tower); ``stored_params`` stand in the published total and are
     not loaded at all (a multi-token prediction layer); ``beside`` says what both are. ``pretrained`` checkpoints
     answer nothing before they are fine-tuned; those that ``thinks`` write a thousand tokens before they answer, and
-    their scores count on it. Without ``fp16`` engines refuse to run it in that precision. ``cautions`` are what a
+    their scores count on it. Without ``fp16`` its activations overflow in that precision, and engines refuse it or
+    break (``refusals.py``). ``quantisation`` is how a quantised checkpoint stores its weights. ``cautions`` are what a
     checkpoint's files say that was not understood.
     """
 
@@ -280,6 +282,7 @@ class ModelSpec(Document):
     pretrained: bool = False
     thinks: bool = False
     fp16: bool = True
+    quantisation: Quantisation | None = None
     serving: Mapping[Engine, str] = field(default_factory=dict, hash=False)
     cautions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

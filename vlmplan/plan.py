@@ -38,14 +38,17 @@ from vlmplan.prices import Prices
 from vlmplan.search import Budget, Candidate, Space, candidates, feasible, infeasible
 from vlmplan.visual_tokens import options
 
+LINEAR_LAYERS = (
+    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
+    "(the head of an ONNX export has 8 bits)"
+)
 ASSUMPTIONS = (
     "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place, and "
     "each waits for the others' prefills before its first token",
     "no speculative decoding",
     "weights are loaded and the runtime is warm",
     "the image is decoded and resized before the clock starts; the network is not counted",
-    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
-    "(the head of an ONNX export has 8 bits)",
+    LINEAR_LAYERS,
     "tensor parallelism splits the LLM and the layers of a vision transformer, as vLLM does unasked; every GPU holds "
     "the projector",
 )
@@ -194,6 +197,14 @@ def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Int
     return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
 
+def _assumptions(model: ModelSpec) -> tuple[str, ...]:
+    """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
+    if model.quantisation is None:
+        return ASSUMPTIONS
+    stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
+    return tuple(stored if one is LINEAR_LAYERS else one for one in ASSUMPTIONS)
+
+
 def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | None:
     """The candidate's price; None without prices, or of a device they leave out."""
     if prices is None:
@@ -269,7 +280,8 @@ def _warnings(
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
     if not choice.visual.as_published:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
-    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
+    stored = choice.model.quantisation is not None
+    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and not stored:
         found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
     if prices and described.price is None:
         found.append(f"no price given for {query.hardware.name}")
@@ -367,7 +379,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_considered=len(found),
         candidates_feasible=len(within),
         left_out=query.left_out,
-        assumptions=ASSUMPTIONS,
+        assumptions=_assumptions(choice.model),
         warnings=_warnings(query, choice, described, ready, prices),
         asked=query.asked,
     )

@@ -191,6 +191,8 @@ def print_estimate(
         console.print("By operator (decode: one step)", style="bold")
         console.print(_operators(explained))
         console.print()
+    if document.quantisation is not None:
+        console.print(f"Stored as {document.quantisation.whole_title}.")
     flops, params = document.flops, document.params
     console.print(
         f"Compute {format_flops(flops.total)}: vision {format_flops(flops.vision)}, compressor "

@@ -6,7 +6,7 @@ is asked for. Left out: fractions of a GPU, pipelines over several models.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from vlmplan.cost import Cost, active_llm_params, cost, paper_prefill_flops
@@ -17,6 +17,7 @@ from vlmplan.judge import Judge
 from vlmplan.machine import Machine
 from vlmplan.model import SHAPE_KEEPING, Compressor, Engine, ModelSpec, Route, Rule, Workload
 from vlmplan.op import Request
+from vlmplan.refusals import runnable
 from vlmplan.units import format_bytes, format_flops, format_seconds
 from vlmplan.visual_tokens import VisualInput, one_view, options, settable, visual_input
 
@@ -141,7 +142,13 @@ def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     return sorted(kept, key=lambda option: option.visual_tokens)
 
 
-def _ladders(space: Space, judge: Judge) -> Iterator[Iterator[Request]]:
+def _runnable(model: ModelSpec, machines: Iterable[Machine]) -> Iterator[Precision]:
+    """The precisions of the machines that their runtime runs ``model`` in."""
+    for one in machines:
+        yield from runnable(model, (one.precision,), one.hardware, one.runtime)
+
+
+def _ladders(space: Space, machines: Mapping[Precision, Machine], judge: Judge) -> Iterator[Iterator[Request]]:
     """For every model, precision and number of GPUs: its requests, fewest visual tokens first."""
     degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
 
@@ -153,8 +160,7 @@ def _ladders(space: Space, judge: Judge) -> Iterator[Iterator[Request]]:
 
     for model in space.models:
         inputs = _inputs(model, space, judge)
-        # Engines refuse fp16 for some models, whatever the device would run.
-        for precision in (p for p in space.precisions if model.fp16 or p is not Precision.FP16 or not space.engine):
+        for precision in _runnable(model, [machines[one] for one in space.precisions]):
             for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
                 yield ladder(model, precision, gpus, inputs)
 
@@ -189,7 +195,7 @@ def candidates(
     no FLOPs and no memory fall with V.
     """
     found = []
-    for ladder in _ladders(space, judge):
+    for ladder in _ladders(space, machines, judge):
         for request in ladder:
             if request.visual is None:
                 continue

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.hub_quantisation import method_of, with_file_beside
 from vlmplan.model import Compressor
 
 if TYPE_CHECKING:
@@ -285,6 +286,11 @@ def read_config(folder: Path) -> Any:
     if plain.get("model_type") not in MODEL_TYPES:
         raise InputError(
             f"{folder}: model_type is {json.dumps(plain.get('model_type'))}; vlmplan exports {', '.join(MODEL_TYPES)}"
+        )
+    if method := method_of(with_file_beside(plain, folder), f"{folder}/config.json"):
+        raise InputError(
+            f"{folder}: found weights quantised by {method}; vlmplan exports and quantises whole ones: expected the "
+            "checkpoint it was made from"
         )
     transformers = quiet_transformers()
     with _config_errors(folder):
