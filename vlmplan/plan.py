@@ -30,6 +30,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.estimate import Interval, context_warnings, cost_fields, range_warnings
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.image_grids import refused_shape
 from vlmplan.judge import ErrorSource, Judge, ScoreUsed
 from vlmplan.knee import KneeCurve, Knees, knee_curve, knees
 from vlmplan.machine import Machine, machine
@@ -297,7 +298,12 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
 def _why_none(query: Query) -> str:
     """Why nothing is left to choose from."""
     image = query.space.workload.image
+    refused = [refused_shape(*image, model.image) for model in query.space.models if model.image]
+    if refused and all(refused):
+        return f"no candidate left: {refused[0]}"
     for model in query.space.models:
+        if model.image is None or refused_shape(*image, model.image):
+            continue
         visual = options(model, image)[-1]
         if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
             return (
@@ -316,24 +322,25 @@ def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> d
     }
 
 
-def _check_memory(query: Query) -> None:
-    """Raise InputError where nothing says how much fits: a model of any size would do."""
+def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """All candidates, and those that keep the budget, at least one.
+
+    Raises Infeasible, or InputError where nothing says how much fits, since a model of any size would do.
+    """
     if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
         raise InputError(
             f"the memory of {query.hardware.name} is not known; expected --memory, such as 64GiB, or memory_bytes in "
             "its profile"
         )
-
-
-def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
-    """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
+    budget = query.limits
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
         raise NoCandidate(_why_none(query))
-    if not feasible(found, budget):
+    within = feasible(found, budget)
+    if not within:
         missed = budget if feasible(found, query.budget) else query.budget
         raise infeasible(found, missed, query.hardware.name)
-    return found
+    return found, within
 
 
 def recommend(query: Query, prices: Prices | None = None) -> Plan:
@@ -341,12 +348,9 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
 
     Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
     """
-    hardware, space, runtime = query.hardware, query.space, query.runtime
-    _check_memory(query)
-    budget = query.limits
+    hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
-    found = _found(query, machines, budget)
-    within = feasible(found, budget)
+    found, within = _found(query, machines)
     judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
     choice, front = choose(within, preference, draw), pareto_front(within)
     losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
