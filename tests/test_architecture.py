@@ -81,6 +81,7 @@ ORDER = [
     "hub_methods",
     "hub_quantisation",
     "hub_config",
+    "hub_download",
     "device_names",
     "catalogue",
     "ask",

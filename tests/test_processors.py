@@ -1,6 +1,9 @@
 """Whatever a processor's file says, an image makes as many tokens as transformers' own processor makes of it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +290,28 @@ def test_a_folder_is_read_with_its_processor_and_a_config_without(tmp_path: Path
     (tmp_path / "preprocessor_config.json").unlink()
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
     assert native_visual_tokens(read_model_config(tmp_path), (1024, 768)) == 494
+
+
+def test_a_hub_id_is_read_from_the_cache_that_other_tools_filled(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    repository = tmp_path / "models--some--Qwen2-VL-tuned"
+    snapshot = repository / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    (snapshot / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    (snapshot / "preprocessor_config.json").write_text('{"min_pixels": 200704, "max_pixels": 401408}')
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    def asked(model: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "vlmplan", "tokens", "--model", model, "--image", "1024x768", "--json"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    found = json.loads(asked("some/Qwen2-VL-tuned").stdout)
+    assert (found["model"], found["native"]["visual_tokens"]) == ("some/Qwen2-VL-tuned", 494)
+    missing = asked("some/other")
+    assert missing.returncode == 2
+    assert "no model named 'some/other'" in missing.stderr and "nor is it read from the Hub" in missing.stderr
 
 
 def test_a_key_that_nobody_reads_is_named() -> None:

@@ -16,6 +16,7 @@ from vlmplan.asked import Asked
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.image_grids import refused_shape
 from vlmplan.judge import Judge, by_scores, parse_task
 from vlmplan.judge_law import by_law
 from vlmplan.model import Engine, ModelSpec, Route, Rule, Workload
@@ -236,6 +237,9 @@ def query(
     models, left_out = _models(asked, workload, runtime, judge, own)
     precisions, not_run = _precisions(asked.precisions, models, hardware, runtime)
     models, refused = _run_here(models, precisions, hardware, runtime)
+    unseen = [model.name for model in models if model.image and refused_shape(*workload.image, model.image)]
+    width, height = workload.image
+    shapes = [f"whose processor refuses an image of {width} x {height}: {_some_names(unseen)}"] if unseen else []
     space = Space(
         models=models,
         precisions=precisions,
@@ -255,6 +259,6 @@ def query(
         space=space,
         judge=judge,
         preference=asked.prefer,
-        left_out=(*not_run, *left_out, *refused),
+        left_out=(*not_run, *left_out, *refused, *shapes),
         asked=_portable(asked),
     )

@@ -8,13 +8,13 @@ name is.
 import enum
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from vlmplan.device_names import ReportedNames, meant, near
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, Unavailable, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
 from vlmplan.model import ModelSpec
 from vlmplan.ranking import Evidence, OwnScores
@@ -105,13 +105,35 @@ def hardware(name: str) -> HardwareProfile:
 
 
 def model(name: str) -> ModelSpec:
-    """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError."""
-    path = find(Shelf.MODELS, name)
+    """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError.
+
+    A hub id that is not shipped is read from the Hub, or from its cache: the few files that say what it is.
+    """
+    try:
+        path = find(Shelf.MODELS, name)
+    except InputError as unknown:
+        return _hub_model(name, unknown)
     if path.suffix == ".toml":
         return load(ModelSpec, path)
     from vlmplan.hub_config import read_model_config
 
     return read_model_config(path)
+
+
+def _hub_model(name: str, unknown: InputError) -> ModelSpec:
+    """The model of a hub id. Raises ``unknown``, with why it could not be read, where ``name`` is none."""
+    from vlmplan.hub_config import read_model_config
+    from vlmplan.hub_download import CONFIGS, downloaded, is_hub_id
+
+    if not is_hub_id(name) or _meant(Shelf.MODELS, name):
+        raise unknown
+    try:
+        folder = downloaded(name, CONFIGS)
+    except Unavailable as error:
+        raise InputError(f"{unknown}; nor is it read from the Hub: {error}") from None
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{unknown}; on the Hub it has no config.json")
+    return replace(read_model_config(folder), name=name)
 
 
 def models() -> tuple[ModelSpec, ...]:

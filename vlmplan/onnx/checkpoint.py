@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.hub_download import downloaded, is_hub_id
 from vlmplan.hub_quantisation import method_of, with_file_beside
 from vlmplan.model import Compressor
 
@@ -205,23 +206,11 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
         known = folder.exists()
     except (OSError, ValueError):
         known = True
-    if known or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if known or not is_hub_id(name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
-    check(_downloaded(name, ("config.json",)))
-    return _downloaded(name, _DOWNLOADED)
-
-
-def _downloaded(name: str, patterns: tuple[str, ...]) -> Path:
-    """The directory of a hub id's files that match ``patterns``. Raises Unavailable."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
+    check(downloaded(name, ("config.json",)))
+    return downloaded(name, _DOWNLOADED)
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
