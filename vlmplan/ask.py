@@ -40,12 +40,18 @@ def _precisions(
         usual = (own_precision(model) or hardware.default_precision(runtime) for model in models)
         return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
     found, refused = [], []
+    several = "," in text
     for item in text.split(","):
         if item.strip() not in list(Precision):
             raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
         precision = Precision(item.strip())
         try:
-            hardware.compute_precision(precision, runtime)
+            computed = hardware.compute_precision(precision, runtime)
+            if several and precision is Precision.FP8 is not computed and own_precision(models[0]) is not precision:
+                raise InputError(
+                    f"{hardware.name} has no fp8 peak and multiplies such weights in {computed}; alone, --precision "
+                    "fp8 prices that"
+                )
         except InputError as error:
             refused.append(error)
         else:
