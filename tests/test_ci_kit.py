@@ -98,6 +98,17 @@ def test_the_action_proves_a_plan() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_the_action_proves_what_is_called_like_an_option() -> None:
+    """A folder or a plan named --help shows no help instead of proving anything."""
+    Path("--help").write_bytes(Path("plan.json").read_bytes())
+    options = "--threads 2 --repeats 1"
+    done = _act({"plan": "--help", "checkpoint": "small", "validate-options": options, "folder": "--version"})
+    assert [code for _, code, _ in done] == [0] * 5, done
+    assert load(Report, Path("report.json")).export == "--version"
+    assert Path("page.html").exists()
+
+
+@pytest.mark.usefixtures("here")
 def test_the_action_fails_where_the_plan_does_not_hold() -> None:
     plan = load(Plan, Path("plan.json"))
     slow = plan.hardware.bandwidth_bytes_per_s / 1e5

@@ -472,3 +472,130 @@ def test_requests_in_flight_from_the_command_line() -> None:
     assert many["choice"]["requests_per_s"] > alone["choice"]["requests_per_s"]
     assert many["choice"]["params"]["llm"] < alone["choice"]["params"]["llm"]
     assert run(*changed(ESTIMATE, concurrency="7"), "--concurrency", "x")[0] == 2
+
+
+OVERLONG = "x" * 300
+PATHS = [
+    ["catalogue", "hardware", f"./{OVERLONG}"],
+    ["catalogue", "models", f"./{OVERLONG}"],
+    ["catalogue", "laws", f"{OVERLONG}.toml"],
+    ["tokens", "--model", OVERLONG],
+    ["recommend", "--check", OVERLONG],
+    changed(RECOMMEND, hardware=f"./{OVERLONG}"),
+    changed(RECOMMEND, models=f"./{OVERLONG}"),
+    changed(RECOMMEND, model=f"./{OVERLONG}"),
+    changed(RECOMMEND, task=f"{OVERLONG}.toml"),
+    changed(RECOMMEND, price=OVERLONG),
+    changed(RECOMMEND, out=OVERLONG),
+    changed(RECOMMEND, plot=f"{OVERLONG}.svg"),
+    ["fit", OVERLONG],
+    ["fit", OVERLONG, "--from", "lmms-eval", "--runs", OVERLONG],
+    ["fit", __file__, "--out", OVERLONG],
+    ["page", OVERLONG],
+    ["export", OVERLONG, "--out", "x"],
+    ["export", "--checkpoint", f"./{OVERLONG}", "--out", "x"],
+    ["export", "--checkpoint", "x", "--out", OVERLONG],
+    ["validate", OVERLONG],
+    ["validate", ".", "--plan", OVERLONG],
+    ["validate", ".", "--junit", OVERLONG],
+    ["validate", ".", "--recalibrate", OVERLONG],
+    ["validate", ".", "--questions", OVERLONG, "--images", OVERLONG],
+    ["run", OVERLONG, "--image", OVERLONG, "--prompt", "x"],
+    ["evaluate", f"./{OVERLONG}", __file__, "--images", "."],
+    ["evaluate", ".", OVERLONG, "--images", OVERLONG],
+    ["evaluate", ".", OVERLONG, "--images", ".", "--answers", OVERLONG],
+    ["synthetic", "--out", OVERLONG],
+    ["sweep", OVERLONG, "--out", OVERLONG],
+    ["train", "--data", OVERLONG, "--images", OVERLONG, "--out", OVERLONG],
+    ["profile", "--out", f"{OVERLONG}.toml", "--hardware", "l4", "--from-measurements", OVERLONG],
+    ["profile", "--out", f"{OVERLONG}.toml"],
+    ["demo", "--out", OVERLONG],
+]
+
+
+@pytest.mark.parametrize("command", PATHS, ids=lambda command: " ".join(command).replace(OVERLONG, "LONG")[:60])
+def test_a_name_too_long_for_a_file_is_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert err.startswith("vlmplan: error: ")
+    assert err.count("\n") == 1
+    assert OVERLONG not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_that_cannot_be_written_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tmp_path / "plan.json"
+    assert run(*RECOMMEND, "--out", str(plan))[0] == 0
+    for place in (OVERLONG, str(tmp_path), "/proc/nowhere", "nowhere/b"):
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", place)
+        code, _, err = run("recommend", "--check", str(plan))
+        assert code == 0
+        assert err.startswith("vlmplan: warning: GITHUB_STEP_SUMMARY: ")
+
+
+def _without_reader(*arguments: str, errors_too: bool = False) -> tuple[int, bytes]:
+    """(exit code, stderr) of a command whose reader is gone before it prints, as head is after ten lines."""
+    errors = subprocess.STDOUT if errors_too else subprocess.PIPE
+    command = [sys.executable, "-m", "vlmplan", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as started:
+        assert started.stdout is not None
+        started.stdout.close()
+        said = started.stderr.read() if started.stderr is not None else b""
+        return started.wait(timeout=60), said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [RECOMMEND, [*RECOMMEND, "--json"], ["catalogue", "models"], ["catalogue", "laws", "reasoning"], ["--help"],
+     ["recommend", "--help"], ["--version"], [*ESTIMATE, "--explain"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_reader_that_has_gone_ends_every_view_quietly(command: list[str]) -> None:
+    assert _without_reader(*command) == (141, b"")
+
+
+def test_what_was_asked_is_done_though_the_reader_has_gone(tmp_path: Path) -> None:
+    plan, picture = tmp_path / "plan.json", tmp_path / "front.svg"
+    code, said = _without_reader(*RECOMMEND, "--out", str(plan), "--plot", str(picture))
+    assert (code, said) == (141, f"wrote {plan}\nwrote {picture}\n".encode())
+    load(Plan, plan)
+    assert picture.stat().st_size > 5000
+    assert _without_reader("recommend", "--check", str(plan), "--hardware", "t4")[0] == 3  # the verdict, not the pipe
+    assert _without_reader("catalogue", "hardware", "l5", errors_too=True)[0] == 2
+
+
+def test_closed_streams() -> None:
+    shell = f"{sys.executable} -m vlmplan {' '.join(RECOMMEND)}"
+    closed = subprocess.run(f"{shell} >&-", shell=True, check=False, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (
+        2, "vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n"
+    )  # fmt: skip
+    quiet = subprocess.run(f"{shell} 2>&-", shell=True, check=False, capture_output=True, text=True)
+    assert quiet.returncode == 0
+    assert "Pareto front" in quiet.stdout
+    assert subprocess.run(f"{shell} >&- 2>&-", shell=True, check=False).returncode == 2
+    assert subprocess.run(f"{shell} <&-", shell=True, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the folder is called, the line that is printed runs when it is copied."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{size},{count},{0.6 - 0.03 * size - 0.01 * step}" for size in (1, 3, 7)
+            for step, count in enumerate((1, 4, 16, 64))]  # fmt: skip
+    Path("points.csv").write_text("\n".join(["llm_params_b,visual_tokens,error", *rows]), encoding="utf-8")
+    for name in ("--help.toml", "a b$(touch no).toml", "it's.toml"):
+        code, out, err = run("fit", "points.csv", "--draws", "200", "--out", name)
+        assert code == 0, err
+        (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
+        task = line.removeprefix("Next: vlmplan recommend --task ").removesuffix(" ...")
+        rest = " ".join(changed(RECOMMEND, task=None)[1:])
+        done = subprocess.run(
+            f"{sys.executable} -m vlmplan recommend --task {task} {rest}",
+            shell=True, check=False, capture_output=True, text=True, executable="/bin/bash",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert not Path("no").exists()

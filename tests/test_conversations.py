@@ -154,3 +154,45 @@ def test_the_command_counts_what_it_skips(tmp_path: Path, images: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert "1 conversations; 1 bad rows left out" in done.stdout
     assert "1 bad rows left out" in (tmp_path / "made" / "README.md").read_text()
+
+
+def test_half_characters_are_bad_rows_named_and_counted(images: Path, tmp_path: Path) -> None:
+    """JSON can spell half a character; no tokenizer takes one."""
+    bad = json.dumps(_talk(("human", "What\ud800?"), ("gpt", "red")))
+    for name, text in (("d.jsonl", f"{json.dumps(GOOD)}\n{bad}\n"), ("d.json", f"[{json.dumps(GOOD)}, {bad}]")):
+        (tmp_path / name).write_text(text)
+        place = f"{name} {'line' if name.endswith('l') else 'row'} 2"
+        with pytest.raises(InputError, match=f"{place}: found half a character .a lone surrogate."):
+            _read(tmp_path / name, images)
+        left = _read(tmp_path / name, images, skip_bad=True)
+        assert (len(left.rows), len(left.bad)) == (1, 1)
+
+
+def test_only_a_line_end_ends_a_line(images: Path, tmp_path: Path) -> None:
+    odd = "a\u2028b\u0085c\u000bd"
+    row = _talk(("human", f"What {odd}?"), ("gpt", "red"))
+    (tmp_path / "d.jsonl").write_text(
+        f"{json.dumps(row, ensure_ascii=False)}\r\n\n{json.dumps(GOOD)}", encoding="utf-8"
+    )
+    found = _read(tmp_path / "d.jsonl", images)
+    assert [one.name for one in found.rows] == ["d.jsonl line 1", "d.jsonl line 3"]
+
+
+@pytest.mark.parametrize("image", ["../outside.png", "/etc/passwd", "x" * 5000, "a\0b"])
+def test_images_outside_the_folder_are_bad_rows(images: Path, tmp_path: Path, image: str) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "outside.png")
+    path = _written(tmp_path, [GOOD, GOOD | {"image": image}], lines=True)
+    with pytest.raises(InputError, match=r"data.jsonl line 2: (the image .* lies outside|there is no image)"):
+        _read(path, images)
+
+
+def test_train_says_half_a_character_in_one_line(images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\n{json.dumps(_talk(('human', 'What?'), ('gpt', chr(0xDFFF))))}\n")
+    flags = ["train", "--data", str(path), "--images", str(images), "--checkpoint", str(base()), "--visual-tokens", "4"]
+    flags += ["--compressor", "average-pool", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, flags, catch_exceptions=False)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert "data.jsonl line 2: found half a character" in done.stderr
+    assert not (tmp_path / "out").exists()

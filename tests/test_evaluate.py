@@ -1,6 +1,7 @@
 """Evaluation: what counts as right, that export and checkpoint answer alike, and what is said of a bad table."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,54 @@ def test_validate_reports_the_accuracy() -> None:
     half = CliRunner().invoke(app, ["validate", str(exported()), *flags[:2]], catch_exceptions=False)
     assert half.exit_code == 2
     assert "expected both or neither" in half.stderr
+
+
+@pytest.mark.parametrize("key", ["question", "answer", "kind", "task", "image"])
+def test_half_a_character_is_one_line_and_spoils_nothing(key: str, tmp_path: Path) -> None:
+    """What an earlier run wrote stays whole."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "q.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(ROW | {key: chr(0xD800)})}\n")
+    before = '{"text": "before"}\n'
+    for name in ("answers.jsonl", "found.json"):
+        (tmp_path / name).write_text(before)
+    flags = [
+        "--images",
+        str(tmp_path),
+        "--answers",
+        str(tmp_path / "answers.jsonl"),
+        "--out",
+        str(tmp_path / "found.json"),
+    ]
+    done = CliRunner().invoke(
+        app, ["evaluate", str(exported()), str(tmp_path / "q.jsonl"), *flags], catch_exceptions=False
+    )
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "vlmplan: error: q.jsonl line 2: found half a character (a lone surrogate), expected Unicode text\n"
+    )
+    assert all((tmp_path / name).read_text() == before for name in ("answers.jsonl", "found.json"))
+
+
+def test_answers_are_written_whatever_is_in_them(tmp_path: Path) -> None:
+    """Texts that Unicode breaks into lines stay on theirs; a file's name may hold bytes that are no text."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    row = ROW | {"question": "What\u2028is\u0085it?"}
+    path = tmp_path / os.fsdecode(b"q\xff.jsonl")
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    flags = ["--images", str(tmp_path), "--answers", str(tmp_path / "answers.jsonl"), "--threads", "1"]
+    done = CliRunner().invoke(app, ["evaluate", str(exported()), str(path), *flags], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    (line,) = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["text"] == row["question"]
+    assert json.loads(line)["question"] == "q\\udcff.jsonl line 1"
+
+
+@pytest.mark.parametrize("image", ["../outside.png", "/etc/passwd", "x" * 5000])
+def test_images_outside_the_folder_are_refused(image: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for place in (tmp_path / "outside.png", tmp_path / "in" / "a.png"):
+        Image.new("RGB", (8, 8)).save(place)
+    (tmp_path / "q.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(ROW | {'image': image})}\n")
+    with pytest.raises(InputError, match=r"q.jsonl line 2: (the image .* lies outside|there is no image)") as caught:
+        read_questions(tmp_path / "q.jsonl", tmp_path / "in")
+    assert len(str(caught.value)) < 400

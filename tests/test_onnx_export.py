@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -368,3 +371,58 @@ def test_hub_ids_and_missing_folders() -> None:
         open_checkpoint("no/such/folder")
     with pytest.raises(InputError, match="safetensors file"):
         Tensors((Path(__file__),))
+
+
+KILLED = """
+import os, sys, signal
+from small_models import order
+from vlmplan.onnx.export import export
+
+def kill(name, done, total):
+    if name.startswith("onnx/decoder"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+export(order(), sys.argv[1], kill, overwrite=True)
+"""
+
+
+def _killed(out: Path) -> Path:
+    """What an export that was killed while it wrote left behind."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False, cwd=Path(__file__).parent)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = out.parent.glob(".vlmplan-export-*")
+    assert any(left.rglob("*.onnx"))
+    return left
+
+
+def test_the_next_export_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    left = _killed(tmp_path / "made")
+    export(order(), tmp_path / "other", quiet)
+    assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_an_export_that_runs_beside_keeps_its_folder(tmp_path: Path) -> None:
+    inner: list[Path] = []
+
+    def beside(*_: Any) -> None:
+        if not inner:
+            inner.extend(tmp_path.glob(".vlmplan-export-*"))
+            export(order(), tmp_path / "second", quiet)
+
+    export(order(), tmp_path / "first", beside)
+    assert len(inner) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_an_export_about_to_be_replaced_is_never_removed(tmp_path: Path) -> None:
+    """Killed between two renames: the old export is aside, the new one not yet in place."""
+    left = _killed(tmp_path / "made")
+    old = left.with_name(f"{left.name}.old")
+    shutil.copytree(exported(), old)
+    export(order(), tmp_path / "other", quiet)
+    assert left.exists()
+    assert (old / "manifest.json").exists()
+    shutil.rmtree(left)  # as after a replacement that was killed while the old one was taken away
+    export(order(), tmp_path / "other", quiet, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

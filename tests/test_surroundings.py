@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from small_models import checkpoint
 from test_cli import RECOMMEND
 
+from vlmplan import catalogue
 from vlmplan.document import load
 from vlmplan.plan import Plan
 
@@ -77,6 +79,34 @@ def test_the_whole_way_through_an_odd_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["ein plan.json", "mein Modell", "der Export", "ü.xml", "b c.json", "ein plan.html"]
     )
+
+
+def _shell(line: str | None, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as it was printed, in bash, where ``vlmplan`` is this one."""
+    assert line is not None
+    line = line.replace("vlmplan ", f"{sys.executable} -m vlmplan ", 1)
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("name", ["--help", "a $(touch no); it's"])
+def test_printed_commands_run_whatever_a_folder_is_called(name: str, tmp_path: Path) -> None:
+    """A plan's export and proof, and what export says is next, copied into a shell."""
+    shutil.copytree(checkpoint(), tmp_path / name)
+    shutil.copy(catalogue.find(catalogue.Shelf.LAWS, "reasoning"), tmp_path / "law.toml")
+    asked = ["--text-tokens", "20", "--output-tokens", "4", "--latency", "10s", "--task", "law.toml"]
+    where = ["--hardware", "amd-epyc-9654", "--models", f"./{name}"]
+    done = _run("recommend", *where, *asked, "--out", "PLAN.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    deploy = load(Plan, tmp_path / "PLAN.json").choice.deploy
+    assert deploy is not None
+    exported = _shell(deploy.command, tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    (line,) = [line for line in exported.stdout.splitlines() if line.startswith("Next: ")]
+    for proof in (line.removeprefix("Next: "), deploy.check):
+        proved = _shell(f"{proof} --budget-only --repeats 1", tmp_path)
+        assert proved.returncode == 0, proved.stderr
+        assert "nothing failed" in proved.stdout
+    assert not (tmp_path / "no").exists()
 
 
 def test_many_writers_of_one_file_leave_a_whole_one(tmp_path: Path) -> None:
