@@ -283,8 +283,6 @@ BESIDE: dict[str, tuple[int, int, str]] = {
 THINKING = {"zai-org/GLM-4.5V"}
 # LLMs that vLLM refuses in fp16 for numerical instability (vllm/config/model.py: gemma2, gemma3).
 UNSTABLE_IN_FP16 = {"Gemma 3", "PaliGemma 2"}
-# Towers that end in a standardisation which overflows in fp16 (vLLM issue 40290; "standardize" in their config.json).
-STANDARDISED = {"google/gemma-4-26B-A4B-it", "google/gemma-4-31B-it"}
 SHARED_KV = {"google/gemma-4-E2B-it": 18_874_368, "google/gemma-4-E4B-it": 55_050_240}
 
 
@@ -454,7 +452,7 @@ def model(row: Row, known: Row) -> ModelSpec:
         beside=beside or None,
         pretrained="-pt-" in name,
         thinks="Thinking" in name or name in THINKING,
-        fp16=row["family"] not in UNSTABLE_IN_FP16 and name not in STANDARDISED,
+        fp16=row["family"] not in UNSTABLE_IN_FP16,
         serving={} if recipe.vllm is None else {Engine.VLLM: recipe.vllm},
         license=row["license"] or known.get("license") or None,
         release_date=row["release_date"] or known.get("release_date") or None,

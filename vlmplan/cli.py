@@ -206,7 +206,9 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     text_tokens: TextOption,
     output_tokens: OutputOption,
     runtime: RuntimeOption = None,
-    precision: Annotated[Precision | None, typer.Option("--precision", help="[default: bf16, else fp16]")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="[default: as stored, or bf16, else fp16]")
+    ] = None,
     compressor: CompressorOption = None,
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,

@@ -226,7 +226,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     concurrency: ConcurrencyOption = 1,
     cached_text_tokens: CachedTextOption = 0,
     cached_images: CachedImagesOption = False,
-    precision: Annotated[str | None, typer.Option("--precision", help="Comma list [default: bf16, else fp16].")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Comma list [default: as stored, or bf16, else fp16].")
+    ] = None,
     candidates: Annotated[
         CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
     ] = CandidateSet.CATALOGUE,

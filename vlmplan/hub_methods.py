@@ -122,7 +122,7 @@ def _quanto(table: Plain, where: str) -> Layout:
     """Optimum Quanto: int8 and float8 a scale a row, int4 and int2 groups of 128 with scale and shift."""
     kinds = {"int8": (8, 0), "float8": (8, 0), "int4": (4, 128), "int2": (2, 128)}
     kind = table.get("weights")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{where}.weights: expected one of {', '.join(kinds)}, found {kind!r:.40}")
     bits, group = kinds[kind]
     left, head = listed(table, where, "modules_to_not_convert")
@@ -312,7 +312,7 @@ def _quark_scheme(table: Plain, where: str) -> Scheme | None:
         return None
     kinds = {"int4": (4, False), "uint4": (4, False), "int8": (8, False), "fp8_e4m3": (8, True), "fp4": (4, True)}
     kind = weights.get("dtype")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{where}.weight.dtype: expected one of {', '.join(kinds)}, found {kind!r:.40}")
     bits, floating = kinds[kind]
     group = group_of(weights.get("group_size"), f"{where}.weight.group_size")

@@ -12,7 +12,7 @@ from pathlib import Path
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.hardware import Kind, Part, Precision
-from vlmplan.hub_keys import nested, switch
+from vlmplan.hub_keys import nested
 from vlmplan.hub_methods import layout
 from vlmplan.hub_modules import Module, modules_of
 from vlmplan.hub_schemes import Layout, Scheme
@@ -174,12 +174,9 @@ def _quantisation(
 
 
 def _overflows(config: Plain, where: str) -> bool:
-    """Whether a type named here overflows in fp16, or the tower's last step does (Gemma 4's larger ones)."""
-    types = {str(config.get("model_type"))}
-    types |= {str(nested(config, key, where).get("model_type")) for key in _TEXT}
-    tower = nested(config, "vision_config", where)
-    standardised = tower.get("model_type", config.get("model_type")) in ("gemma4", "gemma4_vision")
-    return bool(types & OVERFLOWING) or (standardised and switch(tower, "standardize", where, default=False))
+    """Whether the model or its LLM is of a type that overflows in fp16."""
+    types = {str(config.get("model_type")), *(str(nested(config, key, where).get("model_type")) for key in _TEXT)}
+    return bool(types & OVERFLOWING)
 
 
 def as_stored(model: ModelSpec, config: Plain, where: str) -> ModelSpec:

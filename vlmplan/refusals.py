@@ -11,6 +11,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.model import ModelSpec
 
+# Mended since, and so not here: Qwen2.5-VL (vLLM PR 13968), Gemma 4's towers (vLLM issue 40290, from 0.22 on).
 UNSTABLE = ("gemma2", "gemma3", "gemma3_text", "glm4", "plamo2")
 OVERFLOWING = frozenset(UNSTABLE)  # types of models or of their LLMs whose activations overflow in fp16
 
@@ -35,12 +36,6 @@ OVERFLOWS = (
         architectures=("paligemma",),
         runtime=Runtime.VLLM,
         why="its LLM is Gemma 2, which vllm refuses for numerical instability (vllm/config/model.py; vLLM issue 28857)",
-        always=False,
-    ),
-    Overflow(
-        architectures=("gemma4",),
-        runtime=Runtime.VLLM,
-        why="its vision tower overflows and every answer about an image is <pad> (vLLM issue 40290)",
         always=False,
     ),
     Overflow(
@@ -79,6 +74,9 @@ METHODS_READ = {
 }
 
 
+EXPORTED = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)  # by vlmplan, for ONNX Runtime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfit:
     """Devices, by architecture, that a runtime does not run a method on; an empty ``methods`` means any."""
@@ -107,7 +105,7 @@ UNFIT = (
         runtime=Runtime.VLLM,
         devices=("Volta", "Turing"),
         methods=("mxfp4",),
-        why="vllm runs mxfp4 with activations in bf16, which GPUs before Ampere do not have",
+        why="vllm needs compute capability 8.0 for it (vLLM issue 23203)",
     ),
     Unfit(
         runtime=Runtime.TRANSFORMERS,
@@ -140,8 +138,8 @@ def _method_refused(model: ModelSpec, hardware: HardwareProfile, runtime: Runtim
 
 def _without_kernels(precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> str | None:
     """Why a runtime has no kernels of a precision here, though the device may have a peak of it."""
-    if runtime is Runtime.ONNXRUNTIME and precision in (Precision.FP8, Precision.INT8_W8A8):
-        return f"onnxruntime runs what vlmplan exports, which is fp32, fp16, int8 and int4, not {precision}"
+    if runtime is Runtime.ONNXRUNTIME and precision not in EXPORTED:
+        return f"onnxruntime runs what vlmplan exports, which is {', '.join(EXPORTED)}, not {precision}"
     if (
         runtime is Runtime.VLLM
         and precision is Precision.INT8_W8A8
