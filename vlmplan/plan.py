@@ -314,6 +314,7 @@ def _check_memory(query: Query) -> None:
 
 def _found(query: Query, machines: dict[Precision, Machine], budget: Budget) -> tuple[Candidate, ...]:
     """All candidates, at least one of which keeps ``budget``. Raises Infeasible or InputError."""
+    _check_memory(query)
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
         raise NoCandidate(_why_none(query))
@@ -328,9 +329,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
 
     Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
     """
-    hardware, space, runtime = query.hardware, query.space, query.runtime
-    _check_memory(query)
-    budget = query.limits
+    hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     found = _found(query, machines, budget)
     within = feasible(found, budget)
