@@ -33,9 +33,10 @@ def _rounded(value: Any) -> Any:
 
 
 def _document(*arguments: str) -> dict[str, Any]:
+    """What a command prints; an estimate of what does not fit (72B on one H200) ends with 3, priced all the same."""
     result = CliRunner().invoke(app, [*arguments, *REQUEST], catch_exceptions=False)
-    assert result.exit_code == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
+    assert result.exit_code == (3 if found.get("obstacles") else 0), result.stderr
     return found
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from vlmplan.observation import Quantity
 from vlmplan.onnx.cases import cases
 from vlmplan.onnx.check_profile import ROUNDS, Verdict, measure_cases, verdict
 from vlmplan.onnx.explain import drift_log_sd, profile, restlessness, starting_calibration
-from vlmplan.onnx.here import Setup, cache_bytes, setup
+from vlmplan.onnx.here import Setup, cache_bytes, cuda_total_bytes, setup
 from vlmplan.onnx.profile import PASSES, run_trials, scratch_folder
 from vlmplan.onnx.rig import OnnxRig, TorchRig
 from vlmplan.onnx.store import Store, Timed
@@ -362,6 +363,26 @@ def test_what_cannot_be_measured_is_one_line(given: list[str], message: str) -> 
     assert ran.exit_code == 2
     assert message in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+DRIVER = """
+int cuInit(unsigned flags) { return flags != 0; }
+int cuDeviceGet(int *device, int index) { *device = 40 + index; return index > 1; }
+int cuDeviceTotalMem_v2(unsigned long *bytes, int device) { *bytes = 25000000000ul + device; return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_the_memory_of_a_gpu_is_what_cuda_reports(tmp_path: Path) -> None:
+    """A driver library with three functions stands in for NVIDIA's, which machines without a GPU lack."""
+    source, library = tmp_path / "driver.c", str(tmp_path / "libdriver.so")
+    source.write_text(DRIVER)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(source)], check=True)
+    assert cuda_total_bytes(0, library) == 25_000_000_040
+    assert cuda_total_bytes(1, library) == 25_000_000_041
+    assert cuda_total_bytes(2, library) is None
+    assert cuda_total_bytes(0, str(tmp_path / "gone.so")) is None
+    assert cuda_total_bytes(0, "libc.so.6") is None
 
 
 def test_two_onnxruntime_packages_are_told(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The command line: parse, call one function, render. With the other ``cli_`` modules, the only user of typer.
 
-Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget, 4 an
-export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
+Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget or what
+is estimated cannot be run, 4 an export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
 """
 
 import errno
@@ -222,7 +222,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Price one configuration: latency by part, memory, FLOPs, parameters, the knee. Exit 3 where it cannot be run.
+    """Price one configuration: latency by part, memory, FLOPs, parameters, the knee.
 
     Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
     --output-tokens 32

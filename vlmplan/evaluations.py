@@ -1,47 +1,43 @@
 """What do an evaluation harness's results say? Folders of lmms-eval and VLMEvalKit -> rows of points.
 
 Neither harness knows N and V: a table of runs (``run``, ``llm_params_b``, ``visual_tokens``, maybe ``family`` and
-``weight``) says which run is which. A run is the folder of one model. Of several results of one run and task the
-newest counts. Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<date>_results.json``); VLMEvalKit
-``<model>/[T<date>_G<commit>/]<model>_<dataset>_acc.csv``, ``_score.csv`` or ``_score.json``, the newest folder last.
+``weight``) says which run is which. A run is the folder of one model, named by its name or by its path; where a name,
+or a folder, has several results of a task the newest counts, and that is said.
 """
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vlmplan.document import read_plain
-from vlmplan.errors import InputError, nearest, printable
+from vlmplan.errors import InputError, nearest
 from vlmplan.harness import Harness
+from vlmplan.harness_files import Files, Scores, read_files
 from vlmplan.points import Row, positive, read_table, weight_of
 
-MOST_FILES = 20_000
-_MOST_SCORE = 1e9
+_NAMED = 8  # files, runs or figures named in a message
+# What a perfect score is where a harness writes sums: 200 points a subtask of MME, ten of perception and four of
+# cognition (arXiv 2306.13394, section 2.2); OCRBench's questions (arXiv 2305.07895).
+_PERFECT = {
+    ("mme", "perception"): 2000.0,
+    ("mme", "mme_perception_score"): 2000.0,
+    ("mme", "reasoning"): 800.0,
+    ("mme", "mme_cognition_score"): 800.0,
+    ("ocrbench", "final score"): 1000.0,
+}
+_PERFECT_OF_ALL = {"mme": 200.0}  # the other figures of a task: MME's subtasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One evaluated model: its folder's name, its size in billions, its visual tokens per image."""
+    """One evaluated model: its folder's name or path, its size in billions, its visual tokens per image."""
 
     name: str
     llm_params_b: float
     visual_tokens: float
     family: str = ""
     weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Score:
-    """One figure found: its run's folder, its benchmark and metric, and what a perfect one is (None: not known)."""
-
-    run: str
-    task: str
-    metric: str
-    value: float
-    perfect: float | None
 
 
 def read_runs(path: Path) -> tuple[Run, ...]:
@@ -81,49 +77,49 @@ def read_results(
     """Read all results below ``folder`` of the runs named in ``runs``. Returns rows, and what was not used, in words.
 
     ``metric`` names the figure where a task has several; ``score_max`` is what a perfect one is, where the harness's
-    own scale is not known; ``tasks`` are those wanted (None: all). Raises InputError for a folder without results, or
-    a task with several figures.
+    own scale is not known; ``tasks`` are those wanted (None: all). Raises InputError for a folder without results, for
+    figures that are not there, and for a task with several of them.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of {harness} results")
-    known = {run.name: run for run in read_runs(runs)}
-    found = list(_lmms_eval(folder) if harness is Harness.LMMS_EVAL else _vlmevalkit(folder))
-    if not found:
-        raise InputError(f"{folder}: found no {harness} results; expected {_EXPECTED[harness]} below it")
-    figures = _by_task(found)
-    rows, unknown = [], set()
-    for (name, task), by_metric in figures.items():
-        if tasks is not None and task not in tasks:
-            continue
-        if name not in known:
-            unknown.add(name)
-            continue
-        score = _only(by_metric, metric, f"{name}, {task}")
-        if score is not None:
-            rows.append(_row(known[name], task, score.value / (score_max or score.perfect or 1.0), harness))
+    known = read_runs(runs)
+    files = read_files(folder, harness, tasks)
+    if not files.scores:
+        raise InputError(_nothing(folder, harness, files))
+    wanted = [one for one in files.scores if tasks is None or one.task in tasks]
+    said = _Said()
+    found = {run: _of_run(run, wanted, folder, runs, said) for run in known}
+    asked = _Asked(harness=harness, metric=metric, score_max=score_max, all_tasks=tasks is None)
+    rows = [row for run, scores in found.items() for one in scores if (row := _row(run, one, asked, said))]
     if not rows:
-        close = nearest(min(known), unknown)
-        raise InputError(
-            f"{runs}: none of its runs ({', '.join(sorted(known)[:4])}) has results of the figure asked below {folder}"
-            + (f"; found runs {close}" if close else "")
-        )
-    missing = sorted(set(known) - {name for name, _ in figures})
-    notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(sorted(unknown)[:8])}"] if unknown else []
-    notes += [f"runs of {runs.name} without results: {', '.join(missing[:8])}"] if missing else []
-    return tuple(rows), tuple(notes)
+        raise InputError(_why_none(runs, folder, files.scores, found, asked))
+    return tuple(rows), (*_left(runs, files, wanted, found), *said.lines)
 
 
-def _row(run: Run, task: str, share: float, harness: Harness) -> Row:
-    return Row(
-        name=f"{run.name} {task}",
-        llm_params_b=run.llm_params_b,
-        visual_tokens=run.visual_tokens,
-        error=1 - share,
-        task=task,
-        family=run.family,
-        weight=run.weight,
-        source=str(harness),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What the user is told: notes, and the files that count where a run has older ones of the same task."""
+
+    notes: list[str] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Each note once."""
+        more = f" and {len(self.older) - _NAMED} more" if len(self.older) > _NAMED else ""
+        listed = ", ".join(self.older[:_NAMED]) + more
+        counted = (f"several results of a run and task, of which the newest count: {listed}",) if self.older else ()
+        return (*dict.fromkeys(self.notes), *counted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Which figures are asked for, and on what scale."""
+
+    harness: Harness
+    metric: str | None
+    score_max: float | None
+    all_tasks: bool
 
 
 _EXPECTED = {
@@ -132,99 +128,153 @@ _EXPECTED = {
 }
 
 
-def _by_task(scores: Iterable[_Score]) -> dict[tuple[str, str], dict[str, _Score]]:
-    """(run, task) -> its figures by metric; a later one, which is newer, takes the place of an earlier."""
-    found: dict[tuple[str, str], dict[str, _Score]] = {}
-    for one in scores:
-        found.setdefault((one.run, one.task), {})[one.metric] = one
-    return found
+def _nothing(folder: Path, harness: Harness, files: Files) -> str:
+    """What to say of a folder without results, and of what lies there in their place."""
+    seen = [f"{', '.join(paths[:_NAMED])}: {why}" for why, paths in files.unused.items()]
+    return f"{folder}: found no {harness} results; expected {_EXPECTED[harness]} below it" + (
+        f" (found {'; '.join(seen)})" if seen else ""
+    )
 
 
-def _only(figures: Mapping[str, _Score], metric: str | None, where: str) -> _Score | None:
-    """The figure asked for, or the only one there is."""
-    if metric is not None:
-        return figures.get(metric)
-    if len(figures) > 1:
-        raise InputError(
-            f"{where}: found the figures {', '.join(list(figures)[:8])}; name one with --metric, or other tasks with "
-            "--task"
+def _path(parts: Sequence[str], folder: Path) -> str:
+    """A run's folder as it may be named: its path below the results folder, or that folder's own name."""
+    return "/".join(parts) or folder.resolve().name
+
+
+def _named(run: Run, scores: Iterable[Scores], folder: Path) -> list[Scores]:
+    """The results that a run's name means: those of the folder of that path, else of folders whose path ends so.
+
+    Where there is none, those of the one run in a folder of that name.
+    """
+    listed, asked = list(scores), Path(os.path.normpath(run.name.replace("\\", "/"))).parts
+    exact = [one for one in listed if asked in one.folders]
+    if exact:
+        return exact
+    above = folder.resolve().parts
+    ending = [one for one in listed if any((*above, *parts)[-len(asked) :] == asked for parts in one.folders)]
+    if ending:
+        return ending
+    inside = [one for one in listed if any(one.run[at : at + len(asked)] == asked for at in range(len(one.run)))]
+    if len(held := {_path(one.run, folder) for one in inside}) > 1:
+        raise InputError(f"the run '{run.name}' holds {', '.join(sorted(held)[:_NAMED])}; name each of them a run")
+    return inside
+
+
+def _of_run(run: Run, wanted: Sequence[Scores], folder: Path, runs: Path, said: "_Said") -> list[Scores]:
+    """The newest results of a run, one a task; what else has its name is said. Raises InputError for a tie."""
+    newest = []
+    named = _named(run, wanted, folder)
+    for task in dict.fromkeys(one.task for one in named):
+        scores = sorted((one for one in named if one.task == task), key=lambda one: one.age)
+        chosen = scores[-1]
+        newest.append(chosen)
+        folders = list(dict.fromkeys(_path(one.run, folder) for one in scores))
+        if len(folders) > 1:
+            listed = ", ".join(folders[:_NAMED])
+            if len({one.run for one in scores if one.age == chosen.age}) > 1:
+                raise InputError(
+                    f"{runs}: the run '{run.name}' may be {listed}, each with results of {task}; name runs by their "
+                    "paths"
+                )
+            said.notes.append(
+                f"{run.name} has results of {task} in {listed}: the newest count, of {chosen.path}; name runs by their "
+                "paths to tell them apart"
+            )
+        elif any(one.figures != chosen.figures for one in scores):
+            said.older.append(chosen.path)
+    return newest
+
+
+def _row(run: Run, scores: Scores, asked: _Asked, said: _Said) -> Row | None:
+    """The row of one result; None where it lacks the figure. Raises InputError where several may be meant."""
+    figure = _figure(scores, asked, said)
+    if figure is None:
+        return None
+    share = scores.figures[figure] / _perfect(scores, figure, asked)
+    return Row(
+        name=f"{run.name} {scores.task}",
+        llm_params_b=run.llm_params_b,
+        visual_tokens=run.visual_tokens,
+        error=1 - share,
+        task=scores.task,
+        family=run.family,
+        weight=run.weight,
+        source=str(asked.harness),
+    )
+
+
+def _figure(scores: Scores, asked: _Asked, said: _Said) -> str | None:
+    """The name of the figure asked for, else of the one that the file calls the result, or of the only one."""
+    if asked.metric is not None:
+        metric = asked.metric.removesuffix(",none")
+        folded = {name.casefold(): name for name in scores.figures}
+        return metric if metric in scores.figures else folded.get(metric.casefold())
+    if scores.result is not None:
+        return scores.result
+    if len(scores.figures) == 1:
+        return next(iter(scores.figures))
+    listed = ", ".join(list(scores.figures)[:_NAMED])
+    if asked.harness is Harness.VLMEVALKIT and asked.all_tasks:
+        said.notes.append(
+            f"{scores.task} left out: it has no overall score but {listed}; name one with --task and --metric"
         )
-    return next(iter(figures.values()))
+        return None
+    raise InputError(
+        f"{scores.path}, {scores.task}: found the figures {listed}; name one with --metric, or other tasks with --task"
+    )
 
 
-def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The files with these endings, by folder and name, so that a later date comes later."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        found += [Path(root) / name for name in names if name.endswith(endings)]
-        if len(found) > MOST_FILES:
-            raise InputError(f"{folder}: found more than {MOST_FILES} results; give a folder with fewer")
-    return sorted(found)
-
-
-def _lmms_eval(folder: Path) -> Iterator[_Score]:
-    """Figures of ``<model>/<date>_results.json``: ``results``, task by task, ``metric,filter``; no standard errors."""
-    for path in _files(folder, ("_results.json",)):
-        document = read_plain(path)
-        results, config = document.get("results"), document.get("config")
-        if isinstance(config, Mapping) and config.get("limit") is not None:
-            continue  # a trial on a few questions
-        if not isinstance(results, Mapping):
-            raise InputError(f"{path}: no table 'results' in it; expected the results file of lmms-eval")
-        for task, figures in results.items():
-            if isinstance(figures, Mapping):
-                for key, value in figures.items():
-                    name = key.removesuffix(",none")  # the filter that filters nothing
-                    if "stderr" not in name and _is_number(value):
-                        run = printable(path.parent.name)
-                        yield _Score(run=run, task=printable(task), metric=name, value=float(value), perfect=None)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST_SCORE
-
-
-_SPLITS = ("validation", "val", "test", "dev")  # of several rows the first of these
-
-
-def _vlmevalkit(folder: Path) -> Iterator[_Score]:
-    """The overall score in a dataset's table, or the final one in OCRBench's JSON; above 1 it is in percent.
+def _perfect(scores: Scores, figure: str, asked: _Asked) -> float:
+    """What a perfect score is. Of VLMEvalKit's, what is above 1 is in percent.
 
     Datasets differ in that (``vlmeval/dataset/image_vqa.py`` writes percent, ``image_mcq.py`` fractions), and nothing
-    is right in fewer than one case in a hundred.
+    is right in fewer than one case in a hundred. Raises InputError for a score on a scale of its own.
     """
-    for path in _files(folder, ("_acc.csv", "_score.csv", "_score.json")):
-        run = path.parent.name
-        if run.startswith("T2") and "_G" in run:  # a dated folder of one model
-            run = path.parent.parent.name
-        task = printable(path.stem.removeprefix(f"{run}_").rpartition("_")[0])
-        value = _final(path) if path.suffix == ".json" else _overall(path)
-        if value is not None:
-            perfect = 100.0 if value > 1 else 1.0
-            yield _Score(run=printable(run), task=task, metric="Overall", value=value, perfect=perfect)
+    if asked.score_max is not None:
+        return asked.score_max
+    task = scores.task.casefold()
+    known = _PERFECT.get((task, figure.casefold()), _PERFECT_OF_ALL.get(task))
+    if known is not None:
+        return known
+    value = scores.figures[figure]
+    if value > 100:
+        raise InputError(
+            f"{scores.path}, {scores.task}: {figure} is {value:g}, above 100; expected --score-max, what a perfect one "
+            "is"
+        )
+    return 100.0 if asked.harness is Harness.VLMEVALKIT and value > 1 else 1.0
 
 
-def _final(path: Path) -> float | None:
-    """OCRBench's score in percent (``Final Score Norm``)."""
-    try:
-        value = read_plain(path).get("Final Score Norm")
-    except InputError:
-        return None  # other datasets write other JSON
-    return float(value) if value is not None and _is_number(value) else None
+def _why_none(
+    runs: Path, folder: Path, scores: Sequence[Scores], found: Mapping[Run, Sequence[Scores]], asked: _Asked
+) -> str:
+    """Why no run has a row: its name, the task or the figure is not there, and what is."""
+    matched = [one for ones in found.values() for one in ones]
+    if matched:
+        figures = list(dict.fromkeys(name for one in matched for name in one.figures))
+        where = f"the figures of {matched[0].task}, as in {matched[0].path}"
+        if asked.metric is None:
+            return f"--metric: found none, expected one of {', '.join(figures[:_NAMED])} ({where})"
+        return f"--metric: found '{asked.metric}', expected one of {', '.join(figures[:_NAMED])} ({where})"
+    if any(_named(run, scores, folder) for run in found):
+        there = ", ".join(sorted({one.task for one in scores})[:_NAMED])
+        return f"--task: none of the runs of {runs} has results of it below {folder}; found results of {there}"
+    names = [run.name for run in found]
+    close = nearest(min(names), {_path(one.run, folder) for one in scores})
+    return (
+        f"{runs}: none of its runs ({', '.join(sorted(names)[:4])}) has results of the figure asked below {folder}"
+        + (f"; found runs {close}" if close else "")
+    )
 
 
-def _overall(path: Path) -> float | None:
-    """The overall score of the split that counts, in a column or (MathVista) a row of that name; None without one."""
-    names, table = read_table(path)
-    rows = [cells for _, cells in table]
-    if "overall" in names:
-        ordered = sorted(rows, key=lambda row: _SPLITS.index(row["split"]) if row.get("split") in _SPLITS else 9)
-        text = ordered[0]["overall"]
-    else:
-        text = next((row["acc"] for row in rows if "acc" in names and row[names[0]] == "Overall"), "")
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if _is_number(value) else None
+def _left(runs: Path, files: Files, wanted: Sequence[Scores], found: Mapping[Run, Sequence[Scores]]) -> list[str]:
+    """Notes on what was found and is not used, and on runs without results."""
+    used = {one.run for ones in found.values() for one in ones}
+    unknown = sorted({"/".join(one.run) for one in wanted if one.run not in used})
+    missing = sorted(run.name for run, ones in found.items() if not ones)
+    notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(unknown[:_NAMED])}"] if unknown else []
+    notes += [f"runs of {runs.name} without results: {', '.join(missing[:_NAMED])}"] if missing else []
+    for why, paths in files.unused.items():
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        notes.append(f"files ignored, {why}: {', '.join(paths[:_NAMED])}{more}")
+    return notes

@@ -73,10 +73,11 @@ class Finding:
     suspects: frozenset[str]
 
 
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def read_table(path: Path, fold: bool = True) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Return (column names in lower case, rows with their line numbers) of a CSV with commas, semicolons or tabs.
 
-    With semicolons or tabs, numbers may have decimal commas. Raises InputError for what is no such table.
+    Without ``fold`` the names are as they stand there. With semicolons or tabs, numbers may have decimal commas. Raises
+    InputError for what is no such table.
     """
     text = read_text(path).removeprefix("\ufeff")
     if not text.strip():
@@ -85,7 +86,8 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     separator = max((",", ";", "\t"), key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(text), delimiter=separator, strict=True)
-        names = [(name or "").strip().casefold() for name in reader.fieldnames or ()]
+        names = [(name or "").strip() for name in reader.fieldnames or ()]
+        names = [name.casefold() for name in names] if fold else names
         reader.fieldnames = names
         rows = []
         for row in reader:

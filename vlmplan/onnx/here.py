@@ -122,6 +122,26 @@ def _versions(runtime: Runtime) -> dict[str, str]:
     return found
 
 
+def cuda_total_bytes(index: int, library: str = "libcuda.so.1") -> int | None:
+    """Return the memory that CUDA reports of a GPU, which is what a program finds; None where it cannot be asked.
+
+    nvidia-smi reports 1 to 4 % more (facts/device_memory.csv).
+    """
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL(library)
+        device, total = ctypes.c_int(), ctypes.c_size_t()
+        failed = (
+            driver.cuInit(0)
+            or driver.cuDeviceGet(ctypes.byref(device), index)
+            or driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        )
+    except (OSError, AttributeError):
+        return None
+    return None if failed else total.value or None
+
+
 def _gpu(index: int) -> tuple[str, int, float | None]:
     """(name, memory in bytes, clock in Hz) of an NVIDIA GPU, as nvidia-smi says. Raises Unavailable without one."""
     tool = shutil.which("nvidia-smi")
@@ -175,7 +195,8 @@ def setup(device: str, runtime: Runtime, threads: int | None) -> Setup:
     name, clock = _processor()
     title, memory, vendor, cache = name, _memory_bytes(), name.split()[0] if name else "unknown", cache_bytes()
     if index is not None:
-        title, memory, clock = _gpu(index)
+        title, reported, clock = _gpu(index)
+        memory = cuda_total_bytes(index) or reported
         vendor, cache = "NVIDIA", 0
     return Setup(
         device="cpu" if index is None else f"cuda:{index}",
