@@ -109,6 +109,13 @@ def validate(  # noqa: PLR0917 - one parameter an option
     plan: PlanOption = None,
     checkpoint: CheckpointOption = None,
     weights: WeightsOption = None,
+    visual_tokens: Annotated[
+        int | None, typer.Option("--visual-tokens", min=1, help="Expect so many [default: the export's word].")
+    ] = None,
+    compressor: CompressorOption = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="Expect this one [default: the export's word].")
+    ] = None,
     provider: ProviderOption = Provider.CPU,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Timed requests.")] = 5,
@@ -147,6 +154,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
         checkpoint=checkpoint,
         plan=None if plan is None else load(Plan, plan),
         weights=weights,
+        visual_tokens=visual_tokens,
+        compressor=compressor,
+        precision=precision,
         provider=provider.value,
         threads=threads,
         repeats=repeats,

@@ -226,12 +226,28 @@ def read_text(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     return text
 
 
-def read_plain(path: Path) -> dict[str, Any]:
-    """Return the table in a ``.json`` or TOML file. Raises InputError for bad syntax or a document that is no table."""
+def unambiguous_json(text: str) -> Any:
+    """Return the value of a piece of JSON. Raises ValueError where a key stands twice: readers then differ."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [key for key, _ in pairs]
+            raise ValueError(f"the key {_shown(next(key for key in found if names.count(key) > 1))} stands twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=table)
+
+
+def read_plain(path: Path, *, ours: bool = False) -> dict[str, Any]:
+    """Return the table in a ``.json`` or TOML file, in ``ours`` without a key that stands twice.
+
+    Raises InputError for bad syntax or a document that is no table.
+    """
     text = read_text(path)
     try:
         if path.suffix == ".json":
-            value = json.loads(text)
+            value = unambiguous_json(text) if ours else json.loads(text)
         else:
             import tomli
 
@@ -259,7 +275,7 @@ def parse_json(text: str) -> Any:
 
 def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
-    data = read_plain(path)
+    data = read_plain(path, ours=True)
     if data.get("schema") != cls.SCHEMA:
         raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {_shown(data.get("schema"))}')
     return from_plain(cls, data, str(path))

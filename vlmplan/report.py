@@ -17,6 +17,8 @@ from vlmplan.estimate import Interval
 from vlmplan.plan import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
+JUDGE, SAMPLES = "judge", "samples"  # who named what an export is compared with; whether it was sampled only
+RESERVED = (JUDGE, SAMPLES)
 
 
 class Outcome(enum.StrEnum):
@@ -93,6 +95,12 @@ class Report(Document):
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+    @property
+    def reservations(self) -> tuple[Check, ...]:
+        """What the verdict leaves unproved: checks that bear on all others, and could not be made."""
+        found = (check for check in self.checks if check.name in RESERVED and check.outcome is Outcome.SKIPPED)
+        return tuple(found)
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -181,4 +189,5 @@ def markdown(report: Report) -> str:
     verdict = "failed" if report.failed else "passed"
     rows = [f"| {check.outcome.value} | {check.name} | {check.detail.replace('|', '/')} |" for check in report.checks]
     head = [f"### vlmplan validate: {verdict}", "", f"`{report.export}` on {report.provider}", ""]
-    return "\n".join([*head, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])
+    unproved = [f"Not proved, {check.name}: {check.detail}.\n" for check in report.reservations]
+    return "\n".join([*head, *unproved, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])

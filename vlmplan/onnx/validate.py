@@ -15,15 +15,15 @@ from vlmplan.errors import InputError, VlmplanError
 from vlmplan.hardware import HardwareProfile, Precision
 from vlmplan.manifest import FILE_NAME, GRAPHS, Manifest, read_manifest
 from vlmplan.measure import Samples
-from vlmplan.onnx import check_files, check_latency, check_numbers, text_decoder
-from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
-from vlmplan.onnx.encoder import compression
+from vlmplan.model import Compressor
+from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, text_decoder, trust
+from vlmplan.onnx.checkpoint import quiet_transformers
 from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
 from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report, failed, passed, skipped
+from vlmplan.report import Check, Outcome, Report, failed, passed, skipped, verdict
 
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
 
@@ -32,12 +32,16 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx",
 class Options:
     """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
 
-    ``weights`` are the learned compressor's, where they are no longer beside the checkpoint.
+    ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``
+    and ``precision`` are what the export is expected to have; None takes the export's word.
     """
 
     checkpoint: str | None = None
     plan: Plan | None = None
     weights: Path | None = None
+    visual_tokens: int | None = None
+    compressor: Compressor | None = None
+    precision: Precision | None = None
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
@@ -57,6 +61,14 @@ class Options:
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{option}: found {value:g}, expected a number above 0")
 
+    @property
+    def given(self) -> trust.Given:
+        """What is vouched for by whoever validates."""
+        return trust.Given(
+            checkpoint=self.checkpoint, weights=self.weights, plan=self.plan,
+            visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
@@ -74,19 +86,9 @@ class Validation:
 
 
 def order_of(manifest: Manifest, options: Options) -> Order:
-    """Return the order that an export says it was made by, with the checkpoint and weights that options name."""
-    return Order(
-        checkpoint=options.checkpoint or manifest.checkpoint,
-        visual_tokens=manifest.visual_tokens,
-        compressor=manifest.compressor,
-        precision=manifest.precision,
-        base_precision=manifest.base_precision,
-        weights=options.weights or (None if manifest.weights is None else Path(manifest.weights)),
-        random_weights=manifest.random_weights,
-        query=manifest.query,
-        all_logits=manifest.all_logits,
-        plan=manifest.plan,
-    )
+    """Return the order that an export has to be of, by what options name. Raises InputError or Unavailable."""
+    given = options.given
+    return trust.order_of(manifest, given, trust.trusted_checkpoint(manifest, given))
 
 
 class Validator:
@@ -97,79 +99,75 @@ class Validator:
         self.options, self.progress = options, progress
         self._reference: tuple[Order, Parts, Reference] | None = None
 
-    def _opened(self, manifest: Manifest) -> tuple[Parts, Reference]:
-        """Open what the manifest names, once. Raises InputError or Unavailable."""
-        order = order_of(manifest, self.options)
+    def _opened(self, order: Order) -> tuple[Parts, Reference]:
+        """Open what an order names, once. Raises InputError or Unavailable."""
         if self._reference is None or self._reference[0] != order:
             self.progress("loading the reference", 0, 1)
             parts = open_parts(order)
             self._reference = (order, parts, load_reference(parts.checkpoint, parts.compression, parts.compressor))
         return self._reference[1], self._reference[2]
 
-    def _inconsistent(self, folder: Path, manifest: Manifest) -> str | None:
-        """What is wrong with the manifest in itself, for its checkpoint; None where nothing is."""
-        if (
-            self.options.checkpoint is None
-            and not Path(manifest.checkpoint).is_dir()
-            and "/" not in manifest.checkpoint
-        ):
-            raise InputError(f"{folder}: its checkpoint '{manifest.checkpoint}' is not here; give --checkpoint")
-        side = open_checkpoint(self.options.checkpoint or manifest.checkpoint).grid_side
-        try:
-            order_of(manifest, self.options)
-            plan = compression(manifest.compressor, side, manifest.visual_tokens)
-        except InputError as error:
-            return f"{folder / FILE_NAME}: {error}"
-        named = bool(manifest.random_weights or manifest.weights_sha256 or manifest.weights)
-        if plan.learned is not named:
-            has = "is learned, and no weights are named" if plan.learned else "is not learned, and weights are named"
-            return f"{folder / FILE_NAME}: compressor {manifest.compressor} {has}"
-        return None
-
     def validate(self, folder: Path) -> Validation:
         """Run every check. Raises InputError or Unavailable only for what no check can be made without."""
         if not folder.is_dir():
             raise InputError(f"{folder}: found no such folder; expected an export")
+        if astray := check_folder.astray(folder):
+            return self._rejected(folder, verdict("integrity", astray, ""))
         if not (folder / FILE_NAME).is_file():
             return self._validate_text(folder)
         try:
             manifest = read_manifest(folder)
         except InputError as error:
-            return self._rejected(folder, str(error))
-        wrong = self._inconsistent(folder, manifest)
-        if wrong is not None:
-            return self._rejected(folder, wrong)
-        plan = self.options.plan or manifest.plan
-        if self.options.recalibrate and (reason := check_latency.unjudged(plan, self.options.provider)):
+            return self._rejected(folder, failed("manifest", str(error)))
+        try:
+            checkpoint = trust.trusted_checkpoint(manifest, self.options.given)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from None
+        if wrong := trust.contradiction(manifest, self.options.given, checkpoint):
+            return self._rejected(folder, failed("manifest", f"{folder / FILE_NAME}: {wrong}"))
+        if self.options.recalibrate and (
+            reason := check_latency.unjudged(self.options.plan or manifest.plan, self.options.provider)
+        ):
             raise InputError(f"--recalibrate: {reason}")
-        checks = [check_files.integrity(folder, manifest)]
-        parts, reference = self._opened(manifest)
+        return self._proved(folder, manifest, trust.order_of(manifest, self.options.given, checkpoint))
+
+    def _proved(self, folder: Path, manifest: Manifest, order: Order) -> Validation:
+        """Every check of an export whose manifest can be true."""
+        parts, reference = self._opened(order)
         query = None
         if manifest.query is not None:
             query = question_embedding(reference, baked_question_ids(parts.checkpoint.folder, manifest.query))
-        due_files = check_files.due_texts(manifest, parts)
-        checks.append(check_files.promises(manifest, parts, due_files))
-        checks.append(check_files.configuration(folder, due_files))
-        checks += check_files.graphs(folder, manifest, parts, query, self.progress)
-        model = OnnxModel(folder, self.options.provider, self.options.threads)
-        loaded = _loaded(model)
-        checks.append(loaded)
-        timings = None
+        checks = [*check_files.files(folder, manifest, parts, query, self.progress)]
+        checks.append(trust.judge(manifest, self.options.given, order))
+        plan = self.options.plan or manifest.plan
         if plan is not None:
             checks.append(check_latency.plan_matches(plan, manifest))
-        if loaded.outcome is Outcome.PASSED:
-            checks += self._guarded(lambda: self._numbers(model, reference, manifest, parts, query))
-        if not any(check.outcome is Outcome.FAILED for check in checks):
-            self.progress("timing", 0, 1)
-            timings = self._timings(model, manifest, parts, plan)
-            checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
+        timings = None
+        if any(check.outcome is Outcome.FAILED and check.name in check_files.BEFORE_RUNNING for check in checks):
+            checks.append(skipped("run", "not run: its graphs are not those of the checkpoint"))
         else:
+            model = OnnxModel(folder, self.options.provider, self.options.threads)
+            checks += self._run(model, reference, manifest, parts, query)
+            if not any(check.outcome is Outcome.FAILED for check in checks):
+                self.progress("timing", 0, 1)
+                timings = self._timings(model, manifest, parts, plan)
+                checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
+        if timings is None:
             checks.append(skipped("latency", "not measured: a check before it failed"))
         return Validation(report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings)
 
-    def _rejected(self, folder: Path, wrong: str) -> Validation:
-        """Where the manifest itself is at fault, nothing else can be checked."""
-        report = self._report(folder, self.options.checkpoint, [failed("manifest", wrong)])
+    def _run(
+        self, model: OnnxModel, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
+    ) -> list[Check]:
+        """What running the graphs shows."""
+        loaded = _loaded(model)
+        if loaded.outcome is Outcome.FAILED:
+            return [loaded]
+        return [loaded, *self._guarded(lambda: self._numbers(model, reference, manifest, parts, query))]
+
+    def _rejected(self, folder: Path, fault: Check) -> Validation:
+        """Where the folder or the manifest itself is at fault, nothing else can be checked."""
+        report = self._report(folder, self.options.checkpoint, [fault])
         return Validation(report=report, plan=self.options.plan, timings=None)
 
     def _numbers(
