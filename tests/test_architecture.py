@@ -106,6 +106,7 @@ ORDER = [
     "onnx.explain",
     "onnx.profile",
     "onnx.text_decoder",
+    "onnx.check_text",
     "onnx.validate",
     "onnx.demo",
     "training.recipe",

@@ -94,12 +94,17 @@ class Walk:
     @property
     def divergence(self) -> float:
         """Mean Kullback-Leibler divergence of the export's next-token distribution from the reference's, in nats."""
-        import numpy as np
-        from scipy.special import log_softmax
+        return divergence_of(*self._logits())
 
-        ours, theirs = (log_softmax(logits, axis=-1) for logits in self._logits())
-        found = float((np.exp(theirs) * (theirs - ours)).sum(axis=-1).mean())
-        return found if np.isfinite(found) else float("inf")
+
+def divergence_of(ours: Any, theirs: Any) -> float:
+    """Mean Kullback-Leibler divergence of one model's logits ``[places, vocabulary]`` from the other's, in nats."""
+    import numpy as np
+    from scipy.special import log_softmax
+
+    found, want = (log_softmax(logits.astype(np.float64), axis=-1) for logits in (ours, theirs))
+    divergence = float((np.exp(want) * (want - found)).sum(axis=-1).mean())
+    return divergence if np.isfinite(divergence) else float("inf")
 
 
 def walk(export: Model, reference: Model, prompt: Prompt) -> Walk:

@@ -35,28 +35,44 @@ def read_proto(path: Path) -> Any:
     return model
 
 
-def check_tensors(path: Path, model: Any) -> None:
+def tensors_of(message: Any) -> Iterator[Any]:
+    """Yield every TensorProto below a message, those in attributes and branches with them."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in value if not hasattr(value, "ListFields") else (value,):
+                yield from tensors_of(one)
+
+
+def check_tensors(path: Path, model: Any, *, own_names: bool = True) -> None:
     """Raise InputError where a reader could differ about a tensor's data, or a file holds more than the tensors.
 
-    ``path`` is the graph file that ``model`` was read from; its data lie in it or beside it, in ``<name>_data``.
+    ``path`` is the graph file that ``model`` was read from; its data lie in it or beside it, in ``<name>_data`` unless
+    ``own_names`` is off, which lets others name their files.
     """
-    extents = []
     names = [tensor.name for tensor in model.graph.initializer]
     if twice := sorted({one for one in names if names.count(one) > 1} if len(set(names)) < len(names) else ()):
-        raise InputError(f"{path.name} has {', '.join(twice[:3])} more than once")
-    for tensor in model.graph.initializer:
+        raise InputError(f"{path.name} has {', '.join(map(printable, twice[:3]))} more than once")
+    extents: dict[str, list[tuple[int, int]]] = {f"{path.name}_data": []}
+    for tensor in tensors_of(model):
         where = f"{path.name}: {printable(tensor.name)}"
         held_bytes = len(tensor.raw_data) if tensor.HasField("raw_data") else None
         if tensor.data_location:
-            extents.append(_extent(where, tensor, f"{path.name}_data"))
-            held_bytes = extents[-1][1] - extents[-1][0]
+            location, *extent = _extent(where, tensor)
+            if own_names and location not in extents:
+                raise InputError(f"{where} has its data in {printable(location)}; expected {path.name}_data")
+            extents.setdefault(location, []).append((extent[0], extent[1]))
+            held_bytes = extent[1] - extent[0]
         elif tensor.external_data:
             raise InputError(f"{where} has its data here and elsewhere")
         held = sum(bool(len(getattr(tensor, field))) for field in ("raw_data", *_TYPED))
         if held > 1 or (held and tensor.data_location):
             raise InputError(f"{where} has its data more than once")
         _check_size(where, tensor, held_bytes)
-    _check_coverage(path.with_name(f"{path.name}_data"), sorted(extents))
+    for location, found in extents.items():
+        _check_coverage(path.with_name(location), sorted(found), strict=own_names)
 
 
 def _check_size(where: str, tensor: Any, held_bytes: int | None) -> None:
@@ -72,22 +88,25 @@ def _check_size(where: str, tensor: Any, held_bytes: int | None) -> None:
         raise InputError(f"{where} has {held_bytes} bytes, its shape needs {due}")
 
 
-def _extent(where: str, tensor: Any, expected: str) -> tuple[int, int]:
-    """First and last byte (not included) of a tensor in its data file. Raises InputError."""
+def _extent(where: str, tensor: Any) -> tuple[str, int, int]:
+    """A tensor's data file, in the graph's folder, and its first and last byte (not included). Raises InputError."""
     given = [entry.key for entry in tensor.external_data]
     found = {entry.key: entry.value for entry in tensor.external_data}
-    numbers = [found.get(key, "0") for key in ("offset", "length")]
-    if len(given) != len(found) or not set(found) <= {"location", "offset", "length"} or "length" not in found:
+    location, numbers = found.get("location", ""), [found.get(key, "0") for key in ("offset", "length")]
+    if len(given) != len(found) or set(found) - {"location", "offset", "length"} or "length" not in found:
         raise InputError(f"{where} has {', '.join(given)} of external data; expected location, offset and length")
-    if found.get("location") != expected:
-        raise InputError(f"{where} has its data in {printable(found.get('location', ''))}; expected {expected}")
+    if Path(location).name != location or not location.isprintable():
+        raise InputError(f"{where} has its data outside the export, in {printable(location)}")
     if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in numbers):
         raise InputError(f"{where} has its data at {', '.join(numbers)}; expected two numbers")
-    return int(numbers[0]), int(numbers[0]) + int(numbers[1])
+    return location, int(numbers[0]), int(numbers[0]) + int(numbers[1])
 
 
-def _check_coverage(data: Path, extents: list[tuple[int, int]]) -> None:
-    """Raise InputError where a data file holds anything but tensors one after the other, zeros before a page aside."""
+def _check_coverage(data: Path, extents: list[tuple[int, int]], strict: bool) -> None:
+    """Raise InputError where a data file holds anything but tensors one after the other, zeros before a page aside.
+
+    Unless ``strict``, tensors may share bytes, as others let tied ones.
+    """
     if not data.exists():
         if extents:
             raise InputError(f"{data.name} is missing")
@@ -98,6 +117,9 @@ def _check_coverage(data: Path, extents: list[tuple[int, int]]) -> None:
             if last > size:
                 raise InputError(f"{data.name} has {size} bytes; a tensor ends at {last}")
             if first < end:
+                if not strict:
+                    end = max(end, last)
+                    continue
                 raise InputError(f"{data.name}: two tensors share bytes at {first}")
             stream.seek(end)
             if first - end >= _ALIGNMENT or any(stream.read(first - end)):

@@ -4,6 +4,7 @@
 """
 
 import math
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,14 +17,14 @@ from vlmplan.hardware import HardwareProfile, Precision
 from vlmplan.manifest import FILE_NAME, GRAPHS, Manifest, read_manifest
 from vlmplan.measure import Samples
 from vlmplan.model import Compressor
-from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, text_decoder, trust
-from vlmplan.onnx.checkpoint import quiet_transformers
+from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, check_text, text_decoder, trust
+from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
 from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
-from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
+from vlmplan.onnx.runner import Model, OnnxModel, question_embedding
 from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report, failed, passed, skipped, verdict
+from vlmplan.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict
 
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
 
@@ -148,7 +149,7 @@ class Validator:
         else:
             model = OnnxModel(folder, self.options.provider, self.options.threads)
             checks += self._run(model, reference, manifest, parts, query)
-            if not any(check.outcome is Outcome.FAILED for check in checks):
+            if not _any_failed(checks):
                 self.progress("timing", 0, 1)
                 timings = self._timings(model, manifest, parts, plan)
                 checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
@@ -212,39 +213,50 @@ class Validator:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
-        config = reference.model.config
-        model = text_decoder.TextDecoder(path, config, self.options.provider, self.options.threads)
-        checks = [passed("provider", f"{self.options.provider} is in use")]
-        checks += self._guarded(lambda: self._text_numbers(model, reference, path))
+        try:
+            found = check_text.accused(path)
+        except InputError as error:
+            return self._rejected(folder, failed("integrity", str(error)))
+        checks = self._guarded(lambda: check_text.files(found, reference, local_folder(reference.name)))
+        if self.options.precision not in (None, found.precision):
+            checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
-        if not any(check.outcome is Outcome.FAILED for check in checks):
-            work = check_latency.DEFAULT_WORKLOAD
-            prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
-            timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
-            checks += check_latency.latency(timings, None, self.options.provider)
-        report = self._report(folder, self.options.checkpoint, checks)
-        return Validation(report=report, plan=None, timings=timings)
+        if not _any_failed(checks):
+            model = text_decoder.TextDecoder(path, reference.model.config, self.options.provider, self.options.threads)
+            checks.append(passed("provider", f"{self.options.provider} is in use"))
+            checks += self._guarded(lambda: self._text_numbers(found, model, reference))
+            if not _any_failed(checks):
+                work = check_latency.DEFAULT_WORKLOAD
+                prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
+                timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
+                checks += check_latency.latency(timings, None, self.options.provider)
+        return Validation(report=self._report(folder, reference.name, checks), plan=None, timings=timings)
 
-    def _text_numbers(self, model: Model, reference: Any, path: Path) -> Iterator[Check]:
-        import numpy as np
-
-        rng = np.random.default_rng(0)
-        vocabulary = reference.model.config.vocab_size
-        walks = []
-        for tokens in (5, 40, 90):
-            ids = rng.integers(0, vocabulary, (1, tokens))
-            prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
-            walks.append(check_numbers.walk(model, reference, prompt))
+    def _text_numbers(
+        self, found: check_text.Accused, model: text_decoder.TextDecoder, reference: text_decoder.TextReference
+    ) -> Iterator[Check]:
+        """Samples that nobody could foresee, and every token once where the file's table does not show every row."""
+        seed = secrets.randbits(32)
+        self.progress("comparing samples", 0, 2)
+        walks = check_text.walks(model, reference, seed)
+        exact = found.precision is Precision.FP32
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
-        yield from self._judged(tuple(walks), text_decoder.precision_of(path), limit)
+        yield from self._judged(walks, found.precision, limit)
+        if check_text.table(found) is None or check_text.is_cheap(reference):
+            self.progress("running every token", 1, 2)
+            most = limit if exact else self._most_divergence(found.precision)
+            yield check_text.vocabulary(model, reference, most, exact=exact, seed=seed)
+        yield check_text.samples(walks, found.precision, seed)
+
+    def _most_divergence(self, precision: Precision) -> float:
+        return self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
 
     def _judged(self, walks: tuple[check_numbers.Walk, ...], precision: Precision, limit: float) -> Iterator[Check]:
         """fp32 by its logits and tokens, rounded weights by how far they are from fp32."""
         if precision is Precision.FP32:
             yield from check_numbers.logits_and_tokens(walks, limit)
         else:
-            most = self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
-            yield from check_numbers.divergence(walks, most)
+            yield from check_numbers.divergence(walks, self._most_divergence(precision))
 
     def _report(self, folder: Path, checkpoint: str | None, checks: list[Check]) -> Report:
         return Report(
@@ -270,6 +282,10 @@ class _Baked:
 
         repeated = np.repeat(self._query, len(pixel_values), axis=0)
         return self._reference.image_features(pixel_values, repeated)
+
+
+def _any_failed(checks: list[Check]) -> bool:
+    return any(check.outcome is Outcome.FAILED for check in checks)
 
 
 def _loaded(model: OnnxModel) -> Check:
