@@ -11,23 +11,22 @@ from xml.etree import ElementTree
 import pytest
 from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
+from small_plans import plan_for
 
 from vlmplan import catalogue
-from vlmplan.ask import query
-from vlmplan.asked import Asked
 from vlmplan.cost import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.measure import Samples
-from vlmplan.model import Compressor, Workload
+from vlmplan.model import Compressor
 from vlmplan.onnx import check_latency
 from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import export
 from vlmplan.onnx.small import write_checkpoint
 from vlmplan.onnx.validate import Options, Validator
-from vlmplan.plan import Plan, recommend
+from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
 from vlmplan.report import Check, Outcome, Report, failed, junit, markdown
 from vlmplan.search import Budget
@@ -211,9 +210,7 @@ def test_folders_that_are_no_export(tmp_path: Path) -> None:
 
 def _plan(limit_s: float, kind: str = "clip-qwen2") -> Plan:
     """A plan for a small checkpoint on a CPU, by the reasoning law."""
-    law = catalogue.resolve(catalogue.Shelf.LAWS, "reasoning")
-    asked = Asked(hardware="amd-epyc-9654", task=str(law), models=str(checkpoint(kind)), runtime=Runtime.ONNXRUNTIME)
-    return recommend(query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s)))
+    return plan_for(checkpoint(kind), limit_s)
 
 
 def _samples(seconds: float) -> Samples:
