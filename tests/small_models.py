@@ -77,8 +77,11 @@ def largest_difference(ours: Any, theirs: Any) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def foreign(folder: Path, positions: bool) -> None:
-    """A decoder with its embeddings inside, as a file; the checkpoint it is of beside it, as a causal LM."""
+def foreign(folder: Path, positions: bool, made: Path | None = None) -> None:
+    """A decoder with its embeddings inside, as a file; the checkpoint it is of beside it, as a causal LM.
+
+    ``made`` is the export whose decoder it is.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -88,7 +91,7 @@ def foreign(folder: Path, positions: bool) -> None:
     own = {name.replace("model.language_model", "model"): tensor for name, tensor in model.state_dict().items()}
     text.load_state_dict({name: own[name] for name in text.state_dict()})
     text.save_pretrained(folder / "text")
-    drawn = onnx.load(exported() / "onnx" / "decoder_model_merged.onnx")
+    drawn = onnx.load((made or exported()) / "onnx" / "decoder_model_merged.onnx")
     graph = drawn.graph
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
     table = numpy_helper.from_array(own["model.embed_tokens.weight"].numpy(), "table")

@@ -21,6 +21,7 @@ from vlmplan.onnx.trust import claims
 from vlmplan.report import Check, verdict
 
 BEFORE_RUNNING = ("interface", "structure")  # graphs that fail these are not run: they could do anything
+_MOST_LAYOUT = 8  # how much longer a JSON file may be than ours for its spaces
 _MOST_BESIDE_BYTES = 2**28  # tokenizer, configuration and operators of any checkpoint take less
 
 
@@ -95,6 +96,9 @@ def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
         path = folder / name
         if not path.is_file():
             faults.append(f"{name} is missing")
+            continue
+        if (size := path.stat().st_size) > _MOST_LAYOUT * len(content) + 2**16:
+            faults.append(f"{name} has {size} bytes, the checkpoint's {len(content)}")
             continue
         held = path.read_bytes()
         if held == content:

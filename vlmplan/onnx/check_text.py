@@ -16,6 +16,7 @@ from vlmplan.hardware import Precision
 from vlmplan.onnx import check_numbers
 from vlmplan.onnx.folder import TOKENIZER_FILES, chat_template
 from vlmplan.onnx.proto import check_tensors, read_proto
+from vlmplan.onnx.quantise import quantised
 from vlmplan.onnx.runner import Prompt
 from vlmplan.onnx.text_decoder import TextDecoder, TextReference, precision_of
 from vlmplan.report import SAMPLES, Check, skipped, verdict
@@ -23,6 +24,8 @@ from vlmplan.report import SAMPLES, Check, skipped, verdict
 LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square
 _LENGTHS = (5, 40, 90, 200, 450, 1000, 2200, LONGEST_TOKENS)
 _CHUNK = 256  # tokens of one pass over the vocabulary
+_FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
+_JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
 _SWEEP_FLOPS = 4e12  # above it the vocabulary is not run where the file's own table shows every row
 
 
@@ -91,15 +94,15 @@ def _read(node: Any) -> list[str]:
     return names
 
 
-def _float_tensors(accused: Accused) -> dict[str, Any]:
-    """Initialisers of floats that the outputs depend on, by name, as arrays."""
+def _arrays(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
+    """Initialisers of some types that the outputs depend on, by name, as arrays."""
     from onnx import numpy_helper
 
-    floats, live = (1, 10, 16), _live(accused.proto.graph)  # fp32, fp16, bf16
+    live = _live(accused.proto.graph)
     return {
         tensor.name: numpy_helper.to_array(tensor, str(accused.path.parent))
         for tensor in accused.proto.graph.initializer
-        if tensor.data_type in floats and tensor.name in live
+        if tensor.data_type in kinds and tensor.name in live
     }
 
 
@@ -113,7 +116,7 @@ def _marks(array: Any) -> set[bytes]:
     return {hashlib.sha256(repr(one.shape).encode() + np.ascontiguousarray(one).tobytes()).digest() for one in both}
 
 
-def _due(tensor: Any) -> set[bytes]:
+def _forms(tensor: Any) -> set[bytes]:
     """Digests of the forms in which a file may hold a tensor: fp32, fp16, bf16; a norm's scale from 0 or from 1."""
     import numpy as np
     import torch
@@ -125,31 +128,65 @@ def _due(tensor: Any) -> set[bytes]:
     return set().union(*map(_marks, arrays))
 
 
-def weights(accused: Accused, reference: TextReference) -> Check:
-    """Every tensor of the checkpoint that the file holds whole, bit for bit; and what stands in the place of one.
+def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
+    """Whether the file holds a matrix's packed values, and its scales, as ONNX Runtime's own quantiser makes them."""
+    import numpy as np
 
-    Rounded or joined tensors have no counterpart: they are left to the samples, and counted.
+    if tensor.ndim != 2:
+        return False, False
+    made = [quantised(tensor.numpy(), bits) for bits in (4, 8)]
+    values = [bool(_marks(packed.reshape(-1)) & known) for packed, _ in made]
+    scales = [any(_marks(one.astype(kind)) & known for kind in (np.float32, np.float16)) for _, one in made]
+    both = [one and other for one, other in zip(values, scales, strict=True)]
+    return (True, True) if any(both) else (any(values), any(scales))
+
+
+def _due(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Tensors that a file may hold, with the checkpoint's that each stands for: alone, and joined as exporters join."""
+    import torch
+
+    for name, tensor in state.items():
+        yield (name,), tensor
+        for parts in _JOINED:
+            names = tuple(name.replace(f".{parts[0]}.", f".{part}.") for part in parts)
+            if f".{parts[0]}." in name and all(one in state for one in names):
+                yield names, torch.cat([state[one] for one in names])
+
+
+def weights(accused: Accused, reference: TextReference) -> Check:
+    """Every tensor of the checkpoint that the file holds, bit for bit; and what stands in the place of one.
+
+    Tensors rounded or joined in another way have no counterpart: they are left to the samples, and counted. Where only
+    a few are not as ONNX Runtime's quantiser rounds them, they are faults.
     """
-    held = {name: (array.shape, _marks(array)) for name, array in _float_tensors(accused).items()}
-    known: set[bytes] = set().union(*(marks for _, marks in held.values()))
+    held = {name: (array.shape, _marks(array)) for name, array in _arrays(accused, _FLOATS).items()}
+    packed = [_marks(array.reshape(-1)) for array in _arrays(accused, _BYTES).values()]
+    known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
+    state = reference.model.state_dict()
     due: set[bytes] = set()
-    missing: dict[tuple[int, ...], list[str]] = {}
-    count = 0
-    for name, tensor in reference.model.state_dict().items():
-        marks = _due(tensor)
+    found: set[str] = set()
+    halves: list[str] = []
+    rounded = 0
+    for names, tensor in _due(state):
+        marks = _forms(tensor)
         due |= marks
-        count += 1
-        if not marks & known:
-            missing.setdefault(tuple(sorted(tensor.shape)), []).append(name)
+        values, scales = _rounded(tensor, known) if packed else (False, False)
+        if marks & known or (values and scales):
+            found |= set(names)
+            rounded += not marks & known
+        elif values or scales:
+            halves.append(f"{', '.join(names)}: its rounded values or their scales are others than the checkpoint's")
+    missing = {tuple(sorted(state[name].shape)): name for name in state if name not in found}
     faults = [
         f"{name} {list(shape)} stands where {missing[tuple(sorted(shape))]} should, and is another"
         for name, (shape, marks) in held.items()
         if not marks & due and tuple(sorted(shape)) in missing
     ]
-    detail = (
-        f"{count - sum(map(len, missing.values()))} of the checkpoint's {count} tensors stand in the file bit for bit"
-    )
-    return verdict("weights", faults, detail)
+    lost = [name for shape, name in missing.items() if len(shape) == 2 and ".layers." in name]
+    if rounded > len(packed) / 2 and lost and not halves:
+        halves.append(f"{lost[0]}: not as the others are rounded")
+    detail = f"{len(found)} of the checkpoint's {len(state)} tensors found bit for bit"
+    return verdict("weights", faults + halves, detail)
 
 
 def table(accused: Accused) -> str | None:
@@ -182,7 +219,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     import torch
 
     name = table(accused)
-    held = None if name is None else _float_tensors(accused).get(name)
+    held = None if name is None else _arrays(accused, _FLOATS).get(name)
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
@@ -262,6 +299,8 @@ def configuration(folder: Path, checkpoint: Path) -> Check:
         same += 1
         if templates[0] != templates[1]:
             faults.append("the chat template is another than the checkpoint's")
+    if not same:
+        return skipped("configuration", "no tokenizer, chat template or generation beside both")
     return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
 
 

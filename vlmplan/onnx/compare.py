@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.report import MOST_LISTED
 
-CLOSE = 1e-3  # for what both sides computed, as a share of the largest value
+CLOSE = 1e-4  # for what both sides computed, as a share of the largest value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

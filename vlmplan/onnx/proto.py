@@ -13,6 +13,7 @@ from typing import Any
 from vlmplan.errors import InputError, one_line, printable
 
 _ALIGNMENT = 2**16  # tensors in a data file may begin at a page: onnx_ir and onnx leave zeros before them
+_MOST_PROTO_BYTES = 2**31
 _TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -20,6 +21,8 @@ def read_proto(path: Path) -> Any:
     """Return a graph file as a ModelProto, its external data not loaded. Raises InputError."""
     import onnx
 
+    if (size := path.stat().st_size) >= _MOST_PROTO_BYTES:
+        raise InputError(f"{path.name} has {size} bytes, more than a protobuf holds")
     content = path.read_bytes()
     model = onnx.ModelProto()
     try:

@@ -158,4 +158,5 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
     known = (given.visual_tokens, given.compressor, given.precision)
     if None not in known and order.query is None:
         return passed(JUDGE, f"against the checkpoint given, and as expected: {what}")
+    what += "" if manifest.plan is None else ", within the budget of the plan that it holds"
     return passed(JUDGE, f"against the checkpoint given; asked for, by the export's own word: {what}")

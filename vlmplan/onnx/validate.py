@@ -19,7 +19,7 @@ from vlmplan.measure import Samples
 from vlmplan.model import Compressor
 from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, check_text, text_decoder, trust
 from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
-from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, open_parts
+from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, check_plan, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel, question_embedding
 from vlmplan.plan import Plan
@@ -124,6 +124,8 @@ class Validator:
             checkpoint = trust.trusted_checkpoint(manifest, self.options.given)
         except InputError as error:
             raise InputError(f"{folder}: {error}") from None
+        if self.options.plan is not None:
+            check_plan(self.options.plan, checkpoint)
         if wrong := trust.contradiction(manifest, self.options.given, checkpoint):
             return self._rejected(folder, failed("manifest", f"{folder / FILE_NAME}: {wrong}"))
         if self.options.recalibrate and (
@@ -184,7 +186,7 @@ class Validator:
         yield from self._judged(walks, precision, limit)
         scale = max(one.scale for one in walks)
         loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
-        yield from check_numbers.controls(model, walks, limit * scale)
+        yield from check_numbers.controls(model, followed, walks, limit * scale)
         yield check_numbers.padding(model, walks, loose * scale)
 
     @staticmethod
