@@ -152,6 +152,7 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
             "only the export says that its compressor is random, as for a trial; where it was trained, give --weights",
         )
     what = f"{order.visual_tokens} visual tokens by {order.compressor}, {order.precision}"
+    what += "" if order.floats is order.precision else f" over {order.floats}"
     what += "" if order.query is None else f", for the question '{order.query[:60]}'"
     if given.plan is not None:
         return passed(JUDGE, f"against the checkpoint and the plan given: {what}")
