@@ -103,6 +103,8 @@ def test_a_compressors_file_is_named_by_who_validates(tmp_path: Path) -> None:
     report = _judged(tmp_path / "bad")
     assert not report.failed
     assert "wrong.safetensors: a forger would name his own" in report.reservations[0].detail
+    export(order(kind, visual_tokens=4), tmp_path / "pooled", quiet)
+    assert _failed(_judged(tmp_path / "pooled", **given, weights=right)) == {"manifest"}
 
 
 def test_a_random_compressor_is_said_to_be_one(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def contradiction(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> s
     if plan.learned is not named:
         has = "is learned, and no weights are named" if plan.learned else "is not learned, and weights are named"
         return f"compressor {manifest.compressor} {has}"
+    if given.weights is not None and not plan.learned:
+        return f"compressor {manifest.compressor} has no weights of its own, and --weights was given"
     if order.weights is not None and given.weights is None and not order.weights.is_file():
         return f"the compressor's weights {printable(str(order.weights))} are not here; give --weights FILE"
     return None
