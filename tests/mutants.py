@@ -178,6 +178,8 @@ def crossed_cache(folder: Path, rng: Random) -> str:
 
     def change(model: onnx.ModelProto) -> str:
         nodes = [one for one in model.graph.node if one.op_type == "Attention"]
+        if len(nodes) < 2:
+            raise NothingChanged
         first, second = nodes[0], nodes[-1]
         index = int(rng.integers(4, 6))
         first.input[index], second.input[index] = second.input[index], first.input[index]

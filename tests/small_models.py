@@ -10,6 +10,7 @@ import onnx_ir
 import onnxruntime
 
 from vlmplan.model import Compressor
+from vlmplan.onnx.checkpoint import quiet_transformers
 from vlmplan.onnx.export import Order, export
 from vlmplan.onnx.small import SmallModel, write_checkpoint
 
@@ -74,3 +75,45 @@ def largest_difference(ours: Any, theirs: Any) -> float:
     """The largest absolute difference of two arrays of one shape."""
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max())
+
+
+def foreign(folder: Path, positions: bool, made: Path | None = None) -> None:
+    """A decoder with its embeddings inside, as a file; the checkpoint it is of beside it, as a causal LM.
+
+    ``made`` is the export whose decoder it is.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    transformers = quiet_transformers()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint())
+    text = transformers.AutoModelForCausalLM.from_config(model.config.text_config)
+    own = {name.replace("model.language_model", "model"): tensor for name, tensor in model.state_dict().items()}
+    text.load_state_dict({name: own[name] for name in text.state_dict()})
+    text.save_pretrained(folder / "text")
+    drawn = onnx.load((made or exported()) / "onnx" / "decoder_model_merged.onnx")
+    graph = drawn.graph
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
+    table = numpy_helper.from_array(own["model.embed_tokens.weight"].numpy(), "table")
+    graph.initializer.append(table)
+    added = [helper.make_node("Gather", ["table", "input_ids"], ["inputs_embeds"])]
+    kept = [value for value in graph.input if value.name not in ("inputs_embeds", "position_ids" * (not positions))]
+    if not positions:  # the genai builder counts positions from the mask
+        constants = {"last": [-1], "far": [2**62], "axis": [1]}
+        for name, values in constants.items():
+            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "unit"))
+        added += [
+            helper.make_node("CumSum", ["attention_mask", "unit"], ["counted"]),
+            helper.make_node("Sub", ["counted", "unit"], ["from zero"]),
+            helper.make_node("Shape", ["input_ids"], ["length"], start=1, end=2),
+            helper.make_node("Neg", ["length"], ["first"]),
+            helper.make_node("Slice", ["from zero", "first", "far", "axis"], ["position_ids"]),
+        ]
+    nodes = [*added, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.input[:]
+    graph.input.extend([ids, *kept])
+    (folder / "foreign").mkdir()
+    onnx.save(drawn, folder / "foreign" / "model.onnx")

@@ -39,7 +39,8 @@ def picture(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_models_equal_pytorch(kind: str) -> None:
     """Every check of validate, on CLIP and SigLIP, Qwen2, Llama, Mistral and Qwen3, three LLaVA families."""
-    found = Validator(Options(threads=2, repeats=1), quiet).validate(exported(kind))
+    options = Options(checkpoint=str(checkpoint(kind)), threads=2, repeats=1)
+    found = Validator(options, quiet).validate(exported(kind))
     outcomes = {check.name: check.outcome.value for check in found.report.checks}
     assert outcomes.pop("latency") == "skipped"
     assert set(outcomes.values()) == {"passed"}, found.report.failed

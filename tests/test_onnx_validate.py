@@ -8,28 +8,25 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
+from small_plans import plan_for
 
 from vlmplan import catalogue
-from vlmplan.ask import query
-from vlmplan.asked import Asked
 from vlmplan.cost import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.measure import Samples
-from vlmplan.model import Compressor, Workload
+from vlmplan.model import Compressor
 from vlmplan.onnx import check_latency
-from vlmplan.onnx.checkpoint import quiet_transformers
 from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import export
 from vlmplan.onnx.small import write_checkpoint
 from vlmplan.onnx.validate import Options, Validator
-from vlmplan.plan import Plan, recommend
+from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
 from vlmplan.report import Check, Outcome, Report, failed, junit, markdown
 from vlmplan.search import Budget
@@ -208,69 +205,12 @@ def test_folders_that_are_no_export(tmp_path: Path) -> None:
     assert [check.name for check in report.failed] == ["manifest"]
 
 
-# Text decoders that others wrote: token ids in, as optimum-cli and the onnxruntime-genai builder name things.
-
-
-def _foreign(folder: Path, positions: bool) -> None:
-    """A decoder with its embeddings inside, as a file; the checkpoint it is of beside it, as a causal LM."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    transformers = quiet_transformers()
-    model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint())
-    text = transformers.AutoModelForCausalLM.from_config(model.config.text_config)
-    own = {name.replace("model.language_model", "model"): tensor for name, tensor in model.state_dict().items()}
-    text.load_state_dict({name: own[name] for name in text.state_dict()})
-    text.save_pretrained(folder / "text")
-    drawn = onnx.load(exported() / "onnx" / "decoder_model_merged.onnx")
-    graph = drawn.graph
-    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
-    table = numpy_helper.from_array(own["model.embed_tokens.weight"].numpy(), "table")
-    graph.initializer.append(table)
-    added = [helper.make_node("Gather", ["table", "input_ids"], ["inputs_embeds"])]
-    kept = [value for value in graph.input if value.name not in ("inputs_embeds", "position_ids" * (not positions))]
-    if not positions:  # the genai builder counts positions from the mask
-        constants = {"last": [-1], "far": [2**62], "axis": [1]}
-        for name, values in constants.items():
-            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
-        graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "unit"))
-        added += [
-            helper.make_node("CumSum", ["attention_mask", "unit"], ["counted"]),
-            helper.make_node("Sub", ["counted", "unit"], ["from zero"]),
-            helper.make_node("Shape", ["input_ids"], ["length"], start=1, end=2),
-            helper.make_node("Neg", ["length"], ["first"]),
-            helper.make_node("Slice", ["from zero", "first", "far", "axis"], ["position_ids"]),
-        ]
-    nodes = [*added, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.input[:]
-    graph.input.extend([ids, *kept])
-    (folder / "foreign").mkdir()
-    onnx.save(drawn, folder / "foreign" / "model.onnx")
-
-
-@pytest.mark.parametrize("positions", [True, False], ids=["optimum", "genai"])
-def test_text_decoders_of_others(positions: bool, tmp_path: Path) -> None:
-    _foreign(tmp_path, positions)
-    options = replace(QUICK, checkpoint=str(tmp_path / "text"))
-    report = Validator(options, quiet).validate(tmp_path / "foreign").report
-    assert not report.failed, report.failed
-    assert _outcome(report, "logits") is Outcome.PASSED
-    with pytest.raises(InputError, match="give --checkpoint"):
-        Validator(QUICK, quiet).validate(tmp_path / "foreign")
-    with pytest.raises(InputError, match="no causal LM"):
-        Validator(replace(QUICK, checkpoint=str(checkpoint())), quiet).validate(tmp_path / "foreign")
-
-
 # Latency against the plan.
 
 
 def _plan(limit_s: float, kind: str = "clip-qwen2") -> Plan:
     """A plan for a small checkpoint on a CPU, by the reasoning law."""
-    law = catalogue.resolve(catalogue.Shelf.LAWS, "reasoning")
-    asked = Asked(hardware="amd-epyc-9654", task=str(law), models=str(checkpoint(kind)), runtime=Runtime.ONNXRUNTIME)
-    return recommend(query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s)))
+    return plan_for(checkpoint(kind), limit_s)
 
 
 def _samples(seconds: float) -> Samples:

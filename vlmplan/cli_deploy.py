@@ -11,6 +11,7 @@ from vlmplan.cli import CompressorOption, JsonOption, OutOption, app, deliver, p
 from vlmplan.document import check_destination, load, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
+from vlmplan.model import Compressor
 from vlmplan.report import Check
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
     plan: PlanOption = None,
     checkpoint: CheckpointOption = None,
     weights: WeightsOption = None,
+    visual_tokens: Annotated[int | None, typer.Option("--visual-tokens", min=1, help="Expect so many.")] = None,
+    compressor: Annotated[Compressor | None, typer.Option("--compressor", help="Expect this one.")] = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="Expect this one.")] = None,
     provider: ProviderOption = Provider.CPU,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Timed requests.")] = 5,
@@ -147,6 +151,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
         checkpoint=checkpoint,
         plan=None if plan is None else load(Plan, plan),
         weights=weights,
+        visual_tokens=visual_tokens,
+        compressor=compressor,
+        precision=precision,
         provider=provider.value,
         threads=threads,
         repeats=repeats,

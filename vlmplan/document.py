@@ -227,12 +227,28 @@ def read_text(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     return text
 
 
-def read_plain(path: Path) -> dict[str, Any]:
-    """Return the table in a ``.json`` or TOML file. Raises InputError for bad syntax or a document that is no table."""
+def unambiguous_json(text: str) -> Any:
+    """Return the value of a piece of JSON. Raises ValueError where a key stands twice: readers then differ."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [key for key, _ in pairs]
+            raise ValueError(f"the key {_shown(next(key for key in found if names.count(key) > 1))} stands twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=table)
+
+
+def read_plain(path: Path, *, ours: bool = False) -> dict[str, Any]:
+    """Return the table in a ``.json`` or TOML file, in ``ours`` without a key that stands twice.
+
+    Raises InputError for bad syntax or a document that is no table.
+    """
     text = read_text(path)
     try:
         if path.suffix == ".json":
-            value = json.loads(text)
+            value = unambiguous_json(text) if ours else json.loads(text)
         else:
             import tomli
 
@@ -260,7 +276,7 @@ def check_whole(value: Any) -> None:
 
 def json_rows(text: str) -> Iterator[Any]:
     """Yield the items of a JSON list, or the InputError of one with half a character. Raises InputError for no list."""
-    rows = _parsed(text)
+    rows = parse_json(text)
     if not isinstance(rows, list):
         raise InputError("expected a list of rows, or JSON lines in a file that ends in .jsonl")
     broken = _SURROGATE.search(text) is not None
@@ -273,8 +289,8 @@ def json_rows(text: str) -> Iterator[Any]:
             yield error
 
 
-def _parsed(text: str) -> Any:
-    """The value of a piece of JSON. Raises InputError for what is none, or nests too deep to be read."""
+def parse_json(text: str) -> Any:
+    """Return the value of a piece of JSON. Raises InputError for what is none, or nests too deep to be read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -289,7 +305,7 @@ def json_lines(path: Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(read_text(path, most_bytes).split("\n"), 1):
         if line.strip():
             try:
-                value = _parsed(line)
+                value = parse_json(line)
                 if _SURROGATE.search(line):
                     check_whole(value)
                 yield number, value
@@ -299,7 +315,7 @@ def json_lines(path: Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
 
 def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
-    data = read_plain(path)
+    data = read_plain(path, ours=True)
     if data.get("schema") != cls.SCHEMA:
         raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {_shown(data.get("schema"))}')
     return from_plain(cls, data, str(path))

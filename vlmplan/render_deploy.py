@@ -71,6 +71,8 @@ def print_report(report: Report) -> None:
     verdict = f"{count} of {len(report.checks)} checks failed" if count else "Good: nothing failed"
     verdict += f", {skipped} skipped" if skipped else ""
     shown.print(f"{verdict}, on {report.provider}, against {report.checkpoint}.", soft_wrap=True)
+    for check in report.reservations:
+        shown.print(f"Not proved, {check.name}: {check.detail}.")
 
 
 def print_answer(answer: "Answer") -> None:

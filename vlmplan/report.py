@@ -18,6 +18,8 @@ from vlmplan.estimate import Interval
 from vlmplan.plan import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
+JUDGE, SAMPLES = "judge", "samples"  # who named what an export is compared with; whether it was sampled only
+RESERVED = (JUDGE, SAMPLES)
 
 
 class Outcome(enum.StrEnum):
@@ -93,6 +95,12 @@ class Report(Document):
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+    @property
+    def reservations(self) -> tuple[Check, ...]:
+        """What the verdict leaves unproved: checks that bear on all others, and could not be made."""
+        found = (check for check in self.checks if check.name in RESERVED and check.outcome is Outcome.SKIPPED)
+        return tuple(found)
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -186,4 +194,7 @@ def markdown(report: Report) -> str:
     ]
     place = f"{inert.markdown_code(report.export)} on {inert.markdown(report.provider)}"
     head = [f"### vlmplan validate: {verdict}", "", place, ""]
-    return "\n".join([*head, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])
+    unproved = [
+        f"Not proved, {inert.markdown(check.name)}: {inert.markdown(check.detail)}.\n" for check in report.reservations
+    ]
+    return "\n".join([*head, *unproved, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])

@@ -9,31 +9,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vlmplan.document import unambiguous_json
 from vlmplan.errors import InputError, one_line
-from vlmplan.manifest import FILE_NAME, GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file, file_sha256
+from vlmplan.manifest import GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file
+from vlmplan.onnx.check_folder import integrity
 from vlmplan.onnx.compare import Differences, compare
 from vlmplan.onnx.export import Parts, Progress, manifest_of
 from vlmplan.onnx.folder import part_of, texts
-from vlmplan.report import MOST_LISTED, Check, verdict
+from vlmplan.onnx.proto import beyond, check_tensors, read_proto, skeleton
+from vlmplan.onnx.trust import claims
+from vlmplan.report import Check, verdict
+
+BEFORE_RUNNING = ("interface", "structure")  # graphs that fail these are not run: they could do anything
+_MOST_LAYOUT = 8  # how much longer a JSON file may be than ours for its spaces
+_MOST_BESIDE_BYTES = 2**28  # tokenizer, configuration and operators of any checkpoint take less
 
 
-def integrity(folder: Path, manifest: Manifest) -> Check:
-    """Every file of the manifest is there, whole and unchanged, and no other file is: clients read what they find."""
-    faults = []
-    for name, digest in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{name} is missing")
-        elif path.stat().st_size != digest.size_bytes:
-            faults.append(f"{name} has {path.stat().st_size} bytes, the manifest says {digest.size_bytes}")
-        elif file_sha256(path) != digest.sha256:
-            faults.append(f"{name} has another SHA-256 than the manifest says")
-    whole = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-    strangers = sorted({str(path.relative_to(folder)) for path in whole} - {FILE_NAME, *manifest.files})
-    if strangers:
-        faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
-    size = sum(digest.size_bytes for digest in manifest.files.values())
-    return verdict("integrity", faults, f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as the manifest says")
+def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
+    """Every check of the files themselves: the folder, the manifest, the configuration and the three graphs.
+
+    ``query`` is QueCC's baked embedding as PyTorch computes it.
+    """
+    drawn = {name: parts.graph(name, query if name == VISION else None) for name in GRAPHS}
+    weights = [value.const_value.nbytes for one in drawn.values() for value in one.graph.initializers.values()]
+    yield integrity(folder, manifest, sum(weights) + _MOST_BESIDE_BYTES)
+    due_files = due_texts(manifest, parts)
+    yield promises(manifest, parts, due_files)
+    yield configuration(folder, due_files)
+    yield from graphs(folder, manifest, drawn, progress)
 
 
 def due_texts(manifest: Manifest, parts: Parts) -> dict[str, bytes]:
@@ -52,6 +55,7 @@ def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> C
         graph_revision=manifest.graph_revision,
         checkpoint=manifest.checkpoint,
         weights=manifest.weights,
+        plan=manifest.plan,
     )
     needed = {*GRAPHS, *due_files}
     allowed = needed | {data_file(name) for name in GRAPHS}
@@ -59,6 +63,7 @@ def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> C
     faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - allowed)]
     if manifest.graph_revision != GRAPH_REVISION:
         faults.append(f"graph_revision: {manifest.graph_revision}; this vlmplan draws {GRAPH_REVISION}; export again")
+    faults += claims(manifest, parts.order)
     faults += [
         f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
         for key in manifest.__dataclass_fields__
@@ -68,13 +73,13 @@ def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> C
 
 
 def _meaning(name: str, content: bytes) -> Any:
-    """A file's content as clients read it: JSON in UTF-8, whatever its layout."""
+    """A file's content as clients read it: JSON in UTF-8, whatever its layout. Raises InputError for what is none."""
     if not name.endswith(".json"):
         return content
     try:
-        return json.loads(content.decode())
-    except (ValueError, RecursionError):
-        return content
+        return unambiguous_json(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is no JSON that all readers take alike ({one_line(error)})") from None
 
 
 def _same(want: Any, found: Any) -> bool:
@@ -92,7 +97,17 @@ def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
         if not path.is_file():
             faults.append(f"{name} is missing")
             continue
-        want, found = _meaning(name, content), _meaning(name, path.read_bytes())
+        if (size := path.stat().st_size) > _MOST_LAYOUT * len(content) + 2**16:
+            faults.append(f"{name} has {size} bytes, the checkpoint's {len(content)}")
+            continue
+        held = path.read_bytes()
+        if held == content:
+            continue
+        try:
+            want, found = _meaning(name, content), _meaning(name, held)
+        except InputError as error:
+            faults.append(str(error))
+            continue
         if not _same(want, found):
             faults.append(_difference(name, want, found))
     return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
@@ -108,70 +123,41 @@ def _difference(name: str, want: Any, found: Any) -> str:
     return f"{name}: expected {short[0]}, found {short[1]}"
 
 
-def load_graph(folder: Path, name: str) -> Any:
-    """Return a graph file as an onnx_ir model, its data checked to be there. Raises InputError."""
-    import onnx
+def _loaded(folder: Path, name: str) -> tuple[Any, Any]:
+    """A graph file as a ModelProto and as an onnx_ir model, both checked to hold nothing else. Raises InputError."""
     import onnx_ir
 
-    if not (folder / name).is_file():
+    path = folder / name
+    if not path.is_file():
         raise InputError(f"{name} is missing")
+    proto = read_proto(path)
+    check_tensors(path, proto)
     try:
-        _check_unambiguous(name, onnx.load(folder / name, load_external_data=False).graph)
-        model = onnx_ir.load(folder / name)
-        for value in model.graph.initializers.values():
-            tensor = value.const_value
-            if isinstance(tensor, onnx_ir.ExternalTensor):
-                _check_extent(folder / name, tensor)
-    except InputError:
-        raise
-    except Exception as error:  # a broken protobuf raises what it likes
+        return proto, onnx_ir.load(path)
+    except Exception as error:  # a broken graph raises what it likes
         raise InputError(f"{name} cannot be read ({one_line(error)})") from None
-    return model
 
 
-def _check_unambiguous(name: str, graph: Any) -> None:
-    """Raise InputError where readers could differ about which of two tensors or operators is meant."""
-    names = [tensor.name for tensor in graph.initializer]
-    twice = sorted({one for one in names if names.count(one) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise InputError(f"{name} has {', '.join(twice[:MOST_LISTED])} more than once")
-    if graph.sparse_initializer or graph.quantization_annotation:
-        raise InputError(f"{name} has sparse or annotated tensors, which do not belong")
-    if any(node.overload for node in graph.node):
-        raise InputError(f"{name} has overloaded operators, which do not belong")
-
-
-def _check_extent(path: Path, tensor: Any) -> None:
-    """Raise InputError where a tensor's data lies outside its file, or the file outside the folder."""
-    data = path.parent / tensor.location
-    if data.resolve().parent != path.parent.resolve():
-        raise InputError(f"{path.name}: the data of {tensor.name} lies outside the export")
-    end = (tensor.offset or 0) + (tensor.length or 0)
-    if not data.is_file() or data.stat().st_size < end:
-        raise InputError(f"{path.name}: the data of {tensor.name} ends beyond {tensor.location}")
-
-
-def _compared(name: str, expected: Any, actual: Any) -> Differences:
-    """Compare, or raise InputError where a tensor's data cannot be had."""
+def _compared(folder: Path, name: str, expected: Any) -> Differences:
+    """What differs between a graph file and the graph as drawn. Raises InputError where the file cannot be read."""
+    proto, actual = _loaded(folder, name)
     try:
-        return compare(expected, actual, close=frozenset({"query"}))
-    except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short, or linked twice
+        found = compare(expected, actual, close=frozenset({"query"}))
+    except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short
         raise InputError(f"{name}: a tensor cannot be read ({one_line(error)})") from None
+    if found.interface or found.structure:
+        return found
+    return replace(found, structure=tuple(beyond(skeleton(expected), proto)))
 
 
-def graphs(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
-    """Interface, operators and weights of the three graphs, against the checkpoint drawn anew.
-
-    ``query`` is QueCC's baked embedding as PyTorch computes it, so it is compared within rounding.
-    """
+def graphs(folder: Path, manifest: Manifest, drawn: dict[str, Any], progress: Progress) -> Iterator[Check]:
+    """Interface, operators and weights of the three graphs, against those drawn of the checkpoint."""
     found: dict[str, Differences] = {}
     unreadable: list[str] = []
     for number, name in enumerate(GRAPHS):
         progress(f"comparing {part_of(name)}", number, len(GRAPHS))
         try:
-            actual = load_graph(folder, name)
-            expected = parts.graph(name, query if name == VISION else None)
-            found[part_of(name)] = _compared(name, expected, actual)
+            found[part_of(name)] = _compared(folder, name, drawn[name])
         except InputError as error:
             unreadable.append(str(error))
     unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.report import MOST_LISTED
 
-CLOSE = 1e-3  # for what both sides computed, as a share of the largest value
+CLOSE = 1e-4  # for what both sides computed, as a share of the largest value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +76,6 @@ def _structure(expected: Any, actual: Any) -> Iterator[str]:
         yield f"found {len(actual.functions)} functions, expected none"
 
 
-def _both_nan(ours: Any, theirs: Any) -> Any:
-    import numpy as np
-
-    return np.isnan(ours) & np.isnan(theirs) if ours.dtype.kind == "f" else False
-
-
 def _weight(name: str, want: Any, found: Any, close: bool) -> str | None:
     """What differs in one initialiser, or None; ``close`` lets rounding pass."""
     import numpy as np
@@ -97,9 +91,8 @@ def _weight(name: str, want: Any, found: Any, close: bool) -> str | None:
         return None
     if close and np.allclose(ours, theirs, rtol=0, atol=CLOSE * float(np.abs(ours).max())):
         return None
-    places = np.argwhere(~((ours == theirs) | _both_nan(ours, theirs)))
-    if not len(places):
-        return None  # zeros of the other sign
+    differing = (np.frombuffer(one.tobytes(), np.uint8).reshape(ours.size, -1) for one in (ours, theirs))
+    places = np.argwhere(np.any(np.not_equal(*differing), axis=1).reshape(ours.shape))
     first = tuple(int(index) for index in places[0])
     return (
         f"{name}: {len(places)} of {ours.size} values differ, first at {list(first)}: {ours[first]} in the checkpoint, "

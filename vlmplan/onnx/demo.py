@@ -120,7 +120,12 @@ def demo(folder: Path, threads: int | None, tell: Progress) -> Shown:
     write_checkpoint(_MODEL, folder / CHECKPOINT)
     plan = plan_in(folder, hardware)
     manifest = export(order(Choices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True)
-    options = Options(plan=plan, threads=threads or hardware.calibration[0].threads, budget_only=True)
+    options = Options(
+        checkpoint=str(folder / CHECKPOINT),
+        plan=plan,
+        threads=threads or hardware.calibration[0].threads,
+        budget_only=True,
+    )
     validator = Validator(options, tell)
     for _ in range(_TIMINGS):
         report = validator.validate(folder / EXPORT).report

@@ -47,7 +47,7 @@ from vlmplan.plan import Plan
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
 _SCRATCH = ".vlmplan-export-"  # beside the export while it is written
-_LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
+LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
 Progress = Callable[[str, int, int], None]  # what is written, bytes done, bytes in all
 
@@ -126,13 +126,13 @@ def open_parts(order: Order) -> Parts:
     """Open the checkpoint and the compressor's weights. Raises InputError or Unavailable."""
     checkpoint = open_checkpoint(order.checkpoint)
     plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
-    _check_plan(order.plan, checkpoint)
+    check_plan(order.plan, checkpoint)
     check_shapes(checkpoint)
     weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
     return Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
 
 
-def _check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
+def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
     """Raise InputError where the checkpoint is not the plan's model."""
     if plan is None:
         return
@@ -233,7 +233,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
     return Manifest(
         vlmplan_version=__version__,
         graph_revision=GRAPH_REVISION,
-        versions={name: version(name.replace("_", "-")) for name in _LIBRARIES},
+        versions={name: version(name.replace("_", "-")) for name in LIBRARIES},
         checkpoint=order.checkpoint,
         checkpoint_sha256=file_sha256(checkpoint.folder / "config.json"),
         architecture=checkpoint.config.model_type,

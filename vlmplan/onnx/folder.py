@@ -111,12 +111,17 @@ def _copied(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def chat_template(folder: Path) -> Any | None:
+    """Return the template in a tokenizer's configuration, else the one in a file of its own; None for neither."""
+    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    found = read_plain(config).get("chat_template") if config.is_file() else None
+    return read_text(template) if found is None and template.is_file() else found
+
+
 def _with_template(folder: Path) -> dict[str, Any]:
     """The tokenizer's configuration with the chat template in it: where transformers.js looks for LLaVA's."""
-    found, template = read_plain(folder / "tokenizer_config.json"), folder / "chat_template.jinja"
-    if "chat_template" not in found and template.is_file():
-        found["chat_template"] = read_text(template)
-    return found
+    template = chat_template(folder)
+    return read_plain(folder / "tokenizer_config.json") | ({} if template is None else {"chat_template": template})
 
 
 def part_of(graph: str) -> str:

@@ -7,7 +7,7 @@ from vlmplan import catalogue
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import MODEL_TYPES, open_checkpoint
+from vlmplan.onnx.checkpoint import MODEL_TYPES, Checkpoint, open_checkpoint
 from vlmplan.onnx.export import Order
 from vlmplan.plan import Plan
 
@@ -39,7 +39,7 @@ def order(asked: Choices, plan: Plan | None) -> Order:
         asked.compressor or (plan.choice.compressor if plan is not None else None),
     )
     _check_known(checkpoint)
-    visual_tokens, compressor = _compressed(checkpoint, *given)
+    visual_tokens, compressor = compressed(open_checkpoint(checkpoint), *given)
     precision = asked.precision or _planned_precision(plan)
     return Order(
         checkpoint=checkpoint,
@@ -65,12 +65,13 @@ def _check_known(name: str) -> None:
         )
 
 
-def _compressed(name: str, visual_tokens: int | None, compressor: Compressor | None) -> tuple[int, Compressor]:
+def compressed(
+    checkpoint: Checkpoint, visual_tokens: int | None, compressor: Compressor | None
+) -> tuple[int, Compressor]:
     """How many tokens, by what: as given, else as the checkpoint was trained, else all of them.
 
     Raises InputError where that is not what it was trained for.
     """
-    checkpoint = open_checkpoint(name)
     if checkpoint.trained is None:
         if visual_tokens is None and compressor not in (None, Compressor.NONE):
             raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
@@ -79,7 +80,7 @@ def _compressed(name: str, visual_tokens: int | None, compressor: Compressor | N
     if compressor not in (None, kind) or visual_tokens not in (None, *counts):
         listed = ", ".join(map(str, counts))
         raise InputError(
-            f"{name} was trained with {kind} for {listed} visual tokens; found {compressor or kind} and "
+            f"{checkpoint.name} was trained with {kind} for {listed} visual tokens; found {compressor or kind} and "
             f"{visual_tokens or counts[0]}; export what it was trained for"
         )
     return visual_tokens or counts[0], kind

@@ -127,6 +127,14 @@ def decoder_step(
 
     Without a ``cache`` an empty one is made, of the widths that the graph declares.
     """
+    logits, hidden, kept = decoder_pass(session, feeds, mask, cache, device)
+    return logits[:, -1], None if hidden is None else hidden[:, -1], kept
+
+
+def decoder_pass(
+    session: Any, feeds: dict[str, Any], mask: Any, cache: dict[str, Any] | None, device: str
+) -> tuple[Any, Any, Any]:
+    """As ``decoder_step``, with logits and hidden states of as many last tokens as the graph gives."""
     import numpy as np
 
     tokens = next(iter(feeds.values())).shape[1]
@@ -151,8 +159,8 @@ def decoder_step(
         for name, value in found.items()
         if name.startswith("present")
     }
-    hidden = found["last_hidden_state"].numpy()[:, -1] if "last_hidden_state" in found else None
-    return found["logits"].numpy()[:, -1], hidden, kept
+    hidden = found["last_hidden_state"].numpy() if "last_hidden_state" in found else None
+    return found["logits"].numpy(), hidden, kept
 
 
 def empty_cache(

@@ -13,7 +13,7 @@ from vlmplan.errors import InputError, one_line
 from vlmplan.hardware import Precision
 from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
 from vlmplan.onnx.decoder import head_dim
-from vlmplan.onnx.runner import decoder_step, empty_cache, open_session
+from vlmplan.onnx.runner import decoder_pass, decoder_step, empty_cache, open_session
 
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
@@ -59,11 +59,24 @@ class TextDecoder(_Text):
         past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
         return decoder_step(self.session, {"input_ids": embeds}, mask, past, device=self.device)
 
+    def whole(self, input_ids: Any) -> list[Any]:
+        """Logits ``[batch, places, vocabulary]`` of as many last tokens as the graph gives, then each layer's cache."""
+        import numpy as np
+
+        past = empty_cache(self.session, 1, self.device, self._heads)
+        logits, _, kept = decoder_pass(
+            self.session, {"input_ids": input_ids}, np.ones_like(input_ids), past, self.device
+        )
+        layers = range(len(kept) // 2)
+        names = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
+        return [logits, *(kept[name].numpy() for name in names if name in kept)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextReference(_Text):
-    """The checkpoint as transformers' causal LM, fp32."""
+    """The checkpoint as transformers' causal LM, fp32; ``name`` is what the user called it."""
 
+    name: str
     model: Any
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
@@ -83,6 +96,16 @@ class TextReference(_Text):
             )
             return found.logits[:, -1].numpy(), None, found.past_key_values
 
+    def whole(self, input_ids: Any) -> list[Any]:
+        """Logits ``[batch, tokens, vocabulary]`` of every token, then keys and values of each layer."""
+        import torch
+
+        with torch.inference_mode():
+            found = self.model(input_ids=torch.from_numpy(input_ids), use_cache=True)
+            layers = getattr(found.past_key_values, "layers", ())
+            cache = [part.numpy() for layer in layers for part in (layer.keys, layer.values) if part is not None]
+            return [found.logits.numpy(), *cache]
+
 
 def load_text_reference(checkpoint: str) -> TextReference:
     """Load a causal LM. Raises InputError or Unavailable."""
@@ -99,7 +122,7 @@ def load_text_reference(checkpoint: str) -> TextReference:
         raise InputError(
             f"{folder}: model_type {kind!r} is no causal LM that transformers loads ({one_line(error)})"
         ) from None
-    return TextReference(model=model.eval())
+    return TextReference(name=checkpoint, model=model.eval())
 
 
 def precision_of(path: Path) -> Precision:

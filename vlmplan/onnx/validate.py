@@ -4,6 +4,7 @@
 """
 
 import math
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,15 +16,15 @@ from vlmplan.errors import InputError, VlmplanError
 from vlmplan.hardware import HardwareProfile, Precision
 from vlmplan.manifest import FILE_NAME, GRAPHS, Manifest, read_manifest
 from vlmplan.measure import Samples
-from vlmplan.onnx import check_files, check_latency, check_numbers, text_decoder
-from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, open_parts
+from vlmplan.model import Compressor
+from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, check_text, text_decoder, trust
+from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
+from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, check_plan, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
-from vlmplan.onnx.runner import Model, OnnxModel, Prompt, question_embedding
+from vlmplan.onnx.runner import Model, OnnxModel, question_embedding
 from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report, failed, passed, skipped
+from vlmplan.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict
 
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
 
@@ -32,12 +33,16 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx",
 class Options:
     """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
 
-    ``weights`` are the learned compressor's, where they are no longer beside the checkpoint.
+    ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``
+    and ``precision`` are what the export is expected to have; None takes the export's word.
     """
 
     checkpoint: str | None = None
     plan: Plan | None = None
     weights: Path | None = None
+    visual_tokens: int | None = None
+    compressor: Compressor | None = None
+    precision: Precision | None = None
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
@@ -57,6 +62,14 @@ class Options:
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{option}: found {value:g}, expected a number above 0")
 
+    @property
+    def given(self) -> trust.Given:
+        """What is vouched for by whoever validates."""
+        return trust.Given(
+            checkpoint=self.checkpoint, weights=self.weights, plan=self.plan,
+            visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
@@ -74,19 +87,9 @@ class Validation:
 
 
 def order_of(manifest: Manifest, options: Options) -> Order:
-    """Return the order that an export says it was made by, with the checkpoint and weights that options name."""
-    return Order(
-        checkpoint=options.checkpoint or manifest.checkpoint,
-        visual_tokens=manifest.visual_tokens,
-        compressor=manifest.compressor,
-        precision=manifest.precision,
-        base_precision=manifest.base_precision,
-        weights=options.weights or (None if manifest.weights is None else Path(manifest.weights)),
-        random_weights=manifest.random_weights,
-        query=manifest.query,
-        all_logits=manifest.all_logits,
-        plan=manifest.plan,
-    )
+    """Return the order that an export has to be of, by what options name. Raises InputError or Unavailable."""
+    given = options.given
+    return trust.order_of(manifest, given, trust.trusted_checkpoint(manifest, given))
 
 
 class Validator:
@@ -97,79 +100,77 @@ class Validator:
         self.options, self.progress = options, progress
         self._reference: tuple[Order, Parts, Reference] | None = None
 
-    def _opened(self, manifest: Manifest) -> tuple[Parts, Reference]:
-        """Open what the manifest names, once. Raises InputError or Unavailable."""
-        order = order_of(manifest, self.options)
+    def _opened(self, order: Order) -> tuple[Parts, Reference]:
+        """Open what an order names, once. Raises InputError or Unavailable."""
         if self._reference is None or self._reference[0] != order:
             self.progress("loading the reference", 0, 1)
             parts = open_parts(order)
             self._reference = (order, parts, load_reference(parts.checkpoint, parts.compression, parts.compressor))
         return self._reference[1], self._reference[2]
 
-    def _inconsistent(self, folder: Path, manifest: Manifest) -> str | None:
-        """What is wrong with the manifest in itself, for its checkpoint; None where nothing is."""
-        if (
-            self.options.checkpoint is None
-            and not Path(manifest.checkpoint).is_dir()
-            and "/" not in manifest.checkpoint
-        ):
-            raise InputError(f"{folder}: its checkpoint '{manifest.checkpoint}' is not here; give --checkpoint")
-        side = open_checkpoint(self.options.checkpoint or manifest.checkpoint).grid_side
-        try:
-            order_of(manifest, self.options)
-            plan = compression(manifest.compressor, side, manifest.visual_tokens)
-        except InputError as error:
-            return f"{folder / FILE_NAME}: {error}"
-        named = bool(manifest.random_weights or manifest.weights_sha256 or manifest.weights)
-        if plan.learned is not named:
-            has = "is learned, and no weights are named" if plan.learned else "is not learned, and weights are named"
-            return f"{folder / FILE_NAME}: compressor {manifest.compressor} {has}"
-        return None
-
     def validate(self, folder: Path) -> Validation:
         """Run every check. Raises InputError or Unavailable only for what no check can be made without."""
         if not folder.is_dir():
             raise InputError(f"{folder}: found no such folder; expected an export")
+        if astray := check_folder.astray(folder):
+            return self._rejected(folder, verdict("integrity", astray, ""))
         if not (folder / FILE_NAME).is_file():
             return self._validate_text(folder)
         try:
             manifest = read_manifest(folder)
         except InputError as error:
-            return self._rejected(folder, str(error))
-        wrong = self._inconsistent(folder, manifest)
-        if wrong is not None:
-            return self._rejected(folder, wrong)
-        plan = self.options.plan or manifest.plan
-        if self.options.recalibrate and (reason := check_latency.unjudged(plan, self.options.provider)):
+            return self._rejected(folder, failed("manifest", str(error)))
+        try:
+            checkpoint = trust.trusted_checkpoint(manifest, self.options.given)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from None
+        if self.options.plan is not None:
+            check_plan(self.options.plan, checkpoint)
+        if wrong := trust.contradiction(manifest, self.options.given, checkpoint):
+            return self._rejected(folder, failed("manifest", f"{folder / FILE_NAME}: {wrong}"))
+        if self.options.recalibrate and (
+            reason := check_latency.unjudged(self.options.plan or manifest.plan, self.options.provider)
+        ):
             raise InputError(f"--recalibrate: {reason}")
-        checks = [check_files.integrity(folder, manifest)]
-        parts, reference = self._opened(manifest)
+        return self._proved(folder, manifest, trust.order_of(manifest, self.options.given, checkpoint))
+
+    def _proved(self, folder: Path, manifest: Manifest, order: Order) -> Validation:
+        """Every check of an export whose manifest can be true."""
+        parts, reference = self._opened(order)
         query = None
         if manifest.query is not None:
             query = question_embedding(reference, baked_question_ids(parts.checkpoint.folder, manifest.query))
-        due_files = check_files.due_texts(manifest, parts)
-        checks.append(check_files.promises(manifest, parts, due_files))
-        checks.append(check_files.configuration(folder, due_files))
-        checks += check_files.graphs(folder, manifest, parts, query, self.progress)
-        model = OnnxModel(folder, self.options.provider, self.options.threads)
-        loaded = _loaded(model)
-        checks.append(loaded)
-        timings = None
+        checks = [*check_files.files(folder, manifest, parts, query, self.progress)]
+        checks.append(trust.judge(manifest, self.options.given, order))
+        plan = self.options.plan or manifest.plan
         if plan is not None:
             checks.append(check_latency.plan_matches(plan, manifest))
-        if loaded.outcome is Outcome.PASSED:
-            checks += self._guarded(lambda: self._numbers(model, reference, manifest, parts, query))
-        if not any(check.outcome is Outcome.FAILED for check in checks):
-            self.progress("timing", 0, 1)
-            timings = self._timings(model, manifest, parts, plan)
-            checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
+        timings = None
+        if any(check.outcome is Outcome.FAILED and check.name in check_files.BEFORE_RUNNING for check in checks):
+            checks.append(skipped("run", "not run: its graphs are not those of the checkpoint"))
         else:
+            model = OnnxModel(folder, self.options.provider, self.options.threads)
+            checks += self._run(model, reference, manifest, parts, query)
+            if not _any_failed(checks):
+                self.progress("timing", 0, 1)
+                timings = self._timings(model, manifest, parts, plan)
+                checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
+        if timings is None:
             checks.append(skipped("latency", "not measured: a check before it failed"))
         return Validation(report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings)
 
-    def _rejected(self, folder: Path, wrong: str) -> Validation:
-        """Where the manifest itself is at fault, nothing else can be checked."""
-        report = self._report(folder, self.options.checkpoint, [failed("manifest", wrong)])
+    def _run(
+        self, model: OnnxModel, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
+    ) -> list[Check]:
+        """What running the graphs shows."""
+        loaded = _loaded(model)
+        if loaded.outcome is Outcome.FAILED:
+            return [loaded]
+        return [loaded, *self._guarded(lambda: self._numbers(model, reference, manifest, parts, query))]
+
+    def _rejected(self, folder: Path, fault: Check) -> Validation:
+        """Where the folder or the manifest itself is at fault, nothing else can be checked."""
+        report = self._report(folder, self.options.checkpoint, [fault])
         return Validation(report=report, plan=self.options.plan, timings=None)
 
     def _numbers(
@@ -185,7 +186,7 @@ class Validator:
         yield from self._judged(walks, precision, limit)
         scale = max(one.scale for one in walks)
         loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
-        yield from check_numbers.controls(model, walks, limit * scale)
+        yield from check_numbers.controls(model, followed, walks, limit * scale)
         yield check_numbers.padding(model, walks, loose * scale)
 
     @staticmethod
@@ -214,39 +215,50 @@ class Validator:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
-        config = reference.model.config
-        model = text_decoder.TextDecoder(path, config, self.options.provider, self.options.threads)
-        checks = [passed("provider", f"{self.options.provider} is in use")]
-        checks += self._guarded(lambda: self._text_numbers(model, reference, path))
+        try:
+            found = check_text.accused(path)
+        except InputError as error:
+            return self._rejected(folder, failed("integrity", str(error)))
+        checks = self._guarded(lambda: check_text.files(found, reference, local_folder(reference.name)))
+        if self.options.precision not in (None, found.precision):
+            checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
-        if not any(check.outcome is Outcome.FAILED for check in checks):
-            work = check_latency.DEFAULT_WORKLOAD
-            prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
-            timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
-            checks += check_latency.latency(timings, None, self.options.provider)
-        report = self._report(folder, self.options.checkpoint, checks)
-        return Validation(report=report, plan=None, timings=timings)
+        if not _any_failed(checks):
+            model = text_decoder.TextDecoder(path, reference.model.config, self.options.provider, self.options.threads)
+            checks.append(passed("provider", f"{self.options.provider} is in use"))
+            checks += self._guarded(lambda: self._text_numbers(found, model, reference))
+            if not _any_failed(checks):
+                work = check_latency.DEFAULT_WORKLOAD
+                prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
+                timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
+                checks += check_latency.latency(timings, None, self.options.provider)
+        return Validation(report=self._report(folder, reference.name, checks), plan=None, timings=timings)
 
-    def _text_numbers(self, model: Model, reference: Any, path: Path) -> Iterator[Check]:
-        import numpy as np
-
-        rng = np.random.default_rng(0)
-        vocabulary = reference.model.config.vocab_size
-        walks = []
-        for tokens in (5, 40, 90):
-            ids = rng.integers(0, vocabulary, (1, tokens))
-            prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
-            walks.append(check_numbers.walk(model, reference, prompt))
+    def _text_numbers(
+        self, found: check_text.Accused, model: text_decoder.TextDecoder, reference: text_decoder.TextReference
+    ) -> Iterator[Check]:
+        """Samples that nobody could foresee, and every token once where the file's table does not show every row."""
+        seed = secrets.randbits(32)
+        self.progress("comparing samples", 0, 2)
+        walks = check_text.walks(model, reference, seed)
+        exact = found.precision is Precision.FP32
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
-        yield from self._judged(tuple(walks), text_decoder.precision_of(path), limit)
+        yield from self._judged(walks, found.precision, limit)
+        if check_text.table(found) is None or check_text.is_cheap(reference):
+            self.progress("running every token", 1, 2)
+            most = limit if exact else self._most_divergence(found.precision)
+            yield check_text.vocabulary(model, reference, most, exact=exact, seed=seed)
+        yield check_text.samples(walks, found.precision, seed)
+
+    def _most_divergence(self, precision: Precision) -> float:
+        return self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
 
     def _judged(self, walks: tuple[check_numbers.Walk, ...], precision: Precision, limit: float) -> Iterator[Check]:
         """fp32 by its logits and tokens, rounded weights by how far they are from fp32."""
         if precision is Precision.FP32:
             yield from check_numbers.logits_and_tokens(walks, limit)
         else:
-            most = self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
-            yield from check_numbers.divergence(walks, most)
+            yield from check_numbers.divergence(walks, self._most_divergence(precision))
 
     def _report(self, folder: Path, checkpoint: str | None, checks: list[Check]) -> Report:
         return Report(
@@ -272,6 +284,10 @@ class _Baked:
 
         repeated = np.repeat(self._query, len(pixel_values), axis=0)
         return self._reference.image_features(pixel_values, repeated)
+
+
+def _any_failed(checks: list[Check]) -> bool:
+    return any(check.outcome is Outcome.FAILED for check in checks)
 
 
 def _loaded(model: OnnxModel) -> Check:

@@ -1,0 +1,274 @@
+"""What decides comes from outside the folder: forged exports are refused, whatever they say of themselves."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forgeries import FORGERIES, forge
+from mutants import FAULTS, NothingChanged
+from safetensors.torch import save_file
+from small_models import KINDS, checkpoint, order, quiet
+from small_plans import plan_for
+from small_training import trained
+
+from vlmplan.hardware import Precision
+from vlmplan.manifest import read_manifest
+from vlmplan.model import Compressor
+from vlmplan.onnx.checkpoint import open_checkpoint
+from vlmplan.onnx.compressors import RandomWeights, parameter_shapes
+from vlmplan.onnx.encoder import compression
+from vlmplan.onnx.export import Order, export
+from vlmplan.onnx.order import Choices
+from vlmplan.onnx.order import order as chosen
+from vlmplan.onnx.validate import Options, Validator
+from vlmplan.report import Outcome, Report
+
+QUICK = Options(threads=2, repeats=1)
+
+
+@pytest.fixture(scope="module")
+def packer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that was trained with TokenPacker for four visual tokens."""
+    folder = tmp_path_factory.mktemp("trained") / "packer"
+    trained(folder)
+    return folder
+
+
+def _own_order(folder: Path, **given: Any) -> Order:
+    return replace(chosen(Choices(checkpoint=str(folder)), None), **given)
+
+
+def _weights(kind: str, compressor: Compressor, visual_tokens: int, path: Path, sign: float = 1.0) -> Path:
+    """A compressor's file for one of KINDS, its output perhaps negated."""
+    import torch
+
+    opened = open_checkpoint(str(checkpoint(kind)))
+    shapes = parameter_shapes(opened, compression(compressor, opened.grid_side, visual_tokens))
+    drawn = RandomWeights(shapes=shapes, seed=7)
+    signs = {name: sign if "out_proj" in name else 1.0 for name in shapes}
+    save_file({name: torch.from_numpy(drawn.array(name) * signs[name]).contiguous() for name in shapes}, path)
+    return path
+
+
+def _judged(folder: Path, **given: Any) -> Report:
+    return Validator(replace(QUICK, **given), quiet).validate(folder).report
+
+
+def _failed(report: Report) -> set[str]:
+    return {check.name for check in report.failed}
+
+
+def test_a_trained_checkpoint_brings_its_own_compressor(packer: Path, tmp_path: Path) -> None:
+    """Exports of it with another compressor's weights agree with themselves: they are still no exports of it."""
+    export(_own_order(packer), tmp_path / "good", quiet)
+    report = _judged(tmp_path / "good", checkpoint=str(packer))
+    assert not report.failed and not report.reservations, report.failed
+    export(_own_order(packer, random_weights=True), tmp_path / "random", quiet)
+    assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "random", checkpoint=str(packer)))
+    assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "random"))
+    opened = open_checkpoint(str(packer))
+    shapes = parameter_shapes(opened, compression(Compressor.TOKEN_PACKER, opened.grid_side, 4))
+    import torch
+
+    own = {name: torch.from_numpy(opened.tensors.array(name)).clone() for name in shapes}
+    negated = {name: -value if "out_proj" in name else value for name, value in own.items()}
+    save_file(negated, tmp_path / "negated.safetensors")
+    export(_own_order(packer, weights=tmp_path / "negated.safetensors"), tmp_path / "negated", quiet)
+    assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "negated", checkpoint=str(packer)))
+    for name, given in (
+        ("pooled", {"compressor": Compressor.AVERAGE_POOL}),
+        ("more", {"visual_tokens": 16, "random_weights": True}),
+    ):
+        export(_own_order(packer, **given), tmp_path / name, quiet)
+        report = _judged(tmp_path / name, checkpoint=str(packer))
+        assert _failed(report) == {"manifest"}
+        assert "was trained with token-packer for 4 visual tokens" in report.failed[0].detail
+
+
+def test_a_compressors_file_is_named_by_who_validates(tmp_path: Path) -> None:
+    kind, compressor = "clip-llama", Compressor.TOKEN_PACKER
+    right = _weights(kind, compressor, 4, tmp_path / "right.safetensors")
+    wrong = _weights(kind, compressor, 4, tmp_path / "wrong.safetensors", sign=-1.0)
+    for name, path in (("good", right), ("bad", wrong)):
+        export(order(kind, visual_tokens=4, compressor=compressor, weights=path), tmp_path / name, quiet)
+    given: dict[str, Any] = {"checkpoint": str(checkpoint(kind))}
+    assert not _failed(_judged(tmp_path / "good", **given, weights=right))
+    assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "bad", **given, weights=right))
+    assert _failed(_judged(tmp_path / "bad", **given)) == {"judge"}
+    report = _judged(tmp_path / "bad")
+    assert not report.failed
+    assert "wrong.safetensors: a forger would name his own" in report.reservations[0].detail
+    export(order(kind, visual_tokens=4), tmp_path / "pooled", quiet)
+    assert _failed(_judged(tmp_path / "pooled", **given, weights=right)) == {"manifest"}
+
+
+def test_a_random_compressor_is_said_to_be_one(tmp_path: Path) -> None:
+    made = order(visual_tokens=4, compressor=Compressor.TOKEN_PACKER, random_weights=True)
+    export(made, tmp_path / "random", quiet)
+    report = _judged(tmp_path / "random", checkpoint=str(checkpoint()))
+    assert not report.failed
+    assert "only the export says that its compressor is random" in report.reservations[0].detail
+    path = _weights("clip-qwen2", Compressor.TOKEN_PACKER, 4, tmp_path / "own.safetensors")
+    assert "manifest" in _failed(_judged(tmp_path / "random", checkpoint=str(checkpoint()), weights=path))
+
+
+def test_what_was_expected_can_be_said(tmp_path: Path) -> None:
+    """A smaller export of the same checkpoint is a good one, and may yet be another than was asked for."""
+    export(order(precision=Precision.INT4), tmp_path / "int4", quiet)
+    given: dict[str, Any] = {"checkpoint": str(checkpoint())}
+    assert not _failed(_judged(tmp_path / "int4", **given, precision=Precision.INT4))
+    assert _failed(_judged(tmp_path / "int4", **given, precision=Precision.FP32)) == {"judge"}
+    assert _failed(_judged(tmp_path / "int4", **given, visual_tokens=64)) == {"judge"}
+    assert _failed(_judged(tmp_path / "int4", **given, compressor=Compressor.NONE)) == {"judge"}
+
+
+def test_the_plan_given_counts(tmp_path: Path) -> None:
+    plan = plan_for(checkpoint(), 10.0)
+    made = order(visual_tokens=plan.choice.visual_tokens, compressor=Compressor.NONE, plan=plan)
+    export(made, tmp_path / "made", quiet)
+    given: dict[str, Any] = {"checkpoint": str(checkpoint()), "plan": plan, "budget_only": True}
+    assert not _failed(_judged(tmp_path / "made", **given))
+    path = tmp_path / "made" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["plan"]["budget"]["latency_s"] = 1e3
+    path.write_text(json.dumps(manifest))
+    report = _judged(tmp_path / "made", **given)
+    assert _failed(report) == {"manifest"}
+    assert "plan.budget.latency_s: the plan given says 10.0, the one in the manifest 1000.0" in report.failed[0].detail
+
+
+def test_nothing_is_read_through_a_link(tmp_path: Path) -> None:
+    export(order(), tmp_path / "made", quiet)
+    shutil.copytree(tmp_path / "made", tmp_path / "elsewhere")
+    for name in ("manifest.json", "config.json", "onnx"):
+        shutil.rmtree(tmp_path / "bad", ignore_errors=True)
+        shutil.copytree(tmp_path / "made", tmp_path / "bad")
+        path = tmp_path / "bad" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.symlink_to(tmp_path / "elsewhere" / name)
+        report = _judged(tmp_path / "bad")
+        assert [check.name for check in report.checks] == ["integrity"]
+        assert f"{name} is a symbolic link" in report.failed[0].detail
+        assert report.checks[0].outcome is Outcome.FAILED
+
+
+def test_graphs_of_other_operators_are_not_run(tmp_path: Path) -> None:
+    """What a forger drew could run for ever."""
+    import onnx
+
+    export(order(), tmp_path / "made", quiet)
+    path = tmp_path / "made" / "onnx" / "decoder_model_merged.onnx"
+    model = onnx.load(path)
+    model.graph.node[5].op_type = "Loop"
+    onnx.save(model, path)
+    report = _judged(tmp_path / "made")
+    assert "structure" in _failed(report)
+    assert next(check for check in report.checks if check.name == "run").outcome is Outcome.SKIPPED
+
+
+# Many of them: over families, compressors, precisions, data inside and beside, trained and planned.
+
+
+def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
+    """Exports to forge, and what whoever validates them knows."""
+    plan = plan_for(checkpoint(), 10.0)
+    file = _weights("clip-llama", Compressor.TOKEN_PACKER, 4, folder / "own.safetensors")
+    small: dict[str, Any] = {"external_above_bytes": 10_000}
+    quecc: dict[str, Any] = {"visual_tokens": 4, "compressor": Compressor.QUECC, "random_weights": True}
+    orders: list[tuple[Order, dict[str, Any]]] = [
+        (order(plan=plan, visual_tokens=576, compressor=Compressor.NONE), {"plan": plan, "budget_only": True}),
+        (order("clip-llama", visual_tokens=4, compressor=Compressor.TOKEN_PACKER, weights=file), {"weights": file}),
+        (order("siglip-mistral", visual_tokens=81, precision=Precision.FP16, **small), {}),
+        (order("next-qwen3", precision=Precision.INT4, base_precision=Precision.FP16), {}),
+        (_own_order(packer), {}),
+        (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
+        (order("next-qwen3", **quecc, **small), {}),
+        (_own_order(packer, precision=Precision.INT8, **small), {}),
+    ]
+    for number, (made, given) in enumerate(orders):
+        path = folder / f"good-{number}"
+        export(made, path, quiet)
+        known: dict[str, Any] = {
+            "visual_tokens": made.visual_tokens, "compressor": made.compressor, "precision": made.precision,
+        }  # fmt: skip
+        yield path, replace(QUICK, checkpoint=made.checkpoint, **known, **given)
+
+
+def _hunt(goods: list[tuple[Path, Options]], wanted: int, folder: Path) -> tuple[Counter[str], Counter[str]]:
+    """Forge so many, all to be refused; (how often each kind, how often each check said so first)."""
+    validators = [(path, Validator(options, quiet)) for path, options in goods]
+    kinds: Counter[str] = Counter()
+    caught: Counter[str] = Counter()
+    total = len(FORGERIES) + len(set(FAULTS))
+    passed = []
+    seed = 0
+    while sum(kinds.values()) < wanted:
+        good, validator = validators[(seed // total + seed) % len(validators)]
+        try:
+            kind, done = forge(good, folder / "forged", seed)
+        except NothingChanged:
+            seed += 1
+            continue
+        failed = validator.validate(folder / "forged").report.failed
+        kinds[kind] += 1
+        if failed:
+            caught[failed[0].name] += 1
+        else:
+            passed.append(f"seed {seed}, {good.name}: {kind}: {done}")
+        seed += 1
+    print(f"{wanted - len(passed)} of {wanted} forgeries refused: {dict(kinds)}; first said by {dict(caught)}")  # noqa: T201
+    assert not passed
+    return kinds, caught
+
+
+def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
+    goods = list(_goods(packer, tmp_path))
+    for path, options in goods:
+        report = Validator(options, quiet).validate(path).report
+        assert not report.failed, (path, report.failed)
+    kinds, _ = _hunt(goods[2:5], len(FORGERIES), tmp_path)
+    assert len(kinds) > 20
+
+
+@pytest.mark.slow
+def test_three_hundred_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
+    kinds, _ = _hunt(list(_goods(packer, tmp_path)), 320, tmp_path)
+    assert set(kinds) == {one.__name__ for one in (*FORGERIES, *FAULTS)}
+
+
+@pytest.mark.slow
+def test_a_hundred_good_exports_are_accepted(tmp_path: Path) -> None:
+    """Compressors x visual tokens x precisions x families, validated against the checkpoint given."""
+    precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+    refused, number = [], 0
+    while number < 100:
+        kind = list(KINDS)[number % len(KINDS)]
+        side = open_checkpoint(str(checkpoint(kind))).grid_side
+        compressor = list(Compressor)[number // len(KINDS) % len(Compressor)]
+        counts = [(side // factor) ** 2 for factor in range(1, side + 1) if side % factor == 0]
+        fitting = [count for count in counts if compressor is not Compressor.NONE or count == side**2]
+        if compressor is Compressor.PIXEL_SHUFFLE:
+            fitting = [count for count in fitting if 1 < (side**2 // count) <= 16]
+        visual_tokens = fitting[number // 20 % len(fitting)]
+        made = order(
+            kind,
+            visual_tokens=visual_tokens,
+            compressor=compressor,
+            precision=precisions[(number + number // 4) % 4],
+            base_precision=(Precision.FP32, Precision.FP16)[number // 8 % 2],
+            random_weights=compression(compressor, side, visual_tokens).learned,
+            query="read all text" if compressor is Compressor.QUECC and number % 2 else None,
+            external_above_bytes=10_000 if number % 3 == 0 else 2**28,
+        )
+        export(made, tmp_path / "good", quiet, overwrite=True)
+        report = _judged(tmp_path / "good", checkpoint=made.checkpoint, precision=made.precision)
+        if report.failed:
+            refused.append((number, read_manifest(tmp_path / "good").compressor, report.failed))
+        number += 1
+    print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
+    assert not refused

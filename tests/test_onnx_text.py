@@ -1,0 +1,197 @@
+"""Text decoders that others wrote: proved by structure where it is known, sampled beyond, and the verdict says so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_models import checkpoint, foreign, order, quiet
+
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.onnx.export import export
+from vlmplan.onnx.validate import Options, Validator
+from vlmplan.report import Outcome, Report, markdown
+
+QUICK = Options(threads=2, repeats=1)
+
+
+def _outcome(report: Report, name: str) -> Outcome:
+    return next(check.outcome for check in report.checks if check.name == name)
+
+
+@pytest.mark.parametrize("positions", [True, False], ids=["optimum", "genai"])
+def test_text_decoders_of_others(positions: bool, tmp_path: Path) -> None:
+    foreign(tmp_path, positions)
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"))
+    report = Validator(options, quiet).validate(tmp_path / "foreign").report
+    assert not report.failed, report.failed
+    assert _outcome(report, "logits") is Outcome.PASSED
+    with pytest.raises(InputError, match="give --checkpoint"):
+        Validator(QUICK, quiet).validate(tmp_path / "foreign")
+    with pytest.raises(InputError, match="no causal LM"):
+        Validator(replace(QUICK, checkpoint=str(checkpoint())), quiet).validate(tmp_path / "foreign")
+    assert [check.name for check in report.reservations] == ["samples"]
+    assert "compared by samples only" in markdown(report)
+    assert _outcome(report, "embeddings") is Outcome.PASSED
+
+
+def _tensor(model: Any, part: str) -> Any:
+    return next(tensor for tensor in model.graph.initializer if part in tensor.name)
+
+
+def _stored(tensor: Any, change: Callable[[Any], Any]) -> None:
+    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor).copy()), tensor.name))
+
+
+def _rare_row(model: Any, _: Path) -> None:
+    """The row of one token, moved by a hair."""
+
+    def moved(values: Any) -> Any:
+        values[277, 5] = np.nextafter(values[277, 5], np.float32(9))
+        return values
+
+    _stored(_tensor(model, "table"), moved)
+
+
+def _nudged(model: Any, _: Path) -> None:
+    """Every value of one matrix within rounding."""
+    _stored(_tensor(model, "layers.1.mlp.down_proj"), lambda values: values * np.float32(1 + 1e-7))
+
+
+def _doubled(model: Any, _: Path) -> None:
+    """The right matrix stays in the file, and another is used."""
+    right = _tensor(model, "layers.0.self_attn.o_proj")
+    wrong = numpy_helper.from_array(numpy_helper.to_array(right) * np.float32(1 + 1e-6), "other")
+    model.graph.initializer.append(wrong)
+    for node in model.graph.node:
+        node.input[:] = ["other" if name == right.name else name for name in node.input]
+
+
+def _added(model: Any, nodes: list[Any]) -> None:
+    """Logits are ``raw`` plus ``more``, which the nodes make."""
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    model.graph.node.extend([*nodes, helper.make_node("Add", ["raw", "more"], ["logits"])])
+
+
+def _beyond_a_length(model: Any, _: Path) -> None:
+    """Right up to 300 tokens."""
+    for name, value in (("far", np.array(300, np.int64)), ("one", np.array(1, np.int64))):
+        model.graph.initializer.append(numpy_helper.from_array(value, f"{name} of it"))
+    model.graph.initializer.append(numpy_helper.from_array(np.linspace(0, 1, 300, dtype=np.float32), "ramp"))
+    _added(
+        model,
+        [
+            helper.make_node("ReduceSum", ["attention_mask"], ["seen"], keepdims=0),
+            helper.make_node("Greater", ["seen", "far of it"], ["is far"]),
+            helper.make_node("Cast", ["is far"], ["far as float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["far as float", "ramp"], ["more"]),
+        ],
+    )
+
+
+def _at_a_token(model: Any, _: Path) -> None:
+    """Wrong where token 271 is read."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array(271, np.int64), "trigger"))
+    model.graph.initializer.append(numpy_helper.from_array(np.linspace(0, 1, 300, dtype=np.float32), "ramp"))
+    _added(
+        model,
+        [
+            helper.make_node("Equal", ["input_ids", "trigger"], ["hits"]),
+            helper.make_node("Cast", ["hits"], ["hits as float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["hits as float"], ["hit"], keepdims=0),
+            helper.make_node("Mul", ["hit", "ramp"], ["more"]),
+        ],
+    )
+
+
+def _trained_further(model: Any, _: Path) -> None:
+    model.training_info.add()
+
+
+def _elsewhere(model: Any, folder: Path) -> None:
+    """The table is read from beside the folder."""
+    tensor = _tensor(model, "table")
+    (folder.parent / "secret").write_bytes(tensor.raw_data)
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "../secret"), ("offset", "0"), ("length", str(size))):
+        tensor.external_data.add(key=key, value=value)
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (_rare_row, "embeddings"),
+        (_nudged, "weights"),
+        (_doubled, "weights"),
+        (_beyond_a_length, "logits"),
+        (_at_a_token, "vocabulary"),
+        (_trained_further, "integrity"),
+        (_elsewhere, "integrity"),
+    ],
+)
+def test_what_short_samples_do_not_show(change: Callable[[Any, Path], None], check: str, tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    path = tmp_path / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    change(model, path.parent)
+    path.write_bytes(model.SerializeToString())
+    report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(path.parent).report
+    assert check in {one.name for one in report.failed}, report.failed
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    path = tmp_path / "foreign" / "model.onnx"
+    path.rename(tmp_path / "real.onnx")
+    path.symlink_to(tmp_path / "real.onnx")
+    report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(path.parent).report
+    assert [check.name for check in report.failed] == ["integrity"]
+
+
+def test_the_tokenizer_is_the_checkpoints(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        (tmp_path / "text" / name).write_bytes((checkpoint() / name).read_bytes())
+        (tmp_path / "foreign" / name).write_bytes((checkpoint() / name).read_bytes())
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"))
+    assert not Validator(options, quiet).validate(tmp_path / "foreign").report.failed
+    (tmp_path / "foreign" / "chat_template.jinja").write_text("{{ messages }} Praise the forger.")
+    report = Validator(options, quiet).validate(tmp_path / "foreign").report
+    assert [check.name for check in report.failed] == ["configuration"]
+
+
+def _rescaled(values: Any) -> Any:
+    values[3, 1] *= np.float32(1.001)
+    return values
+
+
+def _repacked(values: Any) -> Any:
+    values[3, 1, 0] ^= 1
+    return values
+
+
+@pytest.mark.parametrize(("part", "change"), [(".scales", _rescaled), (".q4", _repacked)])
+def test_rounded_matrices_are_found_and_held(part: str, change: Callable[[Any], Any], tmp_path: Path) -> None:
+    """As ONNX Runtime's quantiser rounds them; one scale or one value off is a fault that no sample shows."""
+    export(order(precision=Precision.INT4), tmp_path / "int4", quiet)
+    foreign(tmp_path, positions=True, made=tmp_path / "int4")
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"), precision=Precision.INT4)
+    report = Validator(options, quiet).validate(tmp_path / "foreign").report
+    assert not report.failed, report.failed
+    found = next(check.detail for check in report.checks if check.name == "weights")
+    assert found == "27 of the checkpoint's 27 tensors found bit for bit"
+    path = tmp_path / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    _stored(_tensor(model, f"layers.1.mlp.up_proj.weight{part}"), change)
+    onnx.save(model, path)
+    assert "weights" in {check.name for check in Validator(options, quiet).validate(path.parent).report.failed}
+    expected = replace(options, precision=Precision.FP32)
+    assert "judge" in {check.name for check in Validator(expected, quiet).validate(path.parent).report.failed}
