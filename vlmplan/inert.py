@@ -82,8 +82,8 @@ def junit(text: str) -> str:
 
 
 def html(text: str) -> str:
-    """Return ``text`` for a page's template, which escapes markup itself: nothing unseen, nothing turned about."""
-    return terminal_lines(text)
+    """Return ``text`` for a page's template, which escapes markup itself: one line, nothing unseen or turned about."""
+    return terminal(text)
 
 
 def html_label(text: str) -> str:
