@@ -99,10 +99,10 @@ def test_the_action_proves_a_plan() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_the_action_proves_what_is_called_like_an_option() -> None:
-    """A folder or a plan named --help shows no help instead of proving anything."""
-    Path("--help").write_bytes(Path("plan.json").read_bytes())
+    """A folder called --version is proved, and no version shown instead."""
+    Path("--plan.json").write_bytes(Path("plan.json").read_bytes())
     options = "--threads 2 --repeats 1"
-    done = _act({"plan": "--help", "checkpoint": "small", "validate-options": options, "folder": "--version"})
+    done = _act({"plan": "--plan.json", "checkpoint": "small", "validate-options": options, "folder": "--version"})
     assert [code for _, code, _ in done] == [0] * 5, done
     assert load(Report, Path("report.json")).export == "--version"
     assert Path("page.html").exists()

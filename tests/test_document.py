@@ -1,7 +1,7 @@
 """Documents are read strictly and written whole."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlmplan import catalogue
 from vlmplan.document import Document, digest, from_plain, load, plain, read_plain, to_json, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision
@@ -157,3 +158,15 @@ def test_a_number_that_python_will_not_print(tmp_path: Path) -> None:
     path.write_text(f"schema = 0x{'F' * 5000}\n")
     with pytest.raises(InputError, match="found a number of thousands of digits"):
         load(HardwareProfile, path)
+
+
+def test_half_a_character_is_not_written(tmp_path: Path) -> None:
+    """And what stood there stays whole."""
+    path = tmp_path / "it"
+    write_text(path, "before")
+    with pytest.raises(InputError, match=r"cannot be written .found half a character"):
+        write_text(path, "a\ud800")
+    assert path.read_text(encoding="utf-8") == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="found half a character"):
+        to_toml(replace(catalogue.hardware("l4"), notes="\ud800"))

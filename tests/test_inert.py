@@ -106,6 +106,10 @@ def _tokens(text: str) -> tuple[set[str], str]:
 @example(HOSTILE)
 @example("- a")
 @example("1. a")
+@example("123) a")
+@example("     - a")
+@example("     a")
+@example("&lt;b&gt; &amp; &#38; &#x26;")
 @example("www.no.com http://no :smile: @me #1 \\| \\\\|")
 def test_markdown_makes_nothing_of_it(text: str) -> None:
     shown = inert.markdown(text)
@@ -116,7 +120,7 @@ def test_markdown_makes_nothing_of_it(text: str) -> None:
     ):
         found, seen = _tokens(whole)
         assert found <= tags
-        assert " ".join(inert.terminal(text).split()) in " ".join(seen.split())
+        assert " ".join(inert.terminal(text).replace("|", "/").split()) in " ".join(seen.split())
 
 
 @given(ANY)

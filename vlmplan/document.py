@@ -205,6 +205,7 @@ def from_plain(kind: type[T], value: Any, where: str) -> T:
     return typing.cast(T, reader(as_any)(value, where))
 
 
+_HALF = "found half a character (a lone surrogate)"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -271,7 +272,7 @@ def check_whole(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):
-        raise InputError("found half a character (a lone surrogate), expected Unicode text") from None
+        raise InputError(f"{_HALF}, expected Unicode text") from None
 
 
 def json_rows(text: str) -> Iterator[Any]:
@@ -333,10 +334,15 @@ def _without_none(value: Any) -> Any:
 
 
 def to_toml(document: Document) -> str:
-    """Return deterministic TOML text; TOML has no null, so fields that are None are left out."""
+    """Return deterministic TOML text; TOML has no null, so fields that are None are left out.
+
+    Raises InputError for half a character.
+    """
     import tomli_w
 
-    return inert.toml_document(tomli_w.dumps(_without_none(plain(document))))
+    found = _without_none(plain(document))
+    check_whole(found)  # TOML cannot spell half a character
+    return inert.toml_document(tomli_w.dumps(found))
 
 
 def digest(value: Any) -> str:
@@ -387,8 +393,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text as ``write_bytes`` does."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text as ``write_bytes`` does. Raises InputError for half characters, before anything is written."""
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: cannot be written ({_HALF})") from None
+    write_bytes(path, content)
 
 
 def append_text(path: Path, text: str) -> None:

@@ -21,9 +21,10 @@ _UNSEEN = frozenset(
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 _COMMANDS = re.compile(r"\[[0-9A-Fa-f:.]+\]|::|##\[")  # an address such as [::1] is none
-# What formats anywhere in a line; what makes links of addresses and pictures of :words:; what begins a list or a rule.
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>&|~$@#]|:(?=//|\w+:)|(?<=www)\.|^[-+=]|(?<=^\d)[.)]")
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
+# What formats anywhere in a line; what opens a tag or an entity; what makes links of addresses and pictures of :words:;
+# what begins a list (but of numbers), a rule or a quotation.
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~$@#]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=//|\w+:)|(?<=www)\.|^[-+=>]", re.ASCII)
+_INSTEAD = {"<": "&lt;", "&": "&amp;", "|": "/"}  # no escape keeps a bar out of a table everywhere
 
 
 def _escape(character: str) -> str:
@@ -66,7 +67,8 @@ def terminal_lines(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return ``text`` for a line or a cell of Markdown: no table, link, picture, mention, code or HTML comes of it."""
-    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), terminal(text))
+    shown = _MARKDOWN.sub(lambda found: _INSTEAD.get(found[0], f"\\{found[0]}"), terminal(text).lstrip())
+    return re.sub(r"^([0-9]{1,9})([.)])", r"\1\\\2", shown)
 
 
 def markdown_code(text: str) -> str:
@@ -82,8 +84,8 @@ def junit(text: str) -> str:
 
 
 def html(text: str) -> str:
-    """Return ``text`` for a page's template, which escapes markup itself: nothing unseen, nothing turned about."""
-    return terminal_lines(text)
+    """Return ``text`` for a page's template, which escapes markup itself: one line, nothing unseen or turned about."""
+    return terminal(text)
 
 
 def html_label(text: str) -> str:

@@ -288,7 +288,8 @@ def _make(scratch: Path, out: Path) -> int:
             scratch.mkdir(mode=0o700)
             with contextlib.suppress(FileNotFoundError):  # another export took it for one left behind, and made room
                 descriptor = os.open(scratch, os.O_RDONLY)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with contextlib.suppress(OSError):  # where files have no locks nothing is ever taken for left behind
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if scratch.is_dir() and os.path.samestat(scratch.stat(), os.fstat(descriptor)):
                     return descriptor
                 os.close(descriptor)

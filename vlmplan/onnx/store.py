@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import from_plain, plain, read_text, write_text
+from vlmplan.document import check_whole, from_plain, plain, read_text, write_text
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.measure import Runner, Samples, measure
 from vlmplan.onnx.here import Setup
@@ -59,10 +59,11 @@ class Store:
     def _read(self) -> None:
         text = read_text(self.path)
         whole = text[: text.rfind("\n") + 1]
-        lines = whole.splitlines()
+        lines = whole.removesuffix("\n").split("\n")
         try:
             records = [json.loads(line) for line in lines]
-        except (ValueError, RecursionError):
+            check_whole(records)
+        except (ValueError, RecursionError, InputError):
             raise InputError(f"{self.path}: expected one JSON object a line; move it away or give --fresh") from None
         if not records or not isinstance(records[0], dict) or records[0].get("schema") != Setup.SCHEMA:
             raise InputError(f'{self.path}: expected a first line of schema "{Setup.SCHEMA}"; move it away')

@@ -99,11 +99,14 @@ def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
 
 def runs_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     """Return the table that ``fit --from lmms-eval`` wants: lmms-eval names a run by the end of its folder's path."""
-    lines = ["run,llm_params_b,visual_tokens,family"]
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(["run", "llm_params_b", "visual_tokens", "family"])
     for name, found in results.items():
         trial = found.trial
-        lines.append(f"{name}__checkpoint,{grid.llm(trial.llm).llm_params_b},{trial.visual_tokens},{trial.compressor}")
-    return "\n".join(lines) + "\n"
+        size = grid.llm(trial.llm).llm_params_b
+        writer.writerow([f"{name}__checkpoint", size, trial.visual_tokens, str(trial.compressor)])
+    return made.getvalue()
 
 
 def sweep(work: Sweep, cluster: Cluster | None) -> dict[str, TrialResult]:
