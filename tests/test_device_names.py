@@ -54,6 +54,11 @@ def test_what_drivers_report_means_its_device(name: str, device: str) -> None:
         ("a100 sxm 80gb", "a100-80gb-sxm"),
         ("agx orin 64gb", "jetson-agx-orin-64gb"),
         ("mi300x", "instinct-mi300x"),
+        ("H100 SXM5 80GB", "h100-sxm"),
+        ("H100 NVL 94GB", "h100-nvl"),
+        ("A10 24GB", "a10"),
+        ("RTX 4090 24GB", "geforce-rtx-4090"),
+        ("H200 141GB HBM3e", "h200-sxm"),
     ],
 )
 def test_short_names_mean_one_device(name: str, device: str) -> None:
@@ -74,6 +79,8 @@ def test_short_names_mean_one_device(name: str, device: str) -> None:
         ("RTX 4090 D", "geforce-rtx-4090"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "geforce-rtx-4090"),
         ("RTX 4070 Ti", "geforce-rtx-4070-ti-super"),
+        ("GeForce RTX 4060 Ti 8GB", "geforce-rtx-4060-ti-16gb"),
+        ("H20 96GB", "h200-sxm"),
         ("RTX 3080 12GB", "geforce-rtx-3060-12gb"),
         ("MI300A", "instinct-mi300x"),
         ("Apple M4", "apple-m4-max"),
@@ -89,7 +96,9 @@ def test_another_device_is_not_taken_for_one_of_the_catalogue(name: str, near: s
     assert "other devices" in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "count"), [("Orin", 5), ("h100", 3), ("a100", 4), ("RTX PRO 6000", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("Orin", 5), ("h100", 3), ("H100 80GB", 2), ("a100", 4), ("RTX PRO 6000", 2)]
+)
 def test_a_name_of_several_devices_lists_them(name: str, count: int) -> None:
     with pytest.raises(InputError, match="is ambiguous; it could be") as caught:
         catalogue.hardware(name)

@@ -252,8 +252,11 @@ def test_other_forms_of_vlmevalkit(tmp_path: Path) -> None:
 
 
 def test_other_forms_of_lmms_eval(tmp_path: Path) -> None:
-    """Files for a leaderboard beside the results, counts of questions, and the layout of the first releases."""
+    """Files for a leaderboard beside the results, counts of questions, a limit of -1 (none), the oldest layout."""
     lmms(tmp_path, "llava__1b-16", {"ai2d": {"exact_match,flexible-extract": 0.5, "samples": 3088}})
+    whole = tmp_path / "logs" / "llava__1b-64" / "20260101_101010_results.json"
+    whole.parent.mkdir()
+    whole.write_text(json.dumps({"results": {"ai2d": {"exact_match,none": 0.6}}, "config": {"limit": -1}}))
     (tmp_path / "logs" / "submissions").mkdir()
     (tmp_path / "logs" / "submissions" / "mmbench_en_dev_results.json").write_text('[{"index": 1}]')
     old = tmp_path / "logs" / "llava__7b-64" / "0828_1531_llava_ai2d_llava_model_args_8cc1ad"
@@ -261,7 +264,7 @@ def test_other_forms_of_lmms_eval(tmp_path: Path) -> None:
     (old / "results.json").write_text(json.dumps({"results": {"ai2d": {"exact_match,flexible-extract": 0.8}}}))
     rows, notes = read_results(tmp_path / "logs", Harness.LMMS_EVAL, runs(tmp_path))
     assert {(row.llm_params_b, row.visual_tokens): row.error for row in rows} == pytest.approx(
-        {(1, 16): 0.5, (7, 64): 0.2}
+        {(1, 16): 0.5, (1, 64): 0.4, (7, 64): 0.2}
     )
     assert any("not results of lmms-eval: submissions/mmbench_en_dev_results.json" in note for note in notes)
 

@@ -168,6 +168,16 @@ def test_a_plan_holds_from_whichever_folder_it_is_asked(
     assert "the plan's own copy" in " ".join(out.split())
 
 
+def test_a_name_is_no_path_beside_the_plan(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder called like the plan's device, task or model is not taken for it."""
+    for name in ("l4", "reasoning"):
+        (here / name).mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = run("recommend", "--check", str(here / "plan.json"))
+    assert (code, err) == (0, "")
+
+
 def test_ci_gets_a_summary(tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     assert run("recommend", "--check", str(here / "plan.json"))[0] == 0

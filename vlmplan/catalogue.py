@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from vlmplan.device_names import ReportedNames, meant, near
+from vlmplan.device_names import ReportedNames, meant, near, without_memory
 from vlmplan.document import Document, load
 from vlmplan.errors import InputError, Unavailable, nearest
 from vlmplan.hardware import Calibration, HardwareProfile
@@ -21,6 +21,9 @@ from vlmplan.ranking import Evidence, OwnScores
 
 if TYPE_CHECKING:
     from vlmplan.scaling import ScalingLaw
+
+
+_SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
 
 
 class Shelf(enum.StrEnum):
@@ -63,8 +66,23 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
     if exact:
         return exact
     if shelf is Shelf.HARDWARE:
-        return meant(name, known, load(ReportedNames, profiles_folder() / "device_names.toml").names)
+        return _devices(name)
     return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+
+
+def _devices(name: str) -> tuple[str, ...]:
+    """The devices that a name may mean; a size that is in none of their names must be that of their memory."""
+    known, reported = names(Shelf.HARDWARE), load(ReportedNames, profiles_folder() / "device_names.toml").names
+    if found := meant(name, known, reported):
+        return found
+    rest, size_gb = without_memory(name)
+    if not rest or size_gb is None:
+        return ()
+    return tuple(
+        one
+        for one in meant(rest, known, reported)
+        if abs((hardware(one).memory_bytes or 0) / (size_gb * 1e9) - 1) < _SIZE_TOLERANCE
+    )
 
 
 def resolve(shelf: Shelf, name: str) -> Path:

@@ -248,7 +248,10 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     explained = by_part_and_op(cost(request, ready)) if explain else {}
     deliver(document, out, json, lambda: renderer().print_estimate(document, device, explained))
     if document.obstacles:
-        raise Infeasible(f"{spec.name} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}")
+        raise Infeasible(
+            f"{spec.name} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}; give more --gpus, "
+            "another device, or a smaller --precision or prompt"
+        )
 
 
 @app.command()

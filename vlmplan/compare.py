@@ -15,7 +15,7 @@ from vlmplan.hardware import Basis, Precision, Runtime
 from vlmplan.model import Workload
 from vlmplan.plan import Plan
 from vlmplan.prices import Prices
-from vlmplan.search import Budget
+from vlmplan.search import WIDEN, Budget
 
 SHOWN_REASONS = 4  # of why no device will do, in a message
 
@@ -111,8 +111,12 @@ def _refusal(refused: Mapping[str, Infeasible | InputError]) -> VlmplanError:
         devices.setdefault(_reason(error), []).append(name)
     shown = [f"{', '.join(names)}: {reason}" for reason, names in list(devices.items())[:SHOWN_REASONS]]
     rest = sum(map(len, list(devices.values())[SHOWN_REASONS:]))
-    why, what = (hopeless[0], "meets the budget") if hopeless else (first, "can be asked")
-    return type(why)(f"none of {len(refused)} devices {what}; {'; '.join(shown)}{f'; and {rest} more' if rest else ''}")
+    if rest:
+        shown.append(f"and {rest} more")
+    listed = "; ".join(shown)
+    if hopeless:
+        return Infeasible(f"none of {len(refused)} devices meets the budget; {listed}; {WIDEN}")
+    return type(first)(f"none of {len(refused)} devices can be asked; {listed}")
 
 
 def compare(

@@ -270,7 +270,7 @@ def _why_none(
 def _left(runs: Path, files: Files, wanted: Sequence[Scores], found: Mapping[Run, Sequence[Scores]]) -> list[str]:
     """Notes on what was found and is not used, and on runs without results."""
     used = {one.run for ones in found.values() for one in ones}
-    unknown = sorted({"/".join(one.run) for one in wanted if one.run not in used})
+    unknown = sorted({"/".join(one.run) or "." for one in wanted if one.run not in used})
     missing = sorted(run.name for run, ones in found.items() if not ones)
     notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(unknown[:_NAMED])}"] if unknown else []
     notes += [f"runs of {runs.name} without results: {', '.join(missing[:_NAMED])}"] if missing else []

@@ -139,7 +139,7 @@ def _lmms_eval(path: Path, folder: Path) -> Iterator[Scores]:
     results, config = document.get("results"), document.get("config")
     if not isinstance(results, Mapping):
         raise _Unused("no table 'results' in it")
-    if isinstance(config, Mapping) and config.get("limit") is not None:
+    if isinstance(config, Mapping) and config.get("limit") not in (None, -1):  # -1: all questions
         raise _Unused("of a trial on a few questions (limit)")
     name = path.name if path.name != "results.json" else path.parent.name  # the old layout dates the folder
     day, at_s = _stamped(name, path)

@@ -90,9 +90,12 @@ def _own_model(plan: Plan, asked: Asked) -> tuple[ModelSpec | None, str | None]:
     return plan.model, f"the dimensions of {plan.model.name} are the plan's own copy: {typed} is not here"
 
 
-def _beside(text: str | None, folder: Path | None) -> str | None:
-    """A relative path as it is meant: from here, else from the plan's folder; what is neither as it stands."""
-    if text is None or folder is None or os.path.exists(text):  # noqa: PTH110 - as above
+def _beside(text: str | None, folder: Path | None, by_path: bool = False) -> str | None:
+    """A relative path as it is meant: from here, else from the plan's folder; what is neither as it stands.
+
+    ``by_path`` says that the text is one even where it does not look so.
+    """
+    if text is None or folder is None or not (by_path or is_path(text)) or os.path.exists(text):  # noqa: PTH110
         return text
     there = os.path.join(folder, text)  # noqa: PTH118 - as above
     return there if os.path.exists(there) else text  # noqa: PTH110 - as above
@@ -115,12 +118,13 @@ def _asked_again(
     if plan.asked is None:
         raise InputError("--check: the plan does not say what was asked (an older vlmplan made it); make it again")
     typed = _beside(plan.asked.hardware, folder) or plan.asked.hardware
+    own_model = plan.model.name not in catalogue.names(Shelf.MODELS)
     asked = replace(
         plan.asked,
         hardware=hardware or typed,
         task=task or _beside(plan.asked.task, folder) or plan.asked.task,
-        model=_beside(plan.asked.model, folder),
-        models=_beside(plan.asked.models, folder),
+        model=_beside(plan.asked.model, folder, own_model),
+        models=_beside(plan.asked.models, folder, own_model),
         runtime=plan.runtime,
     )
     device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, typed)

@@ -21,6 +21,7 @@ from vlmplan.refusals import runnable
 from vlmplan.units import format_bytes, format_flops, format_seconds
 from vlmplan.visual_tokens import VisualInput, one_view, options, settable, visual_input
 
+WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
 HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
 
 
@@ -269,5 +270,4 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
         f"{format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the smallest "
         f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
     )
-    hint = "raise the budget, or widen --precision, --gpus or --models"
-    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {hint}", brief)
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief)
