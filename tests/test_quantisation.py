@@ -285,6 +285,14 @@ def test_a_quantised_tower_is_smaller_and_priced_by_the_kernels_of_its_precision
     assert every.params == some.params
 
 
+def test_a_cache_in_eight_bits_is_said_not_to_be_priced() -> None:
+    table = compressed(FP8, {"num_bits": 8}, kv_cache_scheme={"num_bits": 8, "type": "float"})
+    assert "wants its KV cache in 8 bits; it is priced in 16 bits" in stored(LLAVA, table).warnings[0]
+    table = {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    assert "wants its KV cache in fp8" in stored(LLAVA, table).warnings[0]
+    assert stored(QWEN25, AWQ).warnings == ()
+
+
 def test_documents_hold_it() -> None:
     model = read(QWEN25, AWQ)
     assert from_plain(ModelSpec, plain(model), "model") == model

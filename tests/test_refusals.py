@@ -107,6 +107,10 @@ def test_weight_only_formats_multiply_in_what_may_be_refused() -> None:
     why = refusal(model, Precision.INT4, catalogue.hardware("t4"), Runtime.VLLM)
     assert "in fp16, in which int4 multiplies on t4" in (why or "")
     assert refusal(model, Precision.INT4, catalogue.hardware("l4"), Runtime.VLLM) is None
+    awq = read(GEMMA3, {**AWQ, "modules_to_not_convert": ["vision_tower"]})
+    assert refusal(awq, Precision.INT4, catalogue.hardware("l4"), Runtime.VLLM) is None
+    why = refusal(awq, Precision.INT4, catalogue.hardware("l4"), Runtime.TRANSFORMERS)
+    assert "answers are empty (transformers issue 36822)" in (why or "")
 
 
 @pytest.mark.parametrize(

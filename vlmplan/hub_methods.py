@@ -258,7 +258,9 @@ def _modelopt(table: Plain, where: str) -> Layout:
         return compressed(table, where)
     else:
         rules.append((None, _algorithm(algorithm, f"{where}.quant_algo")))
-    return Layout(method="modelopt", rules=tuple(rules), left=left, head=True)
+    cache = table.get("kv_cache_quant_algo")
+    kept = str(cache).lower()[:20] if cache else None
+    return Layout(method="modelopt", rules=tuple(rules), left=left, head=True, cache=kept)
 
 
 def _compressed_scheme(group: Plain, where: str) -> Scheme | None:
@@ -303,7 +305,9 @@ def compressed(table: Plain, where: str) -> Layout:
         if modules:
             named.append((patterns(modules, inside), scheme))
     left, _ = listed(table, where, "ignore", "ignored_layers")
-    return Layout(method="compressed-tensors", rules=(*named, *by_class), left=left, head=True)
+    cache = nested(table, "kv_cache_scheme", where)
+    kept = f"{bits_of(cache.get('num_bits', 8), f'{where}.kv_cache_scheme.num_bits')} bits" if cache else None
+    return Layout(method="compressed-tensors", rules=(*named, *by_class), left=left, head=True, cache=kept)
 
 
 def _quark_scheme(table: Plain, where: str) -> Scheme | None:

@@ -29,6 +29,7 @@ _FUSED_QKV = ("attention.wqkv", "att_proj", "self_attn.W_pack")
 _UP = {"gate_up": ("mlp.gate_up_proj",)}
 _JOINED = {
     **{kind: {"qkv": ("self_attn.qkv_proj",), **_UP} for kind in ("phi3", "phi3_v", "phi4mm", "phi4_multimodal")},
+    **{kind: {"output": ("self_attn.out_proj",)} for kind in ("lfm2", "lfm2_vl")},
     "glm4": _UP,
     "glm4v": _UP,
 }
@@ -43,7 +44,7 @@ def _each(roots: tuple[str, ...], *leaves: str) -> tuple[str, ...]:
 # The projections of an operator, with the names that each has in one family or another.
 _LLM: dict[str, tuple[tuple[str, ...], ...]] = {
     "qkv": tuple((f"self_attn.{one}_proj", *_FUSED_QKV) for one in "qkv"),
-    "output": (("self_attn.o_proj", "self_attn.out_proj", "attention.wo", "attn_out", "self_attn.dense"),),
+    "output": (("self_attn.o_proj", "attention.wo", "attn_out", "self_attn.dense"),),
     "cross queries": (("cross_attn.q_proj",),),
     "cross keys and values": (("cross_attn.k_proj",), ("cross_attn.v_proj",)),
     "query down": (("self_attn.q_a_proj",),),

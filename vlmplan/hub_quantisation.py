@@ -163,13 +163,14 @@ def _quantisation(
                 of_llm[scheme.precision] += params * count // len(modules)
     if not sizes:
         return None
-    method = next(iter(layouts.values())).method
+    first = next(iter(layouts.values()))
     return Quantisation(
-        method=method,
-        title=f"{method}, {by_scheme.most_common(1)[0][0].title}",
+        method=first.method,
+        title=f"{first.method}, {by_scheme.most_common(1)[0][0].title}",
         precision=of_llm.most_common(1)[0][0] if of_llm else None,
         weight_bytes=sizes,
         kept=_kept(keys, sizes),
+        cache=first.cache,
     )
 
 
