@@ -148,6 +148,9 @@ def test_bytes_of_a_weight_by_hand() -> None:
     assert stored(QWEN25, {**GPTQ, "group_size": -1}).weight_bytes["llm down"] == 0.5
     blocks = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     assert stored(QWEN25, blocks).weight_bytes["llm down"] == 1 + 4 / 128**2
+    experts = stored(DEEPSEEK, {**blocks, "expert_dtype": "fp4", "scale_fmt": "ue8m0"}).weight_bytes
+    assert experts["llm expert down"] == 0.5 + 1 / 32
+    assert experts["llm shared down"] == experts["llm down"] == 1 + 1 / 128**2
     once = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     assert stored(LLAVA, once).weight_bytes["llm down"] == 0.5 + 4 / 64
     twice = {**once, "bnb_4bit_use_double_quant": True}
@@ -346,6 +349,9 @@ def test_modules_have_the_names_they_have_in_transformers(kind: str) -> None:
         ("re:.*self_attn.*", "layers.3.self_attn.q_proj", "layers.3.mlp.up_proj"),
         ("mlp.gate", "layers.3.mlp.gate", "layers.3.mlp.gate_proj"),
         ("language_model", "layers.3.mlp.up_proj", "visual.blocks.3.attn.qkv"),
+        ("Llama4TextAttention", "layers.3.self_attn.q_proj", "layers.3.mlp.up_proj"),
+        ("Llama4VisionModel", "vision_model.model.layers.3.mlp.fc1", "layers.3.mlp.up_proj"),
+        ("out_proj", "vpm.encoder.layers.3.self_attn.out_proj", "layers.3.self_attn.o_proj"),
     ],
 )
 def test_lists_mean_modules_and_no_others(listed: str, meant: str, not_meant: str) -> None:

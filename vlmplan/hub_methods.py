@@ -82,11 +82,14 @@ def _fp8(table: Plain, where: str) -> Layout:
     shared = 1
     for side in block or ():
         shared *= whole(side, f"{where}.weight_block_size", 1, 65_536)
-    size = 1 + (4 / shared if block else 0.0)
+    size = 1 + ((1 if table.get("scale_fmt") == "ue8m0" else 4) / shared if block else 0.0)
     words = "8 bits floating point" + (f" in blocks of {block[0]} x {block[1]}" if block else "")
     scheme = Scheme(precision=Precision.FP8, weight_bytes=size, title=f"{words}, activations in 8")
     left, _ = listed(table, where, "modules_to_not_convert", "ignored_layers", "ignore")
-    return Layout(method="fp8", rules=everything(scheme), left=left)
+    rules = everything(scheme)
+    if table.get("expert_dtype") == "fp4":  # DeepSeek-V4's
+        rules = ((patterns(["experts"], where), scheme_of(4, 32, floating=True, active_bits=8, scale_bytes=1)), *rules)
+    return Layout(method="fp8", rules=rules, left=left)
 
 
 def _bitsandbytes(table: Plain, where: str) -> Layout:

@@ -294,6 +294,13 @@ def _inner(name: str) -> str:
     return ".".join(parts)
 
 
+def _of_class(name: str) -> str:
+    """The path that a class's name stands for, as far as it tells (``Llama4TextAttention``); else the name."""
+    kinds = {"Vision": "vision", "Attention": "self_attn", "Experts": "experts", "MLP": "mlp"}
+    found = next((path for word, path in kinds.items() if word in name), name)
+    return found if re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) else name
+
+
 def patterns(listed: Iterable[str], where: str, *, regular: bool = False) -> Patterns:
     """Read a list of modules; ``regular`` ones are all regular expressions. Raises InputError for one that is none."""
     names: set[str] = set()
@@ -309,7 +316,7 @@ def patterns(listed: Iterable[str], where: str, *, regular: bool = False) -> Pat
             (every if "(?!" in expression else some).append(_expression(expression, where))
         elif "*" in text or "?" in text:  # a glob means what is inside, too
             some += [re.compile(fnmatch.translate(glob)) for glob in (text, f"{text}.*")]
-        elif not (inner := _inner(text)):
+        elif not (inner := _of_class(_inner(text))):
             whole = whole or any(one in text for one in _OUTER[1:])
         else:
             names.add(inner)
