@@ -74,6 +74,7 @@ ORDER = [
     "hub_vlms",
     "hub_modules",
     "hub_schemes",
+    "hub_toolkits",
     "hub_methods",
     "hub_quantisation",
     "hub_config",

@@ -178,7 +178,7 @@ def _layers(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) -> Sequ
     return kinds.get(mixing, range(llm.layers))
 
 
-def _shares(llm: Decoder, name: str) -> tuple[float, ...]:
+def _held(llm: Decoder, name: str) -> tuple[float, ...]:
     """What the projections of an operator hold of its weights, one of them 1."""
     return (float(llm.heads), float(llm.kv_heads), float(llm.kv_heads)) if name == "qkv" else (1.0, 1.0, 1.0)
 
@@ -195,11 +195,11 @@ def _llm_modules(model: ModelSpec, name: str, kinds: Mapping[str, Sequence[int]]
     if joined := _JOINED.get(model.architecture, {}).get(name):
         projections = (joined,)
     for layer in _layers(llm, name, kinds):
-        for share, leaves in zip(_shares(llm, name), projections, strict=False):
+        for held, leaves in zip(_held(llm, name), projections, strict=False):
             yield Module(
                 short=tuple(f"layers.{layer}.{leaf}" for leaf in leaves),
                 full=tuple(f"{root}.{layer}.{leaf}" for root in _LLM_ROOTS for leaf in leaves),
-                weight=share,
+                weight=held,
                 of_llm=True,
             )
 

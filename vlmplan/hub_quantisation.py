@@ -77,14 +77,14 @@ def _part(key: str) -> str:
 def _mean(modules: tuple[Module, ...], own: Layout) -> tuple[float | None, Counter[Scheme]]:
     """The mean bytes of an operator's weights, those left whole at 2; None where all are. And how often each scheme."""
     counted: Counter[Scheme] = Counter()
-    size = shares = 0.0
+    size = held = 0.0
     for module in modules:
         scheme = own.scheme(module)
         size += module.weight * (scheme.weight_bytes if scheme else 2.0)
-        shares += module.weight
+        held += module.weight
         if scheme is not None:
             counted[scheme] += 1
-    return (size / shares if counted else None), counted
+    return (size / held if counted else None), counted
 
 
 def _in_scope(key: str, own: Layout) -> bool:
