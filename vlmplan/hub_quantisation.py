@@ -98,10 +98,10 @@ def _in_scope(key: str, own: Layout) -> bool:
 def _linear_keys(model: ModelSpec) -> dict[str, int]:
     """The linear operators of a model, and their parameters; a tied head is the embedding, which is not quantised."""
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
-    found = {}
+    found: Counter[str] = Counter()
     for op in operators(request):
         if op.kind is Kind.LINEAR and op.part is not Part.DECODE and op.params:
-            found[operator_key(op.part, op.name)] = op.params
+            found[operator_key(op.part, op.name)] += op.params
     return found
 
 
