@@ -87,19 +87,24 @@ class Unfit:
     why: str
 
 
-_VOLTA_ON = "vLLM's table of supported hardware (docs/features/quantization)"
 UNFIT = (
     Unfit(
         runtime=Runtime.VLLM,
         devices=("Volta",),
         methods=("awq", "compressed-tensors", "modelopt", "fp8", "fbgemm_fp8", "quark"),
-        why=f"vllm has no kernels of it before Turing: {_VOLTA_ON}",
+        why="vllm has no kernels of it before Turing (docs/features/quantization, supported hardware)",
     ),
     Unfit(
         runtime=Runtime.VLLM,
         devices=("CDNA 3",),
-        methods=("awq", "gptq", "bitsandbytes"),
-        why=f"vllm has no kernels of it for AMD GPUs: {_VOLTA_ON}",
+        methods=("bitsandbytes",),
+        why="vllm refuses it on AMD GPUs (vllm/platforms/rocm.py, supported_quantization)",
+    ),
+    Unfit(
+        runtime=Runtime.VLLM,
+        devices=("Xe2-HPG",),
+        methods=("bitsandbytes", "torchao", "fbgemm_fp8", "quark"),
+        why="vllm refuses it on Intel GPUs (vllm/platforms/xpu.py, supported_quantization)",
     ),
     Unfit(
         runtime=Runtime.VLLM,
