@@ -78,8 +78,9 @@ def stored(config: dict[str, Any], table: Any) -> Quantisation:
         # Qwen3-VL-8B w4a16, llm-compressor issue 2025: "Model loading took 7.1940 GiB", 0.375 of it the buffers that
         # vLLM 0.11 keeps for three feature layers of 16384 tokens.
         (QWEN3, compressed(INT4, ignore=("re:.*lm_head", "re:visual.*")), 7.194 - 0.375, 0.02),
-        # openai/gpt-oss-20b: its files hold 13,761,264,768 bytes (the hub's model.safetensors.index.json).
-        (GPT_OSS, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}, 12.816, 0.002),
+        # gpt-oss-20b and 120b, the size of the checkpoint in their model card, arXiv 2508.10925.
+        (GPT_OSS, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}, 12.8, 0.003),
+        ({**GPT_OSS, "num_hidden_layers": 36, "num_local_experts": 128}, {"quant_method": "mxfp4"}, 60.8, 0.003),
     ],
 )
 def test_weights_take_what_engines_report(config: Any, table: Any, published_gib: float, most: float) -> None:
@@ -382,6 +383,9 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
     assert (plan.choice.deploy.command or "").startswith("vllm serve Qwen2.5-VL-7B-Instruct-AWQ --max-model-len ")
     assert not any("needs an int4 checkpoint" in warning for warning in plan.warnings)
     assert any("weights are as the checkpoint stores them: awq" in one for one in plan.assumptions)
+    asked = ("recommend", "--model", str(folder), "--hardware", "a10", "--task", law, "--latency", "60s")
+    shown = " ".join(run(*asked, "--text-tokens", "50", "--output-tokens", "32")[1].split())
+    assert "Stored as awq, 4 bits in groups of 128; not quantised: vision, projector, head." in shown
     with pytest.raises(InputError, match=r"--precision: found bf16, but .* is stored in int4"):
         ask(Budget(latency_s=60), hardware="a10", model=str(folder), task=law, precisions="bf16")
 

@@ -147,6 +147,8 @@ def print_plan(plan: Plan) -> None:
         f"{format_count(choice.params.total)} parameters."
     )
     setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
+    if plan.model.quantisation is not None:
+        console.print(f"Stored as {plan.model.quantisation.whole_title}.")
     console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
     if choice.price:
         console.print(
