@@ -88,7 +88,9 @@ def sensitivity(plan: Plan) -> str:
 
 
 def choice_lines(plan: Plan) -> Iterator[str]:
-    """Yield why the choice was taken, and what one step fewer or more in tokens would cost."""
+    """Yield how the choice is stored, why it was taken, and what one step fewer or more in tokens would cost."""
+    if plan.model.quantisation is not None:
+        yield f"Stored as {plan.model.quantisation.whole_title}."
     if plan.chosen_because:
         yield f"Chosen: {plan.chosen_because}."
     for name, one in (("fewer", plan.fewer_tokens), ("more", plan.more_tokens)):
@@ -147,8 +149,6 @@ def print_plan(plan: Plan) -> None:
         f"{format_count(choice.params.total)} parameters."
     )
     setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
-    if plan.model.quantisation is not None:
-        console.print(f"Stored as {plan.model.quantisation.whole_title}.")
     console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
     if choice.price:
         console.print(
