@@ -118,6 +118,15 @@ def test_weights_take_what_engines_report(config: Any, table: Any, published_gib
         (LLAVA, {"quant_method": "torchao", "modules_to_not_convert": ["vision_tower"], "quant_type": {"default": {
             "_type": "Float8DynamicActivationFloat8WeightConfig", "_data": {}}}}, "fp8", {*LLM, "projector"}),
         (LLAVA, {"quant_method": "torchao", "quant_type": "int8_weight_only"}, "int8", {*LLM, *TOWER, "projector"}),
+        (LLAVA, {"quant_method": "torchao", "modules_to_not_convert": ["vision_tower", "multi_modal_projector"],
+                 "quant_type": {"default": {"_type": "ModuleFqnToConfig", "_data": {"module_fqn_to_config": {
+                     "_default": {"_type": "Int8DynamicActivationIntxWeightConfig", "_data": {
+                         "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
+                         "weight_granularity": {"_type": "PerGroup", "_data": {"group_size": 32}}}},
+                     "model.language_model.embed_tokens": None}}}}}, "int4", LLM),
+        (INTERNVL, {"quant_method": "modelopt", "ignore": ["vision_model*", "mlp1*", "lm_head"], "config_groups": {
+            "group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}}},
+         "fp8", LLM),
         (INTERNVL, {"quant_method": "modelopt", "quant_algo": "FP8",
                     "exclude_modules": ["vision_model*", "mlp1*", "lm_head"]}, "fp8", LLM),
         (LLAVA, {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", "model.vision_tower*"]},

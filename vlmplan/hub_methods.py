@@ -155,13 +155,16 @@ def _hqq(table: Plain, where: str) -> Layout:
 
 def _mlx(table: Plain, where: str) -> Layout:
     """MLX: groups with scale and bias in 16 bits, everywhere but where a module's own key says otherwise."""
-    bits, group = (
-        bits_of(table.get("bits"), f"{where}.bits"),
-        group_of(table.get("group_size", 64), f"{where}.group_size"),
-    )
-    rules: list[Rule] = [(patterns([name], where), None) for name, own in table.items() if own is False]
-    rules.append((None, scheme_of(bits, group, zero_bytes=SCALE_BYTES)))
-    return Layout(method="mlx", rules=tuple(rules), head=True)
+
+    def scheme(own: Plain) -> Scheme | None:
+        group = group_of(own.get("group_size", 64), f"{where}.group_size")
+        return scheme_of(bits_of(own.get("bits"), f"{where}.bits"), group, zero_bytes=SCALE_BYTES)
+
+    changed = {name: own for name, own in table.items() if own is False or isinstance(own, dict)}
+    rules: list[Rule] = [
+        (patterns([name], where), scheme({**table, **own}) if own else None) for name, own in changed.items()
+    ]
+    return Layout(method="mlx", rules=(*rules, (None, scheme(table))), head=True)
 
 
 METHODS: Mapping[str, Callable[[Plain, str], Layout]] = {

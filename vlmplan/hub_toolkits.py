@@ -3,6 +3,7 @@
 (table) -> a Layout, by module where the toolkit says so. A scheme that is not read is an InputError that names it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ _TORCHAO: Mapping[str, tuple[int, int, bool, int]] = {
     "float8dynamicactivationfloat8weight": (8, 0, True, 8),
     "float8dynamicactivationint4weight": (4, 128, False, 8),
     "float8staticactivationfloat8weight": (8, 0, True, 8),
+    "int8dynamicactivationintxweight": (4, 32, False, 8),
+    "intxweightonly": (4, 32, False, 16),
 }
 
 
@@ -32,8 +35,12 @@ def _torchao_scheme(kind: Any, own: Plain, where: str) -> Scheme | None:
     if known is None:
         raise InputError(f"{where}: quant_type {kind!r:.60} is not read; expected one of {', '.join(_TORCHAO)}")
     bits, group, floating, active = known
-    group = group_of(own.get("group_size", group), f"{where}.group_size")
-    zero_bytes = SCALE_BYTES if bits == 4 else 0.0
+    if written := re.search(r"int(\d)", str(own.get("weight_dtype"))):
+        bits = int(written[1])
+    granularity = nested(own, "weight_granularity", where) or nested(own, "granularity", where)
+    inner = nested(granularity, "_data", where)
+    group = group_of(own.get("group_size", inner.get("group_size", group)), f"{where}.group_size")
+    zero_bytes = SCALE_BYTES if bits < 8 else 0.0
     return scheme_of(bits, group, floating=floating, active_bits=active, zero_bytes=zero_bytes)
 
 
@@ -96,6 +103,12 @@ def _algorithm(name: Any, where: str) -> Scheme | None:
     return _NAMED[found]
 
 
+def _cache(table: Plain, where: str) -> str | None:
+    """How keys and values are to be kept."""
+    cache = nested(table, "kv_cache_scheme", where)
+    return f"{bits_of(cache.get('num_bits', 8), f'{where}.kv_cache_scheme.num_bits')} bits" if cache else None
+
+
 def modelopt(table: Plain, where: str) -> Layout:
     """NVIDIA's Model Optimizer: one algorithm, or one by layer; ``exclude_modules`` are globs."""
     left, _ = listed(table, where, "exclude_modules", "ignore")
@@ -111,7 +124,7 @@ def modelopt(table: Plain, where: str) -> Layout:
     else:
         rules.append((None, _algorithm(algorithm, f"{where}.quant_algo")))
     cache = table.get("kv_cache_quant_algo")
-    kept = str(cache).lower()[:20] if cache else None
+    kept = str(cache).lower()[:20] if cache else _cache(table, where)
     return Layout(method="modelopt", rules=tuple(rules), left=left, head=True, cache=kept)
 
 
@@ -147,9 +160,9 @@ def compressed(table: Plain, where: str) -> Layout:
     for name, group in groups.items():
         inside = f"{where}.config_groups.{name:.40}"
         preset = isinstance(group, list)
-        targets = group if preset else strings(group, inside, "targets") if isinstance(group, dict) else None
-        if targets is None:
-            raise InputError(f"{inside}: expected a table with targets, found {group!r:.40}")
+        if not preset and not isinstance(group, dict):
+            raise InputError(f"{inside}: expected a table, found {group!r:.40}")
+        targets = strings(group if not preset else {"targets": group}, inside, "targets") or ["Linear"]
         scheme = _algorithm(name, inside) if preset else _compressed_scheme(group, inside)
         modules = [one for one in targets if one not in ("Linear", "Embedding") and not one.endswith("Linear")]
         if len(modules) < len(targets):
@@ -157,9 +170,8 @@ def compressed(table: Plain, where: str) -> Layout:
         if modules:
             named.append((patterns(modules, inside), scheme))
     left, _ = listed(table, where, "ignore", "ignored_layers")
-    cache = nested(table, "kv_cache_scheme", where)
-    kept = f"{bits_of(cache.get('num_bits', 8), f'{where}.kv_cache_scheme.num_bits')} bits" if cache else None
-    return Layout(method="compressed-tensors", rules=(*named, *by_class), left=left, head=True, cache=kept)
+    rules = (*named, *by_class)
+    return Layout(method="compressed-tensors", rules=rules, left=left, head=True, cache=_cache(table, where))
 
 
 def _quark_scheme(table: Plain, where: str) -> Scheme | None:
