@@ -79,6 +79,7 @@ ORDER = [
     "hub_architecture",
     "hub_modules",
     "hub_schemes",
+    "hub_toolkits",
     "hub_methods",
     "hub_quantisation",
     "hub_config",

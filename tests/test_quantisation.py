@@ -78,8 +78,9 @@ def stored(config: dict[str, Any], table: Any) -> Quantisation:
         # Qwen3-VL-8B w4a16, llm-compressor issue 2025: "Model loading took 7.1940 GiB", 0.375 of it the buffers that
         # vLLM 0.11 keeps for three feature layers of 16384 tokens.
         (QWEN3, compressed(INT4, ignore=("re:.*lm_head", "re:visual.*")), 7.194 - 0.375, 0.02),
-        # openai/gpt-oss-20b: its files hold 13,761,264,768 bytes (the hub's model.safetensors.index.json).
-        (GPT_OSS, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}, 12.816, 0.002),
+        # gpt-oss-20b and 120b, the size of the checkpoint in their model card, arXiv 2508.10925.
+        (GPT_OSS, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}, 12.8, 0.003),
+        ({**GPT_OSS, "num_hidden_layers": 36, "num_local_experts": 128}, {"quant_method": "mxfp4"}, 60.8, 0.003),
     ],
 )
 def test_weights_take_what_engines_report(config: Any, table: Any, published_gib: float, most: float) -> None:
@@ -117,6 +118,15 @@ def test_weights_take_what_engines_report(config: Any, table: Any, published_gib
         (LLAVA, {"quant_method": "torchao", "modules_to_not_convert": ["vision_tower"], "quant_type": {"default": {
             "_type": "Float8DynamicActivationFloat8WeightConfig", "_data": {}}}}, "fp8", {*LLM, "projector"}),
         (LLAVA, {"quant_method": "torchao", "quant_type": "int8_weight_only"}, "int8", {*LLM, *TOWER, "projector"}),
+        (LLAVA, {"quant_method": "torchao", "modules_to_not_convert": ["vision_tower", "multi_modal_projector"],
+                 "quant_type": {"default": {"_type": "ModuleFqnToConfig", "_data": {"module_fqn_to_config": {
+                     "_default": {"_type": "Int8DynamicActivationIntxWeightConfig", "_data": {
+                         "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
+                         "weight_granularity": {"_type": "PerGroup", "_data": {"group_size": 32}}}},
+                     "model.language_model.embed_tokens": None}}}}}, "int4", LLM),
+        (INTERNVL, {"quant_method": "modelopt", "ignore": ["vision_model*", "mlp1*", "lm_head"], "config_groups": {
+            "group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}}},
+         "fp8", LLM),
         (INTERNVL, {"quant_method": "modelopt", "quant_algo": "FP8",
                     "exclude_modules": ["vision_model*", "mlp1*", "lm_head"]}, "fp8", LLM),
         (LLAVA, {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", "model.vision_tower*"]},
@@ -148,6 +158,9 @@ def test_bytes_of_a_weight_by_hand() -> None:
     assert stored(QWEN25, {**GPTQ, "group_size": -1}).weight_bytes["llm down"] == 0.5
     blocks = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     assert stored(QWEN25, blocks).weight_bytes["llm down"] == 1 + 4 / 128**2
+    experts = stored(DEEPSEEK, {**blocks, "expert_dtype": "fp4", "scale_fmt": "ue8m0"}).weight_bytes
+    assert experts["llm expert down"] == 0.5 + 1 / 32
+    assert experts["llm shared down"] == experts["llm down"] == 1 + 1 / 128**2
     once = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     assert stored(LLAVA, once).weight_bytes["llm down"] == 0.5 + 4 / 64
     twice = {**once, "bnb_4bit_use_double_quant": True}
@@ -285,6 +298,14 @@ def test_a_quantised_tower_is_smaller_and_priced_by_the_kernels_of_its_precision
     assert every.params == some.params
 
 
+def test_a_cache_in_eight_bits_is_said_not_to_be_priced() -> None:
+    table = compressed(FP8, {"num_bits": 8}, kv_cache_scheme={"num_bits": 8, "type": "float"})
+    assert "wants its KV cache in 8 bits; it is priced in 16 bits" in stored(LLAVA, table).warnings[0]
+    table = {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    assert "wants its KV cache in fp8" in stored(LLAVA, table).warnings[0]
+    assert stored(QWEN25, AWQ).warnings == ()
+
+
 def test_documents_hold_it() -> None:
     model = read(QWEN25, AWQ)
     assert from_plain(ModelSpec, plain(model), "model") == model
@@ -338,6 +359,9 @@ def test_modules_have_the_names_they_have_in_transformers(kind: str) -> None:
         ("re:.*self_attn.*", "layers.3.self_attn.q_proj", "layers.3.mlp.up_proj"),
         ("mlp.gate", "layers.3.mlp.gate", "layers.3.mlp.gate_proj"),
         ("language_model", "layers.3.mlp.up_proj", "visual.blocks.3.attn.qkv"),
+        ("Llama4TextAttention", "layers.3.self_attn.q_proj", "layers.3.mlp.up_proj"),
+        ("Llama4VisionModel", "vision_model.model.layers.3.mlp.fc1", "layers.3.mlp.up_proj"),
+        ("out_proj", "vpm.encoder.layers.3.self_attn.out_proj", "layers.3.self_attn.o_proj"),
     ],
 )
 def test_lists_mean_modules_and_no_others(listed: str, meant: str, not_meant: str) -> None:
@@ -368,6 +392,9 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
     assert (plan.choice.deploy.command or "").startswith("vllm serve Qwen2.5-VL-7B-Instruct-AWQ --max-model-len ")
     assert not any("needs an int4 checkpoint" in warning for warning in plan.warnings)
     assert any("weights are as the checkpoint stores them: awq" in one for one in plan.assumptions)
+    asked = ("recommend", "--model", str(folder), "--hardware", "a10", "--task", law, "--latency", "60s")
+    shown = " ".join(run(*asked, "--text-tokens", "50", "--output-tokens", "32")[1].split())
+    assert "Stored as awq, 4 bits in groups of 128; not quantised: vision, projector, head." in shown
     with pytest.raises(InputError, match=r"--precision: found bf16, but .* is stored in int4"):
         ask(Budget(latency_s=60), hardware="a10", model=str(folder), task=law, precisions="bf16")
 

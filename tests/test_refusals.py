@@ -107,6 +107,10 @@ def test_weight_only_formats_multiply_in_what_may_be_refused() -> None:
     why = refusal(model, Precision.INT4, catalogue.hardware("t4"), Runtime.VLLM)
     assert "in fp16, in which int4 multiplies on t4" in (why or "")
     assert refusal(model, Precision.INT4, catalogue.hardware("l4"), Runtime.VLLM) is None
+    awq = read(GEMMA3, {**AWQ, "modules_to_not_convert": ["vision_tower"]})
+    assert refusal(awq, Precision.INT4, catalogue.hardware("l4"), Runtime.VLLM) is None
+    why = refusal(awq, Precision.INT4, catalogue.hardware("l4"), Runtime.TRANSFORMERS)
+    assert "answers are empty (transformers issue 36822)" in (why or "")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,9 @@ def test_weight_only_formats_multiply_in_what_may_be_refused() -> None:
         (AWQ, "t4", Runtime.VLLM, None),
         (AWQ, "v100-sxm2-32gb", Runtime.VLLM, "awq does not run on v100-sxm2-32gb: vllm has no kernels of it before"),
         (GPTQ, "v100-sxm2-32gb", Runtime.VLLM, None),
-        (AWQ, "instinct-mi300x", Runtime.VLLM, "no kernels of it for AMD"),
+        (AWQ, "instinct-mi300x", Runtime.VLLM, None),
+        ({"load_in_4bit": True}, "instinct-mi300x", Runtime.VLLM, "refuses it on AMD GPUs"),
+        ({"load_in_4bit": True}, "intel-arc-b580", Runtime.VLLM, "refuses it on Intel GPUs"),
         (AWQ, "a10", Runtime.TRANSFORMERS, None),
         (AWQ, "a10", Runtime.ONNXRUNTIME, "quantised .awq., and vlmplan exports and quantises whole ones"),
         ({"quant_method": "fp8"}, "a100-80gb-sxm", Runtime.VLLM, None),

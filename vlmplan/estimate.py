@@ -83,6 +83,8 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
             f"{request.model.name} was not trained for {request.visual_tokens} visual tokens by "
             f"{request.visual.compressor}; the time is right, the quality is not promised"
         )
+    if request.model.quantisation is not None:
+        warnings += request.model.quantisation.warnings
     warnings += range_warnings(request, ready)
     return Estimate(
         model=request.model.name,

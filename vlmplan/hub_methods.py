@@ -3,8 +3,7 @@
 (table) -> a Layout. A method or a value that is not read is an InputError that names it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Precision
@@ -25,6 +24,7 @@ from vlmplan.hub_schemes import (
     strings,
 )
 from vlmplan.hub_tables import Plain
+from vlmplan.hub_toolkits import NVFP4, compressed, modelopt, quark, torchao
 
 
 def _packed(table: Plain, where: str) -> Scheme | None:
@@ -71,7 +71,8 @@ def _auto_round(table: Plain, where: str) -> Layout:
     towers = [name for name in blocks if "vis" in name]
     scope = EVERYWHERE[: 1 + bool(towers)]
     rules.append((None, _packed({"sym": True, **table}, where)))
-    return Layout(method="auto-round", rules=tuple(rules), scope=scope)
+    left, _ = listed(table, where, "modules_to_not_convert", "ignore_layers")
+    return Layout(method="auto-round", rules=tuple(rules), left=left, scope=scope)
 
 
 def _fp8(table: Plain, where: str) -> Layout:
@@ -82,11 +83,14 @@ def _fp8(table: Plain, where: str) -> Layout:
     shared = 1
     for side in block or ():
         shared *= whole(side, f"{where}.weight_block_size", 1, 65_536)
-    size = 1 + (4 / shared if block else 0.0)
+    size = 1 + ((1 if table.get("scale_fmt") == "ue8m0" else 4) / shared if block else 0.0)
     words = "8 bits floating point" + (f" in blocks of {block[0]} x {block[1]}" if block else "")
     scheme = Scheme(precision=Precision.FP8, weight_bytes=size, title=f"{words}, activations in 8")
     left, _ = listed(table, where, "modules_to_not_convert", "ignored_layers", "ignore")
-    return Layout(method="fp8", rules=everything(scheme), left=left)
+    rules = everything(scheme)
+    if table.get("expert_dtype") == "fp4":  # DeepSeek-V4's
+        rules = ((patterns(["experts"], where), scheme_of(4, 32, floating=True, active_bits=8, scale_bytes=1)), *rules)
+    return Layout(method="fp8", rules=rules, left=left)
 
 
 def _bitsandbytes(table: Plain, where: str) -> Layout:
@@ -151,187 +155,16 @@ def _hqq(table: Plain, where: str) -> Layout:
 
 def _mlx(table: Plain, where: str) -> Layout:
     """MLX: groups with scale and bias in 16 bits, everywhere but where a module's own key says otherwise."""
-    bits, group = (
-        bits_of(table.get("bits"), f"{where}.bits"),
-        group_of(table.get("group_size", 64), f"{where}.group_size"),
-    )
-    rules: list[Rule] = [(patterns([name], where), None) for name, own in table.items() if own is False]
-    rules.append((None, scheme_of(bits, group, zero_bytes=SCALE_BYTES)))
-    return Layout(method="mlx", rules=tuple(rules), head=True)
 
+    def scheme(own: Plain) -> Scheme | None:
+        group = group_of(own.get("group_size", 64), f"{where}.group_size")
+        return scheme_of(bits_of(own.get("bits"), f"{where}.bits"), group, zero_bytes=SCALE_BYTES)
 
-# TorchAO's configurations: (bits, group unless the file says, floating point, bits of activations).
-_TORCHAO: Mapping[str, tuple[int, int, bool, int]] = {
-    "int4weightonly": (4, 128, False, 16),
-    "int8weightonly": (8, 0, False, 16),
-    "int8dynamicactivationint8weight": (8, 0, False, 8),
-    "int8dynamicactivationint4weight": (4, 32, False, 8),
-    "float8weightonly": (8, 0, True, 16),
-    "float8dynamicactivationfloat8weight": (8, 0, True, 8),
-    "float8dynamicactivationint4weight": (4, 128, False, 8),
-    "float8staticactivationfloat8weight": (8, 0, True, 8),
-}
-
-
-def _torchao_scheme(kind: Any, own: Plain, where: str) -> Scheme | None:
-    if kind is None:
-        return None
-    known = _TORCHAO.get(str(kind).lower().replace("_", "").removesuffix("config"))
-    if known is None:
-        raise InputError(f"{where}: quant_type {kind!r:.60} is not read; expected one of {', '.join(_TORCHAO)}")
-    bits, group, floating, active = known
-    group = group_of(own.get("group_size", group), f"{where}.group_size")
-    zero_bytes = SCALE_BYTES if bits == 4 else 0.0
-    return scheme_of(bits, group, floating=floating, active_bits=active, zero_bytes=zero_bytes)
-
-
-def _torchao_rules(found: Any, own: Plain, where: str) -> Iterator[Rule]:
-    """A name, one serialised configuration, or a table of them by module."""
-    if not isinstance(found, dict):
-        yield None, _torchao_scheme(found, own, where)
-        return
-    data = nested(found, "_data", where)
-    by_name = nested(data, "module_fqn_to_config", where) or nested(data, "fqn_to_config", where)
-    if not by_name:
-        yield None, _torchao_scheme(found.get("_type"), data, where)
-        return
-    for name in sorted(by_name, key=lambda name: name == "_default"):
-        means = None if name == "_default" else patterns([name], where)
-        single = nested(by_name, name, where)
-        yield means, _torchao_scheme(single.get("_type"), nested(single, "_data", where), where)
-
-
-def _torchao(table: Plain, where: str) -> Layout:
-    """TorchAO: ``quant_type`` is a name, or the configuration under ``default``."""
-    kind, inside = table.get("quant_type"), f"{where}.quant_type"
-    own = nested(table, "quant_type_kwargs", where)
-    found = kind.get("default", kind) if isinstance(kind, dict) else kind
-    if found is None:
-        raise InputError(f"{inside}: missing, expected one of {', '.join(_TORCHAO)}")
-    left, _ = listed(table, where, "modules_to_not_convert")
-    head = switch(table, "include_input_output_embeddings", where, default=False)
-    return Layout(method="torchao", rules=tuple(_torchao_rules(found, own, inside)), left=left, head=head)
-
-
-_FP4 = scheme_of(4, 16, floating=True, scale_bytes=1)
-# Names of algorithms and presets, as compressed-tensors and NVIDIA's Model Optimizer write them, in lower case.
-_NAMED: Mapping[str, Scheme | None] = {
-    **dict.fromkeys(("w8a16", "w8a16_sq", "int8_wo"), scheme_of(8)),
-    **dict.fromkeys(("w4a16", "w4a16_awq", "int4_awq", "int4_wo", "w4a16_gptq"), scheme_of(4, 128)),
-    "w4a16_asym": scheme_of(4, 128, zero_bytes=0.5),
-    "w4a8": scheme_of(4, 128, active_bits=8),
-    **dict.fromkeys(("w4a8_awq", "w4afp8"), scheme_of(4, 128, active_bits=8)),
-    **dict.fromkeys(
-        ("int8", "w8a8", "int8_sq", "w8a8_sq_per_channel", "w8a8_sq_per_channel_per_token_plugin"),
-        scheme_of(8, active_bits=8),
-    ),
-    **dict.fromkeys(
-        ("fp8", "fp8_dynamic", "fp8_static", "fp8_per_channel_per_token", "fp8_block", "fp8_pb_real"),
-        scheme_of(8, floating=True, active_bits=8),
-    ),
-    **dict.fromkeys(("fp8_pb_wo", "w8a16_fp8"), scheme_of(8, floating=True)),
-    **dict.fromkeys(("nvfp4", "nvfp4_awq", "nvfp4a16", "nvfp4_svdquant", "w4a16_nvfp4"), _FP4),
-    **dict.fromkeys(("mxfp4", "mxfp4a16", "w4a8_mxfp4_fp8"), scheme_of(4, 32, floating=True, scale_bytes=1)),
-    "mxfp8": scheme_of(8, 32, floating=True, active_bits=8, scale_bytes=1),
-    "unquantized": None,
-}
-
-
-def _algorithm(name: Any, where: str) -> Scheme | None:
-    found = name.lower() if isinstance(name, str) else ""
-    if found not in _NAMED:
-        raise InputError(f"{where}: {name!r:.40} is not read; expected one of {', '.join(_NAMED)}")
-    return _NAMED[found]
-
-
-def _modelopt(table: Plain, where: str) -> Layout:
-    """NVIDIA's Model Optimizer: one algorithm, or one by layer; ``exclude_modules`` are globs."""
-    left, _ = listed(table, where, "exclude_modules", "ignore")
-    rules: list[Rule] = []
-    algorithm = table.get("quant_algo")
-    if isinstance(algorithm, str) and algorithm.lower() == "mixed_precision":
-        layers = nested(table, "quantized_layers", where)
-        for name in layers:
-            own = nested(layers, name, f"{where}.quantized_layers")
-            rules.append((patterns([name], where), _algorithm(own.get("quant_algo"), f"{where}.quantized_layers")))
-    elif algorithm is None and table.get("config_groups"):
-        return compressed(table, where)
-    else:
-        rules.append((None, _algorithm(algorithm, f"{where}.quant_algo")))
-    return Layout(method="modelopt", rules=tuple(rules), left=left, head=True)
-
-
-def _compressed_scheme(group: Plain, where: str) -> Scheme | None:
-    """One group of compressed-tensors: its weights, and whether its inputs are quantised."""
-    weights, inputs = nested(group, "weights", where), nested(group, "input_activations", where)
-    if not weights:
-        return None
-    inside = f"{where}.weights"
-    bits, floating = bits_of(weights.get("num_bits", 8), f"{inside}.num_bits"), weights.get("type", "int") == "float"
-    active = bits_of(inputs.get("num_bits", 8), f"{where}.input_activations.num_bits") if inputs else 16
-    shared = group_of(weights.get("group_size"), f"{inside}.group_size")
-    block = weights.get("block_structure")
-    if isinstance(block, list) and len(block) == 2:
-        shared = whole(block[0], f"{inside}.block_structure") * whole(block[1], f"{inside}.block_structure")
-    symmetric = switch(weights, "symmetric", inside, default=True)
-    scale_bytes = 1.0 if floating and bits < 8 else SCALE_BYTES
-    zero_bytes = 0.0 if symmetric else bits / 8
-    return scheme_of(
-        bits, shared, floating=floating, active_bits=active, scale_bytes=scale_bytes, zero_bytes=zero_bytes
-    )
-
-
-def compressed(table: Plain, where: str) -> Layout:
-    """compressed-tensors: groups of modules by class or name, each with its scheme; ``ignore`` are left whole."""
-    if "24" in str(table.get("format")) or nested(table, "sparsity_config", where).get("format") not in (None, "dense"):
-        raise InputError(f"{where}: sparse weights ({table.get('format')}) are not priced; expected a dense format")
-    groups = nested(table, "config_groups", where)
-    if not groups:
-        raise InputError(f"{where}.config_groups: missing, expected at least one group for compressed-tensors")
-    named: list[Rule] = []
-    by_class: list[Rule] = []
-    for name, group in groups.items():
-        inside = f"{where}.config_groups.{name:.40}"
-        preset = isinstance(group, list)
-        targets = group if preset else strings(group, inside, "targets") if isinstance(group, dict) else None
-        if targets is None:
-            raise InputError(f"{inside}: expected a table with targets, found {group!r:.40}")
-        scheme = _algorithm(name, inside) if preset else _compressed_scheme(group, inside)
-        modules = [one for one in targets if one not in ("Linear", "Embedding") and not one.endswith("Linear")]
-        if len(modules) < len(targets):
-            by_class.append((None, scheme))
-        if modules:
-            named.append((patterns(modules, inside), scheme))
-    left, _ = listed(table, where, "ignore", "ignored_layers")
-    return Layout(method="compressed-tensors", rules=(*named, *by_class), left=left, head=True)
-
-
-def _quark_scheme(table: Plain, where: str) -> Scheme | None:
-    weights, inputs = nested(table, "weight", where), nested(table, "input_tensors", where)
-    if not weights:
-        return None
-    kinds = {"int4": (4, False), "uint4": (4, False), "int8": (8, False), "fp8_e4m3": (8, True), "fp4": (4, True)}
-    kind = weights.get("dtype")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise InputError(f"{where}.weight.dtype: expected one of {', '.join(kinds)}, found {kind!r:.40}")
-    bits, floating = kinds[kind]
-    group = group_of(weights.get("group_size"), f"{where}.weight.group_size")
-    active = 8 if inputs else 16
-    return scheme_of(
-        bits, group, floating=floating, active_bits=active, scale_bytes=1 if kind == "fp4" else SCALE_BYTES
-    )
-
-
-def _quark(table: Plain, where: str) -> Layout:
-    """AMD's Quark: one configuration, others by layer."""
-    inside, by_layer = f"{where}.layer_quant_config", nested(table, "layer_quant_config", where)
+    changed = {name: own for name, own in table.items() if own is False or isinstance(own, dict)}
     rules: list[Rule] = [
-        (patterns([name], inside), _quark_scheme(nested(by_layer, name, inside), inside)) for name in by_layer
+        (patterns([name], where), scheme({**table, **own}) if own else None) for name, own in changed.items()
     ]
-    usual = f"{where}.global_quant_config"
-    rules.append((None, _quark_scheme(nested(table, "global_quant_config", where), usual)))
-    left, _ = listed(table, where, "exclude")
-    return Layout(method="quark", rules=tuple(rules), left=left, head=True)
+    return Layout(method="mlx", rules=(*rules, (None, scheme(table))), head=True)
 
 
 METHODS: Mapping[str, Callable[[Plain, str], Layout]] = {
@@ -345,12 +178,12 @@ METHODS: Mapping[str, Callable[[Plain, str], Layout]] = {
     "bitsandbytes": _bitsandbytes,
     "mxfp4": _mxfp4,
     "mxfp8": _simple("mxfp8", scheme_of(8, 32, floating=True, active_bits=8, scale_bytes=1)),
-    "nvfp4": _simple("nvfp4", _FP4),
+    "nvfp4": _simple("nvfp4", NVFP4),
     "quanto": _quanto,
     "hqq": _hqq,
-    "torchao": _torchao,
-    "modelopt": _modelopt,
-    "quark": _quark,
+    "torchao": torchao,
+    "modelopt": modelopt,
+    "quark": quark,
     "mlx": _mlx,
 }
 _SYNONYMS = {

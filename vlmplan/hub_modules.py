@@ -29,6 +29,7 @@ _FUSED_QKV = ("attention.wqkv", "att_proj", "self_attn.W_pack")
 _UP = {"gate_up": ("mlp.gate_up_proj",)}
 _JOINED = {
     **{kind: {"qkv": ("self_attn.qkv_proj",), **_UP} for kind in ("phi3", "phi3_v", "phi4mm", "phi4_multimodal")},
+    **{kind: {"output": ("self_attn.out_proj",)} for kind in ("lfm2", "lfm2_vl")},
     "glm4": _UP,
     "glm4v": _UP,
 }
@@ -43,7 +44,7 @@ def _each(roots: tuple[str, ...], *leaves: str) -> tuple[str, ...]:
 # The projections of an operator, with the names that each has in one family or another.
 _LLM: dict[str, tuple[tuple[str, ...], ...]] = {
     "qkv": tuple((f"self_attn.{one}_proj", *_FUSED_QKV) for one in "qkv"),
-    "output": (("self_attn.o_proj", "self_attn.out_proj", "attention.wo", "attn_out", "self_attn.dense"),),
+    "output": (("self_attn.o_proj", "attention.wo", "attn_out", "self_attn.dense"),),
     "cross queries": (("cross_attn.q_proj",),),
     "cross keys and values": (("cross_attn.k_proj",), ("cross_attn.v_proj",)),
     "query down": (("self_attn.q_a_proj",),),
@@ -177,7 +178,7 @@ def _layers(llm: Decoder, name: str, kinds: Mapping[str, Sequence[int]]) -> Sequ
     return kinds.get(mixing, range(llm.layers))
 
 
-def _shares(llm: Decoder, name: str) -> tuple[float, ...]:
+def _held(llm: Decoder, name: str) -> tuple[float, ...]:
     """What the projections of an operator hold of its weights, one of them 1."""
     return (float(llm.heads), float(llm.kv_heads), float(llm.kv_heads)) if name == "qkv" else (1.0, 1.0, 1.0)
 
@@ -194,11 +195,11 @@ def _llm_modules(model: ModelSpec, name: str, kinds: Mapping[str, Sequence[int]]
     if joined := _JOINED.get(model.architecture, {}).get(name):
         projections = (joined,)
     for layer in _layers(llm, name, kinds):
-        for share, leaves in zip(_shares(llm, name), projections, strict=False):
+        for held, leaves in zip(_held(llm, name), projections, strict=False):
             yield Module(
                 short=tuple(f"layers.{layer}.{leaf}" for leaf in leaves),
                 full=tuple(f"{root}.{layer}.{leaf}" for root in _LLM_ROOTS for leaf in leaves),
-                weight=share,
+                weight=held,
                 of_llm=True,
             )
 
@@ -293,6 +294,13 @@ def _inner(name: str) -> str:
     return ".".join(parts)
 
 
+def _of_class(name: str) -> str:
+    """The path that a class's name stands for, as far as it tells (``Llama4TextAttention``); else the name."""
+    kinds = {"Vision": "vision", "Attention": "self_attn", "Experts": "experts", "MLP": "mlp"}
+    found = next((path for word, path in kinds.items() if word in name), name)
+    return found if re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) else name
+
+
 def patterns(listed: Iterable[str], where: str, *, regular: bool = False) -> Patterns:
     """Read a list of modules; ``regular`` ones are all regular expressions. Raises InputError for one that is none."""
     names: set[str] = set()
@@ -308,7 +316,7 @@ def patterns(listed: Iterable[str], where: str, *, regular: bool = False) -> Pat
             (every if "(?!" in expression else some).append(_expression(expression, where))
         elif "*" in text or "?" in text:  # a glob means what is inside, too
             some += [re.compile(fnmatch.translate(glob)) for glob in (text, f"{text}.*")]
-        elif not (inner := _inner(text)):
+        elif not (inner := _of_class(_inner(text))):
             whole = whole or any(one in text for one in _OUTER[1:])
         else:
             names.add(inner)

@@ -77,14 +77,14 @@ def _part(key: str) -> str:
 def _mean(modules: tuple[Module, ...], own: Layout) -> tuple[float | None, Counter[Scheme]]:
     """The mean bytes of an operator's weights, those left whole at 2; None where all are. And how often each scheme."""
     counted: Counter[Scheme] = Counter()
-    size = shares = 0.0
+    size = held = 0.0
     for module in modules:
         scheme = own.scheme(module)
         size += module.weight * (scheme.weight_bytes if scheme else 2.0)
-        shares += module.weight
+        held += module.weight
         if scheme is not None:
             counted[scheme] += 1
-    return (size / shares if counted else None), counted
+    return (size / held if counted else None), counted
 
 
 def _in_scope(key: str, own: Layout) -> bool:
@@ -98,10 +98,10 @@ def _in_scope(key: str, own: Layout) -> bool:
 def _linear_keys(model: ModelSpec) -> dict[str, int]:
     """The linear operators of a model, and their parameters; a tied head is the embedding, which is not quantised."""
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
-    found = {}
+    found: Counter[str] = Counter()
     for op in operators(request):
         if op.kind is Kind.LINEAR and op.part is not Part.DECODE and op.params:
-            found[operator_key(op.part, op.name)] = op.params
+            found[operator_key(op.part, op.name)] += op.params
     return found
 
 
@@ -163,13 +163,14 @@ def _quantisation(
                 of_llm[scheme.precision] += params * count // len(modules)
     if not sizes:
         return None
-    method = next(iter(layouts.values())).method
+    first = next(iter(layouts.values()))
     return Quantisation(
-        method=method,
-        title=f"{method}, {by_scheme.most_common(1)[0][0].title}",
+        method=first.method,
+        title=f"{first.method}, {by_scheme.most_common(1)[0][0].title}",
         precision=of_llm.most_common(1)[0][0] if of_llm else None,
         weight_bytes=sizes,
         kept=_kept(keys, sizes),
+        cache=first.cache,
     )
 
 

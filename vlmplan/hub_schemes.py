@@ -36,7 +36,7 @@ class Layout:
     """Which modules are stored how: of those in ``scope``, not in ``left``, the first rule that means them.
 
     A rule without patterns means all; one without a scheme leaves whole. ``head`` says whether the LLM's head is in
-    scope; ``experts`` that nothing but experts is.
+    scope; ``experts`` that nothing but experts is. ``cache`` is how keys and values are to be kept.
     """
 
     method: str
@@ -45,6 +45,7 @@ class Layout:
     scope: tuple[str, ...] = EVERYWHERE
     head: bool = False
     experts: bool = False
+    cache: str | None = None
 
     def scheme(self, module: Module) -> Scheme | None:
         """Return how a module that is in scope is stored; None where it is not quantised."""

@@ -281,8 +281,9 @@ def _warnings(
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
     if not choice.visual.as_published:
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
-    stored = choice.model.quantisation is not None
-    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and not stored:
+    stored = choice.model.quantisation
+    found += stored.warnings if stored else ()
+    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and stored is None:
         found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
     if prices and described.price is None:
         found.append(f"no price given for {query.hardware.name}")

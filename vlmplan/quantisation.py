@@ -17,7 +17,7 @@ class Quantisation:
 
     ``method`` is the name in its files, ``title`` says it in full, ``precision`` is that of most of the LLM's linear
     layers (None: the LLM is not quantised). ``weight_bytes`` is the mean over the layers of an operator, named as
-    ``operator_key`` does. ``kept`` are the parts that are left whole.
+    ``operator_key`` does. ``kept`` are the parts that are left whole; ``cache`` is how the file wants keys and values.
     """
 
     method: str
@@ -25,6 +25,7 @@ class Quantisation:
     precision: Precision | None = None
     weight_bytes: Mapping[str, float] = field(default_factory=dict, hash=False)
     kept: tuple[str, ...] = ()
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         """A weight takes between an eighth of a byte and four."""
@@ -36,6 +37,15 @@ class Quantisation:
     def whole_title(self) -> str:
         """The title with what is left whole."""
         return f"{self.title}; not quantised: {', '.join(self.kept)}" if self.kept else self.title
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the price leaves out."""
+        if self.cache is None:
+            return ()
+        return (
+            f"the checkpoint wants its KV cache in {self.cache}; it is priced in 16 bits, as engines keep it unasked",
+        )
 
 
 def operator_key(part: Part, name: str) -> str:

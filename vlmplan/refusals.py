@@ -87,19 +87,24 @@ class Unfit:
     why: str
 
 
-_VOLTA_ON = "vLLM's table of supported hardware (docs/features/quantization)"
 UNFIT = (
     Unfit(
         runtime=Runtime.VLLM,
         devices=("Volta",),
         methods=("awq", "compressed-tensors", "modelopt", "fp8", "fbgemm_fp8", "quark"),
-        why=f"vllm has no kernels of it before Turing: {_VOLTA_ON}",
+        why="vllm has no kernels of it before Turing (docs/features/quantization, supported hardware)",
     ),
     Unfit(
         runtime=Runtime.VLLM,
         devices=("CDNA 3",),
-        methods=("awq", "gptq", "bitsandbytes"),
-        why=f"vllm has no kernels of it for AMD GPUs: {_VOLTA_ON}",
+        methods=("bitsandbytes",),
+        why="vllm refuses it on AMD GPUs (vllm/platforms/rocm.py, supported_quantization)",
+    ),
+    Unfit(
+        runtime=Runtime.VLLM,
+        devices=("Xe2-HPG",),
+        methods=("bitsandbytes", "torchao", "fbgemm_fp8", "quark"),
+        why="vllm refuses it on Intel GPUs (vllm/platforms/xpu.py, supported_quantization)",
     ),
     Unfit(
         runtime=Runtime.VLLM,
@@ -150,6 +155,18 @@ def _without_kernels(precision: Precision, hardware: HardwareProfile, runtime: R
     return None
 
 
+def _sixteen(model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> Precision:
+    """The precision of what is not quantised, and of weight-only products: AWQ's in transformers is fp16.
+
+    transformers 5.23, quantizer_awq.py, ``update_dtype``.
+    """
+    if model.quantisation and model.quantisation.method == "awq" and runtime is Runtime.TRANSFORMERS:
+        return Precision.FP16
+    if precision in (Precision.FP32, Precision.BF16, Precision.FP16):
+        return precision
+    return hardware.default_precision(runtime) or precision
+
+
 def refusal(model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> str | None:
     """Return why ``runtime`` does not run ``model`` at ``precision`` on ``hardware``; None where it does."""
     if found := _method_refused(model, hardware, runtime) or _without_kernels(precision, hardware, runtime):
@@ -158,9 +175,7 @@ def refusal(model: ModelSpec, precision: Precision, hardware: HardwareProfile, r
         hardware.compute_precision(precision, runtime)
     except InputError as error:
         return str(error)
-    sixteen = precision
-    if precision not in (Precision.FP32, Precision.BF16, Precision.FP16):
-        sixteen = hardware.default_precision(runtime) or precision  # what is not quantised, and the products
+    sixteen = _sixteen(model, precision, hardware, runtime)
     if sixteen is Precision.FP16 and (why := _fp16_refused(model, runtime)):
         beside = "" if precision is Precision.FP16 else f", in which {precision} multiplies on {hardware.name}"
         return f"{model.name} does not run in fp16{beside}: {why}"

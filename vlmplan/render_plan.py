@@ -88,7 +88,9 @@ def sensitivity(plan: Plan) -> str:
 
 
 def choice_lines(plan: Plan) -> Iterator[str]:
-    """Yield why the choice was taken, and what one step fewer or more in tokens would cost."""
+    """Yield how the choice is stored, why it was taken, and what one step fewer or more in tokens would cost."""
+    if plan.model.quantisation is not None:
+        yield f"Stored as {plan.model.quantisation.whole_title}."
     if plan.chosen_because:
         yield f"Chosen: {plan.chosen_because}."
     for name, one in (("fewer", plan.fewer_tokens), ("more", plan.more_tokens)):
