@@ -347,10 +347,12 @@ def test_exports_keep_their_head_at_eight_bits_and_the_rest_at_fp32() -> None:
     request = ready.as_run(request_of(LLAVA, Workload(text_tokens=5), 64, Precision.INT4, Compressor.AVERAGE_POOL))
     head = next(op for op in operators(request) if op.name == "head")
     tower = next(op for op in operators(request) if op.name == "mlp up")
-    assert head.weight_bytes == LLAVA.llm.vocabulary * LLAVA.llm.hidden
+    assert head.weight_bytes == LLAVA.llm.vocabulary * LLAVA.llm.hidden * (1 + 4 / 32)
     assert tower.weight_bytes / tower.params == pytest.approx(4, rel=0.01)
     served = machine_of("l4", precision=Precision.INT4).as_run(request)
-    assert next(op for op in operators(served) if op.name == "head").weight_bytes == 2 * head.weight_bytes
+    assert next(op for op in operators(served) if op.name == "head").weight_bytes == (
+        2 * LLAVA.llm.vocabulary * LLAVA.llm.hidden
+    )
 
 
 def test_a_measured_weight_only_calibration_is_used() -> None:

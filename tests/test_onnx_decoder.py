@@ -1,5 +1,6 @@
 """The decoder drawn as a graph gives what transformers gives: prefill, decode, padding, windows, scaled positions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import pytest
 import torch
 from small_models import largest_difference
 
-from vlmplan.hardware import Precision
+from vlmplan.cost import request_of
+from vlmplan.hardware import Kind, Precision
+from vlmplan.hub_config import read_model_config
+from vlmplan.llm import prefill
+from vlmplan.model import Workload
 from vlmplan.onnx.checkpoint import Tensors, quiet_transformers
 from vlmplan.onnx.decoder import DecoderOptions, cache_names, decoder_graph
-from vlmplan.onnx.quantise import BLOCK, packed_shape, quantised
+from vlmplan.onnx.quantise import BLOCK, packed_shape, quantised, zeros_shape
 from vlmplan.onnx.runner import decoder_step
 from vlmplan.onnx.small import enliven
+from vlmplan.op import FOUR_BIT_PARTS
 
 SHAPE = {
     "hidden_size": 64,
@@ -135,15 +141,66 @@ def test_all_logits_and_hidden_state(tmp_path: Path) -> None:
     assert largest_difference(hidden, expected.hidden_states[-1][:, -1:].numpy()) < 2e-5
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_quantised_values_come_back_within_half_a_step(bits: int) -> None:
-    """Unpacked by hand: blocks of 32 inputs, offset by half the range, times the block's scale."""
-    weight = np.random.default_rng(0).standard_normal((5, 70)).astype(np.float32)
-    packed, scales = quantised(weight, bits)
-    assert packed.shape == packed_shape(5, 70, bits)
+def _by_hand(packed: Any, scales: Any, zeros: Any, bits: int) -> Any:
+    """Unpacked: blocks of 32 inputs, less the zero point (half the range where there is none), times the scale."""
     values = packed.astype(np.int64)
-    if bits == 4:
-        values = np.stack([values & 15, values >> 4], axis=-1).reshape(5, -1, BLOCK)
-    back = ((values - 2 ** (bits - 1)) * scales[:, :, None]).reshape(5, -1)[:, :70]
+    if bits == 8:
+        return ((values - 128) * scales[:, :, None]).reshape(len(values), -1)
+    values = np.stack([values & 15, values >> 4], axis=-1).reshape(len(values), -1, BLOCK)
+    points = np.stack([zeros & 15, zeros >> 4], axis=-1).reshape(len(zeros), -1)[:, : scales.shape[1]].astype(np.int64)
+    return ((values - points[:, :, None]) * scales[:, :, None]).reshape(len(values), -1)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_quantised_values_come_back_within_a_step(bits: int, shift: float) -> None:
+    weight = (np.random.default_rng(0).standard_normal((5, 70)) + shift).astype(np.float32)
+    packed, scales, zeros = quantised(weight, bits)
+    assert packed.shape == packed_shape(5, 70, bits)
+    assert (None if zeros is None else zeros.shape) == zeros_shape(5, 70, bits)
+    back = _by_hand(packed, scales, zeros, bits)[:, :70]
     assert np.abs(back - weight).max() <= 1.01 * np.abs(scales).max()
     assert np.abs(back - weight).mean() <= 0.3 * np.abs(scales).mean()
+
+
+def test_four_bits_spend_no_code_on_values_that_do_not_occur() -> None:
+    """Weights from 0 to 1 have all 16 codes: a step is a fifteenth, where symmetric rounding has an eighth."""
+    weight = np.random.default_rng(0).uniform(0, 1, (8, 64)).astype(np.float32)
+    packed, scales, zeros = quantised(weight, 4)
+    assert np.abs(scales).max() <= 1 / 15 + 1e-6
+    assert np.abs(_by_hand(packed, scales, zeros, 4) - weight).max() <= 0.51 / 15
+
+
+def test_int4_keeps_eight_bits_where_rounding_hurts_most(tmp_path: Path) -> None:
+    saved = _Saved("llama-gqa", tmp_path)
+    graph = decoder_graph(saved.config, saved.tensors, DecoderOptions(precision=Precision.INT4)).graph
+    bits = {
+        node.inputs[1].name.split(".")[-3]: node.attributes["bits"].value
+        for node in graph
+        if node.op_type == "MatMulNBits"
+    }
+    assert {name for name, found in bits.items() if found == 4} == set(FOUR_BIT_PARTS)
+    assert {name for name, found in bits.items() if found == 8} == set(bits) - set(FOUR_BIT_PARTS)
+    assert "lm_head" in bits
+
+
+@pytest.mark.parametrize("base", [Precision.FP32, Precision.FP16])
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
+@pytest.mark.parametrize("kind", ["llama-gqa", "llama-mha", "qwen3"])
+def test_stored_bytes_are_those_that_are_priced(
+    kind: str, precision: Precision, base: Precision, tmp_path: Path
+) -> None:
+    """Every quantised product of the graph, its scales and zero points too, against the operators of the cost model."""
+    saved = _Saved(kind, tmp_path)
+    options = DecoderOptions(precision=precision, base_precision=base)
+    graph = decoder_graph(saved.config, saved.tensors, options).graph
+    written = sum(
+        value.const_value.nbytes
+        for name, value in graph.initializers.items()
+        if name.rpartition(".")[2] in ("q4", "q8", "scales", "zeros")
+    )
+    (tmp_path / "config.json").write_text(saved.config.to_json_string())
+    model = read_model_config(tmp_path / "config.json")
+    request = replace(request_of(model, Workload(text_tokens=5), 0, precision), base_precision=base, exported=True)
+    linear = [op for op in prefill(request) if op.kind is Kind.LINEAR]
+    assert sum(op.weight_bytes for op in linear) == pytest.approx(written, rel=1e-9)

@@ -19,6 +19,7 @@ from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
+from vlmplan.manifest import GRAPH_REVISION
 from vlmplan.measure import Samples
 from vlmplan.model import Compressor
 from vlmplan.onnx import check_latency
@@ -174,7 +175,7 @@ def _listed(name: str) -> Any:
         (_file("modeling_evil.py", b"import os"), "integrity"),
         (_listed("../good/config.json"), "manifest"),
         (_listed("special_tokens_map.json"), "manifest"),
-        (_rewritten("manifest.json", '"graph_revision": 1', '"graph_revision": 99'), "manifest"),
+        (_rewritten("manifest.json", f'"graph_revision": {GRAPH_REVISION}', '"graph_revision": 99'), "manifest"),
         (lambda folder: (folder / "config.json").write_bytes(
             b"\xef\xbb\xbf" + (folder / "config.json").read_bytes()), "configuration"),
     ],

@@ -10,7 +10,7 @@ from dataclasses import replace
 from vlmplan.decoder import Decoder, layer_groups
 from vlmplan.hardware import Kind, Part
 from vlmplan.mixing import Pass, mixing
-from vlmplan.op import NORM_PASSES, WEIGHT_BYTES, Linear, Op, Request, all_reduce, elementwise
+from vlmplan.op import NORM_PASSES, Linear, Op, Request, all_reduce, elementwise
 
 
 def _experts(llm: Decoder, rows: float, width: int, linear: Linear, gpus: int) -> Iterator[Op]:
@@ -64,7 +64,8 @@ def _mlp(request: Request, step: Pass, linear: Linear) -> Iterator[Op]:
     for prefix, count, width in (*parts, ("shared ", sparse, llm.shared_expert_intermediate)):
         if count and width:
             many = replace(linear, count=count)
-            yield many(f"{prefix}gate_up", rows, up * width, llm.hidden, bias=llm.mlp_bias, split_columns=gpus)
+            first = replace(many, weight_bytes=request.weight_bytes("gate_proj"))
+            yield first(f"{prefix}gate_up", rows, up * width, llm.hidden, bias=llm.mlp_bias, split_columns=gpus)
             moved = count * rows * (up + 1) * width / gpus * request.activation_bytes
             yield elementwise(step.part, f"{prefix}activation", count, moved)
             yield many(f"{prefix}down", rows, llm.hidden, width, bias=llm.mlp_bias, split_depth=gpus)
@@ -91,7 +92,7 @@ def _layers(request: Request, step: Pass) -> Iterator[Op]:
         activation_bytes=size,
         owns=step.owns,
         quantised=True,
-        weight_bytes=WEIGHT_BYTES[request.precision],
+        weight_bytes=request.weight_bytes("q_proj"),
     )
     for group in layer_groups(llm):
         yield from mixing(request, step, group, linear)
@@ -126,7 +127,7 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
             part=step.part,
             count=1,
             activation_bytes=size,
-            weight_bytes=1 if request.eight_bit_head else size,
+            weight_bytes=request.weight_bytes("lm_head") if request.exported else size,
             owns=step.owns and not llm.tied_embeddings,
         )
         yield head("head", step.batch, llm.vocabulary, llm.hidden, bias=llm.head_bias, split_columns=request.gpus)

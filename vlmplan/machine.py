@@ -58,12 +58,12 @@ class Machine:
         return replace(self.hardware, calibration=in_force)
 
     def as_run(self, request: Request) -> Request:
-        """Return the request as it is stored here: all that is not quantised at the base precision.
+        """Return the request as stored here: all that is not quantised at the base precision.
 
-        The head of an export whose layers are quantised keeps eight bits; serving engines keep it whole.
+        An export's weights are as vlmplan writes them, its head quantised too; serving engines keep that whole.
         """
         exported = self.runtime is Runtime.ONNXRUNTIME and request.precision in WEIGHT_ONLY
-        return replace(request, base_precision=self.base_precision, eight_bit_head=exported)
+        return replace(request, base_precision=self.base_precision, exported=exported)
 
     def calibration(self, quantised: bool) -> Calibration:
         """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""

@@ -15,7 +15,7 @@ from vlmplan.model import Compressor
 from vlmplan.plan import Plan
 
 FILE_NAME = "manifest.json"
-GRAPH_REVISION = 1  # raised whenever the graphs drawn of the same checkpoint change
+GRAPH_REVISION = 2  # raised whenever the graphs drawn of the same checkpoint change
 VISION, EMBED, DECODER = "onnx/vision_encoder.onnx", "onnx/embed_tokens.onnx", "onnx/decoder_model_merged.onnx"
 GRAPHS = (VISION, EMBED, DECODER)
 

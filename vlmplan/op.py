@@ -22,6 +22,10 @@ WEIGHT_BYTES = {
     Precision.INT8_W8A8: 1.0,
     Precision.INT4: 0.5 + 20 / 8 / 128,
 }
+# vlmplan's own exports at int8 and int4 store blocks of so many inputs, a scale each in the base precision, and at four
+# bits a zero point of four bits. At int4 these products alone have four bits, all others eight (docs/rounding.md).
+EXPORT_BLOCK = 32
+FOUR_BIT_PARTS = ("gate_proj", "up_proj")
 # Passes over the hidden state that a norm with its residual is priced as: what a norm and an add take apart (Vidur: 2
 # passes at 0.33 of the bandwidth and 3 at 0.88) is 3 of the norm's.
 NORM_PASSES = 3
@@ -62,7 +66,7 @@ class Request:
     precision: Precision
     gpus: int = 1
     base_precision: Precision | None = None
-    eight_bit_head: bool = False
+    exported: bool = False
 
     def __post_init__(self) -> None:
         """Tensor parallelism splits whole heads. Raises InputError."""
@@ -81,6 +85,18 @@ class Request:
     def activation_bytes(self) -> int:
         """Bytes of one activation or KV-cache entry."""
         return 4 if (self.base_precision or self.precision) is Precision.FP32 else 2
+
+    def weight_bytes(self, part: str) -> float:
+        """Bytes of a weight of one of the LLM's products (``q_proj``, ``lm_head``) as stored, its share of scales in.
+
+        Exports at int8 and int4 store blocks as vlmplan writes them, others as is usual elsewhere.
+        """
+        if not self.exported:
+            return WEIGHT_BYTES[self.precision]
+        scale = self.activation_bytes / EXPORT_BLOCK
+        if self.precision is Precision.INT4 and part in FOUR_BIT_PARTS:
+            return 0.5 + 0.5 / EXPORT_BLOCK + scale
+        return 1.0 + scale
 
     @property
     def prompt_tokens(self) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 from vlmplan.hardware import Precision
 from vlmplan.onnx.checkpoint import Weights
-from vlmplan.onnx.sketch import HEAD_BITS, QUANTISED_BITS, Sketch
+from vlmplan.onnx.quantise import bits_of
+from vlmplan.onnx.sketch import Sketch
 
 NEW, PAST, TOTAL = "sequence_length", "past_sequence_length", "total_sequence_length"
 
@@ -65,7 +66,6 @@ class _Decoder:
 
     def __init__(self, config: Any, weights: Weights, options: DecoderOptions) -> None:
         self.config, self.options = config, options
-        self.bits = QUANTISED_BITS.get(options.precision)
         self.sketch = Sketch(weights, options.base_precision)
         self.dim = head_dim(config)
 
@@ -95,7 +95,7 @@ class _Decoder:
         x = x if self.options.all_logits else sketch.tail(x, -1, axis=1)
         x = sketch.rms_norm(x, "language_model.norm.weight", self.config.rms_norm_eps)
         head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
-        logits = sketch.linear(x, head, HEAD_BITS if self.bits else None)
+        logits = sketch.linear(x, head, bits_of(self.options.precision, "lm_head"))
         count: int | str = NEW if self.options.all_logits else 1
         found = [sketch.output(logits, "logits", ["batch_size", count, vocabulary])]
         if self.options.hidden_output:
@@ -143,15 +143,15 @@ class _Decoder:
         attended, keys, values = self._attention(normed, f"{name}.self_attn", visible, cos_sin, past)
         x = sketch.op("Add", x, attended)
         normed = sketch.rms_norm(x, f"{name}.post_attention_layernorm.weight", epsilon)
-        gate = sketch.activation(sketch.linear(normed, f"{name}.mlp.gate_proj", self.bits), self.config.hidden_act)
-        up = sketch.linear(normed, f"{name}.mlp.up_proj", self.bits)
-        down = sketch.linear(sketch.op("Mul", gate, up), f"{name}.mlp.down_proj", self.bits)
+        gate = sketch.activation(self._linear(normed, f"{name}.mlp.gate_proj"), self.config.hidden_act)
+        up = self._linear(normed, f"{name}.mlp.up_proj")
+        down = self._linear(sketch.op("Mul", gate, up), f"{name}.mlp.down_proj")
         return sketch.op("Add", x, down), keys, values
 
     def _attention(self, x: Any, name: str, visible: Any, cos_sin: tuple[Any, Any], past: list[Any]) -> Any:
         sketch, heads = self.sketch, self.config.num_attention_heads
         kv_heads = self.config.num_key_value_heads
-        queries, keys, values = (sketch.linear(x, f"{name}.{part}_proj", self.bits) for part in "qkv")
+        queries, keys, values = (self._linear(x, f"{name}.{part}_proj") for part in "qkv")
         queries, keys = self._normed(queries, f"{name}.q_norm.weight"), self._normed(keys, f"{name}.k_norm.weight")
         queries = sketch.op("RotaryEmbedding", queries, *cos_sin, num_heads=heads)
         keys = sketch.op("RotaryEmbedding", keys, *cos_sin, num_heads=kv_heads)
@@ -163,7 +163,11 @@ class _Decoder:
             kv_num_heads=kv_heads,
             scale=self.dim**-0.5,
         )
-        return sketch.linear(attended, f"{name}.o_proj", self.bits), keys, values
+        return self._linear(attended, f"{name}.o_proj"), keys, values
+
+    def _linear(self, x: Any, name: str) -> Any:
+        """A layer's product, its weight rounded as the precision and its place ask for."""
+        return self.sketch.linear(x, name, bits_of(self.options.precision, name.rpartition(".")[2]))
 
     def _normed(self, x: Any, name: str) -> Any:
         """RMSNorm within each head, where the model has it (Qwen3)."""

@@ -15,6 +15,7 @@ from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.manifest import DECODER, EMBED, VISION
 from vlmplan.onnx.checkpoint import require
 
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -31,8 +32,23 @@ class Model(Protocol):
         """Return (last token's logits ``[batch, vocabulary]``, its final hidden state or None, the cache)."""
 
 
-def open_session(path: Path, provider: str, threads: int | None) -> Any:
-    """Return a session on ``provider`` ('cpu' or 'cuda'). Raises Unavailable where that is not what is used."""
+def _unrounded(path: Path) -> bytes:
+    """A graph whose quantised products read activations as they are (``accuracy_level`` 1), not rounded to 8 bits."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "MatMulNBits" and attribute.name == "accuracy_level":
+                attribute.i = 1
+    return bytes(model.SerializeToString())
+
+
+def open_session(path: Path, provider: str, threads: int | None, unrounded: bool = False) -> Any:
+    """Return a session on ``provider`` ('cpu' or 'cuda'). Raises Unavailable where that is not what is used.
+
+    With ``unrounded`` activations are not rounded: a hundred times slower than what is served, and exact.
+    """
     require("onnxruntime")
     import onnxruntime
 
@@ -53,7 +69,11 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
             "place (extra deploy-gpu)"
         )
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=chain)
+        graph: Path | bytes = path
+        if unrounded:
+            graph = _unrounded(path)
+            options.add_session_config_entry(_DATA_FOLDER, str(path.parent))
+        session = onnxruntime.InferenceSession(graph, options, providers=chain)
     except Exception as error:  # onnxruntime raises a dozen types of its own
         raise InputError(f"{path}: ONNX Runtime cannot load it ({one_line(error, 300)})") from None
     if session.get_providers()[0] != wanted:
@@ -92,6 +112,14 @@ class OnnxModel:
         if graph not in self.sessions:
             self.sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
         return self.sessions[graph]
+
+    def unrounded(self) -> "OnnxModel":
+        """Return this export with its decoder's activations as they are, not rounded to 8 bits where it is quantised.
+
+        Rounding makes a step of the last bit of a sum, so that any other order of summation moves all that follows.
+        """
+        decoder = open_session(self.folder / DECODER, self.provider, self.threads, unrounded=True)
+        return OnnxModel(self.folder, self.provider, self.threads, {**self.sessions, DECODER: decoder})
 
     def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""

@@ -1,9 +1,9 @@
 """How is a graph drawn? Operators on an onnx_ir tape, weights attached by name and read only when the file is written.
 
 Initialisers carry the names of the tensors they come from, with a suffix for what was done to them: ``.T`` transposed,
-``.q4`` or ``.q8`` quantised and ``.scales`` beside it. So a file can be compared with its checkpoint, tensor by tensor.
-Operators are those of opset 23 (Attention, RotaryEmbedding, RMSNormalization: no contrib operator) but for the block-
-quantised product, ``com.microsoft::MatMulNBits``.
+``.q4`` or ``.q8`` quantised, ``.scales`` and ``.zeros`` beside it. So a file can be compared with its checkpoint,
+tensor by tensor. Operators are those of opset 23 (Attention, RotaryEmbedding, RMSNormalization: no contrib operator)
+but for the block-quantised product, ``com.microsoft::MatMulNBits``.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,9 @@ from typing import Any
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.onnx.checkpoint import Weights
-from vlmplan.onnx.quantise import BLOCK, blocks, packed_shape, quantised
+from vlmplan.onnx.quantise import BLOCK, blocks, packed_shape, quantised, zeros_shape
 
 OPSET, IR_VERSION = 23, 10
-QUANTISED_BITS = {Precision.INT8: 8, Precision.INT4: 4}
-HEAD_BITS = 8  # the head decides the token: it keeps eight bits where the layers have four
 _TO_THE_END = 2**62  # of any axis
 
 
@@ -121,17 +119,22 @@ class Sketch:
         columns, rows = self.shape(name)  # output, input
 
         def part(index: int) -> Any:
-            if self._quantised_last[0] != name:  # weights and scales are written one after the other
+            if self._quantised_last[0] != name:  # a weight's parts are written one after the other
                 self._quantised_last = (name, quantised(self.weights.array(name), bits))
             return self._quantised_last[1][index]
 
         types = self.ir.DataType
-        packed = self.lazy(f"{name}.q{bits}", packed_shape(columns, rows, bits), types.UINT8, lambda: part(0))
-        scales = self.lazy(
-            f"{name}.scales", (columns, blocks(rows)), self.float_type, lambda: part(1).astype(self.numpy_type)
-        )
+        inputs = [
+            self.lazy(f"{name}.q{bits}", packed_shape(columns, rows, bits), types.UINT8, lambda: part(0)),
+            self.lazy(
+                f"{name}.scales", (columns, blocks(rows)), self.float_type, lambda: part(1).astype(self.numpy_type)
+            ),
+        ]
+        zeros = zeros_shape(columns, rows, bits)
+        if zeros is not None:
+            inputs.append(self.lazy(f"{name}.zeros", zeros, types.UINT8, lambda: part(2)))
         attributes = {"K": rows, "N": columns, "bits": bits, "block_size": BLOCK, "accuracy_level": 4}
-        return self.op("MatMulNBits", x, packed, scales, domain="com.microsoft", **attributes)
+        return self.op("MatMulNBits", x, *inputs, domain="com.microsoft", **attributes)
 
     def rms_norm(self, x: Any, name: str, epsilon: float) -> Any:
         """Return RMSNorm over the last axis, computed in fp32."""

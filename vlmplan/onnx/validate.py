@@ -174,7 +174,7 @@ class Validator:
         return Validation(report=report, plan=self.options.plan, timings=None)
 
     def _numbers(
-        self, model: Model, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
+        self, model: OnnxModel, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
     ) -> Iterator[Check]:
         precision = manifest.precision
         followed = _Baked(reference, query) if query is not None else reference
@@ -185,9 +185,9 @@ class Validator:
         limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)
         yield from self._judged(walks, precision, limit)
         scale = max(one.scale for one in walks)
-        loose = limit if precision in (Precision.FP32, Precision.FP16) else check_numbers.FP16_TOLERANCE
+        whole = precision in (Precision.FP32, Precision.FP16)
         yield from check_numbers.controls(model, followed, walks, limit * scale)
-        yield check_numbers.padding(model, walks, loose * scale)
+        yield check_numbers.padding(model if whole else model.unrounded(), walks, limit * scale)
 
     @staticmethod
     def _guarded(checks: Any) -> list[Check]:
