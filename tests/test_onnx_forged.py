@@ -142,6 +142,18 @@ def test_the_plan_given_counts(tmp_path: Path) -> None:
     assert "plan.budget.latency_s: the plan given says 10.0, the one in the manifest 1000.0" in report.failed[0].detail
 
 
+def test_a_plan_names_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the plan calls it; an export of a checkpoint by another name names its own judge."""
+    monkeypatch.chdir(checkpoint().parent)
+    plan = plan_for(checkpoint(), 10.0)
+    made = order(visual_tokens=plan.choice.visual_tokens, compressor=Compressor.NONE, plan=plan)
+    for name, asked in (("named", replace(made, checkpoint=plan.choice.model)), ("other", made)):
+        export(asked, tmp_path / name, quiet)
+        report = _judged(tmp_path / name, plan=plan, budget_only=True)
+        assert not _failed(report)
+        assert bool(report.reservations) is (name == "other")
+
+
 def test_nothing_is_read_through_a_link(tmp_path: Path) -> None:
     export(order(), tmp_path / "made", quiet)
     shutil.copytree(tmp_path / "made", tmp_path / "elsewhere")

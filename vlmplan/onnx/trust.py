@@ -37,6 +37,10 @@ class Given:
     compressor: Compressor | None = None
     precision: Precision | None = None
 
+    def names(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is vouched for: it was given, or it is the model of the plan given."""
+        return self.checkpoint is not None or (self.plan is not None and self.plan.choice.model == checkpoint)
+
 
 def trusted_checkpoint(manifest: Manifest, given: Given) -> Checkpoint:
     """Open the checkpoint given, or the one that the export names. Raises InputError or Unavailable."""
@@ -139,7 +143,7 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
     """
     if unlike := list(_unlike(manifest, given)):
         return failed(JUDGE, "; ".join(unlike))
-    if given.checkpoint is None:
+    if not given.names(manifest.checkpoint):
         also = "" if order.weights is None or given.weights else f" and its compressor's weights, {order.weights}"
         return skipped(
             JUDGE,
@@ -157,7 +161,8 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
     what += "" if order.floats is order.precision else f" over {order.floats}"
     what += "" if order.query is None else f", for the question '{order.query[:60]}'"
     if given.plan is not None:
-        return passed(JUDGE, f"against the checkpoint and the plan given: {what}")
+        whose = "the plan given and its model" if given.checkpoint is None else "the checkpoint and the plan given"
+        return passed(JUDGE, f"against {whose}: {what}")
     known = (given.visual_tokens, given.compressor, given.precision)
     if None not in known and order.query is None:
         return passed(JUDGE, f"against the checkpoint given, and as expected: {what}")
