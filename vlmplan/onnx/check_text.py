@@ -134,9 +134,10 @@ def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
 
     if tensor.ndim != 2:
         return False, False
-    made = [quantised(tensor.numpy(), bits) for bits in (4, 8)]
-    values = [bool(_marks(packed.reshape(-1)) & known) for packed, _ in made]
-    scales = [any(_marks(one.astype(kind)) & known for kind in (np.float32, np.float16)) for _, one in made]
+    ways = ((4, True), (4, False), (8, True))
+    made = [quantised(tensor.numpy(), bits, symmetric=symmetric) for bits, symmetric in ways]
+    values = [bool(_marks(packed.reshape(-1)) & known) for packed, *_ in made]
+    scales = [any(_marks(one.astype(kind)) & known for kind in (np.float32, np.float16)) for _, one, _ in made]
     both = [one and other for one, other in zip(values, scales, strict=True)]
     return (True, True) if any(both) else (any(values), any(scales))
 

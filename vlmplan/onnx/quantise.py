@@ -43,24 +43,28 @@ def zeros_shape(outputs: int, inputs: int, bits: int) -> tuple[int, int] | None:
 
 
 @functools.cache
-def _quantiser(bits: int) -> Any:
+def _quantiser(bits: int, symmetric: bool) -> Any:
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,
         DefaultWeightOnlyQuantizer,
     )
 
     return DefaultWeightOnlyQuantizer(
-        DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=bits == _WHOLE, accuracy_level=4, bits=bits)
+        DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=symmetric, accuracy_level=4, bits=bits)
     )
 
 
-def quantised(weight: "Array", bits: int) -> "tuple[Array, Array, Array | None]":
-    """Return (packed uint8, fp32 scales, packed zero points or None) of a weight of shape outputs x inputs."""
+def quantised(weight: "Array", bits: int, *, symmetric: bool | None = None) -> "tuple[Array, Array, Array | None]":
+    """Return (packed uint8, fp32 scales, packed zero points or None) of a weight of shape outputs x inputs.
+
+    ``symmetric`` None is as exports have it: eight bits are, four are not.
+    """
     import numpy as np
 
     outputs, inputs = weight.shape
-    packed, scales, zeros = _quantiser(bits).qbits_block_quant(np.ascontiguousarray(weight.T))
-    shape = zeros_shape(outputs, inputs, bits)
+    even = bits == _WHOLE if symmetric is None else symmetric
+    packed, scales, zeros = _quantiser(bits, even).qbits_block_quant(np.ascontiguousarray(weight.T))
+    shape = None if even else zeros_shape(outputs, inputs, bits)
     return (
         packed.reshape(packed_shape(outputs, inputs, bits)),
         scales.reshape(outputs, blocks(inputs)),
