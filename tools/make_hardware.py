@@ -148,7 +148,7 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
     """
     # Ampere's tensor cores multiply bf16 as fast as fp16: so do those that the facts have both figures of. That all of
-    # them have bf16 say NVIDIA's support matrix of TensorRT (compute capability 8.6) and vLLM (8.0 and more, issue 946).
+    # them have bf16 say NVIDIA's support matrix of TensorRT (capability 8.6) and vLLM (8.0 and more, issue 946).
     ampere = {"peak_bf16_dense_tflops": "peak_fp16_dense_tflops"} if row["architecture"] == "Ampere" else {}
     figures = {p: number(row[column]) or number(row[ampere.get(column, column)]) for p, column in PEAKS.items()}
     peaks = {p: round(v * 1e12, -8) for p, v in figures.items() if v}
