@@ -175,3 +175,15 @@ def test_a_profile_may_say_that_fp16_overflows() -> None:
 def test_every_row_of_the_tables_has_a_source() -> None:
     for row in (*OVERFLOWS, *UNFIT):
         assert any(source in row.why for source in ("issue", "docs/", ".py"))
+
+
+def test_bf16_begins_with_ampere() -> None:
+    """NVIDIA's GPUs multiply bf16 from Ampere on, Jetsons too, and none before; so a Gemma 3 runs on an Orin."""
+    devices = [catalogue.hardware(name) for name in catalogue.names(catalogue.Shelf.HARDWARE)]
+    nvidia = [device for device in devices if device.vendor == "NVIDIA"]
+    without = {device.architecture for device in nvidia if Precision.BF16 not in device.peak_flops_per_s}
+    assert without == {"Volta", "Turing"}
+    orin = catalogue.hardware("jetson-agx-orin-64gb")
+    assert precision_for(read(GEMMA3), None, orin, Runtime.VLLM) is Precision.BF16
+    with pytest.raises(InputError, match="t4 has no bf16 peak; its profile lists fp32, fp16, int8"):
+        precision_for(read(LLAVA), Precision.BF16, catalogue.hardware("t4"), Runtime.VLLM)

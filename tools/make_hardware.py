@@ -196,7 +196,11 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
 
     A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
     """
-    peaks = {p: round(v * 1e12, -8) for p, column in PEAKS.items() if (v := number(row[column]))}
+    # Ampere's tensor cores multiply bf16 as fast as fp16: so do those that the facts have both figures of. That all of
+    # them have bf16 say NVIDIA's support matrix of TensorRT (capability 8.6) and vLLM (8.0 and more, issue 946).
+    ampere = {"peak_bf16_dense_tflops": "peak_fp16_dense_tflops"} if row["architecture"] == "Ampere" else {}
+    figures = {p: number(row[column]) or number(row[ampere.get(column, column)]) for p, column in PEAKS.items()}
+    peaks = {p: round(v * 1e12, -8) for p, v in figures.items() if v}
     if row["kind"] == "cpu" and Precision.FP32 not in peaks and Precision.BF16 in peaks:
         # Its 16-bit peak is of a matrix unit; fp32 products run on two 512-bit units, 64 FLOPs a cycle and core.
         peaks[Precision.FP32] = round(64 * float(row["sm_or_cu"]) * float(row["boost_clock_mhz"]) * 1e6, -8)
