@@ -15,4 +15,6 @@ def plan_for(checkpoint: Path, limit_s: float) -> Plan:
     """A plan by the reasoning law."""
     law = catalogue.resolve(catalogue.Shelf.LAWS, "reasoning")
     asked = Asked(hardware="amd-epyc-9654", task=str(law), models=str(checkpoint), runtime=Runtime.ONNXRUNTIME)
-    return recommend(query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s)))
+    return recommend(
+        query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s, memory_bytes=64e9))
+    )
