@@ -2,14 +2,16 @@
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grids import TABLES
 from typer.testing import CliRunner
 
 from vlmplan import cli
-from vlmplan.document import load
+from vlmplan.document import load, read_plain
 from vlmplan.scaling import Form, ScalingLaw
 
 REASONING, OCR = str(TABLES / "reasoning.csv"), str(TABLES / "ocr.csv")
@@ -60,13 +62,34 @@ def test_form_floor_and_name_as_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning", "ocr", "chartqa-nested"])
-def test_shipped_laws_are_made_again_byte_for_byte(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By tools/make_laws.py's command, which asks for the paper's two forms."""
+def test_shipped_laws_are_made_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tools/make_laws.py's command, which asks for the paper's two forms; on one processor byte for byte.
+
+    Last digits of a sum differ between processors (their vector widths), here and there in the tenth place.
+    """
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(ROOT / "tools")
     arguments = importlib.import_module("make_laws").command(TABLES / f"{name}.csv")
     assert run(*arguments[:-1], str(tmp_path / "law.toml"))[0] == 0
-    assert (tmp_path / "law.toml").read_bytes() == (ROOT / arguments[-1]).read_bytes()
+    made, shipped = (read_plain(path) for path in (tmp_path / "law.toml", ROOT / arguments[-1]))
+    assert made.keys() == shipped.keys()
+    for where, value, other in _paired(made, shipped, "law"):
+        assert value == (pytest.approx(other, rel=1e-6, abs=1e-9) if isinstance(other, float) else other), where
+    first = (tmp_path / "law.toml").read_bytes()
+    assert run(*arguments[:-1], str(tmp_path / "again.toml"))[0] == 0
+    assert (tmp_path / "again.toml").read_bytes() == first
+
+
+def _paired(one: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """The values of two documents side by side, with their place."""
+    if isinstance(other, dict) and one.keys() == other.keys():
+        for key in other:
+            yield from _paired(one[key], other[key], f"{where}.{key}")
+    elif isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from _paired(*pair, f"{where}[{index}]")
+    else:
+        yield where, one, other
 
 
 def test_a_law_on_stock_checkpoints_says_what_cutting_costs(tmp_path: Path) -> None:
