@@ -397,7 +397,12 @@ def _measured_processor(int4_bandwidth_share: float) -> HardwareProfile:
 
 @pytest.mark.parametrize(("share", "offered"), [(0.5, False), (1.0, True)])
 def test_int4_is_offered_only_where_it_is_faster_than_int8(share: float, offered: bool) -> None:
-    asked = {"runtime": Runtime.ONNXRUNTIME, "precisions": "int8,int4", "models": "*onevision-qwen2-7b*"}
-    plan = ask(Budget(latency_s=10), device=_measured_processor(share), **asked)
+    plan = ask(
+        Budget(latency_s=10),
+        device=_measured_processor(share),
+        runtime=Runtime.ONNXRUNTIME,
+        precisions="int8,int4",
+        models="*onevision-qwen2-7b*",
+    )
     assert plan.choice.precision is Precision.INT8
     assert (Precision.INT4 in {one.precision for one in plan.front}) is offered
