@@ -26,7 +26,7 @@ from vlmplan.choice import (
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.estimate import Estimate
-from vlmplan.hardware import CONTEXT_BYTES, HardwareProfile, Precision, Runtime
+from vlmplan.hardware import CONTEXT_BYTES, Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.machine import machine
 from vlmplan.model import Reduction, Route, Workload
 from vlmplan.plan import Plan, Query, recommend
@@ -408,3 +408,31 @@ def test_memory_budgets_scale_and_device_memory_is_named() -> None:
 def test_flops_are_of_one_request() -> None:
     one, eight = (ask(Budget(flops=20e12), replace(WORK, batch=batch), models="Qwen3-VL-8B") for batch in (1, 8))
     assert one.choice.budget_flops == pytest.approx(eight.choice.budget_flops)
+
+
+def _measured_processor(int4_bandwidth_share: float) -> HardwareProfile:
+    """A processor whose three precisions were measured: int8 reaches the bandwidth of fp32, int4 a share of it."""
+    device = catalogue.hardware("amd-epyc-9654")
+    base = machine(device, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.FP32).base
+
+    def measured(precision: Precision, share: float) -> Calibration:
+        reached = {
+            kind: replace(one, memory_fraction=one.memory_fraction * share) for kind, one in base.operators.items()
+        }
+        return replace(base, precision=precision, basis=Basis.MEASURED, operators=reached)
+
+    shares = {Precision.FP32: 1.0, Precision.INT8: 1.0, Precision.INT4: int4_bandwidth_share}
+    return replace(device, calibration=tuple(measured(*one) for one in shares.items()))
+
+
+@pytest.mark.parametrize(("share", "offered"), [(0.5, False), (1.0, True)])
+def test_int4_is_offered_only_where_it_is_faster_than_int8(share: float, offered: bool) -> None:
+    plan = ask(
+        Budget(latency_s=10),
+        device=_measured_processor(share),
+        runtime=Runtime.ONNXRUNTIME,
+        precisions="int8,int4",
+        models="*onevision-qwen2-7b*",
+    )
+    assert plan.choice.precision is Precision.INT8
+    assert (Precision.INT4 in {one.precision for one in plan.front}) is offered

@@ -18,8 +18,9 @@ STEPS = 16
 FP32_TOLERANCE = 1e-4  # of logits whose root mean square is 1 or less, in proportion above
 FP16_TOLERANCE = 5e-2
 VISION_MARGIN = 5  # features are compared at their own scale, and large weights multiply what rounding does
-# Mean Kullback-Leibler divergence from fp32, in nats a token, that is let pass unasked.
-DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 0.5}
+# Mean Kullback-Leibler divergence from fp32, in nats a token, that is let pass unasked: more than twice the worst that
+# real weights came to (docs/rounding.md).
+DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
 def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
