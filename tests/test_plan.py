@@ -215,11 +215,13 @@ def test_memory_of_the_device_is_a_budget_too() -> None:
 
 
 def test_a_device_of_unknown_memory_is_offered_nothing_before_the_memory_is_told() -> None:
-    """Else a model of 235 billion parameters would do, on any processor."""
+    """Else a model of 235 billion parameters would do, on any processor. One that the user named is priced."""
     with pytest.raises(InputError, match=r"the memory of amd-epyc-9654 is not known; expected --memory"):
         ask(Budget(latency_s=600), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
     plan = ask(Budget(latency_s=600, memory_bytes=16e9), hardware="amd-epyc-9654", runtime=Runtime.VLLM)
     assert plan.choice.memory_bytes.total <= 16e9
+    named = ask(Budget(latency_s=600), hardware="amd-epyc-9654", runtime=Runtime.VLLM, model="InternVL3-1B")
+    assert any("give --memory" in warning for warning in named.warnings)
 
 
 def test_a_context_that_nobody_stated_is_said() -> None:

@@ -269,6 +269,8 @@ def _warnings(
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
+    if query.limits.memory_bytes is None:
+        found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
@@ -326,9 +328,9 @@ def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> d
 def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """All candidates, and those that keep the budget, at least one.
 
-    Raises Infeasible, or InputError where nothing says how much fits, since a model of any size would do.
+    Raises Infeasible, or InputError where nothing says how much fits, and the largest of several models would do.
     """
-    if query.hardware.memory_bytes is None and query.budget.memory_bytes is None:
+    if query.limits.memory_bytes is None and len(query.space.models) > 1:
         raise InputError(
             f"the memory of {query.hardware.name} is not known; expected --memory, such as 64GiB, or memory_bytes in "
             "its profile"
