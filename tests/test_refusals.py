@@ -47,7 +47,7 @@ def test_fp16_that_vllm_refuses_is_an_error_that_names_what_works(tmp_path: Path
     assert "vLLM issue 28857" in err
     assert "expected --precision fp32, or a device with bf16" in err
     assert len(err.strip().splitlines()) == 1
-    assert estimate_of(tmp_path, GEMMA3, "--hardware", "t4", "--precision", "fp32")[0] == 0
+    assert estimate_of(tmp_path, GEMMA3, "--hardware", "v100-sxm2-32gb", "--precision", "fp32")[0] == 0
     assert estimate_of(tmp_path, GEMMA3, "--hardware", "l4")[0] == 0
     assert (
         "expected --precision bf16 or fp32"
