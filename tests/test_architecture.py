@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "units",
     "document",
+    "secret",
     "decoder",
     "tower",
     "hardware",

@@ -1,5 +1,6 @@
 """export, validate and run from the command line: what is printed, what is written, and every exit code."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -158,3 +159,41 @@ def test_ctrl_c_ends_an_export_with_130_and_nothing_left(tmp_path: Path) -> None
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
+
+
+TEMPLATES = {
+    "raises": '{{ raise_exception("x\\n::error file=a.py::PWNED\\n##[error]y \\x1b[31mred") }}',
+    "divides": "{{ 1 // 0 }}",
+    "is broken": '{% for x in "',
+    "reads what is not there": "{{ messages.nothing.at.all }}",
+}
+
+
+@pytest.mark.parametrize("fault", TEMPLATES)
+def test_a_chat_template_that_fails_is_one_inert_line(fault: str, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    shutil.copytree(exported(), folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATES[fault])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    content = (folder / "chat_template.jinja").read_bytes()
+    told = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["files"]["chat_template.jinja"] = told
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    command = [
+        sys.executable,
+        "-m",
+        "vlmplan",
+        "run",
+        str(folder),
+        "--image",
+        str(tmp_path / "a.png"),
+        "--prompt",
+        "hi",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and "\x1b" not in done.stderr
+    assert not any(line.lstrip().startswith("::") or "##[" in line for line in done.stderr.splitlines())
+    assert "chat template" in said[-1] or "processor" in said[-1]

@@ -242,6 +242,15 @@ def test_drips_do_not_lengthen_an_answer(head: bytes, drip: bytes) -> None:
     assert "within 0.7 s" in str(caught.value) or "answered 500" in str(caught.value)
 
 
+def test_a_proxy_in_drips_does_not_lengthen_an_answer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = time.perf_counter()
+    with dripping(b"HTTP/1.1 200 OK\r\n", b"x", 0.05) as url, pytest.raises(Unavailable, match=r"within 0\.7 s"):
+        monkeypatch.setenv("https_proxy", url.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "")
+        Endpoint(url="https://127.0.0.2/v1", model="x", timeout_s=0.7).ask(SHORT, seed=1)
+    assert time.perf_counter() - start < 3
+
+
 def test_a_list_of_models_in_drips_ends_too() -> None:
     start = time.perf_counter()
     with (

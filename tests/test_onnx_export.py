@@ -403,6 +403,14 @@ def test_the_next_export_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
+@pytest.mark.parametrize("name", [".vlmplan-export-mine", ".vlmplan-export-000000000000"])
+def test_a_folder_of_somebody_elses_is_not_removed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").write_text("precious")
+    export(order(), tmp_path / "made", quiet)
+    assert (tmp_path / name / "notes.txt").read_text() == "precious"
+
+
 def test_an_export_that_runs_beside_keeps_its_folder(tmp_path: Path) -> None:
     inner: list[Path] = []
 

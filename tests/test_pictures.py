@@ -1,5 +1,6 @@
 """Pictures: the file that a row means and no other, and how it looks to a viewer."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,17 @@ def test_plain_pictures_are_as_they_were() -> None:
     for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "LA"):
         picture = Image.effect_noise((20, 10), 90).convert(mode)
         assert np.array_equal(np.asarray(as_rgb(picture)), np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("value", [0, 200, 65535])
+def test_a_dark_picture_of_16_bits_is_dark(value: int) -> None:
+    """By the depth of its file, not by its largest value."""
+    rows = np.full((48, 64), value, ">u2").tobytes()
+    picture = Image.open(io.BytesIO(b"P5\n64 48\n65535\n" + rows))
+    assert np.asarray(as_rgb(picture)).max() == round(value / 65535 * 255)
+
+
+def test_floats_a_little_above_white_are_white_and_not_black() -> None:
+    seen = np.asarray(as_rgb(Image.fromarray((1.02 * RAMP).astype(np.float32))))
+    assert seen.max() == 255
+    assert 120 < seen.mean() < 136

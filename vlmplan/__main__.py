@@ -1,8 +1,10 @@
 """The process boundary: start the command line, and end well when interrupted or when output cannot be written."""
 
+import contextlib
 import gc
 import os
 import sys
+import traceback
 
 
 def main() -> None:
@@ -25,6 +27,14 @@ def main() -> None:
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
         sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
         os._exit(2)
+    except Exception:  # a bug: its traceback may hold text of a file's or a server's
+        from vlmplan import inert
+        from vlmplan.secret import hidden, tokens_at_hand
+
+        told = hidden(traceback.format_exc(), *tokens_at_hand()).splitlines()
+        with contextlib.suppress(OSError):
+            sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
+        os._exit(1)
 
 
 if __name__ == "__main__":

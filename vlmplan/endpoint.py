@@ -9,7 +9,6 @@ import http.client
 import io
 import json
 import random
-import re
 import statistics
 import time
 import urllib.error
@@ -17,9 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from vlmplan.cost import request_of
 from vlmplan.errors import InputError, Unavailable, check_range
@@ -27,6 +25,7 @@ from vlmplan.hardware import Precision
 from vlmplan.measure import Samples
 from vlmplan.model import ModelSpec, Workload
 from vlmplan.observation import Observation, Quantity
+from vlmplan.secret import hidden
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
           "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
@@ -89,7 +88,7 @@ class Endpoint:
 
     def hidden(self, text: str) -> str:
         """Return ``text`` without the key, however a server wrote it: to be done before it is cut or shown."""
-        return text if not self.key else _key_forms(self.key).sub("[key]", text)
+        return hidden(text, self.key)
 
     def _open(self, path: str, body: dict[str, Any] | None) -> Any:
         """Send one request. Raises Unavailable where nothing, or an error, comes back."""
@@ -212,17 +211,29 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 def _opener() -> Any:
     """What sends a request, whose timeout ends the whole of the answer, however many drips it comes in."""
 
-    class Plain(http.client.HTTPConnection):
-        def connect(self) -> None:
-            due = time.perf_counter() + float(self.timeout or 0)
-            super().connect()
-            self.sock = _Due(self.sock, due)
+    class Timed:
+        """A connection whose answers, a proxy's before the server's, come by a point in time or not at all."""
 
-    class Secure(http.client.HTTPSConnection):
+        timeout: Any
+        sock: Any
+        due = 0.0
+
         def connect(self) -> None:
-            due = time.perf_counter() + float(self.timeout or 0)
-            super().connect()
-            self.sock = _Due(self.sock, due)
+            self.due = time.perf_counter() + float(self.timeout or 0)
+            super().connect()  # type: ignore[misc]
+            self.sock = _Due(self.sock, self.due)
+
+        def _tunnel(self) -> None:
+            bare, self.sock = self.sock, _Due(self.sock, self.due)
+            super()._tunnel()  # type: ignore[misc]
+            self.sock = bare
+            bare.settimeout(max(1e-3, self.due - time.perf_counter()))
+
+    class Plain(Timed, http.client.HTTPConnection):
+        pass
+
+    class Secure(Timed, http.client.HTTPSConnection):
+        pass
 
     class OverPlain(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> Any:
@@ -273,13 +284,6 @@ class _Reader(io.RawIOBase):
         """Close the socket's file, too."""
         self._raw.close()
         super().close()
-
-
-def _key_forms(key: str) -> re.Pattern[str]:
-    """The key as it is, in JSON, in an address, in HTML or as Python shows it; a short one as a word only."""
-    forms = {key, json.dumps(key)[1:-1], quote(key, safe=""), escape(key), repr(key)[1:-1]}
-    found = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-    return re.compile(found if len(key) > _SHORT_KEY else rf"(?<!\w)(?:{found})(?!\w)", re.IGNORECASE)
 
 
 def _lines(stream: Any, due: float) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from vlmplan.errors import Unavailable
+from vlmplan.secret import hidden, tokens_at_hand
 
 # What says which model a checkpoint is, and what its processor makes of an image: a few kilobytes.
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "hf_quant_config.json")
@@ -31,5 +32,5 @@ def downloaded(name: str, patterns: tuple[str, ...]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
+        reason = hidden(str(error), *tokens_at_hand()).split("\n", maxsplit=1)[0]
         raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None

@@ -80,8 +80,11 @@ class Prompts:
             asked = f"{processor.image_token}\n{text}"
         else:
             content = [{"type": "image"}, {"type": "text", "text": text}]
-            asked = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        made = processor(images=picture, text=asked, return_tensors="np")
+            asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
+        try:
+            made = processor(images=picture, text=asked, return_tensors="np")
+        except Exception as error:  # settings that no picture fits raise what they like
+            raise InputError(f"the processor makes nothing of the picture and its prompt ({one_line(error)})") from None
         return Prompt(
             input_ids=made["input_ids"],
             attention_mask=made["attention_mask"],
@@ -94,6 +97,14 @@ class Prompts:
         """Return an answer's text."""
         kept = [token for token in tokens if token not in self.stop]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+
+
+def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+    """Return messages as a folder's chat template writes them. Raises InputError where it fails, or says to."""
+    try:
+        return str(processor.apply_chat_template(messages, **options))
+    except Exception as error:  # a template is a program of the folder's author
+        raise InputError(f"the chat template cannot be used ({one_line(error)})") from None
 
 
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:

@@ -8,6 +8,7 @@ one into the same folder removes.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -47,6 +48,7 @@ from vlmplan.plan import Plan
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
 _SCRATCH = ".vlmplan-export-"  # beside the export while it is written
+_MARK = ".being-written"  # in it, until it is whole
 LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
 Progress = Callable[[str, int, int], None]  # what is written, bytes done, bytes in all
@@ -269,6 +271,7 @@ def export(order: Order, out: Path, progress: Progress, overwrite: bool = False)
     try:  # the folder is made in here: Ctrl-C right after it would else leave it
         held.append(_make(scratch, out))
         manifest = _fill(parts, scratch, progress)
+        (scratch / _MARK).unlink()
         _move(scratch, out, overwrite)
     except OSError as error:
         raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
@@ -286,6 +289,7 @@ def _make(scratch: Path, out: Path) -> int:
     try:
         while True:
             scratch.mkdir(mode=0o700)
+            (scratch / _MARK).touch()
             with contextlib.suppress(FileNotFoundError):  # another export took it for one left behind, and made room
                 descriptor = os.open(scratch, os.O_RDONLY)
                 with contextlib.suppress(OSError):  # where files have no locks nothing is ever taken for left behind
@@ -308,6 +312,9 @@ def _clear(parent: Path) -> None:
         old = path.with_name(f"{path.name}.old")
         if (path.suffix == ".old" and path.with_suffix("").exists()) or old.exists() or not path.is_dir():
             continue
+        ours = re.fullmatch(rf"{re.escape(_SCRATCH)}[0-9a-f]{{12}}(\.old)?", path.name)
+        if not ours or not any((path / name).is_file() for name in (_MARK, FILE_NAME)):
+            continue  # somebody else's
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
             try:
@@ -352,7 +359,7 @@ def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
         write_graph(scratch / name, drawn[name], name in external, functools.partial(progress, name))
     for name, content in contents.items():
         (scratch / name).write_bytes(content)
-    written = sorted(path for path in scratch.rglob("*") if path.is_file())
+    written = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != _MARK)
     digests = {
         str(path.relative_to(scratch)): FileDigest(size_bytes=path.stat().st_size, sha256=file_sha256(path))
         for path in written

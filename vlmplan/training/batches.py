@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.onnx.answer import templated
 from vlmplan.training.conversations import Conversation, Turn, open_image
 
 IGNORED = -100  # torch's cross-entropy leaves labels of this number out
@@ -38,9 +39,7 @@ class Writer:
             messages.append({"role": "user", "content": [*image, {"type": "text", "text": question}]})
             if answer is not None:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return str(
-            self.processor.apply_chat_template(messages, add_generation_prompt=asked is not None, tokenize=False)
-        )
+        return templated(self.processor, messages, add_generation_prompt=asked is not None, tokenize=False)
 
     def _ids(self, text: str, first: bool) -> list[int]:
         found: list[int] = self.processor.tokenizer(text, add_special_tokens=first)["input_ids"]
