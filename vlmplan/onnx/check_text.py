@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_plain
-from vlmplan.errors import InputError, one_line
+from vlmplan.document import read_plain, read_text
+from vlmplan.errors import InputError, one_line, printable
 from vlmplan.hardware import Precision
 from vlmplan.onnx import check_numbers
 from vlmplan.onnx.folder import TOKENIZER_FILES, chat_template
@@ -44,7 +44,17 @@ def accused(path: Path) -> Accused:
     check_tensors(path, proto, own_names=False)
     if proto.training_info:
         raise InputError(f"{path.name} has training steps, which do not belong")
-    return Accused(path=path, proto=proto, precision=precision_of(path))
+    if loops := sorted({node.op_type for node in proto.graph.node if node.op_type in ("Loop", "Scan")}):
+        raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
+    if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
+        raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
+    beside = [one for one in path.parent.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
+    if beside:
+        raise InputError(
+            f"{printable(str(beside[0].relative_to(path.parent)))} stands beside {path.name}, and would not be "
+            "compared; validate a folder with one graph and no code"
+        )
+    return Accused(path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
 
 
 def lengths(config: Any, seed: int) -> tuple[int, ...]:
@@ -98,11 +108,19 @@ def _arrays(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
     """Initialisers of some types that the outputs depend on, by name, as arrays."""
     from onnx import numpy_helper
 
-    live = _live(accused.proto.graph)
+    graph = accused.proto.graph
+    live = _live(graph)
+    constants = [
+        (node.output[0], attribute.t)
+        for node in graph.node
+        if node.op_type == "Constant" and not node.domain
+        for attribute in node.attribute
+        if attribute.name == "value"
+    ]
     return {
-        tensor.name: numpy_helper.to_array(tensor, str(accused.path.parent))
-        for tensor in accused.proto.graph.initializer
-        if tensor.data_type in kinds and tensor.name in live
+        name: numpy_helper.to_array(tensor, str(accused.path.parent))
+        for name, tensor in (*((one.name, one) for one in graph.initializer), *constants)
+        if tensor.data_type in kinds and name in live
     }
 
 
@@ -251,19 +269,55 @@ def vocabulary(model: TextDecoder, reference: TextReference, limit: float, *, ex
     worst = 0.0
     for start in range(0, len(order), _CHUNK):
         ids = np.ascontiguousarray(order[None, start : start + _CHUNK], dtype=np.int64)
-        ours, theirs = model.whole(ids), reference.whole(ids)
-        logits = theirs[0][:, -ours[0].shape[1] :]
-        pairs = [(ours[0], logits), *(zip(ours[1:], theirs[1:], strict=False) if exact else ())]
+        ours = model.whole(ids)
+        if ours[0].shape[1] == 1 < ids.shape[1]:  # of the last place only: each token is one text of a batch
+            ids = np.ascontiguousarray(ids.T)
+            ours = model.whole(ids)
+        theirs = reference.whole(ids)
+        pairs = [(ours[0], theirs[0]), *(zip(ours[1:], theirs[1:], strict=True) if exact else ())]
         for one, other in pairs:
-            if one.shape != other.shape:
-                continue
-            difference = float(np.abs(one - other).max() / max(1.0, float(other.std())))
-            if not exact:
-                difference = check_numbers.divergence_of(one[0], other[0])
-            worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+            worst = max(worst, _apart(one, other, exact=exact))
     unit = "" if exact else " nats"
     detail = f"each of {len(order)} tokens run once: off by at most {worst:.1e}{unit}, limit {limit:g}"
     return verdict("vocabulary", [detail] if worst > limit else [], detail)
+
+
+def _apart(one: Any, other: Any, *, exact: bool) -> float:
+    """How far two arrays are apart at their worst place, infinitely where their shapes are."""
+    import numpy as np
+
+    if one.shape != other.shape:
+        return float("inf")
+    if exact:
+        difference = float(np.abs(one - other).max() / max(1.0, float(other.std())))
+        return difference if np.isfinite(difference) else float("inf")
+    rows = zip(one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1]), strict=True)
+    return max(check_numbers.divergence_of(ours[None], theirs[None]) for ours, theirs in rows)
+
+
+def padding(model: TextDecoder, reference: TextReference, limit: float, seed: int) -> Check:
+    """A left-padded batch of two texts gives what the checkpoint gives of each alone, the shortest texts as well."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed + 1)
+    config, worst = reference.model.config, 0.0
+    first = getattr(config, "bos_token_id", None)
+    for short, long in ((1, 2), (3, 12)):
+        texts = [rng.integers(0, config.vocab_size, (1, length)) for length in (short, long)]
+        if isinstance(first, int) and 0 <= first < config.vocab_size:
+            texts[1][0, 0] = first
+        padded = np.concatenate([np.pad(one, ((0, 0), (long - one.shape[1], 0))) for one in texts])
+        mask = np.stack([np.arange(long) >= long - one.shape[1] for one in texts]).astype(np.int64)
+        found = model.whole(padded, mask)[0][:, -1]
+        due = np.concatenate([reference.whole(one)[0][:, -1] for one in texts])
+        worst = max(worst, _apart(found, due, exact=True))
+    detail = f"left-padded batches of short texts: off by at most {worst:.1e}, limit {limit:g}"
+    return verdict("padding", [detail] if worst > limit else [], detail)
+
+
+def unswept(reference: TextReference) -> str:
+    """Return what the verdict says where not every token was run."""
+    return f"not every one of its {reference.model.config.vocab_size} tokens was run; "
 
 
 def _tokenizer_text(path: Path) -> str:
@@ -279,6 +333,15 @@ def _tokenizer_text(path: Path) -> str:
     return str(made.to_str())
 
 
+def _templates(folder: Path) -> Iterator[Any]:
+    """Every chat template of a folder: that of the tokenizer's configuration, and that in a file of its own."""
+    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    if config.is_file() and (found := read_plain(config).get("chat_template")) is not None:
+        yield found
+    if template.is_file():
+        yield read_text(template)
+
+
 def configuration(folder: Path, checkpoint: Path) -> Check:
     """The tokenizer beside the decoder, its chat template and where generation stops are the checkpoint's."""
     faults, same = [], 0
@@ -291,15 +354,21 @@ def configuration(folder: Path, checkpoint: Path) -> Check:
         same += 1
         found, want = (read_plain(one / "generation_config.json") for one in (folder, checkpoint))
         faults += [
-            f"generation_config.json: {key}: expected {want[key]}, found {found[key]}"
-            for key in sorted(set(found) & set(want) - {"transformers_version"})
-            if found[key] != want[key]
+            f"generation_config.json: {key}: expected {want.get(key)}, found {found.get(key)}"
+            for key in sorted((set(found) | set(want)) - {"transformers_version", "_from_model_config"})
+            if found.get(key) != want.get(key)
         ]
-    templates = [chat_template(one) for one in (folder, checkpoint)]
-    if None not in templates:
+    if chat_template(folder) is not None and (due := chat_template(checkpoint)) is not None:
         same += 1
-        if templates[0] != templates[1]:
+        if any(one != due for one in _templates(folder)):
             faults.append("the chat template is another than the checkpoint's")
+    if "tokenizer_config.json" in both:
+        found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
+        faults += [
+            f"tokenizer_config.json: {key} is another than the checkpoint's"
+            for key in ("added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side")
+            if found.get(key) != want.get(key)
+        ]
     if not same:
         return skipped("configuration", "no tokenizer, chat template or generation beside both")
     return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
@@ -314,11 +383,11 @@ def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterato
     yield configuration(found.path.parent, checkpoint)
 
 
-def samples(found: tuple[check_numbers.Walk, ...], precision: Precision, seed: int) -> Check:
-    """Say that this is no proof, and what was sampled."""
+def samples(found: tuple[check_numbers.Walk, ...], precision: Precision, seed: int, left: str = "") -> Check:
+    """Say that this is no proof, what was sampled, and what was ``left`` out."""
     longest = max(one.prompt.input_ids.shape[1] for one in found) + check_numbers.STEPS
     return skipped(
         SAMPLES,
         f"others drew this decoder, so it is compared by samples only: {len(found)} texts of up to {longest} tokens "
-        f"(seed {seed}), at {precision} by the file's own word; what it does elsewhere is not known",
+        f"(seed {seed}), at {precision} by the file's own word; {left}what it does elsewhere is not known",
     )

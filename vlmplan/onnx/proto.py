@@ -70,7 +70,12 @@ def check_tensors(path: Path, model: Any, *, own_names: bool = True) -> None:
             held_bytes = extent[1] - extent[0]
         elif tensor.external_data:
             raise InputError(f"{where} has its data here and elsewhere")
+        typed = [field for field in _TYPED if len(getattr(tensor, field))]
+        if own_names and typed:  # a number has many spellings there, and each leaves room for what no reader reads
+            raise InputError(f"{where} has its data in {typed[0]}; expected raw_data, as exports are written")
         held = sum(bool(len(getattr(tensor, field))) for field in ("raw_data", *_TYPED))
+        if not held and not tensor.data_location and math.prod(tensor.dims):
+            raise InputError(f"{where} has no data, its shape needs some")
         if held > 1 or (held and tensor.data_location):
             raise InputError(f"{where} has its data more than once")
         _check_size(where, tensor, held_bytes)

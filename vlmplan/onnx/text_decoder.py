@@ -59,14 +59,13 @@ class TextDecoder(_Text):
         past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
         return decoder_step(self.session, {"input_ids": embeds}, mask, past, device=self.device)
 
-    def whole(self, input_ids: Any) -> list[Any]:
+    def whole(self, input_ids: Any, mask: Any | None = None) -> list[Any]:
         """Logits ``[batch, places, vocabulary]`` of as many last tokens as the graph gives, then each layer's cache."""
         import numpy as np
 
-        past = empty_cache(self.session, 1, self.device, self._heads)
-        logits, _, kept = decoder_pass(
-            self.session, {"input_ids": input_ids}, np.ones_like(input_ids), past, self.device
-        )
+        past = empty_cache(self.session, len(input_ids), self.device, self._heads)
+        mask = np.ones_like(input_ids) if mask is None else mask
+        logits, _, kept = decoder_pass(self.session, {"input_ids": input_ids}, mask, past, self.device)
         layers = range(len(kept) // 2)
         names = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
         return [logits, *(kept[name].numpy() for name in names if name in kept)]
@@ -125,17 +124,20 @@ def load_text_reference(checkpoint: str) -> TextReference:
     return TextReference(name=checkpoint, model=model.eval())
 
 
-def precision_of(path: Path) -> Precision:
-    """Tell the precision of most of a decoder's products: int4 stands for all rounded to integers."""
+def precision_of(path: Path, live: set[str]) -> Precision:
+    """Tell the precision of most of a decoder's products: int4 stands for all rounded to integers.
+
+    Only operators count of whose results, in ``live``, some output is made.
+    """
     import onnx_ir
 
     graph = onnx_ir.load(path).graph
-    kinds = [node.op_type for node in graph.all_nodes()]
+    kinds = [node.op_type for node in graph if any(one.name in live for one in node.outputs)]
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
     whole, half = onnx_ir.DataType.FLOAT, (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
     sizes = {True: 0, False: 0}
     for value in graph.initializers.values():
-        if value.const_value is not None and value.dtype in (whole, *half):
+        if value.name in live and value.const_value is not None and value.dtype in (whole, *half):
             sizes[value.dtype in half] += value.const_value.size
     if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
         return Precision.INT4

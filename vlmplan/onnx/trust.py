@@ -163,8 +163,11 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
     if given.plan is not None:
         whose = "the plan given and its model" if given.checkpoint is None else "the checkpoint and the plan given"
         return passed(JUDGE, f"against {whose}: {what}")
+    if manifest.plan is not None:
+        return skipped(
+            JUDGE, "only the export says which plan it was made by, and within which budget it is judged; give --plan"
+        )
     known = (given.visual_tokens, given.compressor, given.precision)
     if None not in known and order.query is None:
         return passed(JUDGE, f"against the checkpoint given, and as expected: {what}")
-    what += "" if manifest.plan is None else ", within the budget of the plan that it holds"
     return passed(JUDGE, f"against the checkpoint given; asked for, by the export's own word: {what}")

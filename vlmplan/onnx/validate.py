@@ -26,6 +26,7 @@ from vlmplan.plan import Plan
 from vlmplan.recalibrate import recalibrated
 from vlmplan.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict
 
+_WORST_TOKEN = 4  # times the mean divergence that a precision may have: what one token of a good decoder does
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
 
 
@@ -213,6 +214,11 @@ class Validator:
         path = text_decoder.decoder_file(folder)
         if self.options.checkpoint is None:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
+        options = self.options
+        of_ours = {"--plan": options.plan, "--visual-tokens": options.visual_tokens, "--weights": options.weights,
+                   "--compressor": options.compressor}  # fmt: skip
+        if given := [name for name, value in of_ours.items() if value is not None]:
+            raise InputError(f"{given[0]}: {folder} is a text decoder made by others, which has none; leave it out")
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
         try:
@@ -224,7 +230,10 @@ class Validator:
             checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
         if not _any_failed(checks):
-            model = text_decoder.TextDecoder(path, reference.model.config, self.options.provider, self.options.threads)
+            try:
+                model = text_decoder.TextDecoder(path, reference.model.config, options.provider, options.threads)
+            except InputError as error:
+                return self._rejected(folder, failed("run", str(error)))
             checks.append(passed("provider", f"{self.options.provider} is in use"))
             checks += self._guarded(lambda: self._text_numbers(found, model, reference))
             if not _any_failed(checks):
@@ -244,11 +253,14 @@ class Validator:
         exact = found.precision is Precision.FP32
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
         yield from self._judged(walks, found.precision, limit)
-        if check_text.table(found) is None or check_text.is_cheap(reference):
+        if exact:
+            yield check_text.padding(model, reference, limit, seed)
+        swept = check_text.table(found) is None or check_text.is_cheap(reference)
+        if swept:
             self.progress("running every token", 1, 2)
-            most = limit if exact else self._most_divergence(found.precision)
+            most = limit if exact else _WORST_TOKEN * self._most_divergence(found.precision)
             yield check_text.vocabulary(model, reference, most, exact=exact, seed=seed)
-        yield check_text.samples(walks, found.precision, seed)
+        yield check_text.samples(walks, found.precision, seed, "" if swept else check_text.unswept(reference))
 
     def _most_divergence(self, precision: Precision) -> float:
         return self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]
