@@ -76,3 +76,24 @@ def test_bytes_that_no_field_has(tmp_path: Path) -> None:
         assert onnx.load(tmp_path / "graph.onnx").ir_version == 10
         with pytest.raises(InputError, match="belongs to no field of ONNX, or stands twice"):
             read_proto(tmp_path / "graph.onnx")
+
+
+@pytest.mark.parametrize("more", [0, 256, -256])
+def test_numbers_have_one_spelling(more: int) -> None:
+    """As ``int32_data`` a byte has room for three more that nobody reads, or for a payload in a field nobody knows."""
+    path = exported() / DECODER
+    proto = read_proto(path)
+    tensor = next(one for one in tensors_of(proto) if one.raw_data)
+    values = list(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.int32_data.extend(value + more for value in values)
+    with pytest.raises(InputError, match="has its data in int32_data; expected raw_data"):
+        check_tensors(path, proto)
+
+
+def test_a_tensor_without_data_is_refused() -> None:
+    path = exported() / DECODER
+    proto = read_proto(path)
+    proto.graph.initializer.add(name="huge", dims=[10**12], data_type=onnx.TensorProto.FLOAT)
+    with pytest.raises(InputError, match="huge has no data"):
+        check_tensors(path, proto)

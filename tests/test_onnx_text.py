@@ -13,6 +13,7 @@ from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
+from vlmplan.onnx.check_text import accused
 from vlmplan.onnx.export import export
 from vlmplan.onnx.validate import Options, Validator
 from vlmplan.report import Outcome, Report, markdown
@@ -145,6 +146,74 @@ def test_what_short_samples_do_not_show(change: Callable[[Any, Path], None], che
     path.write_bytes(model.SerializeToString())
     report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(path.parent).report
     assert check in {one.name for one in report.failed}, report.failed
+
+
+def _in_a_constant(model: Any, _: Path) -> None:
+    """A matrix of zeros in the place of another, where no initialiser shows it."""
+    tensor = _tensor(model, "layers.1.mlp.down_proj")
+    _stored(tensor, lambda values: values * 0)
+    node = helper.make_node("Constant", [], [tensor.name], value=tensor)
+    model.graph.node.insert(0, node)
+    model.graph.initializer.remove(tensor)
+
+
+def _looping(model: Any, _: Path) -> None:
+    model.graph.node.append(helper.make_node("Loop", [], ["never"]))
+
+
+def _settings(model: Any, _: Path) -> None:
+    model.metadata_props.add(key="ort_config", value="{}")
+
+
+def _another_graph(_: Any, folder: Path) -> None:
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"another")
+
+
+def _code(_: Any, folder: Path) -> None:
+    (folder / "evil.py").write_text("print('hm')")
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (_in_a_constant, "weights"),
+        (_looping, "integrity"),
+        (_settings, "integrity"),
+        (_another_graph, "integrity"),
+        (_code, "integrity"),
+    ],
+)
+def test_graphs_that_others_hide_things_in(change: Callable[[Any, Path], None], check: str, tmp_path: Path) -> None:
+    foreign(tmp_path, True)
+    path = tmp_path / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    change(model, path.parent)
+    onnx.save(model, path)
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"))
+    report = Validator(options, quiet).validate(path.parent).report
+    assert _outcome(report, check) is Outcome.FAILED, report.checks
+
+
+def test_operators_that_nothing_reads_do_not_make_a_decoder_a_rounded_one(tmp_path: Path) -> None:
+    foreign(tmp_path, True)
+    path = tmp_path / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    for number in range(40):
+        node = helper.make_node("MatMulNBits", ["a", "b", "c"], [f"dead{number}"], domain="com.microsoft", K=32, N=1)
+        model.graph.node.append(node)
+    onnx.save(model, path)
+    assert accused(path).precision is Precision.FP32
+
+
+@pytest.mark.parametrize(
+    ("given", "option"), [({"visual_tokens": 36}, "--visual-tokens"), ({"weights": Path("x")}, "--weights")]
+)
+def test_options_of_our_own_exports_are_not_ignored(given: dict[str, Any], option: str, tmp_path: Path) -> None:
+    foreign(tmp_path, True)
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"), **given)
+    with pytest.raises(InputError, match=f"{option}: .* is a text decoder made by others"):
+        Validator(options, quiet).validate(tmp_path / "foreign")
 
 
 def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
