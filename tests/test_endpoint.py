@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from vlmplan import cli
 from vlmplan.document import load
-from vlmplan.endpoint import Endpoint, Probe, interrogate, noise_png, observations
+from vlmplan.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Basis, HardwareProfile, Precision
 from vlmplan.hub_config import read_model_config
@@ -60,7 +60,7 @@ def test_tokens_are_counted_and_timed(url: str) -> None:
 
 def test_pictures_become_the_visual_tokens_they_add(url: str) -> None:
     answered = interrogate(Endpoint(url=url, model="small"), (SHORT, SEEN), quiet)
-    found = observations(answered, read_model_config(checkpoint()), Precision.FP32)
+    found = observations_of(answered, read_model_config(checkpoint()), Precision.FP32)
     assert [one.quantity for one in found] == [Quantity.TTFT, Quantity.TPOT] * 2
     assert [one.request.visual_tokens for one in found] == [0, 0, 576, 576]
     assert found[0].request.workload.text_tokens == found[2].request.workload.text_tokens
@@ -101,7 +101,7 @@ def test_a_server_that_does_not_see_is_told() -> None:
     with serving("blind") as found:
         answered = interrogate(Endpoint(url=found, model="small"), (SHORT, SEEN), quiet)
     with pytest.raises(InputError, match="adds 0 tokens"):
-        observations(answered, read_model_config(checkpoint()), Precision.FP32)
+        observations_of(answered, read_model_config(checkpoint()), Precision.FP32)
 
 
 def test_nothing_listens() -> None:

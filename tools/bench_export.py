@@ -19,13 +19,13 @@ import torch
 from vlmplan.hardware import Precision
 from vlmplan.measure import Samples, measure
 from vlmplan.model import Compressor, Workload
-from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.encoder import compression
 from vlmplan.onnx.export import Order, export
 from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel
 from vlmplan.onnx.small import SmallModel, write_checkpoint
+from vlmplan.onnx.timed import TimedRequest, workload_prompt
 
 TEXT = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16,
         "num_key_value_heads": 4, "vocab_size": 32000}  # fmt: skip
@@ -34,10 +34,10 @@ WORKLOAD = Workload(text_tokens=50, output_tokens=17)
 KINDS = {"fp32": Precision.FP32, "int4": Precision.INT4}
 
 
-def request(model: Model, visual_tokens: int) -> Request:
+def request(model: Model, visual_tokens: int) -> TimedRequest:
     """A random image and text of the usual length, for one of the models."""
     prompt = workload_prompt(WORKLOAD, visual_tokens, image_size=336, image_token=3, reads_question=False)
-    return Request(model=model, prompt=prompt, output_tokens=WORKLOAD.output_tokens)
+    return TimedRequest(model=model, prompt=prompt, output_tokens=WORKLOAD.output_tokens)
 
 
 def export_one(checkpoint: Path, visual_tokens: int, precision: str, out: Path) -> None:

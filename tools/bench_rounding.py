@@ -23,11 +23,11 @@ from vlmplan.hardware import Precision
 from vlmplan.manifest import DECODER, data_file
 from vlmplan.measure import measure
 from vlmplan.model import Compressor, Workload
-from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.decoder import cache_names, head_dim
 from vlmplan.onnx.export import PRECISIONS, Order, export, open_parts, write_graph
 from vlmplan.onnx.runner import OnnxModel, open_session
+from vlmplan.onnx.timed import TimedRequest, workload_prompt
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = 256  # of each text
@@ -105,7 +105,7 @@ def nats(checkpoint: Path, precision: Precision, folder: Path) -> Loss:
     return loss(exact, log_probabilities(checkpoint, precision, folder / precision))
 
 
-def _requests(checkpoint: Path, folder: Path, threads: int) -> dict[str, Request]:
+def _requests(checkpoint: Path, folder: Path, threads: int) -> dict[str, TimedRequest]:
     """Export at each precision; a random image and text for each."""
     config = open_checkpoint(str(checkpoint)).config
     size, token = config.vision_config.image_size, config.image_token_index
@@ -114,7 +114,7 @@ def _requests(checkpoint: Path, folder: Path, threads: int) -> dict[str, Request
     for precision in PRECISIONS:
         export(_order(checkpoint, precision, all_logits=False), folder / f"{precision}-export", lambda *_: None)
         model = OnnxModel(folder / f"{precision}-export", threads=threads)
-        found[precision.value] = Request(model=model, prompt=prompt, output_tokens=WORKLOAD.output_tokens)
+        found[precision.value] = TimedRequest(model=model, prompt=prompt, output_tokens=WORKLOAD.output_tokens)
     return found
 
 

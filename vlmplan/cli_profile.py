@@ -190,7 +190,7 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     out: Path,
     json: bool,
 ) -> None:
-    from vlmplan.endpoint import Endpoint, interrogate, observations, probes
+    from vlmplan.endpoint import Endpoint, interrogate, observations_of, probes
     from vlmplan.measurements import adjusted
     from vlmplan.refusals import check_own, own_precision
     from vlmplan.render_profile import measuring
@@ -212,7 +212,7 @@ def _profile_endpoint(  # noqa: PLR0917 - the options, in order
     asked = Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)
     with measuring() as tell:
         answered = interrogate(asked, probes(images and spec.vision is not None), tell)
-    observed = observations(answered, spec, chosen)
+    observed = observations_of(answered, spec, chosen)
     source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
     found = adjusted(base, catalogue.typical(), engine, observed, source)
     _write(found, out, json)

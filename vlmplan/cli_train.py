@@ -45,7 +45,7 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan synthetic --out shapes --images 2000 --difficulty 3
     """
     prepare()
-    from vlmplan.onnx.checkpoint import require
+    from vlmplan.extras import require
     from vlmplan.render_deploy import progress
     from vlmplan.synthetic import SetOrder, write_set
 

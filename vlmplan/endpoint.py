@@ -371,7 +371,7 @@ def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Callable[[str,
     return [Answered(probe=probe, replies=tuple(found)) for probe, found in replies.items()]
 
 
-def observations(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
+def observations_of(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
     """Return what was seen as requests that can be priced: visual tokens are what a picture added to the prompt.
 
     Raises InputError where pictures add none.

@@ -200,7 +200,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class AccuracyLoss:
     """One of the two losses at work: ``curve`` at ``x``, where the score was published at ``native``.
 
     ``way`` names what models share: the curve's draws are paired by it.
@@ -217,15 +217,15 @@ class Loss:
         return self.x >= self.curve.least
 
 
-def losses(benchmark: Benchmark, sight: Sight) -> Iterator[Loss]:
+def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
     """Yield what fewer pixels, and what fewer tokens at the same pixels, cost on one benchmark, where they do."""
     native = sight.native_sides_px[benchmark.name]
     if sight.side_px < native:
         curve = benchmark.curves[Reduction.IMAGE_SIZE]
-        yield Loss(curve=curve, way=Reduction.IMAGE_SIZE, x=sight.side_px, native=native)
+        yield AccuracyLoss(curve=curve, way=Reduction.IMAGE_SIZE, x=sight.side_px, native=native)
     if sight.visual_tokens < sight.unreduced_tokens:
         way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
-        yield Loss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
+        yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
 
 
 # Gauss and Hermite's three points: (standard deviations, weight).

@@ -15,6 +15,8 @@ from vlmplan.onnx.export import check_text, question_ids
 from vlmplan.onnx.runner import OnnxModel, Prompt, generate
 from vlmplan.pictures import as_rgb
 
+PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
+
 MOST_ELONGATED = 50  # resizing the shorter side to the tower's makes a longer picture than memory should hold
 
 

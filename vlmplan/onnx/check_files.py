@@ -14,10 +14,11 @@ from vlmplan.errors import InputError, one_line
 from vlmplan.manifest import GRAPH_REVISION, GRAPHS, VISION, Manifest, data_file
 from vlmplan.onnx.check_folder import integrity
 from vlmplan.onnx.compare import Differences, compare
-from vlmplan.onnx.export import Parts, Progress, manifest_of
+from vlmplan.onnx.export import Parts, manifest_of
 from vlmplan.onnx.folder import part_of, texts
 from vlmplan.onnx.proto import beyond, check_tensors, read_proto, skeleton
 from vlmplan.onnx.trust import claims
+from vlmplan.progress import Progress
 from vlmplan.report import Check, verdict
 
 BEFORE_RUNNING = ("interface", "structure")  # graphs that fail these are not run: they could do anything

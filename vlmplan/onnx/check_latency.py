@@ -5,14 +5,14 @@ over the budget. On another kind of machine than the plan's nothing is judged, a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vlmplan.estimate import Interval
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.manifest import Manifest
 from vlmplan.measure import Samples, measure
 from vlmplan.model import Workload
-from vlmplan.onnx.runner import Model, Prompt, generate
+from vlmplan.onnx.runner import Model, Prompt
+from vlmplan.onnx.timed import TimedRequest
 from vlmplan.plan import Plan
 from vlmplan.report import Check, failed, passed, skipped
 from vlmplan.units import format_seconds
@@ -20,47 +20,9 @@ from vlmplan.units import format_seconds
 DEFAULT_WORKLOAD = Workload(text_tokens=50, output_tokens=16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request of a workload: a runner for the timing loop."""
-
-    model: Model
-    prompt: Prompt
-    output_tokens: int
-
-    def run(self) -> dict[str, float]:
-        """Generate once; seconds of the parts, of the first token, of each further one and of all."""
-        found = generate(self.model, self.prompt, self.output_tokens)
-        times = {"ttft": found.ttft_s, "latency": found.token_s[-1]}
-        if self.prompt.pixel_values is not None:
-            times |= {"vision": found.vision_s, "prefill": found.prefill_s}
-        return times if found.tpot_s is None else times | {"tpot": found.tpot_s}
-
-
-def workload_prompt(
-    workload: Workload, visual_tokens: int, image_size: int, image_token: int, reads_question: bool
-) -> Prompt:
-    """Return a prompt of the workload's size: images first, then text."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    ids = np.full((workload.batch, workload.text_tokens + workload.images * visual_tokens), image_token, np.int64)
-    if workload.text_tokens:
-        text = rng.integers(0, image_token, workload.text_tokens) if image_token > 0 else np.zeros(1, np.int64)
-        ids[:, -workload.text_tokens :] = text
-    size = (workload.batch * workload.images, 3, image_size, image_size)
-    return Prompt(
-        input_ids=ids,
-        attention_mask=np.ones_like(ids),
-        pixel_values=rng.standard_normal(size).astype(np.float32) if visual_tokens else None,
-        question_ids=ids[:, -workload.text_tokens :] if reads_question else None,
-        image_token=image_token,
-    )
-
-
 def timings(model: Model, prompt: Prompt, output_tokens: int, repeats: int) -> dict[str, Samples]:
     """Measure one workload; samples by part."""
-    return measure({"": Request(model=model, prompt=prompt, output_tokens=output_tokens)}, repeats)[""]
+    return measure({"": TimedRequest(model=model, prompt=prompt, output_tokens=output_tokens)}, repeats)[""]
 
 
 def unjudged(plan: Plan | None, provider: str) -> str | None:

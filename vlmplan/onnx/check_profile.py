@@ -19,9 +19,9 @@ from vlmplan.machine import machine
 from vlmplan.measure import Runner
 from vlmplan.observation import Quantity
 from vlmplan.onnx.cases import Case
-from vlmplan.onnx.check_latency import Request, workload_prompt
 from vlmplan.onnx.rig import Rig
 from vlmplan.onnx.store import Store, Tell, fill
+from vlmplan.onnx.timed import TimedRequest, workload_prompt
 from vlmplan.onnx.trials import PATCH
 
 LEVEL_FRACTION = 0.8
@@ -152,7 +152,7 @@ def measure_cases(rig: Rig, cases: Sequence[Case], store: Store, tell: Tell) -> 
     fill(store, groups, ROUNDS, REPEATS, tell, rig.release)
 
 
-def _request(rig: Rig, case: Case) -> Request:
+def _request(rig: Rig, case: Case) -> TimedRequest:
     network = case.network
     prompt = workload_prompt(
         case.request.workload,
@@ -161,7 +161,7 @@ def _request(rig: Rig, case: Case) -> Request:
         _IMAGE_TOKEN,
         network.reads_question,
     )
-    return Request(model=rig.model(network), prompt=prompt, output_tokens=case.output_tokens)
+    return TimedRequest(model=rig.model(network), prompt=prompt, output_tokens=case.output_tokens)
 
 
 def verdict(hardware: HardwareProfile, cases: Sequence[Case], store: Store) -> Verdict:

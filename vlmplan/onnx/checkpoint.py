@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError, Unavailable
+from vlmplan.errors import InputError
+from vlmplan.extras import require
 from vlmplan.hub_download import downloaded, is_hub_id
 from vlmplan.hub_quantisation import method_of, with_file_beside
 from vlmplan.model import Compressor
@@ -182,15 +183,6 @@ def quiet_transformers() -> Any:
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of is reported as a fault
     return transformers
-
-
-def require(*modules: str, extra: str = "deploy") -> None:
-    """Raise Unavailable, with what mends it, where a module is missing."""
-    import importlib.util
-
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise Unavailable(f"{', '.join(missing)} is not installed; install the extra '{extra}' (see the README)")
 
 
 def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) -> Path:

@@ -19,7 +19,7 @@ from vlmplan.machine import machine
 from vlmplan.manifest import Manifest
 from vlmplan.model import Compressor
 from vlmplan.onnx.check_latency import DEFAULT_WORKLOAD
-from vlmplan.onnx.export import Progress, export
+from vlmplan.onnx.export import export
 from vlmplan.onnx.here import setup
 from vlmplan.onnx.order import Choices, order
 from vlmplan.onnx.profile import Order, precisions_of, profile_here
@@ -27,6 +27,7 @@ from vlmplan.onnx.small import SmallModel, write_checkpoint
 from vlmplan.onnx.trials import Effort
 from vlmplan.onnx.validate import Options, Validator
 from vlmplan.plan import Plan, recommend
+from vlmplan.progress import Progress
 from vlmplan.report import Report
 from vlmplan.search import Budget
 

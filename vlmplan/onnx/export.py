@@ -44,14 +44,13 @@ from vlmplan.onnx.folder import texts
 from vlmplan.onnx.runner import OnnxModel, question_embedding
 from vlmplan.onnx.sketch import OPSET
 from vlmplan.plan import Plan
+from vlmplan.progress import Progress
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
 _SCRATCH = ".vlmplan-export-"  # beside the export while it is written
 _MARK = ".being-written"  # in it, until it is whole
 LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
-
-Progress = Callable[[str, int, int], None]  # what is written, bytes done, bytes in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

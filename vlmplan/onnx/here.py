@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 from vlmplan import __version__
 from vlmplan.document import Document
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.extras import require
 from vlmplan.hardware import Precision, Runtime
-from vlmplan.onnx.checkpoint import require
-from vlmplan.onnx.runner import PROVIDERS
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}  # of ONNX Runtime
 USUAL_CACHE_BYTES = 2**25  # where the machine does not say: 32 MiB, a desktop processor's
 _LIBRARIES = {
     Runtime.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu", "onnx-ir"),

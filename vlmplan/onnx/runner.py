@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.extras import require
 from vlmplan.manifest import DECODER, EMBED, VISION
-from vlmplan.onnx.checkpoint import require
+from vlmplan.onnx.here import PROVIDERS
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Model(Protocol):

@@ -19,10 +19,12 @@ from vlmplan.measure import Samples
 from vlmplan.model import Compressor
 from vlmplan.onnx import check_files, check_folder, check_latency, check_numbers, check_text, text_decoder, trust
 from vlmplan.onnx.checkpoint import local_folder, quiet_transformers
-from vlmplan.onnx.export import Order, Parts, Progress, baked_question_ids, check_plan, open_parts
+from vlmplan.onnx.export import Order, Parts, baked_question_ids, check_plan, open_parts
 from vlmplan.onnx.reference import Reference, load_reference
 from vlmplan.onnx.runner import Model, OnnxModel, question_embedding
+from vlmplan.onnx.timed import workload_prompt
 from vlmplan.plan import Plan
+from vlmplan.progress import Progress
 from vlmplan.recalibrate import recalibrated
 from vlmplan.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict
 
@@ -87,7 +89,7 @@ class Validation:
         return recalibrated(self.plan, self.timings["ttft"], self.timings.get("tpot"))
 
 
-def order_of(manifest: Manifest, options: Options) -> Order:
+def trusted_order(manifest: Manifest, options: Options) -> Order:
     """Return the order that an export has to be of, by what options name. Raises InputError or Unavailable."""
     given = options.given
     return trust.order_of(manifest, given, trust.trusted_checkpoint(manifest, given))
@@ -206,7 +208,7 @@ class Validator:
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         config = parts.checkpoint.config
         size, token = config.vision_config.image_size, config.image_token_index
-        prompt = check_latency.workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
+        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:
@@ -238,7 +240,7 @@ class Validator:
             checks += self._guarded(lambda: self._text_numbers(found, model, reference))
             if not _any_failed(checks):
                 work = check_latency.DEFAULT_WORKLOAD
-                prompt = check_latency.workload_prompt(work, 0, 0, 1, reads_question=False)
+                prompt = workload_prompt(work, 0, 0, 1, reads_question=False)
                 timings = check_latency.timings(model, prompt, work.output_tokens, self.options.repeats)
                 checks += check_latency.latency(timings, None, self.options.provider)
         return Validation(report=self._report(folder, reference.name, checks), plan=None, timings=timings)

@@ -12,11 +12,11 @@ from typing import Any
 
 from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, one_line, printable
-from vlmplan.onnx.checkpoint import require
-from vlmplan.onnx.export import Progress
+from vlmplan.extras import require
+from vlmplan.onnx.answer import PLACEHOLDER
 from vlmplan.pictures import as_rgb, image_file
+from vlmplan.progress import Progress
 
-PLACEHOLDER = "<image>"  # where LLaVA's rows say the image stands
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
 LARGEST_FILE_BYTES = 8 * 2**30
 _READERS = 8  # threads that decode images

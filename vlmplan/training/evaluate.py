@@ -23,11 +23,12 @@ from vlmplan.onnx.check_numbers import FP32_TOLERANCE
 from vlmplan.onnx.checkpoint import open_checkpoint
 from vlmplan.onnx.compressors import compressor_weights
 from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import Progress, open_parts
+from vlmplan.onnx.export import open_parts
 from vlmplan.onnx.reference import load_reference
 from vlmplan.onnx.runner import Generation, Model, OnnxModel, generate
-from vlmplan.onnx.validate import Options, order_of
+from vlmplan.onnx.validate import Options, trusted_order
 from vlmplan.pictures import image_file
+from vlmplan.progress import Progress
 from vlmplan.report import Check, verdict
 
 LARGEST_FILE_BYTES = 2**30
@@ -210,7 +211,7 @@ def beside(subject: Subject, other: str, weights: Path | None, threads: int | No
     """
     if subject.runtime == "pytorch" or (Path(other) / FILE_NAME).is_file():
         return open_subject(other, subject.visual_tokens, "cpu", threads)
-    parts = open_parts(order_of(read_manifest(Path(subject.name)), Options(checkpoint=other, weights=weights)))
+    parts = open_parts(trusted_order(read_manifest(Path(subject.name)), Options(checkpoint=other, weights=weights)))
     reference = load_reference(parts.checkpoint, parts.compression, parts.compressor)
     return replace(subject, name=other, runtime="pytorch", model=reference)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.training.conversations import PLACEHOLDER
+from vlmplan.onnx.answer import PLACEHOLDER
 from vlmplan.training.evaluate import LONGEST_ANSWER_TOKENS, open_subject
 
 

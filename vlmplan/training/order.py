@@ -10,10 +10,10 @@ from pathlib import Path
 
 from vlmplan.document import digest
 from vlmplan.errors import InputError
+from vlmplan.extras import require
 from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import require
-from vlmplan.onnx.export import Progress
 from vlmplan.plan import Plan
+from vlmplan.progress import Progress
 from vlmplan.training.batches import samples
 from vlmplan.training.conversations import Conversation, Loaded, faulty_images, read_rows, without
 from vlmplan.training.recipe import (

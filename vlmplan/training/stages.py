@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.onnx.export import Progress
+from vlmplan.progress import Progress
 from vlmplan.training.recipe import Recipe, Running, Stage, StageResult
 
 Say = Callable[[str], None]  # a line for people
@@ -79,7 +79,7 @@ def with_lora(model: Any, rank: int, alpha: int) -> Any:
 
     Raises Unavailable without peft.
     """
-    from vlmplan.onnx.checkpoint import require
+    from vlmplan.extras import require
 
     require("peft", extra="train")
     from peft import LoraConfig, get_peft_model

@@ -14,7 +14,7 @@ from typing import Any
 
 from vlmplan.document import load, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable, VlmplanError, one_line
-from vlmplan.onnx.checkpoint import require
+from vlmplan.extras import require
 from vlmplan.training.grid import Grid, Trial
 from vlmplan.training.stages import Voice
 from vlmplan.training.trial import QUIET, RESULT, TrialResult, draw, make_base, make_tower, run_trial

@@ -14,7 +14,8 @@ from typing import Any
 from vlmplan import __version__
 from vlmplan.document import load, to_json, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers, require
+from vlmplan.extras import require
+from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.onnx.folder import texts
 from vlmplan.training.assemble import Start, assemble
 from vlmplan.training.batches import Batches, samples
