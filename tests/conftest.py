@@ -5,23 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 
-from vlmplan import (
-    catalogue,
-    cli_demo,
-    cli_deploy,
-    cli_fit,
-    cli_page,
-    cli_profile,
-    cli_recommend,
-    cli_train,
-)
-from vlmplan.decoder import Decoder
-from vlmplan.hardware import HardwareProfile, Kind, Precision, Runtime
-from vlmplan.machine import Machine, machine
-from vlmplan.model import ModelSpec
-
-# imported so that their commands are there in every test
-assert all((cli_demo, cli_deploy, cli_fit, cli_page, cli_profile, cli_recommend, cli_train))
+from vlmplan.cost.roofline import Machine, machine
+from vlmplan.hardware.profile import HardwareProfile, Kind, Precision, Runtime
+from vlmplan.models.decoder import Decoder
+from vlmplan.models.spec import ModelSpec
+from vlmplan.planning import catalogue
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("repeatable")

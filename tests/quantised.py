@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from vlmplan.hub_config import model_from_config
-from vlmplan.model import ModelSpec
+from vlmplan.models.reading import model_from_config
+from vlmplan.models.spec import ModelSpec
 
 QWEN25: dict[str, Any] = {
     "model_type": "qwen2_5_vl",

@@ -10,32 +10,32 @@ from pathlib import Path
 from PIL import Image
 from small_models import exported
 
-from vlmplan import catalogue
-from vlmplan.ask import query
-from vlmplan.asked import Asked
-from vlmplan.catalogue import Shelf, TypicalCalibrations, profiles_folder
+from vlmplan.accuracy.harness import Harness
+from vlmplan.accuracy.harness_results import read_results, read_runs
+from vlmplan.accuracy.law import ScalingLaw
+from vlmplan.accuracy.lint import lint
+from vlmplan.accuracy.point_tables import read_points, read_table
+from vlmplan.accuracy.published_scores import Evidence, OwnScores
 from vlmplan.document import Document, load, to_json
-from vlmplan.evaluations import read_results, read_runs
-from vlmplan.hardware import HardwareProfile, Runtime
-from vlmplan.harness import Harness
-from vlmplan.hub_config import read_model_config
-from vlmplan.lint import lint
-from vlmplan.manifest import FILE_NAME, Manifest
-from vlmplan.measurements import read_measurements
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.onnx.checkpoint import read_config
-from vlmplan.onnx.here import Setup
-from vlmplan.onnx.store import Store
-from vlmplan.plan import Plan, knee_curve_of, recommend
-from vlmplan.points import read_points, read_table
-from vlmplan.prices import read_prices
-from vlmplan.ranking import Evidence, OwnScores
-from vlmplan.recheck import recheck
-from vlmplan.report import Report, junit, markdown, passed
-from vlmplan.scaling import ScalingLaw
-from vlmplan.search import Budget
+from vlmplan.evaluation.questions import read_questions
+from vlmplan.exporting.checkpoint import read_config
+from vlmplan.exporting.manifest import FILE_NAME, Manifest
+from vlmplan.hardware.detect import Setup
+from vlmplan.hardware.prices import read_prices
+from vlmplan.hardware.profile import HardwareProfile, Runtime
+from vlmplan.measuring.store import Store
+from vlmplan.measuring.table import read_measurements
+from vlmplan.models.reading import read_model_config
+from vlmplan.models.spec import ModelSpec, Workload
+from vlmplan.planning import catalogue
+from vlmplan.planning.catalogue import Shelf, TypicalCalibrations, profiles_folder
+from vlmplan.planning.options import Asked
+from vlmplan.planning.plan import Plan, knee_curve_of, recommend
+from vlmplan.planning.question import query
+from vlmplan.planning.rechecks import recheck
+from vlmplan.planning.search import Budget
+from vlmplan.proof.report import Report, junit_xml, markdown, passed
 from vlmplan.training.conversations import read_rows
-from vlmplan.training.evaluate import read_questions
 from vlmplan.training.grid import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,7 +146,7 @@ READERS: tuple[Reader, ...] = (
         name="report",
         file="report.json",
         good=_report,
-        read=lambda path: (junit(found := load(Report, path)), markdown(found)),
+        read=lambda path: (junit_xml(found := load(Report, path)), markdown(found)),
     ),
     Reader(
         name="manifest",

@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir
 import onnxruntime
 
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.onnx.export import Order, export
-from vlmplan.onnx.small import SmallModel, write_checkpoint
+from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.exporting.write import Order, export
+from vlmplan.models.spec import Compressor
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-tests-")
 KINDS = {

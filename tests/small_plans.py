@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from vlmplan import catalogue
-from vlmplan.ask import query
-from vlmplan.asked import Asked
-from vlmplan.hardware import Runtime
-from vlmplan.model import Workload
-from vlmplan.plan import Plan, recommend
-from vlmplan.search import Budget
+from vlmplan.hardware.profile import Runtime
+from vlmplan.models.spec import Workload
+from vlmplan.planning import catalogue
+from vlmplan.planning.options import Asked
+from vlmplan.planning.plan import Plan, recommend
+from vlmplan.planning.question import query
+from vlmplan.planning.search import Budget
 
 
 def plan_for(checkpoint: Path, limit_s: float) -> Plan:

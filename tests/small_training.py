@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from small_models import quiet
 
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.synthetic import SetOrder, write_set
+from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.models.spec import Compressor
 from vlmplan.training.conversations import faulty_images, read_rows, without
 from vlmplan.training.drawn import Llm, Sight, teach, write_base
-from vlmplan.training.order import Choices, order
+from vlmplan.training.job import Choices, order
+from vlmplan.training.question_sets import SetOrder, write_set
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
-from vlmplan.training.train import Order, train
+from vlmplan.training.trainer import Order, train
 
 torch.set_num_threads(1)  # models this small are slower on two, and so are two test processes
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-training-")

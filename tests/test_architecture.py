@@ -2,7 +2,9 @@
 
 import ast
 import dataclasses
+import graphlib
 import importlib
+import inspect
 import subprocess
 import sys
 import typing
@@ -10,162 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from vlmplan.cli.app import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "vlmplan"
-ORDER = [
-    "inert",
-    "errors",
-    "units",
-    "document",
-    "secret",
-    "extras",
-    "progress",
-    "decoder",
-    "tower",
+# Rooms import only from the ground and from rooms before them.
+ROOMS = (
     "hardware",
-    "quantisation",
-    "model",
-    "image_grids",
-    "visual_tokens",
-    "tokens",
-    "refusals",
-    "op",
-    "mixing",
-    "llm",
-    "vision",
-    "operators",
-    "machine",
-    "spread",
+    "models",
     "cost",
-    "knee",
-    "reductions",
-    "ranking",
-    "scaling",
-    "points",
-    "lint",
-    "harness",
-    "harness_files",
-    "evaluations",
-    "curve",
-    "resampling",
-    "intervals",
-    "fit_prior",
-    "fit_form",
-    "fit_informed",
-    "fit",
-    "judge",
-    "judge_law",
-    "asked",
-    "search",
-    "choice",
-    "deploy",
-    "estimate",
-    "prices",
-    "plan",
-    "compare",
-    "measure",
-    "observation",
-    "calibrate",
-    "measurements",
-    "endpoint",
-    "recalibrate",
-    "manifest",
-    "report",
-    "hub_tables",
-    "hub_keys",
-    "hub_layers",
-    "hub_projectors",
-    "hub_settings",
-    "hub_processor",
-    "hub_tiles",
-    "hub_images",
-    "hub_vlms",
-    "hub_architecture",
-    "hub_modules",
-    "hub_schemes",
-    "hub_toolkits",
-    "hub_methods",
-    "hub_quantisation",
-    "hub_config",
-    "hub_download",
-    "device_names",
-    "catalogue",
-    "ask",
-    "recheck",
-    "pictures",
-    "scenes",
-    "synthetic",
-    "onnx.checkpoint",
-    "onnx.small",
-    "onnx.quantise",
-    "onnx.sketch",
-    "onnx.decoder",
-    "onnx.encoder",
-    "onnx.modules",
-    "onnx.compressors",
-    "onnx.reference",
-    "onnx.folder",
-    "onnx.here",
-    "onnx.runner",
-    "onnx.timed",
-    "onnx.export",
-    "onnx.order",
-    "onnx.answer",
-    "onnx.compare",
-    "onnx.trust",
-    "onnx.proto",
-    "onnx.check_folder",
-    "onnx.check_files",
-    "onnx.check_numbers",
-    "onnx.check_latency",
-    "onnx.store",
-    "onnx.trials",
-    "onnx.cases",
-    "onnx.rig",
-    "onnx.check_profile",
-    "onnx.explain",
-    "onnx.profile",
-    "onnx.text_decoder",
-    "onnx.check_text",
-    "onnx.validate",
-    "onnx.demo",
-    "training.recipe",
-    "training.conversations",
-    "training.vlm",
-    "training.assemble",
-    "training.batches",
-    "training.card",
-    "training.stages",
-    "training.train",
-    "training.order",
-    "training.evaluate",
-    "training.lmms",
-    "training.drawn",
-    "training.grid",
-    "training.trial",
-    "training.sweep",
-    "plot_law",
-    "plot",
-    "render",
-    "render_picture",
-    "render_plan",
-    "page_charts",
-    "page",
-    "render_compare",
-    "render_demo",
-    "render_deploy",
-    "render_fit",
-    "render_profile",
-    "render_train",
+    "accuracy",
+    "planning",
+    "exporting",
+    "measuring",
+    "proof",
+    "evaluation",
+    "training",
+    "views",
     "cli",
-    "cli_demo",
-    "cli_deploy",
-    "cli_fit",
-    "cli_page",
-    "cli_profile",
-    "cli_recommend",
-    "cli_train",
-    "__main__",
-]
+)
+GROUND = ("inert", "errors", "units", "document", "secret", "extras", "progress", "lazy")
+WHOLE = {"planning.catalogue"}  # modules that others use by their name, as ``catalogue.model(...)``
 HEAVY = {
     "torch",
     "transformers",
@@ -188,37 +54,104 @@ HEAVY = {
     "plotly",
     "jinja2",
 }
-OF_TORCH = {"onnx.modules", "training.vlm"}  # torch modules; imported inside functions only
-MODULES = sorted(PACKAGE.rglob("*.py"))
+OF_TORCH = {"exporting.torch_compressors", "training.vlm"}  # torch modules; imported inside functions only
 
 
 def _name(path: Path) -> str:
-    """A module's name within the package: ``cost``, ``onnx.decoder``."""
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    """A module's name within the package: ``units``, ``cost.totals``; a room's door is the room."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _room(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _own_imports(tree: ast.AST) -> set[str]:
+def _own_imports(path: Path) -> set[str]:
+    """What a module imports of the package: ``cost`` for a name from a room's door, ``cost.totals`` from its inside."""
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vlmplan":
-            inner = node.module.removeprefix("vlmplan").removeprefix(".")
-            whole = inner in {"", "onnx", "training"}
-            found |= {f"{inner}.{alias.name}".strip(".") for alias in node.names} if whole else {inner}
-    return found - {"__version__"}
+    for node in ast.walk(_tree(path)):
+        assert not (isinstance(node, ast.Import) and any(one.name.split(".")[0] == "vlmplan" for one in node.names))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vlmplan":
+            inner = (node.module or "").removeprefix("vlmplan").removeprefix(".")
+            for one in node.names:
+                whole = f"{inner}.{one.name}".strip(".")
+                found.add(whole if whole in NAMES else inner)
+    return found - {""}
 
 
-def test_every_module_has_a_place() -> None:
-    assert {_name(path) for path in MODULES} == {*ORDER, "__init__", "onnx.__init__", "training.__init__"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {_name(path) for path in MODULES}
+
+
+def test_every_module_has_a_room() -> None:
+    assert {_room(name) for name in NAMES} == {*ROOMS, *GROUND, "__init__", "__main__"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_imports_point_upwards(path: Path) -> None:
-    above = ORDER[: ORDER.index(_name(path))] if _name(path) in ORDER else []
-    assert _own_imports(_tree(path)) <= set(above)
+def test_rooms_import_from_rooms_before_them_by_their_doors(path: Path) -> None:
+    if (here := _room(_name(path))) in {"__init__", "__main__"}:
+        return
+    before = {*GROUND, *ROOMS[: ROOMS.index(here)]} if here in ROOMS else set(GROUND[: GROUND.index(here)])
+    for name in _own_imports(path):
+        if _room(name) != here and _name(path) != "models.stored":
+            assert _room(name) in before, f"{_name(path)} imports {name}, which comes after it"
+            assert name in before or name in WHOLE, f"{_name(path)} imports {name}, the inside of another room"
+
+
+def test_no_room_imports_in_circles() -> None:
+    """A door names what is behind it, so it is left out."""
+    arrows = {_name(path): _own_imports(path) for path in MODULES if _name(path) not in ROOMS}
+    assert list(graphlib.TopologicalSorter(arrows).static_order())
+
+
+def _face(room: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What a door shows: name -> module, as a type checker reads it and as it is at run time."""
+    tree = _tree(PACKAGE / room / "__init__.py")
+    typed = {
+        one.name: (node.module or "").removeprefix(f"vlmplan.{room}.")
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for one in node.names
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "face"]
+    tables = [ast.literal_eval(call.args[1]) for call in calls]
+    return typed, {name: module for table in tables for module, names in table.items() for name in names}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_doors_say_what_is_behind_them(room: str) -> None:
+    """One list for type checkers, one for Python: the same names, each there, none hiding a module of that name."""
+    typed, live = _face(room)
+    assert typed == live
+    door = importlib.import_module(f"vlmplan.{room}")
+    assert door.__doc__
+    assert sorted(getattr(door, "__all__", [])) == sorted(live)
+    assert not set(live) & {name.removeprefix(f"{room}.") for name in NAMES if name.startswith(f"{room}.")}
+    for name, module in live.items():
+        assert getattr(door, name) is getattr(importlib.import_module(f"vlmplan.{room}.{module}"), name)
+
+
+def test_doors_show_only_what_is_used() -> None:
+    """By another room, the command line or the API."""
+    used = set()
+    for path in MODULES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").removeprefix("vlmplan.") in ROOMS:
+                used |= {((node.module or "").removeprefix("vlmplan."), one.name) for one in node.names}
+    shown = {(room, name) for room in ROOMS for name in _face(room)[1]}
+    assert not shown - used
+
+
+def test_what_is_not_there_is_named() -> None:
+    door = importlib.import_module("vlmplan.cost")
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = door.nonsense
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -233,38 +166,20 @@ def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
             assert not {name.removeprefix("vlmplan.") for name in names} & OF_TORCH
 
 
-def test_few_users_of_rich_and_typer() -> None:
-    users = {
-        library: {
-            _name(path)
+def test_rich_is_for_views_and_typer_for_commands() -> None:
+    for library, room in (("rich", "views"), ("typer", "cli")):
+        users = {
+            _room(_name(path))
             for path in MODULES
             if f"from {library}" in (text := path.read_text(encoding="utf-8")) or f"import {library}" in text
         }
-        for library in ("rich", "typer")
-    }
-    assert users == {
-        "rich": {
-            "render",
-            "render_picture",
-            "render_plan",
-            "render_compare",
-            "render_demo",
-            "render_deploy",
-            "render_fit",
-            "render_profile",
-            "render_train",
-        },
-        "typer": {
-            "cli",
-            "cli_demo",
-            "cli_deploy",
-            "cli_fit",
-            "cli_page",
-            "cli_profile",
-            "cli_recommend",
-            "cli_train",
-        },
-    }
+        assert users == {room}
+
+
+def test_commands_are_listed_as_they_introduce_themselves() -> None:
+    for name, text in COMMANDS.items():
+        command = getattr(importlib.import_module(f"vlmplan.cli.{name}"), name)
+        assert " ".join((inspect.getdoc(command) or "").split("\n\n")[0].split()) == text
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -272,7 +187,7 @@ def test_sizes(path: Path) -> None:
     """Functions of at most 40 lines of code and 5 parameters, modules of at most 500 lines; commands are exempt."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
     for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.FunctionDef) and not (path.stem.startswith("cli") and node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and not (_room(_name(path)) == "cli" and node.name == path.stem):
             first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
             lines = (node.end_lineno or 0) - first.lineno + 1
             parameters = len([one for one in node.args.args + node.args.kwonlyargs if one.arg != "self"])
@@ -351,7 +266,7 @@ DIMENSIONLESS = {
 def _dataclasses() -> list[type]:
     found = []
     for path in MODULES:
-        if path.stem == "__init__":
+        if path.stem in {"__init__", "__main__"}:
             continue
         module = importlib.import_module(f"vlmplan.{_name(path)}")
         found += [

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.calibrate import Free, fit
-from vlmplan.cost import Cost, cost, request_of
+from vlmplan.cost.op import Op, Request
+from vlmplan.cost.roofline import Machine, Rates, exposed_s, machine, op_seconds
+from vlmplan.cost.totals import Cost, cost, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware import Calibration, Efficiency, Kind, Part, Precision, Runtime
-from vlmplan.machine import Machine, Rates, exposed_s, machine, op_seconds
-from vlmplan.model import Workload
-from vlmplan.observation import Observation, Quantity, kernel_seconds
-from vlmplan.op import Op, Request
+from vlmplan.hardware.profile import Calibration, Efficiency, Kind, Part, Precision, Runtime
+from vlmplan.measuring.calibrate import Free, fit
+from vlmplan.measuring.observation import Observation, Quantity, kernel_seconds
+from vlmplan.models.spec import Workload
+from vlmplan.planning import catalogue
 
 LLAVA = catalogue.model("llava-hf/llava-1.5-7b-hf")
 SMALL = catalogue.model("llava-hf/llava-onevision-qwen2-0.5b-ov-hf")

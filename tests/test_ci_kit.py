@@ -14,10 +14,10 @@ import yaml
 from small_models import checkpoint
 from test_cli import run
 
-from vlmplan import catalogue
 from vlmplan.document import load, to_toml
-from vlmplan.plan import Plan
-from vlmplan.report import Report
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
+from vlmplan.proof.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / ".github" / "actions" / "gate" / "action.yml"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vlmplan import catalogue
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 from vlmplan.document import load, read_plain, to_toml
-from vlmplan.plan import Plan
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
 
 REQUEST = ["--text-tokens", "50", "--output-tokens", "32"]
 RECOMMEND = ["recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning", *REQUEST]

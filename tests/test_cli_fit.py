@@ -10,9 +10,9 @@ import pytest
 from grids import TABLES
 from typer.testing import CliRunner
 
-from vlmplan import cli
+from vlmplan.accuracy.law import Form, ScalingLaw
+from vlmplan.cli.app import app
 from vlmplan.document import load, read_plain
-from vlmplan.scaling import Form, ScalingLaw
 
 REASONING, OCR = str(TABLES / "reasoning.csv"), str(TABLES / "ocr.csv")
 ROOT = TABLES.parents[1]
@@ -21,7 +21,7 @@ RECOMMEND = ("recommend", "--hardware", "l4", *WORK, "--json", "--task")
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    found = CliRunner().invoke(cli.app, [*arguments], catch_exceptions=False)
+    found = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
     return found.exit_code, found.stdout, found.stderr
 
 

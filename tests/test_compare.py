@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from test_cli import changed, run
 
-from vlmplan import catalogue
-from vlmplan.catalogue import Shelf
-from vlmplan.cost import total_params
+from vlmplan.cost.totals import total_params
 from vlmplan.errors import InputError
-from vlmplan.prices import Prices, read_prices
+from vlmplan.hardware.prices import Prices, read_prices
+from vlmplan.planning import catalogue
+from vlmplan.planning.catalogue import Shelf
 
 ASKED = ["recommend", "--task", "reasoning", "--text-tokens", "50", "--output-tokens", "32", "--latency", "2s"]
 PRICES = """schema = "vlmplan.prices/1"

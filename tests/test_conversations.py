@@ -11,7 +11,7 @@ from small_models import quiet
 from small_training import base
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 from vlmplan.errors import InputError
 from vlmplan.training.conversations import Loaded, Turn, faulty_images, open_image, read_rows, without
 

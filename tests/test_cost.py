@@ -10,15 +10,15 @@ from conftest import LLAMA_2_7B, QWEN2_HALF_B, machine_of, text_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.cost import Cost, cost, paper_prefill_flops, request_of
+from vlmplan.cost.estimates import estimate
+from vlmplan.cost.op import Op
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.roofline import Machine, Rates, machine, op_seconds
+from vlmplan.cost.totals import Cost, cost, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
-from vlmplan.estimate import estimate
-from vlmplan.hardware import Basis, Efficiency, Kind, Part, Precision, Runtime
-from vlmplan.machine import Machine, Rates, machine, op_seconds
-from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.op import Op
-from vlmplan.operators import operators
+from vlmplan.hardware.profile import Basis, Efficiency, Kind, Part, Precision, Runtime
+from vlmplan.models.spec import Compressor, ModelSpec, Workload
+from vlmplan.planning import catalogue
 
 MACHINES = [
     machine_of(name, runtime)

@@ -8,9 +8,19 @@ import pytest
 from grids import CELLS, OCR, REASONING, law_error
 from scipy.optimize import approx_fprime
 
-from vlmplan.curve import Batch, Penalty, Predictor, Problem, curve, huber_scale, predicted, refit, solve
-from vlmplan.fit_form import Options, posed
-from vlmplan.scaling import Form, Point
+from vlmplan.accuracy.fit_form import Options, posed
+from vlmplan.accuracy.law import Form, Point
+from vlmplan.accuracy.least_squares import (
+    Batch,
+    Penalty,
+    Predictor,
+    Problem,
+    curve,
+    huber_scale,
+    predicted,
+    refit,
+    solve,
+)
 
 
 def problem(points: tuple[Point, ...], form: Form, floor: float | None = None) -> Problem:

@@ -6,11 +6,11 @@ import pytest
 from small_models import checkpoint
 from test_cli import run
 
-from vlmplan import catalogue
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.onnx.check_latency import DEFAULT_WORKLOAD
-from vlmplan.onnx.demo import budget_of, plan_in
-from vlmplan.plan import Plan
+from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
+from vlmplan.proof.latency import DEFAULT_WORKLOAD
+from vlmplan.proof.whole_chain import budget_of, plan_in
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from test_cli import run
 
-from vlmplan import catalogue
-from vlmplan.catalogue import Shelf
 from vlmplan.errors import InputError
+from vlmplan.planning import catalogue
+from vlmplan.planning.catalogue import Shelf
 
 FACTS = Path(__file__).resolve().parents[1] / "facts"
 

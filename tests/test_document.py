@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
 from vlmplan.document import Document, digest, from_plain, load, plain, read_plain, to_json, to_toml, write_text
 from vlmplan.errors import InputError
-from vlmplan.hardware import HardwareProfile, Precision
+from vlmplan.hardware.profile import HardwareProfile, Precision
+from vlmplan.planning import catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

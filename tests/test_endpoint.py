@@ -17,13 +17,13 @@ from hostile import HOSTILE, is_inert
 from small_models import checkpoint, quiet
 from typer.testing import CliRunner
 
-from vlmplan import cli
+from vlmplan.cli.app import app
 from vlmplan.document import load
-from vlmplan.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware import Basis, HardwareProfile, Precision
-from vlmplan.hub_config import read_model_config
-from vlmplan.observation import Quantity
+from vlmplan.hardware.profile import Basis, HardwareProfile, Precision
+from vlmplan.measuring.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
+from vlmplan.measuring.observation import Quantity
+from vlmplan.models.reading import read_model_config
 
 SHORT = Probe(words=6, image=None, output_tokens=4)
 SEEN = Probe(words=6, image=(336, 336), output_tokens=4)
@@ -70,14 +70,14 @@ def test_pictures_become_the_visual_tokens_they_add(url: str) -> None:
 def test_one_command_makes_a_profile_to_plan_with(url: str, tmp_path: Path) -> None:
     out = tmp_path / "served.toml"
     given = ["--endpoint", url, "--model", str(checkpoint()), "--hardware", "amd-epyc-9654", "--out", str(out)]
-    ran = CliRunner().invoke(cli.app, ["profile", *given])
+    ran = CliRunner().invoke(app, ["profile", *given])
     assert ran.exit_code == 0, ran.output
     assert "left out" in ran.stdout
     profile = load(HardwareProfile, out)
     assert profile.calibration[0].basis is Basis.MEASURED
     work = ["--visual-tokens", "576", "--text-tokens", "40", "--output-tokens", "8"]
     estimated = CliRunner().invoke(
-        cli.app, ["estimate", "--model", str(checkpoint()), "--hardware", str(out), *work]
+        app, ["estimate", "--model", str(checkpoint()), "--hardware", str(out), *work]
     )  # fmt: skip
     assert "times rest on measured" in estimated.stdout
 
@@ -305,7 +305,7 @@ def test_a_hostile_server_is_one_line_of_a_command(monkeypatch: pytest.MonkeyPat
     for reply in (b"HTTP/1.0 200 OK\r\n\r\n" + listed, b"HTTP/1.0 500 No\r\n\r\n" + HOSTILE.encode()):
         with answering(reply) as url:
             given = ["--endpoint", url, "--model", "llava-1.5-7b", "--hardware", "l4"]
-            ran = CliRunner().invoke(cli.app, ["profile", *given], catch_exceptions=False)
+            ran = CliRunner().invoke(app, ["profile", *given], catch_exceptions=False)
         assert ran.exit_code == 2
         assert is_inert(ran.stderr)
         assert ran.stderr.count("\n") == 1

@@ -10,12 +10,9 @@ from small_models import checkpoint, exported, quiet
 from small_training import drawn, trained
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 from vlmplan.errors import InputError
-from vlmplan.model import Compressor
-from vlmplan.onnx.export import export
-from vlmplan.onnx.order import Choices, order
-from vlmplan.training.evaluate import (
+from vlmplan.evaluation.questions import (
     TIE_LOGIT,
     Answered,
     agreement,
@@ -26,6 +23,9 @@ from vlmplan.training.evaluate import (
     read_questions,
     share,
 )
+from vlmplan.exporting.orders import Choices, order
+from vlmplan.exporting.write import export
+from vlmplan.models.spec import Compressor
 
 
 def _answered(tokens: tuple[int, ...], margins: tuple[float, ...], right: bool = True) -> Answered:

@@ -10,16 +10,17 @@ import pytest
 from grids import OCR, REASONING, law_error
 from typer.testing import CliRunner
 
-from vlmplan import catalogue, cli
+from vlmplan.accuracy.fit import fit_law
+from vlmplan.accuracy.fit_form import Options
+from vlmplan.accuracy.informed_fit import fit_informed
+from vlmplan.accuracy.law import Form, Loss, Point
+from vlmplan.accuracy.prior import Prior, shipped_prior
+from vlmplan.accuracy.published_scores import SIZE_EXPONENT
+from vlmplan.accuracy.reductions import Uncertain
+from vlmplan.cli.app import app
 from vlmplan.errors import InputError
-from vlmplan.fit import fit_law
-from vlmplan.fit_form import Options
-from vlmplan.fit_informed import fit_informed
-from vlmplan.fit_prior import Prior, shipped_prior
-from vlmplan.model import Reduction
-from vlmplan.ranking import SIZE_EXPONENT
-from vlmplan.reductions import Uncertain
-from vlmplan.scaling import Form, Loss, Point
+from vlmplan.models.spec import Reduction
+from vlmplan.planning import catalogue
 
 EVIDENCE = catalogue.evidence()
 PRIOR = Prior(
@@ -147,13 +148,13 @@ def test_recommend_takes_the_law(points: tuple[Point, ...], tmp_path: Path) -> N
     lines = ["llm_params_b,visual_tokens,error", *(f"{p.llm_params_b},{p.visual_tokens},{p.error}" for p in points)]
     Path(table).write_text("\n".join(lines))
     fit = ("fit", table, "--task", "docvqa", "--draws", "300", "--out", law, "--plot", picture)
-    found = CliRunner().invoke(cli.app, fit, catch_exceptions=False)
+    found = CliRunner().invoke(app, fit, catch_exceptions=False)
     assert found.exit_code == 0, found.stderr
     assert " ".join(found.stdout.split()).count("trained studies of DocVQA") == 2
     assert "svg" in Path(picture).read_text()[:200]
     work = ("--hardware", "l4", "--latency", "1s", "--text-tokens", "50", "--output-tokens", "8")
     asked = ("recommend", *work, "--candidates", "paper", "--task", law, "--json")
-    plan = json.loads(CliRunner().invoke(cli.app, asked, catch_exceptions=False).stdout)
+    plan = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)
     low, high = plan["choice"]["error_interval"]
     assert low < plan["choice"]["predicted_error"] < high
-    assert CliRunner().invoke(cli.app, [*fit, "--prior", "none"]).exit_code == 2
+    assert CliRunner().invoke(app, [*fit, "--prior", "none"]).exit_code == 2

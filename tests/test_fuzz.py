@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from conftest import machine_of
 
-from vlmplan import catalogue
-from vlmplan.cost import cost
+from vlmplan.accuracy.law import ScalingLaw
+from vlmplan.cost.knee import knees
+from vlmplan.cost.op import Request
+from vlmplan.cost.roofline import machine
+from vlmplan.cost.totals import cost
 from vlmplan.document import Document, from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.knee import knees
-from vlmplan.machine import machine
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.op import Request
-from vlmplan.scaling import ScalingLaw
-from vlmplan.visual_tokens import options
+from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.models.spec import ModelSpec, Workload
+from vlmplan.models.visual_tokens import options
+from vlmplan.planning import catalogue
 
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1, 3, 10**9, 10**30, -(10**30), 0.0, -1.5, 0.5, 1e-300, 1e300, math.inf, math.nan,

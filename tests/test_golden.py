@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 
 GOLDEN = Path(__file__).parent / "golden" / "predictions.json"
 REQUEST = ["--text-tokens", "50", "--output-tokens", "32", "--json"]

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from vlmplan.cost import request_of
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.hub_config import model_from_config, read_model_config
-from vlmplan.model import Workload
-from vlmplan.operators import operators
-from vlmplan.visual_tokens import native_visual_tokens
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.reading import model_from_config, read_model_config
+from vlmplan.models.spec import Workload
+from vlmplan.models.visual_tokens import native_visual_tokens
 
 Plain = dict[str, Any]
 CASES = Path(__file__).parent / "cases"  # public configs, reduced to the keys that matter

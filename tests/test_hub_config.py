@@ -10,15 +10,15 @@ from conftest import LLAMA_2_7B, QWEN2_HALF_B, machine_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.cost import cost, request_of
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.hub_config import model_from_config, read_model_config
-from vlmplan.model import ImageRule, ModelSpec, Workload
-from vlmplan.operators import operators
-from vlmplan.visual_tokens import native_visual_tokens
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.reading import model_from_config, read_model_config
+from vlmplan.models.spec import ImageRule, ModelSpec, Workload
+from vlmplan.models.visual_tokens import native_visual_tokens
+from vlmplan.planning import catalogue
 
 Config = dict[str, Any]
 # As published with the checkpoints: what equals the class's default is left out.

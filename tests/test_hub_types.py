@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from vlmplan.cost import request_of
-from vlmplan.hardware import Precision
-from vlmplan.hub_config import model_from_config
-from vlmplan.hub_tables import TEXT_TYPES
-from vlmplan.hub_vlms import VLM_TYPES
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.operators import operators
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import request_of
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.reading import model_from_config
+from vlmplan.models.spec import ModelSpec, Workload
+from vlmplan.models.text_types import TEXT_TYPES
+from vlmplan.models.vlm_types import VLM_TYPES
 
 Plain = dict[str, Any]
 TEXT: Plain = {

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from vlmplan import catalogue
-from vlmplan.cost import active_llm_params
+from vlmplan.accuracy.judge import Judge, by_scores, parse_task
+from vlmplan.accuracy.law_judge import by_law
+from vlmplan.accuracy.published_scores import Benchmark, Evidence
+from vlmplan.cost.totals import active_llm_params
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.judge import Judge, by_scores, parse_task
-from vlmplan.judge_law import by_law
-from vlmplan.model import Compressor, Reduction, Workload
-from vlmplan.ranking import Benchmark, Evidence
-from vlmplan.visual_tokens import options, visual_input
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor, Reduction, Workload
+from vlmplan.models.visual_tokens import options, visual_input
+from vlmplan.planning import catalogue
 
 EVIDENCE = catalogue.evidence()
 WORK = Workload(text_tokens=50)

@@ -7,13 +7,13 @@ from conftest import machine_of, without_floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.cost import cost, request_of
-from vlmplan.hardware import Basis, Precision, Runtime
-from vlmplan.knee import KNEE_TOLERANCE, TABLE_TEXT_TOKENS, knee_table, knees
-from vlmplan.machine import machine
-from vlmplan.model import Compressor, Workload
-from vlmplan.op import Request
+from vlmplan.cost.knee import KNEE_TOLERANCE, TABLE_TEXT_TOKENS, knee_table, knees
+from vlmplan.cost.op import Request
+from vlmplan.cost.roofline import machine
+from vlmplan.cost.totals import cost, request_of
+from vlmplan.hardware.profile import Basis, Precision, Runtime
+from vlmplan.models.spec import Compressor, Workload
+from vlmplan.planning import catalogue
 
 LLAVA = catalogue.model("llava-1.5-7b")
 

@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from vlmplan import catalogue
-from vlmplan.catalogue import Shelf
 from vlmplan.document import to_toml
-from vlmplan.hardware import HardwareProfile
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.planning import catalogue
+from vlmplan.planning.catalogue import Shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 

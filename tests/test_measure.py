@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from vlmplan.errors import InputError
-from vlmplan.measure import Samples, measure
+from vlmplan.measuring.timing import Samples, measure
 
 
 @dataclass

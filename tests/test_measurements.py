@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vlmplan import catalogue, cli
-from vlmplan.cost import cost, request_of
+from vlmplan.cli.app import app
+from vlmplan.cost.roofline import Machine, machine
+from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import load
 from vlmplan.errors import InputError
-from vlmplan.hardware import Basis, HardwareProfile, Precision, Runtime
-from vlmplan.machine import Machine, machine
-from vlmplan.measurements import COLUMNS, adjusted, read_measurements
-from vlmplan.model import Workload
-from vlmplan.observation import Observation, Quantity
+from vlmplan.hardware.profile import Basis, HardwareProfile, Precision, Runtime
+from vlmplan.measuring.observation import Observation, Quantity
+from vlmplan.measuring.table import COLUMNS, adjusted, read_measurements
+from vlmplan.models.spec import Workload
+from vlmplan.planning import catalogue
 
 MODEL = "llava-hf/llava-1.5-7b-hf"
 DEVICE = catalogue.hardware("l4")
@@ -133,7 +134,7 @@ def test_the_command_writes_a_profile(tmp_path: Path) -> None:
     path, out = tmp_path / "own.csv", tmp_path / "mine.toml"
     path.write_text(HEAD + "".join(f"{MODEL},576,{text},32,{90 + text / 5},65\n" for text in (20, 80, 300)))
     given = ["profile", "--from-measurements", str(path), "--hardware", "l4", "--out", str(out)]
-    ran = CliRunner().invoke(cli.app, given)
+    ran = CliRunner().invoke(app, given)
     assert ran.exit_code == 0, ran.output
     assert load(HardwareProfile, out).name == "l4-measured"
     assert "own.csv line 2" in ran.stdout
@@ -151,7 +152,7 @@ def test_the_command_writes_a_profile(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_combinations_are_one_line(given: list[str], message: str) -> None:
-    ran = CliRunner().invoke(cli.app, ["profile", *given])
+    ran = CliRunner().invoke(app, ["profile", *given])
     assert ran.exit_code == 2
     assert message in ran.stderr
 

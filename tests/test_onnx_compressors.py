@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from small_models import checkpoint
 
 from vlmplan.errors import InputError
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import open_checkpoint
-from vlmplan.onnx.compressors import compressor_weights, parameter_shapes
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.modules import compressor_module
-from vlmplan.onnx.reference import load_reference
+from vlmplan.exporting.checkpoint import open_checkpoint
+from vlmplan.exporting.compressors import compressor_weights, parameter_shapes
+from vlmplan.exporting.reference import load_reference
+from vlmplan.exporting.torch_compressors import compressor_module
+from vlmplan.exporting.vision_graph import compression
+from vlmplan.models.spec import Compressor
 
 SETTINGS = Path(__file__).resolve().parents[2] / "shared" / "facts" / "accuracy" / "quecc_kernel_settings.csv"
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from small_models import largest_difference
 
-from vlmplan.cost import request_of
-from vlmplan.hardware import Kind, Precision
-from vlmplan.hub_config import read_model_config
-from vlmplan.llm import prefill
-from vlmplan.model import Workload
-from vlmplan.onnx.checkpoint import Tensors, quiet_transformers
-from vlmplan.onnx.decoder import DecoderOptions, cache_names, decoder_graph
-from vlmplan.onnx.quantise import BLOCK, packed_shape, quantised, zeros_shape
-from vlmplan.onnx.runner import decoder_step
-from vlmplan.onnx.small import enliven
-from vlmplan.op import FOUR_BIT_PARTS
+from vlmplan.cost.llm import prefill
+from vlmplan.cost.op import FOUR_BIT_PARTS
+from vlmplan.cost.totals import request_of
+from vlmplan.exporting.checkpoint import Tensors, quiet_transformers
+from vlmplan.exporting.decoder_graph import DecoderOptions, cache_names, decoder_graph
+from vlmplan.exporting.quantise import BLOCK, packed_shape, quantised, zeros_shape
+from vlmplan.exporting.runner import decoder_step
+from vlmplan.exporting.small_checkpoint import enliven
+from vlmplan.hardware.profile import Kind, Precision
+from vlmplan.models.reading import read_model_config
+from vlmplan.models.spec import Workload
 
 SHAPE = {
     "hidden_size": 64,

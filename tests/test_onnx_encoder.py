@@ -9,12 +9,12 @@ import pytest
 from small_models import checkpoint, largest_difference, run_graph
 
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import Checkpoint, Joined, open_checkpoint
-from vlmplan.onnx.compressors import compressor_weights
-from vlmplan.onnx.encoder import compression, encoder_graph, packer_layers, possible_visual_tokens
-from vlmplan.onnx.reference import load_reference
+from vlmplan.exporting.checkpoint import Checkpoint, Joined, open_checkpoint
+from vlmplan.exporting.compressors import compressor_weights
+from vlmplan.exporting.reference import load_reference
+from vlmplan.exporting.vision_graph import compression, encoder_graph, packer_layers, possible_visual_tokens
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
 
 COUNTS = {"clip-qwen2": (1, 4, 16, 36, 64, 144, 576), "siglip-mistral": (1, 9, 81, 729)}
 CASES = [
@@ -79,7 +79,7 @@ def test_a_region_is_read_by_its_own_token_only() -> None:
     """Average pooling by hand: the first of four tokens is the mean of the top left quarter."""
     import torch
 
-    from vlmplan.onnx.modules import Features, compressor_module
+    from vlmplan.exporting.torch_compressors import Features, compressor_module
 
     plan = compression(Compressor.AVERAGE_POOL, 4, 4)
     patches = torch.arange(16.0).reshape(1, 16, 1)

@@ -19,14 +19,14 @@ from small_models import KINDS, checkpoint, exported, order, quiet
 from test_cli import process
 
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware import Precision
-from vlmplan.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
-from vlmplan.model import Compressor
-from vlmplan.onnx.answer import Prompts, answer
-from vlmplan.onnx.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
-from vlmplan.onnx.export import export
-from vlmplan.onnx.runner import OnnxModel, Prompt, generate, open_session
-from vlmplan.onnx.validate import Options, Validator
+from vlmplan.exporting.answers import Prompts, answer
+from vlmplan.exporting.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
+from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
+from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
+from vlmplan.exporting.write import export
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.validate import Options, Validator
 
 
 @pytest.fixture

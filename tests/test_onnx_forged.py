@@ -16,17 +16,17 @@ from small_models import KINDS, checkpoint, order, quiet
 from small_plans import plan_for
 from small_training import trained
 
-from vlmplan.hardware import Precision
-from vlmplan.manifest import read_manifest
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import open_checkpoint
-from vlmplan.onnx.compressors import RandomWeights, parameter_shapes
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import Order, export
-from vlmplan.onnx.order import Choices
-from vlmplan.onnx.order import order as chosen
-from vlmplan.onnx.validate import Options, Validator
-from vlmplan.report import Outcome, Report
+from vlmplan.exporting.checkpoint import open_checkpoint
+from vlmplan.exporting.compressors import RandomWeights, parameter_shapes
+from vlmplan.exporting.manifest import read_manifest
+from vlmplan.exporting.orders import Choices
+from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.vision_graph import compression
+from vlmplan.exporting.write import Order, export
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.report import Outcome, Report
+from vlmplan.proof.validate import Options, Validator
 
 QUICK = Options(threads=2, repeats=1)
 

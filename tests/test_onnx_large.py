@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from small_models import quiet
 
-from vlmplan.manifest import DECODER, read_manifest
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.onnx.export import Order, export
-from vlmplan.onnx.small import SmallModel, write_checkpoint
-from vlmplan.onnx.validate import Options, Validator
+from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.exporting.manifest import DECODER, read_manifest
+from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.exporting.write import Order, export
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.validate import Options, Validator
 
 pytestmark = pytest.mark.slow
 MEDIUM = SmallModel(

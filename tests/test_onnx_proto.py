@@ -10,9 +10,9 @@ import pytest
 from small_models import exported, order, quiet
 
 from vlmplan.errors import InputError
-from vlmplan.manifest import DECODER, GRAPHS, VISION
-from vlmplan.onnx.export import export, open_parts
-from vlmplan.onnx.proto import beyond, check_tensors, read_proto, skeleton, tensors_of
+from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION
+from vlmplan.exporting.write import export, open_parts
+from vlmplan.proof.protobuf import beyond, check_tensors, read_proto, skeleton, tensors_of
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.onnx.check_text import accused
-from vlmplan.onnx.export import export
-from vlmplan.onnx.validate import Options, Validator
-from vlmplan.report import Outcome, Report, markdown
+from vlmplan.exporting.write import export
+from vlmplan.hardware.profile import Precision
+from vlmplan.proof.foreign_text import accused
+from vlmplan.proof.report import Outcome, Report, markdown
+from vlmplan.proof.validate import Options, Validator
 
 QUICK = Options(threads=2, repeats=1)
 

@@ -13,24 +13,24 @@ from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
 from small_plans import plan_for
 
-from vlmplan import catalogue
-from vlmplan.cost import cost, request_of
+from vlmplan.cost.roofline import machine
+from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.machine import machine
-from vlmplan.manifest import GRAPH_REVISION
-from vlmplan.measure import Samples
-from vlmplan.model import Compressor
-from vlmplan.onnx import check_latency
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import export
-from vlmplan.onnx.small import write_checkpoint
-from vlmplan.onnx.validate import Options, Validator
-from vlmplan.plan import Plan
-from vlmplan.recalibrate import recalibrated
-from vlmplan.report import Check, Outcome, Report, failed, junit, markdown
-from vlmplan.search import Budget
+from vlmplan.exporting.manifest import GRAPH_REVISION
+from vlmplan.exporting.small_checkpoint import write_checkpoint
+from vlmplan.exporting.vision_graph import compression
+from vlmplan.exporting.write import export
+from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.measuring.recalibrate import recalibrated
+from vlmplan.measuring.timing import Samples
+from vlmplan.models.spec import Compressor
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
+from vlmplan.planning.search import Budget
+from vlmplan.proof import latency as check_latency
+from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown
+from vlmplan.proof.validate import Options, Validator
 
 QUICK = Options(threads=2, repeats=1)
 
@@ -320,7 +320,7 @@ def _report(*outcomes: Outcome) -> Report:
 
 def test_reports_for_ci() -> None:
     report = _report(Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)
-    suite = ElementTree.fromstring(junit(report))
+    suite = ElementTree.fromstring(junit_xml(report))
     assert suite.attrib["tests"] == "3"
     assert suite.attrib["failures"] == suite.attrib["skipped"] == "1"
     assert [len(case) for case in suite] == [1, 1, 1]
@@ -337,7 +337,7 @@ def test_any_finding_can_be_written() -> None:
     assert found.detail == "bad \\x01 name\\nof two lines"
     assert found.figures == {"margin": 1.0}
     report = replace(_report(Outcome.FAILED), checks=(found,))
-    ElementTree.fromstring(junit(report))
+    ElementTree.fromstring(junit_xml(report))
     assert json.loads(to_json(report))["checks"][0]["figures"] == {"margin": 1.0}
 
 

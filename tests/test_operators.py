@@ -10,15 +10,15 @@ from conftest import LLAMA_2_7B, QWEN2_HALF_B, text_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.cost import active_llm_params, request_of
-from vlmplan.decoder import Decoder
-from vlmplan.hardware import Kind, Part, Precision
-from vlmplan.hub_config import model_from_config
-from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.op import Op, Request
-from vlmplan.operators import kv_cache_bytes, operators
-from vlmplan.visual_tokens import native_visual_tokens
+from vlmplan.cost.op import Op, Request
+from vlmplan.cost.operator_list import kv_cache_bytes, operators
+from vlmplan.cost.totals import active_llm_params, request_of
+from vlmplan.hardware.profile import Kind, Part, Precision
+from vlmplan.models.decoder import Decoder
+from vlmplan.models.reading import model_from_config
+from vlmplan.models.spec import Compressor, ModelSpec, Workload
+from vlmplan.models.visual_tokens import native_visual_tokens
+from vlmplan.planning import catalogue
 
 BF16 = Precision.BF16
 

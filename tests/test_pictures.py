@@ -10,8 +10,8 @@ from PIL import Image
 from small_models import checkpoint, exported
 
 from vlmplan.errors import InputError
-from vlmplan.onnx.answer import Prompts
-from vlmplan.pictures import as_rgb, image_file
+from vlmplan.exporting.answers import Prompts
+from vlmplan.exporting.pictures import as_rgb, image_file
 from vlmplan.training.conversations import open_image
 
 RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64)

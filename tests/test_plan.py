@@ -12,25 +12,18 @@ from conftest import without_floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
-from vlmplan.ask import query
-from vlmplan.asked import Asked, Preference
-from vlmplan.choice import (
-    TIE_ERROR,
-    UNDECIDED_SHARE,
-    choose,
-    draws_of,
-    no_worse_share,
-    pareto_front,
-)
+from vlmplan.cost.estimates import Estimate
+from vlmplan.cost.roofline import machine
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
-from vlmplan.estimate import Estimate
-from vlmplan.hardware import CONTEXT_BYTES, Basis, Calibration, HardwareProfile, Precision, Runtime
-from vlmplan.machine import machine
-from vlmplan.model import Reduction, Route, Workload
-from vlmplan.plan import Plan, Query, recommend
-from vlmplan.search import Budget, Candidate, candidates, feasible, overrun
+from vlmplan.hardware.profile import CONTEXT_BYTES, Basis, Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.models.spec import Reduction, Route, Workload
+from vlmplan.planning import catalogue
+from vlmplan.planning.choice import TIE_ERROR, UNDECIDED_SHARE, choose, draws_of, no_worse_share, pareto_front
+from vlmplan.planning.options import Asked, Preference
+from vlmplan.planning.plan import Plan, Query, recommend
+from vlmplan.planning.question import query
+from vlmplan.planning.search import Budget, Candidate, candidates, feasible, overrun
 
 WORK = Workload(text_tokens=50, output_tokens=32)
 CACHED = Workload(text_tokens=50, cached_text_tokens=50, cached_images=True)
@@ -324,8 +317,8 @@ def test_no_budget() -> None:
 def test_estimates_round_trip(name: str, output_tokens: int) -> None:
     from conftest import machine_of
 
-    from vlmplan.cost import request_of
-    from vlmplan.estimate import estimate
+    from vlmplan.cost.estimates import estimate
+    from vlmplan.cost.totals import request_of
 
     request = request_of(
         catalogue.model(name), Workload(text_tokens=9, output_tokens=output_tokens), 64, Precision.BF16

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from grids import TABLES
 
+from vlmplan.accuracy.law import Point
+from vlmplan.accuracy.lint import kept, lint
+from vlmplan.accuracy.point_tables import MOST_POINTS, Finding, Row, Suspicion, of_task, points, read_points
 from vlmplan.errors import InputError
-from vlmplan.lint import kept, lint
-from vlmplan.points import MOST_POINTS, Finding, Row, Suspicion, of_task, points, read_points
-from vlmplan.scaling import Point
 
 HEAD = "llm_params_b,visual_tokens,error\n"
 GRID = [

@@ -11,10 +11,10 @@ import pytest
 from processors import COUNTED
 
 from vlmplan.errors import InputError
-from vlmplan.hub_config import model_from_config, read_model_config
-from vlmplan.hub_vlms import VLM_TYPES
-from vlmplan.model import ModelSpec
-from vlmplan.visual_tokens import beyond_default, native_visual_tokens, options
+from vlmplan.models.reading import model_from_config, read_model_config
+from vlmplan.models.spec import ModelSpec
+from vlmplan.models.visual_tokens import beyond_default, native_visual_tokens, options
+from vlmplan.models.vlm_types import VLM_TYPES
 
 Plain = dict[str, Any]
 SIZES = [

@@ -17,22 +17,22 @@ import pytest
 from small_models import quiet
 from typer.testing import CliRunner
 
-from vlmplan import cli
-from vlmplan.cost import cost
+from vlmplan.cli.app import app
+from vlmplan.cost.roofline import Machine, machine
+from vlmplan.cost.totals import cost
 from vlmplan.document import plain, to_toml
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware import Basis, Calibration, HardwareProfile, Kind, Part, Precision, Runtime
-from vlmplan.machine import Machine, machine
-from vlmplan.model import Compressor
-from vlmplan.observation import Quantity
-from vlmplan.onnx.cases import cases
-from vlmplan.onnx.check_profile import ROUNDS, Verdict, measure_cases, verdict
-from vlmplan.onnx.explain import drift_log_sd, profile, restlessness, starting_calibration
-from vlmplan.onnx.here import Setup, cache_bytes, cuda_total_bytes, setup
-from vlmplan.onnx.profile import PASSES, run_trials, scratch_folder
-from vlmplan.onnx.rig import OnnxRig, TorchRig
-from vlmplan.onnx.store import Store, Timed
-from vlmplan.onnx.trials import CACHE_MULTIPLE, STEPS, WIDTHS, Effort, Network, Tower, Trial, Width, sweep
+from vlmplan.hardware.detect import Setup, cache_bytes, cuda_total_bytes, setup
+from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part, Precision, Runtime
+from vlmplan.measuring.check_cases import cases
+from vlmplan.measuring.check_profile import ROUNDS, Verdict, measure_cases, verdict
+from vlmplan.measuring.observation import Quantity
+from vlmplan.measuring.profile_fit import drift_log_sd, profile, restlessness, starting_calibration
+from vlmplan.measuring.rig import OnnxRig, TorchRig
+from vlmplan.measuring.session import PASSES, run_trials, scratch_folder
+from vlmplan.measuring.store import Store, Timed
+from vlmplan.measuring.trials import CACHE_MULTIPLE, STEPS, WIDTHS, Effort, Network, Tower, Trial, Width, sweep
+from vlmplan.models.spec import Compressor
 
 HERE = Setup(
     device="cpu", runtime=Runtime.ONNXRUNTIME, title="Test", vendor="Test", threads=1, cores=1, cache_bytes=2**25,
@@ -359,7 +359,7 @@ def test_the_machine_is_named() -> None:
     ],
 )
 def test_what_cannot_be_measured_is_one_line(given: list[str], message: str) -> None:
-    ran = CliRunner().invoke(cli.app, ["profile", *given])
+    ran = CliRunner().invoke(app, ["profile", *given])
     assert ran.exit_code == 2
     assert message in ran.stderr
     assert ran.stderr.count("\n") == 1

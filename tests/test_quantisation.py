@@ -10,17 +10,17 @@ from conftest import machine_of
 from quantised import DEEPSEEK, GEMMA3, GPT_OSS, INTERNVL, LLAVA, QWEN3, QWEN25, read
 from test_cli import run
 
-from vlmplan.cost import cost, request_of
+from vlmplan.cost.op import Request
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.hub_config import model_from_config, read_model_config
-from vlmplan.hub_modules import modules_of, patterns
-from vlmplan.hub_quantisation import _layer_kinds, _linear_keys
-from vlmplan.model import ModelSpec, Workload
-from vlmplan.op import Request
-from vlmplan.operators import operators
-from vlmplan.quantisation import Quantisation
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.modules import modules_of, patterns
+from vlmplan.models.quantisation import Quantisation
+from vlmplan.models.reading import model_from_config, read_model_config
+from vlmplan.models.spec import ModelSpec, Workload
+from vlmplan.models.stored import _layer_kinds, _linear_keys
 
 AWQ = {
     "quant_method": "awq",
@@ -365,7 +365,7 @@ def test_modules_have_the_names_they_have_in_transformers(kind: str) -> None:
     ],
 )
 def test_lists_mean_modules_and_no_others(listed: str, meant: str, not_meant: str) -> None:
-    from vlmplan.hub_modules import Module
+    from vlmplan.models.modules import Module
 
     def module(name: str) -> Module:
         of_llm = name.startswith("layers.")
@@ -380,7 +380,7 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
     """No --dtype, no placeholder: vLLM reads from the checkpoint how it is quantised."""
     from test_plan import ask
 
-    from vlmplan.search import Budget
+    from vlmplan.planning.search import Budget
 
     folder = tmp_path / "Qwen2.5-VL-7B-Instruct-AWQ"
     folder.mkdir()
@@ -400,7 +400,7 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
 
 
 def test_export_says_that_a_checkpoint_is_quantised(tmp_path: Path) -> None:
-    from vlmplan.onnx.checkpoint import read_config
+    from vlmplan.exporting.checkpoint import read_config
 
     (tmp_path / "config.json").write_text(json.dumps({**LLAVA, "quantization_config": AWQ}), encoding="utf-8")
     with pytest.raises(InputError, match="found weights quantised by awq; vlmplan exports and quantises whole ones"):

@@ -11,7 +11,7 @@ from small_models import checkpoint, exported
 from small_training import drawn
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

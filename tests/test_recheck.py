@@ -10,12 +10,12 @@ import pytest
 from small_models import checkpoint
 from test_cli import RECOMMEND, changed, run
 
-from vlmplan import catalogue
 from vlmplan.document import from_plain, load, to_json, to_toml
 from vlmplan.errors import InputError
-from vlmplan.hardware import Runtime
-from vlmplan.plan import Plan
-from vlmplan.recheck import Figure, Recheck, recheck
+from vlmplan.hardware.profile import Runtime
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
+from vlmplan.planning.rechecks import Figure, Recheck, recheck
 
 
 @functools.cache

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlmplan.accuracy.reductions import Curve, Uncertain
 from vlmplan.errors import InputError
-from vlmplan.reductions import Curve, Uncertain
 
 
 def curve(**changes: object) -> Curve:

@@ -11,11 +11,11 @@ from test_cli import run
 from test_plan import WORK, ask
 from test_quantisation import AWQ, FP8, GPTQ, INT4, INT8, compressed
 
-from vlmplan import catalogue
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision, Runtime
-from vlmplan.refusals import OVERFLOWS, UNFIT, precision_for, refusal
-from vlmplan.search import Budget
+from vlmplan.hardware.profile import Precision, Runtime
+from vlmplan.models.refusals import OVERFLOWS, UNFIT, precision_for, refusal
+from vlmplan.planning import catalogue
+from vlmplan.planning.search import Budget
 
 ASKED = ("--text-tokens", "50", "--output-tokens", "32")
 

@@ -8,16 +8,16 @@ import onnx
 import pytest
 from small_models import order, quiet
 
-from vlmplan.hardware import Precision
-from vlmplan.manifest import DECODER, read_manifest
-from vlmplan.model import Compressor
-from vlmplan.onnx import check_numbers
-from vlmplan.onnx.checkpoint import open_checkpoint
-from vlmplan.onnx.export import Order, export
-from vlmplan.onnx.runner import OnnxModel
-from vlmplan.onnx.small import SmallModel, write_checkpoint
-from vlmplan.onnx.validate import Options, Validator
-from vlmplan.report import Check, Outcome
+from vlmplan.exporting.checkpoint import open_checkpoint
+from vlmplan.exporting.manifest import DECODER, read_manifest
+from vlmplan.exporting.runner import OnnxModel
+from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.exporting.write import Order, export
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
+from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof.report import Check, Outcome
+from vlmplan.proof.validate import Options, Validator
 
 QUICK = Options(threads=2, repeats=1)
 

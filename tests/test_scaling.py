@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmplan import catalogue
+from vlmplan.accuracy.law import Coefficient, Draw, Fit, Form, ScalingLaw, optimal_visual_tokens
 from vlmplan.document import from_plain, load, plain, to_toml
 from vlmplan.errors import InputError
-from vlmplan.scaling import Coefficient, Draw, Fit, Form, ScalingLaw, optimal_visual_tokens
+from vlmplan.planning import catalogue
 
 REASONING, OCR, DOCVQA = (catalogue.law(name) for name in ("reasoning", "ocr", "docvqa"))
 

@@ -11,9 +11,9 @@ import pytest
 from small_models import checkpoint
 from test_cli import RECOMMEND
 
-from vlmplan import catalogue
 from vlmplan.document import load
-from vlmplan.plan import Plan
+from vlmplan.planning import catalogue
+from vlmplan.planning.plan import Plan
 
 ODD = "ein Ordner mit Ünïcode 图 ' \" $x"
 

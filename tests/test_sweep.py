@@ -16,12 +16,12 @@ from small_models import quiet
 from small_training import SILENT, base, drawn
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 from vlmplan.document import load, to_toml
 from vlmplan.errors import InputError
 from vlmplan.training.grid import Grid
-from vlmplan.training.sweep import Sweep, sweep
-from vlmplan.training.trial import TrialResult
+from vlmplan.training.grid_point import TrialResult
+from vlmplan.training.sweeps import Sweep, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = """

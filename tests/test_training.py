@@ -19,21 +19,21 @@ from small_training import SILENT, base, drawn, trained, wanted
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
-from vlmplan.cli import app
+from vlmplan.cli.app import app
 from vlmplan.document import load
 from vlmplan.errors import InputError
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import canonical
-from vlmplan.onnx.export import export
-from vlmplan.onnx.order import Choices as ExportChoices
-from vlmplan.onnx.order import order as export_order
-from vlmplan.onnx.validate import Options, Validator
+from vlmplan.exporting.checkpoint import canonical
+from vlmplan.exporting.orders import Choices as ExportChoices
+from vlmplan.exporting.orders import order as export_order
+from vlmplan.exporting.write import export
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.validate import Options, Validator
 from vlmplan.training.assemble import assemble
 from vlmplan.training.batches import IGNORED, Batches, Sample, Writer, samples
 from vlmplan.training.conversations import Conversation, Turn
 from vlmplan.training.recipe import Recipe, Stage, Training, passes
 from vlmplan.training.stages import latest
-from vlmplan.training.train import RESULT, WORK, train
+from vlmplan.training.trainer import RESULT, WORK, train
 from vlmplan.training.vlm import CompressedLlava
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ def test_ids_are_the_prompts_with_the_answers_learnt() -> None:
 
 def test_a_question_is_asked_as_it_was_learnt() -> None:
     """The prompt that evaluation makes is the beginning of what training wrote."""
-    from vlmplan.onnx.answer import Prompts
+    from vlmplan.exporting.answers import Prompts
 
     processor = AutoProcessor.from_pretrained(base())
     ids, _ = Writer(processor).ids(Sample(row=_row(), learnt=0), 4)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processors import COUNTED
 
-from vlmplan import catalogue
 from vlmplan.errors import InputError
-from vlmplan.image_grids import GRIDS, refused_shape
-from vlmplan.model import PLACEHOLDERS, Compressor, Reduction
-from vlmplan.visual_tokens import native_visual_tokens, options, visual_input
+from vlmplan.models.grids import GRIDS, refused_shape
+from vlmplan.models.spec import PLACEHOLDERS, Compressor, Reduction
+from vlmplan.models.visual_tokens import native_visual_tokens, options, visual_input
+from vlmplan.planning import catalogue
 
 SIZES = [
     (336, 336),

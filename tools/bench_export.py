@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 
-from vlmplan.hardware import Precision
-from vlmplan.measure import Samples, measure
-from vlmplan.model import Compressor, Workload
-from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.export import Order, export
-from vlmplan.onnx.reference import Reference, load_reference
-from vlmplan.onnx.runner import Model, OnnxModel
-from vlmplan.onnx.small import SmallModel, write_checkpoint
-from vlmplan.onnx.timed import TimedRequest, workload_prompt
+from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.exporting.reference import Reference, load_reference
+from vlmplan.exporting.runner import Model, OnnxModel
+from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.exporting.timed import TimedRequest, workload_prompt
+from vlmplan.exporting.vision_graph import compression
+from vlmplan.exporting.write import Order, export
+from vlmplan.hardware.profile import Precision
+from vlmplan.measuring.timing import Samples, measure
+from vlmplan.models.spec import Compressor, Workload
 
 TEXT = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16,
         "num_key_value_heads": 4, "vocab_size": 32000}  # fmt: skip

@@ -19,15 +19,15 @@ from typing import Any
 
 from real_weights import write_real
 
-from vlmplan.hardware import Precision
-from vlmplan.manifest import DECODER, data_file
-from vlmplan.measure import measure
-from vlmplan.model import Compressor, Workload
-from vlmplan.onnx.checkpoint import open_checkpoint, quiet_transformers
-from vlmplan.onnx.decoder import cache_names, head_dim
-from vlmplan.onnx.export import PRECISIONS, Order, export, open_parts, write_graph
-from vlmplan.onnx.runner import OnnxModel, open_session
-from vlmplan.onnx.timed import TimedRequest, workload_prompt
+from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.exporting.decoder_graph import cache_names, head_dim
+from vlmplan.exporting.manifest import DECODER, data_file
+from vlmplan.exporting.runner import OnnxModel, open_session
+from vlmplan.exporting.timed import TimedRequest, workload_prompt
+from vlmplan.exporting.write import PRECISIONS, Order, export, open_parts, write_graph
+from vlmplan.hardware.profile import Precision
+from vlmplan.measuring.timing import measure
+from vlmplan.models.spec import Compressor, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = 256  # of each text

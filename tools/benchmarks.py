@@ -11,7 +11,7 @@ from statistics import mean, median
 from published import scores
 
 from facts import number, rows
-from vlmplan.reductions import Kind
+from vlmplan.accuracy.reductions import Kind
 
 # The names that estimators of published scores use, where they differ.
 ESTIMATED = {

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from facts import rows
-from vlmplan.hardware import Efficiency, Kind
-from vlmplan.observation import kernel_seconds
-from vlmplan.op import ATTENTION_TILE_TOKENS
+from vlmplan.cost.op import ATTENTION_TILE_TOKENS
+from vlmplan.hardware.profile import Efficiency, Kind
+from vlmplan.measuring.observation import kernel_seconds
 
 Array = NDArray[np.float64]
 Record = tuple[int, float, float, tuple[float, ...], float]  # GPU, FLOPs, bytes, shape, seconds

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from facts import rows
-from vlmplan import catalogue
-from vlmplan.cost import cost, overhead_layers, request_of
-from vlmplan.decoder import Decoder
+from vlmplan.cost.roofline import Machine, exposed_s
+from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware import Precision, Runtime, quantile
-from vlmplan.machine import Machine, exposed_s
-from vlmplan.model import Compressor, ModelSpec, Workload
-from vlmplan.observation import Quantity, predicted
+from vlmplan.hardware.profile import Precision, Runtime, quantile
+from vlmplan.measuring.observation import Quantity, predicted
+from vlmplan.models.decoder import Decoder
+from vlmplan.models.spec import Compressor, ModelSpec, Workload
+from vlmplan.planning import catalogue
 
 ARGONNE = "Argonne LLM-Inference-Bench"
 PUBLISHED = Path(__file__).with_name("published_latency.csv")

@@ -15,7 +15,7 @@ from pathlib import Path
 from published import TASKS, Studied, scores, sizes, studies
 
 from facts import number, rows
-from vlmplan.model import Reduction
+from vlmplan.models.spec import Reduction
 
 POINTS = Path(__file__).with_name("points")
 GRIDS = {"reasoning": "visual_reasoning_avg9", "ocr": "ocr_text_avg"}

@@ -32,9 +32,9 @@ from token_curves import (
 )
 from token_studies import Series, series
 
-from vlmplan.model import Reduction
-from vlmplan.ranking import score_of
-from vlmplan.reductions import Kind
+from vlmplan.accuracy.published_scores import score_of
+from vlmplan.accuracy.reductions import Kind
+from vlmplan.models.spec import Reduction
 
 FOLDS = 2  # of papers, each with constants that the others alone gave
 _Z = np.linspace(-3.2, 3.2, 65)

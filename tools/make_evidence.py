@@ -16,12 +16,20 @@ from token_curves import Axis, Inference, axis, constants, of_axis
 from token_studies import Series, series
 
 from facts import PROFILES, rows
-from vlmplan import catalogue
+from vlmplan.accuracy.published_scores import (
+    Benchmark,
+    Borrowed,
+    Evidence,
+    FamilyOffset,
+    OwnScore,
+    OwnScores,
+    size_term,
+)
+from vlmplan.accuracy.reductions import Curve, Uncertain
 from vlmplan.document import to_toml
-from vlmplan.hardware import Precision
-from vlmplan.model import Reduction
-from vlmplan.ranking import Benchmark, Borrowed, Evidence, FamilyOffset, OwnScore, OwnScores, size_term
-from vlmplan.reductions import Curve, Uncertain
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Reduction
+from vlmplan.planning import catalogue
 
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_studies.csv.gz: scores at several numbers of pixels or visual tokens, a source each"

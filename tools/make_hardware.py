@@ -20,11 +20,11 @@ from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, fit, left_
 from fit_overhead import points as published
 
 from facts import PROFILES, number, rows
-from vlmplan.catalogue import TypicalCalibrations
-from vlmplan.device_names import ReportedNames
+from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
-from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
-from vlmplan.machine import Machine, machine
+from vlmplan.hardware.names import ReportedNames
+from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.planning.catalogue import TypicalCalibrations
 
 PEAKS = {
     Precision.FP32: "peak_fp32_tflops",

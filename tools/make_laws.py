@@ -11,7 +11,7 @@ from pathlib import Path
 from published import NESTED, ONE_SCALE
 
 from facts import PROFILES, ROOT
-from vlmplan.model import Reduction
+from vlmplan.models.spec import Reduction
 
 POINTS = Path(__file__).with_name("points")
 # The same mean score stands at 4B and 7B; the authors' older list has no value at 7B.

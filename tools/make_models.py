@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from facts import PROFILES, generation, rows
-from vlmplan.cost import request_of
+from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import request_of
 from vlmplan.document import to_toml
-from vlmplan.hardware import Precision
-from vlmplan.hub_config import model_from_config
-from vlmplan.hub_vlms import VLM_TYPES
-from vlmplan.model import Engine, ImageRule, ModelSpec, Rule, Workload
-from vlmplan.operators import operators
-from vlmplan.tower import ConvolutionStage, Projector, VisionTower
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.reading import model_from_config
+from vlmplan.models.spec import Engine, ImageRule, ModelSpec, Rule, Workload
+from vlmplan.models.tower import ConvolutionStage, Projector, VisionTower
+from vlmplan.models.vlm_types import VLM_TYPES
 
 Row = dict[str, str]
 Plain = dict[str, Any]

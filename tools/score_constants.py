@@ -12,7 +12,7 @@ from make_evidence import scored
 from published import BENCHMARKS, CHANCE, sizes
 from score_line import Scored, ScoreLine, left_out, mean_points
 
-from vlmplan.ranking import size_term
+from vlmplan.accuracy.published_scores import size_term
 
 EXPONENTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vlmplan.ranking import SINGLE_FACTOR, adjusted_logit, score_of
+from vlmplan.accuracy.published_scores import SINGLE_FACTOR, adjusted_logit, score_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 # Ratios tau^2 / sigma^2 tried, from families that do not differ to families that have nothing in common.

@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from vlmplan.errors import VlmplanError
-from vlmplan.onnx.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
-from vlmplan.onnx.small import SmallModel, write_checkpoint
+from vlmplan.exporting.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
+from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 
 
 def main() -> None:

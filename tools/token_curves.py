@@ -26,8 +26,8 @@ import tomli_w
 from benchmarks import KIND, blind_fraction, chance
 from token_studies import Series, series
 
-from vlmplan.model import Reduction
-from vlmplan.reductions import Kind
+from vlmplan.accuracy.reductions import Kind
+from vlmplan.models.spec import Reduction
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 CONSTANTS = Path(__file__).with_suffix(".toml")

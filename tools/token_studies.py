@@ -14,8 +14,8 @@ from statistics import mean
 from benchmarks import KIND, side_px
 
 from facts import number, rows
-from vlmplan.model import Reduction
-from vlmplan.reductions import Kind
+from vlmplan.accuracy.reductions import Kind
+from vlmplan.models.spec import Reduction
 
 RELATIVE = "relative-size"
 SHRINKING = ("image-size", RELATIVE, "tiles", "pixels-only")

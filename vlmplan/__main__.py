@@ -16,9 +16,9 @@ def main() -> None:
         sys.stderr.write("vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n")
         os._exit(2)
     try:
-        from vlmplan import cli, cli_demo, cli_deploy, cli_fit, cli_page, cli_profile, cli_recommend, cli_train  # noqa: F401 - register their commands
+        from vlmplan.cli.app import app
 
-        cli.app()
+        app()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES, local_folder, quiet_transformers, read_config
-from vlmplan.onnx.encoder import compression
-from vlmplan.onnx.small import IMAGE_TOKEN
+from vlmplan.exporting import (
+    IMAGE_TOKEN,
+    MODEL_TYPES,
+    TEXT_TYPES,
+    TOWER_TYPES,
+    compression,
+    local_folder,
+    quiet_transformers,
+    read_config,
+)
+from vlmplan.models import Compressor
 
 if TYPE_CHECKING:
     from vlmplan.training.vlm import CompressedLlava

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.onnx.answer import templated
+from vlmplan.exporting import templated
 from vlmplan.training.conversations import Conversation, Turn, open_image
 
 IGNORED = -100  # torch's cross-entropy leaves labels of this number out

@@ -12,9 +12,8 @@ from typing import Any
 
 from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, one_line, printable
+from vlmplan.exporting import PLACEHOLDER, as_rgb, image_file
 from vlmplan.extras import require
-from vlmplan.onnx.answer import PLACEHOLDER
-from vlmplan.pictures import as_rgb, image_file
 from vlmplan.progress import Progress
 
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, check_range
-from vlmplan.onnx.checkpoint import quiet_transformers
-from vlmplan.onnx.small import SmallModel, save_small, small_config, trained_tokenizer
-from vlmplan.scenes import CELLS, COLOURS, LETTERS, SHAPES, Scene, render
-from vlmplan.synthetic import SetOrder, scenes
+from vlmplan.exporting import SmallModel, quiet_transformers, save_small, small_config, trained_tokenizer
+from vlmplan.training.question_sets import SetOrder, scenes
+from vlmplan.training.scenes import CELLS, COLOURS, LETTERS, SHAPES, Scene, render
 
 _TEACHING_RATE = 2e-3
 _TEACHING_BATCH = 64

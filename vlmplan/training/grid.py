@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_name, check_range
-from vlmplan.model import Compressor
-from vlmplan.synthetic import SetOrder, Task
+from vlmplan.models import Compressor
 from vlmplan.training.drawn import Llm, Sight
+from vlmplan.training.question_sets import SetOrder, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
-from vlmplan.model import Compressor
+from vlmplan.models import Compressor
 
 # What LLaVA-1.5's published scripts set, by stage; LoRA's rate and scaling are those of its LoRA script.
 ALIGN_RATE, TUNE_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4

@@ -10,10 +10,8 @@ import torch
 from transformers import LlavaForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vlmplan.model import Compressor
-from vlmplan.onnx.checkpoint import read_layers
-from vlmplan.onnx.encoder import Compression, compression
-from vlmplan.onnx.modules import compressor_module, features_of
+from vlmplan.exporting import Compression, compression, compressor_module, features_of, read_layers
+from vlmplan.models import Compressor
 
 
 def compressions(config: Any) -> tuple[Compression, ...]:

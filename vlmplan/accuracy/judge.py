@@ -1,0 +1,292 @@
+"""Who says how wrong a candidate will be? The judge, and the one that goes by published scores of checkpoints.
+
+(model, visual input, precision) -> predicted error in [0, 1], draws of it, and warnings. Backbones still to be trained,
+or any model where the user brings a law, are judged by that law (``judge_law.py``).
+"""
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from vlmplan.accuracy.published_scores import (
+    Evidence,
+    OwnScores,
+    Sight,
+    Subject,
+    Support,
+    error_draws,
+    losses,
+    predicted_error,
+    size_term,
+    support,
+)
+from vlmplan.cost import active_llm_params, total_llm_params
+from vlmplan.document import digest
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision
+from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, options
+
+SHARE_TOLERANCE = 1e-6
+NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
+MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
+
+
+class Draws(Protocol):
+    """Draws of one candidate's error: the same every time, and paired between candidates."""
+
+    def __call__(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        """Return ``count`` draws."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSource:
+    """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
+
+    name: str
+    sha256: str
+    task: Mapping[str, float]
+    basis: tuple[str, ...]
+
+
+class ScoreBasis(enum.StrEnum):
+    """Where a benchmark's score of a checkpoint comes from."""
+
+    PUBLISHED = "published"
+    FAMILY = "family"
+    OTHER_BENCHMARKS = "other-benchmarks"
+    OTHER_FAMILIES = "other-families"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreUsed:
+    """One score that a prediction stands on, in (0, 1), at the checkpoint's own visual tokens and precision.
+
+    ``checkpoints`` of its family were scored on it; ``note`` and ``source`` are of a published score.
+    """
+
+    benchmark: str
+    weight: float
+    score: float
+    basis: ScoreBasis
+    checkpoints: int
+    note: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
+
+    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind.
+    """
+
+    source: ErrorSource
+    knows: Callable[[ModelSpec], bool]
+    error: Callable[[ModelSpec, VisualInput, Precision], float]
+    draws: Draws
+    warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
+    scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
+    unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
+
+
+def parse_task(text: str) -> dict[str, float]:
+    """``"ocr"`` -> {"ocr": 1.0}; ``"reasoning=0.7,ocr=0.3"`` -> both. Raises InputError unless the shares add to 1."""
+    shares: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, share = item.partition("=")
+        try:
+            value = float(share) if equals else 1.0
+        except ValueError:
+            value = math.nan
+        if not name.strip() or not (math.isfinite(value) and value > 0) or name.strip() in shares:
+            raise InputError(
+                f"--task {text}: found '{item}', expected NAME or NAME=SHARE with a share above 0, each name once"
+            )
+        shares[name.strip()] = value
+    total = sum(shares.values())
+    if abs(total - 1) > SHARE_TOLERANCE:
+        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3")
+    return shares
+
+
+def sight(evidence: Evidence, names: Iterable[str], model: ModelSpec, visual: VisualInput) -> Sight:
+    """Return what a model sees of an image by ``visual``, beside what it sees of the images of benchmarks ``names``."""
+    sides = {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
+    return Sight(
+        side_px=visual.seen_side_px,
+        native_sides_px=sides,
+        visual_tokens=visual.visual_tokens,
+        unreduced_tokens=visual.unreduced_tokens,
+        reduction=visual.reduction,
+    )
+
+
+def _scores_used(
+    evidence: Evidence, weights: Mapping[str, float], subject: Subject, own: OwnScores | None
+) -> Iterator[ScoreUsed]:
+    """What each benchmark's part of a prediction stands on."""
+    for name, weight in weights.items():
+        benchmark = evidence.benchmark(name)
+        known = own.benchmarks.get(name) if own is not None else None
+        family = benchmark.offset_of(subject.family)
+        basis = ScoreBasis.OTHER_FAMILIES if family is benchmark.other_families else ScoreBasis.OTHER_BENCHMARKS
+        if subject.name in benchmark.published:
+            basis = ScoreBasis.PUBLISHED
+        elif family.checkpoints:
+            basis = ScoreBasis.FAMILY
+        yield ScoreUsed(
+            benchmark=name,
+            weight=weight,
+            score=1 - predicted_error(evidence, {name: 1.0}, subject),
+            basis=basis,
+            checkpoints=family.checkpoints,
+            note=known.note if known else None,
+            source=known.source if known else None,
+        )
+
+
+def unstudied(evidence: Evidence, names: Iterable[str], seen: Sight) -> tuple[str, ...]:
+    """Return what no study of the kinds of benchmarks ``names`` has seen: so few pixels, or so few tokens."""
+    found = []
+    for name in names:
+        benchmark = evidence.benchmark(name)
+        for loss in losses(benchmark, seen):
+            if not loss.studied:
+                what = "pixels a side" if loss.way is Reduction.IMAGE_SIZE else f"visual tokens by {loss.way} reduction"
+                found.append(
+                    f"{name}: {loss.x:.0f} {what} are fewer than any study of {benchmark.kind} has tried "
+                    f"({loss.curve.least:.0f}); it may read nothing at all"
+                )
+    return tuple(found)
+
+
+def _legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> Iterator[str]:
+    """A word where the user's text becomes smaller than what studies say is read."""
+    height_px = workload.text_height_px
+    if height_px is None:
+        return
+    width, height = workload.image
+    seen_px = height_px * visual.seen_side_px / math.sqrt(width * height)
+    if seen_px < evidence.legible_text_px.value:
+        yield (
+            f"text {height_px:g} px high in an image of {width} x {height} is seen {seen_px:.1f} px high; below about "
+            f"{evidence.legible_text_px.value:g} px ({evidence.legible_text_px.value - evidence.legible_text_px.sd:.0f}"
+            f" to {evidence.legible_text_px.value + evidence.legible_text_px.sd:.0f}) models stop reading it"
+        )
+
+
+def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
+    """What to mind about one checkpoint's prediction."""
+    if rests.own_fraction < 1:
+        yield (
+            f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
+            f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
+            "families"
+        )
+    smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
+    if smaller and not unstudied(evidence, smaller, seen):
+        largest = max(smaller, key=lambda one: seen.native_sides_px[one])
+        yield (
+            f"{name}: sees this image at {seen.side_px:.0f} pixels a side, {largest}'s own at "
+            f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
+        )
+    if seen.visual_tokens < seen.unreduced_tokens:
+        found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
+        papers = max(loss.curve.studies for loss in found if loss.way is not Reduction.IMAGE_SIZE)
+        yield (
+            f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by "
+            f"{seen.reduction} reduction; what that costs is from {papers} papers"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    """The estimators of a task's benchmarks, and what else is needed to ask them of a candidate."""
+
+    evidence: Evidence
+    weights: Mapping[str, float]
+    workload: Workload
+    own: Callable[[str], OwnScores | None]
+
+    def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
+        return sight(self.evidence, self.weights, model, visual)
+
+    def _subject(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        return Subject(
+            name=model.name,
+            family=model.family,
+            active_llm_params_b=active_llm_params(model) / 1e9,
+            total_llm_params_b=total_llm_params(model) / 1e9,
+            sight=self._sight(model, visual),
+            precision=precision,
+        )
+
+    def rests(self, model: ModelSpec) -> Support:
+        """What a model's prediction stands on."""
+        size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
+        return support(self.evidence, self.weights, model.name, model.family, size)
+
+    def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
+        """The expected error."""
+        return predicted_error(self.evidence, self.weights, self._subject(model, visual, precision))
+
+    def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
+        """Draws of it."""
+        return error_draws(self.evidence, self.weights, self._subject(model, visual, precision), count)
+
+    def scores(self, model: ModelSpec) -> tuple[ScoreUsed, ...]:
+        """The scores that a prediction stands on, with nothing lost of them."""
+        judged = self._subject(model, options(model, self.workload.image)[-1], Precision.BF16)
+        seen = judged.sight
+        whole = replace(judged, sight=replace(seen, side_px=math.inf, visual_tokens=seen.unreduced_tokens))
+        return tuple(_scores_used(self.evidence, self.weights, whole, self.own(model.name)))
+
+    def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What of a candidate no study has seen."""
+        return unstudied(self.evidence, self.weights, self._sight(model, visual))
+
+    def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
+        """What to mind about one candidate."""
+        return (
+            *self.unstudied(model, visual),
+            *_legibility(self.evidence, self.workload, visual),
+            *_score_warnings(self.rests(model), self._sight(model, visual), self.evidence, model.name),
+        )
+
+
+def by_scores(
+    evidence: Evidence,
+    shares: Mapping[str, float],
+    workload: Workload,
+    own: Callable[[str], OwnScores | None] = lambda _: None,
+) -> Judge:
+    """Judge checkpoints by the estimators fitted on published scores; ``own`` finds a checkpoint's, with sources.
+
+    Raises InputError for an unknown task.
+    """
+    known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
+    for name in shares:
+        if name not in known:
+            raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
+    weights = evidence.weights(shares)
+    asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
+    left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)
+    return Judge(
+        source=ErrorSource(
+            name="published scores",
+            sha256=digest(evidence),
+            task=dict(shares),
+            basis=(
+                f"mean error, in points, for checkpoints left out of the fit: {left_out}",
+                *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
+            ),
+        ),
+        knows=lambda model: asked.rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
+        error=asked.error,
+        draws=asked.draws,
+        warnings=asked.warnings,
+        scores=asked.scores,
+        unstudied=asked.unstudied,
+    )

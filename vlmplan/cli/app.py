@@ -1,0 +1,129 @@
+"""The command line: parse, call one function, render. A module a command, imported when it is called.
+
+Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget or what
+is estimated cannot be run, 4 an export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
+"""
+
+import errno
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vlmplan import __version__, inert
+from vlmplan.cli.output import Reader, say
+from vlmplan.errors import VlmplanError
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
+# What each command is for: the first line of its help, so that the list of commands imports none of them.
+COMMANDS = {
+    "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
+    "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
+    "catalogue": "List the devices, models or laws that are shipped, or show one.",
+    "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
+    "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
+    "transformers.js.",
+    "validate": "Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Exit 4 "
+    "when it falls short.",
+    "run": "Ask an export about a picture; the answer on stdout, its timings on stderr.",
+    "fit": "Fit a scaling law, error by LLM size and visual tokens, to measured points.",
+    "page": "Write one HTML page about a plan, with its export and validation: charts, intervals, "
+    "sources. Needs no network.",
+    "profile": "Measure this machine, a server, or take measurements of one's own: a hardware profile to plan with.",
+    "recommend": "Find the model and the number of visual tokens that answer best within a budget.",
+    "synthetic": "Draw pictures of shapes and words, with questions: data to train small models on.",
+    "train": "Train a checkpoint for fewer visual tokens: compressor and projector, then with the LLM.",
+    "evaluate": "Ask a checkpoint or an export a table of questions, and count the right answers.",
+    "sweep": "Train and evaluate every point of a grid, and write points.csv for fit.",
+}
+PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
+LONGEST_MESSAGE = 1200
+_IMPOSSIBLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # of files that users name: caught here, where all are
+
+
+def _fail(message: str, code: int) -> typer.Exit:
+    """Print one line on stderr, whatever characters were typed, and return the exit to raise."""
+    line = inert.short(inert.terminal(message))
+    say(f"vlmplan: error: {line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + '...'}")
+    return typer.Exit(code)
+
+
+class _Group(TyperGroup):
+    """The one place where errors become a line and an exit code."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands: Any = dict.fromkeys(COMMANDS)  # built when called: their names are what is needed before
+
+    def get_command(self, _: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Import the module of a command and build it; None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(cmd_name)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
+        return typer.main.get_command(single)
+
+    def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """List the commands by what COMMANDS says of them, so that help imports none."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, text in COMMANDS.items()]
+            )
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """Read the options; --help and --version print at once."""
+        try:
+            return super().make_context(*given, **named)
+        except BrokenPipeError:
+            os._exit(PIPE_CLOSED)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+        except VlmplanError as error:
+            raise _fail(str(error), error.exit_code) from None
+        except _UsageError as error:
+            raise _fail(f"{error.format_message()} See 'vlmplan --help'.", 2) from None  # type: ignore[attr-defined]
+        except BrokenPipeError:
+            os._exit(PIPE_CLOSED)  # the reader has gone; flushing again would only fail again
+        except OSError as error:
+            if error.errno not in _IMPOSSIBLE_NAMES:
+                raise
+            raise _fail(f"{error.filename}: no file can be named so ({error.strerror}); choose another", 2) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(130) from None
+        if Reader.gone:
+            os._exit(PIPE_CLOSED)
+        return found
+
+
+app = typer.Typer(
+    cls=_Group,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a GPU, a task and a budget to the vision-language model that answers best.",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"vlmplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Plan the deployment of a vision-language model."""

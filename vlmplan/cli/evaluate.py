@@ -1,0 +1,70 @@
+"""``vlmplan evaluate``: questions asked and counted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlmplan.cli.options import (
+    JsonOption,
+    OutOption,
+    Provider,
+    ProviderOption,
+    ThreadsOption,
+)
+from vlmplan.cli.output import deliver, prepare, say
+from vlmplan.document import check_destination, write_text
+
+ImagesOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]
+
+
+def evaluate(  # noqa: PLR0917 - one parameter an option
+    model: Annotated[str, typer.Argument(metavar="EXPORT|CHECKPOINT", help="What answers.")],
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="image, question, answer a line.")],
+    images: ImagesOption,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="EXPORT|CHECKPOINT", help="Compare answer by answer.")
+    ] = None,
+    visual_tokens: Annotated[
+        int | None, typer.Option("--visual-tokens", min=1, help="Of a nested checkpoint [default: the most].")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first questions.")] = None,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", metavar="FILE", help="Write every answer, JSONL.")
+    ] = None,
+    provider: ProviderOption = Provider.CPU,
+    threads: ThreadsOption = None,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask a checkpoint or an export a table of questions, and count the right answers.
+
+    Example: vlmplan evaluate llava-36 questions.jsonl --images images --against llava-trained
+    """
+    prepare()
+    from vlmplan.evaluation import (
+        agreement,
+        answer_all,
+        answers_jsonl,
+        beside,
+        evaluation,
+        open_subject,
+        read_questions,
+    )
+    from vlmplan.views import print_evaluation, progress
+
+    check_destination(out)
+    check_destination(answers)
+    table = read_questions(questions, images, limit)
+    subject = open_subject(model, visual_tokens, provider, threads)
+    other = None if against is None else beside(subject, against, None, threads)
+    compared = None
+    with progress() as tell:
+        ours = answer_all(subject, table, tell)
+        if other is not None:
+            compared = agreement(other.name, ours, answer_all(other, table, tell))
+    found = evaluation(subject, questions.name, table, ours, compared)
+    deliver(found, out, json, lambda: print_evaluation(found))
+    if answers is not None:
+        write_text(answers, answers_jsonl(table, ours))
+        say(f"wrote {answers}")

@@ -1,0 +1,77 @@
+"""What several commands take: options with their help, and what is made of them together."""
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmplan.errors import InputError
+from vlmplan.hardware import Runtime
+from vlmplan.models import Compressor, Workload
+from vlmplan.planning import CONFIDENCE
+from vlmplan.units import parse_image
+
+if TYPE_CHECKING:
+    pass
+
+
+class Provider(enum.StrEnum):
+    """Where ONNX Runtime runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
+RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
+TextOption = Annotated[int, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
+OutputOption = Annotated[int, typer.Option("--output-tokens", help="Tokens generated.")]
+ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")]
+ImagesOption = Annotated[int, typer.Option("--images", help="Images per request.")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Requests run side by side.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight.")]
+CachedTextOption = Annotated[
+    int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds.")
+]
+CachedImagesOption = Annotated[bool, typer.Option("--cached-images", help="Vision features are cached.")]
+GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
+CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]
+CheckpointOption = Annotated[
+    str | None, typer.Option("--checkpoint", metavar="DIR|HUB-ID", help="Weights as safetensors, with config.json.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="A learned compressor's .safetensors.")
+]
+PlanOption = Annotated[Path | None, typer.Option("--plan", help="Plan to hold times against [default: the export's].")]
+ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where ONNX Runtime runs.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, max=256, help="Threads of an operator [default: ONNX Runtime's].")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of all that is drawn.")]
+
+
+def check_confidence(level: float) -> None:
+    """Raise InputError for a level that no interval should have."""
+    low, high = CONFIDENCE
+    if not low <= level <= high:
+        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}")
+
+
+def workload_of(
+    tokens: tuple[int, int], image: str, images: int, batch: int, concurrency: int, cached: tuple[int, bool]
+) -> Workload:
+    """``tokens`` are the text's and the output's; ``cached`` the text tokens, and whether images are."""
+    return Workload(
+        text_tokens=tokens[0],
+        output_tokens=tokens[1],
+        image=parse_image(image),
+        images=images,
+        batch=batch,
+        concurrency=concurrency,
+        cached_text_tokens=cached[0],
+        cached_images=cached[1],
+    )

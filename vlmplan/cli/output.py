@@ -1,0 +1,69 @@
+"""How does a command speak? Documents and views to stdout, everything else to stderr, a job's summary to its page."""
+
+import gc
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from vlmplan import inert
+from vlmplan.document import append_text, to_json, write_text
+from vlmplan.errors import InputError
+
+
+class Reader:
+    """Who reads stdout. ``gone`` once the pipe is closed, as ``head`` does: what else was asked is still done."""
+
+    gone = False
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, whatever names are in it; where its reader has gone, nowhere."""
+    try:
+        typer.echo(inert.terminal(text), err=True)
+    except BrokenPipeError:
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Send what is still to be written where nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def prepare() -> None:
+    """Set the process up for long work: memory is collected, and libraries' advice does not mix with ours."""
+    gc.enable()
+    warnings.simplefilter("ignore")
+
+
+def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:
+    """Print ``document`` or its view; then, last and whole, write it where asked.
+
+    A reader that has gone, as head does, ends the printing and not what else was asked.
+    """
+    text = to_json(document) if as_json or out is not None else ""
+    try:
+        if as_json:
+            typer.echo(text, nl=False)
+        else:
+            view()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        Reader.gone = True
+        _to_nowhere(sys.stdout)
+    if out is not None:
+        write_text(out, text)
+        say(f"wrote {out}")
+
+
+def summarise(text: str) -> None:
+    """Add to the summary page of a GitHub job, where there is one; the verdict does not depend on it."""
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            append_text(Path(summary), text)
+        except InputError as error:
+            say(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}")

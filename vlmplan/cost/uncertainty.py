@@ -1,0 +1,73 @@
+"""How sure is a time? Its spread, from what the parts of the machine's calibration are off by.
+
+(where a time went, machine) -> the standard deviation of its logarithm, and what of a request lies beyond what was
+measured.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vlmplan.cost.op import Request
+from vlmplan.cost.roofline import UNMEASURED_LINEAR_LOG_SD, Machine
+from vlmplan.hardware import Kind, Part
+
+Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where a summed time went: kernels by class and by part, the part's exposed overhead with it, and overhead."""
+
+    by_class: Seconds
+    by_part: Mapping[Part, float]
+    overhead_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.overhead_s + sum(self.by_class.values())
+
+
+def log_sd(spent: Spent, machine: Machine) -> float:
+    """Return the spread of the logarithm of a summed time.
+
+    Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
+    together, those of different classes do not.
+    """
+    total_s, variance = spent.total_s, 0.0
+    if machine.unmeasured_linear:
+        quantised_s = sum(one_s**2 for (_, quantised), one_s in spent.by_class.items() if quantised)
+        variance += UNMEASURED_LINEAR_LOG_SD**2 * quantised_s / total_s**2
+    measured = machine.quantised.part_log_sd or machine.base.part_log_sd
+    if measured:
+        parts = sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items())
+        return math.sqrt(variance + parts)
+    variance += machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
+    deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
+    for (kind, quantised), part_s in spent.by_class.items():
+        apart = quantised and machine.quantised is not machine.base
+        deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
+    return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
+
+
+# How much less sure a prediction is for every factor of e beyond what was measured: an assumption.
+EXTRAPOLATION_LOG_SD = 0.05
+
+
+def beyond(request: Request, machine: Machine) -> dict[str, tuple[int, tuple[int, int]]]:
+    """Return the sizes of the request that lie outside what was measured, each with the range."""
+    known = machine.base.measured_range
+    return {
+        name: (size, known[name])
+        for name, size in request.sizes.items()
+        if name in known and not known[name][0] <= size <= known[name][1]
+    }
+
+
+def extrapolation_log_sd(request: Request, machine: Machine) -> float:
+    """The spread that comes of going beyond what was measured."""
+    steps = (abs(math.log(size / (low if size < low else high)))
+             for size, (low, high) in beyond(request, machine).values() if size and low)  # fmt: skip
+    return EXTRAPOLATION_LOG_SD * sum(steps)

@@ -1,0 +1,326 @@
+"""How many questions does a model answer? A PyTorch checkpoint and an export alike, question by question.
+
+(folder, JSONL of questions) -> :class:`Evaluation` and every answer. Both run the same greedy loop over the same
+prompt, one question at a time, so that what differs is the model. An answer is right when it equals one of the expected
+ones, but for case, outer punctuation and spaces.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vlmplan import inert
+from vlmplan.document import Document, json_lines
+from vlmplan.errors import InputError, check_range, printable
+from vlmplan.exporting import (
+    FILE_NAME,
+    Generation,
+    Model,
+    OnnxModel,
+    Prompts,
+    compression,
+    compressor_weights,
+    generate,
+    image_file,
+    load_reference,
+    open_checkpoint,
+    open_parts,
+    read_manifest,
+)
+from vlmplan.models import Compressor
+from vlmplan.progress import Progress
+from vlmplan.proof import FP32_TOLERANCE, Check, Options, trusted_order, verdict
+
+LARGEST_FILE_BYTES = 2**30
+LONGEST_ANSWER_TOKENS = 64
+TIE_LOGIT = 2 * FP32_TOLERANCE  # each of two models may be off by what validate allows fp32
+_INTERVAL_LEVEL, _INTERVAL_SDS = 0.9, 1.6448536269514722
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question about an image, the answers that are right, and what it is about."""
+
+    name: str
+    image: Path
+    text: str
+    answers: tuple[str, ...]
+    task: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a model said. ``tokens`` with the end; ``margins`` is by how much each token led, in logits."""
+
+    text: str
+    right: bool
+    tokens: tuple[int, ...]
+    margins: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How many of so many were right, as a fraction with Wilson's interval."""
+
+    questions: int
+    right: int
+    accuracy_fraction: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """The answers beside another model's, and how many are not the same.
+
+    ``near_ties`` of those led by no more than ``logit_tolerance`` where they part, so that rounding decides.
+    """
+
+    other: str
+    differing: int
+    near_ties: int
+    logit_tolerance: float
+    accuracy_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Document):
+    """How a model answered a table of questions, in all, by task and by kind. ``model`` is what the user named."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.evaluation/1"
+
+    model: str
+    runtime: str
+    visual_tokens: int
+    compressor: Compressor
+    questions: str
+    interval_level_fraction: float
+    overall: Share
+    by_task: Mapping[str, Share]
+    by_kind: Mapping[str, Share]
+    against: Agreement | None = None
+
+
+def _question(name: str, row: Any, images: Path) -> Question:
+    """Read one row. Raises InputError, naming it."""
+    if not isinstance(row, dict):
+        raise InputError(f"{name}: expected a table with image, question and answer")
+    texts = {key: row.get(key, "") for key in ("image", "question", "task", "kind")}
+    for key, text in texts.items():
+        if not isinstance(text, str) or (key in ("image", "question") and not text.strip()):
+            raise InputError(f"{name}: {key}: expected text, found {printable(repr(row.get(key))[:40])}")
+    given = row.get("answers", row.get("answer"))
+    answers = [given] if isinstance(given, str) else given
+    if not isinstance(answers, list) or not answers or not all(isinstance(one, str) and one.strip() for one in answers):
+        raise InputError(f"{name}: answer: expected text, or answers: a list of texts")
+    try:
+        image = image_file(images, texts["image"])
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return Question(
+        name=name, image=image, text=texts["question"], answers=tuple(answers), task=texts["task"], kind=texts["kind"]
+    )
+
+
+def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[Question, ...]:
+    """Read a JSONL of questions, the first ``limit`` of them. Raises InputError naming the line."""
+    found = []
+    for number, row in itertools.islice(json_lines(path, LARGEST_FILE_BYTES), limit):
+        name = f"{printable(path.name)} line {number}"
+        if isinstance(row, InputError):
+            raise InputError(f"{name}: {row}")
+        found.append(_question(name, row, images))
+    return tuple(found)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .,;:!?\"'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A model that answers: ``runtime`` says by what it is run."""
+
+    name: str
+    runtime: str
+    model: Model
+    prompts: Prompts
+    visual_tokens: int
+    compressor: Compressor
+
+    def _generated(self, image: Any, text: str, limit: int) -> Generation:
+        prompt = self.prompts.of(image, text, self.compressor is Compressor.QUECC)
+        return generate(self.model, prompt, limit, self.prompts.stop)
+
+    def say(self, image: Any, text: str, limit: int) -> str:
+        """Answer one question about a PIL image or an image's file, in at most ``limit`` tokens."""
+        return self.prompts.text(self._generated(image, text, limit).tokens)
+
+    def answer(self, question: Question) -> Answered:
+        """Answer greedily. Raises InputError for a picture that cannot be read."""
+        import numpy as np
+
+        found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS)
+        best = [np.partition(logits, -2)[-2:] for logits in found.logits]
+        text = self.prompts.text(found.tokens)
+        return Answered(
+            text=text,
+            right=_plain(text) in {_plain(one) for one in question.answers},
+            tokens=found.tokens,
+            margins=tuple(float(pair[1] - pair[0]) for pair in best),
+        )
+
+
+def open_subject(name: str, visual_tokens: int | None, provider: str, threads: int | None) -> Subject:
+    """Open an export's folder or a checkpoint. A trained checkpoint reads the tokens that it was trained for.
+
+    ``visual_tokens`` picks one of a nested checkpoint's. Raises InputError or Unavailable.
+    """
+    folder = Path(name)
+    if (folder / FILE_NAME).is_file():
+        manifest = read_manifest(folder)
+        if visual_tokens not in (None, manifest.visual_tokens):
+            raise InputError(f"--visual-tokens: {name} has {manifest.visual_tokens}; found {visual_tokens}")
+        return Subject(
+            name=name, runtime="onnxruntime", model=OnnxModel(folder, provider, threads), prompts=Prompts(folder),
+            visual_tokens=manifest.visual_tokens, compressor=manifest.compressor,
+        )  # fmt: skip
+    if provider != "cpu":
+        raise InputError(f"--provider: found {provider} for a checkpoint, which PyTorch runs on the CPU")
+    checkpoint = open_checkpoint(name)
+    kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
+    count = visual_tokens or counts[0]
+    if count not in counts:
+        raise InputError(f"--visual-tokens: {name} reads {', '.join(map(str, counts))}; found {count}")
+    plan = compression(kind, checkpoint.grid_side, count)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    reference = load_reference(checkpoint, plan, compressor_weights(checkpoint, plan, None, random_weights=False))
+    return Subject(
+        name=name, runtime="pytorch", model=reference, prompts=Prompts(checkpoint.folder, count),
+        visual_tokens=count, compressor=kind,
+    )  # fmt: skip
+
+
+def beside(subject: Subject, other: str, weights: Path | None, threads: int | None) -> Subject:
+    """Open what a subject is compared with: for an export, a checkpoint with the export's compressor and prompts.
+
+    Raises InputError or Unavailable.
+    """
+    if subject.runtime == "pytorch" or (Path(other) / FILE_NAME).is_file():
+        return open_subject(other, subject.visual_tokens, "cpu", threads)
+    parts = open_parts(trusted_order(read_manifest(Path(subject.name)), Options(checkpoint=other, weights=weights)))
+    reference = load_reference(parts.checkpoint, parts.compression, parts.compressor)
+    return replace(subject, name=other, runtime="pytorch", model=reference)
+
+
+def answer_all(subject: Subject, questions: Sequence[Question], progress: Progress) -> tuple[Answered, ...]:
+    """Answer every question, one at a time."""
+    found = []
+    for number, question in enumerate(questions, 1):
+        found.append(subject.answer(question))
+        progress(f"questions, {subject.runtime}", number, len(questions))
+    return tuple(found)
+
+
+def share(outcomes: Iterable[bool]) -> Share:
+    """Return how many were right, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927) at 90 %."""
+    listed = list(outcomes)
+    count, right, z = len(listed), sum(listed), _INTERVAL_SDS
+    found = right / count
+    middle = (found + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(found * (1 - found) / count + z * z / (4 * count * count))
+    return Share(
+        questions=count,
+        right=right,
+        accuracy_fraction=found,
+        interval=(max(0.0, middle - half), min(1.0, middle + half)),
+    )
+
+
+def answers_check(
+    subject: Subject, other: Subject, questions: Sequence[Question], progress: Progress, tie_logit: float = TIE_LOGIT
+) -> Check:
+    """Compare an export's answers with its checkpoint's: passed where all that differ are near ties."""
+    ours = answer_all(subject, questions, progress)
+    found = agreement(other.name, ours, answer_all(other, questions, progress), tie_logit)
+    accuracy = sum(one.right for one in ours) / len(ours)
+    detail = (
+        f"{100 * accuracy:.1f} % of {len(ours)} answers are right, {100 * found.accuracy_fraction:.1f} % of the "
+        f"checkpoint's; {found.differing} differ, {found.near_ties} of them near ties"
+    )
+    faults = [detail] if found.differing > found.near_ties else []
+    return verdict("answers", faults, detail, accuracy_fraction=accuracy, differing=float(found.differing))
+
+
+def answers_jsonl(questions: Sequence[Question], answered: Sequence[Answered]) -> str:
+    """Return a line a question: where it stands, what was asked, said and expected, and the narrowest lead."""
+    lines = [
+        {
+            "question": question.name,
+            "text": question.text,
+            "answer": one.text,
+            "expected": question.answers,
+            "right": one.right,
+            "smallest_margin": round(min(one.margins), 6),
+        }
+        for question, one in zip(questions, answered, strict=True)
+    ]
+    return "".join(inert.json_document(json.dumps(line, ensure_ascii=False)) + "\n" for line in lines)
+
+
+def _by(key: Callable[[Question], str], pairs: Sequence[tuple[Question, Answered]]) -> dict[str, Share]:
+    names = sorted({key(question) for question, _ in pairs} - {""})
+    return {name: share(one.right for question, one in pairs if key(question) == name) for name in names}
+
+
+def agreement(
+    other: str, ours: Sequence[Answered], theirs: Sequence[Answered], tie_logit: float = TIE_LOGIT
+) -> Agreement:
+    """Compare answer by answer. A near tie is one whose token led by at most ``tie_logit`` where the answers part."""
+    differing = ties = 0
+    for one, two in zip(ours, theirs, strict=True):
+        if one.tokens == two.tokens:
+            continue
+        differing += 1
+        parting = next(
+            (at for at, pair in enumerate(zip(one.tokens, two.tokens, strict=False)) if pair[0] != pair[1]), 0
+        )
+        ties += min(one.margins[parting], two.margins[parting]) <= tie_logit
+    return Agreement(
+        other=other,
+        differing=differing,
+        near_ties=ties,
+        logit_tolerance=tie_logit,
+        accuracy_fraction=sum(one.right for one in theirs) / len(theirs),
+    )
+
+
+def evaluation(
+    subject: Subject,
+    table: str,
+    questions: Sequence[Question],
+    answered: Sequence[Answered],
+    against: Agreement | None = None,
+) -> Evaluation:
+    """Return the document. Raises InputError where there are no questions."""
+    check_range("questions", len(questions), 1, 10**9)
+    pairs = list(zip(questions, answered, strict=True))
+    return Evaluation(
+        model=subject.name,
+        runtime=subject.runtime,
+        visual_tokens=subject.visual_tokens,
+        compressor=subject.compressor,
+        questions=table,
+        interval_level_fraction=_INTERVAL_LEVEL,
+        overall=share(one.right for one in answered),
+        by_task=_by(lambda question: question.task, pairs),
+        by_kind=_by(lambda question: question.kind, pairs),
+        against=against,
+    )

@@ -1,0 +1,139 @@
+"""What does the export say of a picture? One image and one question in, text and timings out."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError, one_line
+from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.exporting.manifest import read_manifest
+from vlmplan.exporting.pictures import as_rgb
+from vlmplan.exporting.runner import OnnxModel, Prompt, generate
+from vlmplan.exporting.write import check_text, question_ids
+
+PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
+
+MOST_ELONGATED = 50  # resizing the shorter side to the tower's makes a longer picture than memory should hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The text, how many tokens went in and came out, and how long it took."""
+
+    text: str
+    prompt_tokens: int
+    visual_tokens: int
+    output_tokens: int
+    vision_s: float
+    prefill_s: float
+    ttft_s: float
+    tpot_s: float | None
+    baked_query: str | None = None
+
+
+def _picture(path: Path) -> Any:
+    from PIL import Image
+
+    if not os.path.isfile(path):  # noqa: PTH113 - False for a name too long, not an exception
+        raise InputError(f"--image: {path} is no image that can be read (no such file)")
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            if max(opened.size) > MOST_ELONGATED * min(opened.size):
+                raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
+            return as_rgb(opened)
+    except InputError:
+        raise
+    except Exception as error:  # each format raises its own
+        raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
+
+
+class Prompts:
+    """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
+
+    def __init__(self, folder: Path, visual_tokens: int | None = None) -> None:
+        """Load the processor; an image becomes ``visual_tokens`` where given. Raises InputError where it cannot be."""
+        transformers = quiet_transformers()
+        try:
+            self.processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # a damaged configuration raises what it likes
+            raise InputError(
+                f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
+            ) from None
+        if visual_tokens is not None:
+            self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
+            self.processor.vision_feature_select_strategy = "full"
+            self.processor.num_additional_image_tokens = visual_tokens - 1
+        self.tokenizer = self.processor.tokenizer
+        self.stop = _stop_tokens(folder, self.tokenizer)
+
+    def of(self, image: Any, text: str, reads_question: bool) -> Prompt:
+        """Return the prompt about an image's file, or a PIL image. Raises InputError for one that cannot be read."""
+        processor = self.processor
+        picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
+        if processor.image_token in text:
+            raise InputError(
+                f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"
+            )
+        if self.tokenizer.chat_template is None and processor.chat_template is None:
+            asked = f"{processor.image_token}\n{text}"
+        else:
+            content = [{"type": "image"}, {"type": "text", "text": text}]
+            asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
+        try:
+            made = processor(images=picture, text=asked, return_tensors="np")
+        except Exception as error:  # settings that no picture fits raise what they like
+            raise InputError(f"the processor makes nothing of the picture and its prompt ({one_line(error)})") from None
+        return Prompt(
+            input_ids=made["input_ids"],
+            attention_mask=made["attention_mask"],
+            pixel_values=made["pixel_values"],
+            question_ids=question_ids(self.tokenizer, text) if reads_question else None,
+            image_token=int(processor.image_token_id),
+        )
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return an answer's text."""
+        kept = [token for token in tokens if token not in self.stop]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+
+
+def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+    """Return messages as a folder's chat template writes them. Raises InputError where it fails, or says to."""
+    try:
+        return str(processor.apply_chat_template(messages, **options))
+    except Exception as error:  # a template is a program of the folder's author
+        raise InputError(f"the chat template cannot be used ({one_line(error)})") from None
+
+
+def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
+    """Token ids that end an answer: the generation configuration's and the tokenizer's."""
+    path = folder / "generation_config.json"
+    given = read_plain(path).get("eos_token_id") if path.is_file() else None
+    listed = given if isinstance(given, list) else [given]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if isinstance(token, int))
+
+
+def answer(folder: Path, image: Path, text: str, limit: int, provider: str, threads: int | None) -> Answer:
+    """Run the export once. Raises InputError or Unavailable."""
+    check_text("--prompt", text)
+    manifest = read_manifest(folder)
+    model = OnnxModel(folder, provider, threads)
+    prompts = Prompts(folder)
+    prompt = prompts.of(image, text, manifest.reads_question)
+    generate(model, prompt, 1)  # the first call loads the sessions and is not timed
+    found = generate(model, prompt, limit, prompts.stop)
+    return Answer(
+        text=prompts.text(found.tokens),
+        prompt_tokens=prompt.input_ids.shape[1],
+        visual_tokens=manifest.visual_tokens,
+        output_tokens=len(found.tokens),
+        vision_s=found.vision_s,
+        prefill_s=found.prefill_s,
+        ttft_s=found.ttft_s,
+        tpot_s=found.tpot_s,
+        baked_query=manifest.query,
+    )

@@ -1,0 +1,314 @@
+"""What does a checkpoint hold? Its configuration, and its tensors, read from safetensors one at a time.
+
+(local directory or hub id) -> :class:`Checkpoint`. Tensor names are those of transformers 5 without the leading
+``model.``, whichever release wrote the file. Nothing is unpickled and no code of the checkpoint's is run.
+"""
+
+import functools
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError
+from vlmplan.extras import require
+from vlmplan.models import Compressor, downloaded, is_hub_id, method_of, with_file_beside
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+MODEL_TYPES = ("llava", "llava_next", "llava_onevision")
+TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
+_RENAMES = (
+    (re.compile(r"^(model\.)?language_model\.lm_head\."), "lm_head."),
+    (re.compile(r"^(model\.)?language_model\.(model\.)?"), "language_model."),
+    (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_tower."),
+    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline|compressor\.)"), ""),
+)
+_DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+class Weights(Protocol):
+    """Named tensors: what a graph is drawn from."""
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32."""
+
+
+def canonical(name: str) -> str:
+    """Return a tensor's name as used here: ``language_model.``, ``vision_tower.``, ``multi_modal_projector.``."""
+    for pattern, replacement in _RENAMES:
+        renamed, count = pattern.subn(replacement, name)
+        if count:
+            return renamed
+    return name
+
+
+class Tensors:
+    """The tensors of one or more safetensors files under canonical names. Raises InputError for a file that is none."""
+
+    def __init__(self, files: tuple[Path, ...], rename: Any = canonical) -> None:
+        """Open the files' headers; the tensors stay on disk."""
+        from safetensors import SafetensorError, safe_open
+
+        self._place: dict[str, tuple[Any, str]] = {}
+        for path in files:
+            try:
+                opened = safe_open(path, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise InputError(f"{path}: expected a safetensors file ({error})") from None
+            self._place |= {rename(name): (opened, name) for name in list(opened.keys())}  # type: ignore[no-untyped-call]
+
+    def stored_names(self) -> tuple[str, ...]:
+        """Return all names as the files have them."""
+        return tuple(stored for _, stored in self._place.values())
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+        if name not in self._place:
+            return None
+        opened, stored = self._place[name]
+        return tuple(opened.get_slice(stored).get_shape())
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where there is none."""
+        if name not in self._place:
+            raise InputError(f"no tensor '{name}' in the checkpoint")
+        opened, stored = self._place[name]
+        found: Array = opened.get_tensor(stored).float().numpy()
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Several sets of tensors; the first that has a name gives it."""
+
+    parts: tuple[Weights, ...]
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where no part has it."""
+        return next((shape for part in self.parts if (shape := part.shape(name)) is not None), None)
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where no part has it."""
+        for part in self.parts:
+            if part.shape(name) is not None:
+                return part.array(name)
+        raise InputError(f"no tensor '{name}' in the checkpoint")
+
+
+def read_layers(config: Any) -> tuple[int, ...]:
+    """Return the hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
+    layers, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
+
+
+def class_tokens(config: Any) -> int:
+    """Return how many tokens before the patches are cut off: CLIP's class token under the strategy ``default``."""
+    return int(config.vision_feature_select_strategy == "default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""
+
+    name: str
+    folder: Path
+    config: Any
+    tensors: Weights
+
+    @property
+    def text(self) -> Any:
+        """The LLM's configuration."""
+        return self.config.text_config
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower's configuration."""
+        return self.config.vision_config
+
+    @property
+    def grid_side(self) -> int:
+        """Patches on a side of the image."""
+        return int(self.tower.image_size // self.tower.patch_size)
+
+    @property
+    def read_layers(self) -> tuple[int, ...]:
+        """Hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
+        return read_layers(self.config)
+
+    @property
+    def trained(self) -> tuple[Compressor, tuple[int, ...]] | None:
+        """The compressor and the numbers of visual tokens that vlmplan trained it for; None for others.
+
+        Raises InputError for an entry that vlmplan did not write.
+        """
+        found = getattr(self.config, "vlmplan", None)
+        if found is None:
+            return None
+        kinds = {kind.value: kind for kind in Compressor}
+        counts = found.get("visual_tokens") if isinstance(found, dict) else None
+        kind = kinds.get(str(found.get("compressor"))) if isinstance(found, dict) else None
+        if kind is None or not isinstance(counts, list) or not all(type(one) is int and one > 0 for one in counts):
+            raise InputError(f"{self.folder}/config.json: vlmplan: expected a compressor and visual_tokens, a list")
+        return kind, tuple(sorted(counts, reverse=True))
+
+    @property
+    def class_tokens(self) -> int:
+        """Tokens before the patches that are cut off: CLIP's class token under the strategy ``default``."""
+        return class_tokens(self.config)
+
+
+@functools.cache
+def quiet_transformers() -> Any:
+    """Import transformers without its progress bars and advice; return it. Raises Unavailable when not installed."""
+    require("transformers", "torch", "safetensors", "onnx", "onnx_ir", "onnxruntime")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of is reported as a fault
+    return transformers
+
+
+def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) -> Path:
+    """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable.
+
+    ``check`` sees a directory with ``config.json`` before any weights are downloaded, and raises what is wrong with it.
+    """
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for an unknown user
+    try:
+        if name and folder.is_dir():
+            check(folder)
+            return folder
+        known = folder.exists()
+    except (OSError, ValueError):
+        known = True
+    if known or not is_hub_id(name):
+        raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
+    quiet_transformers()
+    check(downloaded(name, ("config.json",)))
+    return downloaded(name, _DOWNLOADED)
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a checkpoint. Raises InputError where there are none, or only pickles."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        table = read_plain(index).get("weight_map")
+        if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
+            raise InputError(f"{index}: expected a table 'weight_map' of file names")
+        files = tuple(folder / Path(file).name for file in sorted(set(table.values())))
+    else:
+        files = (folder / "model.safetensors",)
+    missing = [file.name[:200] for file in files if not os.path.isfile(file)]  # noqa: PTH113 - any name may be asked
+    if missing:
+        pickles = " (pickles are not read: save it again with safe_serialization)" if any(folder.glob("*.bin")) else ""
+        raise InputError(f"{folder}: expected {', '.join(missing)}, found none{pickles}")
+    return files
+
+
+def _checked(config: Any, folder: Path) -> Any:
+    """The configuration, or InputError naming the part that cannot be exported."""
+    text, tower = config.text_config, config.vision_config
+    sizes = (
+        ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
+        ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
+        ("vision_config.image_size", tower.image_size, 100_000),
+        ("vision_config.patch_size", tower.patch_size, 10_000),
+        ("vision_config.hidden_size", tower.hidden_size, 1_000_000),
+        ("text_config.hidden_size", text.hidden_size, 1_000_000),
+        ("text_config.vocab_size", text.vocab_size, 10_000_000),
+    )
+    for key, value, most in sizes:
+        if not isinstance(value, int) or not 0 < value <= most:
+            raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
+    if tower.patch_size > tower.image_size:
+        raise InputError(
+            f"{folder}: vision_config.patch_size is {tower.patch_size}, above the image's {tower.image_size}"
+        )
+    found = (
+        ("model_type", config.model_type, MODEL_TYPES),
+        ("text_config.model_type", text.model_type, TEXT_TYPES),
+        ("vision_config.model_type", tower.model_type, TOWER_TYPES),
+        ("text_config.hidden_act", text.hidden_act, ("silu",)),
+        ("text_config.rope_parameters.rope_type", _rope_type(text), ("default", "linear", "llama3", "yarn")),
+        ("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default", "full")),
+    )
+    for key, value, expected in found:
+        if value not in expected:
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(expected)}")
+    return config
+
+
+def _rope_type(text: Any) -> str:
+    return str((getattr(text, "rope_parameters", None) or {}).get("rope_type", "default"))
+
+
+def read_config(folder: Path) -> Any:
+    """Return the transformers configuration of a checkpoint. Raises InputError for what cannot be exported."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: found no config.json; expected a checkpoint as save_pretrained writes it")
+    plain = read_plain(folder / "config.json")
+    if plain.get("model_type") not in MODEL_TYPES:
+        raise InputError(
+            f"{folder}: model_type is {json.dumps(plain.get('model_type'))}; vlmplan exports {', '.join(MODEL_TYPES)}"
+        )
+    if method := method_of(with_file_beside(plain, folder), f"{folder}/config.json"):
+        raise InputError(
+            f"{folder}: found weights quantised by {method}; vlmplan exports and quantises whole ones: expected the "
+            "checkpoint it was made from"
+        )
+    transformers = quiet_transformers()
+    with _config_errors(folder):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return _checked(config, folder)
+
+
+@contextmanager
+def _config_errors(folder: Path) -> Iterator[None]:
+    """Say in one line what transformers makes of a configuration that it cannot use: it raises what it likes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{folder}/config.json: transformers cannot use it ({line})") from None
+
+
+def check_shapes(checkpoint: Checkpoint) -> None:
+    """Raise InputError, naming them, where tensors have other shapes than the configuration asks for."""
+    import torch
+
+    transformers = quiet_transformers()
+    with _config_errors(checkpoint.folder), torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config)
+    wrong = [
+        f"{name} is {list(found)}, expected {list(tensor.shape)}"
+        for name, tensor in ((canonical(stored), tensor) for stored, tensor in model.state_dict().items())
+        if (found := checkpoint.tensors.shape(name)) is not None and found != tuple(tensor.shape)
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        raise InputError(f"{checkpoint.folder}: {'; '.join(wrong[:3])}{more}; is config.json of this checkpoint?")
+
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
+    quiet_transformers()
+    folder = local_folder(name, read_config)
+    config = read_config(folder)
+    return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(_weight_files(folder)))

@@ -1,0 +1,129 @@
+"""What else must an export hold? The configuration, processor and tokenizer files by which clients load it.
+
+The layout is that of transformers.js. A LLaVA processor counts an image's tokens as (size / patch)² plus a number it is
+told: with a patch as large as the image that is 1 + (V - 1), so that any V is reached through configuration alone.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain, read_text
+from vlmplan.errors import InputError
+from vlmplan.exporting.checkpoint import Checkpoint
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+
+# Tokenizer files are handed on as they are; a client reads those it knows.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+_IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
+
+
+def image_token(checkpoint: Checkpoint) -> str:
+    """Return the text of the image token. Raises InputError where the tokenizer has none of that number."""
+    number = checkpoint.config.image_token_index
+    for entry in read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", []):
+        if entry.get("id") == number:
+            return str(entry["content"])
+    raise InputError(f"{checkpoint.folder}/tokenizer.json: found no added token {number}, the config's image token")
+
+
+def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
+    folder, size = checkpoint.folder, checkpoint.tower.image_size
+    path = folder / "preprocessor_config.json"
+    nested = folder / "processor_config.json"
+    found = read_plain(path) if path.is_file() else read_plain(nested).get("image_processor", {})
+    if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
+        raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
+    kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
+    if checkpoint.config.model_type == "llava" and found.get("do_center_crop"):
+        crop = found.get("crop_size", size)
+        crop = crop["height"] if isinstance(crop, dict) else crop
+        if crop != size:
+            raise InputError(f"{folder}: the processor crops to {crop} pixels, the tower reads {size}")
+        square = {"size": {"shortest_edge": size}, "do_center_crop": True, "crop_size": {"height": size, "width": size}}
+        return kept | square | {"image_processor_type": "CLIPImageProcessor"}
+    whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
+    return kept | whole
+
+
+def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, Any]:
+    """The model's configuration for clients: LLaVA whatever the family, since one view is all that is left."""
+    found = checkpoint.config.to_dict()
+    kept = ("text_config", "vision_config", "image_token_index", "projector_hidden_act", "vision_feature_layer")
+    config = {key: found[key] for key in kept} | {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "image_seq_length": visual_tokens,
+        "vision_feature_select_strategy": "full",
+    }
+    if external:
+        config["transformers.js_config"] = {"use_external_data_format": {Path(name).name: True for name in external}}
+    return config
+
+
+def texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, bytes]:
+    """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
+
+    Raises InputError for a checkpoint without tokenizer or processor.
+    """
+    folder = checkpoint.folder
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
+    image = _image_processor(checkpoint)
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "patch_size": checkpoint.tower.image_size,
+        "num_additional_image_tokens": visual_tokens - 1,
+        "vision_feature_select_strategy": "full",
+        "image_token": image_token(checkpoint),
+    }
+    made = {
+        "config.json": _config(checkpoint, visual_tokens, external),
+        "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
+        "processor_config.json": processor | {"image_processor": image},
+    }
+    copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    if "tokenizer_config.json" in copied:
+        made["tokenizer_config.json"] = _with_template(folder)
+    return copied | {name: _json(content) for name, content in made.items()}
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _copied(path: Path) -> bytes:
+    """A tokenizer's file as it is. Raises InputError for JSON that no client could read."""
+    if path.suffix == ".json":
+        read_plain(path)
+    return path.read_bytes()
+
+
+def chat_template(folder: Path) -> Any | None:
+    """Return the template in a tokenizer's configuration, else the one in a file of its own; None for neither."""
+    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    found = read_plain(config).get("chat_template") if config.is_file() else None
+    return read_text(template) if found is None and template.is_file() else found
+
+
+def _with_template(folder: Path) -> dict[str, Any]:
+    """The tokenizer's configuration with the chat template in it: where transformers.js looks for LLaVA's."""
+    template = chat_template(folder)
+    return read_plain(folder / "tokenizer_config.json") | ({} if template is None else {"chat_template": template})
+
+
+def part_of(graph: str) -> str:
+    """Return what a graph file is, for messages and reports."""
+    return {VISION: "vision encoder", EMBED: "embeddings", DECODER: "decoder"}[graph]

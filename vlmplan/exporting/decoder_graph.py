@@ -1,0 +1,188 @@
+"""How does the LLM run? Graphs of the decoder (prefill and decode in one) and of the token embeddings.
+
+Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size,
+sequence_length (new tokens), past_sequence_length, total_sequence_length. The mask allows padding: a token sees itself
+and the unmasked tokens before it, within the window where a layer has one.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vlmplan.exporting.checkpoint import Weights
+from vlmplan.exporting.quantise import bits_of
+from vlmplan.exporting.sketch import Sketch
+from vlmplan.hardware import Precision
+
+NEW, PAST, TOTAL = "sequence_length", "past_sequence_length", "total_sequence_length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderOptions:
+    """What a decoder graph is to be: ``base_precision`` is that of all that is not quantised.
+
+    Logits are those of the last token unless ``all_logits``. With ``hidden_output`` the last token's final hidden state
+    comes out too: QueCC reads the question with it.
+    """
+
+    precision: Precision = Precision.FP32
+    base_precision: Precision = Precision.FP32
+    all_logits: bool = False
+    hidden_output: bool = False
+
+
+def head_dim(config: Any) -> int:
+    """Return the width of an attention head of a transformers text configuration."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def cache_names(layers: int) -> list[tuple[str, str]]:
+    """Return (input, output) names of the KV cache: keys and values of each layer, in order."""
+    parts = [(layer, part) for layer in range(layers) for part in ("key", "value")]
+    return [(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}") for layer, part in parts]
+
+
+def embedding_graph(config: Any, weights: Weights, precision: Precision) -> Any:
+    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``."""
+    sketch = Sketch(weights, precision)
+    ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
+    found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
+    shape = ["batch_size", NEW, config.hidden_size]
+    return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
+
+
+def _windows(config: Any) -> list[int | None]:
+    """The window of each layer, in tokens; None where it sees everything."""
+    width = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if config.model_type == "mistral" and not kinds:
+        return [width] * config.num_hidden_layers
+    if not width or not kinds:
+        return [None] * config.num_hidden_layers
+    return [width if kind == "sliding_attention" else None for kind in kinds]
+
+
+class _Decoder:
+    """The decoder being drawn."""
+
+    def __init__(self, config: Any, weights: Weights, options: DecoderOptions) -> None:
+        self.config, self.options = config, options
+        self.sketch = Sketch(weights, options.base_precision)
+        self.dim = head_dim(config)
+
+    def draw(self) -> Any:
+        """Draw all of it."""
+        sketch, config = self.sketch, self.config
+        embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size])
+        mask = sketch.input("attention_mask", ["batch_size", TOTAL], integer=True)
+        positions = sketch.input("position_ids", ["batch_size", NEW], integer=True)
+        names = cache_names(config.num_hidden_layers)
+        shape = ["batch_size", config.num_key_value_heads, PAST, self.dim]
+        past = [sketch.input(name, shape, cache=True) for name, _ in names]
+        cos_sin = self._rotary(positions)
+        windows = _windows(config)
+        visible = {window: self._visible(embeds, mask, window) for window in dict.fromkeys(windows)}
+        x, present = sketch.inner(embeds), []
+        for layer, window in enumerate(windows):
+            x, *new = self._layer(x, layer, visible[window], cos_sin, past[2 * layer : 2 * layer + 2])
+            present += new
+        shape[2] = TOTAL
+        cache = [sketch.output(value, name, shape, cache=True) for value, (_, name) in zip(present, names, strict=True)]
+        return sketch.model("decoder", [embeds, mask, positions, *past], [*self._head(x), *cache])
+
+    def _head(self, x: Any) -> list[Any]:
+        """The last norm and the head; tied embeddings serve as the head where there is no other."""
+        sketch, vocabulary = self.sketch, self.config.vocab_size
+        x = x if self.options.all_logits else sketch.tail(x, -1, axis=1)
+        x = sketch.rms_norm(x, "language_model.norm.weight", self.config.rms_norm_eps)
+        head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
+        logits = sketch.linear(x, head, bits_of(self.options.precision, "lm_head"))
+        count: int | str = NEW if self.options.all_logits else 1
+        found = [sketch.output(logits, "logits", ["batch_size", count, vocabulary])]
+        if self.options.hidden_output:
+            last = sketch.op("Identity", sketch.tail(x, -1, axis=1))
+            found.append(sketch.output(last, "last_hidden_state", ["batch_size", 1, self.config.hidden_size]))
+        return found
+
+    def _rotary(self, positions: Any) -> tuple[Any, Any]:
+        """Cosines and sines of positions times inverse frequencies, by transformers' own rules for scaled variants."""
+        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+        sketch, numpy = self.sketch, self.sketch.np
+        rotary = LlamaRotaryEmbedding(self.config)
+        frequencies = sketch.constant("rotary.inverse_frequencies", rotary.inv_freq.numpy().astype(numpy.float32))
+        angles = sketch.op("Cast", sketch.op("Unsqueeze", positions, sketch.ints(2)), to=sketch.ir.DataType.FLOAT)
+        angles = sketch.op("Mul", angles, frequencies)
+        found = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
+        if rotary.attention_scaling != 1.0:
+            scale = sketch.constant("rotary.scaling", numpy.array(rotary.attention_scaling, numpy.float32))
+            found = [sketch.op("Mul", part, scale) for part in found]
+        cosines, sines = (sketch.inner(part) for part in found)
+        return cosines, sines
+
+    def _visible(self, embeds: Any, mask: Any, window: int | None) -> Any:
+        """Which keys each new token sees: bool [batch, 1, new, total]; itself always, so that no row is empty."""
+        sketch = self.sketch
+        total = sketch.op("Squeeze", sketch.op("Shape", mask, start=1, end=2))
+        new = sketch.op("Squeeze", sketch.op("Shape", embeds, start=1, end=2))
+        keys = sketch.op("Range", sketch.scalar(0), total, sketch.scalar(1))
+        queries = sketch.op("Unsqueeze", sketch.op("Range", sketch.op("Sub", total, new), total, sketch.scalar(1)),
+                            sketch.ints(1))  # fmt: skip
+        seen = sketch.op("LessOrEqual", keys, queries)
+        if window is not None:
+            seen = sketch.op("And", seen, sketch.op("Less", sketch.op("Sub", queries, keys), sketch.scalar(window)))
+        kept = sketch.op("Cast", sketch.op("Unsqueeze", mask, sketch.ints(1)), to=sketch.ir.DataType.BOOL)
+        found = sketch.op("Or", sketch.op("And", seen, kept), sketch.op("Equal", keys, queries))
+        return sketch.op("Unsqueeze", found, sketch.ints(1))
+
+    def _layer(
+        self, x: Any, layer: int, visible: Any, cos_sin: tuple[Any, Any], past: list[Any]
+    ) -> tuple[Any, Any, Any]:
+        sketch, epsilon = self.sketch, self.config.rms_norm_eps
+        name = f"language_model.layers.{layer}"
+        normed = sketch.rms_norm(x, f"{name}.input_layernorm.weight", epsilon)
+        attended, keys, values = self._attention(normed, f"{name}.self_attn", visible, cos_sin, past)
+        x = sketch.op("Add", x, attended)
+        normed = sketch.rms_norm(x, f"{name}.post_attention_layernorm.weight", epsilon)
+        gate = sketch.activation(self._linear(normed, f"{name}.mlp.gate_proj"), self.config.hidden_act)
+        up = self._linear(normed, f"{name}.mlp.up_proj")
+        down = self._linear(sketch.op("Mul", gate, up), f"{name}.mlp.down_proj")
+        return sketch.op("Add", x, down), keys, values
+
+    def _attention(self, x: Any, name: str, visible: Any, cos_sin: tuple[Any, Any], past: list[Any]) -> Any:
+        sketch, heads = self.sketch, self.config.num_attention_heads
+        kv_heads = self.config.num_key_value_heads
+        queries, keys, values = (self._linear(x, f"{name}.{part}_proj") for part in "qkv")
+        queries, keys = self._normed(queries, f"{name}.q_norm.weight"), self._normed(keys, f"{name}.k_norm.weight")
+        queries = sketch.op("RotaryEmbedding", queries, *cos_sin, num_heads=heads)
+        keys = sketch.op("RotaryEmbedding", keys, *cos_sin, num_heads=kv_heads)
+        attended, keys, values = sketch.ops(
+            "Attention",
+            3,
+            *(queries, keys, values, visible, *past),
+            q_num_heads=heads,
+            kv_num_heads=kv_heads,
+            scale=self.dim**-0.5,
+        )
+        return self._linear(attended, f"{name}.o_proj"), keys, values
+
+    def _linear(self, x: Any, name: str) -> Any:
+        """A layer's product, its weight rounded as the precision and its place ask for."""
+        return self.sketch.linear(x, name, bits_of(self.options.precision, name.rpartition(".")[2]))
+
+    def _normed(self, x: Any, name: str) -> Any:
+        """RMSNorm within each head, where the model has it (Qwen3)."""
+        sketch = self.sketch
+        if not sketch.has(name):
+            return x
+        by_head = sketch.op("Reshape", x, sketch.ints(0, 0, -1, self.dim))
+        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.config.rms_norm_eps), sketch.ints(0, 0, -1))
+
+
+def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:
+    """Return the decoder of a transformers text configuration as an onnx_ir model.
+
+    ``inputs_embeds [batch, new, hidden], attention_mask [batch, total], position_ids [batch, new],
+    past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
+    present.N.key|value [batch, kv heads, total, head dim]``. Raises InputError for a missing tensor.
+    """
+    return _Decoder(config, weights, options).draw()

@@ -1,0 +1,115 @@
+"""What exactly is to be exported? Options and a plan made one order; what contradicts itself is said, not guessed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlmplan.errors import InputError
+from vlmplan.exporting.checkpoint import MODEL_TYPES, Checkpoint, open_checkpoint
+from vlmplan.exporting.write import Order
+from vlmplan.hardware import Precision
+from vlmplan.models import Compressor
+from vlmplan.planning import Plan, catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of ``export`` as given; None where nothing was."""
+
+    checkpoint: str | None = None
+    visual_tokens: int | None = None
+    compressor: Compressor | None = None
+    precision: Precision | None = None
+    base_precision: Precision | None = None
+    weights: Path | None = None
+    random_weights: bool = False
+    query: str | None = None
+    all_logits: bool = False
+
+
+def order(asked: Choices, plan: Plan | None) -> Order:
+    """Return the order. Raises InputError where options contradict the plan or something is missing."""
+    checkpoint = asked.checkpoint or (plan.choice.model if plan is not None else None)
+    if checkpoint is None:
+        raise InputError("nothing to export: give a PLAN.json, --checkpoint DIR|HUB-ID or --model NAME")
+    if plan is not None:
+        _check_agreement(asked, plan)
+    given = (
+        asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
+        asked.compressor or (plan.choice.compressor if plan is not None else None),
+    )
+    _check_known(checkpoint)
+    visual_tokens, compressor = compressed(open_checkpoint(checkpoint), *given)
+    precision = asked.precision or _planned_precision(plan)
+    return Order(
+        checkpoint=checkpoint,
+        visual_tokens=visual_tokens,
+        compressor=compressor,
+        precision=precision,
+        base_precision=_base_precision(asked, precision, plan),
+        weights=asked.weights,
+        random_weights=asked.random_weights,
+        query=asked.query,
+        all_logits=asked.all_logits,
+        plan=plan,
+    )
+
+
+def _check_known(name: str) -> None:
+    """Raise InputError for a model of the catalogue that is not exported, before anything is downloaded."""
+    if name not in catalogue.names(catalogue.Shelf.MODELS) or Path(name).exists():
+        return
+    if not (known := catalogue.model(name)).exportable:
+        raise InputError(
+            f"{name}: its type, {known.architecture}, is not exported; vlmplan exports {', '.join(MODEL_TYPES)}"
+        )
+
+
+def compressed(
+    checkpoint: Checkpoint, visual_tokens: int | None, compressor: Compressor | None
+) -> tuple[int, Compressor]:
+    """How many tokens, by what: as given, else as the checkpoint was trained, else all of them.
+
+    Raises InputError where that is not what it was trained for.
+    """
+    if checkpoint.trained is None:
+        if visual_tokens is None and compressor not in (None, Compressor.NONE):
+            raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
+        return visual_tokens or checkpoint.grid_side**2, compressor or Compressor.NONE
+    kind, counts = checkpoint.trained
+    if compressor not in (None, kind) or visual_tokens not in (None, *counts):
+        listed = ", ".join(map(str, counts))
+        raise InputError(
+            f"{checkpoint.name} was trained with {kind} for {listed} visual tokens; found {compressor or kind} and "
+            f"{visual_tokens or counts[0]}; export what it was trained for"
+        )
+    return visual_tokens or counts[0], kind
+
+
+def _planned_precision(plan: Plan | None) -> Precision:
+    """The plan's precision; graphs of 16 bit are drawn in fp16, which the planner prices like bf16."""
+    if plan is None:
+        return Precision.FP32
+    return Precision.FP16 if plan.choice.precision is Precision.BF16 else plan.choice.precision
+
+
+def _base_precision(asked: Choices, precision: Precision, plan: Plan | None) -> Precision:
+    """Of a quantised export: fp16 where the plan is for a GPU, fp32 for a CPU, whose runtime has no 16-bit products."""
+    if asked.base_precision is not None:
+        if precision in (Precision.FP32, Precision.FP16):
+            raise InputError(f"--base-precision is for int8 and int4; all of an {precision} export is {precision}")
+        return asked.base_precision
+    return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
+
+
+def _check_agreement(asked: Choices, plan: Plan) -> None:
+    """Raise InputError where an option says otherwise than the plan, or the plan cannot be exported."""
+    if plan.choice.gpus > 1:
+        raise InputError(f"the plan splits the model over {plan.choice.gpus} GPUs; ONNX Runtime runs it on one")
+    pairs = (
+        ("--visual-tokens", asked.visual_tokens, plan.choice.visual_tokens),
+        ("--compressor", asked.compressor, plan.choice.compressor),
+        ("--precision", asked.precision, _planned_precision(plan)),
+    )
+    for option, given, planned in pairs:
+        if given is not None and given != planned:
+            raise InputError(f"{option}: found {given}, the plan says {planned}; leave one of them out")

@@ -1,0 +1,134 @@
+"""What should come out? The checkpoint run by PyTorch, as transformers loads it: the measure of an export.
+
+Image features go through transformers' own tower, the torch compressor and the projector; text through its own LLM.
+Prefill and decode are separate steps, as the runner's are, so that both are compared like with like.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vlmplan.exporting.checkpoint import Checkpoint, Weights, quiet_transformers
+from vlmplan.exporting.compressors import parameter_shapes
+from vlmplan.exporting.decoder_graph import head_dim
+from vlmplan.exporting.vision_graph import Compression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The model in PyTorch. ``model`` is transformers', ``compressor`` a torch module with weights loaded.
+
+    Numpy goes in and comes out, on whichever device and in whichever precision the model is.
+    """
+
+    checkpoint: Checkpoint
+    compression: Compression
+    model: Any
+    compressor: Any
+
+    def _tensor(self, values: Any) -> Any:
+        """An array on the model's device; floats in its precision."""
+        import torch
+
+        found = torch.from_numpy(values).to(self.model.device)
+        return found.to(self.model.dtype) if found.is_floating_point() else found
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
+        import torch
+
+        from vlmplan.exporting.torch_compressors import features_of
+
+        with torch.inference_mode():
+            pixels = self._tensor(pixel_values)
+            states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+            asked = None if query is None else self._tensor(query)
+            features = features_of(states, self.checkpoint.config, self.compression, asked)
+            found = self.model.model.multi_modal_projector(self.compressor(features))
+            return found.float().cpu().numpy()
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids ``[batch, tokens]`` to embeddings."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model.get_input_embeddings()(self._tensor(input_ids)).float().cpu().numpy()
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache)."""
+        import torch
+
+        with torch.inference_mode():
+            attention = self._tensor(mask)
+            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            found = self.model.model.language_model(
+                inputs_embeds=self._tensor(embeds),
+                attention_mask=attention,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            last = found.last_hidden_state[:, -1]
+            logits = self.model.lm_head(last).float().cpu().numpy()
+            return logits, last.float().cpu().numpy(), found.past_key_values
+
+    def zero_cache(self, batch: int, tokens: int) -> Any:
+        """Return a cache of ``tokens`` zeros."""
+        import torch
+        from transformers import DynamicCache
+
+        text, cache = self.checkpoint.text, DynamicCache()
+        shape = (batch, text.num_key_value_heads, tokens, head_dim(text))
+        for layer in range(text.num_hidden_layers):
+            keys = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
+            cache.update(keys, keys.clone(), layer)
+        return cache
+
+
+def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights | None) -> Reference:
+    """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
+    import torch
+
+    from vlmplan.exporting.torch_compressors import compressor_module
+
+    transformers = quiet_transformers()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(
+        checkpoint.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+    ).eval()
+    width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
+    module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
+    if weights is not None:
+        _load(model, module, weights, parameter_shapes(checkpoint, plan))
+    return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dtype: str) -> Reference:
+    """Return a model of the checkpoint's configuration with random weights, on a device: what ``profile`` times."""
+    import torch
+
+    from vlmplan.exporting.torch_compressors import compressor_module
+
+    transformers = quiet_transformers()
+    kind = getattr(torch, dtype)
+    with torch.device(device):
+        model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config, dtype=kind).eval()
+        width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
+        module = compressor_module(plan, width, checkpoint.text.hidden_size).to(kind).eval()
+    return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def _load(model: Any, module: Any, weights: Weights, needed: dict[str, tuple[int, ...]]) -> None:
+    """Fill the compressor, and those projector tensors that come with it."""
+    import torch
+
+    own = {name.removeprefix("compressor.") for name in needed if name.startswith("compressor.")}
+    module.load_state_dict({name: torch.from_numpy(weights.array(f"compressor.{name}")) for name in own})
+    projector = model.model.multi_modal_projector
+    for layer in ("linear_1", "linear_2"):
+        for leaf in ("weight", "bias"):
+            if weights.shape(name := f"multi_modal_projector.{layer}.{leaf}") is not None:
+                tensor = torch.from_numpy(weights.array(name))
+                setattr(getattr(projector, layer), leaf, torch.nn.Parameter(tensor, requires_grad=False))

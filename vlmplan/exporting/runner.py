@@ -1,0 +1,310 @@
+"""How is an export run? ONNX Runtime sessions, and the loop that generates.
+
+Image and token ids in, token ids and timings out. The KV cache stays where it was made (IO binding): on a GPU it never
+crosses to the host. A provider that was asked for and is not the one in use is an error, never a silent fall-back.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.extras import require
+from vlmplan.hardware import PROVIDERS
+
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
+
+
+class Model(Protocol):
+    """What generates: an export, or the PyTorch reference."""
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+
+    def embeds(self, input_ids: Any) -> Any:
+        """``[batch, tokens] -> [batch, tokens, LLM width]``."""
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Return (last token's logits ``[batch, vocabulary]``, its final hidden state or None, the cache)."""
+
+
+def _unrounded(path: Path) -> bytes:
+    """A graph whose quantised products read activations as they are (``accuracy_level`` 1), not rounded to 8 bits."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "MatMulNBits" and attribute.name == "accuracy_level":
+                attribute.i = 1
+    return bytes(model.SerializeToString())
+
+
+def open_session(path: Path, provider: str, threads: int | None, unrounded: bool = False) -> Any:
+    """Return a session on ``provider`` ('cpu' or 'cuda'). Raises Unavailable where that is not what is used.
+
+    With ``unrounded`` activations are not rounded: a hundred times slower than what is served, and exact.
+    """
+    require("onnxruntime")
+    import onnxruntime
+
+    if not path.is_file():
+        raise InputError(f"{path}: found no such file; expected a graph")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # An export is three sessions: the idle ones' threads must not spin on the cores that the next one needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    wanted = PROVIDERS[provider]
+    chain = [wanted] if provider == "cpu" else [wanted, PROVIDERS["cpu"]]
+    known = onnxruntime.get_available_providers()
+    if wanted not in known:
+        raise Unavailable(
+            f"provider {provider} is not in this onnxruntime ({', '.join(known)}); install onnxruntime-gpu in its "
+            "place (extra deploy-gpu)"
+        )
+    try:
+        graph: Path | bytes = path
+        if unrounded:
+            graph = _unrounded(path)
+            options.add_session_config_entry(_DATA_FOLDER, str(path.parent))
+        session = onnxruntime.InferenceSession(graph, options, providers=chain)
+    except Exception as error:  # onnxruntime raises a dozen types of its own
+        raise InputError(f"{path}: ONNX Runtime cannot load it ({one_line(error, 300)})") from None
+    if session.get_providers()[0] != wanted:
+        raise Unavailable(
+            f"provider {provider} was asked for and {session.get_providers()[0]} is in use: is there a GPU, with the "
+            "CUDA and cuDNN that this onnxruntime-gpu needs?"
+        )
+    return session
+
+
+@contextmanager
+def _running(what: str) -> Iterator[None]:
+    """Name the graph that ONNX Runtime could not run, in one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
+        raise InputError(f"ONNX Runtime cannot run the {what} ({one_line(error, 300)})") from None
+
+
+class OnnxModel:
+    """An export's three sessions, loaded when first used."""
+
+    def __init__(
+        self,
+        folder: Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        sessions: dict[str, Any] | None = None,
+    ) -> None:
+        """Nothing is loaded yet, but for ``sessions`` by graph that another model shares with this one."""
+        self.folder, self.provider, self.threads = folder, provider, threads
+        self.sessions: dict[str, Any] = sessions or {}
+
+    def session(self, graph: str) -> Any:
+        """Return the session of one of the graphs. Raises InputError or Unavailable."""
+        if graph not in self.sessions:
+            self.sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
+        return self.sessions[graph]
+
+    def unrounded(self) -> "OnnxModel":
+        """Return this export with its decoder's activations as they are, not rounded to 8 bits where it is quantised.
+
+        Rounding makes a step of the last bit of a sum, so that any other order of summation moves all that follows.
+        """
+        decoder = open_session(self.folder / DECODER, self.provider, self.threads, unrounded=True)
+        return OnnxModel(self.folder, self.provider, self.threads, {**self.sessions, DECODER: decoder})
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+        feeds = {"pixel_values": pixel_values}
+        if "text_query" in {value.name for value in self.session(VISION).get_inputs()}:
+            if query is None:
+                raise InputError("this export reads the question (QueCC); give one")
+            feeds["text_query"] = query
+        session = self.session(VISION)
+        with _running("vision encoder"):
+            return session.run(["image_features"], feeds)[0]
+
+    def embeds(self, input_ids: Any) -> Any:
+        """``[batch, tokens] -> [batch, tokens, LLM width]``."""
+        session = self.session(EMBED)
+        with _running("embeddings"):
+            return session.run(["inputs_embeds"], {"input_ids": input_ids})[0]
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""
+        session = self.session(DECODER)
+        return decoder_step(session, {"inputs_embeds": embeds}, mask, cache, device=self.provider)
+
+    def zero_cache(self, batch: int, tokens: int) -> Any:
+        """Return a cache of ``tokens`` zeros: as slow to read as any other."""
+        return empty_cache(self.session(DECODER), batch, self.provider, tokens=tokens)
+
+
+def decoder_step(
+    session: Any, feeds: dict[str, Any], mask: Any, cache: dict[str, Any] | None, device: str
+) -> tuple[Any, Any, Any]:
+    """One call of a decoder session; the cache goes from output to input without a copy to the host.
+
+    Without a ``cache`` an empty one is made, of the widths that the graph declares.
+    """
+    logits, hidden, kept = decoder_pass(session, feeds, mask, cache, device)
+    return logits[:, -1], None if hidden is None else hidden[:, -1], kept
+
+
+def decoder_pass(
+    session: Any, feeds: dict[str, Any], mask: Any, cache: dict[str, Any] | None, device: str
+) -> tuple[Any, Any, Any]:
+    """As ``decoder_step``, with logits and hidden states of as many last tokens as the graph gives."""
+    import numpy as np
+
+    tokens = next(iter(feeds.values())).shape[1]
+    positions = (mask.cumsum(-1) - 1).clip(min=0)[:, -tokens:]
+    names = {value.name for value in session.get_inputs()}
+    given = feeds | {"attention_mask": mask, "position_ids": positions}
+    binding = session.io_binding()
+    outputs = [value.name for value in session.get_outputs()]
+    if "logits" not in outputs:
+        raise InputError(f"the decoder gives {', '.join(outputs[:4])}; expected logits")
+    with _running("decoder"):
+        for name in names & set(given):
+            binding.bind_cpu_input(name, np.ascontiguousarray(given[name]))
+        for name, value in (cache or empty_cache(session, mask.shape[0], device)).items():
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, device if name.startswith("present") else "cpu")
+        session.run_with_iobinding(binding)
+    found = dict(zip(outputs, binding.get_outputs(), strict=True))
+    kept = {
+        name.replace("present", "past_key_values", 1): value
+        for name, value in found.items()
+        if name.startswith("present")
+    }
+    hidden = found["last_hidden_state"].numpy() if "last_hidden_state" in found else None
+    return found["logits"].numpy(), hidden, kept
+
+
+def empty_cache(
+    session: Any, batch: int, device: str, heads: tuple[int, int] = (0, 0), tokens: int = 0
+) -> dict[str, Any]:
+    """A cache of no tokens, or of so many zeros, in the graph's types and widths.
+
+    ``heads`` (KV heads, head dim) where it declares none.
+    """
+    import numpy as np
+    import onnxruntime
+
+    found = {}
+    for value in session.get_inputs():
+        if value.name.startswith("past_key_values"):
+            kind = np.float16 if value.type == "tensor(float16)" else np.float32
+            declared = (value.shape[1], value.shape[3])
+            kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
+            shape = (batch, kv_heads, tokens, width)
+            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A question ready for a model: ``input_ids`` and ``attention_mask [batch, tokens]``, image tokens in place.
+
+    ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
+    """
+
+    input_ids: Any
+    attention_mask: Any
+    pixel_values: Any | None
+    question_ids: Any | None = None
+    image_token: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What came out, and when. ``token_s`` is the time from the start to each token, the first TTFT."""
+
+    tokens: tuple[int, ...]
+    logits: tuple[Any, ...]
+    vision_s: float
+    prefill_s: float
+    token_s: tuple[float, ...]
+
+    @property
+    def ttft_s(self) -> float:
+        """Time to the first token."""
+        return self.token_s[0]
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Mean time of the further tokens; None where there are none."""
+        more = len(self.token_s) - 1
+        return (self.token_s[-1] - self.token_s[0]) / more if more else None
+
+
+def question_embedding(model: Model, question_ids: Any) -> Any:
+    """``[batch, tokens] -> [batch, LLM width]``: the last token's final hidden state, by an LLM pass of its own."""
+    import numpy as np
+
+    return model.step(model.embeds(question_ids), np.ones_like(question_ids), None)[1]
+
+
+def prompt_embeds(model: Model, prompt: Prompt) -> Any:
+    """Embeddings of the prompt with the image's features in their places. Raises InputError where counts differ."""
+    embeds = model.embeds(prompt.input_ids)
+    if prompt.pixel_values is None:
+        return embeds
+    query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
+    features = model.image_features(prompt.pixel_values, query)
+    places = prompt.input_ids == prompt.image_token
+    if places.sum() != features.shape[0] * features.shape[1]:
+        raise InputError(
+            f"the prompt has {places.sum()} image tokens, the vision encoder makes {features.shape[0]} x "
+            f"{features.shape[1]}"
+        )
+    embeds = embeds.copy()
+    embeds[places] = features.reshape(-1, features.shape[-1])
+    return embeds
+
+
+def generate(
+    model: Model, prompt: Prompt, limit: int, stop: frozenset[int] = frozenset(), forced: tuple[int, ...] = ()
+) -> Generation:
+    """Decode greedily up to ``limit`` tokens or one of ``stop``; ``forced`` tokens are fed whatever was likeliest.
+
+    A batch of one prompt repeated is told by its first row. ``logits`` holds what each token was chosen from.
+    """
+    import numpy as np
+
+    start = time.perf_counter()
+    embeds = prompt_embeds(model, prompt)
+    seen = time.perf_counter()
+    mask, cache = prompt.attention_mask, None
+    tokens: list[int] = []
+    logits, times = [], []
+    while True:
+        found, _, cache = model.step(embeds, mask, cache)
+        chosen = found.argmax(axis=-1)
+        token = int(chosen[0])
+        tokens.append(token)
+        logits.append(found[0])
+        times.append(time.perf_counter() - start)
+        if len(tokens) == limit or token in stop:
+            break
+        if len(tokens) <= len(forced):
+            chosen[:] = forced[len(tokens) - 1]
+        embeds = model.embeds(chosen[:, None].astype(np.int64))
+        mask = np.concatenate([mask, np.ones_like(mask[:, :1])], axis=1)
+    return Generation(
+        tokens=tuple(tokens),
+        logits=tuple(logits),
+        vision_s=seen - start,
+        prefill_s=times[0] - (seen - start),
+        token_s=tuple(times),
+    )

@@ -1,0 +1,146 @@
+"""What can be tried without a download? A small random checkpoint, made from transformers' real classes and saved.
+
+The weights are random but lively: an image changes every logit, so that a wrong export shows. The answers mean nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlmplan.exporting.checkpoint import quiet_transformers
+
+IMAGE_TOKEN = "<image>"
+_SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
+_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+_SHORT_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% elif message['role'] == 'user' %}{{ part['text'] }}"
+    "{% else %} {{ part['text'] }}{{ eos_token }}{% endif %}{% endfor %}{% endfor %}"
+)
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallModel:
+    """What to make: types by transformers' names, and what differs from the small defaults."""
+
+    model_type: str = "llava"
+    llm: str = "qwen2"
+    tower: str = "clip_vision_model"
+    text: dict[str, Any] = field(default_factory=dict)
+    vision: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+def small_config(made: SmallModel) -> Any:
+    """Return the transformers configuration of a small model."""
+    transformers = quiet_transformers()
+    text = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "vocab_size": 300, "max_position_embeddings": 4096} | made.text  # fmt: skip
+    clip = made.tower == "clip_vision_model"
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+              "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**text, **special),
+        vision_config=transformers.CONFIG_MAPPING[made.tower](**vision),
+        image_token_index=_SPECIAL.index(IMAGE_TOKEN),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default" if clip else "full",
+    )
+
+
+def enliven(model: Any, seed: int) -> None:
+    """Random weights of unit gain, biases and norms that are not all alike."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and "embed" not in name:
+            deviation = parameter[0].numel() ** -0.5
+            torch.nn.init.normal_(parameter, 0.0, deviation, generator=generator)
+        elif parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
+        else:
+            is_norm = name.endswith("weight")
+            torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
+
+
+def _wrapped(made: Any, template: str) -> Any:
+    """A transformers tokenizer of a byte-level model."""
+    from tokenizers import AddedToken, decoders, pre_tokenizers
+
+    transformers = quiet_transformers()
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", chat_template=template
+    )  # fmt: skip
+
+
+def _tokenizer() -> Any:
+    """A byte-level tokenizer: every byte is a token, so that any text is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *alphabet))}
+    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), _TEMPLATE)
+
+
+def trained_tokenizer(texts: Sequence[str], vocabulary: int = 512) -> Any:
+    """A byte-level tokenizer whose tokens are the words of ``texts``; any other text is bytes.
+
+    Its chat template is as short as can be: question, space, answer, end.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(_SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    return _wrapped(made, _SHORT_TEMPLATE)
+
+
+def _processor(config: Any, tokenizer: Any) -> Any:
+    transformers = quiet_transformers()
+    size = config.vision_config.image_size
+    if config.vision_config.model_type == "clip_vision_model":
+        image = transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": size}, crop_size=size, image_mean=_CLIP_MEAN, image_std=_CLIP_STD
+        )
+    else:
+        image = transformers.SiglipImageProcessorPil(size={"height": size, "width": size})
+    return transformers.LlavaProcessor(
+        image_processor=image,
+        tokenizer=tokenizer,
+        patch_size=config.vision_config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=int(config.vision_feature_select_strategy == "default"),
+        image_token=IMAGE_TOKEN,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
+    model.save_pretrained(folder)
+    _processor(config, tokenizer).save_pretrained(folder)
+
+
+def write_checkpoint(made: SmallModel, folder: Path) -> Path:
+    """Write a random checkpoint; return ``folder``."""
+    transformers = quiet_transformers()
+    config = small_config(made)
+    model = transformers.AutoModelForImageTextToText.from_config(config).eval()
+    enliven(model, made.seed)
+    save_small(model, config, _tokenizer(), folder)
+    return folder

@@ -1,0 +1,270 @@
+"""How does an image become visual tokens? The graph of vision tower, compressor and projector.
+
+``pixel_values [batch, 3, size, size] -> image_features [batch, visual tokens, LLM width]``. CLIP and SigLIP towers,
+LLaVA's two-layer projector. The compressor works on a square grid of patches of which each square region of ``factor``
+a side becomes one token; ``compressors.py`` has the same as torch modules, for training and for comparison.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.exporting.checkpoint import Checkpoint, Weights
+from vlmplan.exporting.sketch import Sketch
+from vlmplan.hardware import Precision
+from vlmplan.models import MOST_SHUFFLED, Compressor
+
+PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
+PACKER_HEAD_DIM = 128
+PACKER_EPSILON = 1e-6
+PACKERS = (Compressor.TOKEN_PACKER, Compressor.QUECC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token."""
+
+    compressor: Compressor
+    side: int
+    factor: int
+
+    @property
+    def grid(self) -> int:
+        """Tokens on a side."""
+        return self.side // self.factor
+
+    @property
+    def visual_tokens(self) -> int:
+        """Tokens of an image."""
+        return self.grid**2
+
+    @property
+    def widening(self) -> int:
+        """How many times wider than a patch is what the projector reads: pixel shuffle joins its region's channels."""
+        return self.factor**2 if self.compressor is Compressor.PIXEL_SHUFFLE else 1
+
+    @property
+    def learned(self) -> bool:
+        """Whether it needs weights of its own."""
+        return self.compressor in PACKERS or self.widening > 1
+
+
+def possible_visual_tokens(side: int) -> tuple[int, ...]:
+    """Return the numbers of tokens that square regions of a grid of ``side`` patches a side can leave."""
+    return tuple((side // factor) ** 2 for factor in range(side, 0, -1) if side % factor == 0)
+
+
+def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
+    """Return the compression that leaves ``visual_tokens``. Raises InputError for a number the grid does not allow."""
+    possible = possible_visual_tokens(side)
+    if visual_tokens not in possible:
+        listed = ", ".join(map(str, possible))
+        raise InputError(
+            f"--visual-tokens: found {visual_tokens}; square regions of the tower's {side} x {side} patches leave "
+            f"one of {listed}"
+        )
+    found = Compression(compressor=compressor, side=side, factor=side // math.isqrt(visual_tokens))
+    if compressor is Compressor.NONE and found.factor > 1:
+        raise InputError(
+            f"--compressor none leaves {side * side} visual tokens; found {visual_tokens}; name a compressor"
+        )
+    if compressor is Compressor.PIXEL_SHUFFLE and found.widening > MOST_SHUFFLED:
+        least = min(tokens for tokens in possible if tokens * MOST_SHUFFLED >= side * side)
+        raise InputError(
+            f"pixel-shuffle joins at most {MOST_SHUFFLED} patches; found {visual_tokens} visual tokens, expected "
+            f"at least {least}"
+        )
+    return found
+
+
+def packer_layers(layers: int) -> tuple[int, ...]:
+    """Return the hidden states that a packer reads of a tower of ``layers``: CLIP-L's four, or as far up."""
+    return tuple(round(layer * (layers - 1) / 23) for layer in PACKER_LAYERS)
+
+
+def packer_heads(width: int) -> int:
+    """Return the attention heads of a packer of that width: 128 channels each, as published."""
+    return max(1, width // PACKER_HEAD_DIM)
+
+
+class _Encoder:
+    """The encoder being drawn."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: Weights, plan: Compression, precision: Precision) -> None:
+        self.checkpoint, self.tower, self.compression = checkpoint, checkpoint.tower, plan
+        self.sketch = Sketch(weights, precision)
+
+    def draw(self, baked_query: Any | None) -> Any:
+        """Draw all of it; QueCC reads the question's embedding from an input, or from ``baked_query``."""
+        sketch, size = self.sketch, self.tower.image_size
+        pixels = sketch.input("pixel_values", ["batch_size", self.tower.num_channels, size, size])
+        inputs, query = [pixels], None
+        if self.compression.compressor is Compressor.QUECC:
+            if baked_query is None:
+                query = sketch.input("text_query", ["batch_size", self.checkpoint.text.hidden_size])
+                inputs.append(query)
+            else:
+                query = sketch.constant("query", baked_query)
+        features = self._projected(self._compressed(self._states(sketch.inner(pixels)), query))
+        shape = ["batch_size", self.compression.visual_tokens, self.checkpoint.text.hidden_size]
+        return sketch.model("vision_encoder", inputs, [sketch.output(features, "image_features", shape)])
+
+    def _states(self, pixels: Any) -> dict[int, Any]:
+        """The tower's hidden states that are read, patches only, by number."""
+        wanted = set(self.checkpoint.read_layers)
+        if self.compression.compressor in PACKERS:
+            wanted |= set(packer_layers(self.tower.num_hidden_layers))
+        x = self._embedded(pixels)
+        found = {0: x} if 0 in wanted else {}
+        for layer in range(max(wanted)):
+            x = self._layer(x, f"vision_tower.encoder.layers.{layer}")
+            if layer + 1 in wanted:
+                found[layer + 1] = x
+        return {number: self._patches(state) for number, state in found.items()}
+
+    def _patches(self, state: Any) -> Any:
+        sketch, skipped = self.sketch, self.checkpoint.class_tokens
+        return sketch.tail(state, skipped, axis=1) if skipped else state
+
+    def _embedded(self, pixels: Any) -> Any:
+        sketch, name, tower = self.sketch, "vision_tower.embeddings", self.tower
+        kernel = [sketch.parameter(f"{name}.patch_embedding.weight")]
+        if sketch.has(f"{name}.patch_embedding.bias"):
+            kernel.append(sketch.parameter(f"{name}.patch_embedding.bias"))
+        patch = tower.patch_size
+        x = sketch.op("Conv", pixels, *kernel, kernel_shape=[patch, patch], strides=[patch, patch])
+        x = sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(0, 0, -1)), perm=[0, 2, 1])
+        if sketch.has(f"{name}.class_embedding"):
+            batch = sketch.op("Shape", pixels, start=0, end=1)
+            shape = sketch.op("Concat", batch, sketch.ints(1, tower.hidden_size), axis=0)
+            first = sketch.op("Expand", sketch.parameter(f"{name}.class_embedding"), shape)
+            x = sketch.op("Concat", first, x, axis=1)
+        x = sketch.op("Add", x, sketch.parameter(f"{name}.position_embedding.weight"))
+        norm = "vision_tower.pre_layrnorm"  # the tensor's name in transformers
+        return sketch.layer_norm(x, norm, tower.layer_norm_eps) if sketch.has(f"{norm}.weight") else x
+
+    def _layer(self, x: Any, name: str) -> Any:
+        sketch, epsilon, heads = self.sketch, self.tower.layer_norm_eps, self.tower.num_attention_heads
+        normed = sketch.layer_norm(x, f"{name}.layer_norm1", epsilon)
+        parts = [sketch.linear(normed, f"{name}.self_attn.{part}_proj") for part in "qkv"]
+        attended = sketch.op("Attention", *parts, q_num_heads=heads, kv_num_heads=heads)
+        x = sketch.op("Add", x, sketch.linear(attended, f"{name}.self_attn.out_proj"))
+        normed = sketch.layer_norm(x, f"{name}.layer_norm2", epsilon)
+        inner = sketch.activation(sketch.linear(normed, f"{name}.mlp.fc1"), self.tower.hidden_act)
+        return sketch.op("Add", x, sketch.linear(inner, f"{name}.mlp.fc2"))
+
+    def _joined(self, states: dict[int, Any], layers: tuple[int, ...]) -> Any:
+        found = [states[layer] for layer in layers]
+        return self.sketch.op("Concat", *found, axis=-1) if len(found) > 1 else found[0]
+
+    def _compressed(self, states: dict[int, Any], query: Any | None) -> Any:
+        """[batch, patches, width] -> [batch, visual tokens, width (joined by pixel shuffle)]."""
+        x, kind = self._joined(states, self.checkpoint.read_layers), self.compression.compressor
+        sketch, grid = self.sketch, self.compression.grid
+        match kind:
+            case Compressor.AVERAGE_POOL:
+                pooled = sketch.op("ReduceMean", self._regions(x), sketch.ints(2, 4), keepdims=0)
+                return sketch.op("Reshape", pooled, sketch.ints(0, grid * grid, -1))
+            case Compressor.PIXEL_SHUFFLE:
+                region = sketch.op("Transpose", self._regions(x), perm=[0, 1, 3, 2, 4, 5])
+                width = self.tower.hidden_size * len(self.checkpoint.read_layers) * self.compression.widening
+                return sketch.op("Reshape", region, sketch.ints(0, grid * grid, width))
+            case Compressor.TOKEN_PACKER | Compressor.QUECC:
+                joined = self._joined(states, packer_layers(self.tower.num_hidden_layers))
+                queries = self._packer_queries(x) if query is None else self._question_queries(x, query)
+                return self._attend(queries, joined, query is not None)
+        return x
+
+    def _regions(self, x: Any) -> Any:
+        """[batch, patches, width] -> [batch, grid, factor, grid, factor, width]."""
+        grid, factor = self.compression.grid, self.compression.factor
+        return self.sketch.op("Reshape", x, self.sketch.ints(0, grid, factor, grid, factor, -1))
+
+    def _packer_queries(self, x: Any) -> Any:
+        """TokenPacker: patches interpolated to the coarse grid (the mean of a region's middle), projected, normed."""
+        sketch, grid, factor = self.sketch, self.compression.grid, self.compression.factor
+        middle = sketch.ints((factor - 1) // 2, factor // 2)
+        found = self._regions(x)
+        for axis in (2, 4):
+            found = sketch.op("Gather", found, middle, axis=axis)
+        found = sketch.op("ReduceMean", found, sketch.ints(2, 4), keepdims=0)
+        found = sketch.op("Reshape", found, sketch.ints(0, grid * grid, -1))
+        return sketch.layer_norm(sketch.linear(found, "compressor.q_proj_1"), "compressor.ln_q_1", PACKER_EPSILON)
+
+    def _question_queries(self, x: Any, query: Any) -> Any:
+        """QueCC: the question's embedding added to every patch, projected, then one depth-wise convolution a region."""
+        sketch, side, factor = self.sketch, self.compression.side, self.compression.factor
+        text = sketch.linear(
+            sketch.op("Unsqueeze", sketch.inner(query), sketch.ints(1)), "compressor.text_projection.0"
+        )
+        x = sketch.op("Add", x, sketch.layer_norm(text, "compressor.text_projection.1", PACKER_EPSILON))
+        x = self._mlp(x, "compressor.q_proj", norm="compressor.q_proj.3")
+        x = sketch.op("Transpose", x, perm=[0, 2, 1])
+        width = self.tower.hidden_size
+        x = sketch.op("Reshape", x, sketch.ints(0, width, side, side))
+        kernel = [sketch.parameter(f"compressor.q_downsample.{part}") for part in ("weight", "bias")]
+        x = sketch.op("Conv", x, *kernel, kernel_shape=[factor, factor], strides=[factor, factor], group=width)
+        return sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(0, 0, -1)), perm=[0, 2, 1])
+
+    def _mlp(self, x: Any, name: str, norm: str) -> Any:
+        """Two linear layers with GELU between, then LayerNorm."""
+        inner = self.sketch.activation(self.sketch.linear(x, f"{name}.0"), "gelu")
+        return self.sketch.layer_norm(self.sketch.linear(inner, f"{name}.2"), norm, PACKER_EPSILON)
+
+    def _attend(self, queries: Any, joined: Any, question: bool) -> Any:
+        """Each query attends to the patches of its own region: torch's MultiheadAttention, one query a sequence."""
+        sketch, width = self.sketch, self.tower.hidden_size
+        names = [(f"compressor.{part}_proj", f"compressor.{part}_proj.3") for part in "kv"]
+        if not question:
+            names = [(f"compressor.{part}_proj_1", f"compressor.ln_{part}_1") for part in "kv"]
+        keys, values = (self._by_region(self._mlp(joined, *name)) for name in names)
+        queries = sketch.op("Reshape", queries, sketch.ints(-1, 1, width))
+        heads = packer_heads(width)
+        parts = [self._in_projection(x, index) for index, x in enumerate((queries, keys, values))]
+        attended = sketch.op("Attention", *parts, q_num_heads=heads, kv_num_heads=heads)
+        found = sketch.linear(attended, "compressor.clip_attn.out_proj")
+        return sketch.op("Reshape", found, sketch.ints(-1, self.compression.visual_tokens, width))
+
+    def _by_region(self, x: Any) -> Any:
+        """[batch, patches, width] -> [batch x visual tokens, patches of a region, width]."""
+        sketch = self.sketch
+        found = sketch.op("Transpose", self._regions(x), perm=[0, 1, 3, 2, 4, 5])
+        return sketch.op("Reshape", found, sketch.ints(-1, self.compression.factor**2, self.tower.hidden_size))
+
+    def _in_projection(self, x: Any, index: int) -> Any:
+        """One third of torch's joint input projection: 0 for queries, 1 for keys, 2 for values."""
+        sketch, width, name = self.sketch, self.tower.hidden_size, "compressor.clip_attn.in_proj"
+        rows = slice(index * width, (index + 1) * width)
+        parts = {
+            f"{name}_weight.{index}.T": (f"{name}_weight", (width, width)),
+            f"{name}_bias.{index}": (f"{name}_bias", (width,)),
+        }
+
+        def third(stored: str) -> Any:
+            return sketch.cast(stored, sketch.weights.array(stored)[rows]).T
+
+        weight, bias = (
+            sketch.lazy(part, shape, sketch.float_type, functools.partial(third, stored))
+            for part, (stored, shape) in parts.items()
+            if sketch.shape(stored)
+        )
+        return sketch.op("Add", sketch.op("MatMul", x, weight), bias)
+
+    def _projected(self, x: Any) -> Any:
+        """LLaVA's projector: two linear layers with an activation between."""
+        sketch, name = self.sketch, "multi_modal_projector"
+        inner = sketch.activation(sketch.linear(x, f"{name}.linear_1"), self.checkpoint.config.projector_hidden_act)
+        return sketch.linear(inner, f"{name}.linear_2")
+
+
+def encoder_graph(
+    checkpoint: Checkpoint, weights: Weights, plan: Compression, precision: Precision, baked_query: Any | None = None
+) -> Any:
+    """Return the vision encoder as an onnx_ir model; ``weights`` are the checkpoint's and the compressor's.
+
+    QueCC has a second input, ``text_query [batch, LLM width]``, unless ``baked_query`` (fp32, [1, LLM width]) holds it.
+    Raises InputError for a missing tensor.
+    """
+    return _Encoder(checkpoint, weights, plan, precision).draw(baked_query)

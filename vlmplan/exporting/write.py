@@ -1,0 +1,386 @@
+"""How does a checkpoint become an export? Graphs drawn, weights streamed into them, everything renamed when whole.
+
+(checkpoint, options, perhaps a plan) -> a folder and its :class:`Manifest`. One tensor is in memory at a time, so the
+peak does not grow with the model. Nothing is left behind when it is interrupted; what a killed one leaves, the next
+one into the same folder removes.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vlmplan import __version__
+from vlmplan.document import to_json
+from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.exporting.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
+from vlmplan.exporting.client_files import texts
+from vlmplan.exporting.compressors import RandomWeights, compressor_weights, weights_source
+from vlmplan.exporting.decoder_graph import DecoderOptions, decoder_graph, embedding_graph
+from vlmplan.exporting.manifest import (
+    DECODER,
+    EMBED,
+    FILE_NAME,
+    GRAPH_REVISION,
+    GRAPHS,
+    VISION,
+    FileDigest,
+    Manifest,
+    data_file,
+    file_sha256,
+    read_manifest,
+)
+from vlmplan.exporting.runner import OnnxModel, question_embedding
+from vlmplan.exporting.sketch import OPSET
+from vlmplan.exporting.vision_graph import Compression, compression, encoder_graph
+from vlmplan.hardware import Precision
+from vlmplan.models import Compressor, read_model_config
+from vlmplan.planning import Plan
+from vlmplan.progress import Progress
+
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
+_SCRATCH = ".vlmplan-export-"  # beside the export while it is written
+_MARK = ".being-written"  # in it, until it is whole
+LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder."""
+
+    checkpoint: str
+    visual_tokens: int
+    compressor: Compressor
+    precision: Precision = Precision.FP32
+    base_precision: Precision = Precision.FP32
+    weights: Path | None = None
+    random_weights: bool = False
+    query: str | None = None
+    all_logits: bool = False
+    plan: Plan | None = None
+    external_above_bytes: int = EXTERNAL_ABOVE_BYTES
+
+    def __post_init__(self) -> None:
+        """Reject precisions that no graph is drawn in, and options that contradict each other."""
+        if self.precision not in PRECISIONS:
+            raise InputError(f"--precision: found {self.precision}, expected {', '.join(PRECISIONS)}")
+        if self.base_precision not in (Precision.FP32, Precision.FP16):
+            raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
+        if self.random_weights and self.weights is not None:
+            raise InputError("--random-weights and --weights exclude each other; give one")
+        if self.query is not None and self.compressor is not Compressor.QUECC:
+            raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
+        if self.query is not None:
+            check_text("--query", self.query)
+
+    @property
+    def floats(self) -> Precision:
+        """The precision of all that is not quantised."""
+        return self.precision if self.precision in (Precision.FP32, Precision.FP16) else self.base_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """An order with its checkpoint opened: what the graphs are drawn from, at export and again at validation."""
+
+    order: Order
+    checkpoint: Checkpoint
+    compression: Compression
+    compressor: Weights | None
+
+    @property
+    def weights(self) -> Weights:
+        """All tensors: the compressor's before the checkpoint's, since it may bring its own projector."""
+        own = self.checkpoint.tensors
+        return own if self.compressor is None else Joined(parts=(self.compressor, own))
+
+    @property
+    def decoder_options(self) -> DecoderOptions:
+        """What the decoder graph is to be."""
+        return DecoderOptions(
+            precision=self.order.precision,
+            base_precision=self.order.floats,
+            all_logits=self.order.all_logits,
+            hidden_output=self.order.compressor is Compressor.QUECC,
+        )
+
+    def graph(self, name: str, query: Any | None = None) -> Any:
+        """Draw one of the three graphs; ``query`` is QueCC's baked embedding."""
+        text, floats = self.checkpoint.text, self.order.floats
+        if name == DECODER:
+            return decoder_graph(text, self.weights, self.decoder_options)
+        if name == EMBED:
+            return embedding_graph(text, self.weights, floats)
+        return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
+
+
+def open_parts(order: Order) -> Parts:
+    """Open the checkpoint and the compressor's weights. Raises InputError or Unavailable."""
+    checkpoint = open_checkpoint(order.checkpoint)
+    plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
+    check_plan(order.plan, checkpoint)
+    check_shapes(checkpoint)
+    weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
+    return Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
+
+
+def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
+    """Raise InputError where the checkpoint is not the plan's model."""
+    if plan is None:
+        return
+    found, expected = read_model_config(checkpoint.folder / "config.json"), plan.model
+    for part, ours, theirs in (("llm", found.llm, expected.llm), ("vision", found.vision, expected.vision)):
+        for key in ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary", "qk_norm"):
+            here, there = getattr(ours, key, None), getattr(theirs, key, None)
+            if here != there:
+                raise InputError(
+                    f"{checkpoint.name}: {part}.{key} is {here}, the plan's {expected.name} has {there}; "
+                    "expected that model's checkpoint"
+                )
+
+
+def _weight_bytes(model: Any) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
+
+
+def write_graph(path: Path, model: Any, external: bool, progress: Callable[[int, int], None]) -> None:
+    """Write one graph, its weights beside it where they are ``external``; progress in bytes done and in all."""
+    import onnx_ir
+
+    path.parent.mkdir(exist_ok=True)
+    total, done = _weight_bytes(model), 0
+
+    def tell(tensor: Any, _: Any) -> None:
+        nonlocal done
+        done += tensor.nbytes
+        progress(min(done, total), total)
+
+    progress(0, total)
+    try:
+        if external:
+            onnx_ir.save(model, path, external_data=data_file(path.name), callback=tell)
+        else:
+            onnx_ir.save(model, path)
+    except onnx_ir.serde.SerdeError as error:
+        raise _root(error) from None
+    progress(total, total)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What was raised where a tensor was read: onnx_ir wraps it as often as the graph is deep."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _baked(parts: Parts, folder: Path) -> Any | None:
+    """The embedding of a fixed question, in fp32 whatever the export's precision: it is computed once and kept."""
+    if parts.order.query is None:
+        return None
+    exact = replace(parts, order=replace(parts.order, precision=Precision.FP32, base_precision=Precision.FP32))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for name in (DECODER, EMBED):
+            model = exact.graph(name)
+            external = _weight_bytes(model) > parts.order.external_above_bytes
+            write_graph(Path(scratch) / name, model, external, lambda *_: None)
+        asked = baked_question_ids(exact.checkpoint.folder, parts.order.query)
+        return question_embedding(OnnxModel(Path(scratch)), asked)
+
+
+def question_ids(tokenizer: Any, text: str) -> Any:
+    """Token ids ``[1, tokens]`` of a question by the LLM's tokenizer, special tokens as it adds them."""
+    import numpy as np
+
+    return np.array([tokenizer(text.strip())["input_ids"]], dtype=np.int64)
+
+
+def baked_question_ids(folder: Path, text: str) -> Any:
+    """Token ids of a question that is baked into an export of the checkpoint in ``folder``. Raises InputError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a damaged tokenizer raises what it likes
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({one_line(error)})") from None
+    return question_ids(tokenizer, text)
+
+
+def check_text(option: str, text: str) -> None:
+    """Raise InputError for a text that is empty or no Unicode."""
+    if not text.strip():
+        raise InputError(f"{option}: found no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{option}: found bytes that are no UTF-8 text") from None
+
+
+def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
+    """Return the manifest of an export."""
+    from importlib.metadata import version
+
+    order, checkpoint = parts.order, parts.checkpoint
+    quecc = order.compressor is Compressor.QUECC and order.query is None
+    read = None if isinstance(parts.compressor, RandomWeights | None) else weights_source(checkpoint, order.weights)
+    return Manifest(
+        vlmplan_version=__version__,
+        graph_revision=GRAPH_REVISION,
+        versions={name: version(name.replace("_", "-")) for name in LIBRARIES},
+        checkpoint=order.checkpoint,
+        checkpoint_sha256=file_sha256(checkpoint.folder / "config.json"),
+        architecture=checkpoint.config.model_type,
+        image_size=checkpoint.tower.image_size,
+        visual_tokens=order.visual_tokens,
+        compressor=order.compressor,
+        weights=None if order.weights is None else str(order.weights),
+        weights_sha256=None if read is None else file_sha256(read),
+        random_weights=isinstance(parts.compressor, RandomWeights),
+        query=order.query,
+        precision=order.precision,
+        base_precision=order.floats,
+        all_logits=order.all_logits,
+        opset=OPSET,
+        batch="any",
+        padding="left",
+        clients=("vlmplan",) if quecc else ("vlmplan", "transformers.js"),
+        files=files,
+        plan=order.plan,
+    )
+
+
+def export(order: Order, out: Path, progress: Progress, overwrite: bool = False) -> Manifest:
+    """Write the export to ``out``, which must not exist unless ``overwrite``. Raises InputError or Unavailable."""
+    out = Path(os.path.realpath(out))
+    _check_out(out, overwrite)
+    parts = open_parts(order)
+    if parts.checkpoint.folder.resolve().is_relative_to(out):
+        raise InputError(f"--out: {out} holds the checkpoint; choose another folder")
+    scratch = out.parent / f"{_SCRATCH}{secrets.token_hex(6)}"
+    held = []
+    _clear(out.parent)
+    try:  # the folder is made in here: Ctrl-C right after it would else leave it
+        held.append(_make(scratch, out))
+        manifest = _fill(parts, scratch, progress)
+        (scratch / _MARK).unlink()
+        _move(scratch, out, overwrite)
+    except OSError as error:
+        raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for descriptor in held:
+            os.close(descriptor)
+    return manifest
+
+
+def _make(scratch: Path, out: Path) -> int:
+    """Make the folder to write in and return its descriptor, whose lock says that somebody writes there."""
+    import fcntl
+
+    try:
+        while True:
+            scratch.mkdir(mode=0o700)
+            (scratch / _MARK).touch()
+            with contextlib.suppress(FileNotFoundError):  # another export took it for one left behind, and made room
+                descriptor = os.open(scratch, os.O_RDONLY)
+                with contextlib.suppress(OSError):  # where files have no locks nothing is ever taken for left behind
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if scratch.is_dir() and os.path.samestat(scratch.stat(), os.fstat(descriptor)):
+                    return descriptor
+                os.close(descriptor)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _clear(parent: Path) -> None:
+    """Remove what killed exports left in a folder: what no process holds the lock of.
+
+    An export that was about to be replaced is not: it is the only one where its successor is not in place.
+    """
+    import fcntl
+
+    for path in parent.glob(f"{_SCRATCH}*"):
+        old = path.with_name(f"{path.name}.old")
+        if (path.suffix == ".old" and path.with_suffix("").exists()) or old.exists() or not path.is_dir():
+            continue
+        ours = re.fullmatch(rf"{re.escape(_SCRATCH)}[0-9a-f]{{12}}(\.old)?", path.name)
+        if not ours or not any((path / name).is_file() for name in (_MARK, FILE_NAME)):
+            continue  # somebody else's
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise InputError, before any work, where the folder cannot be written."""
+    if not str(out).isprintable():
+        raise InputError("--out: found a name that cannot be printed; choose another folder")
+    if not out.parent.is_dir():
+        raise InputError(f"--out: {out.parent} is no folder; create it first")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not _is_export(out):
+        raise InputError(f"--out: {out} exists and is no export, or not only one; choose another folder")
+    if not overwrite:
+        raise InputError(f"--out: {out} holds an export already; give --replace or choose another folder")
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell whether a folder holds an export and nothing else, so that it may be replaced."""
+    try:
+        listed = {FILE_NAME, *read_manifest(folder).files}
+    except InputError:
+        return False
+    return all(path.is_dir() or str(path.relative_to(folder)) in listed for path in folder.rglob("*"))
+
+
+def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
+    """Write everything. All is drawn first, so that what is missing is said before anything large is written."""
+    drawn = {name: parts.graph(name) for name in GRAPHS}
+    external = tuple(name for name in GRAPHS if _weight_bytes(drawn[name]) > parts.order.external_above_bytes)
+    contents = texts(parts.checkpoint, parts.order.visual_tokens, external)
+    query = _baked(parts, scratch)
+    if query is not None:
+        drawn[VISION] = parts.graph(VISION, query)
+    for name in GRAPHS:
+        write_graph(scratch / name, drawn[name], name in external, functools.partial(progress, name))
+    for name, content in contents.items():
+        (scratch / name).write_bytes(content)
+    written = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != _MARK)
+    digests = {
+        str(path.relative_to(scratch)): FileDigest(size_bytes=path.stat().st_size, sha256=file_sha256(path))
+        for path in written
+    }
+    manifest = manifest_of(parts, digests)
+    (scratch / FILE_NAME).write_text(to_json(manifest), encoding="utf-8")
+    return manifest
+
+
+def _move(scratch: Path, out: Path, overwrite: bool) -> None:
+    """Put the finished folder in place; an export that was there goes only then, and comes back if that fails.
+
+    Raises OSError where something else came to be there meanwhile.
+    """
+    scratch.chmod(0o755)
+    old = scratch.with_name(scratch.name + ".old")
+    try:
+        if overwrite and out.exists():
+            out.rename(old)
+        scratch.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""What a machine is and has: its profile, its name, its price, and what is found on this one."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.hardware.detect import PROVIDERS as PROVIDERS
+    from vlmplan.hardware.detect import Setup as Setup
+    from vlmplan.hardware.detect import probe as probe
+    from vlmplan.hardware.detect import setup as setup
+    from vlmplan.hardware.names import ReportedNames as ReportedNames
+    from vlmplan.hardware.names import meant as meant
+    from vlmplan.hardware.names import near as near
+    from vlmplan.hardware.names import without_memory as without_memory
+    from vlmplan.hardware.prices import Prices as Prices
+    from vlmplan.hardware.prices import read_prices as read_prices
+    from vlmplan.hardware.profile import Basis as Basis
+    from vlmplan.hardware.profile import Calibration as Calibration
+    from vlmplan.hardware.profile import Efficiency as Efficiency
+    from vlmplan.hardware.profile import HardwareProfile as HardwareProfile
+    from vlmplan.hardware.profile import Kind as Kind
+    from vlmplan.hardware.profile import Part as Part
+    from vlmplan.hardware.profile import Precision as Precision
+    from vlmplan.hardware.profile import Runtime as Runtime
+    from vlmplan.hardware.profile import interval as interval
+    from vlmplan.hardware.profile import quantile as quantile
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "detect": ("PROVIDERS", "Setup", "probe", "setup"),
+        "names": ("ReportedNames", "meant", "near", "without_memory"),
+        "prices": ("Prices", "read_prices"),
+        "profile": (
+            "Basis",
+            "Calibration",
+            "Efficiency",
+            "HardwareProfile",
+            "Kind",
+            "Part",
+            "Precision",
+            "Runtime",
+            "interval",
+            "quantile",
+        ),
+    },
+)

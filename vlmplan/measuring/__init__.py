@@ -1,0 +1,41 @@
+"""What this machine or server does: trials and tables of times -> a hardware profile with intervals."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.measuring.check_cases import Case as Case
+    from vlmplan.measuring.check_profile import Row as Row
+    from vlmplan.measuring.check_profile import Verdict as Verdict
+    from vlmplan.measuring.endpoint import Endpoint as Endpoint
+    from vlmplan.measuring.endpoint import interrogate as interrogate
+    from vlmplan.measuring.endpoint import observations_of as observations_of
+    from vlmplan.measuring.endpoint import probes as probes
+    from vlmplan.measuring.profile_fit import Profiled as Profiled
+    from vlmplan.measuring.recalibrate import recalibrated as recalibrated
+    from vlmplan.measuring.session import Order as Order
+    from vlmplan.measuring.session import check_here as check_here
+    from vlmplan.measuring.session import precisions_of as precisions_of
+    from vlmplan.measuring.session import profile_here as profile_here
+    from vlmplan.measuring.table import Adjusted as Adjusted
+    from vlmplan.measuring.table import adjusted as adjusted
+    from vlmplan.measuring.table import read_measurements as read_measurements
+    from vlmplan.measuring.timing import Samples as Samples
+    from vlmplan.measuring.timing import measure as measure
+    from vlmplan.measuring.trials import Effort as Effort
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "check_cases": ("Case",),
+        "check_profile": ("Row", "Verdict"),
+        "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
+        "profile_fit": ("Profiled",),
+        "recalibrate": ("recalibrated",),
+        "session": ("Order", "check_here", "precisions_of", "profile_here"),
+        "table": ("Adjusted", "adjusted", "read_measurements"),
+        "timing": ("Samples", "measure"),
+        "trials": ("Effort",),
+    },
+)

@@ -1,0 +1,39 @@
+"""Which configuration: a question -> candidates within the budget -> a plan, and what to do with it."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.planning.catalogue import Shelf as Shelf
+    from vlmplan.planning.comparison import Comparison as Comparison
+    from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
+    from vlmplan.planning.comparison import compare as compare
+    from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
+    from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import Preference as Preference
+    from vlmplan.planning.plan import Choice as Choice
+    from vlmplan.planning.plan import Outline as Outline
+    from vlmplan.planning.plan import Plan as Plan
+    from vlmplan.planning.plan import knee_curve_of as knee_curve_of
+    from vlmplan.planning.plan import recommend as recommend
+    from vlmplan.planning.question import query as query
+    from vlmplan.planning.rechecks import Recheck as Recheck
+    from vlmplan.planning.rechecks import markdown as markdown
+    from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.search import Budget as Budget
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "catalogue": ("Shelf",),
+        "comparison": ("Comparison", "DeviceChoice", "compare"),
+        "handover": ("Deploy",),
+        "options": ("Asked", "CONFIDENCE", "Preference"),
+        "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
+        "question": ("query",),
+        "rechecks": ("Recheck", "markdown", "recheck"),
+        "search": ("Budget",),
+    },
+)

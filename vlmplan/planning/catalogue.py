@@ -1,0 +1,180 @@
+"""Where are the shipped profiles, and which one does a name mean?
+
+A name or a path -> a document. An exact name wins, then the one name that contains the part given (of devices: whole
+words, or what their drivers report); several are listed, none brings the nearest names. A path is accepted wherever a
+name is.
+"""
+
+import enum
+import functools
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from vlmplan.accuracy import Evidence, OwnScores
+from vlmplan.document import Document, load
+from vlmplan.errors import InputError, Unavailable, nearest
+from vlmplan.hardware import Calibration, HardwareProfile, ReportedNames, meant, near, without_memory
+from vlmplan.models import ModelSpec
+
+if TYPE_CHECKING:
+    from vlmplan.accuracy import ScalingLaw
+
+
+_SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
+
+
+class Shelf(enum.StrEnum):
+    """The kinds of profiles shipped, by folder."""
+
+    HARDWARE = "hardware"
+    MODELS = "models"
+    LAWS = "laws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypicalCalibrations(Document):
+    """What a device is priced with that nobody calibrated for the runtime asked."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.typical/1"
+
+    calibration: tuple[Calibration, ...]
+
+
+@functools.cache
+def profiles_folder() -> Path:
+    """Return the folder of shipped profiles: inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "profiles", package.parent / "profiles"):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"no profiles folder in {package} or beside it; reinstall vlmplan")
+
+
+@functools.cache
+def names(shelf: Shelf) -> tuple[str, ...]:
+    """Return the shipped names, sorted; a model's file ``ORG--NAME.toml`` is named ``ORG/NAME``."""
+    return tuple(sorted(path.stem.replace("--", "/") for path in (profiles_folder() / shelf).glob("*.toml")))
+
+
+def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
+    """The shipped names that ``name`` may mean: the one it is, else those it is a part of."""
+    known, folded = names(shelf), name.casefold()
+    exact = tuple(candidate for candidate in known if candidate.casefold() == folded)
+    if exact:
+        return exact
+    if shelf is Shelf.HARDWARE:
+        return _devices(name)
+    return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+
+
+def _devices(name: str) -> tuple[str, ...]:
+    """The devices that a name may mean; a size that is in none of their names must be that of their memory."""
+    known, reported = names(Shelf.HARDWARE), load(ReportedNames, profiles_folder() / "device_names.toml").names
+    if found := meant(name, known, reported):
+        return found
+    rest, size_gb = without_memory(name)
+    if not rest or size_gb is None:
+        return ()
+    return tuple(
+        one
+        for one in meant(rest, known, reported)
+        if abs((hardware(one).memory_bytes or 0) / (size_gb * 1e9) - 1) < _SIZE_TOLERANCE
+    )
+
+
+def resolve(shelf: Shelf, name: str) -> Path:
+    """Return the file that ``name`` means. Raises InputError for an unknown or ambiguous name."""
+    found, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
+    if len(found) > 1:
+        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
+    if not found:
+        if shelf is Shelf.HARDWARE:
+            close, others = near(name, known), f" (other devices: {name} is not in the catalogue)"
+        else:
+            close, others = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)]), ""
+        hint = f"; nearest: {close}{others}" if close else f"; {name} is not in the catalogue"
+        raise InputError(f"no {what} named '{name}'{hint}; 'vlmplan catalogue {shelf}' lists all")
+    return profiles_folder() / shelf / f"{found[0].replace('/', '--')}.toml"
+
+
+def is_path(text: str) -> bool:
+    """Whether ``text`` looks like a file or folder, not like a name."""
+    return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
+
+
+def find(shelf: Shelf, text: str) -> Path:
+    """Return the file that a name or a path means.
+
+    What looks like a path is one; then an exact name or a part of one; then whatever else exists. Raises InputError
+    for an unknown or ambiguous name.
+    """
+    # os.path rather than Path: an impossible path is then one that does not exist, not an exception
+    if is_path(text) or (os.path.exists(text) and not _meant(shelf, text)):  # noqa: PTH110
+        return Path(os.path.expanduser(text))  # noqa: PTH111
+    return resolve(shelf, text)
+
+
+def hardware(name: str) -> HardwareProfile:
+    """Return a device by name or path. Raises InputError."""
+    return load(HardwareProfile, find(Shelf.HARDWARE, name))
+
+
+def model(name: str) -> ModelSpec:
+    """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError.
+
+    A hub id that is not shipped is read from the Hub, or from its cache: the few files that say what it is.
+    """
+    try:
+        path = find(Shelf.MODELS, name)
+    except InputError as unknown:
+        return _hub_model(name, unknown)
+    if path.suffix == ".toml":
+        return load(ModelSpec, path)
+    from vlmplan.models import read_model_config
+
+    return read_model_config(path)
+
+
+def _hub_model(name: str, unknown: InputError) -> ModelSpec:
+    """The model of a hub id. Raises ``unknown``, with why it could not be read, where ``name`` is none."""
+    from vlmplan.models import CONFIGS, downloaded, is_hub_id, read_model_config
+
+    if not is_hub_id(name) or _meant(Shelf.MODELS, name):
+        raise unknown
+    try:
+        folder = downloaded(name, CONFIGS)
+    except Unavailable as error:
+        raise InputError(f"{unknown}; nor is it read from the Hub: {error}") from None
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{unknown}; on the Hub it has no config.json")
+    return replace(read_model_config(folder), name=name)
+
+
+def models() -> tuple[ModelSpec, ...]:
+    """Return every shipped model, by name."""
+    return tuple(load(ModelSpec, path) for path in sorted((profiles_folder() / Shelf.MODELS).glob("*.toml")))
+
+
+def law(name: str) -> "ScalingLaw":
+    """Return a scaling law by name or path. Raises InputError."""
+    from vlmplan.accuracy import ScalingLaw
+
+    return load(ScalingLaw, find(Shelf.LAWS, name))
+
+
+def evidence() -> Evidence:
+    """Return the estimators fitted on published scores, the task table and the precision offsets."""
+    return load(Evidence, profiles_folder() / "evidence.toml")
+
+
+def own_scores(name: str) -> OwnScores | None:
+    """Return what was published of a shipped checkpoint, None where nothing was."""
+    path = profiles_folder() / "scores" / f"{name.replace('/', '--')}.toml"
+    return load(OwnScores, path) if path.is_file() else None
+
+
+def typical() -> tuple[Calibration, ...]:
+    """Return the calibrations for devices nobody measured."""
+    return load(TypicalCalibrations, profiles_folder() / "typical.toml").calibration

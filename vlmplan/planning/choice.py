@@ -1,0 +1,183 @@
+"""Which candidate answers best? feasible candidates -> Pareto front -> choice, and why the others lost.
+
+The choice has the least expected error. A faster one takes its place where it costs no more error than the user's
+preference pays, or where the two are so close that paired draws do not tell them apart. Draws are paired: what two
+candidates have in common moves both, so fewer tokens on the same model are never a tie, only a price.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+from vlmplan.accuracy import Judge
+from vlmplan.planning.options import Preference
+from vlmplan.planning.search import Budget, Candidate, feasible, overrun, shortfalls
+from vlmplan.units import format_seconds
+
+TIE_ERROR = 0.005  # the most by which candidates may differ that draws do not tell apart: half a point
+UNDECIDED_SHARE = 0.4  # of paired draws in which the one expected to be worse is no worse
+DRAWS = 200
+FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
+RUNNERS_UP = 8
+
+ErrorDraws = Callable[[Candidate], list[float]]
+
+
+def draws_of(judge: Judge) -> ErrorDraws:
+    """Return what draws a candidate's error, the same candidate's only once."""
+    known: dict[int, list[float]] = {}
+
+    def draw(one: Candidate) -> list[float]:
+        if id(one) not in known:
+            known[id(one)] = judge.draws(one.model, one.visual, one.request.precision, count=DRAWS)
+        return known[id(one)]
+
+    return draw
+
+
+def no_worse_share(one: Candidate, other: Candidate, draw: ErrorDraws) -> float:
+    """Return the share of paired draws in which ``one`` errs no more than ``other``."""
+    return sum(mine <= its for mine, its in zip(draw(one), draw(other), strict=True)) / DRAWS
+
+
+def choose(within: Iterable[Candidate], preference: Preference, draw: ErrorDraws | None = None) -> Candidate:
+    """Return the least expected error, or the first in order of those that may take its place.
+
+    Without ``draw`` nothing is a tie.
+    """
+    found = sorted(within, key=lambda one: (one.predicted_error, one.order))
+    least = found[0]
+    rivals = sorted((one for one in found if one.order < least.order), key=lambda one: one.order)
+    for one in rivals:
+        gap = one.predicted_error - least.predicted_error
+        if gap <= preference.price_error:
+            return one
+        close = draw is not None and preference is not Preference.ACCURACY and gap <= TIE_ERROR
+        if close and draw is not None and no_worse_share(one, least, draw) >= UNDECIDED_SHARE:
+            # what is as fast and better is told apart from the least, perhaps, but not a worse choice
+            return next(other for other in found if other.order <= one.order)
+    return least
+
+
+def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: Preference, draw: ErrorDraws) -> str:
+    """Say why ``choice`` was taken, and not the least expected error where that is another."""
+    least = min(within, key=lambda one: (one.predicted_error, one.order))
+    if least is choice:
+        return "the least expected error of all that keep the budget"
+    points = 100 * (choice.predicted_error - least.predicted_error)
+    saved = f"{format_seconds(least.cost.latency_s - choice.cost.latency_s)} faster"
+    if least.request.gpus != choice.request.gpus:
+        saved = f"on {choice.request.gpus} GPU{'' if choice.request.gpus == 1 else 's'} instead of {least.request.gpus}"
+    told = f"{points:.2f} points more error than {least.label}, but {saved}"
+    if points <= 100 * preference.price_error:
+        return f"{told}: --prefer {preference} pays {100 * preference.price_error:g} points for speed"
+    share = no_worse_share(choice, least, draw)
+    if share < UNDECIDED_SHARE:
+        return f"{told}: as fast as, and better than, one that paired draws do not tell apart from it"
+    return f"{told}: paired draws do not tell them apart (it is no worse in {100 * share:.0f} %), so speed decides"
+
+
+def pareto_front(within: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that none equals or beats in error, latency and GPUs together, fastest first."""
+    front: list[Candidate] = []
+    for candidate in sorted(within, key=lambda one: (one.cost.latency_s, one.predicted_error, one.order)):
+        fewest = [one for one in front if one.predicted_error <= candidate.predicted_error]
+        if not any(one.request.gpus <= candidate.request.gpus for one in fewest):
+            front.append(candidate)
+    return tuple(front)
+
+
+def next_tokens(found: Iterable[Candidate], choice: Candidate, *, more: bool) -> Candidate | None:
+    """Return the choice with the next more, or the next fewer, visual tokens; None where there is none."""
+    alike = [
+        one
+        for one in found
+        if one.model is choice.model
+        and (one.request.precision, one.request.gpus) == (choice.request.precision, choice.request.gpus)
+        and one.visual.visual_tokens != choice.visual.visual_tokens
+        and (one.visual.visual_tokens > choice.visual.visual_tokens) is more
+    ]
+    return min(alike, key=lambda one: abs(one.visual.visual_tokens - choice.visual.visual_tokens), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loser:
+    """A candidate that was not chosen, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+def reason_lost(loser: Candidate, choice: Candidate, budget: Budget) -> str:
+    """Say why ``loser`` was not chosen: the limits it misses, or what it costs beside the choice."""
+    missed = shortfalls(loser, budget)
+    if missed:
+        return "; ".join(missed)
+    points = (loser.predicted_error - choice.predicted_error) * 100
+    slower_s = loser.cost.latency_s - choice.cost.latency_s
+    pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}" if slower_s else "as fast"
+    if loser.request.gpus != choice.request.gpus:
+        pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
+    if points <= 0:
+        return f"{abs(points):.1f} points less error, not worth it or not sure, and {pace}"
+    return f"{points:.1f} points more error, {pace}"
+
+
+def runners_up(
+    found: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference
+) -> tuple[Loser, ...]:
+    """Return one configuration of each other model, and more tokens on the chosen one, with why each lost.
+
+    Half the places go to the best that kept the budget, half to those of lower error that missed it by the least.
+    """
+    by_model: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        better = candidate.predicted_error < choice.predicted_error
+        if candidate.model is not choice.model or (better and candidate is not choice):
+            by_model.setdefault(candidate.model.name, []).append(candidate)
+    kept, missed = [], []
+    for group in by_model.values():
+        if within := feasible(group, budget):
+            kept.append(choose(within, preference))
+        elif better_ones := [one for one in group if one.predicted_error < choice.predicted_error]:
+            missed.append(min(better_ones, key=lambda one: (overrun(one, budget), *one.order)))
+    kept.sort(key=lambda one: (one.predicted_error, one.label))
+    missed.sort(key=lambda one: (overrun(one, budget), one.label))
+    half = RUNNERS_UP // 2
+    chosen = kept[: max(half, RUNNERS_UP - len(missed))] + missed[: max(half, RUNNERS_UP - len(kept))]
+    chosen.sort(key=lambda one: (one.predicted_error, one.label))
+    return tuple(Loser(candidate=one, reason=reason_lost(one, choice, budget)) for one in chosen)
+
+
+def stability(
+    finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference, draw: ErrorDraws
+) -> float:
+    """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
+
+    Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
+    latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
+    too. Of those that cost no more error than the preference pays, or than a tie let the choice cost, the first in
+    order wins.
+    """
+    finalists = feasible(finalists, budget)
+    tied = choice.predicted_error - min(one.predicted_error for one in finalists)
+    margin = max(preference.price_error, tied)
+    errors = [draw(one) for one in finalists]
+    random = Random("latency")
+    wins = 0
+    for index in range(DRAWS):
+        z = random.gauss(0, 1)
+        within = [
+            (values[index], one) for one, values in zip(finalists, errors, strict=True) if overrun(one, budget, z) <= 1
+        ]
+        if within:
+            most = min(error for error, _ in within) + margin
+            wins += min((one for error, one in within if error <= most), key=lambda one: one.order) is choice
+    return wins / DRAWS
+
+
+def thinned(front: tuple[Candidate, ...], choice: Candidate, most: int) -> tuple[Candidate, ...]:
+    """Return at most ``most`` of the front: the choice, and its neighbours first."""
+    at = front.index(choice)
+    near = sorted(range(len(front)), key=lambda index: (abs(index - at), index))[:most]
+    return tuple(front[index] for index in sorted(near))

@@ -1,0 +1,160 @@
+"""Which device for it? The same question asked of several devices: what each would run, and at what cost.
+
+queries, one a device -> a line each, best answers first. A device that meets no budget says why.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vlmplan.cost import Interval
+from vlmplan.document import Document
+from vlmplan.errors import Infeasible, InputError, VlmplanError
+from vlmplan.hardware import Basis, Precision, Prices, Runtime
+from vlmplan.models import Workload
+from vlmplan.planning.plan import Plan
+from vlmplan.planning.search import WIDEN, Budget
+
+SHOWN_REASONS = 4  # of why no device will do, in a message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChoice:
+    """What one device would run; its fields are None where nothing fits, and ``reason`` says why."""
+
+    hardware: str
+    basis: Basis | None = None
+    runtime: Runtime | None = None
+    model: str | None = None
+    precision: Precision | None = None
+    visual_tokens: int | None = None
+    gpus: int | None = None
+    predicted_error: float | None = None
+    error_interval: Interval | None = None
+    ttft_s: float | None = None
+    latency_s: float | None = None
+    latency_interval_s: Interval | None = None
+    memory_bytes: float | None = None
+    requests_per_s: float | None = None
+    hour_price: float | None = None
+    thousand_requests_price: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Document):
+    """One question on several devices: those that meet the budget, least error first, then the others."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.comparison/1"
+
+    workload: Workload
+    budget: Budget
+    task: Mapping[str, float]
+    interval_level_fraction: float
+    currency: str | None = None
+    price_source: str | None = None
+    devices: tuple[DeviceChoice, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def _row(plan: Plan) -> DeviceChoice:
+    choice, name = plan.choice, plan.hardware.name
+    return DeviceChoice(
+        hardware=name,
+        basis=plan.basis,
+        runtime=plan.runtime,
+        model=choice.model,
+        precision=choice.precision,
+        visual_tokens=choice.visual_tokens,
+        gpus=choice.gpus,
+        predicted_error=choice.predicted_error,
+        error_interval=choice.error_interval,
+        ttft_s=choice.ttft_s,
+        latency_s=choice.latency_s,
+        latency_interval_s=choice.latency_interval_s,
+        memory_bytes=choice.memory_bytes.total,
+        requests_per_s=choice.requests_per_s,
+        hour_price=choice.price.hour_price if choice.price else None,
+        thousand_requests_price=choice.price.thousand_requests_price if choice.price else None,
+    )
+
+
+def _order(one: DeviceChoice) -> tuple[bool, float, float, float, str]:
+    """Those that meet the budget first; least error (to half a point), then least cost, then least time."""
+    return (
+        one.model is None,
+        round(200 * (one.predicted_error or 0.0)),
+        math.inf if one.thousand_requests_price is None else one.thousand_requests_price,
+        one.latency_s or 0.0,
+        one.hardware,
+    )
+
+
+def _reason(error: Infeasible | InputError) -> str:
+    """Why a device is out, where device and budget are said beside it."""
+    return error.brief if isinstance(error, Infeasible) else str(error)
+
+
+def _refusal(refused: Mapping[str, Infeasible | InputError]) -> VlmplanError:
+    """What to raise when no device has a plan: why each is out, unless that is not for the device.
+
+    Devices that are out for one reason are named together; of more than ``SHOWN_REASONS`` the rest is counted.
+    """
+    hopeless = [error for error in refused.values() if isinstance(error, Infeasible)]
+    first = next(iter(refused.values()))
+    if not hopeless and len({str(error) for error in refused.values()}) == 1:
+        return first
+    devices: dict[str, list[str]] = {}
+    for name, error in refused.items():
+        devices.setdefault(_reason(error), []).append(name)
+    shown = [f"{', '.join(names)}: {reason}" for reason, names in list(devices.items())[:SHOWN_REASONS]]
+    rest = sum(map(len, list(devices.values())[SHOWN_REASONS:]))
+    if rest:
+        shown.append(f"and {rest} more")
+    listed = "; ".join(shown)
+    if hopeless:
+        return Infeasible(f"none of {len(refused)} devices meets the budget; {listed}; {WIDEN}")
+    return type(first)(f"none of {len(refused)} devices can be asked; {listed}")
+
+
+def compare(
+    names: Iterable[str],
+    ask: Callable[[str], Plan],
+    budget: Budget,
+    prices: Prices | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Ask every device; ``tell`` hears of each before it is asked.
+
+    Raises Infeasible when none meets the budget, InputError when none could be asked at all.
+    """
+    rows: list[DeviceChoice] = []
+    plans: list[Plan] = []
+    refused: dict[str, Infeasible | InputError] = {}
+    for name in names:
+        tell(name)
+        try:
+            plan = ask(name)
+        except VlmplanError as error:
+            if not isinstance(error, Infeasible | InputError):
+                raise
+            refused[name] = error
+            rows.append(DeviceChoice(hardware=name, reason=_reason(error)))
+        else:
+            plans.append(plan)
+            rows.append(_row(plan))
+    if not plans:
+        raise _refusal(refused)
+    first = plans[0]
+    unpriced = [row.hardware for row in rows if row.model and row.hour_price is None]
+    return Comparison(
+        workload=first.workload,
+        budget=budget,
+        task=first.error_source.task,
+        interval_level_fraction=first.interval_level_fraction,
+        currency=prices.currency if prices else None,
+        price_source=prices.source if prices else None,
+        devices=tuple(sorted(rows, key=_order)),
+        warnings=(f"no price given for {', '.join(unpriced)}",) if prices and unpriced else (),
+    )

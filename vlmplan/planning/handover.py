@@ -1,0 +1,156 @@
+"""How does one serve the choice, and check that it keeps its promise?
+
+(candidate, runtime, device, memory limit) -> the commands: on the GPUs of the plan, on twice as many, on two machines,
+and the line that compares with the plan. Flags are those of vLLM 0.33 (``tools/engine_settings.csv`` and
+docs/engines.md say what was read or tried); other engines' settings of V are listed beside.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vlmplan import inert
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.models import Engine, Route, native_visual_tokens, settable
+from vlmplan.planning.search import Candidate
+
+VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
+LEAST_CONTEXT_TOKENS = 2048
+CONTEXT_SLACK = 1.05  # of the tokens planned for: markers about an image, a longer template
+SHARED_MEMORY_SLACK = 1.2  # of what a plan needs where the device's memory is the system's, too
+MOST_GPUS = 8  # of one machine
+# Types that vLLM's list of models does not run in pipeline stages.
+WITHOUT_PIPELINE = ("minicpmv", "minicpmv4_6", "idefics3", "smolvlm", "ovis2_5")
+_DTYPES = {
+    Precision.BF16: "--dtype bfloat16",
+    Precision.FP16: "--dtype float16",
+    Precision.FP32: "--dtype float32",
+    Precision.FP8: "--quantization fp8",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """Commands that realise a plan; None where no command does.
+
+    ``command`` runs on the plan's GPUs, ``more_gpus`` on twice as many of one machine, ``two_machines`` on as many in
+    each of two, first on the head. The engine may take ``memory_fraction`` of a GPU, and a request has
+    ``context_tokens`` at most. ``settings`` sets V in other engines. ``check`` compares what is served with what was
+    promised.
+    """
+
+    command: str | None = None
+    more_gpus: str | None = None
+    two_machines: tuple[str, ...] = ()
+    memory_fraction: float | None = None
+    context_tokens: int
+    settings: Mapping[Engine, str] = field(default_factory=dict)
+    check: str | None = None
+
+
+def _export(candidate: Candidate, context_tokens: int) -> Deploy:
+    """An export reads the plan from the file it was written to."""
+    name = candidate.model.name
+    folder = inert.argument(f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
+    return Deploy(
+        command=f"vlmplan export PLAN.json --checkpoint {inert.argument(name)} --out {folder}",
+        context_tokens=context_tokens,
+        check=f"vlmplan validate {folder} --plan PLAN.json --checkpoint {inert.argument(name)}",
+    )
+
+
+def _train(candidate: Candidate, context_tokens: int) -> Deploy:
+    """Training reads the plan from the file it was written to; what it makes is exported by the same plan."""
+    made = f"{candidate.model.name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
+    folder = inert.argument(made)
+    return Deploy(
+        command=f"vlmplan train PLAN.json --data DATA.json --images IMAGES --out {folder} --bf16",
+        context_tokens=context_tokens,
+        check=f"vlmplan export PLAN.json --checkpoint {folder} --out {inert.argument(f'{made}-onnx')}",
+    )
+
+
+def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_bytes: float | None) -> float | None:
+    """The engine's default share of a GPU, less where the plan was given less, more where it needs more."""
+    whole, usable_bytes = hardware.memory_bytes, hardware.usable_bytes(Runtime.VLLM)
+    if not whole or not usable_bytes:
+        return None
+    most, needed = round(usable_bytes / whole, 2), candidate.cost.memory_bytes.total / whole
+    if hardware.kind == "soc":
+        return min(most, math.ceil(100 * SHARED_MEMORY_SLACK * needed) / 100)
+    asked = min(VLLM_MEMORY_FRACTION, limit_bytes / whole if limit_bytes else 1.0)
+    return min(most, math.ceil(100 * max(asked, needed)) / 100)
+
+
+def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:
+    """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
+    request, model = candidate.request, candidate.model
+    native_tokens = native_visual_tokens(model, request.workload.image)
+    if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
+        return None
+    name, dtype = inert.argument(model.name), _DTYPES.get(request.precision)
+    if model.quantisation is not None:  # which vLLM reads from the checkpoint
+        dtype = None
+    elif dtype is None:  # of a checkpoint that is not named here
+        name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
+    workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
+    parts.append(f"--max-model-len {context_tokens}")
+    if fraction is not None:
+        parts.append(f"--gpu-memory-utilization {fraction:g}")
+    if workload.decoded_together > 1:
+        parts.append(f"--max-num-seqs {workload.decoded_together}")
+    if workload.images > 1:
+        parts.append(f"--limit-mm-per-prompt '{{\"image\": {workload.images}}}'")
+    return [part for part in (*parts, model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM)) if part]
+
+
+def _two_machines(served: list[str], candidate: Candidate) -> tuple[str, ...]:
+    """Over two machines as vLLM does it: a pipeline of two stages, or one tensor-parallel group where it has none."""
+    gpus = candidate.request.gpus
+    spread = f"--tensor-parallel-size {gpus} --pipeline-parallel-size 2"
+    if gpus > MOST_GPUS:  # the plan's own GPUs already fill two
+        spread = f"--tensor-parallel-size {gpus}"
+    elif candidate.model.architecture in WITHOUT_PIPELINE:
+        if candidate.model.llm.heads % (2 * gpus):
+            return ()
+        spread = f"--tensor-parallel-size {2 * gpus}"
+    both = f"{' '.join(served)} {spread} --nnodes 2 --master-addr HEAD_ADDRESS"
+    return (f"{both} --node-rank 0", f"{both} --node-rank 1 --headless")
+
+
+def hand_over(
+    candidate: Candidate, runtime: Runtime, hardware: HardwareProfile, limit_bytes: float | None = None
+) -> Deploy:
+    """Return what is handed over for ``candidate`` on ``hardware``; ``limit_bytes`` is the plan's memory budget."""
+    request, engines = candidate.request, candidate.visual.engines
+    context_tokens = max(LEAST_CONTEXT_TOKENS, math.ceil(CONTEXT_SLACK * request.context_tokens))
+    if (longest := request.model.llm.max_context_tokens) is not None:
+        context_tokens = min(context_tokens, longest)
+    if candidate.route is Route.EXPORT:
+        return _export(candidate, context_tokens)
+    others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
+    if candidate.route is Route.TRAIN:
+        return _train(candidate, context_tokens)
+    check = "vlmplan profile --runtime transformers --device cuda:0 --check"
+    if hardware.vendor == "Apple" or runtime is not Runtime.TRANSFORMERS:
+        check = (
+            f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {inert.argument(hardware.name)} "
+            f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {request.precision}"
+        )
+    fraction = _memory_fraction(candidate, hardware, limit_bytes)
+    served = _served(candidate, fraction, context_tokens) if runtime is Runtime.VLLM else None
+    if served is None:
+        return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
+    spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
+    doubled = 2 * request.gpus
+    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0 and doubled <= MOST_GPUS
+    single = request.gpus <= MOST_GPUS
+    return Deploy(
+        command=" ".join(served) + spread if single else None,
+        more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}" if joined else None,
+        two_machines=_two_machines(served, candidate) if hardware.kind == "gpu" else (),
+        memory_fraction=fraction,
+        context_tokens=context_tokens,
+        settings=others,
+        check=check,
+    )

@@ -1,0 +1,410 @@
+"""What is handed over? The Plan, which CI reads now and ``export`` and ``validate`` will.
+
+A plan embeds its inputs (the hardware profile, the calibration in force, the workload, the chosen model's dimensions)
+and names the evidence by digest, so it can be checked without the machine that made it. Same inputs, same bytes: no
+clock, no host, no absolute path.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from vlmplan.accuracy import ErrorSource, Judge, ScoreUsed
+from vlmplan.cost import (
+    Flops,
+    Interval,
+    KneeCurve,
+    Knees,
+    Machine,
+    MemoryBytes,
+    Params,
+    context_warnings,
+    cost_fields,
+    knee_curve,
+    knees,
+    machine,
+    range_warnings,
+    request_of,
+)
+from vlmplan.document import Document
+from vlmplan.errors import InputError, NoCandidate
+from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
+from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
+from vlmplan.planning.choice import (
+    FINALISTS,
+    RUNNERS_UP,
+    ErrorDraws,
+    Loser,
+    choose,
+    chosen_because,
+    draws_of,
+    next_tokens,
+    pareto_front,
+    reason_lost,
+    runners_up,
+    stability,
+    thinned,
+)
+from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
+from vlmplan.planning.options import Asked, Preference
+from vlmplan.planning.search import Budget, Candidate, Space, candidates, feasible, infeasible
+
+LINEAR_LAYERS = (
+    "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
+    "(the head of an ONNX export has 8 bits)"
+)
+ASSUMPTIONS = (
+    "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place, and "
+    "each waits for the others' prefills before its first token",
+    "no speculative decoding",
+    "weights are loaded and the runtime is warm",
+    "the image is decoded and resized before the clock starts; the network is not counted",
+    LINEAR_LAYERS,
+    "tensor parallelism splits the LLM and the layers of a vision transformer, as vLLM does unasked; every GPU holds "
+    "the projector",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What the choice costs: one device an hour, and 1,000 requests on all its GPUs kept busy."""
+
+    currency: str
+    hour_price: float
+    thousand_requests_price: float
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The configuration to deploy, or one that lost: what it is, how wrong, how fast, how large."""
+
+    model: str
+    precision: Precision
+    visual_tokens: int
+    compressor: Compressor
+    reduction: Reduction
+    gpus: int
+    route: Route
+    setting: str
+    seen_side_px: float | None = None
+    predicted_error: float
+    error_interval: Interval | None = None
+    ttft_s: float
+    ttft_interval_s: Interval
+    tpot_s: float | None
+    tpot_interval_s: Interval | None
+    latency_s: float
+    latency_interval_s: Interval
+    overhead_s: float
+    vision_s: float
+    compressor_s: float
+    prefill_s: float
+    budget_flops: float
+    params: Params
+    flops: Flops
+    memory_bytes: MemoryBytes
+    knee_prefill_visual_tokens: int | None
+    knee_ttft_visual_tokens: int | None
+    requests_per_s: float
+    most_requests: int | None
+    price: Price | None = None
+    deploy: Deploy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """A candidate in one line: a point of the front, or a runner-up with the reason it lost."""
+
+    model: str
+    precision: Precision
+    visual_tokens: int
+    gpus: int
+    predicted_error: float
+    ttft_s: float
+    latency_s: float
+    memory_bytes: float
+    reason: str | None = None
+
+    @property
+    def placed(self) -> str:
+        """The precision, and on how many GPUs where on several."""
+        return f"{self.precision}" + (f" on {self.gpus} GPUs" if self.gpus > 1 else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Document):
+    """The recommendation with all it was made from."""
+
+    SCHEMA: ClassVar[str] = "vlmplan.plan/1"
+
+    hardware: HardwareProfile
+    runtime: Runtime
+    basis: Basis
+    interval_level_fraction: float
+    workload: Workload
+    budget: Budget
+    flop_rule: str
+    error_source: ErrorSource
+    scores: tuple[ScoreUsed, ...]
+    model: ModelSpec
+    choice: Choice
+    preference: Preference = Preference.BALANCED
+    chosen_because: str = ""
+    fewer_tokens: Outline | None = None
+    more_tokens: Outline | None = None
+    stability: float
+    front: tuple[Outline, ...]
+    runners_up: tuple[Outline, ...]
+    if_budget_10_percent_smaller: Outline | None
+    if_budget_10_percent_larger: Outline | None
+    candidates_considered: int
+    candidates_feasible: int
+    left_out: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    asked: Asked | None = None
+
+    def __post_init__(self) -> None:
+        """The choice lies on the front."""
+        if not any(self.is_choice(one) for one in self.front):
+            raise InputError("front: expected the choice among its points")
+
+    def is_choice(self, one: Outline) -> bool:
+        """Whether an outline is that of the choice."""
+        choice = self.choice
+        return (one.model, one.visual_tokens, one.precision, one.gpus) == (
+            choice.model,
+            choice.visual_tokens,
+            choice.precision,
+            choice.gpus,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What ``recommend`` is asked."""
+
+    hardware: HardwareProfile
+    typical: tuple[Calibration, ...]
+    runtime: Runtime
+    budget: Budget
+    space: Space
+    judge: Judge
+    preference: Preference = Preference.BALANCED
+    left_out: tuple[str, ...] = ()
+    asked: Asked | None = None
+
+    @property
+    def limits(self) -> Budget:
+        """The budget, and what the runtime may fill of the device's memory."""
+        return within_memory(self.budget, self.hardware, self.runtime)
+
+
+def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Interval:
+    """The central interval of the predicted error from its draws."""
+    draws = sorted(draw(candidate))
+    cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
+    return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
+
+
+def _assumptions(model: ModelSpec) -> tuple[str, ...]:
+    """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
+    if model.quantisation is None:
+        return ASSUMPTIONS
+    stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
+    return tuple(stored if one is LINEAR_LAYERS else one for one in ASSUMPTIONS)
+
+
+def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | None:
+    """The candidate's price; None without prices, or of a device they leave out."""
+    if prices is None:
+        return None
+    thousand = prices.thousand_requests(device, candidate.request.gpus, candidate.cost.requests_per_s)
+    if thousand is None:
+        return None
+    return Price(
+        currency=prices.currency,
+        hour_price=prices.hour_price[device],
+        thousand_requests_price=thousand,
+        source=prices.source,
+    )
+
+
+def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None, draw: ErrorDraws) -> Choice:
+    level = query.space.confidence
+    return Choice(
+        model=candidate.model.name,
+        precision=candidate.request.precision,
+        visual_tokens=candidate.visual.visual_tokens,
+        compressor=candidate.visual.compressor,
+        reduction=candidate.visual.reduction,
+        gpus=candidate.request.gpus,
+        route=candidate.route,
+        setting=candidate.visual.setting,
+        seen_side_px=round(candidate.visual.seen_side_px, 1),
+        predicted_error=candidate.predicted_error,
+        error_interval=_error_interval(candidate, draw, level),
+        budget_flops=candidate.budget_flops,
+        price=_price(candidate, query.hardware.name, prices),
+        deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
+        **cost_fields(candidate.cost, knee, level, query.hardware.usable_bytes(query.runtime)),
+    )
+
+
+def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
+    return Outline(
+        model=candidate.model.name,
+        precision=candidate.request.precision,
+        visual_tokens=candidate.visual.visual_tokens,
+        gpus=candidate.request.gpus,
+        predicted_error=candidate.predicted_error,
+        ttft_s=candidate.cost.ttft_s,
+        latency_s=candidate.cost.latency_s,
+        memory_bytes=candidate.cost.memory_bytes.total,
+        reason=reason,
+    )
+
+
+def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -> Budget:
+    """The budget with what ``runtime`` may fill of the device's memory as a limit too."""
+    limits = [value for value in (budget.memory_bytes, hardware.usable_bytes(runtime)) if value is not None]
+    return replace(budget, memory_bytes=min(limits, default=None))
+
+
+def _warnings(
+    query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
+) -> tuple[str, ...]:
+    deploy = described.deploy
+    found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    found += range_warnings(choice.request, ready)
+    found += context_warnings(choice.request)
+    if query.limits.memory_bytes is None:
+        found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
+    if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
+        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
+    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
+        found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
+    if choice.request.gpus > MOST_GPUS:
+        found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
+    if query.runtime is Runtime.TENSORRT_LLM and choice.route is Route.ENGINE:
+        found.append(f"whether tensorrt-llm serves {choice.model.name} is not known to vlmplan")
+    if choice.model.thinks:
+        found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
+    if not choice.visual.as_published:
+        found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
+    stored = choice.model.quantisation
+    found += stored.warnings if stored else ()
+    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and stored is None:
+        found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
+    if prices and described.price is None:
+        found.append(f"no price given for {query.hardware.name}")
+    return tuple(found)
+
+
+def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:
+    """The candidates that the choice is tried against: its part of the front, and the runners-up."""
+    shown = [*thinned(front, choice, FINALISTS - RUNNERS_UP), *(loser.candidate for loser in losers)]
+    return tuple({id(candidate): candidate for candidate in shown}.values())
+
+
+def _why_none(query: Query) -> str:
+    """Why nothing is left to choose from."""
+    image = query.space.workload.image
+    refused = [refused_shape(*image, model.image) for model in query.space.models if model.image]
+    if refused and all(refused):
+        return f"no candidate left: {refused[0]}"
+    for model in query.space.models:
+        if model.image is None or refused_shape(*image, model.image):
+            continue
+        visual = options(model, image)[-1]
+        if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
+            return (
+                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
+                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
+            )
+    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
+
+
+def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> dict[str, Outline | None]:
+    """The choice with the next fewer and the next more tokens, and what the difference costs."""
+    others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
+    return {
+        name: None if other is None else _outline(other, reason_lost(other, choice, budget))
+        for name, other in others.items()
+    }
+
+
+def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """All candidates, and those that keep the budget, at least one.
+
+    Raises Infeasible, or InputError where nothing says how much fits, and the largest of several models would do.
+    """
+    if query.limits.memory_bytes is None and len(query.space.models) > 1:
+        raise InputError(
+            f"the memory of {query.hardware.name} is not known; expected --memory, such as 64GiB, or memory_bytes in "
+            "its profile"
+        )
+    budget = query.limits
+    found = candidates(query.space, machines, query.judge, budget)
+    if not found:
+        raise NoCandidate(_why_none(query))
+    within = feasible(found, budget)
+    if not within:
+        missed = budget if feasible(found, query.budget) else query.budget
+        raise infeasible(found, missed, query.hardware.name)
+    return found, within
+
+
+def recommend(query: Query, prices: Prices | None = None) -> Plan:
+    """Find the plan; with ``prices``, what a thousand requests cost.
+
+    Raises Infeasible, naming the fastest and the smallest candidate, when nothing fits.
+    """
+    hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
+    machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
+    found, within = _found(query, machines)
+    judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
+    choice, front = choose(within, preference, draw), pareto_front(within)
+    losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
+    described = _choice(choice, query, knees(choice.request, ready), prices, draw)
+
+    def at(factor: float) -> Outline | None:
+        left = feasible(found, within_memory(query.budget.scaled(factor), hardware, runtime))
+        return _outline(choose(left, preference, draw)) if left else None
+
+    return Plan(
+        hardware=ready.as_used,
+        runtime=runtime,
+        basis=ready.basis,
+        interval_level_fraction=space.confidence,
+        workload=space.workload,
+        budget=budget,
+        flop_rule=space.flop_rule,
+        error_source=judge.source,
+        scores=judge.scores(choice.model),
+        model=choice.model,
+        choice=described,
+        preference=preference,
+        chosen_because=chosen_because(choice, within, preference, draw),
+        **_steps(found, choice, budget),
+        stability=stability(_finalists(front, choice, losers), choice, budget, preference, draw),
+        front=tuple(_outline(candidate) for candidate in front),
+        runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
+        if_budget_10_percent_smaller=at(0.9),
+        if_budget_10_percent_larger=at(1.1),
+        candidates_considered=len(found),
+        candidates_feasible=len(within),
+        left_out=query.left_out,
+        assumptions=_assumptions(choice.model),
+        warnings=_warnings(query, choice, described, ready, prices),
+        asked=query.asked,
+    )
+
+
+def knee_curve_of(plan: Plan) -> KneeCurve | None:
+    """Return the time to the first token by visual tokens of a plan's choice, from the plan alone."""
+    choice = plan.choice
+    request = request_of(
+        plan.model, plan.workload, choice.visual_tokens, choice.precision, choice.compressor, choice.gpus
+    )
+    return knee_curve(request, machine(plan.hardware, (), plan.runtime, choice.precision))

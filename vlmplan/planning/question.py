@@ -1,0 +1,279 @@
+"""From what a user asks to a query that the search can answer: names become documents, defaults are filled in.
+
+(options, workload, budget) -> Query. Raises InputError for unknown names and for combinations that cannot be answered.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from fnmatch import fnmatch
+from pathlib import PurePath
+
+from vlmplan.accuracy import Judge, by_law, by_scores, parse_task
+from vlmplan.cost import total_params
+from vlmplan.errors import InputError, NoCandidate
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.models import (
+    Engine,
+    ModelSpec,
+    Route,
+    Rule,
+    Workload,
+    check_own,
+    own_precision,
+    refusal,
+    refused_shape,
+    runnable,
+    with_what_works,
+)
+from vlmplan.planning import catalogue
+from vlmplan.planning.options import Asked
+from vlmplan.planning.plan import Query
+from vlmplan.planning.search import Budget, Space
+from vlmplan.units import format_count
+
+THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
+
+
+def _precisions(
+    text: str | None, models: Sequence[ModelSpec], hardware: HardwareProfile, runtime: Runtime
+) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
+    """Read a comma list: those that the hardware runs, and a note on each that it does not.
+
+    Without a list, the device's usual one, and those that quantised checkpoints have. Raises InputError where the
+    hardware runs none, or for a precision that is not the one of the only checkpoint.
+    """
+    if text is None:
+        usual = (own_precision(model) or hardware.default_precision(runtime) for model in models)
+        return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
+    found, refused = [], []
+    several = "," in text
+    for item in text.split(","):
+        if item.strip() not in list(Precision):
+            raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
+        precision = Precision(item.strip())
+        try:
+            computed = hardware.compute_precision(precision, runtime)
+            if several and precision is Precision.FP8 is not computed and own_precision(models[0]) is not precision:
+                raise InputError(
+                    f"{hardware.name} has no fp8 peak and multiplies such weights in {computed}; alone, --precision "
+                    "fp8 prices that"
+                )
+        except InputError as error:
+            refused.append(error)
+        else:
+            found.append(precision)
+    if refused and not found:
+        raise refused[0]
+    if len(models) == 1 and own_precision(models[0]) not in found:
+        check_own(models[0], found[0])
+    return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(f"of --precision {text}: {error}" for error in refused))
+
+
+def _run_here(
+    models: Sequence[ModelSpec], precisions: Sequence[Precision], hardware: HardwareProfile, runtime: Runtime
+) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The models that the runtime runs in one of the precisions, and a note on the others.
+
+    Raises InputError, with the reason, when none is left.
+    """
+    kept = tuple(model for model in models if runnable(model, precisions, hardware, runtime))
+    out = [model for model in models if model not in kept]
+    if not out:
+        return kept, ()
+    why = next((why for p in precisions if (why := refusal(out[0], p, hardware, runtime))), None)
+    if not kept and why:
+        raise NoCandidate(f"no candidate left: {with_what_works(why, out[0], hardware, runtime)}")
+    in_these = ", ".join(precisions)
+    return kept, (
+        f"that {runtime} does not run in {in_these} on {hardware.name}: {_some_names([m.name for m in out])}",
+    )
+
+
+def _law(text: str) -> str:
+    """A law's file; the shipped one where no file of that name is here and one is shipped."""
+    stem = text.removesuffix(".toml")
+    shipped = stem in catalogue.names(catalogue.Shelf.LAWS)
+    return stem if shipped and not os.path.exists(text) else text  # noqa: PTH110 - an impossible path does not exist
+
+
+def _judge(asked: Asked, workload: Workload) -> Judge:
+    """A law where the user brings one or candidates are to be trained, published scores otherwise."""
+    evidence = catalogue.evidence()
+    if asked.task.endswith(".toml"):
+        law = catalogue.law(_law(asked.task))
+        return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
+    shares = parse_task(asked.task)
+    if not asked.paper:
+        return by_scores(evidence, shares, workload, catalogue.own_scores)
+    for name in shares:
+        if name not in catalogue.names(catalogue.Shelf.LAWS):
+            known = ", ".join(catalogue.names(catalogue.Shelf.LAWS))
+            raise InputError(f"no law for task '{name}' with --candidates paper; expected {known} or a LAW.toml")
+    return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
+
+
+def _date(text: str) -> str:
+    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+    try:
+        known = re.fullmatch(r"20[0-9]{2}(-[0-9]{2}){0,2}", text)
+        valid = known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025")
+    return text
+
+
+def _matches(pattern: str) -> Callable[[str | None], bool]:
+    folded = pattern.casefold()
+    return lambda text: fnmatch((text or "").casefold(), folded)
+
+
+def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
+    """Tests of the user's own, each with why a model that fails it is left out."""
+    if asked.family is not None:
+        of_family = _matches(asked.family)
+        yield f"not of family '{asked.family}'", lambda m: of_family(m.family)
+    if asked.max_params is not None:
+        most = asked.max_params
+        yield f"of more than {format_count(most)} parameters", lambda m: total_params(m) <= most
+    if asked.license is not None:
+        under = _matches(asked.license)
+        yield "whose licence is not sourced", lambda m: m.license is not None
+        yield f"not under '{asked.license}'", lambda m: under(m.license)
+    if asked.released_after is not None:
+        day = _date(asked.released_after)
+        yield "whose release date is not sourced", lambda m: m.release_date is not None
+        yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
+
+
+def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
+    """A model read from its files, served as shipped models of its architecture are."""
+    alike = (model.serving for model in known if model.architecture == found.architecture and model.serving)
+    return found if found.serving or found in known else replace(found, serving=next(alike, {}))
+
+
+def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
+    """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
+    if own is not None:
+        return [own], "*"
+    known = catalogue.models()
+    left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
+    if asked.model is not None and asked.models is not None:
+        raise InputError("--model and --models exclude each other; give one")
+    if asked.model is not None:
+        found = catalogue.model(asked.model)
+        if asked.paper and found.image is not None and found.image.rule is not Rule.COMPRESSED:
+            raise InputError(
+                f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
+                f"paper ({', '.join(model.name for model in left[:3])} ...)"
+            )
+        return [_served_alike(found, known)], "*"
+    if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
+        return [_served_alike(catalogue.model(asked.models), known)], "*"
+    return left, (asked.models or "*").casefold()
+
+
+def _some_names(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _models(
+    asked: Asked, workload: Workload, runtime: Runtime, judge: Judge, own: ModelSpec | None
+) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """Return the models that may be chosen, and a note on each kind of model left out.
+
+    Raises InputError when none is left.
+    """
+    left, pattern = _candidates(asked, own)
+    tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
+        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
+        *_wishes(asked),
+        ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
+        (
+            f"that think before they answer, with fewer than {THOUGHT_TOKENS} output tokens",
+            lambda m: not m.thinks or workload.output_tokens >= THOUGHT_TOKENS or asked.model is not None,
+        ),
+        ("without a published score on most of the task", judge.knows),
+    ]
+    if not asked.paper and runtime is Runtime.ONNXRUNTIME:
+        tests.append(("that vlmplan cannot export for onnxruntime", lambda m: m.exportable))
+    if not asked.paper and runtime is Runtime.VLLM:
+        tests.append(("not known to be served by vllm", lambda m: Engine.VLLM in m.serving))
+    notes = []
+    for why, keep in tests:
+        out = [model.name for model in left if not keep(model)]
+        left = [model for model in left if model.name not in out]
+        shown = _some_names(out)
+        if out and why != tests[0][0]:
+            notes.append(f"{why}: {shown}")
+        if not left:
+            raise NoCandidate(
+                f"no candidate left: the last are left out, {why} ({shown}); 'vlmplan catalogue models' lists what "
+                "there is"
+            )
+    return tuple(left), tuple(notes)
+
+
+def _portable(asked: Asked) -> Asked:
+    """The options without the folders of this machine: of a path from the root, the last name, still as a path."""
+
+    def named(text: str | None) -> str | None:
+        return f"./{PurePath(text).name}" if text is not None and PurePath(text).is_absolute() else text
+
+    return replace(
+        asked,
+        hardware=named(asked.hardware) or asked.hardware,
+        task=PurePath(asked.task).name if PurePath(asked.task).is_absolute() else asked.task,
+        models=named(asked.models),
+        model=named(asked.model),
+    )
+
+
+def query(
+    asked: Asked,
+    workload: Workload,
+    budget: Budget,
+    hardware: HardwareProfile | None = None,
+    own: ModelSpec | None = None,
+) -> Query:
+    """Resolve the names in ``asked``; ``hardware`` and ``own`` (the one model), where given, are what theirs mean.
+
+    Raises InputError, naming what is unknown and what there is.
+    """
+    hardware = hardware or catalogue.hardware(asked.hardware)
+    runtime = asked.runtime or hardware.default_runtime
+    hardware.check_runtime(runtime)
+    judge = _judge(asked, workload)
+    models, left_out = _models(asked, workload, runtime, judge, own)
+    precisions, not_run = _precisions(asked.precisions, models, hardware, runtime)
+    models, refused = _run_here(models, precisions, hardware, runtime)
+    unseen = [model.name for model in models if model.image and refused_shape(*workload.image, model.image)]
+    width, height = workload.image
+    shapes = [f"whose processor refuses an image of {width} x {height}: {_some_names(unseen)}"] if unseen else []
+    space = Space(
+        models=models,
+        precisions=precisions,
+        workload=workload,
+        gpus=asked.gpus,
+        confidence=asked.confidence,
+        allow_untrained=asked.allow_untrained,
+        paper_flops=asked.paper_flops,
+        engine=Engine.VLLM if runtime is Runtime.VLLM and not asked.paper else None,
+        route=Route.TRAIN if asked.paper else Route.EXPORT if runtime is Runtime.ONNXRUNTIME else Route.ENGINE,
+    )
+    return Query(
+        hardware=hardware,
+        typical=catalogue.typical(),
+        runtime=runtime,
+        budget=budget,
+        space=space,
+        judge=judge,
+        preference=asked.prefer,
+        left_out=(*not_run, *left_out, *refused, *shapes),
+        asked=_portable(asked),
+    )

@@ -1,0 +1,283 @@
+"""Which configurations are there, and which keep the budget? models -> candidates, priced and judged -> feasible.
+
+A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval keeps the
+budget. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are candidates only where that
+is asked for. Left out: fractions of a GPU, pipelines over several models.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from vlmplan.accuracy import Judge
+from vlmplan.cost import Cost, Machine, Request, active_llm_params, cost, paper_prefill_flops
+from vlmplan.errors import Infeasible, InputError
+from vlmplan.hardware import Precision
+from vlmplan.models import (
+    SHAPE_KEEPING,
+    Compressor,
+    Engine,
+    ModelSpec,
+    Route,
+    Rule,
+    VisualInput,
+    Workload,
+    one_view,
+    options,
+    refused_shape,
+    runnable,
+    settable,
+    visual_input,
+)
+from vlmplan.units import format_bytes, format_flops, format_seconds
+
+WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
+HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Upper limits; None means unlimited. ``flops`` is a count per request, ``memory_bytes`` of one GPU."""
+
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    flops: float | None = None
+    memory_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        """At least one limit, all of them above zero."""
+        limits = [
+            value
+            for value in (self.latency_s, self.ttft_s, self.tpot_s, self.flops, self.memory_bytes)
+            if value is not None
+        ]
+        if not limits:
+            raise InputError("no budget given; expected at least one of --latency, --ttft, --tpot, --flops or --memory")
+        if not all(math.isfinite(value) and value > 0 for value in limits):
+            raise InputError("budget: expected finite limits above 0")
+
+    @property
+    def limits(self) -> tuple[tuple[str, float | None, Callable[[float], str]], ...]:
+        """Every limit: what it is of, its value or None, how it is written."""
+        return (
+            ("latency", self.latency_s, format_seconds),
+            ("TTFT", self.ttft_s, format_seconds),
+            ("TPOT", self.tpot_s, format_seconds),
+            ("compute", self.flops, format_flops),
+            ("memory", self.memory_bytes, format_bytes),
+        )
+
+    def scaled(self, factor: float) -> "Budget":
+        """Return the budget with every limit times ``factor``."""
+        limits = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Budget(**{name: value * factor for name, value in limits.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One priced and judged configuration. ``upper_*`` are the upper ends that the budget is held to."""
+
+    request: Request
+    visual: VisualInput
+    predicted_error: float
+    cost: Cost
+    budget_flops: float
+    upper_latency_s: float
+    upper_ttft_s: float
+    upper_tpot_s: float
+    route: Route
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model."""
+        return self.request.model
+
+    @property
+    def label(self) -> str:
+        """A name for messages: the model, its tokens, and the precision."""
+        return f"{self.model.name} at {self.visual.visual_tokens} visual tokens, {self.request.precision}"
+
+    @property
+    def order(self) -> tuple[int, float, float, str]:
+        """The order among equals: fewer GPUs, then faster, then better, then by name."""
+        return (self.request.gpus, self.cost.latency_s, self.predicted_error, self.label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What may be chosen from."""
+
+    models: tuple[ModelSpec, ...]
+    precisions: tuple[Precision, ...]
+    workload: Workload
+    gpus: int = 1
+    confidence: float = 0.9
+    allow_untrained: bool = False
+    paper_flops: bool = False
+    engine: Engine | None = None
+    route: Route = Route.ENGINE
+
+    @property
+    def flop_rule(self) -> str:
+        """What a limit of FLOPs counts: the whole request, or the paper's 2 N (Q + V)."""
+        return "paper" if self.paper_flops else "full"
+
+
+def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
+    """Average pooling of one view to the squares its grid allows: what ``--allow-untrained`` adds to fixed rules."""
+    rule = model.image
+    if rule is None or rule.rule in (*SHAPE_KEEPING, Rule.COMPRESSED):
+        return
+    side = math.isqrt(rule.tokens_per_view)
+    for part in range(1, side):
+        if side % part == 0:
+            yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
+
+
+def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
+    """What may be made of the image, fewest tokens first; what nobody tried, only where that is asked for."""
+    if model.image is None or refused_shape(*space.workload.image, model.image):
+        return []
+    found = options(model, space.workload.image)
+    if space.route is Route.EXPORT:
+        found = (one_view(model, space.workload.image),)
+    least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
+    kept = [option for option in found if option.visual_tokens >= least]
+    if space.engine is not None:
+        kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
+    if space.allow_untrained:
+        kept += _pooled_inputs(model, space.workload)
+    else:
+        kept = [option for option in kept if not judge.unstudied(model, option)]
+    return sorted(kept, key=lambda option: option.visual_tokens)
+
+
+def _runnable(model: ModelSpec, machines: Iterable[Machine]) -> Iterator[Precision]:
+    """The precisions of the machines that their runtime runs ``model`` in."""
+    for one in machines:
+        yield from runnable(model, (one.precision,), one.hardware, one.runtime)
+
+
+def _ladders(space: Space, machines: Mapping[Precision, Machine], judge: Judge) -> Iterator[Iterator[Request]]:
+    """For every model, precision and number of GPUs: its requests, fewest visual tokens first."""
+    degrees = [degree for degree in (1, 2, 4, 8, 16) if degree <= space.gpus]
+
+    def ladder(model: ModelSpec, precision: Precision, gpus: int, inputs: list[VisualInput]) -> Iterator[Request]:
+        for visual in inputs:
+            request = Request(model=model, workload=space.workload, visual=visual, precision=precision, gpus=gpus)
+            if request.fits_context:
+                yield request
+
+    for model in space.models:
+        inputs = _inputs(model, space, judge)
+        for precision in _runnable(model, [machines[one] for one in space.precisions]):
+            for gpus in (degree for degree in degrees if model.llm.heads % degree == 0):
+                yield ladder(model, precision, gpus, inputs)
+
+
+def _candidate(request: Request, visual: VisualInput, space: Space, machine: Machine, judge: Judge) -> Candidate:
+    """Price and judge one configuration."""
+    model, priced = request.model, cost(request, machine)
+    tpot_interval_s = priced.tpot_interval_s(space.confidence)
+    flops = priced.flops.total / space.workload.batch
+    if space.paper_flops:
+        nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
+        flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
+    return Candidate(
+        request=request,
+        visual=visual,
+        predicted_error=judge.error(model, visual, request.precision),
+        cost=priced,
+        budget_flops=flops,
+        upper_latency_s=priced.latency_interval_s(space.confidence)[1],
+        upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
+        upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
+        route=space.route,
+    )
+
+
+def candidates(
+    space: Space, machines: dict[Precision, Machine], judge: Judge, budget: Budget | None = None
+) -> tuple[Candidate, ...]:
+    """Price and judge every configuration of ``space`` on the machine of its precision.
+
+    Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
+    no FLOPs and no memory fall with V.
+    """
+    found = []
+    for ladder in _ladders(space, machines, judge):
+        for request in ladder:
+            if request.visual is None:
+                continue
+            one = _candidate(request, request.visual, space, machines[request.precision], judge)
+            found.append(one)
+            if budget is not None and overrun(one, budget) > HOPELESS:
+                break
+    return tuple(found)
+
+
+def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
+    """Say which limits the candidate misses, with both figures; empty when it is feasible."""
+    values = (
+        candidate.upper_latency_s,
+        candidate.upper_ttft_s,
+        candidate.upper_tpot_s,
+        candidate.budget_flops,
+        candidate.cost.memory_bytes.total,
+    )
+    return tuple(
+        f"{name} up to {show(value)} exceeds {show(limit)}"
+        if show(value) != show(limit)
+        else f"{name} up to just above {show(limit)}"
+        for (name, limit, show), value in zip(budget.limits, values, strict=True)
+        if limit is not None and value > limit
+    )
+
+
+def overrun(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
+    """Return the largest ratio of a figure to its limit: at most 1 when feasible.
+
+    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations.
+    """
+    priced = candidate.cost
+    times = (
+        (candidate.upper_latency_s, priced.latency_s, priced.latency_log_sd, budget.latency_s),
+        (candidate.upper_ttft_s, priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
+        (candidate.upper_tpot_s, priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
+    )
+    ratios = [
+        (upper_s if z is None else median_s * math.exp(z * log_sd)) / limit_s
+        for upper_s, median_s, log_sd, limit_s in times
+        if limit_s is not None
+    ]
+    if budget.flops is not None:
+        ratios.append(candidate.budget_flops / budget.flops)
+    if budget.memory_bytes is not None:
+        ratios.append(priced.memory_bytes.total / budget.memory_bytes)
+    return max(ratios, default=0.0)
+
+
+def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
+    """Return the candidates that keep every limit."""
+    return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
+
+
+def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infeasible:
+    """Return the error for a budget that nothing meets, naming the fastest and the smallest candidate."""
+    fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
+    smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
+    limits = (
+        ("a latency of", budget.latency_s, format_seconds),
+        ("a TTFT of", budget.ttft_s, format_seconds),
+        ("a TPOT of", budget.tpot_s, format_seconds),
+        ("", budget.flops, format_flops),
+        ("", budget.memory_bytes, format_bytes),
+    )
+    asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in limits if value is not None)
+    brief = (
+        f"the fastest needs up to {format_seconds(fastest.upper_latency_s)} (TTFT "
+        f"{format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the smallest "
+        f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
+    )
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief)

@@ -1,0 +1,173 @@
+"""Is the export what it says it is? Digests, configuration, interface, operators and every weight.
+
+Each function yields :class:`Check`; none stops at the first fault, since a second one may say more.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import unambiguous_json
+from vlmplan.errors import InputError, one_line
+from vlmplan.exporting import GRAPH_REVISION, GRAPHS, VISION, Manifest, Parts, data_file, manifest_of, part_of, texts
+from vlmplan.progress import Progress
+from vlmplan.proof.folder import integrity
+from vlmplan.proof.graphs import Differences, compare
+from vlmplan.proof.protobuf import beyond, check_tensors, read_proto, skeleton
+from vlmplan.proof.report import Check, verdict
+from vlmplan.proof.trust import claims
+
+BEFORE_RUNNING = ("interface", "structure")  # graphs that fail these are not run: they could do anything
+_MOST_LAYOUT = 8  # how much longer a JSON file may be than ours for its spaces
+_MOST_BESIDE_BYTES = 2**28  # tokenizer, configuration and operators of any checkpoint take less
+
+
+def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
+    """Every check of the files themselves: the folder, the manifest, the configuration and the three graphs.
+
+    ``query`` is QueCC's baked embedding as PyTorch computes it.
+    """
+    drawn = {name: parts.graph(name, query if name == VISION else None) for name in GRAPHS}
+    weights = [value.const_value.nbytes for one in drawn.values() for value in one.graph.initializers.values()]
+    yield integrity(folder, manifest, sum(weights) + _MOST_BESIDE_BYTES)
+    due_files = due_texts(manifest, parts)
+    yield promises(manifest, parts, due_files)
+    yield configuration(folder, due_files)
+    yield from graphs(folder, manifest, drawn, progress)
+
+
+def due_texts(manifest: Manifest, parts: Parts) -> dict[str, bytes]:
+    """Return file name -> content of everything but graphs and manifest, as exporting this checkpoint would write."""
+    external = tuple(name for name in GRAPHS if data_file(name) in manifest.files)
+    return texts(parts.checkpoint, parts.order.visual_tokens, external)
+
+
+def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> Check:
+    """The manifest says of the export what exporting this checkpoint would; ``due_files`` are its texts."""
+    due = manifest_of(parts, dict(manifest.files))
+    due = replace(
+        due,
+        vlmplan_version=manifest.vlmplan_version,
+        versions=manifest.versions,
+        graph_revision=manifest.graph_revision,
+        checkpoint=manifest.checkpoint,
+        weights=manifest.weights,
+        plan=manifest.plan,
+    )
+    needed = {*GRAPHS, *due_files}
+    allowed = needed | {data_file(name) for name in GRAPHS}
+    faults = [f"files: {name} is not listed" for name in sorted(needed - set(manifest.files))]
+    faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - allowed)]
+    if manifest.graph_revision != GRAPH_REVISION:
+        faults.append(f"graph_revision: {manifest.graph_revision}; this vlmplan draws {GRAPH_REVISION}; export again")
+    faults += claims(manifest, parts.order)
+    faults += [
+        f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
+        for key in manifest.__dataclass_fields__
+        if getattr(due, key) != getattr(manifest, key)
+    ]
+    return verdict("manifest", faults, "says what exporting this checkpoint would")
+
+
+def _meaning(name: str, content: bytes) -> Any:
+    """A file's content as clients read it: JSON in UTF-8, whatever its layout. Raises InputError for what is none."""
+    if not name.endswith(".json"):
+        return content
+    try:
+        return unambiguous_json(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is no JSON that all readers take alike ({one_line(error)})") from None
+
+
+def _same(want: Any, found: Any) -> bool:
+    """Equal with their types: to a client 36 is not 36.0, nor 1 true."""
+    if isinstance(want, bytes) or isinstance(found, bytes):
+        return bool(want == found)
+    return json.dumps(want, sort_keys=True) == json.dumps(found, sort_keys=True)
+
+
+def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
+    """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for."""
+    faults = []
+    for name, content in due_files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name} is missing")
+            continue
+        if (size := path.stat().st_size) > _MOST_LAYOUT * len(content) + 2**16:
+            faults.append(f"{name} has {size} bytes, the checkpoint's {len(content)}")
+            continue
+        held = path.read_bytes()
+        if held == content:
+            continue
+        try:
+            want, found = _meaning(name, content), _meaning(name, held)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if not _same(want, found):
+            faults.append(_difference(name, want, found))
+    return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
+
+
+def _difference(name: str, want: Any, found: Any) -> str:
+    """The first key at which two documents part."""
+    if isinstance(want, dict) and isinstance(found, dict):
+        for key in sorted(set(want) | set(found)):
+            if not _same(want.get(key), found.get(key)):
+                return _difference(f"{name}: {key}", want.get(key), found.get(key))
+    short = [text if len(text := str(value)) < 80 else text[:80] + "..." for value in (want, found)]
+    return f"{name}: expected {short[0]}, found {short[1]}"
+
+
+def _loaded(folder: Path, name: str) -> tuple[Any, Any]:
+    """A graph file as a ModelProto and as an onnx_ir model, both checked to hold nothing else. Raises InputError."""
+    import onnx_ir
+
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{name} is missing")
+    proto = read_proto(path)
+    check_tensors(path, proto)
+    try:
+        return proto, onnx_ir.load(path)
+    except Exception as error:  # a broken graph raises what it likes
+        raise InputError(f"{name} cannot be read ({one_line(error)})") from None
+
+
+def _compared(folder: Path, name: str, expected: Any) -> Differences:
+    """What differs between a graph file and the graph as drawn. Raises InputError where the file cannot be read."""
+    proto, actual = _loaded(folder, name)
+    try:
+        found = compare(expected, actual, close=frozenset({"query"}))
+    except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short
+        raise InputError(f"{name}: a tensor cannot be read ({one_line(error)})") from None
+    if found.interface or found.structure:
+        return found
+    return replace(found, structure=tuple(beyond(skeleton(expected), proto)))
+
+
+def graphs(folder: Path, manifest: Manifest, drawn: dict[str, Any], progress: Progress) -> Iterator[Check]:
+    """Interface, operators and weights of the three graphs, against those drawn of the checkpoint."""
+    found: dict[str, Differences] = {}
+    unreadable: list[str] = []
+    for number, name in enumerate(GRAPHS):
+        progress(f"comparing {part_of(name)}", number, len(GRAPHS))
+        try:
+            found[part_of(name)] = _compared(folder, name, drawn[name])
+        except InputError as error:
+            unreadable.append(str(error))
+    unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]
+    for kind, good in (
+        ("interface", "inputs, outputs, dynamic axes and opsets as documented"),
+        ("structure", "every operator as drawn from the checkpoint's configuration"),
+    ):
+        faults = [f"{part}: {line}" for part, one in found.items() for line in getattr(one, kind)]
+        yield verdict(kind, (unreadable if kind == "interface" else unread) + faults, good)
+    count = sum(one.weights_compared for one in found.values())
+    size = sum(one.bytes_compared for one in found.values())
+    faults = [f"{part}: {line}" for part, one in found.items() for line in one.weights]
+    good = f"{count} tensors, {size / 1e6:.1f} MB, bit for bit those of the checkpoint at {manifest.precision}"
+    yield verdict("weights", unread + faults, good)

@@ -1,0 +1,150 @@
+"""A text decoder that others exported: optimum-cli's or the onnxruntime-genai builder's ``model.onnx``.
+
+Its inputs tell what it is: ``input_ids``, ``attention_mask``, perhaps ``position_ids``, and
+``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError, one_line
+from vlmplan.exporting import (
+    decoder_pass,
+    decoder_step,
+    empty_cache,
+    head_dim,
+    local_folder,
+    open_session,
+    quiet_transformers,
+)
+from vlmplan.hardware import Precision
+
+_PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
+
+
+def decoder_file(folder: Path) -> Path:
+    """Return the decoder's file. Raises InputError where there is none."""
+    for place in _PLACES:
+        if (folder / place).is_file():
+            return folder / place
+    raise InputError(f"{folder}: found neither manifest.json nor {', '.join(_PLACES)}; expected an export")
+
+
+class _Text:
+    """What text decoders share: token ids go in as they are, and there is nothing to see with."""
+
+    __slots__ = ()
+
+    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:  # noqa: ARG002
+        """Raise InputError."""
+        raise InputError("a text decoder has no vision encoder")
+
+    def embeds(self, input_ids: Any) -> Any:
+        """Token ids as they are."""
+        return input_ids
+
+
+class TextDecoder(_Text):
+    """A foreign decoder as a model that generates: its embeddings are inside, so token ids go in."""
+
+    def __init__(self, path: Path, config: Any, provider: str, threads: int | None) -> None:
+        """Open the session; ``config`` is transformers'. Raises InputError for inputs that are not a decoder's."""
+        self._heads = (config.num_key_value_heads, head_dim(config))
+        self.session, self.device = open_session(path, provider, threads), provider
+        names = {value.name for value in self.session.get_inputs()}
+        if not {"input_ids", "attention_mask"} <= names or not any(n.startswith("past_key_values.") for n in names):
+            raise InputError(
+                f"{path}: expected inputs input_ids, attention_mask and past_key_values.N.key/value, found "
+                f"{', '.join(sorted(names)[:6])}"
+            )
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the decoder on new token ids after ``cache``."""
+        past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
+        return decoder_step(self.session, {"input_ids": embeds}, mask, past, device=self.device)
+
+    def whole(self, input_ids: Any, mask: Any | None = None) -> list[Any]:
+        """Logits ``[batch, places, vocabulary]`` of as many last tokens as the graph gives, then each layer's cache."""
+        import numpy as np
+
+        past = empty_cache(self.session, len(input_ids), self.device, self._heads)
+        mask = np.ones_like(input_ids) if mask is None else mask
+        logits, _, kept = decoder_pass(self.session, {"input_ids": input_ids}, mask, past, self.device)
+        layers = range(len(kept) // 2)
+        names = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
+        return [logits, *(kept[name].numpy() for name in names if name in kept)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReference(_Text):
+    """The checkpoint as transformers' causal LM, fp32; ``name`` is what the user called it."""
+
+    name: str
+    model: Any
+
+    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+        """Run the model on new token ids after ``cache``."""
+        import torch
+
+        with torch.inference_mode():
+            attention = torch.from_numpy(mask)
+            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            found = self.model(
+                input_ids=torch.from_numpy(embeds),
+                attention_mask=attention,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            return found.logits[:, -1].numpy(), None, found.past_key_values
+
+    def whole(self, input_ids: Any) -> list[Any]:
+        """Logits ``[batch, tokens, vocabulary]`` of every token, then keys and values of each layer."""
+        import torch
+
+        with torch.inference_mode():
+            found = self.model(input_ids=torch.from_numpy(input_ids), use_cache=True)
+            layers = getattr(found.past_key_values, "layers", ())
+            cache = [part.numpy() for layer in layers for part in (layer.keys, layer.values) if part is not None]
+            return [found.logits.numpy(), *cache]
+
+
+def load_text_reference(checkpoint: str) -> TextReference:
+    """Load a causal LM. Raises InputError or Unavailable."""
+    import torch
+
+    folder = local_folder(checkpoint)
+    kind = read_plain(folder / "config.json").get("model_type")
+    transformers = quiet_transformers()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:  # a damaged checkpoint raises what it likes
+        raise InputError(
+            f"{folder}: model_type {kind!r} is no causal LM that transformers loads ({one_line(error)})"
+        ) from None
+    return TextReference(name=checkpoint, model=model.eval())
+
+
+def precision_of(path: Path, live: set[str]) -> Precision:
+    """Tell the precision of most of a decoder's products: int4 stands for all rounded to integers.
+
+    Only operators count of whose results, in ``live``, some output is made.
+    """
+    import onnx_ir
+
+    graph = onnx_ir.load(path).graph
+    kinds = [node.op_type for node in graph if any(one.name in live for one in node.outputs)]
+    rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
+    whole, half = onnx_ir.DataType.FLOAT, (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
+    sizes = {True: 0, False: 0}
+    for value in graph.initializers.values():
+        if value.name in live and value.const_value is not None and value.dtype in (whole, *half):
+            sizes[value.dtype in half] += value.const_value.size
+    if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
+        return Precision.INT4
+    return Precision.FP16 if sizes[True] > sizes[False] else Precision.FP32

@@ -1,0 +1,391 @@
+"""Is a text decoder that others exported what its checkpoint is? By its structure where it is known, else by samples.
+
+Others draw their own operators, so what the graph computes is not proved but sampled: at lengths up to the longest that
+is read here, with every row of the embeddings, by numbers that nobody can know beforehand. What samples cannot show,
+the verdict says. The checkpoint is trusted; the graph, and the precision that it has, are the file's own word.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmplan.document import read_plain, read_text
+from vlmplan.errors import InputError, one_line, printable
+from vlmplan.exporting import TOKENIZER_FILES, Prompt, chat_template, quantised
+from vlmplan.hardware import Precision
+from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof.foreign_decoder import TextDecoder, TextReference, precision_of
+from vlmplan.proof.protobuf import check_tensors, read_proto
+from vlmplan.proof.report import SAMPLES, Check, skipped, verdict
+
+LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square
+_LENGTHS = (5, 40, 90, 200, 450, 1000, 2200, LONGEST_TOKENS)
+_CHUNK = 256  # tokens of one pass over the vocabulary
+_FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
+_JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
+_SWEEP_FLOPS = 4e12  # above it the vocabulary is not run where the file's own table shows every row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accused:
+    """A decoder by others, read as a protobuf, and the precision that its operators say."""
+
+    path: Path
+    proto: Any
+    precision: Precision
+
+
+def accused(path: Path) -> Accused:
+    """Read a graph file. Raises InputError where it holds what no graph needs, or reads data from elsewhere."""
+    proto = read_proto(path)
+    check_tensors(path, proto, own_names=False)
+    if proto.training_info:
+        raise InputError(f"{path.name} has training steps, which do not belong")
+    if loops := sorted({node.op_type for node in proto.graph.node if node.op_type in ("Loop", "Scan")}):
+        raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
+    if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
+        raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
+    beside = [one for one in path.parent.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
+    if beside:
+        raise InputError(
+            f"{printable(str(beside[0].relative_to(path.parent)))} stands beside {path.name}, and would not be "
+            "compared; validate a folder with one graph and no code"
+        )
+    return Accused(path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
+
+
+def lengths(config: Any, seed: int) -> tuple[int, ...]:
+    """Return how long the probes are: short and long ones, none of a length that could be foreseen."""
+    import numpy as np
+
+    most = min(getattr(config, "max_position_embeddings", LONGEST_TOKENS), LONGEST_TOKENS) - check_numbers.STEPS
+    rng = np.random.default_rng(seed)
+    found = [min(int(length * rng.uniform(0.8, 1.2)), most) for length in _LENGTHS[:-1]]
+    return tuple(sorted({*found, most}))
+
+
+def walks(model: TextDecoder, reference: TextReference, seed: int) -> tuple[check_numbers.Walk, ...]:
+    """One prompt of random tokens a length, followed for some steps by both."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    config, found = reference.model.config, []
+    for tokens in lengths(config, seed):
+        ids = rng.integers(0, config.vocab_size, (1, tokens))
+        prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
+        found.append(check_numbers.walk(model, reference, prompt))
+    return tuple(found)
+
+
+def _live(graph: Any) -> set[str]:
+    """Names of what the outputs are computed from; what a branch reads counts as read by its operator."""
+    makers = {name: node for node in graph.node for name in node.output if name}
+    wanted, found = [value.name for value in graph.output], set()
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name in makers:
+            wanted += _read(makers[name])
+    return found
+
+
+def _read(node: Any) -> list[str]:
+    """Names that an operator reads, those of its branches with them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        for branch in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            names += [name for inner in branch.node for name in _read(inner)]
+            names += [value.name for value in branch.output]
+    return names
+
+
+def _arrays(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
+    """Initialisers of some types that the outputs depend on, by name, as arrays."""
+    from onnx import numpy_helper
+
+    graph = accused.proto.graph
+    live = _live(graph)
+    constants = [
+        (node.output[0], attribute.t)
+        for node in graph.node
+        if node.op_type == "Constant" and not node.domain
+        for attribute in node.attribute
+        if attribute.name == "value"
+    ]
+    return {
+        name: numpy_helper.to_array(tensor, str(accused.path.parent))
+        for name, tensor in (*((one.name, one) for one in graph.initializer), *constants)
+        if tensor.data_type in kinds and name in live
+    }
+
+
+def _marks(array: Any) -> set[bytes]:
+    """Digests of an array's bytes, as it is and transposed."""
+    import hashlib
+
+    import numpy as np
+
+    both = (array, array.T) if array.ndim == 2 else (array,)
+    return {hashlib.sha256(repr(one.shape).encode() + np.ascontiguousarray(one).tobytes()).digest() for one in both}
+
+
+def _forms(tensor: Any) -> set[bytes]:
+    """Digests of the forms in which a file may hold a tensor: fp32, fp16, bf16; a norm's scale from 0 or from 1."""
+    import numpy as np
+    import torch
+
+    forms = (tensor, tensor + 1) if tensor.ndim == 1 else (tensor,)
+    with np.errstate(over="ignore"):
+        arrays = [kind for form in forms for kind in (form.numpy(), form.numpy().astype(np.float16))]
+    arrays += [form.to(torch.bfloat16).view(torch.int16).numpy() for form in forms]
+    return set().union(*map(_marks, arrays))
+
+
+def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
+    """Whether the file holds a matrix's packed values, and its scales, as ONNX Runtime's own quantiser makes them."""
+    import numpy as np
+
+    if tensor.ndim != 2:
+        return False, False
+    ways = ((4, True), (4, False), (8, True))
+    made = [quantised(tensor.numpy(), bits, symmetric=symmetric) for bits, symmetric in ways]
+    values = [bool(_marks(packed.reshape(-1)) & known) for packed, *_ in made]
+    scales = [any(_marks(one.astype(kind)) & known for kind in (np.float32, np.float16)) for _, one, _ in made]
+    both = [one and other for one, other in zip(values, scales, strict=True)]
+    return (True, True) if any(both) else (any(values), any(scales))
+
+
+def _due(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Tensors that a file may hold, with the checkpoint's that each stands for: alone, and joined as exporters join."""
+    import torch
+
+    for name, tensor in state.items():
+        yield (name,), tensor
+        for parts in _JOINED:
+            names = tuple(name.replace(f".{parts[0]}.", f".{part}.") for part in parts)
+            if f".{parts[0]}." in name and all(one in state for one in names):
+                yield names, torch.cat([state[one] for one in names])
+
+
+def weights(accused: Accused, reference: TextReference) -> Check:
+    """Every tensor of the checkpoint that the file holds, bit for bit; and what stands in the place of one.
+
+    Tensors rounded or joined in another way have no counterpart: they are left to the samples, and counted. Where only
+    a few are not as ONNX Runtime's quantiser rounds them, they are faults.
+    """
+    held = {name: (array.shape, _marks(array)) for name, array in _arrays(accused, _FLOATS).items()}
+    packed = [_marks(array.reshape(-1)) for array in _arrays(accused, _BYTES).values()]
+    known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
+    state = reference.model.state_dict()
+    due: set[bytes] = set()
+    found: set[str] = set()
+    halves: list[str] = []
+    rounded = 0
+    for names, tensor in _due(state):
+        marks = _forms(tensor)
+        due |= marks
+        values, scales = _rounded(tensor, known) if packed else (False, False)
+        if marks & known or (values and scales):
+            found |= set(names)
+            rounded += not marks & known
+        elif values or scales:
+            halves.append(f"{', '.join(names)}: its rounded values or their scales are others than the checkpoint's")
+    missing = {tuple(sorted(state[name].shape)): name for name in state if name not in found}
+    faults = [
+        f"{name} {list(shape)} stands where {missing[tuple(sorted(shape))]} should, and is another"
+        for name, (shape, marks) in held.items()
+        if not marks & due and tuple(sorted(shape)) in missing
+    ]
+    lost = [name for shape, name in missing.items() if len(shape) == 2 and ".layers." in name]
+    if rounded > len(packed) / 2 and lost and not halves:
+        halves.append(f"{lost[0]}: not as the others are rounded")
+    detail = f"{len(found)} of the checkpoint's {len(state)} tensors found bit for bit"
+    return verdict("weights", faults + halves, detail)
+
+
+def table(accused: Accused) -> str | None:
+    """The initialiser that token ids are looked up in, where they are read by nothing else; None where that is open."""
+    graph = accused.proto.graph
+    names, ids, found = {tensor.name for tensor in graph.initializer}, {"input_ids"}, None
+    if accused.proto.functions:
+        return None
+    for node in graph.node:
+        read = [index for index, name in enumerate(_read(node)) if name in ids]
+        if not read or (node.op_type == "Shape" and not node.domain):
+            continue
+        if node.op_type in ("Cast", "Identity") and not node.domain:
+            ids |= set(node.output)
+        elif _looks_up(node) and read == [1] and node.input[0] in names and found in (None, node.input[0]):
+            found = node.input[0]
+        else:
+            return None
+    return found
+
+
+def _looks_up(node: Any) -> bool:
+    """Whether an operator takes rows of a table."""
+    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+    return node.op_type == "Gather" and not node.domain and axes in ([], [0])
+
+
+def embeddings(accused: Accused, reference: TextReference) -> Check | None:
+    """Every row of the file's own table, where token ids are read by nothing else; None where that is open."""
+    import torch
+
+    name = table(accused)
+    held = None if name is None else _arrays(accused, _FLOATS).get(name)
+    if held is None:
+        return None
+    due = reference.model.get_input_embeddings().weight.detach()
+    kind = {2: torch.float16, 4: torch.float32}[held.dtype.itemsize]
+    kind = torch.bfloat16 if held.dtype.name == "bfloat16" else kind
+    found, want = torch.from_numpy(held.astype("float32")), due.to(kind).float()
+    if found.shape != want.shape:
+        return verdict("embeddings", [f"{name}: expected {list(want.shape)}, found {list(found.shape)}"], "")
+    wrong = (found != want).any(dim=1).nonzero().flatten().tolist()
+    faults = [f"{name}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
+    return verdict("embeddings", faults, f"all {len(want)} rows bit for bit; nothing else reads token ids")
+
+
+def is_cheap(reference: TextReference) -> bool:
+    """Whether the whole vocabulary can be run in little time."""
+    model = reference.model
+    return bool(4.0 * model.config.vocab_size * model.num_parameters() <= _SWEEP_FLOPS)
+
+
+def vocabulary(model: TextDecoder, reference: TextReference, limit: float, *, exact: bool, seed: int) -> Check:
+    """Every token run once through both, in an order that cannot be foreseen: logits, and where ``exact`` the cache.
+
+    ``limit`` is of a logit where ``exact``, else of the divergence in nats.
+    """
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(reference.model.config.vocab_size)
+    worst = 0.0
+    for start in range(0, len(order), _CHUNK):
+        ids = np.ascontiguousarray(order[None, start : start + _CHUNK], dtype=np.int64)
+        ours = model.whole(ids)
+        if ours[0].shape[1] == 1 < ids.shape[1]:  # of the last place only: each token is one text of a batch
+            ids = np.ascontiguousarray(ids.T)
+            ours = model.whole(ids)
+        theirs = reference.whole(ids)
+        pairs = [(ours[0], theirs[0]), *(zip(ours[1:], theirs[1:], strict=True) if exact else ())]
+        for one, other in pairs:
+            worst = max(worst, _apart(one, other, exact=exact))
+    unit = "" if exact else " nats"
+    detail = f"each of {len(order)} tokens run once: off by at most {worst:.1e}{unit}, limit {limit:g}"
+    return verdict("vocabulary", [detail] if worst > limit else [], detail)
+
+
+def _apart(one: Any, other: Any, *, exact: bool) -> float:
+    """How far two arrays are apart at their worst place, infinitely where their shapes are."""
+    import numpy as np
+
+    if one.shape != other.shape:
+        return float("inf")
+    if exact:
+        difference = float(np.abs(one - other).max() / max(1.0, float(other.std())))
+        return difference if np.isfinite(difference) else float("inf")
+    rows = zip(one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1]), strict=True)
+    return max(check_numbers.divergence_of(ours[None], theirs[None]) for ours, theirs in rows)
+
+
+def padding(model: TextDecoder, reference: TextReference, limit: float, seed: int) -> Check:
+    """A left-padded batch of two texts gives what the checkpoint gives of each alone, the shortest texts as well."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed + 1)
+    config, worst = reference.model.config, 0.0
+    first = getattr(config, "bos_token_id", None)
+    for short, long in ((1, 2), (3, 12)):
+        texts = [rng.integers(0, config.vocab_size, (1, length)) for length in (short, long)]
+        if isinstance(first, int) and 0 <= first < config.vocab_size:
+            texts[1][0, 0] = first
+        padded = np.concatenate([np.pad(one, ((0, 0), (long - one.shape[1], 0))) for one in texts])
+        mask = np.stack([np.arange(long) >= long - one.shape[1] for one in texts]).astype(np.int64)
+        found = model.whole(padded, mask)[0][:, -1]
+        due = np.concatenate([reference.whole(one)[0][:, -1] for one in texts])
+        worst = max(worst, _apart(found, due, exact=True))
+    detail = f"left-padded batches of short texts: off by at most {worst:.1e}, limit {limit:g}"
+    return verdict("padding", [detail] if worst > limit else [], detail)
+
+
+def unswept(reference: TextReference) -> str:
+    """Return what the verdict says where not every token was run."""
+    return f"not every one of its {reference.model.config.vocab_size} tokens was run; "
+
+
+def _tokenizer_text(path: Path) -> str:
+    """A tokenizer as its library writes it, without what a batch's padding is. Raises InputError."""
+    from tokenizers import Tokenizer
+
+    try:
+        made = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise InputError(f"{path.name} cannot be read ({one_line(error)})") from None
+    made.no_padding()
+    made.no_truncation()
+    return str(made.to_str())
+
+
+def _templates(folder: Path) -> Iterator[Any]:
+    """Every chat template of a folder: that of the tokenizer's configuration, and that in a file of its own."""
+    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    if config.is_file() and (found := read_plain(config).get("chat_template")) is not None:
+        yield found
+    if template.is_file():
+        yield read_text(template)
+
+
+def configuration(folder: Path, checkpoint: Path) -> Check:
+    """The tokenizer beside the decoder, its chat template and where generation stops are the checkpoint's."""
+    faults, same = [], 0
+    both = {name for name in TOKENIZER_FILES if (folder / name).is_file() and (checkpoint / name).is_file()}
+    if name := next(iter(both & {"tokenizer.json"}), None):
+        same += 1
+        if _tokenizer_text(folder / name) != _tokenizer_text(checkpoint / name):
+            faults.append(f"{name} is another than the checkpoint's")
+    if "generation_config.json" in both:
+        same += 1
+        found, want = (read_plain(one / "generation_config.json") for one in (folder, checkpoint))
+        faults += [
+            f"generation_config.json: {key}: expected {want.get(key)}, found {found.get(key)}"
+            for key in sorted((set(found) | set(want)) - {"transformers_version", "_from_model_config"})
+            if found.get(key) != want.get(key)
+        ]
+    if chat_template(folder) is not None and (due := chat_template(checkpoint)) is not None:
+        same += 1
+        if any(one != due for one in _templates(folder)):
+            faults.append("the chat template is another than the checkpoint's")
+    if "tokenizer_config.json" in both:
+        found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
+        faults += [
+            f"tokenizer_config.json: {key} is another than the checkpoint's"
+            for key in ("added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side")
+            if found.get(key) != want.get(key)
+        ]
+    if not same:
+        return skipped("configuration", "no tokenizer, chat template or generation beside both")
+    return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
+
+
+def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterator[Check]:
+    """What the files themselves show: tensors, the table of embeddings, the tokenizer beside them."""
+    yield weights(found, reference)
+    by_rows = embeddings(found, reference)
+    if by_rows is not None:
+        yield by_rows
+    yield configuration(found.path.parent, checkpoint)
+
+
+def samples(found: tuple[check_numbers.Walk, ...], precision: Precision, seed: int, left: str = "") -> Check:
+    """Say that this is no proof, what was sampled, and what was ``left`` out."""
+    longest = max(one.prompt.input_ids.shape[1] for one in found) + check_numbers.STEPS
+    return skipped(
+        SAMPLES,
+        f"others drew this decoder, so it is compared by samples only: {len(found)} texts of up to {longest} tokens "
+        f"(seed {seed}), at {precision} by the file's own word; {left}what it does elsewhere is not known",
+    )

@@ -1,0 +1,96 @@
+"""Is it as fast as the plan said? The plan's workload run on this machine, against its prediction and its budget.
+
+Medians of repeated runs decide. A figure slower than the upper end of the prediction's interval fails, and so does one
+over the budget. On another kind of machine than the plan's nothing is judged, and the report says so.
+"""
+
+from collections.abc import Iterator
+
+from vlmplan.cost import Interval
+from vlmplan.exporting import Manifest, Model, Prompt, TimedRequest
+from vlmplan.hardware import Precision, Runtime
+from vlmplan.measuring import Samples, measure
+from vlmplan.models import Workload
+from vlmplan.planning import Plan
+from vlmplan.proof.report import Check, failed, passed, skipped
+from vlmplan.units import format_seconds
+
+DEFAULT_WORKLOAD = Workload(text_tokens=50, output_tokens=16)
+
+
+def timings(model: Model, prompt: Prompt, output_tokens: int, repeats: int) -> dict[str, Samples]:
+    """Measure one workload; samples by part."""
+    return measure({"": TimedRequest(model=model, prompt=prompt, output_tokens=output_tokens)}, repeats)[""]
+
+
+def unjudged(plan: Plan | None, provider: str) -> str | None:
+    """Return why measured times cannot be held against the plan; None where they can."""
+    if plan is None:
+        return "no plan to compare with; export from one, or give --plan"
+    if plan.runtime is not Runtime.ONNXRUNTIME:
+        return f"the plan is for {plan.runtime}, this is onnxruntime"
+    kind = "cpu" if provider == "cpu" else "gpu"
+    if plan.hardware.kind != kind:
+        return f"the plan is for {plan.hardware.name} (a {plan.hardware.kind}), this ran on the provider {provider}"
+    work = plan.workload
+    if work.batch * work.images > 64 or work.batch * work.text_tokens > 100_000 or work.output_tokens > 4096:
+        return "the plan's workload is too large to time here"
+    if plan.workload.cached_text_tokens or plan.workload.cached_images:
+        return "the plan counts on a cache of prefixes or images, which the runner does not have"
+    return None
+
+
+def _judged(name: str, found: Samples, interval: Interval, predicted_s: float, limit_s: float | None,
+            budget_only: bool) -> Check:  # fmt: skip
+    low, high = found.quartiles_s
+    measured = found.median_s
+    text = (
+        f"{format_seconds(measured)} (quartiles {format_seconds(low)} to {format_seconds(high)}), predicted "
+        f"{format_seconds(predicted_s)} ({format_seconds(interval[0])} to {format_seconds(interval[1])})"
+    )
+    figures = {"measured_s": measured, "predicted_s": predicted_s, "spread_fraction": found.spread_fraction}
+    if limit_s is not None:
+        text += f", budget {format_seconds(limit_s)}"
+    if limit_s is not None and measured > limit_s:
+        return failed(name, f"{text}: over the budget", **figures)
+    if measured > interval[1] and not budget_only:
+        return failed(
+            name,
+            f"{text}: slower than predicted; --recalibrate mends the profile, --budget-only lets it pass",
+            **figures,
+        )
+    note = "" if interval[0] <= measured <= interval[1] else ": faster than predicted"
+    note = ": slower than predicted, within the budget" if measured > interval[1] else note
+    noise = "; the machine is noisy" if found.noisy else ""
+    return passed(name, text + note + noise, **figures)
+
+
+def latency(found: dict[str, Samples], plan: Plan | None, provider: str, budget_only: bool = False) -> Iterator[Check]:
+    """TTFT, TPOT and the whole request against prediction and budget, or against the budget alone."""
+    reason = unjudged(plan, provider)
+    if plan is None or reason is not None:
+        measured = ", ".join(f"{part} {format_seconds(times.median_s)}" for part, times in found.items())
+        yield skipped("latency", f"{reason}. Measured: {measured}")
+        return
+    choice, budget = plan.choice, plan.budget
+    rows = [
+        ("latency: ttft", "ttft", choice.ttft_interval_s, choice.ttft_s, budget.ttft_s),
+        ("latency: request", "latency", choice.latency_interval_s, choice.latency_s, budget.latency_s),
+    ]
+    if choice.tpot_s is not None and choice.tpot_interval_s is not None and "tpot" in found:
+        rows.insert(1, ("latency: tpot", "tpot", choice.tpot_interval_s, choice.tpot_s, budget.tpot_s))
+    for name, part, interval, predicted_s, limit_s in rows:
+        yield _judged(name, found[part], interval, predicted_s, limit_s, budget_only)
+
+
+def plan_matches(plan: Plan, manifest: Manifest) -> Check:
+    """The plan asked for what was exported."""
+    sixteen = {Precision.BF16: Precision.FP16}  # priced alike, and graphs are drawn in fp16
+    asked_precision = sixteen.get(plan.choice.precision, plan.choice.precision)
+    pairs = (
+        ("visual tokens", plan.choice.visual_tokens, manifest.visual_tokens),
+        ("compressor", plan.choice.compressor, manifest.compressor),
+        ("precision", asked_precision, manifest.precision),
+    )
+    faults = [f"{what}: the plan says {asked}, the export has {made}" for what, asked, made in pairs if asked != made]
+    return failed("plan", "; ".join(faults)) if faults else passed("plan", "the export is what the plan asked for")

@@ -1,0 +1,214 @@
+"""Does the export compute what the checkpoint does? The same inputs through both, token by token.
+
+Tokens that a random or undecided model chooses by a hair say little, so logits are judged first, along a path that both
+are forced to walk; a token that differs counts only where the reference's margin is wider than the tolerance.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.exporting import Generation, Manifest, Model, Prompt, generate, prompt_embeds, question_embedding
+from vlmplan.hardware import Precision
+from vlmplan.proof.report import Check, failed, passed, verdict
+
+STEPS = 16
+FP32_TOLERANCE = 1e-4  # of logits whose root mean square is 1 or less, in proportion above
+FP16_TOLERANCE = 5e-2
+VISION_MARGIN = 5  # features are compared at their own scale, and large weights multiply what rounding does
+# Mean Kullback-Leibler divergence from fp32, in nats a token, that is let pass unasked: more than twice the worst that
+# real weights came to (docs/rounding.md).
+DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
+
+
+def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
+    """Return three seeded questions of different lengths, the image first, in the middle and last but one.
+
+    ``config`` is the checkpoint's transformers configuration.
+    """
+    import numpy as np
+
+    vocabulary, image_token = config.text_config.vocab_size, config.image_token_index
+    found = []
+    for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2))):
+        rng = np.random.default_rng(seed)
+        text = rng.integers(0, vocabulary, before + after)
+        text[text == image_token] = (image_token + 1) % vocabulary
+        ids = [*text[:before].tolist(), *[image_token] * manifest.visual_tokens, *text[before:].tolist()]
+        size = config.vision_config.image_size
+        question = text[None, before:] if manifest.reads_question else None
+        input_ids = np.array([ids], dtype=np.int64)
+        found.append(
+            Prompt(
+                input_ids=input_ids,
+                attention_mask=np.ones_like(input_ids),
+                pixel_values=rng.standard_normal((1, 3, size, size)).astype(np.float32),
+                question_ids=question,
+                image_token=image_token,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """One prompt's way through both models: the export's tokens, both sides' logits ``[steps, vocabulary]``."""
+
+    prompt: Prompt
+    export: Generation
+    reference: Generation
+
+    def _logits(self) -> tuple[Any, Any]:
+        import numpy as np
+
+        return np.stack(self.export.logits).astype(np.float64), np.stack(self.reference.logits).astype(np.float64)
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest absolute difference of a logit; infinite where one is not a number."""
+        import numpy as np
+
+        ours, theirs = self._logits()
+        found = np.abs(ours - theirs).max()
+        return float(found) if np.isfinite(found) else float("inf")
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of the reference's logits about their mean, at least 1."""
+        return max(1.0, float(self._logits()[1].std()))
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """By how much the reference's likeliest token leads, step by step."""
+        import numpy as np
+
+        top = np.sort(self._logits()[1], axis=-1)
+        return tuple((top[:, -1] - top[:, -2]).tolist())
+
+    def wrong_tokens(self, tolerance: float) -> int:
+        """Tokens that differ where the margin is wider than twice the tolerance."""
+        pairs = zip(self.export.tokens, self.reference.tokens, self.margins, strict=True)
+        return sum(ours != theirs and margin > 2 * tolerance for ours, theirs, margin in pairs)
+
+    @property
+    def divergence(self) -> float:
+        """Mean Kullback-Leibler divergence of the export's next-token distribution from the reference's, in nats."""
+        return divergence_of(*self._logits())
+
+
+def divergence_of(ours: Any, theirs: Any) -> float:
+    """Mean Kullback-Leibler divergence of one model's logits ``[places, vocabulary]`` from the other's, in nats."""
+    import numpy as np
+    from scipy.special import log_softmax
+
+    found, want = (log_softmax(logits.astype(np.float64), axis=-1) for logits in (ours, theirs))
+    divergence = float((np.exp(want) * (want - found)).sum(axis=-1).mean())
+    return divergence if np.isfinite(divergence) else float("inf")
+
+
+def walk(export: Model, reference: Model, prompt: Prompt) -> Walk:
+    """Let the export decode greedily and the reference follow, each reading the same tokens."""
+    ours = generate(export, prompt, STEPS)
+    theirs = generate(reference, prompt, STEPS, forced=ours.tokens)
+    if ours.logits[0].shape != theirs.logits[0].shape:
+        raise InputError(f"expected {theirs.logits[0].size} logits, found {ours.logits[0].size}")
+    return Walk(prompt=prompt, export=ours, reference=theirs)
+
+
+def tolerance(precision: Precision) -> float:
+    """Return the largest difference of a logit (of scale 1) that rounding explains."""
+    return FP32_TOLERANCE if precision is Precision.FP32 else FP16_TOLERANCE
+
+
+def vision(export: Model, reference: Model, manifest: Manifest, prompts: tuple[Prompt, ...]) -> Check:
+    """The encoder's features, on random images, as a share of the reference's spread."""
+    import numpy as np
+
+    worst, limit = 0.0, VISION_MARGIN * tolerance(manifest.base_precision)
+    for prompt in prompts:
+        query = None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
+        theirs = reference.image_features(prompt.pixel_values, query)
+        ours = export.image_features(prompt.pixel_values, query)
+        if ours.shape != theirs.shape:
+            return failed("vision", f"expected features of shape {list(theirs.shape)}, found {list(ours.shape)}")
+        difference = float(np.abs(ours - theirs).max() / max(theirs.std(), 1e-12))
+        worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+    detail = f"features differ by at most {worst:.1e} of their spread; limit {limit:.0e}"
+    return verdict("vision", [detail] if worst > limit else [], detail, largest_difference_fraction=worst)
+
+
+def logits_and_tokens(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
+    """fp32: every logit of every step within ``limit``, every token the same but for near ties."""
+    worst = max(one.largest_difference / one.scale for one in walks)
+    margin = min(min(one.margins) for one in walks)
+    steps = sum(len(one.margins) for one in walks)
+    detail = (
+        f"{steps} teacher-forced steps: logits differ by at most {worst:.1e}, limit {limit:.0e}; smallest top-1 "
+        f"margin {margin:.1e}"
+    )
+    yield verdict("logits", [detail] if worst > limit else [], detail, largest_difference=worst, smallest_margin=margin)
+    wrong = sum(one.wrong_tokens(limit * one.scale) for one in walks)
+    detail = f"{steps - wrong} of {steps} greedy tokens as PyTorch chooses them"
+    yield verdict("tokens", [detail] if wrong else [], detail)
+
+
+def divergence(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
+    """Rounded weights: how far the distributions are from fp32, and how often the likeliest token is another."""
+    worst = max(one.divergence for one in walks)
+    steps = sum(len(one.margins) for one in walks)
+    same = sum(
+        ours == theirs for one in walks for ours, theirs in zip(one.export.tokens, one.reference.tokens, strict=True)
+    )
+    detail = f"{worst:.2g} nats a token from fp32, limit {limit:g}; {same} of {steps} likeliest tokens the same"
+    yield verdict("divergence", [detail] if worst > limit else [], detail, divergence_nats=worst)
+
+
+def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
+    """Another image, and a black one, change the first logits: the export does look.
+
+    By more than rounding would, or at least by half of what the checkpoint's change: some images say little.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    first, other = walks[0], walks[-1]
+    images = {"another image": other.prompt.pixel_values}
+    images["no image"] = np.zeros_like(first.prompt.pixel_values)
+    for what, pixels in images.items():
+        prompt = replace(first.prompt, pixel_values=pixels)
+        moved, due = (
+            float(np.abs(generate(model, prompt, 1).logits[0] - before.logits[0]).max())
+            for model, before in ((export, first.export), (reference, first.reference))
+        )
+        detail = f"{what} moves the logits by {moved:.1e}"
+        good = moved > limit or moved > due / 2
+        name = f"control: {what}"
+        yield passed(name, detail) if good else failed(name, f"{detail}, the checkpoint's by {due:.1e}: not read")
+
+
+def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
+    """A left-padded batch of two gives what its rows give alone, through prefill and three further tokens.
+
+    Padding changes the order of sums, no more. Where activations are rounded to 8 bits that alone moves logits by as
+    much as the rounding does, so a quantised ``export`` comes here with its activations unrounded.
+    """
+    import numpy as np
+
+    prompts, steps = [one.prompt for one in walks[:2]], 4
+    tokens = [one.export.tokens[:steps] for one in walks[:2]]
+    alone = [generate(export, prompt, steps, forced=forced) for prompt, forced in zip(prompts, tokens, strict=True)]
+    embeds = [prompt_embeds(export, prompt) for prompt in prompts]
+    longest = max(one.shape[1] for one in embeds)
+    padded = [np.pad(one, ((0, 0), (longest - one.shape[1], 0), (0, 0))) for one in embeds]
+    mask = np.stack([np.arange(longest) >= longest - one.shape[1] for one in embeds]).astype(np.int64)
+    fed, cache, worst = np.concatenate(padded), None, 0.0
+    for step in range(steps):
+        logits, _, cache = export.step(fed, mask, cache)
+        difference = float(np.abs(logits - np.stack([one.logits[step] for one in alone])).max())
+        worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+        fed = export.embeds(np.array([[forced[step]] for forced in tokens], dtype=np.int64))
+        mask = np.concatenate([mask, np.ones((2, 1), dtype=np.int64)], axis=1)
+    detail = f"a left-padded batch of two differs from its rows alone by {worst:.1e}, limit {limit:.0e}"
+    return verdict("padding", [detail] if worst > limit else [], detail, largest_difference=worst)

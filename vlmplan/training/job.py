@@ -1,0 +1,149 @@
+"""What exactly is to be trained? Options and a plan made one order; the data looked at once, by the first process.
+
+Steps default to one pass over the data a stage, batches and learning rates to LLaVA-1.5's.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlmplan.document import digest
+from vlmplan.errors import InputError
+from vlmplan.extras import require
+from vlmplan.models import Compressor
+from vlmplan.planning import Plan
+from vlmplan.progress import Progress
+from vlmplan.training.batches import samples
+from vlmplan.training.conversations import Conversation, Loaded, faulty_images, read_rows, without
+from vlmplan.training.recipe import (
+    ADAM_BETA2,
+    ALIGN_BATCH,
+    ALIGN_RATE,
+    LORA_RATE,
+    TUNE_BATCH,
+    TUNE_RATE,
+    Recipe,
+    Running,
+    Stage,
+    passes,
+)
+from vlmplan.training.trainer import Order
+
+PAPER_TOWER = "openai/clip-vit-large-patch14-336"  # of the backbones of arXiv 2411.03312
+TRAINABLE = (Compressor.NONE, Compressor.AVERAGE_POOL, Compressor.TOKEN_PACKER, Compressor.QUECC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of ``train`` as given; None where nothing was. A stage of 0 steps is left out."""
+
+    checkpoint: str | None = None
+    tower: str | None = None
+    visual_tokens: tuple[int, ...] = ()
+    compressor: Compressor | None = None
+    align_steps: int | None = None
+    tune_steps: int | None = None
+    align_rate: float | None = None
+    tune_rate: float | None = None
+    batch: int | None = None
+    adam_beta2: float | None = None
+    lora_rank: int = 0
+    train_tower: bool = False
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+
+def load_data(path: Path, images: Path, skip_bad: bool, progress: Progress) -> Loaded:
+    """Read the data; the first process decodes every image, and tells the others which are faulty.
+
+    Raises InputError for bad rows unless they are skipped, and where none is left.
+    """
+    require("torch", "transformers", "accelerate", extra="train")
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    found = read_rows(path, images)
+    faults = [faulty_images(found.rows, progress) if state.is_main_process else {}]
+    broadcast_object_list(faults)
+    return without(found, faults[0], skip_bad)
+
+
+def _data_digest(rows: Sequence[Conversation]) -> str:
+    """A digest of what is learnt from: turns, and images' names in their folder."""
+    found = hashlib.sha256()
+    for row in rows:
+        image = row.image.name if isinstance(row.image, Path) else hashlib.sha256(row.image).hexdigest()
+        found.update(repr((image, [(turn.question, turn.answer) for turn in row.turns])).encode())
+    return found.hexdigest()
+
+
+def _stages(asked: Choices, count: int) -> tuple[Stage, ...]:
+    """The stages that are to run. Raises InputError where none is."""
+    align_batch, tune_batch = asked.batch or ALIGN_BATCH, asked.batch or TUNE_BATCH
+    tune_rate = asked.tune_rate or (LORA_RATE if asked.lora_rank else TUNE_RATE)
+    align = passes(count, align_batch, 1) if asked.align_steps is None else asked.align_steps
+    tune = passes(count, tune_batch, 1) if asked.tune_steps is None else asked.tune_steps
+    found = []
+    if align:
+        rate = asked.align_rate or ALIGN_RATE
+        found.append(Stage(name="align", steps=align, batch=align_batch, learning_rate=rate, llm=False))
+    if tune:
+        found.append(
+            Stage(
+                name="tune", steps=tune, batch=tune_batch, learning_rate=tune_rate, llm=True,
+                tower=asked.train_tower,
+            )
+        )  # fmt: skip
+    if not found:
+        raise InputError("--align-steps, --tune-steps: found 0 and 0; nothing would be trained")
+    return tuple(found)
+
+
+def _agreed(asked: Choices, plan: Plan | None) -> tuple[str, str | None, tuple[int, ...], Compressor]:
+    """Checkpoint, tower, visual tokens and compressor. Raises InputError where they contradict the plan or lack."""
+    counts, compressor, checkpoint, tower = asked.visual_tokens, asked.compressor, asked.checkpoint, asked.tower
+    if plan is not None:
+        choice = plan.choice
+        pairs = (
+            ("--visual-tokens", counts or None, (choice.visual_tokens,)),
+            ("--compressor", compressor, choice.compressor),
+        )
+        for option, given, planned in pairs:
+            if given is not None and given != planned:
+                raise InputError(f"{option}: found {given}, the plan says {planned}; leave one of them out")
+        counts, compressor = (choice.visual_tokens,), choice.compressor
+        checkpoint = checkpoint or choice.model
+        if plan.model.architecture.endswith("-paper"):
+            tower = tower or PAPER_TOWER
+    if checkpoint is None:
+        raise InputError("nothing to train: give a PLAN.json or --checkpoint DIR|HUB-ID")
+    if not counts or compressor is None:
+        raise InputError("give --visual-tokens and --compressor, or a PLAN.json that says them")
+    if compressor not in TRAINABLE:
+        raise InputError(f"--compressor: vlmplan trains {', '.join(TRAINABLE)}; found {compressor}")
+    return checkpoint, tower, counts, compressor
+
+
+def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> Order:
+    """Return the order. Raises InputError where options contradict the plan, or something is missing."""
+    checkpoint, tower, counts, compressor = _agreed(asked, plan)
+    learnt = samples(data.rows, compressor is Compressor.QUECC)
+    recipe = Recipe(
+        checkpoint=checkpoint,
+        tower=tower,
+        compressor=compressor,
+        visual_tokens=tuple(sorted(counts)),
+        stages=_stages(asked, len(learnt)),
+        rows=len(data.rows),
+        data_sha256=_data_digest(data.rows),
+        adam_beta2=ADAM_BETA2 if asked.adam_beta2 is None else asked.adam_beta2,
+        lora_rank=asked.lora_rank,
+        bf16=asked.bf16,
+        gradient_checkpointing=asked.gradient_checkpointing,
+        seed=asked.seed,
+    )
+    return Order(recipe=recipe, data=data, running=running, plan_sha256=None if plan is None else digest(plan))

@@ -1,0 +1,172 @@
+"""Plans and reports -> interactive charts (plotly), in colours that read on light and on dark pages alike.
+
+Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, errors in percent.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vlmplan import inert
+from vlmplan.planning import Outline, Plan, knee_curve_of
+from vlmplan.proof import Report, held
+from vlmplan.units import format_bytes, format_seconds
+from vlmplan.views.text import overhead_name
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
+_CLEAR = "rgba(0,0,0,0)"
+
+
+def _figure(across: str, up: str, height: int = 420) -> "Figure":
+    from plotly import graph_objects
+
+    made = graph_objects.Figure()
+    made.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 64, "r": 16, "t": 16, "b": 56},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hoverlabel={"align": "left"},
+    )
+    made.update_xaxes(title=across, zeroline=False)
+    made.update_yaxes(title=up, zeroline=False)
+    return made
+
+
+def _hover(one: Outline) -> str:
+    lines = [
+        f"<b>{inert.html_label(one.model)}</b> {one.placed}",
+        f"{one.visual_tokens} visual tokens an image",
+        f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
+        f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",
+        *([inert.html_label(one.reason)] if one.reason else []),
+    ]
+    return "<br>".join(lines)
+
+
+def _points(outlines: Sequence[Outline]) -> dict[str, Any]:
+    return {
+        "x": [1e3 * one.latency_s for one in outlines],
+        "y": [100 * one.predicted_error for one in outlines],
+        "hovertext": [_hover(one) for one in outlines],
+        "hoverinfo": "text",
+    }
+
+
+def _bars(value: float, bounds: tuple[float, float] | None, scale: float, colour: str) -> dict[str, Any] | None:
+    """Error bars of one point."""
+    if bounds is None:
+        return None
+    above, below = scale * (bounds[1] - value), scale * (value - bounds[0])
+    return {"type": "data", "symmetric": False, "array": [above], "arrayminus": [below], "color": colour}
+
+
+def front_chart(plan: Plan) -> "Figure":
+    """Error against latency: the front, runners-up, the choice with its intervals, the budget."""
+    made, choice = _figure("latency of a request, ms", "predicted error, %"), plan.choice
+    others = [one for one in plan.front if not plan.is_choice(one)]
+    chosen = next(one for one in plan.front if plan.is_choice(one))
+    best = list(itertools.accumulate((100 * one.predicted_error for one in plan.front), min))  # over any number of GPUs
+    line = {"x": [1e3 * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
+    made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
+    made.add_scatter(**_points(others), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
+    lost = {"color": LOST, "size": 9, "symbol": "x"}
+    made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="why the others lost")
+    made.add_scatter(
+        **_points([chosen]),
+        mode="markers",
+        marker={"color": CHOICE, "size": 15, "symbol": "star"},
+        name="the choice",
+        error_x=_bars(choice.latency_s, choice.latency_interval_s, 1e3, CHOICE),
+        error_y=_bars(choice.predicted_error, choice.error_interval, 100, CHOICE),
+    )
+    if plan.budget.latency_s is not None:
+        limit = {"color": BUDGET, "dash": "dash", "width": 1.5}
+        made.add_vline(
+            x=1e3 * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET
+        )
+    return made
+
+
+def parts_chart(plan: Plan) -> "Figure":
+    """Where a request's time goes, part by part, in one bar."""
+    made, choice = _figure("ms", "", height=190), plan.choice
+    steps = plan.workload.output_tokens - 1
+    parts = [
+        (overhead_name(plan.workload), choice.overhead_s, LOST),
+        ("vision", choice.vision_s, SECOND),
+        ("compressor", choice.compressor_s, "#ae3ec9"),
+        ("prefill", choice.prefill_s, FRONT),
+        ("decode", steps * (choice.tpot_s or 0.0), CHOICE),
+    ]
+    for name, seconds, colour in parts:
+        share = f"{name}: {format_seconds(seconds)}, {100 * seconds / choice.latency_s:.0f} %"
+        made.add_bar(
+            x=[1e3 * seconds], y=[""], orientation="h", name=name, marker_color=colour, hovertext=share,
+            hoverinfo="text",
+        )  # fmt: skip
+    made.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    return made
+
+
+def knee_chart(plan: Plan) -> "Figure | None":
+    """TTFT, and the LLM's prefill in it, against visual tokens; None for a plan without an image."""
+    curve, choice = knee_curve_of(plan), plan.choice
+    if curve is None:
+        return None
+    made = _figure("visual tokens an image", "ms")
+    made.update_xaxes(type="log", dtick=1)
+    made.update_yaxes(rangemode="tozero")
+    counts = list(curve.visual_tokens)
+    for name, seconds, colour in (("TTFT", curve.ttft_s, CHOICE), ("LLM prefill", curve.prefill_s, FRONT)):
+        made.add_scatter(
+            x=counts, y=[1e3 * one for one in seconds], mode="lines", name=name, line={"color": colour},
+            hovertemplate=f"%{{x}} tokens: {name} %{{y:.3g}} ms<extra></extra>",
+        )  # fmt: skip
+    made.add_scatter(
+        x=[choice.visual_tokens], y=[1e3 * choice.ttft_s], mode="markers", name="the choice",
+        marker={"color": CHOICE, "size": 14, "symbol": "star"},
+        hovertemplate="the choice: %{x} tokens, %{y:.3g} ms<extra></extra>",
+    )  # fmt: skip
+    if (knee := choice.knee_prefill_visual_tokens) is not None:
+        line = {"color": SECOND, "dash": "dot", "width": 1.5}
+        made.add_vline(x=knee, line=line)
+        made.add_annotation(  # on a logarithmic axis annotations, unlike lines, stand at the logarithm
+            x=math.log10(knee), y=1, yref="paper", text=f"knee {knee}", font={"color": SECOND}, showarrow=False,
+            xanchor="left", xshift=4,
+        )  # fmt: skip
+    return made
+
+
+def latency_chart(report: Report, plan: Plan) -> "Figure | None":
+    """Predicted intervals and measured medians of the times that were judged; None where none was."""
+    rows = held(report, plan)
+    if not rows:
+        return None
+    made = _figure("share of the prediction, %", "", height=220)
+    names = [row.name for row in rows]
+    made.add_scatter(
+        x=[100.0] * len(rows), y=names, mode="markers", name="predicted, with its interval",
+        marker={"color": FRONT, "size": 10},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (row.interval_s[1] / row.predicted_s - 1) for row in rows],
+            "arrayminus": [100 * (1 - row.interval_s[0] / row.predicted_s) for row in rows],
+            "color": FRONT,
+        },
+        hovertext=[f"{row.name}: predicted {format_seconds(row.predicted_s)}" for row in rows], hoverinfo="text",
+    )  # fmt: skip
+    made.add_scatter(
+        x=[100 * row.measured_s / row.predicted_s for row in rows], y=names, mode="markers", name="measured",
+        marker={"color": CHOICE, "size": 12, "symbol": "diamond"},
+        hovertext=[f"{row.name}: measured {format_seconds(row.measured_s)}" for row in rows], hoverinfo="text",
+    )  # fmt: skip
+    return made

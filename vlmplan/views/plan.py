@@ -1,0 +1,209 @@
+"""Plans -> terminal text. With the other ``render`` modules, the only user of rich."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from vlmplan.accuracy import ScoreBasis, ScoreUsed
+from vlmplan.planning import Deploy, Outline, Plan
+from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
+from vlmplan.views.plan_picture import can_show, print_front_picture, print_knee_picture
+from vlmplan.views.text import (
+    knee_line,
+    load_line,
+    memory_line,
+    new_console,
+    new_table,
+    parts,
+    percent,
+    time_range,
+    tokens,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlmplan.planning import Recheck
+
+FRONT_ROWS = 12
+
+
+def _outlines(outlines: Sequence[Outline], plan: Plan) -> "Table":
+    """One line for each: error, latency, tokens, then the model and, where it lost, why."""
+    table = new_table("error", "latency", "tokens", "model", wrap="model")
+    for one in outlines:
+        chosen = plan.is_choice(one)
+        text = f"{one.model} {one.placed}" + (f": {one.reason}" if one.reason else " <- the choice" if chosen else "")
+        cells = [percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens), text]
+        table.add_row(*cells, style="bold" if chosen else None)
+    return table
+
+
+def _print_front(console: "Console", plan: Plan) -> None:
+    """Print the front about the choice; what is left out is counted in the heading."""
+    at = next(i for i, one in enumerate(plan.front) if plan.is_choice(one))
+    start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
+    shown = plan.front[start : start + FRONT_ROWS]
+    more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
+    console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
+    console.print(_outlines(shown, plan))
+    console.print()
+
+
+def sentence(plan: Plan) -> str:
+    """Return the recommendation in one sentence."""
+    choice, task = (
+        plan.choice,
+        ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items()),
+    )
+    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
+    verb = "Train" if choice.route == "train" else "Deploy"
+    seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
+    low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
+    return (
+        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}: "
+        f"{format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) on "
+        f"{plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
+        f"({percent(low)} to {percent(high)}) on {task}."
+    )
+
+
+def sensitivity(plan: Plan) -> str:
+    """Return how firm the choice is: its stability, and what another budget would bring."""
+
+    def said(outline: Outline | None) -> str:
+        if outline is None:
+            return "nothing fits"
+        same = (outline.model, outline.visual_tokens) == (plan.choice.model, plan.choice.visual_tokens)
+        return (
+            "the same" if same else f"{outline.model} at {outline.visual_tokens} ({percent(outline.predicted_error)})"
+        )
+
+    return (
+        f"Stability: chosen in {plan.stability * 100:.0f} % of paired draws of error and latency. With a 10 % smaller "
+        f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
+    )
+
+
+def choice_lines(plan: Plan) -> Iterator[str]:
+    """Yield how the choice is stored, why it was taken, and what one step fewer or more in tokens would cost."""
+    if plan.model.quantisation is not None:
+        yield f"Stored as {plan.model.quantisation.whole_title}."
+    if plan.chosen_because:
+        yield f"Chosen: {plan.chosen_because}."
+    for name, one in (("fewer", plan.fewer_tokens), ("more", plan.more_tokens)):
+        if one is not None:
+            yield f"One step {name} in tokens, {one.visual_tokens}: error {percent(one.predicted_error)}; {one.reason}."
+
+
+def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
+    """Print the commands, never folded so that they can be copied, and what to add to spread them."""
+    spread = f" --tensor-parallel-size {gpus}"
+    if deploy.command:
+        console.print(f"Run: {deploy.command}", soft_wrap=True)
+    served = (deploy.command or "").removesuffix(spread if gpus > 1 else "")
+    instead = f" instead of{spread}" if gpus > 1 else ""
+    if deploy.more_gpus:
+        console.print(f"On {2 * gpus} GPUs: the same with{deploy.more_gpus.removeprefix(served)}{instead}.")
+    if deploy.two_machines and not deploy.command:
+        for place, text in zip(("first", "second"), deploy.two_machines, strict=True):
+            console.print(f"Run on the {place} machine: {text}", soft_wrap=True)
+    elif deploy.two_machines:
+        shared = deploy.two_machines[0].removeprefix(served).partition(" --node-rank")[0]
+        here, there = (text.removeprefix(f"{served}{shared}") for text in deploy.two_machines)
+        console.print(f"On two machines: the same with{shared}{instead},{here} on the first,{there} on the second.")
+    for engine, text in deploy.settings.items():
+        console.print(f"Tokens in {engine}: {text}", soft_wrap=True)
+    if deploy.check:
+        console.print(f"Check: {deploy.check}", soft_wrap=True)
+    if deploy.command or deploy.settings or deploy.check:
+        console.print()
+
+
+def scores_line(scores: Sequence[ScoreUsed]) -> str:
+    """Return what the predicted error stands on, benchmark by benchmark."""
+
+    def one(used: ScoreUsed) -> str:
+        basis = {
+            ScoreBasis.PUBLISHED: f"published, {used.source}" if used.source else "published",
+            ScoreBasis.FAMILY: f"predicted from {used.checkpoints} of its family",
+            ScoreBasis.OTHER_BENCHMARKS: "predicted from its family on other benchmarks",
+            ScoreBasis.OTHER_FAMILIES: "predicted from other families",
+        }[used.basis]
+        note = f"; {used.note}" if used.note else ""
+        return f"{used.benchmark} {100 * used.score:.1f} ({basis}{note})"
+
+    return "; ".join(one(used) for used in scores)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
+    console, choice = new_console(), plan.choice
+    level = f"{plan.interval_level_fraction * 100:g} %"
+    console.print(sentence(plan), style="bold")
+    console.print(
+        f"Intervals hold {level}; times rest on {plan.basis}. TTFT {format_seconds(choice.ttft_s)} "
+        f"({time_range(choice.ttft_interval_s)}), {format_flops(choice.flops.total)}, "
+        f"{format_count(choice.params.total)} parameters."
+    )
+    setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
+    console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
+    if choice.price:
+        console.print(
+            f"1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}, at "
+            f"{plan.workload.decoded_together} in flight on GPUs kept busy."
+        )
+    console.print()
+    if choice.deploy:
+        _print_deploy(console, choice.deploy, choice.gpus)
+    console.print(parts(choice, plan.workload))
+    console.print()
+    console.print(memory_line(choice, plan.hardware))
+    console.print(load_line(choice, plan.workload))
+    console.print(knee_line(choice, plan))
+    for line in (*choice_lines(plan), sensitivity(plan)):
+        console.print(line)
+    console.print()
+    _print_front(console, plan)
+    if can_show(console):
+        print_front_picture(console, plan)
+        print_knee_picture(console, plan)
+    if plan.runners_up:
+        console.print("Why the others lost", style="bold")
+        console.print(_outlines(plan.runners_up, plan))
+        console.print()
+    if plan.scores:
+        console.print(f"Stands on {scores_line(plan.scores)}.")
+    console.print(f"Error from {plan.error_source.name}: {'; '.join(plan.error_source.basis)}.")
+    for why in plan.left_out:
+        console.print(f"Left out, {why}.")
+    warn(console, plan.warnings)
+
+
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "ttft_s": ("TTFT", format_seconds),
+    "tpot_s": ("TPOT", format_seconds),
+    "latency_s": ("latency", format_seconds),
+    "flops": ("compute", format_flops),
+    "memory_bytes": ("memory", format_bytes),
+    "predicted_error": ("error", percent),
+}
+
+
+def print_recheck(found: "Recheck") -> None:
+    """Print the plan's choice as it was and as it is now, what changed underneath, and the verdict."""
+    console, table = new_console(), new_table("", "plan", "now", "up to", "limit")
+    console.print(f"{found.choice}, on {found.hardware}.", style="bold")
+    for one in found.figures:
+        name, show = _SHOWN[one.name]
+        table.add_row(
+            name, *("" if value is None else show(value) for value in (one.planned, one.now, one.most, one.limit))
+        )
+    console.print(table)
+    console.print(f"Changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}.")
+    for note in found.notes:
+        console.print(f"Note: {note}.")
+    console.print("The plan holds." if found.holds else "The plan does not hold:")
+    for fault in found.faults:
+        console.print(f"- {fault}")

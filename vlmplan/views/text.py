@@ -1,0 +1,311 @@
+"""Results -> terminal text. What all views share; estimates, devices and lists.
+
+Right at 80 columns, wide, piped and without colour. With the other ``render_`` modules, the only user of rich.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vlmplan import inert
+from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
+from vlmplan.document import Document, to_toml
+from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
+from vlmplan.models import ModelSpec, Tokens, TokenSetting, Workload
+from vlmplan.planning import Choice, Plan
+from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlmplan.accuracy import ScalingLaw
+
+BAR_WIDTH = 20
+LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
+
+
+def new_console(least_width: int = LEAST_WIDTH, stderr: bool = False) -> "Console":
+    """Return where results are printed: plain text, tables never narrower than they can be.
+
+    A text printed is one paragraph, made inert: a line end in it is somebody else's, and shown as an escape.
+    """
+    from rich.console import Console
+
+    class Inert(Console):
+        def print(self, *shown: Any, **how: Any) -> None:
+            made = (inert.terminal(one) if isinstance(one, str) else one for one in shown)
+            if not how.get("soft_wrap"):  # a line to copy is whole, however long
+                made = (inert.short(one) if isinstance(one, str) else one for one in made)
+            super().print(*made, **how)
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command line ends as for any other reader that has gone
+
+    shown = Inert(highlight=False, emoji=False, markup=False, soft_wrap=False, stderr=stderr)
+    shown.width = max(shown.width, least_width)
+    return shown
+
+
+def new_table(*columns: str, wrap: str | None = None) -> "Table":
+    """A plain table of inert texts; numbers right, names left; the column ``wrap`` takes what width is left."""
+    from rich.table import Table
+
+    class Inert(Table):
+        def add_row(self, *cells: Any, **how: Any) -> None:
+            made = (inert.short(inert.terminal(cell)) if isinstance(cell, str) else cell for cell in cells)
+            super().add_row(*made, **how)
+
+    columns = tuple(map(inert.terminal, columns))
+    table = Inert(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
+    left |= {"file", "check", "device"}
+    for column in columns:
+        table.add_column(
+            column,
+            justify="left" if column in left else "right",
+            no_wrap=column != wrap,
+            overflow="fold" if column == wrap else "ellipsis",
+            ratio=1 if column == wrap else None,
+        )
+    return table
+
+
+def print_lines(console: "Console", text: str) -> None:
+    """Print a text of several lines, never folded; its line ends are ours."""
+    for line in text.removesuffix("\n").split("\n"):
+        console.print(line, soft_wrap=True)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, to one decimal."""
+    return f"{share * 100:.1f} %"
+
+
+def time_range(bounds: tuple[float, float]) -> str:
+    """Return an interval of seconds as words."""
+    return f"{format_seconds(bounds[0])} to {format_seconds(bounds[1])}"
+
+
+def tokens(count: int) -> str:
+    """Return a number of visual tokens as words."""
+    return f"{count} visual token" + ("" if count == 1 else "s")
+
+
+def _bar(share: float) -> str:
+    full, least = ("█", "▏") if (sys.stdout.encoding or "").lower().startswith("utf") else ("#", ".")
+    return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
+
+
+def overhead_name(workload: Workload) -> str:
+    """Return what the overhead of a first token is: with more in flight mostly the wait for them."""
+    return "overhead" if workload.concurrency == 1 else f"overhead, wait for {workload.concurrency - 1} more"
+
+
+def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
+    """Where the time goes: seconds and share of the latency of every part."""
+    table, steps = new_table("part", "time", "share", ""), workload.output_tokens - 1
+    rows = [
+        (overhead_name(workload), costed.overhead_s),
+        ("vision", costed.vision_s),
+        ("compressor", costed.compressor_s),
+        ("prefill", costed.prefill_s),
+    ]
+    if costed.tpot_s is not None:
+        rows.append((f"decode, {steps} x {format_seconds(costed.tpot_s)}", steps * costed.tpot_s))
+    for name, seconds in rows:
+        share = seconds / costed.latency_s
+        table.add_row(name, format_seconds(seconds), f"{share * 100:.0f} %", _bar(share))
+    return table
+
+
+def memory_line(costed: Choice | Estimate, hardware: HardwareProfile) -> str:
+    """Return the memory of one device by what holds it, beside what it has."""
+    memory = costed.memory_bytes
+    of = f" of {format_bytes(hardware.memory_bytes)}" if hardware.memory_bytes else ""
+    each = " per GPU" if hardware.kind == "gpu" else ""
+    return (
+        f"Memory {format_bytes(memory.total)}{of}{each}: weights {format_bytes(memory.weights)}, KV cache "
+        f"{format_bytes(memory.kv_cache)}, activations {format_bytes(memory.activations)}, reserve "
+        f"{format_bytes(memory.reserve)}."
+    )
+
+
+def load_line(costed: Choice | Estimate, workload: Workload) -> str:
+    """Throughput, and how many requests the memory holds."""
+    most = "" if costed.most_requests is None else f"; memory holds {costed.most_requests}"
+    flight = workload.decoded_together
+    return (
+        f"{costed.requests_per_s:.3g} requests/s with {flight} in flight{most}"
+        f"{'' if flight > 1 else ' (--concurrency prices more)'}."
+    )
+
+
+def knee_line(costed: Choice | Estimate, document: Plan | Estimate) -> str:
+    """The knees, with all that they belong to."""
+    prefill, ttft, workload = costed.knee_prefill_visual_tokens, costed.knee_ttft_visual_tokens, document.workload
+    if prefill is None:
+        return "Knee: none without an image."
+    whole = "" if ttft is None else f", up to {ttft} to the TTFT"
+    return (
+        f"Knee: up to {tokens(prefill)} add at most 5 % to the LLM's prefill{whole} "
+        f"({document.hardware.name}, {document.runtime}, {costed.model}, {costed.precision}, batch {workload.batch}, "
+        f"{workload.uncached_text_tokens} uncached text tokens). {costed.visual_tokens} is "
+        f"{'below' if costed.visual_tokens <= prefill else 'above'} that of the prefill."
+    )
+
+
+def warn(console: "Console", warnings: Sequence[str]) -> None:
+    """Print each warning on a line of its own."""
+    for warning in warnings:
+        console.print(f"Warning: {warning}.", style="yellow")
+
+
+def print_estimate(
+    document: Estimate, hardware: HardwareProfile, explained: Mapping[Part, Sequence[tuple[str, float]]]
+) -> None:
+    """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
+    console = new_console()
+    for obstacle in document.obstacles:
+        console.print(f"Cannot be run: {obstacle}. What follows is what it would take if it could.", style="bold")
+    console.print(
+        f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
+        f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
+        f"{format_seconds(document.latency_s)} ({time_range(document.latency_interval_s)}).",
+        style="bold",
+    )
+    tpot = ""
+    if document.tpot_s is not None and document.tpot_interval_s is not None:
+        tpot = f" TPOT {format_seconds(document.tpot_s)} ({time_range(document.tpot_interval_s)})."
+    console.print(
+        f"TTFT {format_seconds(document.ttft_s)} ({time_range(document.ttft_interval_s)}).{tpot} Intervals hold "
+        f"{document.interval_level_fraction * 100:g} %; times rest on {document.basis}."
+    )
+    console.print()
+    console.print(parts(document, document.workload))
+    console.print()
+    if explained:
+        console.print("By operator (decode: one step)", style="bold")
+        console.print(_operators(explained))
+        console.print()
+    if document.quantisation is not None:
+        console.print(f"Stored as {document.quantisation.whole_title}.")
+    flops, params = document.flops, document.params
+    console.print(
+        f"Compute {format_flops(flops.total)}: vision {format_flops(flops.vision)}, compressor "
+        f"{format_flops(flops.compressor)}, prefill {format_flops(flops.prefill)}, decode {format_flops(flops.decode)}."
+    )
+    console.print(
+        f"Parameters {format_count(params.total)}: LLM {format_count(params.llm)}, vision "
+        f"{format_count(params.vision)}, compressor {format_count(params.compressor)}, projector "
+        f"{format_count(params.projector)}."
+    )
+    console.print(memory_line(document, hardware))
+    console.print(load_line(document, document.workload))
+    console.print(knee_line(document, document))
+    warn(console, [warning for warning in document.warnings if warning not in document.obstacles])
+
+
+def _settings(console: "Console", one: TokenSetting) -> None:
+    """Print what sets a number of tokens, one engine a line and never folded."""
+    setting = "the checkpoint, fixed" if one.setting == "none" else one.setting
+    console.print(f"transformers: {setting}", soft_wrap=True)
+    for engine, text in one.engines.items():
+        console.print(f"{engine}: {text}", soft_wrap=True)
+
+
+def print_tokens(found: Tokens) -> None:
+    """Print what an image makes unasked, what sets the wanted number, and all numbers there are."""
+    console, native = new_console(), found.native
+    beside = "" if found.in_sequence else ", seen from beside the sequence"
+    console.print(
+        f"{found.model} makes {tokens(native.visual_tokens)} of a {found.image[0]} x {found.image[1]} image unasked "
+        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}), "
+        f"{native.request_visual_tokens} of {found.images}.",
+        style="bold",
+    )
+    if found.wanted is not None:
+        console.print(
+            f"{tokens(found.wanted.visual_tokens)} ({found.wanted.request_visual_tokens} a request, reduction "
+            f"{found.wanted.reduction}):"
+        )
+        _settings(console, found.wanted)
+    else:
+        console.print("Set by:")
+        _settings(console, native)
+    console.print()
+    reached = ", ".join(str(one.visual_tokens) for one in found.reachable)
+    console.print(f"Reached by smaller settings: {reached}. --visual-tokens N shows how.")
+    if found.beyond_default:
+        console.print(f"By larger ones: {', '.join(str(one.visual_tokens) for one in found.beyond_default)}.")
+    warn(console, found.warnings)
+
+
+def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":
+    table = new_table("part", "operator", "time", "share of part", "")
+    for part, rows in explained.items():
+        total = sum(seconds for _, seconds in rows)
+        for name, seconds in rows:
+            share = seconds / total
+            table.add_row(part, name, format_seconds(seconds), f"{share * 100:.0f} %", _bar(share))
+    return table
+
+
+def print_document(document: Document) -> None:
+    """Print one document as the TOML it is kept in."""
+    from rich.text import Text
+
+    new_console().print(Text(to_toml(document)), soft_wrap=True, end="")  # as it is: to_toml makes it inert
+
+
+KNEE_TABLE_WIDTH = 100  # whatever the terminal's: its lines are comments of a profile
+
+
+def print_device(device: HardwareProfile, rows: Sequence[KneeRow]) -> None:
+    """Print a device as the TOML it is kept in, and its knees as comments, so that the output is still a profile."""
+    print_document(device)
+    console = new_console(KNEE_TABLE_WIDTH)
+    console.print()
+    console.print("# Visual tokens free of charge: the most that add at most 5 % to the LLM's prefill, batch 1.")
+    table = new_table("# runtime", "basis", "model", "LLM", *(f"Q={text}" for text in TABLE_TEXT_TOKENS))
+    for row in rows:
+        free = (str(tokens) for tokens in row.free_visual_tokens)
+        table.add_row(f"# {row.runtime} {row.precision}", row.basis, row.model, format_count(row.llm_params), *free)
+    console.print(table)
+
+
+def _device_row(device: HardwareProfile) -> list[str]:
+    precision = device.default_precision(device.default_runtime) or Precision.FP32
+    basis = max((c.basis for c in device.calibration), key=list(Basis).index, default=Basis.DATASHEET)
+    memory = format_bytes(device.memory_bytes) if device.memory_bytes else "unknown"
+    peak = f"{device.peak_flops_per_s[precision] / 1e12:.0f} {precision}"
+    return [device.name, memory, f"{device.bandwidth_bytes_per_s / 1e9:.0f}", peak, basis, device.confidence]
+
+
+def _model_row(model: ModelSpec) -> list[str]:
+    image = model.image
+    tokens = "" if image is None else f"{image.trained_min_visual_tokens}-{image.trained_max_visual_tokens}"
+    return [model.name, format_count(active_llm_params(model)), tokens, model.license or "not sourced"]
+
+
+def _law_row(law: "ScalingLaw") -> list[str]:
+    coefficients = ", ".join(f"{name} {one.value:.4g}" for name, one in law.fit.coefficients.items())
+    return [law.name, law.forms, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points)]
+
+
+def print_shelf(documents: Sequence[Any]) -> None:
+    """Print one line for each device, model or law."""
+    console = new_console()
+    rows: list[list[str]]
+    if isinstance(documents[0], HardwareProfile):
+        table = new_table("name", "memory", "GB/s", "TFLOP/s", "basis", "trust")
+        rows = [_device_row(one) for one in documents]
+    elif isinstance(documents[0], ModelSpec):
+        table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
+        rows = [_model_row(one) for one in documents]
+    else:
+        table = new_table("name", "form", "coefficients", "rmse", "points", wrap="coefficients")
+        rows = [_law_row(one) for one in documents]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,125 @@
+"""Trainings and evaluations -> terminal text, and progress while they run. With ``render``, for rich."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from vlmplan import inert
+from vlmplan.views.deployment import progress
+from vlmplan.views.text import new_console, new_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vlmplan.evaluation import Evaluation
+    from vlmplan.training import Status, Training, TrialResult, Voice
+
+_DONE_SHOWN = 8
+
+
+@contextmanager
+def voice() -> Iterator["Voice"]:
+    """Yield where progress goes: bars where stderr is a terminal, lines for logs where it is not."""
+    from vlmplan.training import Voice
+
+    stderr = new_console(stderr=True)
+    with progress() as tell:
+        yield Voice(tell=tell, say=lambda line: None if stderr.is_terminal else stderr.print(line, soft_wrap=True))
+
+
+def print_training(training: "Training", out: Path) -> None:
+    """Print what was trained, how far, and how to go on."""
+    shown, recipe = new_console(), training.recipe
+    counts = ", ".join(map(str, recipe.visual_tokens))
+    plural = "" if recipe.visual_tokens == (1,) else "s"
+    shown.print(f"Trained {recipe.checkpoint} for {counts} visual token{plural} by {recipe.compressor}, in {out}.",
+                soft_wrap=True)  # fmt: skip
+    table = new_table("stage", "steps", "batch", "first loss", "last loss")
+    for stage, result in zip(recipe.stages, training.stages, strict=True):
+        losses = (f"{result.losses[0][1]:.3f}", f"{result.final_loss:.3f}") if result.losses else ("", "")
+        table.add_row(result.name, str(result.steps), str(stage.batch), *losses)
+    shown.print(table)
+    left = f"; {training.bad_rows} bad rows left out" if training.bad_rows else ""
+    shown.print(f"{recipe.rows} conversations{left}. README.md in the folder is its model card.")
+    most = max(recipe.visual_tokens)
+    made, export = inert.argument(str(out)), inert.argument(f"{out.name}-{most}")
+    shown.print(f"Next: vlmplan export --checkpoint {made} --out {export}", soft_wrap=True)
+
+
+def print_evaluation(found: "Evaluation") -> None:
+    """Print shares in all, by task and by kind, and how the other model answered."""
+    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
+    plural = "" if found.visual_tokens == 1 else "s"
+    shown.print(
+        f"{found.model} ({found.runtime}, {found.visual_tokens} visual token{plural} by {found.compressor}) on "
+        f"{found.questions}:", soft_wrap=True,
+    )  # fmt: skip
+    table = new_table("questions", "right", "of", "accuracy", f"{level} interval")
+    groups = {**found.by_kind, **{f"all {name}": one for name, one in found.by_task.items()}, "all": found.overall}
+    for name, one in groups.items():
+        low, high = one.interval
+        accuracy = f"{100 * one.accuracy_fraction:.1f} %"
+        table.add_row(name, str(one.right), str(one.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
+    shown.print(table)
+    if found.against is not None:
+        other, count = found.against, found.overall.questions
+        same = f"all {count} answers are the same"
+        if other.differing:
+            same = f"{other.differing} of {count} answers differ, {other.near_ties} of them near ties (within "
+            same += f"{other.logit_tolerance:g} in logits)"
+        shown.print(f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {same}.", soft_wrap=True)
+
+
+@contextmanager
+def sweep_table() -> Iterator[Callable[[Mapping[str, "Status"]], None]]:
+    """Yield what shows where every piece of work stands: a live table, or a line a change where stderr is a log."""
+    from rich.live import Live
+
+    stderr = new_console(stderr=True)
+    said: dict[str, Status] = {}
+
+    def changed(status: Mapping[str, "Status"]) -> None:
+        for name, one in status.items():
+            if said.get(name) != one and one.state != "waiting":
+                stderr.print(f"{name}: {one.state}{', ' if one.detail else ''}{one.detail}", soft_wrap=True)
+            said[name] = one
+
+    if not stderr.is_terminal:
+        yield changed
+        return
+    with Live(console=stderr, transient=True) as live:
+        yield lambda status: live.update(_status_table(status))
+
+
+def _status_table(status: Mapping[str, "Status"]) -> "Table":
+    """What runs or has failed, the last that are done, and how many wait."""
+    table = new_table("trial", "", "accuracy", wrap="accuracy")
+    shown = [(name, one) for name, one in status.items() if one.state in ("running", "failed")]
+    done = [(name, one) for name, one in status.items() if one.state == "done"]
+    for name, one in (*done[-_DONE_SHOWN:], *shown):
+        table.add_row(name, one.state, one.detail)
+    waiting = sum(one.state == "waiting" for one in status.values())
+    table.add_row(f"{len(done)} of {len(status)} done", "", f"{waiting} wait")
+    return table
+
+
+def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
+    """Print every trial's accuracy by task, and the fits that are next."""
+    shown = new_console()
+    tasks = sorted({task for one in results.values() for task in one.by_task})
+    table = new_table("LLM", "compressor", "visual tokens", "seed", *tasks)
+    for one in results.values():
+        trial = one.trial
+        accuracies = [
+            f"{100 * one.by_task[task].accuracy_fraction:.1f} %" if task in one.by_task else "" for task in tasks
+        ]
+        table.add_row(trial.llm, str(trial.compressor), str(trial.visual_tokens), str(trial.seed), *accuracies)
+    shown.print(table)
+    trials, runs, points = (inert.argument(f"{out}/{name}") for name in ("trials", "runs.csv", "points.csv"))
+    if not tasks:
+        shown.print(f"Next: vlmplan fit {trials} --from lmms-eval --runs {runs}", soft_wrap=True)
+    for task in tasks:
+        law, plot = (inert.argument(f"{task}{ending}") for ending in (".toml", ".svg"))
+        shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)
