@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from small_models import exported
 
-from vlmplan.accuracy.harness import Harness
+from vlmplan.accuracy.harness_files import Harness
 from vlmplan.accuracy.harness_results import read_results, read_runs
 from vlmplan.accuracy.law import ScalingLaw
 from vlmplan.accuracy.lint import lint

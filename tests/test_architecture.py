@@ -30,7 +30,7 @@ ROOMS = (
     "views",
     "cli",
 )
-GROUND = ("inert", "errors", "units", "document", "secret", "extras", "progress", "lazy")
+GROUND = ("inert", "errors", "units", "document", "secret", "extras", "progress", "intervals", "lazy")
 WHOLE = {"planning.catalogue"}  # modules that others use by their name, as ``catalogue.model(...)``
 HEAVY = {
     "torch",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vlmplan.accuracy.harness import Harness
+from vlmplan.accuracy.harness_files import Harness
 from vlmplan.accuracy.harness_results import read_results
 from vlmplan.errors import InputError
 

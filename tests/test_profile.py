@@ -24,8 +24,7 @@ from vlmplan.document import plain, to_toml
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware.detect import Setup, cache_bytes, cuda_total_bytes, setup
 from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part, Precision, Runtime
-from vlmplan.measuring.check_cases import cases
-from vlmplan.measuring.check_profile import ROUNDS, Verdict, measure_cases, verdict
+from vlmplan.measuring.check_profile import ROUNDS, Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import drift_log_sd, profile, restlessness, starting_calibration
 from vlmplan.measuring.rig import OnnxRig, TorchRig

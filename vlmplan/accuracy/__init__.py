@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.fit import fit_law as fit_law
     from vlmplan.accuracy.fit_form import Options as Options
     from vlmplan.accuracy.fit_form import untold as untold
-    from vlmplan.accuracy.harness import Harness as Harness
+    from vlmplan.accuracy.harness_files import Harness as Harness
     from vlmplan.accuracy.harness_results import read_results as read_results
     from vlmplan.accuracy.judge import ErrorSource as ErrorSource
     from vlmplan.accuracy.judge import Judge as Judge
@@ -40,7 +40,7 @@ __getattr__, __all__ = face(
     {
         "fit": ("FitReport", "fit_law"),
         "fit_form": ("Options", "untold"),
-        "harness": ("Harness",),
+        "harness_files": ("Harness",),
         "harness_results": ("read_results",),
         "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "by_scores", "parse_task"),
         "law": ("Coefficient", "Form", "Loss", "Point", "RATIO", "ScalingLaw", "shifted"),

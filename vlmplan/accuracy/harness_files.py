@@ -6,6 +6,7 @@ Formats: lmms-eval ``loggers/evaluation_tracker.py`` (``<model>/<date>_results.j
 dated folders). Whatever else lies there is left alone or named.
 """
 
+import enum
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,10 +15,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vlmplan.accuracy.harness import Harness
 from vlmplan.accuracy.point_tables import read_table
 from vlmplan.document import parse_json, read_plain, read_text
 from vlmplan.errors import InputError, printable
+
+
+class Harness(enum.StrEnum):
+    """An evaluation harness."""
+
+    LMMS_EVAL = "lmms-eval"
+    VLMEVALKIT = "vlmevalkit"
+
 
 MOST_FILES = 20_000
 _MOST_SCORE = 1e9

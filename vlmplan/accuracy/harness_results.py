@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlmplan.accuracy.harness import Harness
-from vlmplan.accuracy.harness_files import Files, Scores, read_files
+from vlmplan.accuracy.harness_files import Files, Harness, Scores, read_files
 from vlmplan.accuracy.point_tables import Row, positive, read_table, weight_of
 from vlmplan.errors import InputError, nearest
 

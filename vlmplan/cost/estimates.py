@@ -28,7 +28,7 @@ class HardwareName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate(Document):
-    """The cost of one configuration; see ``cost.py`` for what each part holds.
+    """The cost of one configuration; see ``totals.py`` for what each part holds.
 
     ``obstacles`` say why it cannot be run as asked, whatever it would cost.
     """

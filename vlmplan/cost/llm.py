@@ -1,6 +1,6 @@
 """The LLM's operators: a pass over new tokens, be it prefill, the mean decode step, or QueCC's look at the question.
 
-(request, pass) -> operators, in tokens, bytes and FLOPs. How tokens see each other is in ``mixing.py``;
+(request, pass) -> operators, in tokens, bytes and FLOPs. How tokens see each other is in ``attention.py``;
 mixture-of-experts and tensor parallelism of the rest are settled here and nowhere further down.
 """
 

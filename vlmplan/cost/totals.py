@@ -18,7 +18,8 @@ from vlmplan.cost.op import Op, Request
 from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.roofline import Machine, exposed_s, op_seconds
 from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, log_sd
-from vlmplan.hardware import Part, Precision, interval
+from vlmplan.hardware import Part, Precision
+from vlmplan.intervals import interval
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
 
 

@@ -2,7 +2,7 @@
 
 ``pixel_values [batch, 3, size, size] -> image_features [batch, visual tokens, LLM width]``. CLIP and SigLIP towers,
 LLaVA's two-layer projector. The compressor works on a square grid of patches of which each square region of ``factor``
-a side becomes one token; ``compressors.py`` has the same as torch modules, for training and for comparison.
+a side becomes one token; ``torch_compressors.py`` has the same as torch modules, for training and for comparison.
 """
 
 import functools

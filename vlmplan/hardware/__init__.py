@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Part as Part
     from vlmplan.hardware.profile import Precision as Precision
     from vlmplan.hardware.profile import Runtime as Runtime
-    from vlmplan.hardware.profile import interval as interval
-    from vlmplan.hardware.profile import quantile as quantile
 
 __getattr__, __all__ = face(
     __name__,
@@ -32,17 +30,6 @@ __getattr__, __all__ = face(
         "detect": ("PROVIDERS", "Setup", "probe", "setup"),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
-        "profile": (
-            "Basis",
-            "Calibration",
-            "Efficiency",
-            "HardwareProfile",
-            "Kind",
-            "Part",
-            "Precision",
-            "Runtime",
-            "interval",
-            "quantile",
-        ),
+        "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Precision", "Runtime"),
     },
 )

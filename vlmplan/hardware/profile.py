@@ -6,7 +6,6 @@ in bytes/s and FLOP/s (a multiply-add is two FLOPs, dense peaks).
 """
 
 import enum
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -237,17 +236,3 @@ class HardwareProfile(Document):
             runs = ", ".join(self.peak_flops_per_s)
             raise InputError(f"{self.name} has no {precision} peak; its profile lists {runs}")
         return wanted
-
-
-@functools.cache
-def quantile(level: float) -> float:
-    """Return the half-width, in standard deviations, of a central Gaussian interval that holds ``level`` (0 to 1)."""
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(0.5 + level / 2)
-
-
-def interval(median: float, log_sd: float, level: float) -> tuple[float, float]:
-    """Return the central interval of a log-normal quantity."""
-    factor = math.exp(quantile(level) * log_sd)
-    return (median / factor, median * factor)

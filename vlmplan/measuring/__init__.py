@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.measuring.check_cases import Case as Case
+    from vlmplan.measuring.check_profile import Case as Case
     from vlmplan.measuring.check_profile import Row as Row
     from vlmplan.measuring.check_profile import Verdict as Verdict
     from vlmplan.measuring.endpoint import Endpoint as Endpoint
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "check_cases": ("Case",),
-        "check_profile": ("Row", "Verdict"),
+        "check_profile": ("Case", "Row", "Verdict"),
         "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
         "profile_fit": ("Profiled",),
         "recalibrate": ("recalibrated",),

@@ -1,6 +1,6 @@
 """What can this machine do? Trials measured, and a profile from them; requests measured, and the profile checked.
 
-(order) -> a measurements file, then a profile whose calibrations are fitted on it (``explain.py``). All trials are gone
+(order) -> a measurements file, then a profile whose calibrations are fitted on it (``profile_fit.py``). All trials are gone
 through several times: a shared machine's speed changes from minute to minute, and that is part of the interval.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 from vlmplan.document import check_destination
 from vlmplan.errors import Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, Setup, probe
-from vlmplan.measuring.check_cases import cases
-from vlmplan.measuring.check_profile import Verdict, measure_cases, verdict
+from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.profile_fit import Profiled, profile
 from vlmplan.measuring.rig import Rig, rig, runner_of
 from vlmplan.measuring.store import Store, Tell, fill

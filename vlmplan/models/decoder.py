@@ -1,7 +1,7 @@
 """What is the LLM made of? Its layers, those that differ from the rest, and its feed-forward parts.
 
-All counts are plain numbers: widths in channels, layers, heads. Nothing here computes a cost; that is ``llm.py`` and
-``mixing.py``.
+All counts are plain numbers: widths in channels, layers, heads. Nothing here computes a cost; that is the room
+``cost``.
 """
 
 import enum

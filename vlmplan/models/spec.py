@@ -1,7 +1,7 @@
 """What is asked of which model? The dimensions that decide parameters, FLOPs and bytes, and the workload.
 
 All counts are plain numbers: widths in channels, tokens, layers. Nothing here computes a cost; that is
-``operators.py``. Dimensions come from the checkpoint's published configuration, named in ``sources``.
+``operator_list.py``. Dimensions come from the checkpoint's published configuration, named in ``sources``.
 """
 
 import enum
@@ -61,7 +61,7 @@ class Route(enum.StrEnum):
 
 
 class Rule(enum.StrEnum):
-    """How an image becomes visual tokens (``image_grids.py`` says which family does what)."""
+    """How an image becomes visual tokens (``grids.py`` says which family does what)."""
 
     FIXED = "fixed"
     PAN_SCAN = "pan-scan"

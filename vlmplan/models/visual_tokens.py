@@ -1,7 +1,7 @@
 """How many visual tokens does an image make, and what does one set to get another number?
 
 (model, image width x height in pixels) -> every number of visual tokens its processor can make, with the setting that
-makes it, in transformers and in serving engines. ``image_grids.py`` has the arithmetic.
+makes it, in transformers and in serving engines. ``grids.py`` has the arithmetic.
 """
 
 import functools

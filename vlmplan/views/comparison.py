@@ -1,4 +1,4 @@
-"""Comparisons of devices -> terminal text. With the other ``render`` modules, the only user of rich."""
+"""Comparisons of devices -> terminal text."""
 
 from typing import TYPE_CHECKING
 

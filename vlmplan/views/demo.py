@@ -1,4 +1,4 @@
-"""The demo -> terminal text. With ``render``, for rich."""
+"""The demo -> terminal text."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Exports, reports and answers -> terminal text, and progress while they are made. With ``render``, for rich."""
+"""Exports, reports and answers -> terminal text, and progress while they are made."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

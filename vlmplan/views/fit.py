@@ -1,4 +1,4 @@
-"""Fits and laws -> terminal text. With ``render``, for rich."""
+"""Fits and laws -> terminal text."""
 
 from collections.abc import Mapping
 from pathlib import Path

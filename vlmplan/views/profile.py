@@ -1,4 +1,4 @@
-"""Profiles, checks and adjustments -> terminal text. With ``render``, for rich."""
+"""Profiles, checks and adjustments -> terminal text."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """Results -> terminal text. What all views share; estimates, devices and lists.
 
-Right at 80 columns, wide, piped and without colour. With the other ``render_`` modules, the only user of rich.
+Right at 80 columns, wide, piped and without colour. The only room that uses rich.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Trainings and evaluations -> terminal text, and progress while they run. With ``render``, for rich."""
+"""Trainings and evaluations -> terminal text, and progress while they run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
