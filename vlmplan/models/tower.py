@@ -1,6 +1,7 @@
 """What stands before the LLM? The vision tower, and the projector with what may reduce tokens in it.
 
-All counts are plain numbers: widths in channels, layers, patches. Nothing here computes a cost; that is the room ``cost``.
+All counts are plain numbers: widths in channels, layers, patches. Nothing here computes a cost; that is the room
+``cost``.
 """
 
 from dataclasses import dataclass
