@@ -1,7 +1,8 @@
 """What can this machine do? Trials measured, and a profile from them; requests measured, and the profile checked.
 
 (order) -> a measurements file, then a profile whose calibrations are fitted on it (``profile_fit.py``). All trials
-are gone through several times: a shared machine's speed changes from minute to minute, and that is part of the interval.
+are gone through several times: a shared machine's speed changes from minute to minute, and that is part of the
+interval.
 """
 
 import functools
