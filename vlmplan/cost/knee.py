@@ -63,7 +63,7 @@ def knees(request: Request, machine: Machine) -> Knees:
         return _last_below(limit_s, lambda tokens: seconds(priced(tokens)), KNEE_SEARCH_TOKENS)
 
     # A pixel shuffle's projector grows as V falls, so the TTFT has no such knee.
-    shuffled = visual.compressor is Compressor.PIXEL_SHUFFLE
+    shuffled = visual.compressor.widens
     return Knees(
         knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
         knee_ttft_visual_tokens=None if shuffled else knee(lambda found: found.ttft_s),

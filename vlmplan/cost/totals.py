@@ -125,7 +125,7 @@ def overhead_layers(request: Request) -> tuple[float, int]:
     if model.vision and visual and not request.workload.cached_images:
         layers = model.vision.layers_used or sum(stage.blocks for stage in model.vision.stages)
         before += VISION_LAYER_SHARE * layers
-    if visual and visual.compressor is Compressor.QUECC and request.workload.uncached_text_tokens:
+    if visual and visual.compressor.reads_question and request.workload.uncached_text_tokens:
         before += model.llm.layers
     return before, model.llm.layers
 

@@ -236,8 +236,8 @@ def _reduced(request: Request, linear: Linear, rows: float, tokens: float) -> It
     visual, tower = request.visual, request.model.vision
     if visual is None or tower is None or visual.compressor is Compressor.NONE:
         return
-    if visual.compressor in (Compressor.TOKEN_PACKER, Compressor.QUECC):
-        asked = request.workload.batch if visual.compressor is Compressor.QUECC else 0
+    if visual.compressor.packs:
+        asked = request.workload.batch if visual.compressor.reads_question else 0
         yield from _packer(request, linear, rows, tokens, asked)
     else:
         moved = (rows + tokens) * tower.output_width * linear.activation_bytes
@@ -257,7 +257,7 @@ def compressor(request: Request) -> Iterator[Op]:
     rows = rows / 4 if tower.merge_layer else rows
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
     found = [*_reduced(request, linear, rows, tokens)]
-    gather = max(1.0, rows / projector.merge / tokens) if kind is Compressor.PIXEL_SHUFFLE else 1.0
+    gather = max(1.0, rows / projector.merge / tokens) if kind.widens else 1.0
     # Anyres projects every patch of every view, and cuts padding off and adds newlines afterwards.
     anyres = kind is Compressor.NONE and model.image.rule is Rule.ANYRES
     projected, resampler = rows / projector.merge if anyres else tokens, projector.resampler
@@ -265,7 +265,7 @@ def compressor(request: Request) -> Iterator[Op]:
         projected = rows if resampler.last else tokens
         found += _resampled(resampler, linear, rows, tokens, tower.output_width)
     found += _projected(projector, linear, projected, gather)
-    idle = visual is None or (workload.cached_images and kind is not Compressor.QUECC)
+    idle = visual is None or (workload.cached_images and not kind.reads_question)
     yield from (_idle(op) if idle else op for op in found)
-    if kind is Compressor.QUECC:
+    if kind.reads_question:
         yield from _question_pass(request)

@@ -153,7 +153,7 @@ class Subject:
     compressor: Compressor
 
     def _generated(self, image: Any, text: str, limit: int) -> Generation:
-        prompt = self.prompts.of(image, text, self.compressor is Compressor.QUECC)
+        prompt = self.prompts.of(image, text, self.compressor.reads_question)
         return generate(self.model, prompt, limit, self.prompts.stop)
 
     def say(self, image: Any, text: str, limit: int) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import Checkpoint, Tensors, Weights
 from vlmplan.exporting.vision_graph import Compression
-from vlmplan.models import Compressor
 
 # Published names, and prefixes that training code puts before them, to ours.
 _PREFIX = re.compile(r"^(?:base_model\.|model\.)*(?:mm_projector|multi_modal_projector)\.")
@@ -36,7 +35,7 @@ def parameter_shapes(checkpoint: Checkpoint, plan: Compression) -> dict[str, tup
     with torch.device("meta"):
         module = compressor_module(plan, width, checkpoint.text.hidden_size)
     found = {f"compressor.{name}": tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    if plan.compressor is Compressor.PIXEL_SHUFFLE:
+    if plan.compressor.widens:
         llm = checkpoint.text.hidden_size
         found["multi_modal_projector.linear_1.weight"] = (llm, width * plan.widening)
     return found

@@ -65,7 +65,7 @@ class Manifest(Document):
     @property
     def reads_question(self) -> bool:
         """Whether the vision encoder wants the question's embedding beside the image."""
-        return self.compressor is Compressor.QUECC and self.query is None
+        return self.compressor.reads_question and self.query is None
 
 
 def data_file(graph: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vlmplan.exporting.checkpoint import class_tokens, read_layers
-from vlmplan.exporting.vision_graph import PACKER_EPSILON, PACKERS, Compression, packer_heads, packer_layers
+from vlmplan.exporting.vision_graph import PACKER_EPSILON, Compression, packer_heads, packer_layers
 from vlmplan.models import Compressor
 
 
@@ -38,7 +38,7 @@ def features_of(states: Any, config: Any, plan: Compression, query: Any | None) 
 
     packed = packer_layers(config.vision_config.num_hidden_layers)
     return Features(
-        patches=joined(read_layers(config)), joined=joined(packed) if plan.compressor in PACKERS else None, query=query
+        patches=joined(read_layers(config)), joined=joined(packed) if plan.compressor.packs else None, query=query
     )
 
 

@@ -19,7 +19,6 @@ from vlmplan.models import MOST_SHUFFLED, Compressor
 PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
 PACKER_HEAD_DIM = 128
 PACKER_EPSILON = 1e-6
-PACKERS = (Compressor.TOKEN_PACKER, Compressor.QUECC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +42,12 @@ class Compression:
     @property
     def widening(self) -> int:
         """How many times wider than a patch is what the projector reads: pixel shuffle joins its region's channels."""
-        return self.factor**2 if self.compressor is Compressor.PIXEL_SHUFFLE else 1
+        return self.factor**2 if self.compressor.widens else 1
 
     @property
     def learned(self) -> bool:
         """Whether it needs weights of its own."""
-        return self.compressor in PACKERS or self.widening > 1
+        return self.compressor.packs or self.widening > 1
 
 
 def possible_visual_tokens(side: int) -> tuple[int, ...]:
@@ -70,7 +69,7 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
         raise InputError(
             f"--compressor none leaves {side * side} visual tokens; found {visual_tokens}; name a compressor"
         )
-    if compressor is Compressor.PIXEL_SHUFFLE and found.widening > MOST_SHUFFLED:
+    if compressor.widens and found.widening > MOST_SHUFFLED:
         least = min(tokens for tokens in possible if tokens * MOST_SHUFFLED >= side * side)
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} patches; found {visual_tokens} visual tokens, expected "
@@ -101,7 +100,7 @@ class _Encoder:
         sketch, size = self.sketch, self.tower.image_size
         pixels = sketch.input("pixel_values", ["batch_size", self.tower.num_channels, size, size])
         inputs, query = [pixels], None
-        if self.compression.compressor is Compressor.QUECC:
+        if self.compression.compressor.reads_question:
             if baked_query is None:
                 query = sketch.input("text_query", ["batch_size", self.checkpoint.text.hidden_size])
                 inputs.append(query)
@@ -114,7 +113,7 @@ class _Encoder:
     def _states(self, pixels: Any) -> dict[int, Any]:
         """The tower's hidden states that are read, patches only, by number."""
         wanted = set(self.checkpoint.read_layers)
-        if self.compression.compressor in PACKERS:
+        if self.compression.compressor.packs:
             wanted |= set(packer_layers(self.tower.num_hidden_layers))
         x = self._embedded(pixels)
         found = {0: x} if 0 in wanted else {}

@@ -76,7 +76,7 @@ class Order:
             raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
         if self.random_weights and self.weights is not None:
             raise InputError("--random-weights and --weights exclude each other; give one")
-        if self.query is not None and self.compressor is not Compressor.QUECC:
+        if self.query is not None and not self.compressor.reads_question:
             raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
         if self.query is not None:
             check_text("--query", self.query)
@@ -109,7 +109,7 @@ class Parts:
             precision=self.order.precision,
             base_precision=self.order.floats,
             all_logits=self.order.all_logits,
-            hidden_output=self.order.compressor is Compressor.QUECC,
+            hidden_output=self.order.compressor.reads_question,
         )
 
     def graph(self, name: str, query: Any | None = None) -> Any:
@@ -228,7 +228,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
     from importlib.metadata import version
 
     order, checkpoint = parts.order, parts.checkpoint
-    quecc = order.compressor is Compressor.QUECC and order.query is None
+    quecc = order.compressor.reads_question and order.query is None
     read = None if isinstance(parts.compressor, RandomWeights | None) else weights_source(checkpoint, order.weights)
     return Manifest(
         vlmplan_version=__version__,

@@ -106,7 +106,7 @@ class Network:
     @property
     def reads_question(self) -> bool:
         """Whether the compressor reads the question (QueCC)."""
-        return self.compressor is Compressor.QUECC
+        return self.compressor.reads_question
 
     @property
     def name(self) -> str:

@@ -19,13 +19,33 @@ from vlmplan.models.tower import Projector, VisionTower
 
 
 class Compressor(enum.StrEnum):
-    """How visual tokens are reduced between the vision tower and the LLM."""
+    """How visual tokens are reduced between the vision tower and the LLM; what each is, all code asks here."""
 
     NONE = "none"
     AVERAGE_POOL = "average-pool"
     PIXEL_SHUFFLE = "pixel-shuffle"
     TOKEN_PACKER = "token-packer"
     QUECC = "quecc"
+
+    @property
+    def reads_question(self) -> bool:
+        """Whether what is kept of an image depends on the question, so that its features cannot be cached."""
+        return self is Compressor.QUECC
+
+    @property
+    def packs(self) -> bool:
+        """Whether coarse tokens gather from the fine ones around them by cross-attention, with weights of its own."""
+        return self in (Compressor.TOKEN_PACKER, Compressor.QUECC)
+
+    @property
+    def widens(self) -> bool:
+        """Whether a region's channels are joined, so that the projector reads wider vectors and is another one."""
+        return self is Compressor.PIXEL_SHUFFLE
+
+    @property
+    def trainable(self) -> bool:
+        """Whether ``train`` makes it."""
+        return not self.widens
 
 
 class Reduction(enum.StrEnum):

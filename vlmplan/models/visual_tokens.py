@@ -288,7 +288,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"{model.name} makes {most} visual tokens of this image; found {visual_tokens}, expected fewer"
         )
-    if compressor is Compressor.PIXEL_SHUFFLE and most > MOST_SHUFFLED * visual_tokens:
+    if compressor.widens and most > MOST_SHUFFLED * visual_tokens:
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
         )

@@ -112,7 +112,7 @@ def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int]
     base = _loaded(folder, "AutoModelForImageTextToText", dtype)
     parts = {"lm_head": base.lm_head, "model.vision_tower": base.model.vision_tower}
     parts["model.language_model"] = base.model.language_model
-    if compressor is not Compressor.PIXEL_SHUFFLE:  # its projector reads joined patches: a new one
+    if not compressor.widens:  # its projector reads joined patches: a new one
         parts["model.multi_modal_projector"] = base.model.multi_modal_projector
     model = _built(wanted, parts, seed, dtype)
     model.generation_config = base.generation_config

@@ -31,7 +31,6 @@ from vlmplan.training.recipe import (
 from vlmplan.training.trainer import Order
 
 PAPER_TOWER = "openai/clip-vit-large-patch14-336"  # of the backbones of arXiv 2411.03312
-TRAINABLE = (Compressor.NONE, Compressor.AVERAGE_POOL, Compressor.TOKEN_PACKER, Compressor.QUECC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +122,16 @@ def _agreed(asked: Choices, plan: Plan | None) -> tuple[str, str | None, tuple[i
         raise InputError("nothing to train: give a PLAN.json or --checkpoint DIR|HUB-ID")
     if not counts or compressor is None:
         raise InputError("give --visual-tokens and --compressor, or a PLAN.json that says them")
-    if compressor not in TRAINABLE:
-        raise InputError(f"--compressor: vlmplan trains {', '.join(TRAINABLE)}; found {compressor}")
+    if not compressor.trainable:
+        known = ", ".join(one for one in Compressor if one.trainable)
+        raise InputError(f"--compressor: vlmplan trains {known}; found {compressor}")
     return checkpoint, tower, counts, compressor
 
 
 def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> Order:
     """Return the order. Raises InputError where options contradict the plan, or something is missing."""
     checkpoint, tower, counts, compressor = _agreed(asked, plan)
-    learnt = samples(data.rows, compressor is Compressor.QUECC)
+    learnt = samples(data.rows, compressor.reads_question)
     recipe = Recipe(
         checkpoint=checkpoint,
         tower=tower,

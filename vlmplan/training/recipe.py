@@ -68,7 +68,7 @@ class Recipe(Document):
         """Reject what cannot be trained."""
         if not self.visual_tokens or len(set(self.visual_tokens)) < len(self.visual_tokens):
             raise InputError("--visual-tokens: expected one number, or several different ones")
-        if self.compressor is Compressor.PIXEL_SHUFFLE and len(self.visual_tokens) > 1:
+        if self.compressor.widens and len(self.visual_tokens) > 1:
             raise InputError("--compressor pixel-shuffle: its projector fits one number of tokens; give one")
         if self.compressor is Compressor.NONE and len(self.visual_tokens) > 1:
             raise InputError("--compressor none leaves all tokens; name a compressor for several numbers")

@@ -34,7 +34,7 @@ class CompressedLlava(LlavaForConditionalGeneration):
         width = config.vision_config.hidden_size * len(read_layers(config))
         self.model.compressor = compressor_module(first, width, config.text_config.hidden_size, tuple(others))
         self.loss_type = "ForCausalLM"
-        self.reads_question = first.compressor is Compressor.QUECC
+        self.reads_question = first.compressor.reads_question
 
     def question_embedding(self, question_ids: Any, question_mask: Any) -> Any:
         """``[batch, tokens]``, padded on the right -> ``[batch, LLM width]``: the last token's final hidden state."""
