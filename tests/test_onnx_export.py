@@ -377,7 +377,7 @@ def test_hub_ids_and_missing_folders() -> None:
 KILLED = """
 import os, sys, signal
 from small_models import order
-from vlmplan.onnx.export import export
+from vlmplan.exporting.write import export
 
 def kill(name, done, total):
     if name.startswith("onnx/decoder"):

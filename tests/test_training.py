@@ -275,7 +275,7 @@ def test_killed_after_its_last_step_it_is_only_written(
 ) -> None:
     """What lies in the last stage's checkpoint becomes the folder; nothing is trained again."""
     whole = trained(tmp_path / "whole", lora_rank=lora)
-    module = sys.modules["vlmplan.training.train"]
+    module = sys.modules["vlmplan.training.trainer"]
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
