@@ -27,7 +27,7 @@ _CHILD = """
 import sys
 from pathlib import Path
 from vlmplan.model import Compressor
-from vlmplan.onnx.export import Order, export
+from vlmplan.exporting.write import Order, export
 order = Order(checkpoint=sys.argv[1], visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
 export(order, Path(sys.argv[2]), lambda *_: None)
 status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
