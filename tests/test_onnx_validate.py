@@ -1,6 +1,7 @@
 """Validation rejects what is wrong, naming the check, and accepts what is right; the rest of its contract."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from forgeries import agree_in_all
 from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
 from small_plans import plan_for
@@ -29,6 +31,7 @@ from vlmplan.planning import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import Budget
 from vlmplan.proof import latency as check_latency
+from vlmplan.proof.folder import links
 from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown
 from vlmplan.proof.validate import Options, Validator
 
@@ -99,15 +102,63 @@ def _outcome(report: Report, name: str) -> Outcome:
     return next(check.outcome for check in report.checks if check.name == name)
 
 
-def test_saving_a_graph_again_is_no_fault(tmp_path: Path) -> None:
-    """What counts is what a graph says, not how its bytes lie; only the digests see the difference."""
+def test_saving_again_is_no_fault(tmp_path: Path) -> None:
+    """Writers of JSON lay it as they like; a graph that is saved again is the same to the byte."""
     import onnx
 
     shutil.copytree(exported(), tmp_path / "again")
     path = tmp_path / "again" / "onnx" / "vision_encoder.onnx"
-    onnx.save(onnx.load(path), path, save_as_external_data=True, location="vision_encoder.onnx_data")
-    report = Validator(QUICK, quiet).validate(tmp_path / "again").report
-    assert [check.name for check in report.failed] == ["integrity"]
+    onnx.save(onnx.load(path), path)
+    assert not Validator(QUICK, quiet).validate(tmp_path / "again").report.failed
+    for name in ("config.json", "processor_config.json"):
+        content = json.loads((tmp_path / "again" / name).read_text())
+        (tmp_path / "again" / name).write_text(json.dumps(content, indent=4))
+    agree_in_all(tmp_path / "again")
+    assert not Validator(QUICK, quiet).validate(tmp_path / "again").report.failed
+
+
+def test_data_beside_a_small_graph_do_not_belong(tmp_path: Path) -> None:
+    """Where an export of that size has them within, whatever the configuration and the manifest say."""
+    import onnx
+
+    shutil.copytree(exported(), tmp_path / "apart")
+    path = tmp_path / "apart" / "onnx" / "embed_tokens.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="embed_tokens.onnx_data")
+    agree_in_all(tmp_path / "apart")
+    report = Validator(QUICK, quiet).validate(tmp_path / "apart").report
+    assert {"manifest", "configuration", "structure"} <= {check.name for check in report.failed}
+
+
+def test_hard_links_are_left_open(tmp_path: Path) -> None:
+    """A copy by ``cp -l`` is good; whoever holds the other name can change it. Within the folder it is nobody else."""
+    shutil.copytree(exported(), tmp_path / "made", copy_function=os.link)
+    report = Validator(QUICK, quiet).validate(tmp_path / "made").report
+    assert not report.failed
+    (found,) = [check for check in report.reservations if check.name == "links"]
+    assert "config.json" in found.detail and "copy the folder" in found.detail
+    shutil.copytree(exported(), tmp_path / "own")
+    twin = tmp_path / "own" / "preprocessor_config.json"
+    (tmp_path / "own" / "more").mkdir()
+    os.link(twin, tmp_path / "own" / "more" / "twin")
+    assert list(links(tmp_path / "own")) == []
+
+
+@pytest.mark.parametrize("when", ["comparing decoder", "comparing numbers", "timing"])
+def test_what_changes_meanwhile_is_not_good(when: str, tmp_path: Path) -> None:
+    """The same size, and the time of the last change set back."""
+    shutil.copytree(exported(), tmp_path / "made")
+    path = tmp_path / "made" / "tokenizer.json"
+
+    def change(what: str, *_: Any) -> None:
+        if what == when:
+            before = path.stat()
+            path.write_bytes(path.read_bytes().replace(b"e", b"f"))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    found = Validator(QUICK, change).validate(tmp_path / "made")
+    assert [check.name for check in found.report.failed] == ["unchanged"]
+    assert "tokenizer.json changed while" in found.report.failed[0].detail
+    assert found.timings is None
 
 
 def test_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
@@ -296,12 +347,18 @@ def test_a_plan_goes_through_export_and_validate(tmp_path: Path) -> None:
     names = {check.name for check in found.report.checks}
     assert {"plan", "latency: ttft", "latency: tpot", "latency: request"} <= names
     assert {check.name for check in found.report.failed} <= {"latency: ttft", "latency: tpot", "latency: request"}
+    of_plan = [check for check in found.report.checks if check.name.startswith(("plan", "latency"))]
+    assert len(of_plan) == 4
+    assert all(check.detail.endswith("by the export's own plan: not proved") for check in of_plan)
+    again = Validator(replace(QUICK, plan=plan), quiet).validate(tmp_path / "made").report
+    of_plan = [check for check in again.checks if check.name.startswith(("plan", "latency"))]
+    assert all(check.detail.endswith("by the plan given") for check in of_plan)
     profile = found.recalibrated()
     mended = replace(plan, hardware=profile)
     assert found.timings is not None
     request = request_of(mended.model, mended.workload, mended.choice.visual_tokens, mended.choice.precision)
-    again = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, mended.choice.precision))
-    assert again.ttft_s == pytest.approx(found.timings["ttft"].median_s, rel=2e-3)
+    mended_cost = cost(request, machine(profile, (), Runtime.ONNXRUNTIME, mended.choice.precision))
+    assert mended_cost.ttft_s == pytest.approx(found.timings["ttft"].median_s, rel=2e-3)
 
 
 def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:

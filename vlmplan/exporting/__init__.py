@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.compressors import RandomWeights as RandomWeights
     from vlmplan.exporting.compressors import compressor_weights as compressor_weights
     from vlmplan.exporting.compressors import parameter_shapes as parameter_shapes
+    from vlmplan.exporting.compressors import read_compressor as read_compressor
     from vlmplan.exporting.compressors import weights_file as weights_file
     from vlmplan.exporting.decoder_graph import head_dim as head_dim
     from vlmplan.exporting.manifest import DECODER as DECODER
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import Choices as Choices
     from vlmplan.exporting.orders import compressed as compressed
     from vlmplan.exporting.orders import order as order
+    from vlmplan.exporting.orders import planned_base as planned_base
     from vlmplan.exporting.pictures import as_rgb as as_rgb
     from vlmplan.exporting.pictures import image_file as image_file
     from vlmplan.exporting.quantise import quantised as quantised
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.torch_compressors import features_of as features_of
     from vlmplan.exporting.vision_graph import Compression as Compression
     from vlmplan.exporting.vision_graph import compression as compression
+    from vlmplan.exporting.write import EXTERNAL_ABOVE_BYTES as EXTERNAL_ABOVE_BYTES
     from vlmplan.exporting.write import LIBRARIES as LIBRARIES
     from vlmplan.exporting.write import Order as Order
     from vlmplan.exporting.write import Parts as Parts
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.write import export as export
     from vlmplan.exporting.write import manifest_of as manifest_of
     from vlmplan.exporting.write import open_parts as open_parts
+    from vlmplan.exporting.write import weight_bytes as weight_bytes
     from vlmplan.exporting.write import write_graph as write_graph
 
 __getattr__, __all__ = face(
@@ -98,7 +102,7 @@ __getattr__, __all__ = face(
             "read_layers",
         ),
         "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
-        "compressors": ("RandomWeights", "compressor_weights", "parameter_shapes", "weights_file"),
+        "compressors": ("RandomWeights", "compressor_weights", "parameter_shapes", "read_compressor", "weights_file"),
         "decoder_graph": ("head_dim",),
         "manifest": (
             "DECODER",
@@ -112,7 +116,7 @@ __getattr__, __all__ = face(
             "file_sha256",
             "read_manifest",
         ),
-        "orders": ("Choices", "compressed", "order"),
+        "orders": ("Choices", "compressed", "order", "planned_base"),
         "pictures": ("as_rgb", "image_file"),
         "quantise": ("quantised",),
         "reference": ("Reference", "load_reference", "random_reference"),
@@ -141,6 +145,7 @@ __getattr__, __all__ = face(
         "torch_compressors": ("compressor_module", "features_of"),
         "vision_graph": ("Compression", "compression"),
         "write": (
+            "EXTERNAL_ABOVE_BYTES",
             "LIBRARIES",
             "Order",
             "Parts",
@@ -149,6 +154,7 @@ __getattr__, __all__ = face(
             "export",
             "manifest_of",
             "open_parts",
+            "weight_bytes",
             "write_graph",
         ),
     },

@@ -98,6 +98,11 @@ def _base_precision(asked: Choices, precision: Precision, plan: Plan | None) -> 
         if precision in (Precision.FP32, Precision.FP16):
             raise InputError(f"--base-precision is for int8 and int4; all of an {precision} export is {precision}")
         return asked.base_precision
+    return planned_base(plan)
+
+
+def planned_base(plan: Plan | None) -> Precision:
+    """Return the base precision of a quantised export where none was asked for."""
     return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
 
 

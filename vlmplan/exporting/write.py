@@ -147,7 +147,8 @@ def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
                 )
 
 
-def _weight_bytes(model: Any) -> int:
+def weight_bytes(model: Any) -> int:
+    """Return how many bytes the weights of a drawn graph take."""
     return sum(value.const_value.nbytes for value in model.graph.initializers.values())
 
 
@@ -156,7 +157,7 @@ def write_graph(path: Path, model: Any, external: bool, progress: Callable[[int,
     import onnx_ir
 
     path.parent.mkdir(exist_ok=True)
-    total, done = _weight_bytes(model), 0
+    total, done = weight_bytes(model), 0
 
     def tell(tensor: Any, _: Any) -> None:
         nonlocal done
@@ -189,7 +190,7 @@ def _baked(parts: Parts, folder: Path) -> Any | None:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for name in (DECODER, EMBED):
             model = exact.graph(name)
-            external = _weight_bytes(model) > parts.order.external_above_bytes
+            external = weight_bytes(model) > parts.order.external_above_bytes
             write_graph(Path(scratch) / name, model, external, lambda *_: None)
         asked = baked_question_ids(exact.checkpoint.folder, parts.order.query)
         return question_embedding(OnnxModel(Path(scratch)), asked)
@@ -348,7 +349,7 @@ def _is_export(folder: Path) -> bool:
 def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     """Write everything. All is drawn first, so that what is missing is said before anything large is written."""
     drawn = {name: parts.graph(name) for name in GRAPHS}
-    external = tuple(name for name in GRAPHS if _weight_bytes(drawn[name]) > parts.order.external_above_bytes)
+    external = tuple(name for name in GRAPHS if weight_bytes(drawn[name]) > parts.order.external_above_bytes)
     contents = texts(parts.checkpoint, parts.order.visual_tokens, external)
     query = _baked(parts, scratch)
     if query is not None:

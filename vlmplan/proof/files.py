@@ -9,17 +9,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import unambiguous_json
+from vlmplan.document import plain, to_json, unambiguous_json
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import GRAPH_REVISION, GRAPHS, VISION, Manifest, Parts, data_file, manifest_of, part_of, texts
+from vlmplan.exporting import (
+    EXTERNAL_ABOVE_BYTES,
+    FILE_NAME,
+    GRAPH_REVISION,
+    GRAPHS,
+    VISION,
+    Manifest,
+    Parts,
+    data_file,
+    manifest_of,
+    part_of,
+    texts,
+    weight_bytes,
+)
 from vlmplan.progress import Progress
-from vlmplan.proof.folder import integrity
+from vlmplan.proof.folder import integrity, links
 from vlmplan.proof.graphs import Differences, compare
-from vlmplan.proof.protobuf import beyond, check_tensors, read_proto, skeleton
+from vlmplan.proof.protobuf import beyond, check_tensors, misplaced, read_proto, skeleton
 from vlmplan.proof.report import Check, verdict
-from vlmplan.proof.trust import claims
+from vlmplan.proof.trust import claims, same_weights
 
 BEFORE_RUNNING = ("interface", "structure")  # graphs that fail these are not run: they could do anything
+_SPELLING = "is laid out as no writer of JSON does: its spaces and escapes could hold anything; write it again"
 _MOST_LAYOUT = 8  # how much longer a JSON file may be than ours for its spaces
 _MOST_BESIDE_BYTES = 2**28  # tokenizer, configuration and operators of any checkpoint take less
 
@@ -30,22 +44,31 @@ def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pro
     ``query`` is QueCC's baked embedding as PyTorch computes it.
     """
     drawn = {name: parts.graph(name, query if name == VISION else None) for name in GRAPHS}
-    weights = [value.const_value.nbytes for one in drawn.values() for value in one.graph.initializers.values()]
-    yield integrity(folder, manifest, sum(weights) + _MOST_BESIDE_BYTES)
-    due_files = due_texts(manifest, parts)
-    yield promises(manifest, parts, due_files)
+    yield integrity(folder, manifest, sum(map(weight_bytes, drawn.values())) + _MOST_BESIDE_BYTES)
+    yield from links(folder)
+    external = apart(folder, {name: weight_bytes(parts.graph(name)) for name in GRAPHS})
+    due_files = texts(parts.checkpoint, parts.order.visual_tokens, external)
+    yield promises(folder, manifest, parts, {*due_files, *map(data_file, external)})
     yield configuration(folder, due_files)
-    yield from graphs(folder, manifest, drawn, progress)
+    yield from graphs(folder, manifest, drawn, external, progress)
 
 
-def due_texts(manifest: Manifest, parts: Parts) -> dict[str, bytes]:
-    """Return file name -> content of everything but graphs and manifest, as exporting this checkpoint would write."""
-    external = tuple(name for name in GRAPHS if data_file(name) in manifest.files)
-    return texts(parts.checkpoint, parts.order.visual_tokens, external)
+def apart(folder: Path, sizes_bytes: dict[str, int]) -> tuple[str, ...]:
+    """Return which graphs are to have their data in a file beside them, by the sizes of their weights.
+
+    Those above ``export``'s threshold are; a lower one may have been asked for, where every graph that is at least as
+    large as one with a data file has one too. Whether a data file is there says no more than that: what must be in it,
+    to the byte, is known either way.
+    """
+    beside = [size for name, size in sizes_bytes.items() if (folder / data_file(name)).is_file()]
+    least = min([*beside, EXTERNAL_ABOVE_BYTES + 1])
+    return tuple(name for name in GRAPHS if sizes_bytes[name] >= least)
 
 
-def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> Check:
-    """The manifest says of the export what exporting this checkpoint would; ``due_files`` are its texts."""
+def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -> Check:
+    """The manifest says of the export what exporting this checkpoint would; ``beside`` are its files but graphs."""
+    named = same_weights(manifest, parts.order, parts.checkpoint)
+    parts = parts if named is None else replace(parts, order=replace(parts.order, weights=named))
     due = manifest_of(parts, dict(manifest.files))
     due = replace(
         due,
@@ -56,19 +79,24 @@ def promises(manifest: Manifest, parts: Parts, due_files: dict[str, bytes]) -> C
         weights=manifest.weights,
         plan=manifest.plan,
     )
-    needed = {*GRAPHS, *due_files}
-    allowed = needed | {data_file(name) for name in GRAPHS}
+    needed = {*GRAPHS, *beside}
     faults = [f"files: {name} is not listed" for name in sorted(needed - set(manifest.files))]
-    faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - allowed)]
+    faults += [f"files: {name} does not belong" for name in sorted(set(manifest.files) - needed)]
     if manifest.graph_revision != GRAPH_REVISION:
         faults.append(f"graph_revision: {manifest.graph_revision}; this vlmplan draws {GRAPH_REVISION}; export again")
     faults += claims(manifest, parts.order)
+    text = (folder / FILE_NAME).read_bytes()
+    if not _same(held := json.loads(text), plain(manifest)):
+        faults.append(f"{_difference(FILE_NAME, plain(manifest), held)}: the same number, in other words")
+    elif text.decode() != to_json(manifest) and not _laid_out(text, held):
+        faults.append(f"{FILE_NAME} {_SPELLING}")
     faults += [
         f"{key}: expected {getattr(due, key)}, found {getattr(manifest, key)}"
         for key in manifest.__dataclass_fields__
         if getattr(due, key) != getattr(manifest, key)
     ]
-    return verdict("manifest", faults, "says what exporting this checkpoint would")
+    good = "says what exporting this checkpoint would; the versions it was made by are its own word"
+    return verdict("manifest", faults, good)
 
 
 def _meaning(name: str, content: bytes) -> Any:
@@ -79,6 +107,20 @@ def _meaning(name: str, content: bytes) -> Any:
         return unambiguous_json(content.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is no JSON that all readers take alike ({one_line(error)})") from None
+
+
+def _laid_out(content: bytes, found: Any) -> bool:
+    """Whether JSON lies as ours does or Python's writer lays it, in a usual way, one newline at its end or none."""
+    text = content.removesuffix(b"\n").decode()
+    second = text[:1000].split("\n")[1:2]
+    spaces = second[0][: len(second[0]) - len(second[0].lstrip())] if second else ""
+    indent = spaces if second and spaces in ("", " ", "  ", "   ", "    ", "\t") else None
+    usual = (None, (",", ":")) if indent is None else (None,)
+    return any(
+        text == json.dumps(found, indent=indent, separators=marks, ensure_ascii=ascii_only)
+        for marks in usual
+        for ascii_only in (True, False)
+    )
 
 
 def _same(want: Any, found: Any) -> bool:
@@ -109,6 +151,8 @@ def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
             continue
         if not _same(want, found):
             faults.append(_difference(name, want, found))
+        elif name.endswith(".json") and not _laid_out(held, found):
+            faults.append(f"{name} {_SPELLING}")
     return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
 
 
@@ -137,7 +181,7 @@ def _loaded(folder: Path, name: str) -> tuple[Any, Any]:
         raise InputError(f"{name} cannot be read ({one_line(error)})") from None
 
 
-def _compared(folder: Path, name: str, expected: Any) -> Differences:
+def _compared(folder: Path, name: str, expected: Any, external: bool) -> Differences:
     """What differs between a graph file and the graph as drawn. Raises InputError where the file cannot be read."""
     proto, actual = _loaded(folder, name)
     try:
@@ -146,17 +190,23 @@ def _compared(folder: Path, name: str, expected: Any) -> Differences:
         raise InputError(f"{name}: a tensor cannot be read ({one_line(error)})") from None
     if found.interface or found.structure:
         return found
-    return replace(found, structure=tuple(beyond(skeleton(expected), proto)))
+    data = Path(data_file(name)).name if external else None
+    return replace(found, structure=(*beyond(skeleton(expected), proto), *misplaced(expected, proto, data)))
 
 
-def graphs(folder: Path, manifest: Manifest, drawn: dict[str, Any], progress: Progress) -> Iterator[Check]:
-    """Interface, operators and weights of the three graphs, against those drawn of the checkpoint."""
+def graphs(
+    folder: Path, manifest: Manifest, drawn: dict[str, Any], external: tuple[str, ...], progress: Progress
+) -> Iterator[Check]:
+    """Interface, operators and weights of the three graphs, against those drawn of the checkpoint.
+
+    ``external`` ones have their data beside them.
+    """
     found: dict[str, Differences] = {}
     unreadable: list[str] = []
     for number, name in enumerate(GRAPHS):
         progress(f"comparing {part_of(name)}", number, len(GRAPHS))
         try:
-            found[part_of(name)] = _compared(folder, name, drawn[name])
+            found[part_of(name)] = _compared(folder, name, drawn[name], name in external)
         except InputError as error:
             unreadable.append(str(error))
     unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]

@@ -1,11 +1,12 @@
 """Does an export hold itself together? Plain files within the folder, whole as the manifest says, and nothing else."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
-from vlmplan.proof.report import MOST_LISTED, Check, verdict
+from vlmplan.proof.report import LINKS, MOST_LISTED, Check, skipped, verdict
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -24,6 +25,46 @@ def astray(folder: Path) -> list[str]:
         elif not (path.is_dir() or path.is_file()):
             faults.append(f"{name} is no regular file")
     return faults
+
+
+def links(folder: Path) -> Iterator[Check]:
+    """Say which files have a name outside the folder too.
+
+    Backups, ``cp -l`` and savers of disk space make such hard links in good faith, and what is read is compared by
+    content: refusing them would refuse good exports. But whoever holds the other name can change the file after the
+    checks, without touching the folder; so the verdict leaves that open.
+    """
+    names: dict[tuple[int, int], list[str]] = {}
+    counts: dict[tuple[int, int], int] = {}
+    for path in _entries(folder):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            names.setdefault((status.st_dev, status.st_ino), []).append(str(path.relative_to(folder)))
+            counts[(status.st_dev, status.st_ino)] = status.st_nlink
+    shared = sorted(name for file, found in names.items() if counts[file] > len(found) for name in found)
+    if shared:
+        more = f" and {len(shared) - MOST_LISTED} more" if len(shared) > MOST_LISTED else ""
+        yield skipped(
+            LINKS,
+            f"hard links, with a name outside the folder by which they can be changed after these checks: "
+            f"{', '.join(shared[:MOST_LISTED])}{more}; copy the folder and validate the copy",
+        )
+
+
+def stamp(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Which files and folders are there, and what changes with them: compared after the checks with what was before."""
+    return {
+        str(path.relative_to(folder)): (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        for path in _entries(folder)
+        if (found := _status(path)) is not None
+    }
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:  # it went while the folder was read: the next look sees that
+        return None
 
 
 def _is_inside(name: str) -> bool:

@@ -5,6 +5,7 @@ over the budget. On another kind of machine than the plan's nothing is judged, a
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vlmplan.cost import Interval
 from vlmplan.exporting import Manifest, Model, Prompt, TimedRequest
@@ -15,6 +16,7 @@ from vlmplan.planning import Plan
 from vlmplan.proof.report import Check, failed, passed, skipped
 from vlmplan.units import format_seconds
 
+GIVEN, OWN = "the plan given", "the export's own plan: not proved"  # whose plan it is
 DEFAULT_WORKLOAD = Workload(text_tokens=50, output_tokens=16)
 
 
@@ -65,8 +67,13 @@ def _judged(name: str, found: Samples, interval: Interval, predicted_s: float, l
     return passed(name, text + note + noise, **figures)
 
 
-def latency(found: dict[str, Samples], plan: Plan | None, provider: str, budget_only: bool = False) -> Iterator[Check]:
-    """TTFT, TPOT and the whole request against prediction and budget, or against the budget alone."""
+def latency(
+    found: dict[str, Samples], plan: Plan | None, provider: str, budget_only: bool = False, whose: str = GIVEN
+) -> Iterator[Check]:
+    """TTFT, TPOT and the whole request against prediction and budget, or against the budget alone.
+
+    ``whose`` says on whose word the plan stands: GIVEN or OWN.
+    """
     reason = unjudged(plan, provider)
     if plan is None or reason is not None:
         measured = ", ".join(f"{part} {format_seconds(times.median_s)}" for part, times in found.items())
@@ -80,11 +87,12 @@ def latency(found: dict[str, Samples], plan: Plan | None, provider: str, budget_
     if choice.tpot_s is not None and choice.tpot_interval_s is not None and "tpot" in found:
         rows.insert(1, ("latency: tpot", "tpot", choice.tpot_interval_s, choice.tpot_s, budget.tpot_s))
     for name, part, interval, predicted_s, limit_s in rows:
-        yield _judged(name, found[part], interval, predicted_s, limit_s, budget_only)
+        check = _judged(name, found[part], interval, predicted_s, limit_s, budget_only)
+        yield replace(check, detail=f"{check.detail}; by {whose}")
 
 
-def plan_matches(plan: Plan, manifest: Manifest) -> Check:
-    """The plan asked for what was exported."""
+def plan_matches(plan: Plan, manifest: Manifest, whose: str = GIVEN) -> Check:
+    """The plan asked for what was exported; ``whose`` it is, is said."""
     sixteen = {Precision.BF16: Precision.FP16}  # priced alike, and graphs are drawn in fp16
     asked_precision = sixteen.get(plan.choice.precision, plan.choice.precision)
     pairs = (
@@ -93,4 +101,6 @@ def plan_matches(plan: Plan, manifest: Manifest) -> Check:
         ("precision", asked_precision, manifest.precision),
     )
     faults = [f"{what}: the plan says {asked}, the export has {made}" for what, asked, made in pairs if asked != made]
-    return failed("plan", "; ".join(faults)) if faults else passed("plan", "the export is what the plan asked for")
+    return (
+        failed("plan", "; ".join(faults)) if faults else passed("plan", f"the export is what was asked for, by {whose}")
+    )

@@ -6,6 +6,7 @@ settings from a model's metadata), and none of it belongs to an export.
 """
 
 import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 from vlmplan.errors import InputError, one_line, printable
 
 _ALIGNMENT = 2**16  # tensors in a data file may begin at a page: onnx_ir and onnx leave zeros before them
+_ALIGNED_ABOVE_BYTES = 2**20  # onnx_ir before 1.1 laid larger ones there, the smallest tensors first
+_APART_ABOVE_BYTES = 256  # onnx_ir.save leaves smaller tensors in the graph file
 _MOST_PROTO_BYTES = 2**31
 _TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 def read_proto(path: Path) -> Any:
-    """Return a graph file as a ModelProto, its external data not loaded. Raises InputError."""
+    """Return a graph file as a ModelProto, its external data not loaded. Raises InputError.
+
+    The file has to be what protobuf writes of that message, byte for byte: fields by their numbers, each in its one
+    spelling. Any other spelling (packed numbers, long varints, split messages) is room for what no reader sees.
+    """
     import onnx
 
     if (size := path.stat().st_size) >= _MOST_PROTO_BYTES:
@@ -30,10 +37,10 @@ def read_proto(path: Path) -> Any:
     except Exception as error:  # a broken protobuf raises what it likes
         raise InputError(f"{path.name} cannot be read ({one_line(error)})") from None
     model.DiscardUnknownFields()
-    if model.ByteSize() != len(content):
+    if model.ByteSize() != len(content) or model.SerializeToString(deterministic=True) != content:
         raise InputError(
-            f"{path.name} has {len(content)} bytes, its fields take {model.ByteSize()}: something in it belongs to no "
-            "field of ONNX, or stands twice"
+            f"{path.name} has {len(content)} bytes, its fields take {model.ByteSize()}, and not those: something in it "
+            "belongs to no field of ONNX, or stands twice, or is spelt as no writer spells it"
         )
     return model
 
@@ -119,6 +126,8 @@ def _check_coverage(data: Path, extents: list[tuple[int, int]], strict: bool) ->
         if extents:
             raise InputError(f"{data.name} is missing")
         return
+    if not extents:
+        raise InputError(f"{data.name} holds no tensor, and does not belong")
     size, end = data.stat().st_size, 0
     with data.open("rb") as stream:
         for first, last in extents:
@@ -135,6 +144,52 @@ def _check_coverage(data: Path, extents: list[tuple[int, int]], strict: bool) ->
             end = last
     if size != end:
         raise InputError(f"{data.name}: {size - end} bytes at its end belong to no tensor")
+
+
+def _layouts(sizes_bytes: list[int]) -> Iterator[list[int]]:
+    """Where onnx_ir lays tensors of these sizes in a data file, by their first bytes.
+
+    One after the other since 1.1; before it the smallest came first, and large ones began at a page.
+    Source: external_data.py of onnx_ir 1.1.0, 1.0.0 and 0.1.12.
+    """
+    yield [sum(sizes_bytes[:number]) for number in range(len(sizes_bytes))]
+    offsets, end = [0] * len(sizes_bytes), 0
+    for number in sorted(range(len(sizes_bytes)), key=lambda one: sizes_bytes[one]):
+        if sizes_bytes[number] > _ALIGNED_ABOVE_BYTES:
+            end = -(-end // _ALIGNMENT) * _ALIGNMENT
+        offsets[number] = end
+        end += sizes_bytes[number]
+    yield offsets
+
+
+def misplaced(drawn: Any, proto: Any, data: str | None) -> Iterator[str]:
+    """Yield where a file's tensors are not as ``export`` writes those of a drawn onnx_ir model, a line each.
+
+    In their order, and within the file; where it has a file ``data`` beside it, large ones in there, at their place.
+    """
+    due = {value.name: value.const_value.nbytes for value in drawn.graph.initializers.values()}
+    names = [tensor.name for tensor in proto.graph.initializer]
+    if names != list(due):
+        yield "tensors are in another order, or others, than drawn"
+        return
+    apart = [name for name in names if data is not None and due[name] > _APART_ABOVE_BYTES]
+    found = {
+        tensor.name: [(entry.key, entry.value) for entry in tensor.external_data]
+        for tensor in proto.graph.initializer
+        if tensor.data_location or tensor.external_data
+    }
+    if list(found) != apart:
+        wrong = sorted(set(found) ^ set(apart))
+        yield f"{wrong[0]} {'has' if wrong[0] in found else 'lacks'} its data beside the file, unlike an export's"
+        return
+    for offsets in _layouts([due[name] for name in apart]):
+        places = zip(apart, offsets, strict=True)
+        want = {
+            name: [("location", data), ("offset", str(offset)), ("length", str(due[name]))] for name, offset in places
+        }
+        if found == want:
+            return
+    yield f"the tensors in {data} do not lie where an export's do"
 
 
 def skeleton(model: Any) -> Any:
@@ -178,13 +233,18 @@ def _parted_values(want: Any, found: Any, where: str) -> Iterator[str]:
     if hasattr(want, "ListFields"):
         yield from _parted(want, found, where)
     elif isinstance(want, str | bytes | int | float):
-        if want != found:
+        if _bits(want) != _bits(found):
             yield f"{where}: expected {str(want)[:60]}, found {str(found)[:60]}"
     elif len(want) != len(found):
         yield f"{where}: expected {len(want)}, found {len(found)}"
     else:
         for number, (one, other) in enumerate(zip(want, found, strict=True)):
             yield from _parted_values(one, other, f"{where}[{number}]")
+
+
+def _bits(value: Any) -> Any:
+    """A value as it is stored: -0.0 equals 0.0, and is not the same."""
+    return struct.pack("<d", value) if isinstance(value, float) else value
 
 
 def _parted_tensors(want: Any, found: Any) -> Iterator[str]:

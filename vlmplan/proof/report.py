@@ -18,8 +18,9 @@ from vlmplan.errors import InputError, OutOfTolerance, printable
 from vlmplan.planning import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
-JUDGE, SAMPLES = "judge", "samples"  # who named what an export is compared with; whether it was sampled only
-RESERVED = (JUDGE, SAMPLES)
+# Who named what an export is compared with; whether it was sampled only; whether its files have names elsewhere.
+JUDGE, SAMPLES, LINKS = "judge", "samples", "links"
+RESERVED = (JUDGE, SAMPLES, LINKS)
 
 
 class Outcome(enum.StrEnum):

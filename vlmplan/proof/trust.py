@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan import __version__
 from vlmplan.document import plain
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import (
@@ -20,7 +21,11 @@ from vlmplan.exporting import (
     check_plan,
     compressed,
     compression,
+    compressor_weights,
     open_checkpoint,
+    parameter_shapes,
+    planned_base,
+    read_compressor,
     weights_file,
 )
 from vlmplan.hardware import Precision
@@ -28,7 +33,7 @@ from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
 
-_VERSION = re.compile(r"[0-9][0-9A-Za-z.+!_-]{0,60}")
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +110,67 @@ def contradiction(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> s
 def claims(manifest: Manifest, order: Order) -> Iterator[str]:
     """Faults of what the manifest says without being asked: versions, a compressor's file, a plan."""
     if manifest.weights is not None and order.weights is None:
-        yield f"weights: found {manifest.weights}, expected none: the checkpoint brings its compressor"
-    said = {"vlmplan_version": manifest.vlmplan_version} | dict(manifest.versions)
-    yield from (
-        f"versions.{key}: expected a version of one of {', '.join(LIBRARIES)}, found {value[:40]}"
-        for key, value in said.items()
-        if not _VERSION.fullmatch(value) or key not in {"vlmplan_version", *LIBRARIES}
-    )
+        yield (
+            f"weights: found {manifest.weights}, expected none, or a file of the same tensors: the checkpoint brings "
+            "its compressor"
+        )
+    yield from _versions(manifest)
     if plain(manifest.plan) != plain(order.plan):
         where, want, found = _parting(plain(order.plan), plain(manifest.plan), "plan")
         yield f"{where}: the plan given says {want}, the one in the manifest {found}; export again from the plan given"
+
+
+def _versions(manifest: Manifest) -> Iterator[str]:
+    """What cannot be true of the versions named; all else about them is the export's own word."""
+    from packaging.version import InvalidVersion, Version
+
+    said = {"vlmplan_version": manifest.vlmplan_version} | {f"versions.{k}": v for k, v in manifest.versions.items()}
+    if (found := set(manifest.versions)) != set(LIBRARIES):
+        odd = sorted(found ^ set(LIBRARIES))
+        yield f"versions: expected those of {', '.join(LIBRARIES)}; {', '.join(odd[:3])} is missing or does not belong"
+    for key, text in said.items():
+        library = key.removeprefix("versions.")
+        try:
+            version = Version(text) if _VERSION.fullmatch(text) else None
+        except InvalidVersion:
+            version = None
+        if version is None:
+            yield f"{key}: expected a version, found {text[:40]}"
+        elif key == "vlmplan_version" and version > Version(__version__):
+            yield f"{key}: {text} is newer than this vlmplan, {__version__}, which cannot judge what it writes"
+        elif (needed := _needed(library)) and not any(one.contains(version, prereleases=True) for one in needed):
+            yield f"{key}: vlmplan does not run with {text}; it needs {' or '.join(sorted(set(map(str, needed))))}"
+
+
+def _needed(library: str) -> list[Any]:
+    """The versions of a library that vlmplan asks for, as its own package says; none where it does not."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    try:
+        lines = requires("vlmplan") or []
+    except PackageNotFoundError:  # a checkout that was never installed
+        return []
+    asked = map(Requirement, lines)
+    return [one.specifier for one in asked if one.name.replace("-", "_") == library and len(one.specifier)]
+
+
+def same_weights(manifest: Manifest, order: Order, checkpoint: Checkpoint) -> Path | None:
+    """The compressor's file that a manifest names beside a checkpoint that brings its own, where both hold the same.
+
+    So an export with ``--weights`` of what was taken out of the checkpoint is one of the checkpoint.
+    """
+    if manifest.weights is None or order.weights is not None or not _has_weights(Given(), checkpoint):
+        return None
+    path, plan = Path(manifest.weights), compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
+    try:
+        needed = parameter_shapes(checkpoint, plan)
+        own, theirs = compressor_weights(checkpoint, plan, None, False), read_compressor(path, needed)
+        same = own is not None and all(own.array(one).tobytes() == theirs.array(one).tobytes() for one in needed)
+    except (InputError, OSError):
+        return None
+    return path if same else None
 
 
 def _parting(want: Any, found: Any, where: str) -> tuple[str, str, str]:
@@ -162,17 +218,33 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
             JUDGE,
             "only the export says that its compressor is random, as for a trial; where it was trained, give --weights",
         )
-    what = f"{order.visual_tokens} visual tokens by {order.compressor}, {order.precision}"
-    what += "" if order.floats is order.precision else f" over {order.floats}"
-    what += "" if order.query is None else f", for the question '{order.query[:60]}'"
-    if given.plan is not None:
-        whose = "the plan given and its model" if given.checkpoint is None else "the checkpoint and the plan given"
-        return passed(JUDGE, f"against {whose}: {what}")
-    if manifest.plan is not None:
+    if given.plan is None and manifest.plan is not None:
         return skipped(
             JUDGE, "only the export says which plan it was made by, and within which budget it is judged; give --plan"
         )
-    known = (given.visual_tokens, given.compressor, given.precision)
-    if None not in known and order.query is None:
-        return passed(JUDGE, f"against the checkpoint given, and as expected: {what}")
-    return passed(JUDGE, f"against the checkpoint given; asked for, by the export's own word: {what}")
+    whose = "the checkpoint" if given.plan is None else "the checkpoint and the plan"
+    against = "the plan given and its model" if given.checkpoint is None else f"{whose} given"
+    known, own = _asked(given, order)
+    what = f", and as expected: {known}" if known else ""
+    what += f"; asked for, by the export's own word: {own}" if own else ""
+    if given.checkpoint is not None and manifest.checkpoint != given.checkpoint:
+        what += f"; it calls its checkpoint {manifest.checkpoint[:60]}"
+    return passed(JUDGE, f"against {against}{what}")
+
+
+def _asked(given: Given, order: Order) -> tuple[str, str]:
+    """What was asked for, as the options and the plan given say, and as only the export does."""
+    plan = given.plan
+    facts = [
+        (f"{order.visual_tokens} visual tokens", plan is not None or given.visual_tokens is not None),
+        (f" by {order.compressor}", plan is not None or given.compressor is not None),
+        (f", {order.precision}", plan is not None or given.precision is not None),
+    ]
+    if order.floats is not order.precision:
+        facts.append((f" over {order.floats}", plan is not None and planned_base(plan) is order.floats))
+    if order.all_logits:
+        facts.append((", logits of every position", False))
+    if order.query is not None:
+        facts.append((f", for the question '{order.query[:60]}'", False))
+    known, own = ("".join(what for what, vouched in facts if vouched is side).strip(", ") for side in (True, False))
+    return known, own

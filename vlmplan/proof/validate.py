@@ -44,7 +44,7 @@ from vlmplan.proof import foreign_text as check_text
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof import trust
-from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict
+from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
 
 _WORST_TOKEN = 4  # times the mean divergence that a precision may have: what one token of a good decoder does
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx", "onnx-ir")
@@ -129,8 +129,27 @@ class Validator:
             self._reference = (order, parts, load_reference(parts.checkpoint, parts.compression, parts.compressor))
         return self._reference[1], self._reference[2]
 
+    @property
+    def _whose(self) -> str:
+        """On whose word a plan stands."""
+        return check_latency.OWN if self.options.plan is None else check_latency.GIVEN
+
     def validate(self, folder: Path) -> Validation:
-        """Run every check. Raises InputError or Unavailable only for what no check can be made without."""
+        """Run every check. Raises InputError or Unavailable only for what no check can be made without.
+
+        Files are read more than once, by several libraries: what changes meanwhile was not checked whole.
+        """
+        before = check_folder.stamp(folder)
+        found = self._validated(folder)
+        after = check_folder.stamp(folder)
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        if not changed:
+            return found
+        fault = failed("unchanged", f"{', '.join(changed[:3])} changed while the folder was read; validate it again")
+        return Validation(report=with_check(found.report, fault), plan=found.plan, timings=None)
+
+    def _validated(self, folder: Path) -> Validation:
+        """Every check of what lies in a folder now."""
         if not folder.is_dir():
             raise InputError(f"{folder}: found no such folder; expected an export")
         if astray := check_folder.astray(folder):
@@ -165,7 +184,7 @@ class Validator:
         checks.append(trust.judge(manifest, self.options.given, order))
         plan = self.options.plan or manifest.plan
         if plan is not None:
-            checks.append(check_latency.plan_matches(plan, manifest))
+            checks.append(check_latency.plan_matches(plan, manifest, self._whose))
         timings = None
         if any(check.outcome is Outcome.FAILED and check.name in check_files.BEFORE_RUNNING for check in checks):
             checks.append(skipped("run", "not run: its graphs are not those of the checkpoint"))
@@ -175,7 +194,9 @@ class Validator:
             if not _any_failed(checks):
                 self.progress("timing", 0, 1)
                 timings = self._timings(model, manifest, parts, plan)
-                checks += check_latency.latency(timings, plan, self.options.provider, self.options.budget_only)
+                checks += check_latency.latency(
+                    timings, plan, self.options.provider, self.options.budget_only, self._whose
+                )
         if timings is None:
             checks.append(skipped("latency", "not measured: a check before it failed"))
         return Validation(report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings)
