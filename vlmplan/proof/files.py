@@ -86,8 +86,9 @@ def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -
         faults.append(f"graph_revision: {manifest.graph_revision}; this vlmplan draws {GRAPH_REVISION}; export again")
     faults += claims(manifest, parts.order)
     text = (folder / FILE_NAME).read_bytes()
-    if not _same(held := json.loads(text), plain(manifest)):
-        faults.append(f"{_difference(FILE_NAME, plain(manifest), held)}: the same number, in other words")
+    held = json.loads(text)
+    if not _same(typed := _as_typed(held, plain(manifest)), plain(manifest)):
+        faults.append(f"{_difference(FILE_NAME, plain(manifest), typed)}: the same number, in other words")
     elif text.decode() != to_json(manifest) and not _laid_out(text, held):
         faults.append(f"{FILE_NAME} {_SPELLING}")
     faults += [
@@ -154,6 +155,15 @@ def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
         elif name.endswith(".json") and not _laid_out(held, found):
             faults.append(f"{name} {_SPELLING}")
     return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
+
+
+def _as_typed(held: Any, due: Any) -> Any:
+    """``held`` with its whole numbers as floats where ``due`` has floats: a field of floats may be given an int."""
+    if isinstance(held, dict) and isinstance(due, dict):
+        return {key: _as_typed(value, due.get(key)) for key, value in held.items()}
+    if isinstance(held, list) and isinstance(due, list) and len(held) == len(due):
+        return [_as_typed(one, other) for one, other in zip(held, due, strict=True)]
+    return float(held) if type(held) is int and type(due) is float and held == due else held
 
 
 def _difference(name: str, want: Any, found: Any) -> str:
