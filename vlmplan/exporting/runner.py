@@ -169,6 +169,7 @@ def decoder_pass(
     positions = (mask.cumsum(-1) - 1).clip(min=0)[:, -tokens:]
     names = {value.name for value in session.get_inputs()}
     given = feeds | {"attention_mask": mask, "position_ids": positions}
+    given["use_cache_branch"] = np.array([mask.shape[1] > tokens])  # of graphs that have one branch with a cache
     binding = session.io_binding()
     outputs = [value.name for value in session.get_outputs()]
     if "logits" not in outputs:

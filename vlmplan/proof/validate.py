@@ -40,10 +40,9 @@ from vlmplan.progress import Progress
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
 from vlmplan.proof import foreign_decoder as text_decoder
-from vlmplan.proof import foreign_text as check_text
+from vlmplan.proof import foreign_files, foreign_samples, trust
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
-from vlmplan.proof import trust
 from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
 
 _WORST_TOKEN = 4  # times the mean divergence that a precision may have: what one token of a good decoder does
@@ -263,10 +262,10 @@ class Validator:
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
         try:
-            found = check_text.accused(path)
+            found = foreign_files.accused(path)
         except InputError as error:
             return self._rejected(folder, failed("integrity", str(error)))
-        checks = self._guarded(lambda: check_text.files(found, reference, local_folder(reference.name)))
+        checks = self._guarded(lambda: foreign_files.files(found, reference, local_folder(reference.name)))
         if self.options.precision not in (None, found.precision):
             checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
@@ -285,23 +284,30 @@ class Validator:
         return Validation(report=self._report(folder, reference.name, checks), plan=None, timings=timings)
 
     def _text_numbers(
-        self, found: check_text.Accused, model: text_decoder.TextDecoder, reference: text_decoder.TextReference
+        self, found: foreign_files.Accused, model: text_decoder.TextDecoder, reference: text_decoder.TextReference
     ) -> Iterator[Check]:
         """Samples that nobody could foresee, and every token once where the file's table does not show every row."""
         seed = secrets.randbits(32)
-        self.progress("comparing samples", 0, 2)
-        walks = check_text.walks(model, reference, seed)
+        self.progress("comparing samples", 0, 4)
+        walks = foreign_samples.walks(model, reference, seed)
         exact = found.precision is Precision.FP32
         limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
         yield from self._judged(walks, found.precision, limit)
         if exact:
-            yield check_text.padding(model, reference, limit, seed)
-        swept = check_text.table(found) is None or check_text.is_cheap(reference)
+            yield foreign_samples.padding(model, reference, limit, seed)
+        most = limit if exact else _WORST_TOKEN * self._most_divergence(found.precision)
+        self.progress("reading in pieces", 1, 4)
+        yield foreign_samples.pieces(model, reference, most, exact=exact, seed=seed)
+        self.progress("reading a long text", 2, 4)
+        far, longest = foreign_samples.beyond(model, reference, most, exact=exact, seed=seed)
+        yield far
+        shown = foreign_files.table(found) is not None and foreign_files.head(found, reference) is not None
+        swept = foreign_samples.is_cheap(reference) or foreign_files.table(found) is None
         if swept:
-            self.progress("running every token", 1, 2)
-            most = limit if exact else _WORST_TOKEN * self._most_divergence(found.precision)
-            yield check_text.vocabulary(model, reference, most, exact=exact, seed=seed)
-        yield check_text.samples(walks, found.precision, seed, "" if swept else check_text.unswept(reference))
+            self.progress("running every token", 3, 4)
+            yield foreign_samples.vocabulary(model, reference, most, exact=exact, seed=seed)
+        left = foreign_files.branches(found) + ("" if swept or shown else foreign_samples.unswept(reference))
+        yield foreign_samples.samples(longest, found.precision, seed, left)
 
     def _most_divergence(self, precision: Precision) -> float:
         return self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]

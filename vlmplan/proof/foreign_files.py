@@ -1,30 +1,24 @@
-"""Is a text decoder that others exported what its checkpoint is? By its structure where it is known, else by samples.
+"""What do the files of a decoder by others show? Its structure where it is known, every tensor, what stands beside it.
 
-Others draw their own operators, so what the graph computes is not proved but sampled: at lengths up to the longest that
-is read here, with every row of the embeddings, by numbers that nobody can know beforehand. What samples cannot show,
-the verdict says. The checkpoint is trusted; the graph, and the precision that it has, are the file's own word.
+The checkpoint is trusted; the graph, and the precision that it has, are the file's own word. Others draw their own
+operators: what these compute is sampled (``foreign_samples.py``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError, one_line, printable
-from vlmplan.exporting import TOKENIZER_FILES, Prompt, chat_template, quantised
+from vlmplan.exporting import TOKENIZER_FILES, chat_template, quantised
 from vlmplan.hardware import Precision
-from vlmplan.proof import numbers as check_numbers
-from vlmplan.proof.foreign_decoder import TextDecoder, TextReference, precision_of
+from vlmplan.proof.foreign_decoder import TextReference, precision_of
 from vlmplan.proof.protobuf import check_tensors, read_proto
-from vlmplan.proof.report import SAMPLES, Check, skipped, verdict
+from vlmplan.proof.report import Check, skipped, verdict
 
-LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square
-_LENGTHS = (5, 40, 90, 200, 450, 1000, 2200, LONGEST_TOKENS)
-_CHUNK = 256  # tokens of one pass over the vocabulary
 _FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
-_SWEEP_FLOPS = 4e12  # above it the vocabulary is not run where the file's own table shows every row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,29 +47,6 @@ def accused(path: Path) -> Accused:
             "compared; validate a folder with one graph and no code"
         )
     return Accused(path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
-
-
-def lengths(config: Any, seed: int) -> tuple[int, ...]:
-    """Return how long the probes are: short and long ones, none of a length that could be foreseen."""
-    import numpy as np
-
-    most = min(getattr(config, "max_position_embeddings", LONGEST_TOKENS), LONGEST_TOKENS) - check_numbers.STEPS
-    rng = np.random.default_rng(seed)
-    found = [min(int(length * rng.uniform(0.8, 1.2)), most) for length in _LENGTHS[:-1]]
-    return tuple(sorted({*found, most}))
-
-
-def walks(model: TextDecoder, reference: TextReference, seed: int) -> tuple[check_numbers.Walk, ...]:
-    """One prompt of random tokens a length, followed for some steps by both."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    config, found = reference.model.config, []
-    for tokens in lengths(config, seed):
-        ids = rng.integers(0, config.vocab_size, (1, tokens))
-        prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
-        found.append(check_numbers.walk(model, reference, prompt))
-    return tuple(found)
 
 
 def _live(graph: Any) -> set[str]:
@@ -240,9 +211,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
-    kind = {2: torch.float16, 4: torch.float32}[held.dtype.itemsize]
-    kind = torch.bfloat16 if held.dtype.name == "bfloat16" else kind
-    found, want = torch.from_numpy(held.astype("float32")), due.to(kind).float()
+    found, want = torch.from_numpy(held.astype("float32")), due.to(_kind(held)).float()
     if found.shape != want.shape:
         return verdict("embeddings", [f"{name}: expected {list(want.shape)}, found {list(found.shape)}"], "")
     wrong = (found != want).any(dim=1).nonzero().flatten().tolist()
@@ -250,85 +219,88 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     return verdict("embeddings", faults, f"all {len(want)} rows bit for bit; nothing else reads token ids")
 
 
-def is_cheap(reference: TextReference) -> bool:
-    """Whether the whole vocabulary can be run in little time."""
-    model = reference.model
-    return bool(4.0 * model.config.vocab_size * model.num_parameters() <= _SWEEP_FLOPS)
+def _head(accused: Accused) -> tuple[str, bool] | None:
+    """The initialiser that makes logits of the last hidden state, and whether it lies transposed; None if unknown."""
+    graph = accused.proto.graph
+    makers = {name: node for node in graph.node for name in node.output if name and not node.domain}
+    names, name = {tensor.name for tensor in graph.initializer}, "logits"
+    while (node := makers.get(name)) is not None and node.op_type in ("Cast", "Identity"):
+        name = node.input[0]
+    if node is None or accused.proto.functions or node.op_type not in ("MatMul", "Gemm"):
+        return None
+    flags = {attribute.name: attribute.i for attribute in node.attribute}
+    by, across = node.input[1], bool(flags.get("transB"))
+    if (turn := makers.get(by)) is not None and turn.op_type == "Transpose":
+        by, across = turn.input[0], not across
+    return (by, across) if by in names else None
 
 
-def vocabulary(model: TextDecoder, reference: TextReference, limit: float, *, exact: bool, seed: int) -> Check:
-    """Every token run once through both, in an order that cannot be foreseen: logits, and where ``exact`` the cache.
+def head(accused: Accused, reference: TextReference) -> Check | None:
+    """Every row of the file's own head, where nothing else makes the logits; None where that is open."""
+    import torch
 
-    ``limit`` is of a logit where ``exact``, else of the divergence in nats.
+    where = _head(accused)
+    held = None if where is None else _arrays(accused, _FLOATS).get(where[0])
+    layer = reference.model.get_output_embeddings()
+    if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:
+        return None
+    found = torch.from_numpy(held.astype("float32"))
+    found = found if where[1] else found.T
+    want = layer.weight.detach().to(_kind(held)).float()
+    if found.shape != want.shape:
+        return verdict("head", [f"{where[0]}: expected {list(want.shape)}, found {list(found.shape)}"], "")
+    wrong = (found != want).any(dim=1).nonzero().flatten().tolist()
+    faults = [f"{where[0]}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
+    return verdict("head", faults, f"all {len(want)} rows bit for bit; nothing else makes the logits")
+
+
+def _kind(held: Any) -> Any:
+    """The torch type in which a file holds an array."""
+    import torch
+
+    if held.dtype.name == "bfloat16":
+        return torch.bfloat16
+    return {2: torch.float16, 4: torch.float32}[held.dtype.itemsize]
+
+
+def branches(accused: Accused) -> str:
+    """What the verdict says of branches that are chosen by what is read; empty where they are by the cache alone.
+
+    A graph with and without a cache in one (``use_cache_branch``) is run both ways; others could wait for an input.
     """
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(reference.model.config.vocab_size)
-    worst = 0.0
-    for start in range(0, len(order), _CHUNK):
-        ids = np.ascontiguousarray(order[None, start : start + _CHUNK], dtype=np.int64)
-        ours = model.whole(ids)
-        if ours[0].shape[1] == 1 < ids.shape[1]:  # of the last place only: each token is one text of a batch
-            ids = np.ascontiguousarray(ids.T)
-            ours = model.whole(ids)
-        theirs = reference.whole(ids)
-        pairs = [(ours[0], theirs[0]), *(zip(ours[1:], theirs[1:], strict=True) if exact else ())]
-        for one, other in pairs:
-            worst = max(worst, _apart(one, other, exact=exact))
-    unit = "" if exact else " nats"
-    detail = f"each of {len(order)} tokens run once: off by at most {worst:.1e}{unit}, limit {limit:g}"
-    return verdict("vocabulary", [detail] if worst > limit else [], detail)
+    graph = accused.proto.graph
+    makers = {name: node for node in graph.node for name in node.output if name}
+    inputs = {value.name for value in graph.input}
+    free = {name for name in inputs if name == "use_cache_branch" or name.startswith("past_key_values.")}
+    forks = [node for node in graph.node if node.op_type == "If" and not node.domain]
+    read = {name for node in forks for name in _above(node.input[0], makers)} & (inputs - free)
+    return f"{len(forks)} branches are chosen by {', '.join(sorted(read))}; " if read else ""
 
 
-def _apart(one: Any, other: Any, *, exact: bool) -> float:
-    """How far two arrays are apart at their worst place, infinitely where their shapes are."""
-    import numpy as np
-
-    if one.shape != other.shape:
-        return float("inf")
-    if exact:
-        difference = float(np.abs(one - other).max() / max(1.0, float(other.std())))
-        return difference if np.isfinite(difference) else float("inf")
-    rows = zip(one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1]), strict=True)
-    return max(check_numbers.divergence_of(ours[None], theirs[None]) for ours, theirs in rows)
+def _above(name: str, makers: Mapping[str, Any]) -> set[str]:
+    """Names of all that a value is made of."""
+    wanted, found = [name], set[str]()
+    while wanted:
+        if (name := wanted.pop()) in found:
+            continue
+        found.add(name)
+        wanted += _read(makers[name]) if name in makers else []
+    return found
 
 
-def padding(model: TextDecoder, reference: TextReference, limit: float, seed: int) -> Check:
-    """A left-padded batch of two texts gives what the checkpoint gives of each alone, the shortest texts as well."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed + 1)
-    config, worst = reference.model.config, 0.0
-    first = getattr(config, "bos_token_id", None)
-    for short, long in ((1, 2), (3, 12)):
-        texts = [rng.integers(0, config.vocab_size, (1, length)) for length in (short, long)]
-        if isinstance(first, int) and 0 <= first < config.vocab_size:
-            texts[1][0, 0] = first
-        padded = np.concatenate([np.pad(one, ((0, 0), (long - one.shape[1], 0))) for one in texts])
-        mask = np.stack([np.arange(long) >= long - one.shape[1] for one in texts]).astype(np.int64)
-        found = model.whole(padded, mask)[0][:, -1]
-        due = np.concatenate([reference.whole(one)[0][:, -1] for one in texts])
-        worst = max(worst, _apart(found, due, exact=True))
-    detail = f"left-padded batches of short texts: off by at most {worst:.1e}, limit {limit:g}"
-    return verdict("padding", [detail] if worst > limit else [], detail)
-
-
-def unswept(reference: TextReference) -> str:
-    """Return what the verdict says where not every token was run."""
-    return f"not every one of its {reference.model.config.vocab_size} tokens was run; "
-
-
-def _tokenizer_text(path: Path) -> str:
-    """A tokenizer as its library writes it, without what a batch's padding is. Raises InputError."""
+def _tokenizer(path: Path) -> tuple[str, Any]:
+    """A tokenizer as its library writes it without padding and cutting, and how it cuts and pads. Raises InputError."""
     from tokenizers import Tokenizer
 
     try:
         made = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare exceptions
         raise InputError(f"{path.name} cannot be read ({one_line(error)})") from None
+    padding = made.padding or {}
+    apart = {"truncation": made.truncation, "padding to a length": padding.get("length")}
     made.no_padding()
     made.no_truncation()
-    return str(made.to_str())
+    return str(made.to_str()), apart
 
 
 def _templates(folder: Path) -> Iterator[Any]:
@@ -346,8 +318,10 @@ def configuration(folder: Path, checkpoint: Path) -> Check:
     both = {name for name in TOKENIZER_FILES if (folder / name).is_file() and (checkpoint / name).is_file()}
     if name := next(iter(both & {"tokenizer.json"}), None):
         same += 1
-        if _tokenizer_text(folder / name) != _tokenizer_text(checkpoint / name):
+        (ours, cut), (theirs, due) = _tokenizer(folder / name), _tokenizer(checkpoint / name)
+        if ours != theirs:
             faults.append(f"{name} is another than the checkpoint's")
+        faults += [f"{name}: {key}: expected {due[key]}, found {cut[key]}" for key in due if cut[key] != due[key]]
     if "generation_config.json" in both:
         same += 1
         found, want = (read_plain(one / "generation_config.json") for one in (folder, checkpoint))
@@ -373,19 +347,7 @@ def configuration(folder: Path, checkpoint: Path) -> Check:
 
 
 def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterator[Check]:
-    """What the files themselves show: tensors, the table of embeddings, the tokenizer beside them."""
+    """What the files themselves show: tensors, rows of embeddings and head, the tokenizer beside them."""
     yield weights(found, reference)
-    by_rows = embeddings(found, reference)
-    if by_rows is not None:
-        yield by_rows
+    yield from (one for one in (embeddings(found, reference), head(found, reference)) if one is not None)
     yield configuration(found.path.parent, checkpoint)
-
-
-def samples(found: tuple[check_numbers.Walk, ...], precision: Precision, seed: int, left: str = "") -> Check:
-    """Say that this is no proof, what was sampled, and what was ``left`` out."""
-    longest = max(one.prompt.input_ids.shape[1] for one in found) + check_numbers.STEPS
-    return skipped(
-        SAMPLES,
-        f"others drew this decoder, so it is compared by samples only: {len(found)} texts of up to {longest} tokens "
-        f"(seed {seed}), at {precision} by the file's own word; {left}what it does elsewhere is not known",
-    )
