@@ -581,6 +581,24 @@ def test_closed_streams() -> None:
     assert subprocess.run(f"{shell} <&-", shell=True, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
+def test_what_cannot_be_said_changes_no_exit_code(tmp_path: Path) -> None:
+    """A full disk behind stderr; a closed stdout where the document goes to a file."""
+    shell = f"{sys.executable} -m vlmplan"
+    for arguments, code in (
+        (RECOMMEND, 0),
+        (changed(RECOMMEND, latency="1ms"), 3),
+        (changed(RECOMMEND, hardware="l5"), 2),
+        (["nonsense"], 2),
+    ):
+        for way in ("2>/dev/full", "2>&-"):
+            done = subprocess.run(f"{shell} {' '.join(arguments)} {way}", shell=True, check=False, capture_output=True)
+            assert done.returncode == code, (arguments, way)
+    out = tmp_path / "plan.json"
+    done = subprocess.run(f"{shell} {' '.join(RECOMMEND)} --out {out} >&-", shell=True, check=False)
+    assert done.returncode == 0
+    load(Plan, out)
+
+
 def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the folder is called, the line that is printed runs when it is copied."""
     monkeypatch.chdir(tmp_path)

@@ -291,6 +291,9 @@ def test_the_first_token_never_comes_sooner_for_a_longer_answer(
 ) -> None:
     short, long = (priced(model, ready, output_tokens=count, concurrency=concurrency) for count in sorted((one, other)))
     assert long.ttft_s >= short.ttft_s
+    for level in (0.5, 0.9, 0.999):
+        ends = zip(long.ttft_interval_s(level), short.ttft_interval_s(level), strict=True)
+        assert all(one >= other * (1 - 1e-12) for one, other in ends)
     assert long.latency_s >= short.latency_s
     assert long.requests_per_s <= short.requests_per_s
 

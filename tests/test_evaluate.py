@@ -189,3 +189,12 @@ def test_images_outside_the_folder_are_refused(image: str, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"q.jsonl line 2: (the image .* lies outside|there is no image)") as caught:
         read_questions(tmp_path / "q.jsonl", tmp_path / "in")
     assert len(str(caught.value)) < 400
+
+
+def test_the_images_place_in_a_question_is_blamed_on_its_line(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    rows = [{"image": "a.png", "question": text, "answer": "b"} for text in ("What?", "<image> What?")]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    asked = read_questions(tmp_path / "q.jsonl", tmp_path)
+    with pytest.raises(InputError, match=r"^q\.jsonl line 2: found <image>"):
+        answer_all(open_subject(str(exported()), None, "cpu", 2), asked, quiet)

@@ -2,9 +2,32 @@
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import traceback
+
+
+class _Stderr(io.TextIOWrapper):
+    """What cannot be said, on a full disk or to nobody, is lost; the answer and its exit code are not."""
+
+    def _lost(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+    def write(self, text: str) -> int:
+        """Write, or send this and all that follows nowhere."""
+        try:
+            return super().write(text)
+        except OSError:
+            self._lost()
+            return len(text)
+
+    def flush(self) -> None:
+        """As ``write``."""
+        try:
+            super().flush()
+        except OSError:
+            self._lost()
 
 
 def main() -> None:
@@ -12,6 +35,10 @@ def main() -> None:
     gc.disable()  # a planning run is short and keeps nearly all it makes: collecting costs a tenth of it
     if sys.stderr is None:  # closed by the caller, as in 2>&-: what would be said there is lost, the answer is not
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
+    else:
+        sys.stderr = _Stderr(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
+    if sys.stdout is None and any(word.partition("=")[0] == "--out" for word in sys.argv):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the answer is in the file
     if sys.stdout is None:
         sys.stderr.write("vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n")
         os._exit(2)

@@ -192,8 +192,8 @@ def _sum(*terms: tuple[Spent, float]) -> Spent:
     return Spent(by_class=by_class, by_part=by_part, overhead_s=overhead_s)
 
 
-def _waited(first: Spent, step: Spent, workload: Workload, request_s: float) -> Spent:
-    """The time to the first token with ``workload.concurrency`` requests in flight.
+def _waited(first: Spent, workload: Workload, request_s: float) -> Spent:
+    """The time to the first token with ``workload.concurrency`` requests in flight, but for the step they break into.
 
     A request finds all others before their first token, however much is generated: with one token out a device that
     serves one after another cannot do better, and with more it is so wherever clients come at once. The overhead of a
@@ -208,7 +208,7 @@ def _waited(first: Spent, step: Spent, workload: Workload, request_s: float) -> 
         overhead_s=first.overhead_s - request_s,
         by_part={**first.by_part, Part.PREFILL: first.by_part[Part.PREFILL] - request_s},
     )
-    return _sum((first, 1), (on_device, others), (step, 0.5 if workload.output_tokens > 1 else 0))
+    return _sum((first, 1), (on_device, others))
 
 
 def cost(request: Request, machine: Machine) -> Cost:
@@ -219,7 +219,9 @@ def cost(request: Request, machine: Machine) -> Cost:
     seconds, params, flops = totals.seconds, totals.params, totals.flops
     further = extrapolation_log_sd(request, machine)
     alone, step = _spent(request, machine, totals)
-    first = _waited(alone, step, request.workload, base.overhead_per_request_s)
+    waited = _waited(alone, request.workload, base.overhead_per_request_s)
+    # Half of a step of those that decode is as unsure as the rest: no output's length makes the first token surer.
+    first = _sum((waited, 1), (step, 0.5 if steps and request.workload.concurrency > 1 else 0))
     flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(
@@ -231,7 +233,7 @@ def cost(request: Request, machine: Machine) -> Cost:
         output_tokens=request.workload.output_tokens,
         requests=request.workload.decoded_together,
         kv_cache_request_bytes=kv_cache / request.workload.decoded_together,
-        ttft_log_sd=math.hypot(further, log_sd(first, machine)),
+        ttft_log_sd=math.hypot(further, log_sd(waited, machine)),
         tpot_log_sd=math.hypot(further, log_sd(step, machine)) if steps else 0.0,
         latency_log_sd=math.hypot(further, log_sd(_sum((first, 1), (step, steps)), machine)),
         params=Params(

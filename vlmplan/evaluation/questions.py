@@ -152,8 +152,8 @@ class Subject:
     visual_tokens: int
     compressor: Compressor
 
-    def _generated(self, image: Any, text: str, limit: int) -> Generation:
-        prompt = self.prompts.of(image, text, self.compressor.reads_question)
+    def _generated(self, image: Any, text: str, limit: int, where: str = "the question") -> Generation:
+        prompt = self.prompts.of(image, text, self.compressor.reads_question, where)
         return generate(self.model, prompt, limit, self.prompts.stop)
 
     def say(self, image: Any, text: str, limit: int) -> str:
@@ -164,7 +164,7 @@ class Subject:
         """Answer greedily. Raises InputError for a picture that cannot be read."""
         import numpy as np
 
-        found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS)
+        found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
         best = [np.partition(logits, -2)[-2:] for logits in found.logits]
         text = self.prompts.text(found.tokens)
         return Answered(

@@ -70,13 +70,16 @@ class Prompts:
         self.tokenizer = self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
-    def of(self, image: Any, text: str, reads_question: bool) -> Prompt:
-        """Return the prompt about an image's file, or a PIL image. Raises InputError for one that cannot be read."""
+    def of(self, image: Any, text: str, reads_question: bool, where: str = "the question") -> Prompt:
+        """Return the prompt about an image's file, or a PIL image. Raises InputError for one that cannot be read.
+
+        ``where`` names the text in an error.
+        """
         processor = self.processor
         picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
         if processor.image_token in text:
             raise InputError(
-                f"--prompt: found {processor.image_token}; the image's place is set by the template, leave it out"
+                f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"
             )
         if self.tokenizer.chat_template is None and processor.chat_template is None:
             asked = f"{processor.image_token}\n{text}"
@@ -123,7 +126,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     manifest = read_manifest(folder)
     model = OnnxModel(folder, provider, threads)
     prompts = Prompts(folder)
-    prompt = prompts.of(image, text, manifest.reads_question)
+    prompt = prompts.of(image, text, manifest.reads_question, "--prompt")
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
     found = generate(model, prompt, limit, prompts.stop)
     return Answer(
