@@ -128,7 +128,7 @@ def test_latency_goes_between_maximum_and_sum() -> None:
             assert max(compute_s, memory_s) <= seconds * 1.0000001 <= (compute_s + memory_s) * 1.0000002
 
 
-# Llama-2-7B's layers on one A100, added up from Vidur's profiling data (shared/data/README.md), in ms.
+# Llama-2-7B's layers on one A100, added up from Vidur's profiling data (facts/kernels), in ms.
 VIDUR_LAYERS_MS = {1: 9.3, 64: 9.7, 128: 12.2, 256: 17.8, 576: 37.2, 2048: 133.5}
 
 

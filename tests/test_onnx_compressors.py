@@ -18,16 +18,14 @@ from vlmplan.exporting.torch_compressors import compressor_module
 from vlmplan.exporting.vision_graph import compression
 from vlmplan.models.spec import Compressor
 
-SETTINGS = Path(__file__).resolve().parents[2] / "shared" / "facts" / "accuracy" / "quecc_kernel_settings.csv"
+SETTINGS = Path(__file__).resolve().parents[1] / "facts" / "accuracy" / "quecc_kernel_settings.csv"
 
 
 def _published() -> list[tuple[int, int]]:
-    """(visual tokens, parameters) of QueCC; from the repository's own copy of the table where shared/ is not there."""
-    if SETTINGS.is_file():
-        with SETTINGS.open(encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        return [(int(r["output_tokens"]), int(r["quecc_params_excl_mlp(text_dim=4096)"])) for r in rows]
-    return [(576, 20993024), (36, 21008384), (16, 21028864), (4, 21139456), (1, 21581824)]
+    """(visual tokens, parameters) of QueCC."""
+    with SETTINGS.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return [(int(row["output_tokens"]), int(row["quecc_params_excl_mlp(text_dim=4096)"])) for row in rows]
 
 
 @pytest.mark.parametrize(("visual_tokens", "params"), _published())
