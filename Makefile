@@ -44,9 +44,9 @@ docs: $(PYTHON) ## the site, strictly, into site/
 docs-serve: $(PYTHON) ## the site at http://localhost:8000, made again at every change
 	.venv/bin/mkdocs serve
 
-profiles: hardware models evidence laws ## every shipped profile from facts/: a quarter of an hour
+profiles: hardware models evidence laws ## every shipped profile from facts/
 
-hardware: $(PYTHON) ## profiles/hardware, typical.toml, device_names.toml: a minute
+hardware: $(PYTHON) ## profiles/hardware, typical.toml, device_names.toml
 	$(PYTHON) tools/make_hardware.py
 
 models: $(PYTHON) ## profiles/models from facts/vlms.csv; what of published totals is unexplained
@@ -64,7 +64,7 @@ points: $(PYTHON) ## the tables that the shipped laws are fitted to
 curves: $(PYTHON) ## the constants of the curves of fewer pixels and tokens: ten minutes
 	$(PYTHON) tools/token_curves.py
 
-tables: $(PYTHON) ## the tables of docs/evidence.md and docs/scores.svg: half an hour
+tables: $(PYTHON) ## the tables of docs/evidence.md and docs/scores.svg
 	$(PYTHON) tools/fit_efficiency.py
 	$(PYTHON) tools/fit_overhead.py
 	$(PYTHON) tools/plot_scores.py
