@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Kind as Kind
     from vlmplan.hardware.profile import Part as Part
     from vlmplan.hardware.profile import Precision as Precision
+    from vlmplan.hardware.profile import Provider as Provider
     from vlmplan.hardware.profile import Runtime as Runtime
     from vlmplan.hardware.profile import interval as interval
     from vlmplan.hardware.profile import quantile as quantile
@@ -40,6 +41,7 @@ __getattr__, __all__ = face(
             "Kind",
             "Part",
             "Precision",
+            "Provider",
             "Runtime",
             "interval",
             "quantile",

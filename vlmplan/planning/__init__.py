@@ -9,9 +9,12 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
+    from vlmplan.planning.comparison import devices as devices
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import CandidateSet as CandidateSet
+    from vlmplan.planning.options import FlopRule as FlopRule
     from vlmplan.planning.options import Preference as Preference
     from vlmplan.planning.plan import Choice as Choice
     from vlmplan.planning.plan import Outline as Outline
@@ -28,9 +31,9 @@ __getattr__, __all__ = face(
     __name__,
     {
         "catalogue": ("Shelf",),
-        "comparison": ("Comparison", "DeviceChoice", "compare"),
+        "comparison": ("Comparison", "DeviceChoice", "compare", "devices"),
         "handover": ("Deploy",),
-        "options": ("Asked", "CONFIDENCE", "Preference"),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("query",),
         "rechecks": ("Recheck", "markdown", "recheck"),

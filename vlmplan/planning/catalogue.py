@@ -116,6 +116,14 @@ def find(shelf: Shelf, text: str) -> Path:
     return resolve(shelf, text)
 
 
+def asked_as(shelf: Shelf, given: "str | HardwareProfile | ModelSpec") -> str:
+    """Return the name to ask for ``given`` by again: a shipped document's own, another's as of a file not at hand."""
+    if isinstance(given, str):
+        return given
+    shipped = given.name in names(shelf) and given == (hardware if shelf is Shelf.HARDWARE else model)(given.name)
+    return given.name if shipped else f"./{given.name}.toml"
+
+
 def hardware(name: str) -> HardwareProfile:
     """Return a device by name or path. Raises InputError."""
     return load(HardwareProfile, find(Shelf.HARDWARE, name))

@@ -17,7 +17,7 @@ from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import Compressor, ModelSpec
 from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf, is_path
+from vlmplan.planning.catalogue import Shelf, asked_as, is_path
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Choice, Plan, Query, recommend
 from vlmplan.planning.question import query
@@ -113,7 +113,7 @@ def _budget(plan: Plan) -> Budget:
 
 
 def _asked_again(
-    plan: Plan, hardware: str | None, task: str | None, folder: Path | None
+    plan: Plan, hardware: str | HardwareProfile | None, task: str | None, folder: Path | None
 ) -> tuple[Query, tuple[str, ...]]:
     """What the plan was asked, with another ``hardware`` or ``task`` where given; and notes. Raises InputError."""
     if plan.asked is None:
@@ -122,13 +122,14 @@ def _asked_again(
     own_model = plan.model.name not in catalogue.names(Shelf.MODELS)
     asked = replace(
         plan.asked,
-        hardware=hardware or typed,
+        hardware=asked_as(Shelf.HARDWARE, hardware) if hardware else typed,
         task=task or _beside(plan.asked.task, folder) or plan.asked.task,
         model=_beside(plan.asked.model, folder, own_model),
         models=_beside(plan.asked.models, folder, own_model),
         runtime=plan.runtime,
     )
-    device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, typed)
+    other = catalogue.hardware(hardware) if hardware and isinstance(hardware, str) else hardware
+    device, missing = (other, None) if isinstance(other, HardwareProfile) else _device(plan, typed)
     own, gone = _own_model(plan, asked)
     notes = tuple(note for note in (missing, gone) if note is not None)
     return query(asked, plan.workload, _budget(plan), device, own), notes
@@ -187,7 +188,9 @@ def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure,
     )
 
 
-def recheck(plan: Plan, hardware: str | None = None, task: str | None = None, folder: Path | None = None) -> Recheck:
+def recheck(
+    plan: Plan, hardware: str | HardwareProfile | None = None, task: str | None = None, folder: Path | None = None
+) -> Recheck:
     """Ask again, with another ``hardware`` or ``task`` where given. Raises InputError for what cannot be asked.
 
     Relative paths are looked for here, then in the plan's ``folder``.
