@@ -6,6 +6,8 @@ is first used, so that ``import vlmplan`` costs next to nothing.
 
 from vlmplan.lazy import face
 
+__version__ = "0.1.0"
+
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all else here
 if TYPE_CHECKING:
     from vlmplan.accuracy import FitReport as FitReport
@@ -72,55 +74,56 @@ if TYPE_CHECKING:
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
 
-__version__ = "0.1.0"
-__getattr__, __all__ = face(
-    __name__,
-    {
-        "accuracy": ("FitReport", "Form", "Harness", "Loss", "Point", "ScalingLaw"),
-        "api": (
-            "catalogue",
-            "check_profile",
-            "compare",
-            "estimate",
-            "evaluate",
-            "explain",
-            "export",
-            "fit",
-            "hardware_profile",
-            "knees",
-            "law",
-            "load",
-            "model",
-            "page",
-            "profile",
-            "profile_endpoint",
-            "profile_measurements",
-            "recheck",
-            "recommend",
-            "run",
-            "save",
-            "tokens",
-            "validate",
-        ),
-        "cost": ("Estimate",),
-        "errors": (
-            "Infeasible",
-            "InputError",
-            "NoCandidate",
-            "OutOfTolerance",
-            "Outdated",
-            "Unavailable",
-            "VlmplanError",
-        ),
-        "evaluation": ("Evaluation",),
-        "exporting": ("Answer", "Manifest"),
-        "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
-        "measuring": ("Adjusted", "Profiled", "Verdict"),
-        "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
-        "planning": ("Budget", "Choice", "Comparison", "Outline", "Plan", "Preference", "Recheck"),
-        "proof": ("Check", "Report", "Validation"),
-    },
-)
+    __all__: list[str]
+else:  # unseen by type checkers, which would take any name for one that is there
+    __getattr__, __all__ = face(
+        __name__,
+        {
+            "accuracy": ("FitReport", "Form", "Harness", "Loss", "Point", "ScalingLaw"),
+            "api": (
+                "catalogue",
+                "check_profile",
+                "compare",
+                "estimate",
+                "evaluate",
+                "explain",
+                "export",
+                "fit",
+                "hardware_profile",
+                "knees",
+                "law",
+                "load",
+                "model",
+                "page",
+                "profile",
+                "profile_endpoint",
+                "profile_measurements",
+                "recheck",
+                "recommend",
+                "run",
+                "save",
+                "tokens",
+                "validate",
+            ),
+            "cost": ("Estimate",),
+            "errors": (
+                "Infeasible",
+                "InputError",
+                "NoCandidate",
+                "OutOfTolerance",
+                "Outdated",
+                "Unavailable",
+                "VlmplanError",
+            ),
+            "evaluation": ("Evaluation",),
+            "exporting": ("Answer", "Manifest"),
+            "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
+            "measuring": ("Adjusted", "Profiled", "Verdict"),
+            "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
+            "planning": ("Budget", "Choice", "Comparison", "Outline", "Plan", "Preference", "Recheck"),
+            "proof": ("Check", "Report", "Validation"),
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -140,7 +140,7 @@ def profile_measurements(
         >>> _ = Path("times.csv").write_text("\n".join(["model,text_tokens,visual_tokens,ttft_s", *rows]))
         >>> found = vlmplan.profile_measurements(from_measurements="times.csv", hardware="l40s", runtime="vllm")
         >>> len(found.compared), found.hardware.name
-        (5, 'l40s')
+        (5, 'l40s-measured')
     """
     from vlmplan.measuring import adjusted, read_measurements
 

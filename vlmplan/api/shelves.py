@@ -31,8 +31,8 @@ def hardware_profile(name: str) -> HardwareProfile:
 
     Example:
         >>> import vlmplan
-        >>> vlmplan.hardware_profile("l4").memory_bytes / 1e9
-        24.0
+        >>> vlmplan.hardware_profile("l4").memory_bytes
+        23727177728
     """
     return shelves.hardware(name)
 
