@@ -441,16 +441,16 @@ def test_other_documents_show_themselves_too() -> None:
         export="out", checkpoint="me/mine", provider="cpu", threads=1, versions={}, passed=False,
         checks=(vlmplan.Check(name="logits", outcome=Outcome.FAILED, detail="off by 2"),),
     )  # fmt: skip
-    shown: dict[Document, tuple[str, ...]] = {
-        found: ("of 3 devices meet the budget", "h100-sxm"),
-        vlmplan.recheck(plan=plan): ("The plan holds", "latency"),
-        vlmplan.estimate(model="llava-1.5-7b", hardware="l4", visual_tokens=576): ("TTFT", "576 visual tokens"),
-        vlmplan.estimate(model="Qwen2.5-VL-72B", hardware="l4", visual_tokens=576): ("Cannot be run: does not fit",),
-        law: ("Law 'docvqa' of 55 points", "c/b"),
-        fitted: ("form logit", "rmse"),
-        report: ("1 of 1 checks failed", "Failed, logits: off by 2."),
-    }  # fmt: skip
-    for document, texts in shown.items():
+    shown: list[tuple[Document, tuple[str, ...]]] = [
+        (found, ("of 3 devices meet the budget", "h100-sxm")),
+        (vlmplan.recheck(plan=plan), ("The plan holds", "latency")),
+        (vlmplan.estimate(model="llava-1.5-7b", hardware="l4", visual_tokens=576), ("TTFT", "576 visual tokens")),
+        (vlmplan.estimate(model="Qwen2.5-VL-72B", hardware="l4", visual_tokens=576), ("Cannot be run: does not fit",)),
+        (law, ("Law 'docvqa' of 55 points", "c/b")),
+        (fitted, ("form logit", "rmse")),
+        (report, ("1 of 1 checks failed", "Failed, logits: off by 2.")),
+    ]  # fmt: skip
+    for document, texts in shown:
         page = _read(document._repr_html_())
         for text in texts:
             assert text in page.text

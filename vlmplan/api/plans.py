@@ -18,13 +18,14 @@ from vlmplan.api.given import (
     workload,
 )
 from vlmplan.errors import InputError
-from vlmplan.hardware import HardwareProfile, Prices, Runtime
+from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning import Asked, Budget, CandidateSet, FlopRule, Preference, Shelf
 from vlmplan.planning import catalogue as shelves
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
+    from vlmplan.hardware import Prices
     from vlmplan.planning import Comparison, Plan, Recheck
 
 
@@ -64,7 +65,7 @@ class _Question:
     model: ModelSpec | None
     law: ScalingLaw | None
 
-    def plan(self, device: str | HardwareProfile, prices: Prices | None) -> "Plan":
+    def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         """Ask one device."""
         from vlmplan.planning import query
         from vlmplan.planning import recommend as find
@@ -125,9 +126,9 @@ def _question(task: str | ScalingLaw, words: Asking) -> _Question:
     )
 
 
-def _prices(given: File | Prices | None, devices: Sequence[str | HardwareProfile]) -> Prices | None:
+def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":
     """The prices given, or those in a file, all of them of devices that are known."""
-    from vlmplan.hardware import read_prices
+    from vlmplan.hardware import Prices, read_prices
 
     if given is None or isinstance(given, Prices):
         return given
@@ -165,7 +166,7 @@ def recommend(
     license: str | None = None,
     max_params: str | None = None,
     released_after: str | None = None,
-    price: File | Prices | None = None,
+    price: "File | Prices | None" = None,
     gpus: int = 1,
     confidence: float = 0.9,
     allow_untrained: bool = False,
@@ -239,7 +240,7 @@ def recommend(
     question = _question(task, words)
     if isinstance(hardware, str) and "," in hardware:
         raise InputError("--hardware: found several devices; compare asks each of several")
-    return question.plan(hardware, _prices(price, [hardware]))
+    return question.plan(hardware, None if price is None else _prices(price, [hardware]))
 
 
 def _unheard(name: str) -> None:
@@ -250,7 +251,7 @@ def compare(
     *,
     hardware: str | Sequence[str | HardwareProfile] | None = None,
     task: str | ScalingLaw,
-    price: File | Prices | None = None,
+    price: "File | Prices | None" = None,
     tell: Callable[[str], None] = _unheard,
     **asked: Unpack[Asking],
 ) -> "Comparison":
@@ -279,12 +280,11 @@ def compare(
         ['a100-80gb-sxm', 'l4']
     """
     from vlmplan.planning import compare as ask_all
-    from vlmplan.planning import devices
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
     question = _question(task, words)
     if hardware is None or isinstance(hardware, str):
-        listed: Sequence[str | HardwareProfile] = devices(hardware, question.asked.model)
+        listed: Sequence[str | HardwareProfile] = shelves.devices(hardware, question.asked.model)
     else:
         listed = hardware
     known = {one if isinstance(one, str) else one.name: one for one in listed}

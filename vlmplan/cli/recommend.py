@@ -25,7 +25,7 @@ from vlmplan.cli.options import (
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
 from vlmplan.errors import InputError, Outdated
-from vlmplan.planning import CandidateSet, FlopRule, Preference
+from vlmplan.planning import CandidateSet, FlopRule, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:
@@ -195,8 +195,6 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan recommend --check plan.json
     """
-    from vlmplan.planning import devices
-
     if check is not None:
         _alone(context, ("check", "hardware", "task", "out", "json"))
         _recheck(check, hardware, task, out, json)
@@ -204,7 +202,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     if text_tokens is None or output_tokens is None or task is None:
         missing = {"--text-tokens": text_tokens, "--output-tokens": output_tokens, "--task": task}
         raise InputError(f"missing {', '.join(name for name, value in missing.items() if value is None)}")
-    names = devices(hardware, model)
+    names = catalogue.devices(hardware, model)
     _check_files(out, plot, len(names))
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
-    from vlmplan.planning.comparison import devices as devices
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import Asked as Asked
@@ -31,7 +30,7 @@ __getattr__, __all__ = face(
     __name__,
     {
         "catalogue": ("Shelf",),
-        "comparison": ("Comparison", "DeviceChoice", "compare", "devices"),
+        "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),

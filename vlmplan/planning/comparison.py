@@ -6,7 +6,6 @@ queries, one a device -> a line each, best answers first. A device that meets no
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import ClassVar
 
 from vlmplan.cost import Interval
@@ -14,38 +13,10 @@ from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
 from vlmplan.models import Workload
-from vlmplan.planning import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import WIDEN, Budget
 
-ALL_DEVICES = "all"
 SHOWN_REASONS = 4  # of why no device will do, in a message
-
-
-def devices(text: str | None, model: str | None) -> list[str]:
-    """Return the devices meant: one name, a comma list, globs of names, or all; of one model, all unless told.
-
-    A device that is meant twice, by name and by path, stands once. Raises InputError for a name that is none.
-    """
-    if text is None:
-        if model is None:
-            raise InputError("--hardware: found none; expected a device, a comma list, 'all', or --model and no device")
-        text = ALL_DEVICES
-    known = catalogue.names(catalogue.Shelf.HARDWARE)
-    found: list[str] = []
-    for item in (part.strip() for part in text.split(",")):
-        if item == ALL_DEVICES:
-            found += known
-        elif "*" in item or "?" in item:
-            matching = [name for name in known if fnmatch(name, item.casefold())]
-            if not matching:
-                raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
-            found += matching
-        else:
-            catalogue.hardware(item)  # a wrong name is an error, not a device that meets no budget
-            found.append(item)
-    by_path = {catalogue.find(catalogue.Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
-    return sorted(by_path.values(), key=found.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
