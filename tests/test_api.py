@@ -126,9 +126,9 @@ def test_functions_take_keywords_and_say_what_they_are(name: str) -> None:
 
 def _names_of_types() -> dict[str, Any]:
     """What annotations in quotes mean."""
-    from vlmplan import accuracy, cost, evaluation, exporting, measuring, models, planning, proof
+    from vlmplan import accuracy, cost, evaluation, exporting, hardware, measuring, models, planning, proof
 
-    rooms = (accuracy, cost, evaluation, exporting, measuring, models, planning, proof)
+    rooms = (accuracy, cost, evaluation, exporting, hardware, measuring, models, planning, proof)
     return {name: getattr(room, name) for room in rooms for name in room.__all__} | {"Document": Document}
 
 
@@ -263,6 +263,29 @@ def test_a_model_of_ones_own_is_the_only_candidate() -> None:
     assert vlmplan.recheck(plan=plan).holds
 
 
+def test_a_law_of_ones_own_need_lie_in_no_file() -> None:
+    mine = replace(vlmplan.law("docvqa"), name="mine")
+    plan = vlmplan.recommend(hardware="l4", latency="2s", task=mine)
+    assert plan.asked is not None and plan.asked.task == "mine.toml"
+    assert vlmplan.recheck(plan=plan, task=mine).holds
+    with pytest.raises(vlmplan.InputError, match=r"mine\.toml: cannot be read"):
+        vlmplan.recheck(plan=plan)
+
+
+def test_paths_are_text_or_paths(tmp_path: Path) -> None:
+    device, law, model = tmp_path / "mine.toml", tmp_path / "law.toml", tmp_path / "model.toml"
+    vlmplan.save(vlmplan.hardware_profile("l4"), device)
+    vlmplan.save(vlmplan.law("docvqa"), law)
+    vlmplan.save(vlmplan.model("InternVL3-1B"), model)
+    by_path = vlmplan.recommend(hardware=device, latency="2s", task=law, model=model)
+    assert by_path == vlmplan.recommend(hardware=str(device), latency="2s", task=str(law), model=str(model))
+    assert str(tmp_path) not in str(by_path)
+    priced = vlmplan.estimate(model=model, hardware=device, visual_tokens=256)
+    assert priced == vlmplan.estimate(model="InternVL3-1B", hardware="l4", visual_tokens=256)
+    assert vlmplan.compare(hardware=[device, "l40"], latency="2s", task=law).task
+    assert vlmplan.law(law) == vlmplan.law("docvqa") and vlmplan.model(model) == vlmplan.model("InternVL3-1B")
+
+
 def test_plans_are_read_from_files(tmp_path: Path) -> None:
     plan = vlmplan.recommend(hardware="l4", latency="300ms", task="ocr")
     vlmplan.save(plan, tmp_path / "plan.json")
@@ -332,7 +355,12 @@ def test_points_are_rows_or_documents(tmp_path: Path) -> None:
          vlmplan.InputError, "budget: found limits beside it"),
         (lambda: vlmplan.recommend(hardware="l4", task="ocr", latency="1s", images=2,
                                    workload=vlmplan.Workload(text_tokens=9)), vlmplan.InputError, "images beside it"),
+        (lambda: vlmplan.recommend(hardware="l4", task="ocr", latency=0.3),  # type: ignore[arg-type]
+         vlmplan.InputError, "found '0.3', a bare number"),
         (lambda: vlmplan.compare(task="ocr", latency="1s"), vlmplan.InputError, "--hardware: found none"),
+        (lambda: vlmplan.compare(hardware=[], task="ocr", latency="1s"), vlmplan.InputError, "an empty list"),
+        (lambda: vlmplan.compare(hardware=["l4", vlmplan.hardware_profile("l4")], task="ocr", latency="1s"),
+         vlmplan.InputError, "two devices named l4"),
         (lambda: vlmplan.compare(hardware="l4,l40", task="ocr", latency="1ms"), vlmplan.Infeasible, "none of 2 "),
         (lambda: vlmplan.estimate(model="llava-1.5-7b", hardware="l4", visual_tokens=-1), vlmplan.InputError,
          "--visual-tokens"),

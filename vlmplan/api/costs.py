@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from vlmplan.api.given import Words, check_confidence, completed, device, one_of, spec, within, workload
+from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, within, workload
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
 from vlmplan.models import Compressor, ModelSpec, Workload
@@ -31,7 +31,7 @@ class Pricing(Words, total=False):
 
 
 def _priced(
-    model: str | ModelSpec, hardware: str | HardwareProfile, visual_tokens: int, words: Mapping[str, Any]
+    model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, words: Mapping[str, Any]
 ) -> "tuple[Request, Machine]":
     """The request and the machine that words mean. Raises InputError."""
     from vlmplan.cost import machine, request_of
@@ -53,8 +53,8 @@ def _priced(
 
 def estimate(
     *,
-    model: str | ModelSpec,
-    hardware: str | HardwareProfile,
+    model: File | ModelSpec,
+    hardware: File | HardwareProfile,
     visual_tokens: int,
     text_tokens: int = 50,
     output_tokens: int = 32,
@@ -121,7 +121,7 @@ def estimate(
 
 
 def explain(
-    *, model: str | ModelSpec, hardware: str | HardwareProfile, visual_tokens: int, **asked: Unpack[Pricing]
+    *, model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, **asked: Unpack[Pricing]
 ) -> Mapping[Part, tuple[tuple[str, float], ...]]:
     """Show where the time of an estimate goes, operator by operator.
 
@@ -153,7 +153,7 @@ def explain(
 
 
 def tokens(
-    *, model: str | ModelSpec, image: str = "1024x768", images: int = 1, visual_tokens: int | None = None
+    *, model: File | ModelSpec, image: str = "1024x768", images: int = 1, visual_tokens: int | None = None
 ) -> "Tokens":
     """Show how many visual tokens an image makes, and what sets another number, engine by engine.
 
@@ -178,10 +178,10 @@ def tokens(
 
     if not 1 <= images <= 10_000:
         raise InputError(f"--images: found {images}, expected 1 to 10000")
-    return tokens_of(spec(model), parse_image(image), images, visual_tokens)
+    return tokens_of(spec(model), parse_image(str(image)), images, visual_tokens)
 
 
-def knees(*, hardware: str | HardwareProfile) -> "tuple[KneeRow, ...]":
+def knees(*, hardware: File | HardwareProfile) -> "tuple[KneeRow, ...]":
     """Show how many visual tokens are free of charge on a device: those that add at most 5 % to the LLM's prefill.
 
     Args:

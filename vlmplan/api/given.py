@@ -1,12 +1,12 @@
 """What is given? The command line's words, or documents in their place: one rule for every function of the API.
 
-A name is text: a shipped name, a part of one or a path; where it stands, the document itself may stand. A quantity is
-text with a unit (``"300ms"``, ``"20GiB"``), a size of an image ``"1024x768"``, a list has commas. A file is a path, as
-text or as a ``Path``. Raises InputError, in the words of the command line: ``--text-tokens`` is ``text_tokens`` here.
+A name is a shipped name, a part of one or a path; where it stands, the document itself may stand. A quantity is text
+with a unit (``"300ms"``, ``"20GiB"``), a size of an image ``"1024x768"``, a list has commas. A path is text or a
+``Path``. What cannot be is an InputError in the words of the command line: ``--text-tokens`` is ``text_tokens`` here.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -18,6 +18,7 @@ from vlmplan.planning import CONFIDENCE, catalogue
 from vlmplan.units import parse_image, parse_pixels
 
 File = str | Path
+T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 E = TypeVar("E", bound=enum.StrEnum)
 
@@ -36,6 +37,16 @@ class Words(TypedDict, total=False):
     text_height: str | None
 
 
+def quantity(parse: Callable[[str], float], given: str | None) -> float | None:
+    """Return a quantity in its own unit; None where nothing was given. A bare number is refused as its text is."""
+    return None if given is None else parse(str(given))
+
+
+def named(given: Path | T) -> str | T:
+    """Return a path as the text that names have, anything else as it is."""
+    return str(given) if isinstance(given, Path) else given
+
+
 def workload(words: Mapping[str, Any], given: Workload | None, function: Any) -> Workload:
     """Return the workload that words say, or the one given, beside which only ``function``'s defaults may stand."""
     beside = [name for name in Words.__annotations__ if words[name] != function.__kwdefaults__[name]]
@@ -43,17 +54,16 @@ def workload(words: Mapping[str, Any], given: Workload | None, function: Any) ->
         if beside:
             raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
         return given
-    height = words["text_height"]
     return Workload(
         text_tokens=words["text_tokens"],
         output_tokens=words["output_tokens"],
-        image=parse_image(words["image"]),
+        image=parse_image(str(words["image"])),
         images=words["images"],
         batch=words["batch"],
         concurrency=words["concurrency"],
         cached_text_tokens=words["cached_text_tokens"],
         cached_images=words["cached_images"],
-        text_height_px=None if height is None else parse_pixels(height),
+        text_height_px=quantity(parse_pixels, words["text_height"]),
     )
 
 
@@ -68,14 +78,14 @@ def completed(asked: Mapping[str, Any], kind: type, function: Any) -> dict[str, 
     return usual | dict(asked)
 
 
-def device(given: str | HardwareProfile) -> HardwareProfile:
+def device(given: File | HardwareProfile) -> HardwareProfile:
     """Return the device of a name or a path, or the profile itself."""
-    return catalogue.hardware(given) if isinstance(given, str) else given
+    return catalogue.hardware(str(given)) if isinstance(given, str | Path) else given
 
 
-def spec(given: str | ModelSpec) -> ModelSpec:
+def spec(given: File | ModelSpec) -> ModelSpec:
     """Return the model of a hub id, a part of one or a path, or the specification itself."""
-    return catalogue.model(given) if isinstance(given, str) else given
+    return catalogue.model(str(given)) if isinstance(given, str | Path) else given
 
 
 def document(kind: type[D], given: File | D | None) -> D | None:

@@ -13,14 +13,16 @@ from vlmplan.api.given import (
     completed,
     document,
     must_be_one_of,
+    named,
     one_of,
+    quantity,
     within,
     workload,
 )
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.planning import Asked, Budget, CandidateSet, FlopRule, Preference, Shelf
+from vlmplan.planning import Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
 from vlmplan.planning import catalogue as shelves
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
 
@@ -42,8 +44,8 @@ class Asking(Words, total=False):
     runtime: str | None
     precision: str | None
     candidates: str
-    models: str | None
-    model: str | ModelSpec | None
+    models: File | None
+    model: File | ModelSpec | None
     family: str | None
     license: str | None
     max_params: str | None
@@ -85,31 +87,32 @@ def _budget(words: Asking) -> Budget:
             raise InputError("budget: found limits beside it, which it says itself; give one of them")
         return given
     return Budget(
-        latency_s=None if latency is None else parse_seconds(latency),
-        ttft_s=None if ttft is None else parse_seconds(ttft),
-        tpot_s=None if tpot is None else parse_seconds(tpot),
-        flops=None if flops is None else parse_flops(flops),
-        memory_bytes=None if memory is None else parse_bytes(memory),
+        latency_s=quantity(parse_seconds, latency),
+        ttft_s=quantity(parse_seconds, ttft),
+        tpot_s=quantity(parse_seconds, tpot),
+        flops=quantity(parse_flops, flops),
+        memory_bytes=quantity(parse_bytes, memory),
     )
 
 
-def _question(task: str | ScalingLaw, words: Asking) -> _Question:
+def _question(task: File | ScalingLaw, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
     work = workload(words, words["workload"], recommend)
-    model, most = words["model"], words["max_params"]
+    model: str | ModelSpec | None = named(words["model"])
+    law: str | ScalingLaw = named(task)
     asked = Asked(
         hardware="",
-        task=task if isinstance(task, str) else f"{task.name}.toml",
+        task=asked_task(law),
         runtime=one_of(Runtime, words["runtime"], "--runtime"),
         precisions=words["precision"],
         paper=must_be_one_of(CandidateSet, words["candidates"], "--candidates") is CandidateSet.PAPER,
-        models=words["models"],
+        models=named(words["models"]),
         model=None if model is None else shelves.asked_as(Shelf.MODELS, model),
         family=words["family"],
         license=words["license"],
-        max_params=None if most is None else parse_params(most),
+        max_params=quantity(parse_params, words["max_params"]),
         released_after=words["released_after"],
         gpus=words["gpus"],
         confidence=words["confidence"],
@@ -122,7 +125,7 @@ def _question(task: str | ScalingLaw, words: Asking) -> _Question:
         workload=work,
         budget=_budget(words),
         model=None if isinstance(model, str) else model,
-        law=None if isinstance(task, str) else task,
+        law=None if isinstance(law, str) else law,
     )
 
 
@@ -139,8 +142,8 @@ def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfi
 
 def recommend(
     *,
-    hardware: str | HardwareProfile,
-    task: str | ScalingLaw,
+    hardware: File | HardwareProfile,
+    task: File | ScalingLaw,
     latency: str | None = None,
     ttft: str | None = None,
     tpot: str | None = None,
@@ -160,8 +163,8 @@ def recommend(
     runtime: str | None = None,
     precision: str | None = None,
     candidates: str = "catalogue",
-    models: str | None = None,
-    model: str | ModelSpec | None = None,
+    models: File | None = None,
+    model: File | ModelSpec | None = None,
     family: str | None = None,
     license: str | None = None,
     max_params: str | None = None,
@@ -238,9 +241,22 @@ def recommend(
         allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
     question = _question(task, words)
-    if isinstance(hardware, str) and "," in hardware:
+    device: str | HardwareProfile = named(hardware)
+    if isinstance(device, str) and "," in device:
         raise InputError("--hardware: found several devices; compare asks each of several")
-    return question.plan(hardware, None if price is None else _prices(price, [hardware]))
+    return question.plan(device, None if price is None else _prices(price, [device]))
+
+
+def _by_name(devices: Sequence[str | HardwareProfile]) -> dict[str, str | HardwareProfile]:
+    """Devices by what a comparison calls them. Raises InputError where there are none, or two are called the same."""
+    known: dict[str, str | HardwareProfile] = {}
+    for one in devices:
+        name = one if isinstance(one, str) else one.name
+        if known.setdefault(name, one) != one:
+            raise InputError(f"--hardware: found two devices named {name}; give one of them another name")
+    if not known:
+        raise InputError("--hardware: found an empty list, expected devices")
+    return known
 
 
 def _unheard(name: str) -> None:
@@ -249,8 +265,8 @@ def _unheard(name: str) -> None:
 
 def compare(
     *,
-    hardware: str | Sequence[str | HardwareProfile] | None = None,
-    task: str | ScalingLaw,
+    hardware: File | Sequence[File | HardwareProfile] | None = None,
+    task: File | ScalingLaw,
     price: "File | Prices | None" = None,
     tell: Callable[[str], None] = _unheard,
     **asked: Unpack[Asking],
@@ -283,24 +299,28 @@ def compare(
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
     question = _question(task, words)
-    if hardware is None or isinstance(hardware, str):
-        listed: Sequence[str | HardwareProfile] = shelves.devices(hardware, question.asked.model)
+    if hardware is None or isinstance(hardware, str | Path):
+        text = None if hardware is None else str(hardware)
+        listed: list[str | HardwareProfile] = [*shelves.devices(text, question.asked.model)]
     else:
-        listed = hardware
-    known = {one if isinstance(one, str) else one.name: one for one in listed}
+        listed = [named(one) for one in hardware]
+    known = _by_name(listed)
     prices = _prices(price, listed)
     return ask_all(known, lambda name: question.plan(known[name], prices), question.budget, prices, tell)
 
 
 def recheck(
-    *, plan: "File | Plan", hardware: str | HardwareProfile | None = None, task: str | None = None
+    *,
+    plan: "File | Plan",
+    hardware: File | HardwareProfile | None = None,
+    task: File | ScalingLaw | None = None,
 ) -> "Recheck":
     """Ask again what a plan was asked, of today's profiles, laws and catalogue.
 
     Args:
         plan: The plan, or its file; relative paths in it are looked for here, then beside the file.
         hardware: Another device to hold it against: a name, a path or a profile.
-        task: Another task.
+        task: Another task, or the law that the plan was made with where it lies in no file.
 
     Returns:
         Whether the plan ``holds``, what would be chosen now, the figures then and now in seconds, bytes and FLOPs, what
@@ -322,4 +342,4 @@ def recheck(
     read = document(Plan, plan)
     if read is None:
         raise InputError("--check: found no plan")
-    return ask_again(read, hardware, task, folder)
+    return ask_again(read, named(hardware), named(task), folder)

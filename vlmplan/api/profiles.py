@@ -81,7 +81,7 @@ def profile(
 
 def check_profile(
     *,
-    hardware: str | HardwareProfile,
+    hardware: File | HardwareProfile,
     device: str = "cpu",
     runtime: str | None = None,
     threads: int | None = None,
@@ -113,12 +113,12 @@ def check_profile(
     """
     from vlmplan.measuring import check_here
 
-    held = shelves.hardware(hardware) if isinstance(hardware, str) else hardware
+    held = shelves.hardware(str(hardware)) if isinstance(hardware, str | Path) else hardware
     return check_here(_order(device, runtime, threads, precision, quick, fresh, out), held, progress)
 
 
 def profile_measurements(
-    *, from_measurements: File, hardware: str | HardwareProfile, runtime: str | None = None
+    *, from_measurements: File, hardware: File | HardwareProfile, runtime: str | None = None
 ) -> "Adjusted":
     r"""Move a device's profile to times of one's own.
 
@@ -153,8 +153,8 @@ def profile_measurements(
 def profile_endpoint(
     *,
     endpoint: str,
-    hardware: str | HardwareProfile,
-    model: str | ModelSpec,
+    hardware: File | HardwareProfile,
+    model: File | ModelSpec,
     served_model: str | None = None,
     precision: str | None = None,
     runtime: str | None = None,
@@ -189,7 +189,7 @@ def profile_endpoint(
     base, found = device(hardware), spec(model)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
     chosen = _served_precision(found, precision, base, engine)
-    asked = _server(endpoint, served_model, parse_seconds(timeout))
+    asked = _server(endpoint, served_model, parse_seconds(str(timeout)))
     answered = interrogate(asked, probes(images and found.vision is not None), progress)
     observed = observations_of(answered, found, chosen)
     source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlmplan.document import Document
 
 
-def hardware_profile(name: str) -> HardwareProfile:
+def hardware_profile(name: File) -> HardwareProfile:
     """Return a device's profile.
 
     Args:
@@ -34,10 +34,10 @@ def hardware_profile(name: str) -> HardwareProfile:
         >>> vlmplan.hardware_profile("l4").memory_bytes
         23727177728
     """
-    return shelves.hardware(name)
+    return shelves.hardware(str(name))
 
 
-def model(name: str) -> ModelSpec:
+def model(name: File) -> ModelSpec:
     """Return what is known of a model: its dimensions, its image rule, its sources.
 
     Args:
@@ -55,10 +55,10 @@ def model(name: str) -> ModelSpec:
         >>> vlmplan.model("InternVL3-1B").name
         'OpenGVLab/InternVL3-1B'
     """
-    return shelves.model(name)
+    return shelves.model(str(name))
 
 
-def law(name: str) -> "ScalingLaw":
+def law(name: File) -> "ScalingLaw":
     """Return a scaling law: error by LLM size and visual tokens.
 
     Args:
@@ -77,7 +77,7 @@ def law(name: str) -> "ScalingLaw":
         >>> law.error(llm_params_b=7, visual_tokens=64) > law.error(llm_params_b=7, visual_tokens=576)
         True
     """
-    return shelves.law(name)
+    return shelves.law(str(name))
 
 
 @overload

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.plan import Plan as Plan
     from vlmplan.planning.plan import knee_curve_of as knee_curve_of
     from vlmplan.planning.plan import recommend as recommend
+    from vlmplan.planning.question import asked_task as asked_task
     from vlmplan.planning.question import query as query
     from vlmplan.planning.rechecks import Recheck as Recheck
     from vlmplan.planning.rechecks import markdown as markdown
@@ -34,7 +35,7 @@ __getattr__, __all__ = face(
         "handover": ("Deploy",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
-        "question": ("query",),
+        "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "search": ("Budget",),
     },

@@ -92,6 +92,11 @@ def _run_here(
     )
 
 
+def asked_task(given: str | ScalingLaw) -> str:
+    """Return what to ask for a task by again; a law's name ends as its file's would, so that it is none of a task."""
+    return given if isinstance(given, str) else f"{given.name}.toml"
+
+
 def _law(text: str) -> str:
     """A law's file; the shipped one where no file of that name is here and one is shipped."""
     stem = text.removesuffix(".toml")
