@@ -242,7 +242,7 @@ def recommend(
     )  # fmt: skip
     question = _question(task, words)
     device: str | HardwareProfile = named(hardware)
-    if isinstance(device, str) and "," in device:
+    if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
     return question.plan(device, None if price is None else _prices(price, [device]))
 

@@ -61,10 +61,12 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
 
 
 def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None) -> None:
-    from vlmplan.views import plot_front, print_plan
+    from vlmplan.views import print_plan
 
     deliver(plan, out, json, lambda: print_plan(plan))
     if plot is not None:
+        from vlmplan.views import plot_front
+
         plot_front(plan, plot)
         say(f"wrote {plot}")
 
@@ -79,13 +81,15 @@ def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bo
 
 def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
     """Raise InputError where a file cannot be written, or one would be written over the other."""
+    check_destination(out)
+    if plot is None:
+        return
     from vlmplan.views import check_picture
 
-    check_destination(out)
-    if plot is not None and devices > 1:
+    if devices > 1:
         raise InputError("--plot: draws the front of one device; found several")
     check_picture(plot)
-    if plot is not None and out is not None and plot.resolve() == out.resolve():
+    if out is not None and plot.resolve() == out.resolve():
         raise InputError(f"--out and --plot: both are {out}; expected two files")
 
 
