@@ -27,9 +27,12 @@ def page(
 
     Example: vlmplan page plan.json llava-36 --report report.json
     """
+    from vlmplan.planning import Plan
+
+    read = api.load(Plan, plan)
     destination = out or plan.with_suffix(".html")
     check_destination(destination)
     if destination.resolve() in {path.resolve() for path in (plan, report) if path is not None}:
         raise InputError(f"--out: {destination} is one of the documents to show; choose another file")
-    write_text(destination, api.page(plan=plan, export=export, report=report))
+    write_text(destination, api.page(plan=read, export=export, report=report))
     say(f"wrote {destination}")
