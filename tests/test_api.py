@@ -493,16 +493,25 @@ def test_what_others_wrote_does_nothing_in_a_notebook() -> None:
     assert "<script>alert(1)</script>" in page.text and "\u202e" not in page.text
 
 
+def test_a_validation_shows_its_report() -> None:
+    report = vlmplan.Report(
+        export="out", checkpoint="me/mine", provider="cpu", threads=1, versions={}, passed=True, checks=()
+    )
+    found = vlmplan.Validation(report=report, plan=None, timings=None)
+    assert found._repr_html_() == report._repr_html_()
+    assert "Good: nothing failed" in _read(found._repr_html_()).text
+
+
 def test_documents_without_a_view_show_their_text() -> None:
     assert vlmplan.hardware_profile("l4")._repr_html_() is None
     assert vlmplan.tokens(model="llava-1.5-7b")._repr_html_() is None
 
 
 def test_a_plan_shows_itself_without_the_extra_for_pages() -> None:
-    """Neither jinja2 nor plotly nor rich is asked; a document that views know nothing of imports none."""
+    """Planning imports no view, and neither it nor its view a library that draws, counts or speaks to a terminal."""
     code = """
 import sys
-for name in ("jinja2", "plotly", "rich", "matplotlib"):
+for name in ("jinja2", "plotly", "rich", "typer", "matplotlib", "numpy", "scipy", "torch"):
     sys.modules[name] = None
 import vlmplan
 plan = vlmplan.recommend(hardware="l4", latency="300ms", task="ocr")
