@@ -559,6 +559,7 @@ vlmplan.recommend(hardware="l4", latency=0.3, task="ocr")
 vlmplan.recommend("l4", latency="300ms", task="ocr")
 vlmplan.compare(hardware="l4", task="ocr", latencies="1s")
 plan.choice.latency
+vlmplan.recomend
 """
 
 
@@ -589,8 +590,8 @@ def test_a_users_script_is_checked_strictly(environment: Path, tmp_path: Path) -
 
 
 def test_a_users_mistakes_are_found(environment: Path, tmp_path: Path) -> None:
-    """One a line: a number for a quantity, a position for a keyword, a word and a field that are none."""
+    """One a line: a number for a quantity, a position for a keyword; a word, a field and a function that are none."""
     said = _mypy(SCRIPT + WRONG, environment, tmp_path)
     first = len(SCRIPT.splitlines()) + 1
-    for number in range(first + 1, first + 5):
+    for number in range(first + 1, first + 6):
         assert f"mine.py:{number}: error" in said, said
