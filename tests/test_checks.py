@@ -27,7 +27,7 @@ def test_a_built_wheel_finds_its_profiles(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); from vlmplan import catalogue; "
+        f"import sys; sys.path.insert(0, {str(site)!r}); from vlmplan.planning import catalogue; "
         "print(catalogue.profiles_folder(), catalogue.hardware('l4').name, len(catalogue.models()))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -56,3 +56,10 @@ def test_format_others() -> None:
     assert units.format_bytes(14 * 2**30) == "14.0 GiB"
     assert units.format_flops(2.5e12) == "2.50 TFLOP"
     assert units.format_count(7063427072) == "7.06B"
+
+
+def test_a_quantity_may_stay_as_it_is_written() -> None:
+    """Checked as its parser does, unit and all."""
+    assert units.written(units.parse_seconds)(" 80ms ") == " 80ms "
+    with pytest.raises(InputError, match="a bare number"):
+        units.written(units.parse_seconds)("80")

@@ -32,6 +32,20 @@ class Document:
     __slots__ = ()
     SCHEMA: ClassVar[str]
 
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None where it shall show the text that Python has for it."""
+        found = (show(self) for show in _NOTEBOOK)
+        return next((html for html in found if html is not None), None)
+
+
+_NOTEBOOK: list[Callable[[Document], str | None]] = []
+
+
+def shown_in_notebooks(show: Callable[[Document], str | None]) -> None:
+    """Let ``show`` make the HTML of documents, None of those it does not know: documents import no views themselves."""
+    if show not in _NOTEBOOK:
+        _NOTEBOOK.append(show)
+
 
 def plain(value: Any) -> Any:
     """Return dataclasses as dicts, tuples as lists, enums as their values; a Document also names its schema."""

@@ -3,3 +3,7 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]  # what is worked on, how much is done, how much in all
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody: what long work says how far it is to, where nobody asked."""

@@ -7,6 +7,7 @@ multiply-add is two; FLOP is a count and FLOP/s a rate.
 
 import math
 import re
+from collections.abc import Callable
 
 from vlmplan.errors import InputError
 
@@ -60,6 +61,16 @@ def parse_params(text: str) -> float:
 def parse_pixels(text: str) -> float:
     """``"20px"`` -> 20.0, a height in pixels. Raises InputError as ``parse_seconds``."""
     return _quantity(text, _PIXELS, "a height in pixels", "20px")
+
+
+def written(parse: Callable[[str], float]) -> Callable[[str], str]:
+    """Return what checks a quantity as ``parse`` does and leaves it as it is written, unit and all."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return check
 
 
 def parse_image(text: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.law import Form as Form
     from vlmplan.accuracy.law import Loss as Loss
     from vlmplan.accuracy.law import Point as Point
+    from vlmplan.accuracy.law import PriorChoice as PriorChoice
     from vlmplan.accuracy.law import ScalingLaw as ScalingLaw
     from vlmplan.accuracy.law import shifted as shifted
     from vlmplan.accuracy.law_judge import by_law as by_law
@@ -43,7 +44,7 @@ __getattr__, __all__ = face(
         "harness_files": ("Harness",),
         "harness_results": ("read_results",),
         "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "by_scores", "parse_task"),
-        "law": ("Coefficient", "Form", "Loss", "Point", "RATIO", "ScalingLaw", "shifted"),
+        "law": ("Coefficient", "Form", "Loss", "Point", "PriorChoice", "RATIO", "ScalingLaw", "shifted"),
         "law_judge": ("by_law",),
         "lint": ("kept",),
         "point_tables": ("Row", "of_task", "points", "read_points"),

@@ -38,6 +38,13 @@ class Loss(enum.StrEnum):
     HUBER = "huber"
 
 
+class PriorChoice(enum.StrEnum):
+    """Whether published scores and studies stand in for what points cannot tell."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
 def shifted(error: float, logit: float) -> float:
     """Move an error by ``logit`` on the logit scale; errors of 0 and 1 are taken for 1e-9 off them."""
     inside = min(1 - 1e-9, max(1e-9, error))

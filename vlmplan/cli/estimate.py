@@ -1,9 +1,10 @@
 """``vlmplan estimate``: what one configuration costs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from vlmplan import api
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -20,15 +21,11 @@ from vlmplan.cli.options import (
     OutputOption,
     RuntimeOption,
     TextOption,
-    check_confidence,
-    workload_of,
 )
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
-from vlmplan.models import Compressor
-from vlmplan.planning import catalogue
 
 
 def estimate(  # noqa: PLR0917 - one parameter an option
@@ -61,28 +58,21 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
     --output-tokens 32
     """
-    from vlmplan.cost import by_part_and_op, cost, machine, request_of
-    from vlmplan.cost import estimate as price
-    from vlmplan.models import precision_for
     from vlmplan.views import print_estimate
 
-    check_confidence(confidence)
     check_destination(out)
-    workload = workload_of(
-        (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
-    )
-    if compressor is not None and not visual_tokens:
-        raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
-    device, spec = catalogue.hardware(hardware), catalogue.model(model)
-    engine = runtime or device.default_runtime
-    chosen = precision_for(spec, precision, device, engine)
-    request = request_of(spec, workload, visual_tokens, chosen, compressor or Compressor.NONE, gpus)
-    ready = machine(device, catalogue.typical(), engine, chosen)
-    document = price(request, ready, confidence)
-    explained = by_part_and_op(cost(request, ready)) if explain else {}
+    device = api.hardware_profile(hardware)
+    asked: dict[str, Any] = {
+        "model": model, "hardware": device, "visual_tokens": visual_tokens, "text_tokens": text_tokens,
+        "output_tokens": output_tokens, "image": image, "images": images, "batch": batch, "concurrency": concurrency,
+        "cached_text_tokens": cached_text_tokens, "cached_images": cached_images, "runtime": runtime,
+        "precision": precision, "compressor": compressor, "gpus": gpus, "confidence": confidence,
+    }  # fmt: skip
+    document = api.estimate(**asked)
+    explained = api.explain(**asked) if explain else {}
     deliver(document, out, json, lambda: print_estimate(document, device, explained))
     if document.obstacles:
         raise Infeasible(
-            f"{spec.name} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}; give more --gpus, "
-            "another device, or a smaller --precision or prompt"
+            f"{document.model} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}; give more "
+            "--gpus, another device, or a smaller --precision or prompt"
         )

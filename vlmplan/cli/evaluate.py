@@ -5,15 +5,11 @@ from typing import Annotated
 
 import typer
 
-from vlmplan.cli.options import (
-    JsonOption,
-    OutOption,
-    Provider,
-    ProviderOption,
-    ThreadsOption,
-)
+from vlmplan import api
+from vlmplan.cli.options import JsonOption, OutOption, ProviderOption, ThreadsOption
 from vlmplan.cli.output import deliver, prepare, say
-from vlmplan.document import check_destination, write_text
+from vlmplan.document import check_destination
+from vlmplan.hardware import Provider
 
 ImagesOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]
 
@@ -42,29 +38,14 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan evaluate llava-36 questions.jsonl --images images --against llava-trained
     """
     prepare()
-    from vlmplan.evaluation import (
-        agreement,
-        answer_all,
-        answers_jsonl,
-        beside,
-        evaluation,
-        open_subject,
-        read_questions,
-    )
     from vlmplan.views import print_evaluation, progress
 
     check_destination(out)
-    check_destination(answers)
-    table = read_questions(questions, images, limit)
-    subject = open_subject(model, visual_tokens, provider, threads)
-    other = None if against is None else beside(subject, against, None, threads)
-    compared = None
     with progress() as tell:
-        ours = answer_all(subject, table, tell)
-        if other is not None:
-            compared = agreement(other.name, ours, answer_all(other, table, tell))
-    found = evaluation(subject, questions.name, table, ours, compared)
+        found = api.evaluate(
+            model=model, questions=questions, images=images, against=against, visual_tokens=visual_tokens, limit=limit,
+            answers=answers, provider=provider, threads=threads, progress=tell,
+        )  # fmt: skip
     deliver(found, out, json, lambda: print_evaluation(found))
     if answers is not None:
-        write_text(answers, answers_jsonl(table, ours))
         say(f"wrote {answers}")

@@ -1,19 +1,14 @@
 """``vlmplan export``: a checkpoint as ONNX."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vlmplan.document import load
-from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.planning import catalogue
-
-if TYPE_CHECKING:
-    pass
+from vlmplan import api
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
+from vlmplan.hardware import Precision
 
 
 def export(  # noqa: PLR0917 - one parameter an option
@@ -45,25 +40,12 @@ def export(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan export plan.json --checkpoint llava-hf/llava-1.5-7b-hf --out llava-36
     """
     prepare()
-    if model is not None and checkpoint is not None:
-        raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import Choices, order
-    from vlmplan.exporting import export as write
-    from vlmplan.planning import Plan
     from vlmplan.views import print_export, progress
 
-    read = None if plan is None else load(Plan, plan)
-    asked = Choices(
-        checkpoint=checkpoint or (None if model is None else catalogue.model(model).name),
-        visual_tokens=visual_tokens,
-        compressor=compressor,
-        precision=precision,
-        base_precision=base_precision,
-        weights=weights,
-        random_weights=random_weights,
-        query=query,
-        all_logits=all_logits,
-    )
     with progress() as tell:
-        manifest = write(order(asked, read), out, tell, replace)
+        manifest = api.export(
+            out=out, plan=plan, model=model, checkpoint=checkpoint, visual_tokens=visual_tokens, compressor=compressor,
+            precision=precision, base_precision=base_precision, weights=weights, random_weights=random_weights,
+            query=query, all_logits=all_logits, replace=replace, progress=tell,
+        )  # fmt: skip
     deliver(manifest, None, json, lambda: print_export(manifest, out))

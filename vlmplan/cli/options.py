@@ -1,27 +1,12 @@
-"""What several commands take: options with their help, and what is made of them together."""
+"""What several commands take: options with their help."""
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vlmplan.errors import InputError
-from vlmplan.hardware import Runtime
-from vlmplan.models import Compressor, Workload
-from vlmplan.planning import CONFIDENCE
-from vlmplan.units import parse_image
-
-if TYPE_CHECKING:
-    pass
-
-
-class Provider(enum.StrEnum):
-    """Where ONNX Runtime runs."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
+from vlmplan.hardware import Provider, Runtime
+from vlmplan.models import Compressor
 
 HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
@@ -52,26 +37,3 @@ ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, help="Threads of an operator [default: ONNX Runtime's].")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of all that is drawn.")]
-
-
-def check_confidence(level: float) -> None:
-    """Raise InputError for a level that no interval should have."""
-    low, high = CONFIDENCE
-    if not low <= level <= high:
-        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}")
-
-
-def workload_of(
-    tokens: tuple[int, int], image: str, images: int, batch: int, concurrency: int, cached: tuple[int, bool]
-) -> Workload:
-    """``tokens`` are the text's and the output's; ``cached`` the text tokens, and whether images are."""
-    return Workload(
-        text_tokens=tokens[0],
-        output_tokens=tokens[1],
-        image=parse_image(image),
-        images=images,
-        batch=batch,
-        concurrency=concurrency,
-        cached_text_tokens=cached[0],
-        cached_images=cached[1],
-    )

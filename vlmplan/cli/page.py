@@ -1,29 +1,14 @@
 """``vlmplan page``: one HTML page about a plan."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vlmplan.document import check_destination, load, write_text
-from vlmplan.errors import InputError
-
-if TYPE_CHECKING:
-    from vlmplan.exporting import Manifest
-    from vlmplan.planning import Plan
+from vlmplan import api
 from vlmplan.cli.output import say
-
-
-def _of_plan(plan: "Plan", folder: Path) -> "Manifest":
-    """The manifest of an export. Raises InputError where it is not of the plan."""
-    from vlmplan.exporting import read_manifest
-    from vlmplan.proof import Outcome, plan_matches
-
-    manifest = read_manifest(folder)
-    checked = plan_matches(plan, manifest)
-    if checked.outcome is Outcome.FAILED:
-        raise InputError(f"{folder} is no export of this plan: {checked.detail}")
-    return manifest
+from vlmplan.document import check_destination, write_text
+from vlmplan.errors import InputError
 
 
 def page(
@@ -43,20 +28,11 @@ def page(
     Example: vlmplan page plan.json llava-36 --report report.json
     """
     from vlmplan.planning import Plan
-    from vlmplan.proof import Report
-    from vlmplan.views import Dossier
-    from vlmplan.views import page as made
 
-    read = load(Plan, plan)
+    read = api.load(Plan, plan)
     destination = out or plan.with_suffix(".html")
     check_destination(destination)
-    given = {path.resolve() for path in (plan, report) if path is not None}
-    if destination.resolve() in given:
+    if destination.resolve() in {path.resolve() for path in (plan, report) if path is not None}:
         raise InputError(f"--out: {destination} is one of the documents to show; choose another file")
-    dossier = Dossier(
-        plan=read,
-        export=None if export is None else _of_plan(read, export),
-        report=None if report is None else load(Report, report),
-    )
-    write_text(destination, made(dossier))
+    write_text(destination, api.page(plan=read, export=export, report=report))
     say(f"wrote {destination}")

@@ -1,26 +1,21 @@
 """``vlmplan profile``: what a machine or server does."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlmplan import api
+from vlmplan.cli.options import JsonOption, RuntimeOption
+from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_destination, to_toml, write_text
-from vlmplan.errors import Infeasible, InputError, printable
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.planning import catalogue
-from vlmplan.units import parse_seconds
+from vlmplan.errors import Infeasible, InputError
+from vlmplan.units import parse_seconds, written
 
 if TYPE_CHECKING:
-    from vlmplan.measuring import Adjusted, Order
-from vlmplan.cli.options import (
-    JsonOption,
-    RuntimeOption,
-)
-from vlmplan.cli.output import deliver, prepare, say
+    from vlmplan.measuring import Adjusted
 
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="cpu|cuda:N", help="What to measure here [cpu].")]
 
@@ -56,8 +51,9 @@ def profile(  # noqa: PLR0917 - one parameter an option
     ] = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="With a server: send pictures, too.")] = True,
     timeout: Annotated[
-        float, typer.Option("--timeout", parser=parse_seconds, metavar="60s", help="Longest time of a whole answer.")
-    ] = "60s",  # type: ignore[assignment]
+        str,
+        typer.Option("--timeout", parser=written(parse_seconds), metavar="60s", help="Longest time of a whole answer."),
+    ] = "60s",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: named after the device].")
     ] = None,
@@ -75,67 +71,35 @@ def profile(  # noqa: PLR0917 - one parameter an option
     remote = {"--model": model, "--served-model": served_model}
     if endpoint is None and from_measurements is None:
         _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from-measurements")
-        _profile_here(_order(device or "cpu", runtime, threads, precision, quick, fresh, out), check, json)
+        here = {"device": device or "cpu", "runtime": runtime, "threads": threads, "precision": precision,
+                "quick": quick, "fresh": fresh, "out": out}  # fmt: skip
+        _profile_here(here, check, json)
         return
     _refuse({**local, "--precision": None if endpoint else precision}, "are for measuring this machine")
     if endpoint is not None and from_measurements is not None:
         raise InputError("--endpoint and --from-measurements exclude each other; give one")
     if hardware is None:
         raise InputError("--hardware: found none; expected the device that was measured, such as l40s")
-    base = catalogue.hardware(hardware)
-    engine = runtime or base.default_runtime
+    base = api.hardware_profile(hardware)
     destination = out or Path(f"{base.name}-measured.toml")
     check_destination(destination)
     if from_measurements is not None:
         _refuse(remote, "belong to --endpoint")
-        _profile_from_csv(from_measurements, base, engine, destination, json)
+        found = api.profile_measurements(from_measurements=from_measurements, hardware=base, runtime=runtime)
     elif endpoint is not None:
         if model is None:
             raise InputError("--model: found none; expected the model that the server runs, such as llava-1.5-7b-hf")
-        _profile_endpoint((endpoint, served_model, timeout, images), model, precision, base, engine, destination, json)
+        found = _profile_endpoint(
+            {"endpoint": endpoint, "hardware": base, "model": model, "served_model": served_model,
+             "precision": precision, "runtime": runtime, "images": images, "timeout": timeout}
+        )  # fmt: skip
+    _write(found, destination, json)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"{', '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
-
-
-def _precisions(text: str | None, known: Sequence[Precision]) -> tuple[Precision, ...]:
-    """A comma list of precisions, all of them known to the runtime."""
-    if text is None:
-        return tuple(known)
-    names = [part.strip() for part in text.split(",")]
-    wrong = [name for name in names if name not in known]
-    if wrong or len(set(names)) < len(names):
-        raise InputError(f"--precision: found '{text[:60]}', expected a list of {', '.join(known)}")
-    found = [Precision(name) for name in names]
-    if found[0] is not known[0]:
-        raise InputError(f"--precision: the first is {found[0]}; expected {known[0]}, which the others build on")
-    return tuple(found)
-
-
-def _order(  # noqa: PLR0917 - the options, in order
-    device: str,
-    runtime: Runtime | None,
-    threads: int | None,
-    precision: str | None,
-    quick: bool,
-    fresh: bool,
-    out: Path | None,
-) -> "Order":
-    from vlmplan.hardware import setup
-    from vlmplan.measuring import Effort, Order, precisions_of
-
-    found = setup(device, runtime or Runtime.ONNXRUNTIME, threads)
-    precisions = _precisions(precision, precisions_of(found))
-    return Order(
-        setup=found,
-        effort=Effort.QUICK if quick else Effort.DEFAULT,
-        precisions=precisions[:1] if quick and precision is None else precisions,
-        out=out or Path(f"{found.name}.toml"),
-        fresh=fresh,
-    )
 
 
 @contextmanager
@@ -148,24 +112,32 @@ def _resumable() -> Iterator[None]:
         raise
 
 
-def _profile_here(order: "Order", check: bool, json: bool) -> None:
-    from vlmplan.measuring import check_here, profile_here
+def _profile_here(asked: dict[str, Any], check: bool, json: bool) -> None:
+    """Measure, write the profile, and where asked check it; the view comes first, since a check takes minutes."""
     from vlmplan.views import measuring, print_profiled, print_verdict
 
     with _resumable(), measuring() as tell:
-        profiled = profile_here(order, tell)
-    write_text(order.out, to_toml(profiled.hardware))
+        profiled = api.profile(**asked, progress=tell)
+    out = asked["out"] or Path(f"{profiled.hardware.name}.toml")
+    write_text(out, to_toml(profiled.hardware))
     if not check:
-        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, order.out))
+        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, out))
         return
     if not json:
-        print_profiled(profiled, order.out)
+        print_profiled(profiled, out)
     with _resumable(), measuring() as tell:
-        verdict = check_here(order, profiled.hardware, tell)
+        verdict = api.check_profile(hardware=profiled.hardware, **asked, progress=tell)
     document = {"hardware": profiled.hardware, "check": verdict}
     deliver(document, None, json, lambda: print_verdict(verdict))
     if verdict.faults:
         raise Infeasible(f"the profile does not hold: {'; '.join(verdict.faults)}")
+
+
+def _profile_endpoint(asked: dict[str, Any]) -> "Adjusted":
+    from vlmplan.views import measuring
+
+    with measuring() as tell:
+        return api.profile_endpoint(**asked, progress=tell)
 
 
 def _write(found: "Adjusted", out: Path, json: bool) -> None:
@@ -174,47 +146,3 @@ def _write(found: "Adjusted", out: Path, json: bool) -> None:
 
     write_text(out, to_toml(found.hardware))
     deliver(found.hardware, None, json, lambda: print_adjusted(found, out))
-
-
-def _profile_from_csv(path: Path, base: HardwareProfile, engine: Runtime, out: Path, json: bool) -> None:
-    from vlmplan.measuring import adjusted, read_measurements
-
-    observed = read_measurements(path, base, engine, catalogue.model)
-    found = adjusted(base, catalogue.typical(), engine, observed, f"{len(observed)} times of {path.name}")
-    _write(found, out, json)
-
-
-def _profile_endpoint(  # noqa: PLR0917 - the options, in order
-    server: tuple[str, str | None, float, bool],
-    model: str,
-    precision: str | None,
-    base: HardwareProfile,
-    engine: Runtime,
-    out: Path,
-    json: bool,
-) -> None:
-    from vlmplan.measuring import Endpoint, adjusted, interrogate, observations_of, probes
-    from vlmplan.models import check_own, own_precision
-    from vlmplan.views import measuring
-
-    url, name, timeout_s, images = server
-    spec = catalogue.model(model)
-    known = [one for one in Precision if one in base.peak_flops_per_s or one in (Precision.INT8, Precision.INT4)]
-    if precision is not None and precision not in known:
-        raise InputError(f"--precision: found '{precision[:40]}', expected one of {', '.join(known)}")
-    check_own(spec, Precision(precision) if precision else None)
-    usual = own_precision(spec) or base.default_precision(engine) or Precision.BF16
-    chosen = Precision(precision) if precision else usual
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
-    server_asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
-    listed = server_asked.served_models()
-    if name is None and len(listed) != 1:
-        shown = server_asked.hidden(", ".join(listed[:6]))
-        raise InputError(f"--served-model: the server lists {shown or 'none'}; name one")
-    asked = Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)
-    with measuring() as tell:
-        answered = interrogate(asked, probes(images and spec.vision is not None), tell)
-    observed = observations_of(answered, spec, chosen)
-    source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
-    found = adjusted(base, catalogue.typical(), engine, observed, source)
-    _write(found, out, json)

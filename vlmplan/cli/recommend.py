@@ -1,26 +1,14 @@
 """``vlmplan recommend``: the model and the visual tokens that answer best within a budget."""
 
-import enum
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlmplan import inert
-from vlmplan.document import check_destination, load
-from vlmplan.errors import InputError, Outdated
-from vlmplan.planning import Preference, Shelf, catalogue
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds
-
-if TYPE_CHECKING:
-    from vlmplan.hardware import Prices
-    from vlmplan.models import Workload
-    from vlmplan.planning import Asked, Budget
+from vlmplan import api, inert
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -33,69 +21,26 @@ from vlmplan.cli.options import (
     JsonOption,
     OutOption,
     RuntimeOption,
-    check_confidence,
-    workload_of,
 )
 from vlmplan.cli.output import deliver, say, summarise
+from vlmplan.document import check_destination
+from vlmplan.errors import InputError, Outdated
+from vlmplan.planning import CandidateSet, FlopRule, Preference, catalogue
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
 
-
-class CandidateSet(enum.StrEnum):
-    """Where candidates come from."""
-
-    CATALOGUE = "catalogue"
-    PAPER = "paper"
-
-
-class FlopRule(enum.StrEnum):
-    """What ``--flops`` counts."""
-
-    FULL = "full"
-    PAPER = "paper"
+if TYPE_CHECKING:
+    from vlmplan.planning import Plan
 
 
 def _limit(flag: str, parser: Any, example: str, what: str) -> Any:
-    return typer.Option(flag, parser=parser, metavar=example, help=what)
+    return typer.Option(flag, parser=written(parser), metavar=example, help=what)
 
 
-LatencyOption = Annotated[float | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
-
-
-TtftOption = Annotated[float | None, _limit("--ttft", parse_seconds, "150ms", "Limit: first token.")]
-
-
-TpotOption = Annotated[float | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
-
-
-FlopsOption = Annotated[float | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
-
-
-MemoryOption = Annotated[float | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
-
-
-ALL_DEVICES = "all"
-
-
-def _devices(text: str | None, model: str | None) -> list[str]:
-    """The devices meant: one name, a comma list, globs of names, or all; of one model, all unless told."""
-    if text is None:
-        if model is None:
-            raise InputError("--hardware: found none; expected a device, a comma list, 'all', or --model and no device")
-        text = ALL_DEVICES
-    known = catalogue.names(Shelf.HARDWARE)
-    found: list[str] = []
-    for item in (part.strip() for part in text.split(",")):
-        if item == ALL_DEVICES:
-            found += known
-        elif "*" in item or "?" in item:
-            matching = [name for name in known if fnmatch(name, item.casefold())]
-            if not matching:
-                raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
-            found += matching
-        else:
-            catalogue.hardware(item)  # a wrong name is an error, not a device that meets no budget
-            found.append(item)
-    by_path = {catalogue.find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
-    return sorted(by_path.values(), key=found.index)
+LatencyOption = Annotated[str | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
+TtftOption = Annotated[str | None, _limit("--ttft", parse_seconds, "150ms", "Limit: first token.")]
+TpotOption = Annotated[str | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
+FlopsOption = Annotated[str | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
+MemoryOption = Annotated[str | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
 
 
 @contextmanager
@@ -115,57 +60,37 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
             typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
-def _prices(path: Path | None, devices: list[str]) -> "Prices | None":
-    from vlmplan.hardware import read_prices
+def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None) -> None:
+    from vlmplan.views import print_plan
 
-    if path is None:
-        return None
-    own = [catalogue.hardware(device).name for device in devices if device.endswith(".toml")]
-    return read_prices(path, (*catalogue.names(Shelf.HARDWARE), *own))
-
-
-def _recommend_one(  # noqa: PLR0917 - what was asked, and what to do with the answer
-    asked: "Asked",
-    workload: "Workload",
-    budget: "Budget",
-    prices: "Prices | None",
-    out: Path | None,
-    json: bool,
-    plot: Path | None,
-) -> None:
-    from vlmplan.planning import query
-    from vlmplan.planning import recommend as find
-    from vlmplan.views import check_picture, plot_front, print_plan
-
-    check_picture(plot)
-    if plot is not None and out is not None and plot.resolve() == out.resolve():
-        raise InputError(f"--out and --plot: both are {out}; expected two files")
-    plan = find(query(asked, workload, budget), prices)
     deliver(plan, out, json, lambda: print_plan(plan))
     if plot is not None:
+        from vlmplan.views import plot_front
+
         plot_front(plan, plot)
         say(f"wrote {plot}")
 
 
-def _recommend_several(  # noqa: PLR0917 - what was asked, and what to do with the answer
-    names: list[str],
-    asked: "Asked",
-    workload: "Workload",
-    budget: "Budget",
-    prices: "Prices | None",
-    out: Path | None,
-    json: bool,
-) -> None:
-    from vlmplan.planning import compare, query
-    from vlmplan.planning import recommend as find
+def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool) -> None:
     from vlmplan.views import print_comparison
 
-    def ask(name: str) -> Any:
-        return find(query(replace(asked, hardware=name), workload, budget), prices)
-
     with _asking(len(names)) as tell:
-        found = compare(names, ask, budget, prices, tell)
+        found = api.compare(hardware=names, **asked, tell=tell)
     deliver(found, out, json, lambda: print_comparison(found))
+
+
+def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
+    """Raise InputError where a file cannot be written, or one would be written over the other."""
+    check_destination(out)
+    if plot is None:
+        return
+    from vlmplan.views import check_picture
+
+    if devices > 1:
+        raise InputError("--plot: draws the front of one device; found several")
+    check_picture(plot)
+    if out is not None and plot.resolve() == out.resolve():
+        raise InputError(f"--out and --plot: both are {out}; expected two files")
 
 
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
@@ -184,13 +109,13 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
 
 
 def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
-    from vlmplan.planning import Plan, markdown, recheck
+    from vlmplan.planning import markdown
     from vlmplan.views import print_recheck
 
     check_destination(out)
     if out is not None and out.resolve() == path.resolve():
         raise InputError(f"--out: {out} is the plan itself; choose another file")
-    found = recheck(load(Plan, path), hardware, task, path.parent)
+    found = api.recheck(plan=path, hardware=hardware, task=task)
     deliver(found, out, json, lambda: print_recheck(found))
     summarise(markdown(found))
     if not found.holds:
@@ -238,7 +163,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     family: Annotated[str | None, typer.Option("--family", metavar="GLOB", help="Only these families.")] = None,
     license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
     max_params: Annotated[
-        float | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")
+        str | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")
     ] = None,
     released_after: Annotated[
         str | None, typer.Option("--released-after", metavar="DATE", help="Only later ones: 2025-01-31, or 2025.")
@@ -255,8 +180,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         Preference, typer.Option(help="How much error speed is worth: 1 point, 0.1, or none.")
     ] = Preference.BALANCED,
     text_height: Annotated[
-        float | None,
-        typer.Option("--text-height", parser=parse_pixels, metavar="20px", help="Smallest text in --image."),
+        str | None, _limit("--text-height", parse_pixels, "20px", "Smallest text in --image.")
     ] = None,
     flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
     out: OutOption = None,
@@ -275,8 +199,6 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan recommend --check plan.json
     """
-    from vlmplan.planning import Asked, Budget
-
     if check is not None:
         _alone(context, ("check", "hardware", "task", "out", "json"))
         _recheck(check, hardware, task, out, json)
@@ -284,36 +206,18 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     if text_tokens is None or output_tokens is None or task is None:
         missing = {"--text-tokens": text_tokens, "--output-tokens": output_tokens, "--task": task}
         raise InputError(f"missing {', '.join(name for name, value in missing.items() if value is None)}")
-    check_confidence(confidence)
-    check_destination(out)
-    workload = workload_of(
-        (text_tokens, output_tokens), image, images, batch, concurrency, (cached_text_tokens, cached_images)
-    )
-    workload = replace(workload, text_height_px=text_height)
-    budget = Budget(latency_s=latency, ttft_s=ttft, tpot_s=tpot, flops=flops, memory_bytes=memory)
-    devices = _devices(hardware, model)
-    asked = Asked(
-        hardware=devices[0],
-        runtime=runtime,
-        task=task,
-        precisions=precision,
-        paper=candidates is CandidateSet.PAPER,
-        models=models,
-        model=model,
-        family=family,
-        license=license_,
-        max_params=max_params,
-        released_after=released_after,
-        gpus=gpus,
-        confidence=confidence,
-        allow_untrained=allow_untrained,
-        paper_flops=flop_rule is FlopRule.PAPER,
-        prefer=prefer,
-    )
-    prices = _prices(price, devices)
-    if len(devices) == 1:
-        _recommend_one(asked, workload, budget, prices, out, json, plot)
-        return
-    if plot is not None:
-        raise InputError("--plot: draws the front of one device; found several")
-    _recommend_several(devices, asked, workload, budget, prices, out, json)
+    names = catalogue.devices(hardware, model)
+    _check_files(out, plot, len(names))
+    asked: dict[str, Any] = {
+        "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
+        "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image, "images": images, "batch": batch,
+        "concurrency": concurrency, "cached_text_tokens": cached_text_tokens, "cached_images": cached_images,
+        "text_height": text_height, "runtime": runtime, "precision": precision, "candidates": candidates,
+        "models": models, "model": model, "family": family, "license": license_, "max_params": max_params,
+        "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
+        "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule,
+    }  # fmt: skip
+    if len(names) == 1:
+        _show_plan(api.recommend(hardware=names[0], **asked), out, json, plot)
+    else:
+        _compare(names, asked, out, json)

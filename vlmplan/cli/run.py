@@ -1,14 +1,14 @@
 """``vlmplan run``: one question to an export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-from vlmplan.cli.options import JsonOption, Provider, ProviderOption, ThreadsOption
+from vlmplan import api
+from vlmplan.cli.options import JsonOption, ProviderOption, ThreadsOption
 from vlmplan.cli.output import deliver, prepare
+from vlmplan.hardware import Provider
 
 
 def run(  # noqa: PLR0917 - one parameter an option
@@ -25,8 +25,9 @@ def run(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan run llava-36 --image photo.jpg --prompt 'What is this?'
     """
     prepare()
-    from vlmplan.exporting import answer
     from vlmplan.views import print_answer
 
-    found = answer(folder, image, prompt, max_tokens, provider.value, threads)
+    found = api.run(
+        folder=folder, image=image, prompt=prompt, max_tokens=max_tokens, provider=provider, threads=threads
+    )
     deliver(found, None, json, lambda: print_answer(found))

@@ -4,12 +4,10 @@ from typing import Annotated
 
 import typer
 
+from vlmplan import api
 from vlmplan.cli.options import ImageOption, ImagesOption, JsonOption, OutOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
-from vlmplan.errors import InputError
-from vlmplan.planning import catalogue
-from vlmplan.units import parse_image
 
 
 def tokens(
@@ -26,11 +24,8 @@ def tokens(
 
     Example: vlmplan tokens --model Qwen2.5-VL-7B --image 1920x1080 --visual-tokens 256
     """
-    from vlmplan.models import tokens_of
     from vlmplan.views import print_tokens
 
     check_destination(out)
-    if not 1 <= images <= 10_000:
-        raise InputError(f"--images: found {images}, expected 1 to 10000")
-    document = tokens_of(catalogue.model(model), parse_image(image), images, visual_tokens)
+    document = api.tokens(model=model, image=image, images=images, visual_tokens=visual_tokens)
     deliver(document, out, json, lambda: print_tokens(document))

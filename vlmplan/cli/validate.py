@@ -1,30 +1,25 @@
 """``vlmplan validate``: an export proved against its checkpoint."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vlmplan.document import check_destination, load, to_toml, write_text
-from vlmplan.errors import InputError
-from vlmplan.hardware import Precision
-from vlmplan.models import Compressor
-from vlmplan.proof import Check
-
-if TYPE_CHECKING:
-    from vlmplan.evaluation import Question
-    from vlmplan.proof import Options
+from vlmplan import api
 from vlmplan.cli.options import (
     CheckpointOption,
     JsonOption,
     OutOption,
     PlanOption,
-    Provider,
     ProviderOption,
     ThreadsOption,
     WeightsOption,
 )
 from vlmplan.cli.output import deliver, prepare, say, summarise
+from vlmplan.document import check_destination, to_toml, write_text
+from vlmplan.errors import InputError
+from vlmplan.hardware import Precision, Provider
+from vlmplan.models import Compressor
 
 
 def _check_destinations(folder: Path, destinations: tuple[Path | None, ...]) -> None:
@@ -74,32 +69,18 @@ def validate(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan validate llava-36 --threads 8 --junit report.xml
     """
     prepare()
-    from vlmplan.planning import Plan
-    from vlmplan.proof import Options, Validator, junit_xml, markdown, require_good, with_check
+    from vlmplan.proof import junit_xml, markdown, require_good
     from vlmplan.views import print_report, progress
 
     _check_destinations(folder, (junit, recalibrate, out))
-    options = Options(
-        checkpoint=checkpoint,
-        plan=None if plan is None else load(Plan, plan),
-        weights=weights,
-        visual_tokens=visual_tokens,
-        compressor=compressor,
-        precision=precision,
-        provider=provider.value,
-        threads=threads,
-        repeats=repeats,
-        max_divergence_nats=max_divergence,
-        logit_tolerance=logit_tolerance,
-        budget_only=budget_only,
-        recalibrate=recalibrate is not None,
-    )
-    asked = _questions(questions, images)
     with progress() as tell:
-        found = Validator(options, tell).validate(folder)
-        report = found.report
-        if asked is not None and report.passed:
-            report = with_check(report, _answers(folder, report.checkpoint, options, asked, tell))
+        found = api.validate(
+            folder=folder, plan=plan, checkpoint=checkpoint, weights=weights, visual_tokens=visual_tokens,
+            compressor=compressor, precision=precision, provider=provider, threads=threads, repeats=repeats,
+            max_divergence=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
+            questions=questions, images=images, recalibrate=recalibrate is not None, progress=tell,
+        )  # fmt: skip
+    report = found.report
     deliver(report, out, json, lambda: print_report(report))
     if junit is not None:
         write_text(junit, junit_xml(report))
@@ -108,22 +89,3 @@ def validate(  # noqa: PLR0917 - one parameter an option
         write_text(recalibrate, to_toml(found.recalibrated()))
         say(f"wrote {recalibrate}")
     require_good(report, folder)
-
-
-def _questions(path: Path | None, images: Path | None) -> "tuple[Question, ...] | None":
-    """Read the questions, before any work. Raises InputError where one of the two options is missing."""
-    from vlmplan.evaluation import read_questions
-
-    if (path is None) is not (images is None):
-        raise InputError("--questions, --images: found one of them; expected both or neither")
-    return None if path is None or images is None else read_questions(path, images)
-
-
-def _answers(
-    folder: Path, checkpoint: str | None, options: "Options", questions: "tuple[Question, ...]", tell: Any
-) -> Check:
-    """The check of answers, question by question."""
-    from vlmplan.evaluation import answers_check, beside, open_subject
-
-    ours = open_subject(str(folder), None, options.provider, options.threads)
-    return answers_check(ours, beside(ours, checkpoint or "", options.weights, options.threads), questions, tell)

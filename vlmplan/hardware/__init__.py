@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Kind as Kind
     from vlmplan.hardware.profile import Part as Part
     from vlmplan.hardware.profile import Precision as Precision
+    from vlmplan.hardware.profile import Provider as Provider
     from vlmplan.hardware.profile import Runtime as Runtime
 
 __getattr__, __all__ = face(
@@ -30,6 +31,16 @@ __getattr__, __all__ = face(
         "detect": ("PROVIDERS", "Setup", "probe", "setup"),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
-        "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Precision", "Runtime"),
+        "profile": (
+            "Basis",
+            "Calibration",
+            "Efficiency",
+            "HardwareProfile",
+            "Kind",
+            "Part",
+            "Precision",
+            "Provider",
+            "Runtime",
+        ),
     },
 )

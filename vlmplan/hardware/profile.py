@@ -43,6 +43,13 @@ class Runtime(enum.StrEnum):
     ONNXRUNTIME = "onnxruntime"
 
 
+class Provider(enum.StrEnum):
+    """Where ONNX Runtime runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Basis(enum.StrEnum):
     """What a calibration rests on, weakest first."""
 

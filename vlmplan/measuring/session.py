@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmplan.document import check_destination
-from vlmplan.errors import Unavailable
+from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, Setup, probe
 from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.profile_fit import Profiled, profile
@@ -92,6 +92,23 @@ def precisions_of(setup: Setup) -> tuple[Precision, ...]:
     if setup.runtime is Runtime.ONNXRUNTIME:
         return (setup.base_precision, Precision.INT8, Precision.INT4)
     return (setup.base_precision,)
+
+
+def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effort) -> tuple[Precision, ...]:
+    """Return a comma list of precisions, all ``known`` to the runtime; without one all, or the first for a quick look.
+
+    Raises InputError.
+    """
+    if text is None:
+        return tuple(known[:1] if effort is Effort.QUICK else known)
+    names = [part.strip() for part in text.split(",")]
+    wrong = [name for name in names if name not in known]
+    if wrong or len(set(names)) < len(names):
+        raise InputError(f"--precision: found '{text[:60]}', expected a list of {', '.join(known)}")
+    found = [Precision(name) for name in names]
+    if found[0] is not known[0]:
+        raise InputError(f"--precision: the first is {found[0]}; expected {known[0]}, which the others build on")
+    return tuple(found)
 
 
 def profile_here(order: Order, tell: Tell) -> Profiled:

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import CandidateSet as CandidateSet
+    from vlmplan.planning.options import FlopRule as FlopRule
     from vlmplan.planning.options import Preference as Preference
     from vlmplan.planning.plan import Choice as Choice
     from vlmplan.planning.plan import Outline as Outline
     from vlmplan.planning.plan import Plan as Plan
     from vlmplan.planning.plan import knee_curve_of as knee_curve_of
     from vlmplan.planning.plan import recommend as recommend
+    from vlmplan.planning.question import asked_task as asked_task
     from vlmplan.planning.question import query as query
     from vlmplan.planning.rechecks import Recheck as Recheck
     from vlmplan.planning.rechecks import markdown as markdown
@@ -30,9 +33,9 @@ __getattr__, __all__ = face(
         "catalogue": ("Shelf",),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
-        "options": ("Asked", "CONFIDENCE", "Preference"),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
-        "question": ("query",),
+        "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "search": ("Budget",),
     },

@@ -9,6 +9,7 @@ import enum
 import functools
 import os
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -116,9 +117,43 @@ def find(shelf: Shelf, text: str) -> Path:
     return resolve(shelf, text)
 
 
+def asked_as(shelf: Shelf, given: "str | HardwareProfile | ModelSpec") -> str:
+    """Return the name to ask for ``given`` by again: a shipped document's own, another's as of a file not at hand."""
+    if isinstance(given, str):
+        return given
+    shipped = given.name in names(shelf) and given == (hardware if shelf is Shelf.HARDWARE else model)(given.name)
+    return given.name if shipped else f"./{given.name}.toml"
+
+
 def hardware(name: str) -> HardwareProfile:
     """Return a device by name or path. Raises InputError."""
     return load(HardwareProfile, find(Shelf.HARDWARE, name))
+
+
+def devices(text: str | None, model: str | None) -> list[str]:
+    """Return the devices meant: one name, a comma list, globs of names, or all; of one model, all unless told.
+
+    A device that is meant twice, by name and by path, stands once. Raises InputError for a name that is none.
+    """
+    if text is None:
+        if model is None:
+            raise InputError("--hardware: found none; expected a device, a comma list, 'all', or --model and no device")
+        text = "all"
+    known = names(Shelf.HARDWARE)
+    found: list[str] = []
+    for item in (part.strip() for part in text.split(",")):
+        if item == "all":
+            found += known
+        elif "*" in item or "?" in item:
+            matching = [name for name in known if fnmatch(name, item.casefold())]
+            if not matching:
+                raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
+            found += matching
+        else:
+            hardware(item)  # a wrong name is an error, not a device that meets no budget
+            found.append(item)
+    by_path = {find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
+    return sorted(by_path.values(), key=found.index)
 
 
 def model(name: str) -> ModelSpec:

@@ -22,6 +22,20 @@ class Preference(enum.StrEnum):
         return {Preference.SPEED: 0.01, Preference.BALANCED: 0.001, Preference.ACCURACY: 0.0}[self]
 
 
+class CandidateSet(enum.StrEnum):
+    """Where candidates come from."""
+
+    CATALOGUE = "catalogue"
+    PAPER = "paper"
+
+
+class FlopRule(enum.StrEnum):
+    """What ``--flops`` counts."""
+
+    FULL = "full"
+    PAPER = "paper"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """The options as typed; workload and budget are documents of their own."""

@@ -11,7 +11,7 @@ from datetime import date
 from fnmatch import fnmatch
 from pathlib import PurePath
 
-from vlmplan.accuracy import Judge, by_law, by_scores, parse_task
+from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
@@ -92,6 +92,11 @@ def _run_here(
     )
 
 
+def asked_task(given: str | ScalingLaw) -> str:
+    """Return what to ask for a task by again; a law's name ends as its file's would, so that it is none of a task."""
+    return given if isinstance(given, str) else f"{given.name}.toml"
+
+
 def _law(text: str) -> str:
     """A law's file; the shipped one where no file of that name is here and one is shipped."""
     stem = text.removesuffix(".toml")
@@ -99,11 +104,11 @@ def _law(text: str) -> str:
     return stem if shipped and not os.path.exists(text) else text  # noqa: PTH110 - an impossible path does not exist
 
 
-def _judge(asked: Asked, workload: Workload) -> Judge:
+def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     """A law where the user brings one or candidates are to be trained, published scores otherwise."""
     evidence = catalogue.evidence()
-    if asked.task.endswith(".toml"):
-        law = catalogue.law(_law(asked.task))
+    if law is not None or asked.task.endswith(".toml"):
+        law = law or catalogue.law(_law(asked.task))
         return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
     if not asked.paper:
@@ -158,12 +163,12 @@ def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
 
 def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
     """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
-    if own is not None:
-        return [own], "*"
-    known = catalogue.models()
-    left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
+    known = catalogue.models()
+    if own is not None:
+        return [_served_alike(own, known)], "*"
+    left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None:
         found = catalogue.model(asked.model)
         if asked.paper and found.image is not None and found.image.rule is not Rule.COMPRESSED:
@@ -240,15 +245,16 @@ def query(
     budget: Budget,
     hardware: HardwareProfile | None = None,
     own: ModelSpec | None = None,
+    law: ScalingLaw | None = None,
 ) -> Query:
-    """Resolve the names in ``asked``; ``hardware`` and ``own`` (the one model), where given, are what theirs mean.
+    """Resolve the names in ``asked``; where given, ``hardware``, ``own`` (the one model) and ``law`` are what is meant.
 
     Raises InputError, naming what is unknown and what there is.
     """
     hardware = hardware or catalogue.hardware(asked.hardware)
     runtime = asked.runtime or hardware.default_runtime
     hardware.check_runtime(runtime)
-    judge = _judge(asked, workload)
+    judge = _judge(asked, workload, law)
     models, left_out = _models(asked, workload, runtime, judge, own)
     precisions, not_run = _precisions(asked.precisions, models, hardware, runtime)
     models, refused = _run_here(models, precisions, hardware, runtime)

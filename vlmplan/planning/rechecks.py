@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from vlmplan import inert
+from vlmplan.accuracy import ScalingLaw
 from vlmplan.cost import machine
 from vlmplan.document import Document, digest
 from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import Compressor, ModelSpec
 from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf, is_path
+from vlmplan.planning.catalogue import Shelf, asked_as, is_path
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Choice, Plan, Query, recommend
-from vlmplan.planning.question import query
+from vlmplan.planning.question import asked_task, query
 from vlmplan.planning.search import Budget, Candidate, candidates, shortfalls
 
 
@@ -113,7 +114,7 @@ def _budget(plan: Plan) -> Budget:
 
 
 def _asked_again(
-    plan: Plan, hardware: str | None, task: str | None, folder: Path | None
+    plan: Plan, hardware: str | HardwareProfile | None, task: str | ScalingLaw | None, folder: Path | None
 ) -> tuple[Query, tuple[str, ...]]:
     """What the plan was asked, with another ``hardware`` or ``task`` where given; and notes. Raises InputError."""
     if plan.asked is None:
@@ -122,16 +123,18 @@ def _asked_again(
     own_model = plan.model.name not in catalogue.names(Shelf.MODELS)
     asked = replace(
         plan.asked,
-        hardware=hardware or typed,
-        task=task or _beside(plan.asked.task, folder) or plan.asked.task,
+        hardware=asked_as(Shelf.HARDWARE, hardware) if hardware else typed,
+        task=asked_task(task) if task else _beside(plan.asked.task, folder) or plan.asked.task,
         model=_beside(plan.asked.model, folder, own_model),
         models=_beside(plan.asked.models, folder, own_model),
         runtime=plan.runtime,
     )
-    device, missing = (catalogue.hardware(hardware), None) if hardware else _device(plan, typed)
+    other = catalogue.hardware(hardware) if hardware and isinstance(hardware, str) else hardware
+    device, missing = (other, None) if isinstance(other, HardwareProfile) else _device(plan, typed)
     own, gone = _own_model(plan, asked)
     notes = tuple(note for note in (missing, gone) if note is not None)
-    return query(asked, plan.workload, _budget(plan), device, own), notes
+    law = task if isinstance(task, ScalingLaw) else None
+    return query(asked, plan.workload, _budget(plan), device, own, law), notes
 
 
 def _priced(choice: Choice, asked: Query) -> Candidate | None:
@@ -187,7 +190,12 @@ def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure,
     )
 
 
-def recheck(plan: Plan, hardware: str | None = None, task: str | None = None, folder: Path | None = None) -> Recheck:
+def recheck(
+    plan: Plan,
+    hardware: str | HardwareProfile | None = None,
+    task: str | ScalingLaw | None = None,
+    folder: Path | None = None,
+) -> Recheck:
     """Ask again, with another ``hardware`` or ``task`` where given. Raises InputError for what cannot be asked.
 
     Relative paths are looked for here, then in the plan's ``folder``.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlmplan.proof.report import verdict as verdict
     from vlmplan.proof.report import with_check as with_check
     from vlmplan.proof.validate import Options as Options
+    from vlmplan.proof.validate import Validation as Validation
     from vlmplan.proof.validate import Validator as Validator
     from vlmplan.proof.validate import trusted_order as trusted_order
     from vlmplan.proof.whole_chain import Shown as Shown
@@ -40,7 +41,7 @@ __getattr__, __all__ = face(
             "verdict",
             "with_check",
         ),
-        "validate": ("Options", "Validator", "trusted_order"),
+        "validate": ("Options", "Validation", "Validator", "trusted_order"),
         "whole_chain": ("Shown", "demo"),
     },
 )

@@ -99,6 +99,10 @@ class Validation:
     plan: Plan | None
     timings: dict[str, Samples] | None
 
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows: the report."""
+        return self.report._repr_html_()
+
     def recalibrated(self) -> HardwareProfile:
         """Return the plan's hardware, mended to predict what was measured. Raises InputError where that cannot be."""
         if self.plan is None or self.timings is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.html_page import Dossier as Dossier
     from vlmplan.views.html_page import page as page
+    from vlmplan.views.notebook import html_of as html_of
     from vlmplan.views.plan import print_plan as print_plan
     from vlmplan.views.plan import print_recheck as print_recheck
     from vlmplan.views.plots import check_picture as check_picture
@@ -42,6 +43,7 @@ __getattr__, __all__ = face(
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
         "fit": ("print_fit",),
         "html_page": ("Dossier", "page"),
+        "notebook": ("html_of",),
         "plan": ("print_plan", "print_recheck"),
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),

@@ -246,7 +246,7 @@ def print_plan(plan: Plan) -> None:
     warn(console, plan.warnings)
 
 
-_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "ttft_s": ("TTFT", format_seconds),
     "tpot_s": ("TPOT", format_seconds),
     "latency_s": ("latency", format_seconds),
@@ -261,7 +261,7 @@ def print_recheck(found: "Recheck") -> None:
     console, table = new_console(), new_table("", "plan", "now", "up to", "limit")
     console.print(f"{found.choice}, on {found.hardware}.", style="bold")
     for one in found.figures:
-        name, show = _SHOWN[one.name]
+        name, show = FIGURES[one.name]
         table.add_row(
             name, *("" if value is None else show(value) for value in (one.planned, one.now, one.most, one.limit))
         )

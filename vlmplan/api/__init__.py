@@ -1,0 +1,45 @@
+"""What a program calls: the command line's words as keyword arguments -> documents. The command line calls it, too."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.api.notebook import register
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.api.costs import estimate as estimate
+    from vlmplan.api.costs import explain as explain
+    from vlmplan.api.costs import knees as knees
+    from vlmplan.api.costs import tokens as tokens
+    from vlmplan.api.exports import evaluate as evaluate
+    from vlmplan.api.exports import export as export
+    from vlmplan.api.exports import page as page
+    from vlmplan.api.exports import run as run
+    from vlmplan.api.exports import validate as validate
+    from vlmplan.api.fits import fit as fit
+    from vlmplan.api.plans import compare as compare
+    from vlmplan.api.plans import recheck as recheck
+    from vlmplan.api.plans import recommend as recommend
+    from vlmplan.api.profiles import check_profile as check_profile
+    from vlmplan.api.profiles import profile as profile
+    from vlmplan.api.profiles import profile_endpoint as profile_endpoint
+    from vlmplan.api.profiles import profile_measurements as profile_measurements
+    from vlmplan.api.shelves import catalogue as catalogue
+    from vlmplan.api.shelves import hardware_profile as hardware_profile
+    from vlmplan.api.shelves import law as law
+    from vlmplan.api.shelves import load as load
+    from vlmplan.api.shelves import model as model
+    from vlmplan.api.shelves import save as save
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "costs": ("estimate", "explain", "knees", "tokens"),
+        "exports": ("evaluate", "export", "page", "run", "validate"),
+        "fits": ("fit",),
+        "plans": ("compare", "recheck", "recommend"),
+        "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
+        "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save"),
+    },
+)
+
+register()

@@ -1,0 +1,205 @@
+"""What does it cost? One configuration in words or documents -> its estimate; an image -> its visual tokens."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, within, workload
+from vlmplan.errors import InputError
+from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
+from vlmplan.models import Compressor, ModelSpec, Workload
+from vlmplan.planning import catalogue as shelves
+from vlmplan.units import parse_image
+
+if TYPE_CHECKING:
+    from vlmplan.cost import Estimate, KneeRow, Machine, Request
+    from vlmplan.models import Tokens
+
+MOST_TOKENS = 1_000_000
+# Which LLM the knees are shown for: the backbones of arXiv 2411.03312.
+KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwen/Qwen1.5-7B", "Qwen/Qwen1.5-14B")
+
+
+class Pricing(Words, total=False):
+    """What ``estimate`` takes beside the model, the device and the tokens."""
+
+    workload: Workload | None
+    runtime: str | None
+    precision: str | None
+    compressor: str | None
+    gpus: int
+    confidence: float
+
+
+def _priced(
+    model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, words: Mapping[str, Any]
+) -> "tuple[Request, Machine]":
+    """The request and the machine that words mean. Raises InputError."""
+    from vlmplan.cost import machine, request_of
+    from vlmplan.models import precision_for
+
+    check_confidence(words["confidence"])
+    within("--gpus", words["gpus"], 1, 16)
+    within("--visual-tokens", visual_tokens, 0, MOST_TOKENS)
+    work = workload(words, words["workload"], estimate)
+    compressor = one_of(Compressor, words["compressor"], "--compressor")
+    if compressor is not None and not visual_tokens:
+        raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
+    profile, found = device(hardware), spec(model)
+    engine = one_of(Runtime, words["runtime"], "--runtime") or profile.default_runtime
+    chosen = precision_for(found, one_of(Precision, words["precision"], "--precision"), profile, engine)
+    request = request_of(found, work, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"])
+    return request, machine(profile, shelves.typical(), engine, chosen)
+
+
+def estimate(
+    *,
+    model: File | ModelSpec,
+    hardware: File | HardwareProfile,
+    visual_tokens: int,
+    text_tokens: int = 50,
+    output_tokens: int = 32,
+    image: str = "1024x768",
+    images: int = 1,
+    batch: int = 1,
+    concurrency: int = 1,
+    cached_text_tokens: int = 0,
+    cached_images: bool = False,
+    text_height: str | None = None,
+    workload: Workload | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    compressor: str | None = None,
+    gpus: int = 1,
+    confidence: float = 0.9,
+) -> "Estimate":
+    """Price one configuration: time by part, memory, FLOPs, parameters, the knee.
+
+    Args:
+        model: Model: a hub id, a part of one, a path, or the specification.
+        hardware: Device: a name, a part of one, a profile's path, or the profile.
+        visual_tokens: Visual tokens an image; 0 for text alone.
+        text_tokens: Prompt tokens, the template included. 50 unless told; the command line wants to be told.
+        output_tokens: Tokens generated. 32 unless told; the command line wants to be told.
+        image: Width and height in pixels: ``"1024x768"``.
+        images: Images a request.
+        batch: Requests run side by side.
+        concurrency: Requests in flight.
+        cached_text_tokens: Prompt tokens before the image that a prefix cache holds.
+        cached_images: Whether vision features are cached.
+        text_height: Height of the smallest text in the image: ``"20px"``; of no account for the cost.
+        workload: The request as a document, instead of the words from ``text_tokens`` on.
+        runtime: Engine; by the device unless told.
+        precision: As stored, or bf16, else fp16, unless told.
+        compressor: Between tower and LLM: ``"average-pool"``, ``"token-packer"``, ``"quecc"``, ...
+        gpus: GPUs, by tensor parallelism; 1 to 16.
+        confidence: Share that intervals hold, 0.5 to 0.999.
+
+    Returns:
+        Times in seconds with intervals, memory in bytes by what it holds, FLOPs by part, parameters. What cannot be run
+        as asked is priced all the same, and ``obstacles`` says why it cannot.
+
+    Raises:
+        InputError: For an unknown name, or what cannot be priced.
+
+    Example:
+        >>> import vlmplan
+        >>> one = vlmplan.estimate(model="llava-1.5-7b", hardware="a100-80gb-sxm", visual_tokens=576)
+        >>> one.ttft_interval_s[0] < one.ttft_s < one.latency_s
+        True
+        >>> one.memory_bytes.weights < one.memory_bytes.total
+        True
+    """
+    from vlmplan.cost import estimate as price
+
+    words = Pricing(
+        text_tokens=text_tokens, output_tokens=output_tokens, image=image, images=images, batch=batch,
+        concurrency=concurrency, cached_text_tokens=cached_text_tokens, cached_images=cached_images,
+        text_height=text_height, workload=workload, runtime=runtime, precision=precision, compressor=compressor,
+        gpus=gpus, confidence=confidence,
+    )  # fmt: skip
+    return price(*_priced(model, hardware, visual_tokens, words), confidence)
+
+
+def explain(
+    *, model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, **asked: Unpack[Pricing]
+) -> Mapping[Part, tuple[tuple[str, float], ...]]:
+    """Show where the time of an estimate goes, operator by operator.
+
+    Args:
+        model: As for ``estimate``.
+        hardware: As for ``estimate``.
+        visual_tokens: As for ``estimate``.
+        **asked: Everything else, by the names and with the defaults of ``estimate``: text tokens are 50 and output
+            tokens 32 unless told.
+
+    Returns:
+        By part (vision, compressor, prefill, decode): operators and their seconds, longest first; of decode, of one
+        step.
+
+    Raises:
+        InputError: As ``estimate``.
+
+    Example:
+        >>> import vlmplan
+        >>> parts = vlmplan.explain(model="llava-1.5-7b", hardware="a100-80gb-sxm", visual_tokens=576)
+        >>> name, seconds = parts["prefill"][0]
+        >>> name, 0.01 < seconds < 0.02
+        ('gate_up', True)
+    """
+    from vlmplan.cost import by_part_and_op, cost
+
+    words = completed(asked, Pricing, estimate)
+    return by_part_and_op(cost(*_priced(model, hardware, visual_tokens, words)))
+
+
+def tokens(
+    *, model: File | ModelSpec, image: str = "1024x768", images: int = 1, visual_tokens: int | None = None
+) -> "Tokens":
+    """Show how many visual tokens an image makes, and what sets another number, engine by engine.
+
+    Args:
+        model: Model: a hub id, a part of one, a path, or the specification.
+        image: Width and height in pixels: ``"1920x1080"``.
+        images: Images a request, 1 to 10,000.
+        visual_tokens: Most wanted an image.
+
+    Returns:
+        Tokens an image unasked and as asked, and the settings of engines that bring other numbers.
+
+    Raises:
+        InputError: For an unknown name, or an image that the model's processor refuses.
+
+    Example:
+        >>> import vlmplan
+        >>> vlmplan.tokens(model="Qwen2.5-VL-7B", image="1920x1080").native.visual_tokens
+        2691
+    """
+    from vlmplan.models import tokens_of
+
+    if not 1 <= images <= 10_000:
+        raise InputError(f"--images: found {images}, expected 1 to 10000")
+    return tokens_of(spec(model), parse_image(str(image)), images, visual_tokens)
+
+
+def knees(*, hardware: File | HardwareProfile) -> "tuple[KneeRow, ...]":
+    """Show how many visual tokens are free of charge on a device: those that add at most 5 % to the LLM's prefill.
+
+    Args:
+        hardware: Device: a name, a part of one, a profile's path, or the profile.
+
+    Returns:
+        A row for every runtime that serves there and each of five LLMs, at batch 1: tokens for several numbers of text
+        tokens.
+
+    Raises:
+        InputError: For an unknown name.
+
+    Example:
+        >>> import vlmplan
+        >>> row = vlmplan.knees(hardware="a100-80gb-sxm")[0]
+        >>> row.model, row.free_visual_tokens[0] > row.free_visual_tokens[-1]
+        ('Qwen/Qwen1.5-0.5B', True)
+    """
+    from vlmplan.cost import knee_table
+
+    return knee_table(device(hardware), shelves.typical(), [shelves.model(name) for name in KNEE_MODELS])

@@ -1,0 +1,345 @@
+"""Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from vlmplan.accuracy import ScalingLaw
+from vlmplan.api.given import (
+    File,
+    Words,
+    check_confidence,
+    completed,
+    document,
+    must_be_one_of,
+    named,
+    one_of,
+    quantity,
+    within,
+    workload,
+)
+from vlmplan.errors import InputError
+from vlmplan.hardware import HardwareProfile, Runtime
+from vlmplan.models import ModelSpec, Workload
+from vlmplan.planning import Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
+from vlmplan.planning import catalogue as shelves
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
+
+if TYPE_CHECKING:
+    from vlmplan.hardware import Prices
+    from vlmplan.planning import Comparison, Plan, Recheck
+
+
+class Asking(Words, total=False):
+    """What ``recommend`` takes beside the device, the task and prices; the same for several devices."""
+
+    latency: str | None
+    ttft: str | None
+    tpot: str | None
+    flops: str | None
+    memory: str | None
+    budget: Budget | None
+    workload: Workload | None
+    runtime: str | None
+    precision: str | None
+    candidates: str
+    models: File | None
+    model: File | ModelSpec | None
+    family: str | None
+    license: str | None
+    max_params: str | None
+    released_after: str | None
+    gpus: int
+    confidence: float
+    allow_untrained: bool
+    prefer: str
+    flop_rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """All that is asked but the device: names and switches, and the documents given in place of names."""
+
+    asked: Asked
+    workload: Workload
+    budget: Budget
+    model: ModelSpec | None
+    law: ScalingLaw | None
+
+    def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
+        """Ask one device."""
+        from vlmplan.planning import query
+        from vlmplan.planning import recommend as find
+
+        asked = replace(self.asked, hardware=shelves.asked_as(Shelf.HARDWARE, device))
+        profile = device if isinstance(device, HardwareProfile) else None
+        return find(query(asked, self.workload, self.budget, profile, self.model, self.law), prices)
+
+
+def _budget(words: Asking) -> Budget:
+    """The limits that words say, or the budget given."""
+    given = words.get("budget")
+    latency, ttft, tpot = words.get("latency"), words.get("ttft"), words.get("tpot")
+    flops, memory = words.get("flops"), words.get("memory")
+    if given is not None:
+        if any(limit is not None for limit in (latency, ttft, tpot, flops, memory)):
+            raise InputError("budget: found limits beside it, which it says itself; give one of them")
+        return given
+    return Budget(
+        latency_s=quantity(parse_seconds, latency),
+        ttft_s=quantity(parse_seconds, ttft),
+        tpot_s=quantity(parse_seconds, tpot),
+        flops=quantity(parse_flops, flops),
+        memory_bytes=quantity(parse_bytes, memory),
+    )
+
+
+def _question(task: File | ScalingLaw, words: Asking) -> _Question:
+    """Read the words. Raises InputError."""
+    check_confidence(words["confidence"])
+    within("--gpus", words["gpus"], 1, 16)
+    work = workload(words, words["workload"], recommend)
+    model: str | ModelSpec | None = named(words["model"])
+    law: str | ScalingLaw = named(task)
+    asked = Asked(
+        hardware="",
+        task=asked_task(law),
+        runtime=one_of(Runtime, words["runtime"], "--runtime"),
+        precisions=words["precision"],
+        paper=must_be_one_of(CandidateSet, words["candidates"], "--candidates") is CandidateSet.PAPER,
+        models=named(words["models"]),
+        model=None if model is None else shelves.asked_as(Shelf.MODELS, model),
+        family=words["family"],
+        license=words["license"],
+        max_params=quantity(parse_params, words["max_params"]),
+        released_after=words["released_after"],
+        gpus=words["gpus"],
+        confidence=words["confidence"],
+        allow_untrained=words["allow_untrained"],
+        paper_flops=must_be_one_of(FlopRule, words["flop_rule"], "--flop-rule") is FlopRule.PAPER,
+        prefer=must_be_one_of(Preference, words["prefer"], "--prefer"),
+    )
+    return _Question(
+        asked=asked,
+        workload=work,
+        budget=_budget(words),
+        model=None if isinstance(model, str) else model,
+        law=None if isinstance(law, str) else law,
+    )
+
+
+def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":
+    """The prices given, or those in a file, all of them of devices that are known."""
+    from vlmplan.hardware import Prices, read_prices
+
+    if given is None or isinstance(given, Prices):
+        return given
+    own = [one.name for one in devices if isinstance(one, HardwareProfile)]
+    own += [shelves.hardware(one).name for one in devices if isinstance(one, str) and one.endswith(".toml")]
+    return read_prices(Path(given), (*shelves.names(Shelf.HARDWARE), *own))
+
+
+def recommend(
+    *,
+    hardware: File | HardwareProfile,
+    task: File | ScalingLaw,
+    latency: str | None = None,
+    ttft: str | None = None,
+    tpot: str | None = None,
+    flops: str | None = None,
+    memory: str | None = None,
+    budget: Budget | None = None,
+    text_tokens: int = 50,
+    output_tokens: int = 32,
+    image: str = "1024x768",
+    images: int = 1,
+    batch: int = 1,
+    concurrency: int = 1,
+    cached_text_tokens: int = 0,
+    cached_images: bool = False,
+    text_height: str | None = None,
+    workload: Workload | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    candidates: str = "catalogue",
+    models: File | None = None,
+    model: File | ModelSpec | None = None,
+    family: str | None = None,
+    license: str | None = None,
+    max_params: str | None = None,
+    released_after: str | None = None,
+    price: "File | Prices | None" = None,
+    gpus: int = 1,
+    confidence: float = 0.9,
+    allow_untrained: bool = False,
+    prefer: str = "balanced",
+    flop_rule: str = "full",
+) -> "Plan":
+    """Find the model and the number of visual tokens that answer best within a budget.
+
+    At least one limit is needed: ``latency``, ``ttft``, ``tpot``, ``flops``, ``memory``, or a ``budget``.
+
+    Args:
+        hardware: Device: a name, a part of one, a profile's path, or the profile.
+        task: Task or benchmark (``"ocr"``), a mix (``"reasoning=0.7,ocr=0.3"``), a law's path, or the law.
+        latency: Limit of the last token, a time with its unit: ``"300ms"``.
+        ttft: Limit of the first token: ``"150ms"``.
+        tpot: Limit of each further token: ``"20ms"``.
+        flops: Limit of a request's compute: ``"5TFLOP"``; a multiply-add is 2.
+        memory: Limit of one GPU's memory: ``"20GiB"``.
+        budget: The limits as a document, instead of the words above.
+        text_tokens: Prompt tokens, the template included. 50 unless told; the command line wants to be told.
+        output_tokens: Tokens generated. 32 unless told; the command line wants to be told.
+        image: Width and height in pixels: ``"1024x768"``.
+        images: Images a request.
+        batch: Requests run side by side.
+        concurrency: Requests in flight.
+        cached_text_tokens: Prompt tokens before the image that a prefix cache holds.
+        cached_images: Whether vision features are cached.
+        text_height: Height of the smallest text in the image: ``"20px"``.
+        workload: The request as a document, instead of the words from ``text_tokens`` on.
+        runtime: Engine: ``"vllm"``, ``"onnxruntime"``, ``"transformers"``, ...; by the device unless told.
+        precision: Precisions to try, with commas; as stored, or bf16, else fp16, unless told.
+        candidates: ``"catalogue"`` for checkpoints, ``"paper"`` for backbones to train.
+        models: Only models whose names match this glob, or one checkpoint's folder.
+        model: Only this model: a name, a path, or the specification.
+        family: Only families that match this glob.
+        license: Only licences that match this glob.
+        max_params: Most parameters, vision included: ``"8B"``.
+        released_after: Only later models: ``"2025-01-31"``, ``"2025-01"`` or ``"2025"``.
+        price: Prices an hour, a file or the document: adds what 1,000 requests cost.
+        gpus: Most GPUs, by tensor parallelism; 1 to 16.
+        confidence: Share that intervals hold, 0.5 to 0.999.
+        allow_untrained: Whether to consider tokens nobody trained for, and pixels or tokens below all studies.
+        prefer: What error speed is worth: ``"speed"`` (a point), ``"balanced"`` (a tenth) or ``"accuracy"`` (nothing).
+        flop_rule: What ``flops`` counts: ``"full"``, the whole request, or ``"paper"``, 2N(Q + V).
+
+    Returns:
+        The plan: the choice with times in seconds, memory in bytes and error from 0 to 1, each with its interval;
+        the Pareto front, the runners-up and why they lost, what it rests on, and warnings.
+
+    Raises:
+        InputError: For what cannot be asked: an unknown name, a quantity without a unit, no limit, no candidate.
+        Infeasible: Where nothing meets the budget; the message names the fastest and the smallest.
+
+    Example:
+        >>> import vlmplan
+        >>> plan = vlmplan.recommend(hardware="l4", latency="300ms", task="reasoning")
+        >>> plan.choice.model, plan.choice.visual_tokens
+        ('OpenGVLab/InternVL3-1B', 256)
+        >>> low, high = plan.choice.latency_interval_s
+        >>> high <= 0.3
+        True
+    """
+    words = Asking(
+        latency=latency, ttft=ttft, tpot=tpot, flops=flops, memory=memory, budget=budget, text_tokens=text_tokens,
+        output_tokens=output_tokens, image=image, images=images, batch=batch, concurrency=concurrency,
+        cached_text_tokens=cached_text_tokens, cached_images=cached_images, text_height=text_height, workload=workload,
+        runtime=runtime, precision=precision, candidates=candidates, models=models, model=model, family=family,
+        license=license, max_params=max_params, released_after=released_after, gpus=gpus, confidence=confidence,
+        allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
+    )  # fmt: skip
+    question = _question(task, words)
+    device: str | HardwareProfile = named(hardware)
+    if isinstance(device, str) and "," in device and not Path(device).exists():
+        raise InputError("--hardware: found several devices; compare asks each of several")
+    return question.plan(device, None if price is None else _prices(price, [device]))
+
+
+def _by_name(devices: Sequence[str | HardwareProfile]) -> dict[str, str | HardwareProfile]:
+    """Devices by what a comparison calls them. Raises InputError where there are none, or two are called the same."""
+    known: dict[str, str | HardwareProfile] = {}
+    for one in devices:
+        name = one if isinstance(one, str) else one.name
+        if known.setdefault(name, one) != one:
+            raise InputError(f"--hardware: found two devices named {name}; give one of them another name")
+    if not known:
+        raise InputError("--hardware: found an empty list, expected devices")
+    return known
+
+
+def _unheard(name: str) -> None:
+    """Which device is asked, where nobody listens."""
+
+
+def compare(
+    *,
+    hardware: File | Sequence[File | HardwareProfile] | None = None,
+    task: File | ScalingLaw,
+    price: "File | Prices | None" = None,
+    tell: Callable[[str], None] = _unheard,
+    **asked: Unpack[Asking],
+) -> "Comparison":
+    """Ask the question of ``recommend`` of several devices.
+
+    Args:
+        hardware: Devices: names with commas, globs, ``"all"``, or a list of names and profiles. All, where there is a
+            ``model`` and no device.
+        task: As for ``recommend``.
+        price: As for ``recommend``; devices are then ordered by what 1,000 requests cost, too.
+        tell: Hears each device's name before it is asked.
+        **asked: Everything else, by the names and with the defaults of ``recommend``: text tokens are 50 and output
+            tokens 32 unless told.
+
+    Returns:
+        A line a device: those that meet the budget first, least error first, the others with the reason.
+
+    Raises:
+        InputError: For what cannot be asked of any device.
+        Infeasible: Where no device meets the budget.
+
+    Example:
+        >>> import vlmplan
+        >>> found = vlmplan.compare(hardware="l4,a100-80gb-sxm", latency="200ms", task="ocr")
+        >>> [device.hardware for device in found.devices]
+        ['a100-80gb-sxm', 'l4']
+    """
+    from vlmplan.planning import compare as ask_all
+
+    words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
+    question = _question(task, words)
+    if hardware is None or isinstance(hardware, str | Path):
+        text = None if hardware is None else str(hardware)
+        listed: list[str | HardwareProfile] = [*shelves.devices(text, question.asked.model)]
+    else:
+        listed = [named(one) for one in hardware]
+    known = _by_name(listed)
+    prices = _prices(price, listed)
+    return ask_all(known, lambda name: question.plan(known[name], prices), question.budget, prices, tell)
+
+
+def recheck(
+    *,
+    plan: "File | Plan",
+    hardware: File | HardwareProfile | None = None,
+    task: File | ScalingLaw | None = None,
+) -> "Recheck":
+    """Ask again what a plan was asked, of today's profiles, laws and catalogue.
+
+    Args:
+        plan: The plan, or its file; relative paths in it are looked for here, then beside the file.
+        hardware: Another device to hold it against: a name, a path or a profile.
+        task: Another task, or the law that the plan was made with where it lies in no file.
+
+    Returns:
+        Whether the plan ``holds``, what would be chosen now, the figures then and now in seconds, bytes and FLOPs, what
+        changed, and ``faults``: why it does not hold.
+
+    Raises:
+        InputError: For what is no plan, or a question that cannot be asked any more.
+
+    Example:
+        >>> import vlmplan
+        >>> plan = vlmplan.recommend(hardware="l4", latency="300ms", task="ocr")
+        >>> vlmplan.recheck(plan=plan).holds
+        True
+    """
+    from vlmplan.planning import Plan
+    from vlmplan.planning import recheck as ask_again
+
+    folder = Path(plan).parent if isinstance(plan, str | Path) else None
+    read = document(Plan, plan)
+    if read is None:
+        raise InputError("--check: found no plan")
+    return ask_again(read, named(hardware), named(task), folder)

@@ -1,0 +1,221 @@
+"""What does a machine or a server do? Measured here, by a server, or by others -> a hardware profile to plan with."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmplan.api.given import File, device, must_be_one_of, one_of, spec, within
+from vlmplan.errors import InputError, printable
+from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.models import ModelSpec
+from vlmplan.planning import catalogue as shelves
+from vlmplan.progress import Progress, silent
+from vlmplan.units import parse_seconds
+
+if TYPE_CHECKING:
+    from vlmplan.measuring import Adjusted, Endpoint, Order, Profiled, Verdict
+
+
+def _order(  # noqa: PLR0917 - the words, in order
+    where: str, runtime: str | None, threads: int | None, precision: str | None, quick: bool, fresh: bool,
+    out: File | None,
+) -> "Order":  # fmt: skip
+    """What is to be measured here. Raises InputError or Unavailable."""
+    from vlmplan.hardware import setup
+    from vlmplan.measuring import Effort, Order, precisions_asked, precisions_of
+
+    within("--threads", threads, 1, 256)
+    found = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)
+    effort = Effort.QUICK if quick else Effort.DEFAULT
+    return Order(
+        setup=found,
+        effort=effort,
+        precisions=precisions_asked(precision, precisions_of(found), effort),
+        out=Path(f"{found.name}.toml" if out is None else out),
+        fresh=fresh,
+    )
+
+
+def profile(
+    *,
+    device: str = "cpu",
+    runtime: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    quick: bool = False,
+    fresh: bool = False,
+    out: File | None = None,
+    progress: Progress = silent,
+) -> "Profiled":
+    """Measure this machine: many small networks, timed. Takes minutes; needs the extra ``deploy``.
+
+    Measurements go beside ``out``, to a file that ends in ``.measurements.jsonl``, as they are made; the same call goes
+    on from there. The profile itself is not written: ``vlmplan.save(found.hardware, "my-machine.toml")`` does that.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda:0"``.
+        runtime: ``"onnxruntime"`` or ``"transformers"``.
+        threads: Threads of an operator; all cores unless told.
+        precision: With commas, the first gets all trials; all that the runtime has unless told.
+        quick: Fewer trials: under two minutes, wider intervals.
+        fresh: Whether to measure anew what the measurements file has.
+        out: Where the profile will stand; a file named after the device in the working directory unless told.
+        progress: Hears (what, done, in all).
+
+    Returns:
+        The profile as ``hardware``, how well it explains what it was fitted on as ``errors``, and ``warnings``.
+
+    Raises:
+        InputError: For a precision or a destination that cannot be.
+        Unavailable: Where a library or the device is missing.
+
+    Example:
+        >>> import vlmplan
+        >>> found = vlmplan.profile(quick=True, threads=1, out="here.toml")  # doctest: +SKIP
+        >>> vlmplan.save(found.hardware, "here.toml")  # doctest: +SKIP
+    """
+    from vlmplan.measuring import profile_here
+
+    return profile_here(_order(device, runtime, threads, precision, quick, fresh, out), progress)
+
+
+def check_profile(
+    *,
+    hardware: File | HardwareProfile,
+    device: str = "cpu",
+    runtime: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    quick: bool = False,
+    fresh: bool = False,
+    out: File | None = None,
+    progress: Progress = silent,
+) -> "Verdict":
+    """Measure requests here that a profile never saw, and hold its predictions against them. Takes minutes.
+
+    Args:
+        hardware: The profile, or its path.
+        device: As for ``profile``.
+        runtime: As for ``profile``.
+        threads: As for ``profile``.
+        precision: As for ``profile``.
+        quick: As for ``profile``.
+        fresh: As for ``profile``.
+        out: As for ``profile``; the measurements go to a file beside it that ends in ``.check.jsonl``.
+        progress: Hears (what, done, in all).
+
+    Returns:
+        Every case predicted and measured, in seconds, and ``faults``: why the profile does not hold, if so.
+
+    Raises:
+        InputError: As ``profile``.
+        Unavailable: As ``profile``.
+    """
+    from vlmplan.measuring import check_here
+
+    held = shelves.hardware(str(hardware)) if isinstance(hardware, str | Path) else hardware
+    return check_here(_order(device, runtime, threads, precision, quick, fresh, out), held, progress)
+
+
+def profile_measurements(
+    *, from_measurements: File, hardware: File | HardwareProfile, runtime: str | None = None
+) -> "Adjusted":
+    r"""Move a device's profile to times of one's own.
+
+    Args:
+        from_measurements: A CSV with model, text_tokens and one of ttft_s, tpot_s, latency_s; five rows already matter.
+        hardware: The device they were measured on.
+        runtime: The engine; by the device unless told.
+
+    Returns:
+        The profile as ``hardware``, and each measurement beside its prediction before and without it as ``compared``.
+
+    Raises:
+        InputError: For a table that cannot be read, naming the line.
+
+    Example:
+        >>> import vlmplan
+        >>> from pathlib import Path
+        >>> rows = [f"llava-1.5-7b,{q},576,{(80 + q / 10) / 1000}" for q in (20, 50, 100, 200, 400)]
+        >>> _ = Path("times.csv").write_text("\n".join(["model,text_tokens,visual_tokens,ttft_s", *rows]))
+        >>> found = vlmplan.profile_measurements(from_measurements="times.csv", hardware="l40s", runtime="vllm")
+        >>> len(found.compared), found.hardware.name
+        (5, 'l40s-measured')
+    """
+    from vlmplan.measuring import adjusted, read_measurements
+
+    base, path = device(hardware), Path(from_measurements)
+    engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
+    observed = read_measurements(path, base, engine, shelves.model)
+    return adjusted(base, shelves.typical(), engine, observed, f"{len(observed)} times of {path.name}")
+
+
+def profile_endpoint(
+    *,
+    endpoint: str,
+    hardware: File | HardwareProfile,
+    model: File | ModelSpec,
+    served_model: str | None = None,
+    precision: str | None = None,
+    runtime: str | None = None,
+    images: bool = True,
+    timeout: str = "60s",
+    progress: Progress = silent,
+) -> "Adjusted":
+    """Time a server that speaks OpenAI's protocol, and move its device's profile to what it does.
+
+    A key, where the server wants one, is read from the environment: ``OPENAI_API_KEY``.
+
+    Args:
+        endpoint: ``"http://HOST:PORT/v1"``.
+        hardware: The device it runs on.
+        model: The model it serves, as for ``estimate``.
+        served_model: The model's name there; the only one it lists unless told.
+        precision: What it is served in; as stored, or the device's usual one, unless told.
+        runtime: The engine; by the device unless told.
+        images: Whether to send pictures, too.
+        timeout: Longest time of a whole answer, with its unit.
+        progress: Hears (what, done, in all).
+
+    Returns:
+        As ``profile_measurements``.
+
+    Raises:
+        InputError: For an address, a model or a precision that cannot be.
+        Unavailable: Where the server does not answer.
+    """
+    from vlmplan.measuring import adjusted, interrogate, observations_of, probes
+
+    base, found = device(hardware), spec(model)
+    engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
+    chosen = _served_precision(found, precision, base, engine)
+    asked = _server(endpoint, served_model, parse_seconds(str(timeout)))
+    answered = interrogate(asked, probes(images and found.vision is not None), progress)
+    observed = observations_of(answered, found, chosen)
+    source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
+    return adjusted(base, shelves.typical(), engine, observed, source)
+
+
+def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile, engine: Runtime) -> Precision:
+    """The precision asked for, else the checkpoint's own or the device's usual one. Raises InputError."""
+    from vlmplan.models import check_own, own_precision
+
+    known = [one for one in Precision if one in base.peak_flops_per_s or one in (Precision.INT8, Precision.INT4)]
+    if text is not None and text not in known:
+        raise InputError(f"--precision: found '{text[:40]}', expected one of {', '.join(known)}")
+    asked = None if text is None else must_be_one_of(Precision, text, "--precision")
+    check_own(model, asked)
+    return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16
+
+
+def _server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
+    """The server, asked for the model that is named or the only one it lists. Raises InputError or Unavailable."""
+    from vlmplan.measuring import Endpoint
+
+    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
+    asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
+    listed = asked.served_models()
+    if name is None and len(listed) != 1:
+        shown = asked.hidden(", ".join(listed[:6]))
+        raise InputError(f"--served-model: the server lists {shown or 'none'}; name one")
+    return Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)
