@@ -263,6 +263,13 @@ def test_a_model_of_ones_own_is_the_only_candidate() -> None:
     assert vlmplan.recheck(plan=plan).holds
 
 
+def test_a_model_of_ones_own_is_served_as_its_architecture_is() -> None:
+    """As one that is read from a checkpoint's folder, which says nothing of engines."""
+    mine = replace(vlmplan.model("OpenGVLab/InternVL3-1B"), name="me/mine", serving={})
+    plan = vlmplan.recommend(hardware="l4", latency="2s", task=vlmplan.law("docvqa"), model=mine)
+    assert plan.choice.deploy is not None and "vllm serve me/mine" in (plan.choice.deploy.command or "")
+
+
 def test_a_law_of_ones_own_need_lie_in_no_file() -> None:
     mine = replace(vlmplan.law("docvqa"), name="mine")
     plan = vlmplan.recommend(hardware="l4", latency="2s", task=mine)
