@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlmplan.models.reading import model_from_config
+from vlmplan.cost.stored import model_from_config
 from vlmplan.models.spec import ModelSpec
 
 QWEN25: dict[str, Any] = {

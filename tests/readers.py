@@ -16,6 +16,7 @@ from vlmplan.accuracy.law import ScalingLaw
 from vlmplan.accuracy.lint import lint
 from vlmplan.accuracy.point_tables import read_points, read_table
 from vlmplan.accuracy.published_scores import Evidence, OwnScores
+from vlmplan.cost.stored import read_model_config
 from vlmplan.document import Document, load, to_json
 from vlmplan.evaluation.questions import read_questions
 from vlmplan.exporting.checkpoint import read_config
@@ -25,7 +26,6 @@ from vlmplan.hardware.prices import read_prices
 from vlmplan.hardware.profile import HardwareProfile, Runtime
 from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
-from vlmplan.models.reading import read_model_config
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.planning import catalogue
 from vlmplan.planning.catalogue import Shelf, TypicalCalibrations, profiles_folder

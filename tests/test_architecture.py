@@ -99,9 +99,15 @@ def test_rooms_import_from_rooms_before_them_by_their_doors(path: Path) -> None:
         return
     before = {*GROUND, *ROOMS[: ROOMS.index(here)]} if here in ROOMS else set(GROUND[: GROUND.index(here)])
     for name in _own_imports(path):
-        if _room(name) != here and _name(path) != "models.stored":
+        if _room(name) != here:
             assert _room(name) in before, f"{_name(path)} imports {name}, which comes after it"
             assert name in before or name in WHOLE, f"{_name(path)} imports {name}, the inside of another room"
+
+
+def test_no_family_imports_another() -> None:
+    for path in (PACKAGE / "models" / "families").glob("*.py"):
+        if path.stem != "__init__":
+            assert not {name for name in _own_imports(path) if name.startswith("models.families")}, path.stem
 
 
 def test_no_room_imports_in_circles() -> None:
@@ -325,6 +331,8 @@ def test_dataclasses_are_frozen_slotted_and_by_keyword(cls: type) -> None:
     assert all(field.kw_only for field in dataclasses.fields(cls))
 
 
+SLOW = frozenset({"torch", "transformers", "onnxruntime", "numpy", "scipy"})
+READING = frozenset({"vlmplan.models.reading", "vlmplan.models.family", "vlmplan.models.families"})
 _PROBE = """
 import sys
 sys.argv = ["vlmplan", *{arguments!r}]
@@ -335,7 +343,7 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-sys.stderr.write(" ".join(sorted({{"torch", "transformers", "onnxruntime", "numpy", "scipy"}} & set(sys.modules))))
+sys.stderr.write(" ".join(sorted({watched!r} & set(sys.modules))))
 """
 RECOMMEND = [
     "recommend",
@@ -352,8 +360,8 @@ RECOMMEND = [
 ]
 
 
-def _imported(arguments: list[str], extra: str = "") -> str:
-    code = _PROBE.format(arguments=arguments, extra=extra)
+def _imported(arguments: list[str], extra: str = "", watched: frozenset[str] = SLOW) -> str:
+    code = _PROBE.format(arguments=arguments, extra=extra, watched={*watched})
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stderr
 
 
@@ -364,3 +372,10 @@ def test_planning_imports_no_heavy_library(arguments: list[str]) -> None:
 
 def test_the_guard_can_fail() -> None:
     assert _imported(["--help"], extra="import numpy") == "numpy"
+
+
+def test_a_shipped_model_needs_no_family() -> None:
+    """Its profile says all; only a checkpoint's own config is read by them, and fp16 asked of them."""
+    assert _imported(RECOMMEND, watched=READING) == ""
+    extra = "import vlmplan.models.families"
+    assert "vlmplan.models.families" in _imported(RECOMMEND, extra=extra, watched=READING)

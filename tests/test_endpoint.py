@@ -18,12 +18,12 @@ from small_models import checkpoint, quiet
 from typer.testing import CliRunner
 
 from vlmplan.cli.app import app
+from vlmplan.cost.stored import read_model_config
 from vlmplan.document import load
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware.profile import Basis, HardwareProfile, Precision
 from vlmplan.measuring.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
 from vlmplan.measuring.observation import Quantity
-from vlmplan.models.reading import read_model_config
 
 SHORT = Probe(words=6, image=None, output_tokens=4)
 SEEN = Probe(words=6, image=(336, 336), output_tokens=4)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from vlmplan.cost.operator_list import operators
+from vlmplan.cost.stored import model_from_config, read_model_config
 from vlmplan.cost.totals import request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Precision
-from vlmplan.models.reading import model_from_config, read_model_config
 from vlmplan.models.spec import Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
 
@@ -134,3 +134,23 @@ def test_internvl_cuts_no_more_tiles_than_its_config_says(file: str, tokens: int
 @pytest.mark.parametrize(("image", "tokens"), [((1024, 768), 494), ((224, 224), 256), ((1920, 1080), 480)])
 def test_a_folder_has_the_limits_of_its_processor(image: tuple[int, int], tokens: int) -> None:
     assert native_visual_tokens(read_model_config(CASES / "06" / "model"), image) == tokens
+
+
+def test_paddleocr_vl_is_read_as_published_and_as_saved_anew() -> None:
+    """Its decoder's keys stood at the top, and its tower had the model's own name."""
+    tower = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16,
+             "image_size": 384, "patch_size": 14}  # fmt: skip
+    decoder = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 18, "num_attention_heads": 16,
+               "num_key_value_heads": 2, "head_dim": 128, "vocab_size": 103424}  # fmt: skip
+    own = {"model_type": "paddleocr_vl", "architectures": ["PaddleOCRVisionModel"], **tower}
+    top = {"model_type": "paddleocr_vl", "architectures": ["PaddleOCRVLForConditionalGeneration"]}
+    published = {**top, **decoder, "tie_word_embeddings": False, "vision_config": own}
+    saved = {
+        **top,
+        "tie_word_embeddings": False,
+        "text_config": {"model_type": "paddleocr_vl_text", **decoder, "tie_word_embeddings": True},
+        "vision_config": {"model_type": "paddleocr_vl_vision", **tower},
+    }
+    found = [model_from_config(config, "config.json", "x") for config in (published, saved)]
+    assert found[0] == found[1]
+    assert native_visual_tokens(found[0], (1240, 1754)) == 44 * 63  # 1232 x 1764 pixels, within the limits

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlmplan.cost.operator_list import operators
+from vlmplan.cost.stored import model_from_config, read_model_config
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Precision
-from vlmplan.models.reading import model_from_config, read_model_config
 from vlmplan.models.spec import ImageRule, ModelSpec, Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
 from vlmplan.planning import catalogue
@@ -187,7 +187,7 @@ def test_class_defaults_are_those_of_transformers() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "mamba"}, "model_type 'mamba' is not read; expected one of deepseek_v2"),
+        ({"model_type": "mamba"}, "model_type 'mamba' is not read; expected one of aya_vision, cohere2, deepseek_v2"),
         ({"model_type": ["llava"]}, "model_type"),
         ({"text_config": []}, "text_config: expected a table"),
         ({"text_config": {"model_type": "rwkv"}}, "model_type 'rwkv' is not read"),

@@ -13,6 +13,7 @@ from small_models import largest_difference
 
 from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import FOUR_BIT_PARTS
+from vlmplan.cost.stored import read_model_config
 from vlmplan.cost.totals import request_of
 from vlmplan.exporting.checkpoint import Tensors, quiet_transformers
 from vlmplan.exporting.decoder_graph import DecoderOptions, cache_names, decoder_graph
@@ -20,7 +21,6 @@ from vlmplan.exporting.quantise import BLOCK, packed_shape, quantised, zeros_sha
 from vlmplan.exporting.runner import decoder_step
 from vlmplan.exporting.small_checkpoint import enliven
 from vlmplan.hardware.profile import Kind, Precision
-from vlmplan.models.reading import read_model_config
 from vlmplan.models.spec import Workload
 
 SHAPE = {

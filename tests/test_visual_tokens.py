@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from families import counted
 from hypothesis import given
 from hypothesis import strategies as st
-from processors import COUNTED
 
 from vlmplan.errors import InputError
 from vlmplan.models.grids import GRIDS, refused_shape
@@ -66,7 +66,7 @@ FAMILIES = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokens_as_transformers_counts_them(family: str) -> None:
     name, kind = FAMILIES[family]
-    model, count = catalogue.model(name), COUNTED[kind]({})
+    model, count = catalogue.model(name), counted(kind, {})
     for size in SIZES:
         try:
             expected = count(*size)
@@ -79,7 +79,7 @@ def test_tokens_as_transformers_counts_them(family: str) -> None:
 
 @pytest.mark.parametrize("budget", [70, 140, 280, 560, 1120])
 def test_a_budget_of_gemma_4_is_what_its_processor_makes_of_it(budget: int) -> None:
-    rule, count = catalogue.model("gemma-4-31B").image, COUNTED["gemma4"]({"max_soft_tokens": budget})
+    rule, count = catalogue.model("gemma-4-31B").image, counted("gemma4", {"max_soft_tokens": budget})
     assert rule is not None
     for width, height in SIZES:
         assert GRIDS[rule.rule](width, height, rule, budget).tokens == count(width, height)
@@ -87,7 +87,7 @@ def test_a_budget_of_gemma_4_is_what_its_processor_makes_of_it(budget: int) -> N
 
 @pytest.mark.parametrize("limit", range(1, 13))
 def test_every_number_of_tiles_of_internvl(limit: int) -> None:
-    rule, count = catalogue.model("InternVL3-8B").image, COUNTED["internvl"]({"max_patches": limit})
+    rule, count = catalogue.model("InternVL3-8B").image, counted("internvl", {"max_patches": limit})
     assert rule is not None
     for width, height in SIZES:
         assert GRIDS[rule.rule](width, height, rule, limit).tokens == count(width, height)
@@ -97,7 +97,7 @@ def test_every_number_of_tiles_of_internvl(limit: int) -> None:
 def test_a_limit_of_pixels_is_what_qwen2_vl_makes_of_it(size: tuple[int, int]) -> None:
     for option in options(catalogue.model("Qwen2-VL-7B"), size):
         limit = int(option.setting.rpartition(":")[2].strip("} "))
-        count = COUNTED["qwen2_vl"]({"min_pixels": 4 * 784, "max_pixels": limit})
+        count = counted("qwen2_vl", {"min_pixels": 4 * 784, "max_pixels": limit})
         assert option.visual_tokens == count(*size)
 
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
-from vlmplan.models import Compressor, downloaded, is_hub_id, method_of, with_file_beside
+from vlmplan.models import ARCHITECTURES, Compressor, downloaded, is_hub_id, method_of, with_file_beside
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-MODEL_TYPES = ("llava", "llava_next", "llava_onevision")
+MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.exportable)
 TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
 _RENAMES = (

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__
+from vlmplan.cost import read_model_config
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.exporting.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
@@ -41,7 +42,7 @@ from vlmplan.exporting.runner import OnnxModel, question_embedding
 from vlmplan.exporting.sketch import OPSET
 from vlmplan.exporting.vision_graph import Compression, compression, encoder_graph
 from vlmplan.hardware import Precision
-from vlmplan.models import Compressor, read_model_config
+from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 

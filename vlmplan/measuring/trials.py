@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlmplan.cost import WEIGHT_BYTES, Request, request_of
+from vlmplan.cost import WEIGHT_BYTES, Request, model_from_config, request_of
 from vlmplan.exporting import SmallModel, small_config
 from vlmplan.hardware import Precision
 from vlmplan.measuring.observation import Quantity
-from vlmplan.models import Compressor, ModelSpec, Workload, model_from_config
+from vlmplan.models import Compressor, ModelSpec, Workload
 
 Pairs = tuple[tuple[int, int], ...]
 PATCH = 14

@@ -9,14 +9,25 @@ if TYPE_CHECKING:
     from vlmplan.models.decoder import LayerGroup as LayerGroup
     from vlmplan.models.decoder import Mixing as Mixing
     from vlmplan.models.decoder import layer_groups as layer_groups
+    from vlmplan.models.download import CONFIGS as CONFIGS
+    from vlmplan.models.download import downloaded as downloaded
+    from vlmplan.models.download import is_hub_id as is_hub_id
+    from vlmplan.models.families import ARCHITECTURES as ARCHITECTURES
     from vlmplan.models.grids import refused_shape as refused_shape
-    from vlmplan.models.hub import CONFIGS as CONFIGS
-    from vlmplan.models.hub import downloaded as downloaded
-    from vlmplan.models.hub import is_hub_id as is_hub_id
+    from vlmplan.models.keys import Plain as Plain
     from vlmplan.models.quantisation import Quantisation as Quantisation
     from vlmplan.models.quantisation import operator_key as operator_key
-    from vlmplan.models.reading import model_from_config as model_from_config
-    from vlmplan.models.reading import read_model_config as read_model_config
+    from vlmplan.models.quantised.layouts import layer_kinds as layer_kinds
+    from vlmplan.models.quantised.layouts import layouts_of as layouts_of
+    from vlmplan.models.quantised.layouts import method_of as method_of
+    from vlmplan.models.quantised.layouts import with_file_beside as with_file_beside
+    from vlmplan.models.quantised.modules import Module as Module
+    from vlmplan.models.quantised.modules import modules_of as modules_of
+    from vlmplan.models.quantised.schemes import Layout as Layout
+    from vlmplan.models.quantised.schemes import Scheme as Scheme
+    from vlmplan.models.reading import config_of as config_of
+    from vlmplan.models.reading import described as described
+    from vlmplan.models.reading import named as named
     from vlmplan.models.refusals import check_own as check_own
     from vlmplan.models.refusals import own_precision as own_precision
     from vlmplan.models.refusals import precision_for as precision_for
@@ -31,8 +42,6 @@ if TYPE_CHECKING:
     from vlmplan.models.spec import Route as Route
     from vlmplan.models.spec import Rule as Rule
     from vlmplan.models.spec import Workload as Workload
-    from vlmplan.models.stored import method_of as method_of
-    from vlmplan.models.stored import with_file_beside as with_file_beside
     from vlmplan.models.token_report import Tokens as Tokens
     from vlmplan.models.token_report import TokenSetting as TokenSetting
     from vlmplan.models.token_report import tokens_of as tokens_of
@@ -52,13 +61,17 @@ __getattr__, __all__ = face(
     __name__,
     {
         "decoder": ("Decoder", "LayerGroup", "Mixing", "layer_groups"),
+        "download": ("CONFIGS", "downloaded", "is_hub_id"),
+        "families": ("ARCHITECTURES",),
         "grids": ("refused_shape",),
-        "hub": ("CONFIGS", "downloaded", "is_hub_id"),
+        "keys": ("Plain",),
         "quantisation": ("Quantisation", "operator_key"),
-        "reading": ("model_from_config", "read_model_config"),
+        "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
+        "quantised.modules": ("Module", "modules_of"),
+        "quantised.schemes": ("Layout", "Scheme"),
+        "reading": ("config_of", "described", "named"),
         "refusals": ("check_own", "own_precision", "precision_for", "refusal", "runnable", "with_what_works"),
         "spec": ("Compressor", "Engine", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
-        "stored": ("method_of", "with_file_beside"),
         "token_report": ("TokenSetting", "Tokens", "tokens_of"),
         "tower": ("Projector", "Resampler", "VisionTower"),
         "visual_tokens": (

@@ -3,11 +3,12 @@
 (table, key) -> a count, a switch, a table; absent and null are the same. Errors name the key as the file spells it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.text_types import Plain
 
+Plain = Mapping[str, Any]
 FILE = "config.json"
 MOST_MERGED = 64  # patches of a side that become one token; beyond it no model goes
 

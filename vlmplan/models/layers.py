@@ -1,7 +1,7 @@
 """Which layers of a decoder differ from its others? The keys of a config that say so, read into groups of layers.
 
 (text config, dimensions so far) -> fields of ``Decoder``. Keys that a config leaves out have the defaults that
-``hub_tables.py`` gives its type; a type without a key has none of what it means.
+``text_types.py`` gives its type; a type without a key has none of what it means.
 """
 
 from collections import Counter
@@ -10,8 +10,8 @@ from typing import Any
 from vlmplan.document import plain
 from vlmplan.errors import InputError
 from vlmplan.models.decoder import LayerGroup, Mixing
-from vlmplan.models.keys import switch, whole
-from vlmplan.models.text_types import Plain, TextType
+from vlmplan.models.keys import Plain, switch, whole
+from vlmplan.models.text_types import TextType
 
 _KINDS = {
     "full_attention": "full",

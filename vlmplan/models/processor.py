@@ -11,8 +11,7 @@ from typing import Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
-from vlmplan.models.keys import FILE, whole
-from vlmplan.models.text_types import Plain
+from vlmplan.models.keys import FILE, Plain, whole
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 FILES = (PREPROCESSOR, PROCESSOR)

@@ -1,29 +1,130 @@
 """Which model does a Hugging Face ``config.json`` describe?
 
-config.json (transformers 4 or 5 spelling) -> ModelSpec, by the tables of ``hub_tables.py`` and ``hub_vlms.py`` and no
-code per type. A text-only config is valid.
+config.json (transformers 4 or 5 spelling) -> ModelSpec, by the records of ``families/`` and no code per type. A
+text-only config is valid. A checkpoint with parts of its own often borrows the type of the model that it was made from:
+DeepSeek-OCR says ``deepseek_vl_v2``, LightOnOCR ``mistral3``, Mono-InternVL ``internvl_chat``. What borrows is read as
+what it is where that is known, or refused by its name.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest, printable
-from vlmplan.models.architecture import check_text, check_tower, inner_text, kind_of
 from vlmplan.models.decoder import Decoder
+from vlmplan.models.families import ARCHITECTURES, BORROWED, SYNONYMS, TEXT_NAMES, TEXTS, TOWERS, overflows
+from vlmplan.models.family import Architecture
 from vlmplan.models.image_rules import image_rule
-from vlmplan.models.keys import nested, switch, whole
+from vlmplan.models.keys import Plain, nested, switch, whole
 from vlmplan.models.layers import layer_fields
 from vlmplan.models.processor import FILES, Processor, read_processor
-from vlmplan.models.projectors import PROJECTORS
+from vlmplan.models.quantised.layouts import TEXT_KEYS, with_file_beside
 from vlmplan.models.spec import ModelSpec
-from vlmplan.models.stored import as_stored, with_file_beside
-from vlmplan.models.text_types import TEXT_ALIASES, TEXT_SYNONYMS, TEXT_TYPES, TOWERS, VISION_ALIASES, Plain, TextType
+from vlmplan.models.text_types import TEXT_ALIASES, TextType
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.vlm_types import VLM_TYPES, VlmType
+from vlmplan.models.towers import VISION_ALIASES, TowerType
+
+# What the name of a class ends in, whatever its parts.
+_TASKS = re.compile(
+    r"(_?For(ConditionalGeneration|CausalLM|Vision2Seq|ImageTextToText|VisionTextToText)|ForCausalLMVL|Model|LMHeadModel)$"
+)
+# Keys of the code that LLaVA was first published with, and of all models with a tower.
+_OLD_KEYS = ("mm_vision_tower", "mm_projector_type", "mm_hidden_size")
+_TOWER_KEYS = (*_OLD_KEYS, "vision_tower", "vision_config", "visual", "vision_tower_config")
+
+
+def _stems(config: Plain, where: str) -> list[str]:
+    """The names in ``architectures`` less their task. Raises InputError for what is no list of names."""
+    named = config.get("architectures")
+    if named is None:
+        return []
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise InputError(f"{where}.architectures: expected a list of class names, found {named!r:.60}")
+    return [_TASKS.sub("", one) for one in named]
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("text")
+
+
+def _known(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _kind_of(config: Plain, where: str) -> Any:
+    """Return the type that a config is read as: its ``model_type``, or what its class is known to be.
+
+    Raises InputError, naming the class, where that has other parts than the type.
+    """
+    kind = config.get("model_type")
+    kind = SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
+    stems = _stems(config, where)
+    for stem in stems:
+        if stem in BORROWED:
+            return BORROWED[stem]
+    if not isinstance(kind, str):
+        return kind
+    vlm = ARCHITECTURES.get(kind)
+    if vlm is not None and stems and not set(stems) & set(vlm.classes):
+        raise InputError(
+            f"{where}.architectures: '{config['architectures'][0]}' is not read; it borrows model_type '{kind}', "
+            f"which means {_known(vlm.classes)}"
+        )
+    keys = _TOWER_KEYS if kind in TEXTS else _OLD_KEYS
+    if found := [key for key in keys if config.get(key)]:
+        named = f"'{config['architectures'][0]}'" if stems else "a model"
+        raise InputError(
+            f"{where}: {named} with '{found[0]}' is not read; under model_type '{kind}' expected "
+            + ("a text model, or " if kind in TEXTS else "")
+            + "a vision-language model in transformers' layout (text_config and vision_config)"
+        )
+    if kind in TEXTS and stems and not any(_is_type(stem, kind) for stem in stems):
+        raise InputError(
+            f"{where}.architectures: '{config['architectures'][0]}' is not read; it borrows model_type '{kind}'"
+        )
+    return kind
+
+
+def _is_type(stem: str, kind: str) -> bool:
+    """Whether a class is named after a text type, whatever its head."""
+    own = [_plain_name(name) for name in (kind, *(old for old, new in TEXT_NAMES.items() if new == kind))]
+    return any(_plain_name(stem).startswith(name) or name.startswith(_plain_name(stem)) for name in own)
+
+
+def _check_text(inner: Plain, named: str, vlm: Architecture, where: str) -> None:
+    """Raise InputError where the LLM's own class is neither its type's nor the whole model's."""
+    stems = _stems(inner, where)
+    own = {_plain_name(name) for name in (named, *(old for old, new in TEXT_NAMES.items() if new == named))}
+    if stems and not any(_plain_name(stem) in own or stem in vlm.classes for stem in stems):
+        raise InputError(
+            f"{where}.architectures: '{inner['architectures'][0]}' is not read; it borrows model_type "
+            f"'{inner.get('model_type', named)}'"
+        )
+
+
+def _check_tower(own: Plain, vlm: Architecture, where: str) -> None:
+    """Raise InputError, naming it, for a tower that is none of those the type comes with."""
+    kind, usual = vlm.model_type, (vlm.tower, *vlm.towers)
+    known = [*TOWERS, *usual, f"{vlm.tower}_vision", f"{kind}_vision", kind]
+    for key, allowed, said in (("model_type", known, usual), ("model_name", vlm.tower_names, vlm.tower_names)):
+        named = own.get(key)
+        if named is not None and allowed and named not in [*allowed]:
+            raise InputError(f"{where}.{key}: {named!r:.60} is not read; expected {_known(said)}")
+    classes = {name for tower in TOWERS.values() for name in tower.classes}
+    for stem in _stems(own, where):
+        if stem not in classes and stem not in vlm.classes:
+            raise InputError(f"{where}.architectures: '{own['architectures'][0]}' is not read as a tower of {kind}")
+
+
+def _inner_text(config: Plain, vlm: Architecture, where: str) -> Plain:
+    """Return the table of the LLM in a vision-language config: nested, or all that is not a table at its top."""
+    inner = nested(config, vlm.text_key or "text_config", where)
+    return inner or {key: value for key, value in config.items() if not isinstance(value, dict)}
 
 
 def _single(value: Any) -> Any:
@@ -65,7 +166,7 @@ def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Deco
     return from_plain(Decoder, layer_fields(config, text, found, where), where)
 
 
-def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
+def _layers_used(config: Plain, vlm: Architecture, layers: int, where: str) -> int:
     """The tower runs up to the last layer that ``vision_feature_layer`` reads; -1 is its end."""
     asked = config.get("vision_feature_layer")
     asked = vlm.feature_layer if asked is None else asked
@@ -77,125 +178,91 @@ def _layers_used(config: Plain, vlm: VlmType, layers: int, where: str) -> int:
     return max([1, *(int(layer) if layer >= 0 else layers + 1 + int(layer) for layer in features)])
 
 
-def _windows(own: Plain, patch: int, layers: int, where: str) -> dict[str, int]:
-    """Qwen2.5-VL: all but some layers attend within windows."""
-    blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
-    if not isinstance(blocks, list | tuple) or not all(type(i) is int and 0 <= i < layers for i in blocks):
-        raise InputError(f"{where}.fullatt_block_indexes: expected a list of layers, found {blocks!r:.40}")
-    window = whole(own.get("window_size", 112), f"{where}.window_size")
-    return {"window_patches": max(1, window // patch) ** 2, "full_attention_layers": len(set(blocks))}
+def _mlp_width(own: Plain, hidden: int, where: str) -> dict[str, int]:
+    """The tower's inner width where a ratio stands for it."""
+    if "mlp_ratio" not in own or "intermediate_size" in own:
+        return {}
+    ratio = own["mlp_ratio"]
+    if type(ratio) not in (int, float) or not 0 < ratio <= 100:
+        raise InputError(f"{where}.mlp_ratio: expected a number from 0 to 100, found {ratio!r:.40}")
+    return {"intermediate": max(1, int(ratio * hidden))}
 
 
-def _special(kind: str, own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
-    """What a tower's own keys say beyond its dimensions."""
-    hidden, layers = found["hidden"], found["layers"]
-    if kind == "qwen2_5_vl":
-        return _windows(own, found["patch"], layers, where)
-    if kind == "internvl_vision":
-        normed = any(switch(own, key, where, default=False) for key in ("use_qk_norm", "qk_normalization"))
-        rms = own.get("norm_type") == "rms_norm"
-        bias = switch(own, "attention_bias", where, default=switch(own, "qkv_bias", where, default=False))
-        spared = 0 if bias else layers * hidden  # the output's bias stays
-        return {"qk_norm": normed, "norm_bias": not rms, "attention_bias": bias, "extra_params": spared}
-    if kind == "gemma4_vision":
-        head_dim = whole(own.get("head_dim", 64), f"{where}.head_dim")
-        return {"extra_params": layers * 2 * head_dim}
-    if kind == "mllama_vision_model":
-        tiles, patches = whole(own.get("max_num_tiles", 4), f"{where}.max_num_tiles", 1, 64), found["positions"]
-        ratios = 1 + sum(1 for i in range(1, tiles + 1) for j in range(1, tiles + 1) if i * j <= tiles)
-        globals_ = whole(own.get("num_global_layers", 8), f"{where}.num_global_layers", 0)
-        return {"extra_params": ratios * tiles * hidden * (patches + 2) + 3 + 2 * globals_}
-    if kind == "minicpmv4_6_vision":
-        return {"extra_params": 2 * hidden + 8 * hidden, "merge_intermediate": 4 * found["intermediate"]}
-    if kind == "perception_encoder":
-        scaled = own.get("init_values") is not None
-        return {"layer_scale": scaled}
-    return {}
+def _tower_defaults(own: Plain, named: str, known: TowerType, vlm: Architecture) -> Plain:
+    """What a tower's table leaves out: its class's defaults, or those of the model around it."""
+    usual = TOWERS.get(named, known) is TOWERS[vlm.tower]
+    alone = named in TOWERS and known.own_defaults and own.keys() - {"model_type"}
+    return {**known.defaults, **vlm.vision_defaults} if usual and not alone else known.defaults
 
 
-def _tower(config: Plain, outer: str, vlm: VlmType, where: str) -> tuple[VisionTower, str]:
+def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
     own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
-    check_tower(own, outer, vlm, inside)
+    _check_tower(own, vlm, inside)
     own = {**own, **nested(own, "model_args", inside)}
     own = {key: value for key, value in own.items() if value is not None}
     named = str(own.get("model_type", ""))
     kind = named if named in TOWERS else vlm.tower
-    defaults = {**TOWERS[kind].defaults, **vlm.vision_defaults} if kind == vlm.tower else TOWERS[kind].defaults
-    if named in TOWERS and vlm.tower == kind and own.keys() - {"model_type"} and "clip" in kind:
-        defaults = TOWERS[kind].defaults  # a CLIP table leaves out what equals CLIP's own defaults
-    vision = _read(own, VISION_ALIASES, defaults, inside)
-    if kind == "qwen2_5_vl":  # its hidden_size is the tower's own, not the LLM's as in qwen2_vl
-        vision["hidden"] = whole(own.get("hidden_size", defaults["hidden"]), f"{inside}.hidden_size")
-    if kind == "glm4v_vision":  # its intermediate_size is the merger's
-        vision["intermediate"] = whole(
-            own.get("out_hidden_size", defaults["intermediate"]), f"{inside}.out_hidden_size"
-        )
-    if kind == "mllama_vision_model" and "num_hidden_layers" in own:
-        vision["layers"] += whole(own.get("num_global_layers", 8), f"{inside}.num_global_layers", 0)
-    if "mlp_ratio" in own and "intermediate_size" not in own:
-        ratio = own["mlp_ratio"]
-        if type(ratio) not in (int, float) or not 0 < ratio <= 100:
-            raise InputError(f"{inside}.mlp_ratio: expected a number from 0 to 100, found {ratio!r:.40}")
-        vision["intermediate"] = max(1, int(ratio * vision["hidden"]))
-    found = {**TOWERS[kind].traits, **vlm.traits, **vision}
-    found["layers_used"] = _layers_used(config, vlm, vision["layers"], where)
+    known = TOWERS[kind]
+    defaults = _tower_defaults(own, named, known, vlm)
+    vision = _read(own, {**VISION_ALIASES, **known.aliases}, defaults, inside)
+    found = {**known.traits, **vlm.traits, **vision, **_mlp_width(own, vision["hidden"], inside)}
     if "positions" not in found and "image_size" in vision:
         found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(found.get("class_token"))
-    found |= _special(kind, own, found, inside)
+    found |= known.special(own, found, inside) if known.special else {}
+    found["layers_used"] = _layers_used(config, vlm, found["layers"], where)
     return from_plain(VisionTower, found, inside), kind
 
 
-def _vlm_parts(
-    config: Plain, kind: str, vlm: VlmType, llm: Decoder, where: str, processor: Processor
-) -> dict[str, Any]:
+def _vlm_parts(config: Plain, vlm: Architecture, llm: Decoder, where: str, processor: Processor) -> dict[str, Any]:
     """The tower, the projector and the image rule of a vision-language config."""
-    tower, named = _tower(config, kind, vlm, where)
+    tower, named = _tower(config, vlm, where)
     if vlm.newline:
         tower = replace(tower, extra_params=tower.extra_params + llm.hidden)
-    kind = "pixtral" if named == "pixtral" and kind == "llava" else kind
-    projector = PROJECTORS[kind](config, tower, llm.hidden)
-    return {"vision": tower, "projector": projector, "image": image_rule(kind, config, tower, processor)}
+    built = ARCHITECTURES[vlm.by_tower.get(named, vlm.model_type)]
+    projector = built.projector(config, tower, llm.hidden)
+    image = image_rule(built.image(config, tower, processor), built.settings)
+    return {"vision": tower, "projector": projector, "image": image}
 
 
-def _text_type(config: Plain, kind: str, vlm: VlmType, where: str) -> tuple[Plain, TextType]:
+def _text_type(config: Plain, vlm: Architecture, where: str) -> tuple[Plain, TextType]:
     """The table of the LLM inside a vision-language config, and its type."""
-    text_config = inner_text(config, vlm, where)
+    text_config = _inner_text(config, vlm, where)
     named = str(text_config.get("model_type", vlm.text))
     usual = vlm.versions.get(str(config.get("version")), vlm.text)
-    named = usual if named == kind else TEXT_SYNONYMS.get(named, named)
-    if named not in TEXT_TYPES:
+    named = usual if named == vlm.model_type else TEXT_NAMES.get(named, named)
+    if named not in TEXTS:
         raise InputError(
-            f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXT_TYPES)}"
+            f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXTS)}"
         )
-    if text_config.get("model_type") not in (None, kind, config.get("model_type")):
-        check_text(text_config, named, vlm, f"{where}.{vlm.text_key}")
+    if text_config.get("model_type") not in (None, vlm.model_type, config.get("model_type")):
+        _check_text(text_config, named, vlm, f"{where}.{vlm.text_key}")
     # The outer model ties its head, whatever the inner table says; where neither says, its class decides.
     tied = config.get("tie_word_embeddings", text_config.get("tie_word_embeddings", vlm.tied))
     text_config = text_config if tied is None else {**text_config, "tie_word_embeddings": tied}
-    return text_config, TEXT_TYPES[named]
+    return text_config, TEXTS[named]
 
 
 def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> ModelSpec:
-    kind = kind_of(config, where)
+    kind = _kind_of(config, where)
     if kind is None:
         keys = ", ".join(sorted(map(str, config))[:8])
         raise InputError(f"{where}: found no model_type (its keys: {keys or 'none'}); expected a model's config.json")
-    if not isinstance(kind, str) or kind not in {**TEXT_TYPES, **VLM_TYPES}:
-        known = sorted({**TEXT_TYPES, **VLM_TYPES})
+    if not isinstance(kind, str) or kind not in {**TEXTS, **ARCHITECTURES}:
+        known = sorted({**TEXTS, **ARCHITECTURES})
         close = nearest(str(kind), known)
         raise InputError(
             f"{where}: model_type {kind!r} is not read; expected one of {', '.join(known)}"
             + (f" (nearest: {close})" if close else "")
         )
-    vlm = VLM_TYPES.get(kind)
+    vlm = ARCHITECTURES.get(kind)
     if vlm is None:
-        llm = _decoder(config, TEXT_TYPES[kind], {}, where)
+        llm = _decoder(config, TEXTS[kind], {}, where)
         return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, sources=(f"{where}",))
-    text_config, text_type = _text_type(config, kind, vlm, where)
+    text_config, text_type = _text_type(config, vlm, where)
     llm = _decoder(text_config, text_type, vlm.text_defaults, f"{where}.{vlm.text_key or 'text'}")
     processor = Processor(files, config)
-    parts = _vlm_parts(config, kind, vlm, llm, where, processor)
+    parts = _vlm_parts(config, vlm, llm, where, processor)
     return ModelSpec(
         name=name,
         family=kind,
@@ -208,23 +275,35 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
     )
 
 
-def model_from_config(config: Plain, where: str, name: str, files: Mapping[str, Plain] | None = None) -> ModelSpec:
-    """Build a model from the table in a ``config.json``, and the processor's ``files`` beside it by their name.
+def _overflows(config: Plain, where: str) -> bool:
+    """Whether the model or its LLM is of a type that overflows in fp16."""
+    types = {str(config.get("model_type")), *(str(nested(config, key, where).get("model_type")) for key in TEXT_KEYS)}
+    return any(row.always for kind in types for row in overflows(kind))
 
-    Raises InputError naming the key or the unknown type.
-    """
+
+def described(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> ModelSpec:
+    """Return the model of a ``config.json`` and the processor's ``files``, its weights as if whole."""
+    return replace(_model(config, where, name, files), fp16=not _overflows(config, where))
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Let an InputError say which file it is about, where it names but the dimension that came out wrong."""
     try:
-        return as_stored(_model(config, where, name, files or {}), config, where)
+        yield
     except InputError as error:
         if str(error).startswith((where, *FILES)):
             raise
-        raise InputError(f"{where}: {error}") from None  # it names the dimension that came out wrong
+        raise InputError(f"{where}: {error}") from None
 
 
-def read_model_config(path: Path) -> ModelSpec:
-    """Read a ``config.json``, or a checkpoint directory that holds one and its processor's files. Raises InputError."""
+def config_of(path: Path) -> tuple[Plain, str, str, Mapping[str, Plain]]:
+    """Return the table of a ``config.json``, or of the folder that holds one; its name, the model's, what lies beside.
+
+    Raises InputError.
+    """
     whole_folder = os.path.isdir(path)  # noqa: PTH112 - False rather than PermissionError
     file = path / "config.json" if whole_folder else path
     config = with_file_beside(read_plain(file), file.parent)
     files = read_processor(path) if whole_folder else {}
-    return model_from_config(config, file.name, printable(file.resolve().parent.name) or "model", files)
+    return config, file.name, printable(file.resolve().parent.name) or "model", files

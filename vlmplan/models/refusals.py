@@ -11,48 +11,20 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.models.spec import ModelSpec
 
-# Mended since, and so not here: Qwen2.5-VL (vLLM PR 13968), Gemma 4's towers (vLLM issue 40290, from 0.22 on).
-UNSTABLE = ("gemma2", "gemma3", "gemma3_text", "glm4", "plamo2")
-OVERFLOWING = frozenset(UNSTABLE)  # types of models or of their LLMs whose activations overflow in fp16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overflow:
-    """Architectures that a runtime does not run in fp16; ``always`` whatever their ``fp16`` says."""
-
-    architectures: tuple[str, ...]
-    runtime: Runtime
-    why: str
-    always: bool = True
-
-
-OVERFLOWS = (
-    Overflow(
-        architectures=UNSTABLE,
-        runtime=Runtime.VLLM,
-        why="vllm refuses it for numerical instability (vllm/config/model.py; vLLM issue 28857)",
-    ),
-    Overflow(
-        architectures=("paligemma",),
-        runtime=Runtime.VLLM,
-        why="its LLM is Gemma 2, which vllm refuses for numerical instability (vllm/config/model.py; vLLM issue 28857)",
-        always=False,
-    ),
-    Overflow(
-        architectures=("gemma3", "gemma3_text"),
-        runtime=Runtime.TRANSFORMERS,
-        why="its activations overflow and answers are empty (transformers issue 36822)",
-    ),
-)
-_KNOWN = frozenset(name for row in OVERFLOWS for name in row.architectures)
-
 
 def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:
-    """Why a runtime does not run the model in fp16."""
-    for row in OVERFLOWS:
-        if row.runtime is runtime and model.architecture in row.architectures and (row.always or not model.fp16):
+    """Why a runtime does not run the model in fp16.
+
+    Mended since, and so not in the families' files: Qwen2.5-VL (vLLM PR 13968), Gemma 4's towers (vLLM issue 40290,
+    from 0.22 on).
+    """
+    from vlmplan.models.families import overflows  # planning in bf16 needs none of them
+
+    known = overflows(model.architecture)
+    for row in known:
+        if row.runtime is runtime and (row.always or not model.fp16):
             return row.why
-    if not model.fp16 and model.architecture not in _KNOWN and runtime is Runtime.VLLM:
+    if not model.fp16 and not known and runtime is Runtime.VLLM:
         return (
             "its LLM is of a kind that vllm refuses for numerical instability (vllm/config/model.py, vLLM issue 28857)"
         )

@@ -1,14 +1,15 @@
-"""How do Hugging Face configs spell a model's dimensions? Tables of aliases, class defaults and what each type has.
+"""Which decoders are read? What their classes default to, what their layers have that llama's do not, their own keys.
 
 A config leaves out what equals its class's default, so the defaults are part of the format; they are those of
-transformers' configuration classes, and a test compares. Adding a type is adding a row.
+transformers' configuration classes, and a test compares. Adding a type that many models have is adding a row; one that
+came with a family stands in the family's file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-Plain = Mapping[str, Any]
+from vlmplan.hardware import Runtime
+from vlmplan.models.keys import Plain
 
 TEXT_ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -27,15 +28,15 @@ TEXT_ALIASES: dict[str, tuple[str, ...]] = {
     "shared_expert_intermediate": ("shared_expert_intermediate_size",),
     "dense_layers": ("first_k_dense_replace",),
 }
-VISION_ALIASES: dict[str, tuple[str, ...]] = {
-    "layers": ("num_hidden_layers", "depth"),
-    "hidden": ("embed_dim", "hidden_size"),
-    "heads": ("num_attention_heads", "num_heads", "attention_heads"),
-    "intermediate": ("intermediate_size",),
-    "patch": ("patch_size", "spatial_patch_size"),
-    "temporal_patch": ("temporal_patch_size",),
-    "image_size": ("image_size",),
-}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overflow:
+    """A runtime that does not run a type in fp16, and why; ``always``, whatever a model's ``fp16`` says."""
+
+    runtime: Runtime
+    why: str
+    always: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +44,34 @@ class TextType:
     """A text ``model_type``: what its class defaults to, what its layers have that llama's do not, further keys.
 
     ``pattern`` is the kind of layer of all but every n-th, which has full attention, where a config lists none.
-    ``keys`` are defaults of keys that only some types have (``hub_layers.py`` reads those).
+    ``keys`` are defaults of keys that only some types have (``layers.py`` reads those). ``names`` mean the same type.
+    ``joined`` are modules that checkpoints hold for several projections of an operator. ``overflows`` says which
+    runtimes do not run it in fp16.
     """
 
     defaults: Plain
     traits: Plain = field(default_factory=dict)
     pattern: tuple[str, int] | None = None
     keys: Plain = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    overflows: tuple[Overflow, ...] = ()
 
 
+_UNSTABLE = (
+    Overflow(
+        runtime=Runtime.VLLM,
+        why="vllm refuses it for numerical instability (vllm/config/model.py; vLLM issue 28857)",
+    ),
+)
+GEMMA3_OVERFLOWS = (
+    *_UNSTABLE,
+    Overflow(
+        runtime=Runtime.TRANSFORMERS,
+        why="its activations overflow and answers are empty (transformers issue 36822)",
+    ),
+)
+_GATE_UP = {"gate_up": ("mlp.gate_up_proj",)}
 _LLAMA = {
     "vocabulary": 32000,
     "hidden": 4096,
@@ -97,14 +117,14 @@ _GLM4_MOE = _GLM4 | {
 }  # fmt: skip
 _GLM4_MOE_KEYS = {"n_shared_experts": 1, "expert_score_bias": 1}
 _PHI3 = _LLAMA | {"vocabulary": 32064, "hidden": 3072, "intermediate": 8192}
-TEXT_TYPES: dict[str, TextType] = {
-    "llama": TextType(defaults=_LLAMA),
+SHARED_TEXTS: Mapping[str, TextType] = {
+    "llama": TextType(defaults=_LLAMA, names=("minicpm", "granite")),
     "mistral": TextType(defaults=_LLAMA | {"intermediate": 14336, "kv_heads": 8}),
     "internlm2": TextType(defaults=_LLAMA | {"vocabulary": 103168}),
     "internlm3": TextType(
         defaults=_LLAMA | {"vocabulary": 128512, "intermediate": 10240, "layers": 48, "kv_heads": 2, "head_dim": 128}
     ),
-    "phi3": TextType(defaults=_PHI3),
+    "phi3": TextType(defaults=_PHI3, joined={"qkv": ("self_attn.qkv_proj",), **_GATE_UP}),
     "phi": TextType(
         defaults=_LLAMA
         | {"vocabulary": 51200, "hidden": 2048, "intermediate": 8192, "layers": 24},
@@ -127,11 +147,17 @@ TEXT_TYPES: dict[str, TextType] = {
         keys=_DELTA_NET | {"shared_expert_gate": 1},
     ),
     "gemma": TextType(defaults=_GEMMA),
-    "gemma2": TextType(defaults=_GEMMA2, traits={"norms_per_layer": 4}, pattern=("sliding_attention", 2)),
+    "gemma2": TextType(
+        defaults=_GEMMA2,
+        traits={"norms_per_layer": 4},
+        pattern=("sliding_attention", 2),
+        overflows=_UNSTABLE,
+    ),
     "gemma3_text": TextType(
         defaults=_GEMMA2 | {"vocabulary": 262208},
         traits={"norms_per_layer": 4, "qk_norm": True},
         pattern=("sliding_attention", 6),
+        overflows=GEMMA3_OVERFLOWS,
     ),
     "gemma4_text": TextType(
         defaults=_GEMMA2 | {"vocabulary": 262144, "layers": 30, "sliding_window": 512},
@@ -145,8 +171,14 @@ TEXT_TYPES: dict[str, TextType] = {
         traits={"qk_norm": True},
         keys={"conv_L_cache": 3, "block_auto_adjust_ff_dim": True, "block_multiple_of": 256,
               "block_ffn_dim_multiplier": 1.0},
+        joined={"output": ("self_attn.out_proj",)},
     ),
-    "glm4": TextType(defaults=_GLM4, traits={"qkv_bias": True, "output_bias": False, "norms_per_layer": 4}),
+    "glm4": TextType(
+        defaults=_GLM4,
+        traits={"qkv_bias": True, "output_bias": False, "norms_per_layer": 4},
+        joined=_GATE_UP,
+        overflows=_UNSTABLE,
+    ),
     "glm4_moe": TextType(defaults=_GLM4_MOE, traits={"output_bias": False}, keys=_GLM4_MOE_KEYS),
     "glm4v_moe_text": TextType(
         defaults=_GLM4_MOE, traits={"qkv_bias": True, "output_bias": False}, keys=_GLM4_MOE_KEYS
@@ -204,102 +236,4 @@ TEXT_TYPES: dict[str, TextType] = {
         traits={"qk_norm": True},
         keys={"additional_vocab_size": 128},
     ),
-}  # fmt: skip
-# The decoder inside a vision type, where its nested config carries a name of its own.
-TEXT_SYNONYMS = {
-    "qwen2_vl_text": "qwen2",
-    "qwen2_vl": "qwen2",
-    "qwen2_5_vl_text": "qwen2",
-    "qwen2_5_vl": "qwen2",
-    "qwen3_vl_text": "qwen3",
-    "qwen3_vl_moe_text": "qwen3_moe",
-    "glm4v_text": "glm4",
-    "phi4_multimodal": "phi3",
-    "phi4mm": "phi3",
-    "phi3_v": "phi3",
-    "minicpm": "llama",
-    "granite": "llama",
-    "gemma3": "gemma3_text",
-    "ernie4_5_vl_moe_text": "ernie4_5_moe",
-    "mllama": "mllama_text_model",
-    "deepseek_vl_v2": "deepseek_v2",
-}
-QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 64, "kv_heads": 8, "vocabulary": 152064}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowerType:
-    """A vision ``model_type``: what its class defaults to, and what its layers have."""
-
-    defaults: Plain
-    traits: Plain = field(default_factory=dict)
-
-
-_CLIP = {"layers": 12, "hidden": 768, "heads": 12, "intermediate": 3072, "patch": 32, "image_size": 224}
-_SO400M = {"layers": 27, "hidden": 1152, "heads": 16, "intermediate": 4304, "patch": 14}
-_RMS = {"norm_bias": False, "attention_bias": False, "mlp_bias": False}
-_QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}
-_QWEN3_VIT = _SO400M | {"patch": 16, "temporal_patch": 2}
-TOWERS: dict[str, TowerType] = {
-    "clip_vision_model": TowerType(
-        defaults=_CLIP, traits={"class_token": True, "patch_bias": False, "pre_norm": True}
-    ),
-    "siglip_vision_model": TowerType(defaults=_CLIP | {"patch": 16}),
-    "siglip2_vision_model": TowerType(defaults=_CLIP | {"patch": 16}, traits={"positions": 256}),
-    "idefics2": TowerType(defaults=_CLIP),
-    "idefics3_vision": TowerType(defaults={**_SO400M, "layers": 12, "patch": 32, "image_size": 224}),
-    "smolvlm_vision": TowerType(defaults={**_SO400M, "layers": 12, "patch": 32, "image_size": 224}),
-    "qwen2_vl": TowerType(defaults=_QWEN2_VIT, traits={"patch_bias": False, "post_norm": False, "positions": 0}),
-    "qwen2_5_vl": TowerType(
-        defaults=_QWEN2_VIT | {"intermediate": 3420},
-        traits={"patch_bias": False, "post_norm": False, "norm_bias": False, "gated_mlp": True, "positions": 0},
-    ),
-    "qwen3_vl": TowerType(defaults=_QWEN3_VIT, traits={"post_norm": False, "positions": 2304}),
-    "internvl_vision": TowerType(
-        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 448},
-        traits={"class_token": True, "layer_scale": True, "post_norm": False},
-    ),
-    "gemma4_vision": TowerType(
-        defaults=_CLIP | {"layers": 16, "patch": 16},
-        traits=_RMS
-        | {"gated_mlp": True, "norms_per_layer": 4, "patch_bias": False, "post_norm": False, "positions": 20480},
-    ),
-    "pixtral": TowerType(
-        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 16, "image_size": 1024},
-        traits=_RMS
-        | {"gated_mlp": True, "patch_bias": False, "pre_norm": True, "post_norm": False, "positions": 0},
-    ),
-    "glm4v_vision": TowerType(
-        defaults={"layers": 24, "hidden": 1536, "heads": 12, "intermediate": 4096, "patch": 14, "temporal_patch": 2,
-                  "image_size": 336},
-        traits=_RMS | {"gated_mlp": True, "pre_norm": True},
-    ),
-    "mllama_vision_model": TowerType(
-        defaults={"layers": 40, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "image_size": 448},
-        traits={"class_token": True, "pre_norm": True, "patch_bias": False, "attention_bias": False,
-                "joint_views": True},
-    ),
-    "llama4_vision_model": TowerType(
-        defaults={"layers": 34, "hidden": 768, "heads": 16, "intermediate": 5632, "patch": 14, "image_size": 448},
-        traits={"class_token": True, "pre_norm": True, "patch_bias": False},
-    ),
-    "ovis2": TowerType(
-        defaults={"layers": 24, "hidden": 1024, "heads": 8, "intermediate": 2816, "patch": 14, "image_size": 224},
-        traits=_RMS | {"gated_mlp": True, "pre_norm": True},
-    ),
-    "ernie4_5_vl_moe_vision": TowerType(
-        defaults={"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14},
-        traits={"patch_bias": False, "positions": 0},
-    ),
-    "moonvit": TowerType(defaults=_SO400M, traits={"positions": 4096}),
-    "mlcd_vision_model": TowerType(
-        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14},
-        traits={"class_token": True, "patch_bias": False, "pre_norm": True, "positions": 0},
-    ),
-    "perception_encoder": TowerType(
-        defaults={"layers": 23, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14, "image_size": 448},
-        traits={"pre_norm": True, "patch_bias": False, "post_norm": False},
-    ),
-    "molmo2": TowerType(defaults=_SO400M | {"layers": 25, "image_size": 378}, traits={"post_norm": False}),
-    "minicpmv4_6_vision": TowerType(defaults=_CLIP | {"patch": 16}),
 }  # fmt: skip

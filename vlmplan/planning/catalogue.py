@@ -167,14 +167,15 @@ def model(name: str) -> ModelSpec:
         return _hub_model(name, unknown)
     if path.suffix == ".toml":
         return load(ModelSpec, path)
-    from vlmplan.models import read_model_config
+    from vlmplan.cost import read_model_config
 
     return read_model_config(path)
 
 
 def _hub_model(name: str, unknown: InputError) -> ModelSpec:
     """The model of a hub id. Raises ``unknown``, with why it could not be read, where ``name`` is none."""
-    from vlmplan.models import CONFIGS, downloaded, is_hub_id, read_model_config
+    from vlmplan.cost import read_model_config
+    from vlmplan.models import CONFIGS, downloaded, is_hub_id
 
     if not is_hub_id(name) or _meant(Shelf.MODELS, name):
         raise unknown

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from vlmplan.errors import InputError, printable
 from vlmplan.models.decoder import Decoder
+from vlmplan.models.families import ARCHITECTURES, joined_modules
+from vlmplan.models.family import USUAL, Places
 from vlmplan.models.spec import ModelSpec
 
 # What may stand before ``layers.0`` of an LLM.
@@ -25,14 +27,6 @@ _LLM_ROOTS = (
     "language.model.layers",
 )
 _FUSED_QKV = ("attention.wqkv", "att_proj", "self_attn.W_pack")
-# Where a projection's name ends as that of one it is joined from does, it is only looked for where it is there.
-_UP = {"gate_up": ("mlp.gate_up_proj",)}
-_JOINED = {
-    **{kind: {"qkv": ("self_attn.qkv_proj",), **_UP} for kind in ("phi3", "phi3_v", "phi4mm", "phi4_multimodal")},
-    **{kind: {"output": ("self_attn.out_proj",)} for kind in ("lfm2", "lfm2_vl")},
-    "glm4": _UP,
-    "glm4v": _UP,
-}
 _EXPERTS = ("mlp.experts.0", "mlp.experts", "feed_forward.experts.0", "feed_forward.experts", "mlp.text_moe.experts")
 _SHARED = ("mlp.shared_experts", "mlp.shared_expert", "feed_forward.shared_expert")
 
@@ -97,62 +91,6 @@ _MLP = {
     "mlp up": (("mlp.fc1", "mlp.linear_fc1", "mlp.fc0", "feed_forward.w1"),),
     "mlp down": (("mlp.fc2", "mlp.linear_fc2", "feed_forward.w2"),),
 }
-_MERGER = {  # MiniCPM-V 4.6
-    "merge qkv": "vit_merger.self_attn.q_proj",
-    "merge output": "vit_merger.self_attn.out_proj",
-    "merge up": "vit_merger.linear_1",
-    "merge down": "vit_merger.linear_2",
-}
-_QWEN = (("visual.blocks",), ("visual.merger.mlp.0", "visual.merger.linear_fc1", "visual.merger.proj"))
-_IDEFICS = (
-    ("vision_model.encoder.layers",),
-    ("connector.modality_projection.proj", "connector.modality_projection.gate_proj"),
-)
-_PIXTRAL = (("vision_tower.transformer.layers", "vision_encoder.transformer.layers"),)
-_CLIP = (("vision_tower.encoder.layers", "vision_tower.vision_model.encoder.layers", "vision_model.encoder.layers"),)
-_LINEAR = ("multi_modal_projector.linear_1", "multi_modal_projector.linear_2", "multi_modal_projector.linear")
-_PHI = "embed_tokens_extend.image_embed"
-_USUAL = (*_CLIP, _LINEAR)
-# Where an architecture has its tower's layers, and its projector; ``model.`` may stand before either.
-_PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN),
-    **dict.fromkeys(("glm4v", "glm4v_moe"), _QWEN),
-    **dict.fromkeys(("smolvlm", "idefics3", "idefics2"), _IDEFICS),
-    **dict.fromkeys(("pixtral", "mistral3"), (*_PIXTRAL, (*_LINEAR, "vision_language_adapter.w_in"))),
-    "internvl_chat": (("vision_model.encoder.layers",), ("mlp1.1", "mlp1.3")),
-    "internvl": (("vision_tower.encoder.layer", "vision_model.encoder.layers"), (*_LINEAR, "mlp1.1")),
-    "gemma3": (*_CLIP, ()),  # its projection is no layer of its own
-    "gemma4": (("vision_tower.encoder.layers",), ("embed_vision.embedding_projection",)),
-    "mllama": (
-        ("vision_model.transformer.layers", "vision_model.global_transformer.layers"),
-        ("multi_modal_projector",),
-    ),
-    "llama4": (("vision_model.model.layers",), (*_LINEAR, "vision_model.vision_adapter.mlp.fc1")),
-    "minicpmv": (("vpm.encoder.layers",), ("resampler.kv_proj", "resampler.attn.out_proj")),
-    "minicpmv4_6": (("vision_tower.encoder.layers",), ("merger.mlp.0.linear_1",)),
-    "kimi_vl": (("vision_tower.encoder.blocks",), _LINEAR),
-    "deepseek_vl_v2": (("vision.blocks",), ("projector.layers.0",)),
-    "phi3_v": (
-        ("vision_embed_tokens.img_processor.vision_model.encoder.layers",),
-        ("vision_embed_tokens.img_projection.0",),
-    ),
-    **dict.fromkeys(
-        ("phi4mm", "phi4_multimodal"),
-        ((f"{_PHI}.img_processor.encoder.layers",), (f"{_PHI}.img_projection.0", f"{_PHI}.img_projection_up")),
-    ),
-    "molmo": (("vision_backbone.image_vit.transformer.resblocks",), ("vision_backbone.image_projector.w1",)),
-    "molmo2": (
-        ("vision_tower.layers", "vision_backbone.image_vit.transformer.resblocks"),
-        ("multi_modal_projector.image_projector.gate_proj", "vision_backbone.image_projector.w1"),
-    ),
-    "ernie4_5_vl_moe": (("vision_model.blocks", "vision_tower.blocks"), ("resampler_model.mlp",)),
-    "ovis2": (
-        ("vision_tower.transformer.encoder.layers", "visual_tokenizer.backbone.trunk.blocks"),
-        ("vision_tower.head_linear", "visual_tokenizer.head.0"),
-    ),
-    "ovis2_5": (("visual_tokenizer.vit.vision_model.encoder.layers",), ("visual_tokenizer.head.0",)),
-    "moondream1": (("vision_encoder.encoder.model.visual.blocks",), ("vision_encoder.projection.mlp.fc1",)),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +130,7 @@ def _llm_modules(model: ModelSpec, name: str, kinds: Mapping[str, Sequence[int]]
         yield Module(short=(leaf,), full=tuple(root + leaf for root in roots), of_llm=True)
         return
     projections = _LLM.get(name, ()) if llm.gated_mlp else _UNGATED.get(name, _LLM.get(name, ()))
-    if joined := _JOINED.get(model.architecture, {}).get(name):
+    if joined := joined_modules(model.architecture).get(name):
         projections = (joined,)
     for layer in _layers(llm, name, kinds):
         for held, leaves in zip(_held(llm, name), projections, strict=False):
@@ -208,19 +146,24 @@ def _named(names: tuple[str, ...]) -> Module:
     return Module(short=names, full=(*names, *(f"model.{name}" for name in names)))
 
 
+def _places(model: ModelSpec) -> Places:
+    known = ARCHITECTURES.get(model.architecture)
+    return known.places if known else USUAL
+
+
 def _leaves(model: ModelSpec, root: str, name: str) -> tuple[tuple[str, ...], ...]:
-    """The projections of a tower's operator: blocks have one of attention for all three, as InternVL's own layers."""
-    fused = model.architecture == "internvl_chat" or root.endswith("blocks")
+    """The projections of a tower's operator: blocks have one of attention for all three."""
+    fused = _places(model).fused or root.endswith("blocks")
     gated = model.vision is not None and model.vision.gated_mlp
     known = {**(_FUSED_ATTENTION if fused else _ATTENTION), **(_GATED_MLP if gated else _MLP)}
     return known.get(name, ())
 
 
 def _vision_modules(model: ModelSpec, name: str) -> Iterator[Module]:
-    roots, layers = _PLACES.get(model.architecture, _USUAL)[0], model.vision.layers if model.vision else 0
-    by_root = [(root, _leaves(model, root, name)) for root in roots]
+    places, layers = _places(model), model.vision.layers if model.vision else 0
+    by_root = [(root, _leaves(model, root, name)) for root in places.tower]
     if not layers or not any(leaves for _, leaves in by_root):  # a convolution, or what stands behind the layers
-        yield _named(tuple(f"{root.split('.')[0]}.{_MERGER.get(name, name)}" for root in roots))
+        yield _named(tuple(f"{root.split('.')[0]}.{places.named.get(name, name)}" for root in places.tower))
         return
     for layer in range(layers):
         for number in range(max(len(leaves) for _, leaves in by_root)):
@@ -239,7 +182,7 @@ def modules_of(model: ModelSpec, key: str, kinds: Mapping[str, Sequence[int]]) -
         return tuple(_llm_modules(model, name, kinds))
     if part == "vision":
         return tuple(_vision_modules(model, name))
-    names = _PLACES.get(model.architecture, _USUAL)[1]
+    names = _places(model).projector
     return (_named(names),) if names else ()
 
 

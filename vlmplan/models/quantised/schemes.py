@@ -9,9 +9,8 @@ from typing import Any
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
-from vlmplan.models.keys import whole
-from vlmplan.models.modules import Module, Patterns, patterns
-from vlmplan.models.text_types import Plain
+from vlmplan.models.keys import Plain, whole
+from vlmplan.models.quantised.modules import Module, Patterns, patterns
 
 EVERYWHERE = ("llm", "vision", "projector")
 NOTHING = Patterns()

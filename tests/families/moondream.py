@@ -1,0 +1,12 @@
+"""How moondream is tried against transformers: a small model, and how its processor counts."""
+
+from part import Part
+
+PARTS = {
+    "moondream1": Part(
+        config=None,
+        without="its class is not transformers' own",
+        count=None,
+        settings=[],
+    ),
+}  # fmt: skip

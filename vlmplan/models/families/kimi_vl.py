@@ -1,0 +1,54 @@
+"""Kimi-VL: a limit of patches, four of which make a token."""
+
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.models.family import LINEAR, Architecture, Family, Places
+from vlmplan.models.image_rules import area_rule
+from vlmplan.models.keys import Plain
+from vlmplan.models.processor import Processor
+from vlmplan.models.projectors import H, built
+from vlmplan.models.settings import Settings
+from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.tower import VisionTower
+from vlmplan.models.towers import SO400M, TowerType
+
+
+def _kimi(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
+    """Kimi-VL: a limit of patches; four make a token."""
+    merged = read.side("merge_kernel_size", 2, "height")
+    if merged != 2:
+        raise InputError(f"{read.value('merge_kernel_size')[0]}: found {merged}, expected 2")
+    patches = read.count("in_token_limit", 4096, 4_000_000)
+    read.value("pad_input")
+    found = area_rule(tower, read, Rule.PADDED, most=1024)
+    pixels = patches * tower.patch**2
+    whole = {} if patches == 4096 else {"default_max_tokens": max(1, patches // 4)}
+    return {**found, **whole, "default_max_pixels": pixels if patches % 4 else 0}
+
+
+_TOWERS = {
+    "moonvit": TowerType(
+        defaults=SO400M,
+        traits={"positions": 4096},
+        classes=("MoonVitPretrained",),
+    ),
+}
+FAMILY = Family(
+    architectures=(
+        Architecture(
+            model_type="kimi_vl",
+            classes=("KimiVL",),
+            tower="moonvit",
+            text="deepseek_v3",
+            projector=built(widths=((4, "v"), (4, "v"), H), merge=4, norm=2),
+            image=_kimi,
+            settings=Settings(
+                setting="image processor in_token_limit={patches}",
+                engines={Engine.LLAMA_CPP: "--image-max-tokens {tokens}"},
+            ),
+            places=Places(tower=("vision_tower.encoder.blocks",), projector=LINEAR),
+        ),
+    ),
+    towers=_TOWERS,
+)

@@ -1,0 +1,139 @@
+"""LLaVA, LLaVA-NeXT, LLaVA-OneVision and 1.5: CLIP, SigLIP or RICE, two layers over every patch."""
+
+import math
+import re
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.models.family import USUAL, Architecture, Family
+from vlmplan.models.image_rules import MOST_TILES, fixed, grid_tokens, qwen_rule, selected_extra, view_side, views_rule
+from vlmplan.models.keys import Plain
+from vlmplan.models.processor import Processor
+from vlmplan.models.projectors import merger, mlp
+from vlmplan.models.settings import AREA, Settings, processor_argument
+from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.tower import VisionTower
+from vlmplan.models.towers import CLIP_LARGE, SO400M, TowerType
+
+_PINPOINTS_NEXT = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+_GRIDS = "image_grid_pinpoints of at most {views} tiles, in processor and model config"
+
+
+def _llava(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
+    side = view_side(tower, read, "crop_size", "size")
+    for key in ("crop_size", "size", "patch_size", "image_seq_length"):
+        read.value(key)
+    return fixed(side, max(1, grid_tokens(side, tower.patch) + selected_extra(tower, read, "default")))
+
+
+def _anyres_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
+    """LLaVA-NeXT: the best fitting of a list of grids, and the whole image."""
+    side = view_side(tower, read, "size", "crop_size")
+    for key in ("size", "crop_size", "patch_size"):
+        read.value(key)
+    unasked = tuple((side * high // 336, side * wide // 336) for high, wide in _PINPOINTS_NEXT)
+    return _pinpoints(tower, read, side, unasked) | {"base_extra_tokens": selected_extra(tower, read, "default")}
+
+
+def _onevision_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
+    """LLaVA-OneVision: the same, pooled beyond so many tiles."""
+    side = view_side(tower, read, "size")
+    for key in ("crop_size", "patch_size", "num_image_tokens"):
+        read.value(key)
+    where, limit = read.value("vision_aspect_ratio")
+    limit = "anyres_max_9" if limit is None else limit
+    most = re.fullmatch(r"anyres_max_(\d{1,2})", limit) if isinstance(limit, str) else None
+    if most is None or not 1 <= int(most[1]) <= MOST_TILES:
+        raise InputError(f"{where}: {limit!r:.40} is not read; expected anyres_max_ and a number to {MOST_TILES}")
+    sides = range(1, 7)
+    found = _pinpoints(tower, read, side, tuple((side * i, side * j) for i in sides for j in sides))
+    extra = selected_extra(tower, read, "full")
+    return found | {"base_extra_tokens": extra, "pooled_beyond_views": int(most[1])}
+
+
+def _pinpoints(tower: VisionTower, read: Processor, side: int, unasked: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """The rule of a list of resolutions, (height, width) in pixels of whole views."""
+    where, points = read.grids("image_grid_pinpoints", unasked)
+    if odd := [f"{high}x{wide}" for high, wide in points if high < side or wide < side]:
+        raise InputError(f"{where}: expected at least one view of {side} pixels a side, found {odd[0]}")
+    grids = tuple((wide // side, high // side) for high, wide in points)
+    if any(high % side or wide % side for high, wide in points):
+        read.note(f"{where}: not all are multiples of {side} pixels; counted as the whole views they hold")
+    if max(max(grid) for grid in grids) > MOST_TILES:
+        raise InputError(f"{where}: expected at most {MOST_TILES} views a side, found {max(max(g) for g in grids)}")
+    tokens, tiles = grid_tokens(side, tower.patch), [columns * rows for columns, rows in grids]
+    edge = math.isqrt(min(max(tiles), 9) * tokens)
+    return views_rule(
+        side, Rule.ANYRES, tokens, max(tiles), min_views=min(tiles), grids=grids,
+        trained_min_visual_tokens=2 * tokens, trained_max_visual_tokens=tokens + edge * (edge + 1),
+    )  # fmt: skip
+
+
+_TOWERS = {
+    "mlcd_vision_model": TowerType(
+        defaults={"layers": 24, "hidden": 1024, "heads": 16, "intermediate": 4096, "patch": 14},
+        traits={"class_token": True, "patch_bias": False, "pre_norm": True, "positions": 0},
+    ),
+}
+FAMILY = Family(
+    architectures=(
+        Architecture(
+            model_type="llava",
+            classes=("Llava",),
+            tower="clip_vision_model",
+            vision_defaults=CLIP_LARGE,
+            feature_layer=-2,
+            text="llama",
+            exportable=True,
+            projector=mlp,
+            image=_llava,
+            settings=None,
+            places=USUAL,
+            by_tower={"pixtral": "pixtral"},
+        ),
+        Architecture(
+            model_type="llava_next",
+            classes=("LlavaNext",),
+            tower="clip_vision_model",
+            vision_defaults=CLIP_LARGE,
+            feature_layer=-2,
+            text="llama",
+            exportable=True,
+            newline=True,
+            projector=mlp,
+            image=_anyres_rule,
+            settings=Settings(
+                setting=_GRIDS,
+                engines={Engine.OPENVINO: "preprocessor_config.json: image_grid_pinpoints of {views} tiles"},
+            ),
+            places=USUAL,
+        ),
+        Architecture(
+            model_type="llava_onevision",
+            classes=("LlavaOnevision",),
+            tower="siglip_vision_model",
+            vision_defaults=SO400M | {"layers": 26, "image_size": 384},
+            text="qwen2",
+            exportable=True,
+            newline=True,
+            projector=mlp,
+            image=_onevision_rule,
+            settings=Settings(setting=_GRIDS),
+            places=USUAL,
+        ),
+        Architecture(
+            model_type="llava_onevision1_5",
+            synonyms=("llavaonevision1_5",),
+            classes=("LLaVAOneVision1_5_", "LLaVAOneVision1_5"),
+            tower="mlcd_vision_model",
+            towers=("rice_vit",),
+            traits={"post_norm": False},
+            text="qwen3",
+            projector=merger,
+            image=qwen_rule(4),
+            settings=processor_argument(AREA),
+            places=USUAL,
+        ),
+    ),
+    towers=_TOWERS,
+)

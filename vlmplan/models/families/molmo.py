@@ -1,0 +1,95 @@
+"""Molmo and Molmo2: overlapping crops, each token attends to its four patches."""
+
+import math
+from typing import Any
+
+from vlmplan.errors import InputError
+from vlmplan.models.family import Architecture, Family, Places
+from vlmplan.models.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
+from vlmplan.models.keys import Plain, count_of, nested
+from vlmplan.models.processor import Processor
+from vlmplan.models.projectors import Made as Maker
+from vlmplan.models.settings import Settings, processor_argument
+from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.tower import Projector, Resampler, VisionTower
+from vlmplan.models.towers import CLIP_LARGE, SO400M, TowerType
+
+
+def _attention_pooled(v_levels: int) -> Maker:
+    """Molmo: each token attends to its four patches, of two of the tower's layers; a gated MLP."""
+
+    def made(config: Plain, tower: VisionTower, h: int) -> Projector:
+        v, wide = tower.hidden, v_levels * tower.hidden
+        resampler = Resampler(
+            queries=1, input_width=wide, query_width=wide, attention_width=v, kv_width=v, output_width=v, region=4,
+            bias=True,
+        )  # fmt: skip
+        width = count_of(nested(config, "adapter_config"), "intermediate_size", 18944)
+        return Projector(widths=(v,), gated_intermediate=width, gated_output=h, resampler=resampler)
+
+    return made
+
+
+def _overlap_rule(unasked: int, tokens: int) -> Made:
+    """Molmo and Molmo2: overlapping crops, pooled 2 x 2."""
+
+    def made(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
+        side = view_side(tower, read, "base_image_input_size", "size")
+        for key in ("base_image_input_size", "size", "image_patch_size", "patch_size"):
+            read.value(key)
+        where, margins = read.value("overlap_margins")
+        margins = [4, 4] if margins is None else margins
+        if not isinstance(margins, list | tuple) or not all(type(m) is int and 0 <= m < 32 for m in margins):
+            raise InputError(f"{where}: expected two numbers of patches, found {margins!r:.40}")
+        where, pooled = read.value("pooling_size")
+        if pooled is not None and pooled != [2, 2]:
+            raise InputError(f"{where}: {pooled!r:.40} is not read; expected [2, 2]")
+        across, down = (read.count(f"image_token_length_{axis}", math.isqrt(tokens)) for axis in "wh")
+        patches = side // tower.patch
+        low = across * down if side == tower_side(tower) else math.ceil(patches / 2) ** 2
+        return views_rule(
+            side, Rule.OVERLAP, low, read.count("max_crops", unasked, MOST_TILES), patches_per_side=patches,
+            overlap_patches=sum(margins),
+        )  # fmt: skip
+
+    return made
+
+
+_TOWERS = {
+    "molmo2": TowerType(defaults=SO400M | {"layers": 25, "image_size": 378}, traits={"post_norm": False}),
+}
+FAMILY = Family(
+    architectures=(
+        Architecture(
+            model_type="molmo",
+            classes=("Molmo",),
+            tower="clip_vision_model",
+            vision_defaults=CLIP_LARGE | {"layers": 23},
+            traits={"post_norm": False},
+            text="qwen2",
+            text_key="",
+            projector=_attention_pooled(2),
+            image=_overlap_rule(12, 144),
+            settings=Settings(setting="processor max_crops={views}"),
+            places=Places(
+                tower=("vision_backbone.image_vit.transformer.resblocks",),
+                projector=("vision_backbone.image_projector.w1",),
+            ),
+        ),
+        Architecture(
+            model_type="molmo2",
+            classes=("Molmo2",),
+            tower="molmo2",
+            towers=("molmo2_vision",),
+            text="molmo2_text",
+            projector=_attention_pooled(2),
+            image=_overlap_rule(8, 196),
+            settings=processor_argument('"max_crops": {views}', Engine.VLLM),
+            places=Places(
+                tower=("vision_tower.layers", "vision_backbone.image_vit.transformer.resblocks"),
+                projector=("multi_modal_projector.image_projector.gate_proj", "vision_backbone.image_projector.w1"),
+            ),
+        ),
+    ),
+    towers=_TOWERS,
+)
