@@ -1,7 +1,7 @@
 """What is known of a model family? One record for each of its ``model_type``s, and the parts that are its own.
 
-A family's file in ``vlmplan/models/families`` makes a ``Family``; whatever reads a checkpoint starts from its records, and
-none asks for a type by name.
+A family's file in ``families/`` makes a ``Family``; whatever reads a checkpoint starts from its records, and none asks
+for a type by name.
 """
 
 from collections.abc import Mapping
