@@ -16,8 +16,8 @@ settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Goldens and the README's blocks change only by this flag; the diff is reviewed."""
-    parser.addoption("--update-goldens", action="store_true", help="rewrite goldens and the README's output")
+    """Goldens and the blocks of README and pages change only by this flag; the diff is reviewed."""
+    parser.addoption("--update-goldens", action="store_true", help="rewrite goldens and the output on README and pages")
 
 
 LLAMA_2_7B = Decoder(

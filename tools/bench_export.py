@@ -3,7 +3,8 @@
     PYTHONPATH=. python tools/bench_export.py [--folder DIR] [--threads 2] [--repeats 5]
 
 A random 200 M LLM (Qwen2 shapes) behind CLIP-L/14-336: exported at 1 and 576 visual tokens in fp32 and at 576 in int4,
-then prefill, decode and the vision tower timed, interleaved, medians. Prints the table that README quotes.
+then prefill, decode and the vision tower timed, interleaved, medians. Prints the table of
+``docs/evidence/export-gains.md``.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Draw ``docs/scores.svg``: every checkpoint left out of its benchmark's fit, predicted against published.
 
-Run: ``python tools/plot_scores.py``; reads ``facts/``. It prints the README's table, too.
+Run: ``python tools/plot_scores.py``; reads ``facts/``. It prints the table of docs/evidence/accuracy.md, too.
 """
 
 import matplotlib as mpl

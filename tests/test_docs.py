@@ -1,25 +1,31 @@
-"""What the README shows is what the commands print; its commands are those that CI runs."""
+"""What README and pages show is what the commands print; the site builds, and no link points nowhere."""
 
 import functools
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from markdown.extensions.toc import slugify
 from small_models import checkpoint, exported
 from small_training import drawn
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from vlmplan.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "stories.md")
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 # What a machine measures differs from run to run: times, and differences that rounding makes.
 # So do the losses of a training.
 MEASURED = re.compile(r"\d[\d.]* (?:us|ms|s)\b|\d\.\de[+-]\d\d|\d\.\d{3}\b")
 FIGURE = re.compile(r"[+-]?\d[\d.]* ?(?:us|ms|s|%)?\b")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"```console\n\$ vlmplan (?P<arguments>[^\n]+)\n(?P<output>.*?)```\n", re.DOTALL)
 
 
@@ -76,15 +82,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plan.json").symlink_to(_plan())
 
 
+def _id(page: Path) -> str:
+    return page.relative_to(ROOT).with_suffix("").as_posix().removeprefix("docs/")
+
+
 def test_there_are_blocks() -> None:
-    assert len(_blocks()) >= 8
-    assert len(_blocks(PAGES[1])) == 10
+    assert len(_blocks()) == 2
+    assert len(_blocks(ROOT / "docs" / "stories.md")) == 10
+    assert sum(len(_blocks(page)) for page in PAGES) >= 25
+
+
+def test_every_console_block_is_run() -> None:
+    """A block that the pattern misses would show what nobody compares."""
+    for page in PAGES:
+        assert page.read_text(encoding="utf-8").count("```console") == len(_blocks(page)), page
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("page", "number"),
-    [pytest.param(page, number, id=f"{page.stem}-{number}") for page in PAGES for number in range(len(_blocks(page)))],
+    [pytest.param(page, number, id=f"{_id(page)}-{number}") for page in PAGES for number in range(len(_blocks(page)))],
 )
 def test_block(page: Path, number: int, request: pytest.FixtureRequest) -> None:
     block = _blocks(page)[number]
@@ -107,3 +124,64 @@ def test_ci_runs_the_readmes_test_command() -> None:
 def test_the_readmes_first_block_is_its_first_command() -> None:
     command = re.findall(r"```sh\n([^\n]+)\n```", README.read_text(encoding="utf-8"))[0]
     assert command.endswith(f"vlmplan {_blocks()[0]['arguments']}")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(page: Path) -> set[str]:
+    return {slugify(title, "-") for title in re.findall(r"^#+ (.+)$", _prose(page), flags=re.MULTILINE)}
+
+
+def _dead(page: Path, text: str) -> list[str]:
+    """Links of a page's text, read in a clone, whose file or heading is not there."""
+    dead = []
+    for link in LINK.findall(text):
+        target, _, anchor = link.partition("#")
+        path = page.parent / target if target else page
+        if not re.match(r"https?:", link) and (not path.exists() or (anchor and anchor not in _anchors(path))):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("CONTRIBUTING.md"))], ids=_id)
+def test_no_link_points_nowhere(page: Path) -> None:
+    assert not _dead(page, _prose(page))
+
+
+def test_dead_links_are_found() -> None:
+    text = "[a](docs/none.md) [b](docs/start.md#none) ![c](none.png) [d](#none) [e](docs/start.md#install) [f](LICENSE)"
+    assert _dead(README, text) == ["docs/none.md", "docs/start.md#none", "none.png", "#none"]
+
+
+def _built(folder: Path) -> Path:
+    """The site, built with warnings as errors."""
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    assert "WARNING" not in made.stderr
+    return folder
+
+
+def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
+    site = _built(tmp_path / "site")
+    shown = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f'id="vlmplan-{name}"' in shown
+        for option in (option for parameter in command.params for option in parameter.opts if option.startswith("--")):
+            assert option in shown, f"{name} {option}"
+    loaded = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?:[^\" >]+)")
+    for page in site.rglob("*.html"):
+        assert not loaded.findall(page.read_text(encoding="utf-8")), page
+    assert "Deploy OpenGVLab" in (site / "start" / "index.html").read_text(encoding="utf-8")
