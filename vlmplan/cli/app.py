@@ -68,7 +68,7 @@ def _assumptions_said() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", Assumed)
-        warnings.showwarning = show  # type: ignore[assignment] - it is called by place
+        warnings.showwarning = show  # type: ignore[assignment]
         yield
 
 

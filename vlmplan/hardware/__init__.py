@@ -7,8 +7,12 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.hardware.detect import PROVIDERS as PROVIDERS
     from vlmplan.hardware.detect import Setup as Setup
+    from vlmplan.hardware.detect import cache_bytes as cache_bytes
     from vlmplan.hardware.detect import probe as probe
     from vlmplan.hardware.detect import setup as setup
+    from vlmplan.hardware.found import Machine as Machine
+    from vlmplan.hardware.found import machine_here as machine_here
+    from vlmplan.hardware.gpus import Device as Device
     from vlmplan.hardware.names import ReportedNames as ReportedNames
     from vlmplan.hardware.names import meant as meant
     from vlmplan.hardware.names import near as near
@@ -23,13 +27,21 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Part as Part
     from vlmplan.hardware.profile import Precision as Precision
     from vlmplan.hardware.profile import Runtime as Runtime
+    from vlmplan.hardware.rates import Rates as Rates
+    from vlmplan.hardware.rates import cuda_rates as cuda_rates
+    from vlmplan.hardware.rates import processor_rates as processor_rates
+    from vlmplan.hardware.surroundings import Surroundings as Surroundings
 
 __getattr__, __all__ = face(
     __name__,
     {
-        "detect": ("PROVIDERS", "Setup", "probe", "setup"),
+        "detect": ("PROVIDERS", "Setup", "cache_bytes", "probe", "setup"),
+        "found": ("Machine", "machine_here"),
+        "gpus": ("Device",),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Precision", "Runtime"),
+        "rates": ("Rates", "cuda_rates", "processor_rates"),
+        "surroundings": ("Surroundings",),
     },
 )

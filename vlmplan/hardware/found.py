@@ -47,7 +47,7 @@ class Machine(Document):
         return tuple(one for one in self.devices if not one.integrated)
 
 
-def found(around: Surroundings | None = None) -> Machine:
+def machine_here(around: Surroundings | None = None) -> Machine:
     """Ask this machine, or a recorded one, what it is."""
     here = around or Surroundings()
     memory, free, limited = _memory(here)

@@ -9,6 +9,7 @@ import enum
 import functools
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -67,7 +68,7 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
     if exact:
         return exact
     if shelf is Shelf.HARDWARE:
-        return _devices(name)
+        return devices(name)
     return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
 
 
@@ -76,8 +77,8 @@ def _reported() -> ReportedNames:
     return load(ReportedNames, profiles_folder() / "device_names.toml")
 
 
-def _devices(name: str) -> tuple[str, ...]:
-    """The devices that a name may mean; a size that is in none of their names must be that of their memory."""
+def devices(name: str) -> tuple[str, ...]:
+    """Return the devices that a name may mean; a size that is in none of their names must be that of their memory."""
     known, reported = names(Shelf.HARDWARE), _reported().names
     if found := meant(name, known, reported):
         return found
@@ -87,6 +88,11 @@ def _devices(name: str) -> tuple[str, ...]:
     off = {one: _off(hardware(one).memory_bytes or 0, size_gb) for one in meant(rest, known, reported)}
     least = min(off.values(), default=0.0)
     return tuple(one for one, share in off.items() if share < _SIZE_TOLERANCE and share - least < _SIZE_APART)
+
+
+def usual(found: Iterable[str]) -> tuple[str, str] | None:
+    """Return the variant that is meant where several of a family may be, and why; None where they are of no one."""
+    return _reported().taken(found)
 
 
 def _off(memory_bytes: float, size_gb: int) -> float:
@@ -100,7 +106,7 @@ def resolve(shelf: Shelf, name: str) -> Path:
     A device's name that leaves variants of one family means the usual one; then a warning, :class:`Assumed`.
     """
     found, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
-    if len(found) > 1 and shelf is Shelf.HARDWARE and (taken := _reported().taken(found)):
+    if len(found) > 1 and shelf is Shelf.HARDWARE and (taken := usual(found)):
         others = ", ".join(one for one in found if one != taken[0])
         warnings.warn(f"'{name}' is taken for {taken[0]}, {taken[1]}; it could be {others}", Assumed, stacklevel=1)
         found = taken[:1]
