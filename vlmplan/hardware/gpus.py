@@ -251,7 +251,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 def _rows(value: Any) -> list[Mapping[str, Any]]:
     """A list of tables, which amd-smi prints bare or as ``gpu_data``, xpu-smi as ``device_list``."""
     listed = next((_table(value)[key] for key in ("gpu_data", "device_list") if key in _table(value)), value)
-    return [_table(one) for one in listed] if isinstance(listed, list) else []
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def _sized(value: Any) -> int | None:
@@ -262,7 +262,7 @@ def _sized(value: Any) -> int | None:
 
 def _amd_smi(around: Surroundings) -> Told:
     asked = around.run("amd-smi", "static", "--asic", "--vram", "--driver", "--json")
-    rows = _rows(_json(asked.text))
+    rows = [row for row in _rows(_json(asked.text)) if _table(row.get("asic"))]
     used = {}
     if rows:
         metrics = _rows(_json(around.run("amd-smi", "metric", "--mem-usage", "--usage", "--json").text))
@@ -327,7 +327,8 @@ def _card_name(card: Mapping[str, Any]) -> str:
 def intel(around: Surroundings) -> Told:
     """Return Intel's GPUs, the processor's own graphics last."""
     asked = around.run("xpu-smi", "discovery", "-j")
-    found = [_xpu(around, _table(row), place) for place, row in enumerate(_rows(_json(asked.text)))]
+    listed = [row for row in _rows(_json(asked.text)) if row.get("device_name")]
+    found = [_xpu(around, row, place) for place, row in enumerate(listed)]
     cards = () if found else _cards(around, "8086", "Intel")
     named = _opencl(around) if cards else []
     for card in cards:
@@ -344,7 +345,7 @@ def _xpu(around: Surroundings, row: Mapping[str, Any], place: int) -> Device:
     number = row.get("device_id", place)
     more = _table(_json(around.run("xpu-smi", "discovery", "-d", str(number), "-j").text))
     return Device(
-        name=str(row.get("device_name") or more.get("device_name") or "Intel GPU"),
+        name=str(row["device_name"]),
         vendor="Intel",
         index=_bytes(number) or 0,
         by="xpu-smi",
