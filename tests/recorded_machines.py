@@ -19,7 +19,7 @@ HANGS_S = 60
 
 
 def recorded(
-    name: str, folder: Path, environment: Mapping[str, str] | None = None, timeout_s: float = 4.0
+    name: str, folder: Path, environment: Mapping[str, str] | None = None, timeout_s: float = 4.0, load: float = 0.0
 ) -> Surroundings:
     """Lay a recorded machine out in a folder, and return how to ask it."""
     told: dict[str, Any] = tomli.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
@@ -40,6 +40,7 @@ def recorded(
         processor=told["processor"],
         nvml=lambda: None,
         cuda=lambda index: cuda.get(str(index)),
+        load=lambda: load,
         timeout_s=timeout_s,
     )
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
     "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
     "catalogue": "List the devices, models or laws that are shipped, or show one.",
+    "doctor": "Say what is installed and found here, what each command lacks, and the line that mends it.",
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
     "transformers.js.",

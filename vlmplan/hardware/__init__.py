@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from vlmplan.hardware.found import Machine as Machine
     from vlmplan.hardware.found import machine_here as machine_here
     from vlmplan.hardware.gpus import Device as Device
+    from vlmplan.hardware.installed import RUNTIMES as RUNTIMES
+    from vlmplan.hardware.installed import Folder as Folder
+    from vlmplan.hardware.installed import Package as Package
+    from vlmplan.hardware.installed import driver_cuda as driver_cuda
+    from vlmplan.hardware.installed import extras as extras
+    from vlmplan.hardware.installed import folder as folder
+    from vlmplan.hardware.installed import hub_cache as hub_cache
+    from vlmplan.hardware.installed import numbers as numbers
+    from vlmplan.hardware.installed import providers as providers
+    from vlmplan.hardware.installed import torch_cuda as torch_cuda
+    from vlmplan.hardware.installed import version_of as version_of
     from vlmplan.hardware.names import ReportedNames as ReportedNames
     from vlmplan.hardware.names import meant as meant
     from vlmplan.hardware.names import near as near
@@ -38,6 +49,19 @@ __getattr__, __all__ = face(
         "detect": ("PROVIDERS", "Setup", "cache_bytes", "probe", "setup"),
         "found": ("Machine", "machine_here"),
         "gpus": ("Device",),
+        "installed": (
+            "Folder",
+            "Package",
+            "RUNTIMES",
+            "driver_cuda",
+            "extras",
+            "folder",
+            "hub_cache",
+            "numbers",
+            "providers",
+            "torch_cuda",
+            "version_of",
+        ),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Precision", "Runtime"),

@@ -57,7 +57,7 @@ class Device:
 
     @property
     def part(self) -> tuple[int, int] | None:
-        """Of a MIG slice: (sevenths of the GPU's multiprocessors, memory in GB); None of a whole GPU."""
+        """Of a MIG slice: (how many of the GPU's seven compute slices, memory in GB); None of a whole GPU."""
         found = _SLICE_NAME.search(self.name)
         return (int(found[2]), int(found[3])) if found else None
 

@@ -24,6 +24,14 @@ _MOST_BYTES = 4 * 2**20
 _WSL_TOOLS = "/usr/lib/wsl/lib"  # where Windows puts nvidia-smi for Linux, not always on the PATH
 
 
+def wanting_to_run() -> float:
+    """Return how many processes want to run, over the last minute; 0 where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a tool printed; ``problem`` says in one line why it is empty where the tool is there and was of no use."""
@@ -45,6 +53,7 @@ class Surroundings:
     cuda: Callable[[int], Mapping[str, int] | None] = field(
         default=lambda index: within(TIMEOUT_S, lambda: cuda_attributes(index))
     )
+    load: Callable[[], float] = wanting_to_run
     timeout_s: float = TIMEOUT_S
 
     def read(self, path: str) -> str:

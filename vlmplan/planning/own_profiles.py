@@ -58,7 +58,7 @@ def own_profile(device: str, gpu: bool, folder: Path | None = None) -> tuple[Pat
     fitting = [
         (path, one)
         for path, one in own_profiles(folder)
-        if one.title.split(",")[0].strip().casefold() == device.strip().casefold() and (one.kind != "cpu") is gpu
+        if re.sub(r", \d+ threads$", "", one.title).casefold() == device.casefold() and (one.kind != "cpu") is gpu
     ]
     return max(fitting, key=lambda found: (_date(found[1]), found[0].name), default=None)
 

@@ -5,7 +5,6 @@ driver says of clocks and widths; of a processor, what it reaches in a moment. E
 option which changes it. Memory is what was read, where it is not the catalogue's.
 """
 
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,18 +44,24 @@ class Here:
     warnings: tuple[str, ...] = ()
 
 
-def here(around: Surroundings | None = None, device: str | None = None, folder: Path | None = None) -> Here:
+def here(
+    around: Surroundings | None = None,
+    device: str | None = None,
+    folder: Path | None = None,
+    machine: Machine | None = None,
+) -> Here:
     """Find a profile for this machine. ``device`` is ``cpu``, or the number of a GPU (``1``, ``cuda:1``).
 
-    ``folder`` is that of one's own profiles [the user's]. Raises InputError where a GPU is found of which nothing tells
-    how fast it is, Unavailable where the one asked for is not there.
+    ``folder`` is that of one's own profiles [the user's]; ``machine`` what was found, where it was asked already.
+    Raises InputError where a GPU is found of which nothing tells how fast it is, Unavailable where the one asked for is
+    not there.
     """
     asked = around or Surroundings()
-    machine = machine_here(asked)
+    machine = machine or machine_here(asked)
     chosen = _chosen(machine, device)
     told = None if chosen is None else _of_gpu(asked, machine, chosen, folder)
     if told is None:
-        told = _of_processor(machine, folder)
+        told = _of_processor(asked, machine, folder)
         if chosen is not None:
             told = replace(told, assumed=(f"nothing tells how fast the GPU of {chosen.name} is", *told.assumed))
             chosen = None
@@ -69,7 +74,10 @@ def here(around: Surroundings | None = None, device: str | None = None, folder: 
 
 
 def _chosen(machine: Machine, device: str | None) -> Device | None:
-    """The device to plan for: the one asked for, else the GPU with most memory; None for the processor."""
+    """The device to plan for: the one asked for, else the GPU with most memory, and of several alike the freest.
+
+    None for the processor.
+    """
     if device == "cpu":
         return None
     if device is not None:
@@ -79,7 +87,11 @@ def _chosen(machine: Machine, device: str | None) -> Device | None:
             listed = ", ".join(f"{one.index}: {one.name}" for one in machine.devices) or "no GPU"
             raise Unavailable(f"device {device}: found {listed}; expected the number of a GPU, or cpu")
         return fitting[0]
-    return max(machine.computing, key=lambda one: one.memory_bytes or 0, default=None)
+    return max(
+        machine.computing,
+        key=lambda one: (one.memory_bytes or 0, not one.busy, one.free_bytes or 0, -one.index),
+        default=None,
+    )
 
 
 def _alike(machine: Machine, chosen: Device) -> int:
@@ -157,7 +169,7 @@ def _as_found(profile: HardwareProfile, chosen: Device) -> tuple[HardwareProfile
         size = format_bytes(chosen.memory_bytes)
         name = f"{profile.name}-{round(chosen.memory_bytes / 2**30)}gib"
         profile = replace(profile, name=name, memory_bytes=chosen.memory_bytes)
-        how += f" with {size} of memory"
+        how += f"{' and' if how else ''} with {size} of memory"
     return profile, how
 
 
@@ -175,14 +187,17 @@ def _scaled(profile: HardwareProfile, memory: float, compute: float, name: str, 
 
 
 def _sliced(profile: HardwareProfile, chosen: Device) -> tuple[HardwareProfile, str]:
-    """A MIG slice: of the multiprocessors its sevenths, of bandwidth and memory its eighths."""
-    sevenths, gigabytes = chosen.part or (7, 0)
+    """A MIG slice: an eighth of the peaks for each compute slice, of the bandwidth as many eighths as of the memory.
+
+    A compute slice has 14 of an A100's 108 multiprocessors, although there are seven.
+    """
+    slices, gigabytes = chosen.part or (7, 0)
     whole = (profile.memory_bytes or gigabytes * 10**9) / 1e9
     eighths = min(max(round(8 * gigabytes / whole), 1), 8)
     slug = re.sub(r"[^a-z0-9+.]+", "-", chosen.name[len(chosen.whole_name) :].lower()).strip("-")
-    part = _scaled(profile, eighths / 8, sevenths / 7, f"{profile.name}-{slug}", chosen)
+    part = _scaled(profile, eighths / 8, slices / 8, f"{profile.name}-{slug}", chosen)
     part = replace(part, memory_bytes=chosen.memory_bytes, interconnect=None, interconnect_bytes_per_s=None)
-    return part, f": {sevenths}/7 of the peaks of {profile.name}, {eighths}/8 of its bandwidth"
+    return part, f": {slices}/8 of the peaks of {profile.name}, {eighths}/8 of its bandwidth"
 
 
 def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> Rates | None:
@@ -199,7 +214,7 @@ def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> Rat
 
 def _described(chosen: Device, rates: Rates) -> HardwareProfile:
     return HardwareProfile(
-        name="here-" + re.sub(r"[^a-z0-9]+", "-", chosen.name.lower()).strip("-"),
+        name=_slug(chosen.name),
         title=chosen.name,
         vendor=chosen.vendor,
         kind=chosen.kind,
@@ -212,17 +227,17 @@ def _described(chosen: Device, rates: Rates) -> HardwareProfile:
     )
 
 
-def _of_processor(machine: Machine, folder: Path | None) -> Here:
+def _of_processor(around: Surroundings, machine: Machine, folder: Path | None) -> Here:
     """The processor's profile: one's own, else what was measured in a moment, now or the last time."""
     processor = machine.processor
-    title = f"{processor.name}, {processor.threads} threads"
+    title = f"{processor.name}, {processor.threads} thread{'' if processor.threads == 1 else 's'}"
     if own := own_profile(processor.name, False, folder):
         line = f"{title}: planned by your own profile {own[0]} (--hardware NAME for another)"
         return Here(hardware=own[1], gpus=1, machine=machine, own=own[0], assumed=(line,))
-    profile = kept(f"here {title}", folder)
+    profile = kept(_slug(title), folder)
     said: tuple[str, ...] = ()
     if profile is None:
-        profile, busy = _measured(machine, title), _load() > processor.threads / 2
+        profile, busy = _measured(machine, title), around.load() > processor.threads / 2
         said = ("other programs ran while this processor was measured: plans for it are slower than it is",) * busy
         if not busy:
             keep(profile, folder)
@@ -235,18 +250,15 @@ def _of_processor(machine: Machine, folder: Path | None) -> Here:
     return Here(hardware=profile, gpus=1, machine=machine, assumed=(line,), warnings=said)
 
 
-def _load() -> float:
-    """How many processes want to run, over the last minute; 0 where the system does not say."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return 0.0
+def _slug(title: str) -> str:
+    """The name of a profile of what is here."""
+    return "here-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _measured(machine: Machine, title: str) -> HardwareProfile:
     rates = processor_rates(cache_bytes())
     return HardwareProfile(
-        name=re.sub(r"[^a-z0-9]+", "-", f"here {title}".lower()).strip("-"),
+        name=_slug(title),
         title=title,
         vendor=machine.processor.vendor,
         kind="cpu",
@@ -263,11 +275,16 @@ def _others(machine: Machine, chosen: Device | None) -> tuple[str, ...]:
     """Lines about what else is here."""
     if chosen is None:
         return ()
-    lines, count = [], sum(one.name == chosen.name for one in machine.computing)
+    lines, alike = [], [one for one in machine.computing if one.name == chosen.name]
     if chosen.part and len(machine.computing) > 1:
         lines.append("a process uses one MIG slice (CUDA_VISIBLE_DEVICES chooses)")
-    elif count > 1:
-        lines.append(f"{count} of them are here, planned for one at a time (--gpus {count})")
+    elif len(alike) > 1:
+        taken = sum(bool(one.busy) for one in alike)
+        busy = f", {taken} of them busy" if taken else ""
+        lines.append(
+            f"{len(alike)} such GPUs are here{busy}; planned for one, number {chosen.index} "
+            f"(--gpus {len(alike)} for more)"
+        )
     names = sorted({one.name for one in machine.computing} - {chosen.name})
     if names and not chosen.part:
         lines.append(f"also here: {', '.join(names)} (--hardware NAME)")
