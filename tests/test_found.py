@@ -66,7 +66,15 @@ _EXPECTED: dict[str, tuple[tuple[str, ...], str, float | None, float | None, boo
     "wsl2-rtx-3060": (("NVIDIA GeForce RTX 3060",), "nvidia-smi", 12.0, 10.23, False),
     "mixed-gpus": (("NVIDIA GeForce RTX 3090", "NVIDIA RTX A6000"), "nvidia-smi", 24.0, 23.67, False),
 }
-_NO_GPU = {"raspberry-pi-5", "x86-server", "docker-cgroup-v1", "no-tools", "nvidia-smi-hangs", "nvidia-smi-fails"}
+_NO_GPU = {
+    "small-vm",
+    "raspberry-pi-5",
+    "x86-server",
+    "docker-cgroup-v1",
+    "no-tools",
+    "nvidia-smi-hangs",
+    "nvidia-smi-fails",
+}
 
 
 def test_every_recording_is_expected() -> None:
@@ -120,6 +128,7 @@ def test_the_graphics_of_a_processor_is_nothing_to_plan_for(tmp_path: Path) -> N
         ("docker-cgroup-v1", 2.0, 1.5, 1, "container"),
         ("x86-server", 755.3, 667.6, 8, None),
         ("raspberry-pi-5", 7.86, 6.68, 4, None),
+        ("small-vm", 23.54, 22.77, 2, "container"),
         ("wsl2-rtx-3060", 15.54, 14.31, 16, "WSL"),
         ("apple-m4-max", 128.0, 82.24, 16, None),
         ("no-tools", None, None, None, None),

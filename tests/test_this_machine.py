@@ -126,7 +126,10 @@ def test_memory_that_differs_from_the_catalogue_is_what_was_read(tmp_path: Path)
     found = here(asked, folder=tmp_path / "data")
     assert found.hardware.name == "geforce-rtx-3060-12gb-8gib"
     assert found.hardware.memory_bytes == 8 * 2**30
-    assert "planned as geforce-rtx-3060-12gb-8gib with 8.00 GiB of memory" in found.assumed[0]
+    said = (
+        "planned as geforce-rtx-3060-12gb-8gib with 8.00 GiB of memory, its bandwidth taken for that of the other size"
+    )
+    assert said in found.assumed[0]
 
 
 def test_memory_decides_between_modules_of_one_name(tmp_path: Path) -> None:
@@ -187,6 +190,11 @@ def test_where_nothing_can_be_kept_the_plan_goes_on(tmp_path: Path) -> None:
     assert _here("raspberry-pi-5", tmp_path).hardware.kind == "cpu"
     with pytest.raises(InputError, match="cannot be made"):
         own_path("mine", tmp_path / "data")
+
+
+def test_a_user_without_a_home_reads_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it returns for a user that is not listed
+    assert data_folder({}, "Linux").as_posix() == "/.local/share/vlmplan"
 
 
 @pytest.mark.parametrize(

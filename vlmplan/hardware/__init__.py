@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from vlmplan.hardware.rates import Rates as Rates
     from vlmplan.hardware.rates import cuda_rates as cuda_rates
     from vlmplan.hardware.rates import processor_rates as processor_rates
+    from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
     from vlmplan.hardware.surroundings import Surroundings as Surroundings
+    from vlmplan.hardware.surroundings import within as within
 
 __getattr__, __all__ = face(
     __name__,
@@ -66,6 +68,6 @@ __getattr__, __all__ = face(
         "prices": ("Prices", "read_prices"),
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Precision", "Runtime"),
         "rates": ("Rates", "cuda_rates", "processor_rates"),
-        "surroundings": ("Surroundings",),
+        "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
     },
 )

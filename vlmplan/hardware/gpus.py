@@ -30,6 +30,7 @@ _SLICE = re.compile(r"^\s+MIG (\S+)\s+Device\s+\d+: \(UUID: ([^)]+)\)")
 _WHOLE = re.compile(r"^GPU (\d+): (.+?) \(UUID:")
 _SLICE_NAME = re.compile(r" MIG ((?:\d+c\.)?(\d+)g\.(\d+)gb\S*)$")
 _PCI_NAMES = ("/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids")
+_LOCAL_BUS = "0000:00:"  # where Intel's processors have their own graphics
 _LEAST_CARD_BYTES = 4 * 2**30  # less is what an AMD processor's own graphics takes of the machine's memory
 
 
@@ -271,17 +272,19 @@ def _amd_smi(around: Surroundings) -> Told:
     for place, row in enumerate(rows):
         asic, metric = _table(row.get("asic")), _table(used.get(row.get("gpu")))
         memory, load = _table(metric.get("mem_usage")), _table(metric.get("usage"))
+        total = _sized(memory.get("total_vram")) or _sized(_table(row.get("vram")).get("size"))
         found.append(
             Device(
                 name=str(asic.get("market_name") or "AMD GPU"),
                 vendor="AMD",
                 index=int(row["gpu"]) if isinstance(row.get("gpu"), int) else place,
                 by="amd-smi",
-                memory_bytes=_sized(memory.get("total_vram")) or _sized(_table(row.get("vram")).get("size")),
+                memory_bytes=total,
                 free_bytes=_sized(memory.get("free_vram")),
                 driver=_known(str(_table(row.get("driver")).get("version") or "")),
                 load_fraction=_fraction(_table(load.get("gfx_activity")).get("value", load.get("gfx_activity"))),
                 cores=_bytes(asic.get("num_compute_units")),
+                integrated=total is not None and total < _LEAST_CARD_BYTES,
             )
         )
     return tuple(found), (asked.problem,) if asked.problem else ()
@@ -353,6 +356,7 @@ def _xpu(around: Surroundings, row: Mapping[str, Any], place: int) -> Device:
         free_bytes=_bytes(more.get("memory_free_size_byte")),
         driver=_known(str(more.get("driver_version") or "")),
         uuid=_known(str(row.get("uuid") or "")),
+        integrated=str(row.get("pci_bdf_address", "")).startswith(_LOCAL_BUS),
     )
 
 
@@ -391,7 +395,7 @@ def _cards(around: Surroundings, vendor_id: str, vendor: str) -> Devices:
             continue
         total = around.number(f"{folder}/{card}/device/mem_info_vram_total")
         used = around.number(f"{folder}/{card}/device/mem_info_vram_used")
-        local = about.get("PCI_SLOT_NAME", "").startswith("0000:00:")
+        local = about.get("PCI_SLOT_NAME", "").startswith(_LOCAL_BUS)
         found.append(
             Device(
                 name=around.read(f"{folder}/{card}/device/product_name")

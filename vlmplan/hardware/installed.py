@@ -148,10 +148,11 @@ def driver_cuda(library: str = "libcuda.so.1") -> str | None:
 def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
     """Return where Hugging Face's library keeps what it downloads (its documentation, environment variables)."""
     here = os.environ if environment is None else environment
-    home = Path(here.get("HOME") or "~").expanduser()
+    home = Path(here.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - cannot fail, where there is no home
     caches = Path(here.get("XDG_CACHE_HOME") or home / ".cache")
     whole = Path(here.get("HF_HOME") or caches / "huggingface")
-    return Path(here.get("HF_HUB_CACHE") or here.get("HUGGINGFACE_HUB_CACHE") or whole / "hub").expanduser()
+    given = here.get("HF_HUB_CACHE") or here.get("HUGGINGFACE_HUB_CACHE") or str(whole / "hub")
+    return Path(os.path.expanduser(given))  # noqa: PTH111 - as above
 
 
 def folder(name: str, path: Path, counted: bool = True) -> Folder:

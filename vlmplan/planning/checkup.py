@@ -18,6 +18,7 @@ from vlmplan.document import Document
 from vlmplan.errors import VlmplanError
 from vlmplan.hardware import (
     RUNTIMES,
+    TIMEOUT_S,
     Folder,
     Machine,
     Package,
@@ -31,6 +32,7 @@ from vlmplan.hardware import (
     providers,
     torch_cuda,
     version_of,
+    within,
 )
 from vlmplan.planning.own_profiles import data_folder, own_profiles
 from vlmplan.planning.this_machine import here
@@ -128,7 +130,7 @@ def installation() -> Installation:
         providers=providers(),
         torch=version_of("torch"),
         torch_cuda=torch_cuda(),
-        driver_cuda=driver_cuda(),
+        driver_cuda=within(TIMEOUT_S, driver_cuda),
     )
 
 

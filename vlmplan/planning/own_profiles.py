@@ -18,9 +18,13 @@ from vlmplan.hardware import HardwareProfile
 
 
 def data_folder(environment: Mapping[str, str] | None = None, system: str | None = None) -> Path:
-    """Return the folder of vlmplan's data; it need not exist. A relative path in a variable is ignored, as XDG says."""
+    """Return the folder of vlmplan's data; it need not exist. A relative path in a variable is ignored, as XDG says.
+
+    A user without a home gets one below the root, where nothing of others' is read and mostly nothing can be written.
+    """
     here, name = os.environ if environment is None else environment, system or platform.system()
-    home = Path(here.get("HOME") or here.get("USERPROFILE") or "~").expanduser()
+    home = Path(here.get("HOME") or here.get("USERPROFILE") or os.path.expanduser("~"))  # noqa: PTH111 - cannot fail
+    home = home if home.is_absolute() else Path("/")
     variable, usual = {
         "Windows": ("LOCALAPPDATA", home / "AppData" / "Local"),
         "Darwin": ("", home / "Library" / "Application Support"),

@@ -170,6 +170,7 @@ def _as_found(profile: HardwareProfile, chosen: Device) -> tuple[HardwareProfile
         name = f"{profile.name}-{round(chosen.memory_bytes / 2**30)}gib"
         profile = replace(profile, name=name, memory_bytes=chosen.memory_bytes)
         how += f"{' and' if how else ''} with {size} of memory"
+        how += "" if chosen.kind == "soc" else ", its bandwidth taken for that of the other size"
     return profile, how
 
 
