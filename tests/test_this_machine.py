@@ -13,7 +13,8 @@ from vlmplan.document import to_toml
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.hardware.rates import cuda_peaks, cuda_rates, processor_rates
-from vlmplan.planning import catalogue
+from vlmplan.models import Workload
+from vlmplan.planning import Asked, Budget, catalogue, query, recommend
 from vlmplan.planning.own_profiles import data_folder, kept, own_path, own_profile, own_profiles
 from vlmplan.planning.this_machine import Here, here
 
@@ -255,3 +256,14 @@ def test_a_processor_is_measured_in_a_moment() -> None:
     assert found.bandwidth_bytes_per_s > 1e8
     assert found.peak_flops_per_s[Precision.FP32] > 1e9
     assert re.fullmatch(r"\d\.?\d?e\+\d+|\d+0+", f"{found.bandwidth_bytes_per_s:.6g}")
+
+
+@pytest.mark.parametrize("machine", ["l4-cloud", "a100-mig", "rtx-4090-laptop", "apple-m4-max-32", "mi300x-x8"])
+def test_what_was_found_can_be_planned_with(machine: str, tmp_path: Path) -> None:
+    device = _here(machine, tmp_path).hardware
+    asked = Asked(hardware=device.name, task="reasoning")
+    workload = Workload(text_tokens=50, output_tokens=32, image=(640, 480))
+    plan = recommend(query(asked, workload, Budget(latency_s=5.0), device))
+    assert plan.hardware.name == device.name
+    assert device.memory_bytes is not None
+    assert plan.choice.memory_bytes.total < device.memory_bytes
