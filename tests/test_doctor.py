@@ -193,6 +193,15 @@ def test_what_is_wrong_is_named_with_its_mend(  # noqa: PLR0913, PLR0917
 
 
 @needs_sh
+def test_what_is_wrong_is_mended_first(tmp_path: Path) -> None:
+    old = {"page": (Package(name="plotly", version="5.24.1", least="6.0"),)}
+    found = _on("x86-server", replace(GOOD, torch=None, extras=old), tmp_path)
+    assert [one.name for one in found.wrong] == ["page"]
+    assert found.mends[0] == _part(found, "page").mend
+    assert _part(found, "PyTorch").mend in found.mends[1:]
+
+
+@needs_sh
 def test_gpus_that_are_hidden_on_purpose_are_no_fault(tmp_path: Path) -> None:
     found = examine(recorded("l4-cloud", tmp_path, {"CUDA_VISIBLE_DEVICES": ""}), GOOD)
     assert (_part(found, "GPU").state, _part(found, "GPU").detail) == (

@@ -267,3 +267,20 @@ def test_what_was_found_can_be_planned_with(machine: str, tmp_path: Path) -> Non
     assert plan.hardware.name == device.name
     assert device.memory_bytes is not None
     assert plan.choice.memory_bytes.total < device.memory_bytes
+
+
+def test_of_alike_gpus_with_the_same_memory_free_the_idle_one_is_planned_for(tmp_path: Path) -> None:
+    asked = recorded("h100-x8", tmp_path)
+    for text in (tmp_path / "bin").glob(".*.txt"):
+        busy = text.read_text(encoding="utf-8").replace("61012, 19989", "4, 80994")
+        text.write_text(busy, encoding="utf-8")
+    found = here(asked, folder=tmp_path / "data")
+    assert "planned for one, number 1 " in found.assumed[1]
+
+
+def test_attributes_of_another_gpu_describe_nothing(tmp_path: Path) -> None:
+    """CUDA may count otherwise than nvidia-smi: the memory tells."""
+    asked = recorded("rtx-4090-laptop", tmp_path)
+    other = replace(asked, cuda=lambda index: {**(asked.cuda(index) or {}), "memory_bytes": 8 * 2**30})
+    with pytest.raises(InputError, match="RTX 4090 Laptop GPU.* not in the catalogue"):
+        here(other, folder=tmp_path / "data")
