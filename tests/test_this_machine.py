@@ -282,5 +282,5 @@ def test_attributes_of_another_gpu_describe_nothing(tmp_path: Path) -> None:
     """CUDA may count otherwise than nvidia-smi: the memory tells."""
     asked = recorded("rtx-4090-laptop", tmp_path)
     other = replace(asked, cuda=lambda index: {**(asked.cuda(index) or {}), "memory_bytes": 8 * 2**30})
-    with pytest.raises(InputError, match="RTX 4090 Laptop GPU.* not in the catalogue"):
+    with pytest.raises(InputError, match=r"RTX 4090 Laptop GPU.* not in the catalogue"):
         here(other, folder=tmp_path / "data")
