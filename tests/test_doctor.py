@@ -72,9 +72,10 @@ def test_a_processor_with_deploy_is_good(tmp_path: Path) -> None:
     assert _part(found, "ONNX Runtime").state is State.GOOD
     assert _part(found, "export").detail == "ready"
     page, train = _part(found, "page"), _part(found, "train")
-    assert (page.state, page.detail) == (State.MISSING, "plotly is not installed")
+    assert (page.state, page.detail) == (State.MISSING, "not installed: plotly")
     assert train.state is State.MISSING
     assert [line.rpartition("[")[2] for line in found.mends] == ["page]'", "train]'"]  # and not deploy-gpu
+    assert _part(found, "deploy-gpu").detail == "in place of deploy, for an NVIDIA GPU"
     assert found.plans_for == "the processor, AMD EPYC 9654 96-Core Processor"
 
 

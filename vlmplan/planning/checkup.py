@@ -176,14 +176,11 @@ def _lacks(packages: list[Package]) -> str:
     """Packages that are not here, or not in the version asked for."""
     words = []
     for one in packages:
-        if one.version is None:
-            words.append(f"{one.name} is not installed")
-        else:
-            bounds = [f"{one.least} or newer"] * (one.least is not None) + [f"below {one.below}"] * (
-                one.below is not None
-            )
-            words.append(f"{one.name} is {one.version}, expected {', '.join(bounds)}")
-    return "; ".join(words)
+        if one.version is not None:
+            least, below = [f"{one.least} or newer"] * bool(one.least), [f"below {one.below}"] * bool(one.below)
+            words.append(f"{one.name} is {one.version}, expected {', '.join(least + below)}")
+    absent = ", ".join(one.name for one in packages if one.version is None)
+    return "; ".join([*words, *([f"not installed: {absent}"] if absent else [])])
 
 
 def _nvidia(machine: Machine) -> bool:
@@ -299,11 +296,14 @@ def _extras(has: Installation, machine: Machine) -> tuple[Finding, ...]:
         old = [one for one in lacking if one.version is not None]
         other = {"deploy", "deploy-gpu"} - {right} == {extra} or (extra == "deploy-gpu" and bool(has.runtimes))
         here = [f"{one.name} {one.version}" for one in packages if one.version]
+        told = _lacks(old or lacking) if lacking else ", ".join(here)
+        if extra == "deploy-gpu" and lacking and other and not old:
+            told = "in place of deploy, for an NVIDIA GPU"
         parts.append(
             Finding(
                 name=extra,
                 state=State.GOOD if not lacking else State.WRONG if old else State.MISSING,
-                detail=_lacks(old or lacking) if lacking else ", ".join(here),
+                detail=told,
                 mend=_install(extra) if lacking and (old or not other) else None,
             )
         )
