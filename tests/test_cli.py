@@ -197,7 +197,7 @@ def test_infeasible_is_three() -> None:
     [
         (changed(RECOMMEND, hardware="l5"), "nearest: l"),
         (changed(RECOMMEND, hardware=""), "no hardware named ''"),
-        (changed(RECOMMEND, hardware="a100"), "ambiguous"),
+        (changed(RECOMMEND, hardware="orin"), "ambiguous"),
         (changed(ESTIMATE, model="llava-1.6-7b"), "nearest: llava"),
         (changed(ESTIMATE, model="llava"), "ambiguous"),
         (changed(RECOMMEND, latency="300"), "bare number"),

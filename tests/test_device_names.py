@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_cli import run
 
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, InputError
 from vlmplan.planning import catalogue
 from vlmplan.planning.catalogue import Shelf
 
@@ -59,6 +59,46 @@ def test_what_drivers_report_means_its_device(name: str, device: str) -> None:
         ("A10 24GB", "a10"),
         ("RTX 4090 24GB", "geforce-rtx-4090"),
         ("H200 141GB HBM3e", "h200-sxm"),
+        ("H100 94GB", "h100-nvl"),
+        ("RTX-4090", "geforce-rtx-4090"),
+        ("rtx_4090", "geforce-rtx-4090"),
+        ("rtx 4090", "geforce-rtx-4090"),
+        ("GeForce 4090", "geforce-rtx-4090"),
+        ("rtx-4060", "geforce-rtx-4060"),
+        ("4060", "geforce-rtx-4060"),
+        ("4060ti", "geforce-rtx-4060-ti-16gb"),
+        ("3060", "geforce-rtx-3060-12gb"),
+        ("rtx3090ti", "geforce-rtx-3090-ti"),
+        ("4070 ti super", "geforce-rtx-4070-ti-super"),
+        ("4080 super", "geforce-rtx-4080-super"),
+        ("5090", "geforce-rtx-5090"),
+        ("6000 ada", "rtx-6000-ada-generation"),
+        ("a6000", "rtx-a6000"),
+        ("rtx pro 6000 server", "rtx-pro-6000-blackwell-server"),
+        ("m4 max", "apple-m4-max"),
+        ("m4max", "apple-m4-max"),
+        ("M3-Max", "apple-m3-max"),
+        ("L4 GPU", "l4"),
+        ("l4 tensor core", "l4"),
+        ("l40", "l40"),
+        ("l40s", "l40s"),
+        ("t4", "t4"),
+        ("h200", "h200-sxm"),
+        ("nvidia t4", "t4"),
+        ("b200", "b200-sxm"),
+        ("gb200", "gb200"),
+        ("h200 nvl", "h200-nvl"),
+        ("h100 pcie", "h100-pcie"),
+        ("gh200", "gh200"),
+        ("AMD Instinct MI300X VF", "instinct-mi300x"),
+        ("mi325x", "instinct-mi325x"),
+        ("orin nx", "jetson-orin-nx-16gb"),
+        ("orin nano super", "jetson-orin-nano-8gb"),
+        ("jetson thor", "jetson-agx-thor-t5000"),
+        ("arc b580", "intel-arc-b580"),
+        ("13900k", "intel-core-i9-13900k"),
+        ("epyc 9654", "amd-epyc-9654"),
+        ("xeon 8480+", "intel-xeon-platinum-8480+"),
     ],
 )
 def test_short_names_mean_one_device(name: str, device: str) -> None:
@@ -86,6 +126,14 @@ def test_short_names_mean_one_device(name: str, device: str) -> None:
         ("Apple M4", "apple-m4-max"),
         ("Quadro RTX 6000", "rtx-6000-ada-generation"),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "h100-sxm"),
+        ("h10", "h100-sxm"),
+        ("a1", "a100-80gb-sxm"),
+        ("l4s", "l4"),
+        ("MI300", "instinct-mi300x"),
+        ("m4 pro", "apple-m4-max"),
+        ("rtx 4090 laptop", "geforce-rtx-4090"),
+        ("4090 ti", "geforce-rtx-4090"),
+        ("gtx 1080", "geforce-rtx-4080"),
     ],
 )
 def test_another_device_is_not_taken_for_one_of_the_catalogue(name: str, near: str) -> None:
@@ -96,13 +144,55 @@ def test_another_device_is_not_taken_for_one_of_the_catalogue(name: str, near: s
     assert "other devices" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("Orin", 5), ("h100", 3), ("H100 80GB", 2), ("a100", 4), ("RTX PRO 6000", 2)]
-)
+@pytest.mark.parametrize(("name", "count"), [("Orin", 5), ("jetson", 6), ("RTX PRO 6000", 2)])
 def test_a_name_of_several_devices_lists_them(name: str, count: int) -> None:
     with pytest.raises(InputError, match="is ambiguous; it could be") as caught:
         catalogue.hardware(name)
     assert str(caught.value).partition("could be ")[2].count(",") == count - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("h100", "h100-sxm"),
+        ("H100 80GB", "h100-sxm"),
+        ("NVIDIA H100 Tensor Core GPU", "h100-sxm"),
+        ("a100", "a100-80gb-sxm"),
+        ("nvidia a100", "a100-80gb-sxm"),
+        ("A100 40GB", "a100-40gb-sxm"),
+        ("A100 80GB", "a100-80gb-sxm"),
+        ("a100 pcie", "a100-80gb-pcie"),
+        ("a100-sxm", "a100-80gb-sxm"),
+        ("v100", "v100-sxm2-16gb"),
+        ("v100 32gb", "v100-sxm2-32gb"),
+        ("v100 pcie", "v100-pcie-16gb"),
+        ("orin nano", "jetson-orin-nano-8gb"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", "jetson-agx-orin-64gb"),
+    ],
+)
+def test_of_variants_the_usual_one_is_taken_and_said(name: str, device: str) -> None:
+    with pytest.warns(Assumed, match=f"'{name}' is taken for {device}, .+; it could be "):
+        assert catalogue.hardware(name).name == device
+
+
+def test_what_is_assumed_is_one_line_on_stderr() -> None:
+    code, out, err = run("estimate", "--model", "SmolVLM-256M", "--hardware", "a100", "--visual-tokens", "64",
+                         "--text-tokens", "50", "--output-tokens", "32", "--json")  # fmt: skip
+    assert code == 0
+    assert '"name": "a100-80gb-sxm"' in out
+    said = [line for line in err.splitlines() if line.startswith("vlmplan: note: ")]
+    assert len(said) == 1
+    assert said[0].startswith("vlmplan: note: 'a100' is taken for a100-80gb-sxm, the one of ")
+    assert said[0].endswith("; it could be a100-40gb-pcie, a100-40gb-sxm, a100-80gb-pcie")
+    assert "note:" not in run("catalogue", "hardware", "a100-80gb-sxm")[2]
+
+
+def test_variants_are_devices_of_the_catalogue_best_first() -> None:
+    with (FACTS / "usual_variants.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"A100", "H100", "V100"} <= {row["family"] for row in rows}
+    for row in rows:
+        assert row["why"] == "what is left" or row["source"].strip(), row
 
 
 def test_every_reported_name_is_known() -> None:

@@ -294,7 +294,7 @@ def test_a_law_of_ones_own() -> None:
     ("asked", "message"),
     [
         ({"hardware": "l5"}, "no hardware named 'l5'; nearest: l"),
-        ({"hardware": "a100"}, "'a100' is ambiguous; it could be a100-40gb-pcie"),
+        ({"hardware": "orin"}, "'orin' is ambiguous; it could be jetson-orin-nano-8gb"),
         ({"task": "chess"}, "no task 'chess'"),
         ({"task": "mathvista", "paper": True}, "no law for task 'mathvista'"),
         ({"precisions": "bf17"}, "found 'bf17', expected a comma list"),

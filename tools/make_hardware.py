@@ -2,7 +2,8 @@
 
 Datasheet figures come from ``facts/accelerators.csv``, memory from what drivers report (``facts/device_memory.csv``),
 efficiencies from kernels (``fit_efficiency.py``), overhead from published times of whole requests
-(``fit_overhead.py``). The names that drivers report (``facts/device_names.csv``) become ``profiles/device_names.toml``.
+(``fit_overhead.py``). The names that drivers report (``facts/device_names.csv``), and the variant that a short name
+means (``facts/usual_variants.csv``), become ``profiles/device_names.toml``.
 Run: ``python tools/make_hardware.py``.
 """
 
@@ -22,7 +23,7 @@ from fit_overhead import points as published
 from facts import PROFILES, number, rows
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
-from vlmplan.hardware.names import ReportedNames
+from vlmplan.hardware.names import ReportedNames, Variants
 from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
 from vlmplan.planning.catalogue import TypicalCalibrations
 
@@ -314,7 +315,13 @@ def reported_names(named: dict[str, str]) -> ReportedNames:
     for row in rows("device_names.csv"):
         if row["device"] in named:
             found[row["reported_name"]].append(named[row["device"]])
-    return ReportedNames(names={name: tuple(devices) for name, devices in found.items()})
+    families: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows("usual_variants.csv"):
+        families[row["family"]][named[row["device"]]] = row["why"]
+    return ReportedNames(
+        names={name: tuple(devices) for name, devices in found.items()},
+        usual=tuple(Variants(family=family, devices=devices) for family, devices in families.items()),
+    )
 
 
 def main() -> None:

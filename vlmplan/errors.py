@@ -27,6 +27,10 @@ class Unavailable(VlmplanError):  # noqa: N818 - reads as a state, as httpx name
     """Something needed is not here: an extra, a device, a provider."""
 
 
+class Assumed(UserWarning):
+    """Something was not said and is assumed: a warning of Python's in the API, a line on stderr in the command line."""
+
+
 class Infeasible(VlmplanError):  # noqa: N818
     """No candidate meets the budget."""
 

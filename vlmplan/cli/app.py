@@ -4,10 +4,13 @@ Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailab
 is estimated cannot be run, 4 an export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
 """
 
+import contextlib
 import errno
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vlmplan import __version__, inert
 from vlmplan.cli.output import Reader, say
-from vlmplan.errors import VlmplanError
+from vlmplan.errors import Assumed, VlmplanError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 # What each command is for: the first line of its help, so that the list of commands imports none of them.
@@ -23,6 +26,7 @@ COMMANDS = {
     "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
     "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
     "catalogue": "List the devices, models or laws that are shipped, or show one.",
+    "doctor": "Say what is installed and found here, what each command lacks, and the line that mends it.",
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
     "transformers.js.",
@@ -49,6 +53,24 @@ def _fail(message: str, code: int) -> typer.Exit:
     line = inert.short(inert.terminal(message))
     say(f"vlmplan: error: {line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + '...'}")
     return typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _assumptions_said() -> Iterator[None]:
+    """Print what is assumed as a line of its own on stderr, once; other warnings as Python does."""
+    usual, told = warnings.showwarning, set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, Assumed):
+            usual(message, category, *where)
+        elif str(message) not in told:
+            told.add(str(message))
+            say(f"vlmplan: note: {inert.short(inert.terminal(str(message)))}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Assumed)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 class _Group(TyperGroup):
@@ -84,7 +106,8 @@ class _Group(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
         try:
-            found = super().invoke(ctx)
+            with _assumptions_said():
+                found = super().invoke(ctx)
             sys.stdout.flush()
         except VlmplanError as error:
             raise _fail(str(error), error.exit_code) from None

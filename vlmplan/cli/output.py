@@ -12,7 +12,7 @@ import typer
 
 from vlmplan import inert
 from vlmplan.document import append_text, to_json, write_text
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, InputError
 
 
 class Reader:
@@ -38,6 +38,7 @@ def prepare() -> None:
     """Set the process up for long work: memory is collected, and libraries' advice does not mix with ours."""
     gc.enable()
     warnings.simplefilter("ignore")
+    warnings.simplefilter("always", Assumed)
 
 
 def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], None]) -> None:

@@ -7,8 +7,23 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.hardware.detect import PROVIDERS as PROVIDERS
     from vlmplan.hardware.detect import Setup as Setup
+    from vlmplan.hardware.detect import cache_bytes as cache_bytes
     from vlmplan.hardware.detect import probe as probe
     from vlmplan.hardware.detect import setup as setup
+    from vlmplan.hardware.found import Machine as Machine
+    from vlmplan.hardware.found import machine_here as machine_here
+    from vlmplan.hardware.gpus import Device as Device
+    from vlmplan.hardware.installed import RUNTIMES as RUNTIMES
+    from vlmplan.hardware.installed import Folder as Folder
+    from vlmplan.hardware.installed import Package as Package
+    from vlmplan.hardware.installed import driver_cuda as driver_cuda
+    from vlmplan.hardware.installed import extras as extras
+    from vlmplan.hardware.installed import folder as folder
+    from vlmplan.hardware.installed import hub_cache as hub_cache
+    from vlmplan.hardware.installed import numbers as numbers
+    from vlmplan.hardware.installed import providers as providers
+    from vlmplan.hardware.installed import torch_cuda as torch_cuda
+    from vlmplan.hardware.installed import version_of as version_of
     from vlmplan.hardware.names import ReportedNames as ReportedNames
     from vlmplan.hardware.names import meant as meant
     from vlmplan.hardware.names import near as near
@@ -24,11 +39,32 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Precision as Precision
     from vlmplan.hardware.profile import Provider as Provider
     from vlmplan.hardware.profile import Runtime as Runtime
+    from vlmplan.hardware.rates import Rates as Rates
+    from vlmplan.hardware.rates import cuda_rates as cuda_rates
+    from vlmplan.hardware.rates import processor_rates as processor_rates
+    from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
+    from vlmplan.hardware.surroundings import Surroundings as Surroundings
+    from vlmplan.hardware.surroundings import within as within
 
 __getattr__, __all__ = face(
     __name__,
     {
-        "detect": ("PROVIDERS", "Setup", "probe", "setup"),
+        "detect": ("PROVIDERS", "Setup", "cache_bytes", "probe", "setup"),
+        "found": ("Machine", "machine_here"),
+        "gpus": ("Device",),
+        "installed": (
+            "Folder",
+            "Package",
+            "RUNTIMES",
+            "driver_cuda",
+            "extras",
+            "folder",
+            "hub_cache",
+            "numbers",
+            "providers",
+            "torch_cuda",
+            "version_of",
+        ),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
         "profile": (
@@ -42,5 +78,7 @@ __getattr__, __all__ = face(
             "Provider",
             "Runtime",
         ),
+        "rates": ("Rates", "cuda_rates", "processor_rates"),
+        "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
     },
 )

@@ -13,7 +13,9 @@ from vlmplan.document import Document
 from vlmplan.errors import nearest
 
 # Words that do not tell devices apart: vendors, a product line that drivers prefix, what kind of thing it is.
-_IDLE = frozenset({"nvidia", "tesla", "amd", "intel", "gpu", "graphics"})
+_IDLE = frozenset({"nvidia", "tesla", "amd", "intel", "gpu", "graphics"}) | frozenset(
+    {"tensor", "core", "developer", "kit", "engineering", "reference"}  # of data sheets; of a Jetson's device tree
+)
 # Words that make another device of the one named before them: an M4 is no M4 Max.
 _VARIANTS = frozenset({"ti", "super", "pro", "max", "ultra"})
 _MARKS = re.compile(r"\((?:r|tm|c)\)|[®™]", re.IGNORECASE)
@@ -24,12 +26,32 @@ _NEAR = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variants:
+    """Devices of one family, each with why one takes it for the family: the first among those that a name may mean."""
+
+    family: str
+    devices: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedNames(Document):
-    """The names that drivers and tools report for devices, each with the catalogue's devices that it may be."""
+    """The names that drivers and tools report for devices, each with the catalogue's devices that it may be.
+
+    ``usual`` says which variant is meant by a name that leaves several.
+    """
 
     SCHEMA: ClassVar[str] = "vlmplan.device_names/1"
 
     names: Mapping[str, tuple[str, ...]]
+    usual: tuple[Variants, ...] = ()
+
+    def taken(self, found: Iterable[str]) -> tuple[str, str] | None:
+        """Return the variant to take among those found, and why; None where they are of no one family."""
+        several = set(found)
+        for family in self.usual:
+            if several and several <= set(family.devices):
+                return next((name, why) for name, why in family.devices.items() if name in several)
+        return None
 
 
 def _words(text: str) -> tuple[str, ...]:

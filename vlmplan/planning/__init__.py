@@ -6,6 +6,10 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.planning.catalogue import Shelf as Shelf
+    from vlmplan.planning.checkup import Checkup as Checkup
+    from vlmplan.planning.checkup import Finding as Finding
+    from vlmplan.planning.checkup import State as State
+    from vlmplan.planning.checkup import examine as examine
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
@@ -31,6 +35,7 @@ __getattr__, __all__ = face(
     __name__,
     {
         "catalogue": ("Shelf",),
+        "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),

@@ -1,13 +1,15 @@
 """Where are the shipped profiles, and which one does a name mean?
 
 A name or a path -> a document. An exact name wins, then the one name that contains the part given (of devices: whole
-words, or what their drivers report); several are listed, none brings the nearest names. A path is accepted wherever a
-name is.
+words, or what their drivers report); several are listed, none brings the nearest names. A device's short name that
+leaves variants (``a100``) means the usual one, which is said. A path is accepted wherever a name is.
 """
 
 import enum
 import functools
 import os
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vlmplan.accuracy import Evidence, OwnScores
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError, Unavailable, nearest
+from vlmplan.errors import Assumed, InputError, Unavailable, nearest
 from vlmplan.hardware import Calibration, HardwareProfile, ReportedNames, meant, near, without_memory
 from vlmplan.models import ModelSpec
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
+_SIZE_APART = 0.03  # a size says which of two, where it fits one so much better
 
 
 class Shelf(enum.StrEnum):
@@ -66,28 +69,48 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
     if exact:
         return exact
     if shelf is Shelf.HARDWARE:
-        return _devices(name)
+        return devices_named(name)
     return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
 
 
-def _devices(name: str) -> tuple[str, ...]:
-    """The devices that a name may mean; a size that is in none of their names must be that of their memory."""
-    known, reported = names(Shelf.HARDWARE), load(ReportedNames, profiles_folder() / "device_names.toml").names
+@functools.cache
+def _reported() -> ReportedNames:
+    return load(ReportedNames, profiles_folder() / "device_names.toml")
+
+
+def devices_named(name: str) -> tuple[str, ...]:
+    """Return the devices that a name may mean; a size that is in none of their names must be that of their memory."""
+    known, reported = names(Shelf.HARDWARE), _reported().names
     if found := meant(name, known, reported):
         return found
     rest, size_gb = without_memory(name)
     if not rest or size_gb is None:
         return ()
-    return tuple(
-        one
-        for one in meant(rest, known, reported)
-        if abs((hardware(one).memory_bytes or 0) / (size_gb * 1e9) - 1) < _SIZE_TOLERANCE
-    )
+    off = {one: _off(hardware(one).memory_bytes or 0, size_gb) for one in meant(rest, known, reported)}
+    least = min(off.values(), default=0.0)
+    return tuple(one for one, share in off.items() if share < _SIZE_TOLERANCE and share - least < _SIZE_APART)
+
+
+def usual(found: Iterable[str]) -> tuple[str, str] | None:
+    """Return the variant that is meant where several of a family may be, and why; None where they are of no one."""
+    return _reported().taken(found)
+
+
+def _off(memory_bytes: float, size_gb: int) -> float:
+    """How far a size in a name, in GB or GiB, is from a memory, as a share."""
+    return min(abs(memory_bytes / (size_gb * unit) - 1) for unit in (1e9, 2.0**30))
 
 
 def resolve(shelf: Shelf, name: str) -> Path:
-    """Return the file that ``name`` means. Raises InputError for an unknown or ambiguous name."""
+    """Return the file that ``name`` means. Raises InputError for an unknown or ambiguous name.
+
+    A device's name that leaves variants of one family means the usual one; then a warning, :class:`Assumed`.
+    """
     found, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
+    if len(found) > 1 and shelf is Shelf.HARDWARE and (taken := usual(found)):
+        others = ", ".join(one for one in found if one != taken[0])
+        warnings.warn(f"'{name}' is taken for {taken[0]}, {taken[1]}; it could be {others}", Assumed, stacklevel=1)
+        found = taken[:1]
     if len(found) > 1:
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
     if not found:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vlmplan.views.deployment import print_export as print_export
     from vlmplan.views.deployment import print_report as print_report
     from vlmplan.views.deployment import progress as progress
+    from vlmplan.views.doctor import print_checkup as print_checkup
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.html_page import Dossier as Dossier
     from vlmplan.views.html_page import page as page
@@ -41,6 +42,7 @@ __getattr__, __all__ = face(
         "comparison": ("print_comparison",),
         "demo": ("print_demo",),
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
+        "doctor": ("print_checkup",),
         "fit": ("print_fit",),
         "html_page": ("Dossier", "page"),
         "notebook": ("html_of",),

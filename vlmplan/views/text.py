@@ -59,7 +59,7 @@ def new_table(*columns: str, wrap: str | None = None) -> "Table":
     columns = tuple(map(inert.terminal, columns))
     table = Inert(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     left = {"model", "part", "name", "operator", "licence", "basis", "trust", "form", "reduction", "", wrap}
-    left |= {"file", "check", "device"}
+    left |= {"file", "check", "device", "state"}
     for column in columns:
         table.add_column(
             column,

@@ -1,0 +1,73 @@
+"""What is installed and found -> terminal text."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.hardware import Folder, Machine
+from vlmplan.planning import Checkup, Finding, State
+from vlmplan.units import format_bytes
+from vlmplan.views.text import new_console, new_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {State.GOOD: "green", State.MISSING: "", State.LOW: "yellow", State.WRONG: "bold red"}
+
+
+def _machine(machine: Machine) -> str:
+    """The processor and its memory in a line."""
+    memory = ""
+    if machine.memory_bytes:
+        free = f" ({format_bytes(machine.free_bytes)} free)" if machine.free_bytes is not None else ""
+        limit = ", the container's limit" if machine.limited else ""
+        memory = f", {format_bytes(machine.memory_bytes)}{free}{limit}"
+    inside = (
+        f", in a {machine.inside}" if machine.inside == "container" else f", {machine.inside}" * bool(machine.inside)
+    )
+    return f"{machine.processor.name}, {machine.processor.threads} threads{memory}{inside}"
+
+
+def _parts(parts: tuple[Finding, ...]) -> "Table":
+    from rich.text import Text
+
+    table = new_table("part", "state", "found", wrap="found")
+    for one in parts:
+        table.add_row(one.name, Text(one.state, style=_STYLES[one.state]), one.detail)
+    return table
+
+
+def _folder(one: Folder) -> str:
+    """A folder in a line: what it holds, and what its disk has left."""
+    if not one.there:
+        holds = "not there yet"
+    elif one.more:
+        holds = f"{format_bytes(one.size_bytes)} at least" if one.size_bytes else ""
+    else:
+        holds = format_bytes(one.size_bytes)
+    free = "" if one.disk_free_bytes is None else f"{format_bytes(one.disk_free_bytes)} free"
+    return f"{one.name}: {one.path} ({', '.join(part for part in (holds, free) if part)})"
+
+
+def print_checkup(found: Checkup) -> None:
+    """Print the machine, what is installed, what each command lacks, and the lines that mend it."""
+    console = new_console()
+    console.print(f"vlmplan {found.version}, Python {found.python}, {found.platform}", style="bold")
+    console.print(_machine(found.machine))
+    console.print(f"Planned for: {found.plans_for}")
+    console.print()
+    console.print(_parts((*found.parts, *found.extras)))
+    console.print()
+    ready = [one.name for one in found.commands if one.state is State.GOOD]
+    console.print(f"Ready: {', '.join(ready)}.")
+    lacks: dict[str, list[str]] = {}
+    for one in found.commands:
+        if one.state is not State.GOOD:
+            lacks.setdefault(one.detail, []).append(one.name)
+    for what, names in lacks.items():
+        console.print(f"Lack {what}: {', '.join(names)}.")
+    for place in found.folders:
+        console.print(_folder(place), soft_wrap=True)
+    if found.mends:
+        console.print()
+        console.print("To mend it:", style="bold")
+        for line in found.mends:
+            console.print(f"  {line}", soft_wrap=True)
