@@ -186,7 +186,7 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
         assert users == {room}
 
 
-WITHOUT_API = {"demo", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
+WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
 # What a command asks rooms beside: how many devices are meant, and what is written for those who read no documents.
 BESIDE_API = {"catalogue", "markdown", "junit_xml", "require_good"}
 
