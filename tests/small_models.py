@@ -10,8 +10,9 @@ import onnx_ir
 import onnxruntime
 
 from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
-from vlmplan.exporting.write import Order, export
+from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-tests-")
@@ -43,10 +44,10 @@ def _checkpoint(kind: str) -> Path:
     return write_checkpoint(KINDS[kind], Path(_FOLDER.name) / kind)
 
 
-def order(kind: str = "clip-qwen2", **given: Any) -> Order:
+def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise."""
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
-    return Order(checkpoint=str(checkpoint(kind)), **usual | given)
+    return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 
 def exported(kind: str = "clip-qwen2") -> Path:

@@ -12,11 +12,11 @@ from vlmplan.exporting.checkpoint import quiet_transformers
 from vlmplan.models.spec import Compressor
 from vlmplan.training.conversations import faulty_images, read_rows, without
 from vlmplan.training.drawn import Llm, Sight, teach, write_base
-from vlmplan.training.job import Choices, order
+from vlmplan.training.job import TrainingChoices, order
 from vlmplan.training.question_sets import SetOrder, write_set
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
-from vlmplan.training.trainer import Order, train
+from vlmplan.training.trainer import TrainingOrder, train
 
 torch.set_num_threads(1)  # models this small are slower on two, and so are two test processes
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-training-")
@@ -45,7 +45,7 @@ def base() -> Path:
     return write_base(Llm(hidden=32, layers=1, heads=2), SIGHT, tower, 0, Path(_FOLDER.name) / "base")
 
 
-def wanted(out: Path, turns: int = 1, save_steps: int = 100, **given: Any) -> Order:
+def wanted(out: Path, turns: int = 1, save_steps: int = 100, **given: Any) -> TrainingOrder:
     """An order: four steps a stage of eight rows, with TokenPacker at four visual tokens unless said otherwise."""
     folder = drawn(turns)
     found = read_rows(folder / "train.jsonl", folder / "images")
@@ -59,7 +59,7 @@ def wanted(out: Path, turns: int = 1, save_steps: int = 100, **given: Any) -> Or
         "tune_rate": 1e-3,
         "batch": 8,
     }
-    return order(Choices(**usual | given), None, data, Running(out=out, save_steps=save_steps, log_steps=1))
+    return order(TrainingChoices(**usual | given), None, data, Running(out=out, save_steps=save_steps, log_steps=1))
 
 
 def trained(out: Path, **given: Any) -> Training:

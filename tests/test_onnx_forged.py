@@ -20,10 +20,10 @@ from small_training import trained
 from vlmplan.exporting.checkpoint import open_checkpoint
 from vlmplan.exporting.compressors import RandomWeights, parameter_shapes
 from vlmplan.exporting.manifest import read_manifest
-from vlmplan.exporting.orders import Choices
+from vlmplan.exporting.orders import ExportChoices, ExportOrder
 from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.vision_graph import compression
-from vlmplan.exporting.write import Order, export
+from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.report import Outcome, Report
@@ -40,8 +40,8 @@ def packer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _own_order(folder: Path, **given: Any) -> Order:
-    return replace(chosen(Choices(checkpoint=str(folder)), None), **given)
+def _own_order(folder: Path, **given: Any) -> ExportOrder:
+    return replace(chosen(ExportChoices(checkpoint=str(folder)), None), **given)
 
 
 def _weights(kind: str, compressor: Compressor, visual_tokens: int, path: Path, sign: float = 1.0) -> Path:
@@ -260,7 +260,7 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
     file = _weights("clip-llama", Compressor.TOKEN_PACKER, 4, folder / "own.safetensors")
     small: dict[str, Any] = {"external_above_bytes": 10_000}
     quecc: dict[str, Any] = {"visual_tokens": 4, "compressor": Compressor.QUECC, "random_weights": True}
-    orders: list[tuple[Order, dict[str, Any]]] = [
+    orders: list[tuple[ExportOrder, dict[str, Any]]] = [
         (order(plan=plan, visual_tokens=576, compressor=Compressor.NONE), {"plan": plan, "budget_only": True}),
         (order("clip-llama", visual_tokens=4, compressor=Compressor.TOKEN_PACKER, weights=file), {"weights": file}),
         (order("siglip-mistral", visual_tokens=81, precision=Precision.FP16, **small), {}),

@@ -11,8 +11,9 @@ from small_models import quiet
 
 from vlmplan.exporting.checkpoint import quiet_transformers
 from vlmplan.exporting.manifest import DECODER, read_manifest
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
-from vlmplan.exporting.write import Order, export
+from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.validate import Options, Validator
 
@@ -27,8 +28,9 @@ _CHILD = """
 import sys
 from pathlib import Path
 from vlmplan.model import Compressor
-from vlmplan.exporting.write import Order, export
-order = Order(checkpoint=sys.argv[1], visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
+from vlmplan.exporting.write import export
+from vlmplan.exporting.orders import ExportOrder
+order = ExportOrder(checkpoint=sys.argv[1], visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
 export(order, Path(sys.argv[2]), lambda *_: None)
 status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
 print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
@@ -37,7 +39,7 @@ print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
 
 def test_a_200_million_model_behind_clip_l(tmp_path: Path) -> None:
     write_checkpoint(MEDIUM, tmp_path / "medium")
-    order = Order(checkpoint=str(tmp_path / "medium"), visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
+    order = ExportOrder(checkpoint=str(tmp_path / "medium"), visual_tokens=36, compressor=Compressor.AVERAGE_POOL)
     export(order, tmp_path / "made", quiet)
     report = Validator(Options(threads=2, repeats=1), quiet).validate(tmp_path / "made").report
     print(*(f"{check.outcome.value} {check.name}: {check.detail}" for check in report.checks), sep="\n")  # noqa: T201

@@ -10,9 +10,10 @@ from small_models import order, quiet
 
 from vlmplan.exporting.checkpoint import open_checkpoint
 from vlmplan.exporting.manifest import DECODER, read_manifest
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel
 from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
-from vlmplan.exporting.write import Order, export
+from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof import numbers as check_numbers
@@ -39,7 +40,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _rounded(checkpoint: Path, folder: Path, external: bool = False) -> Path:
-    made = Order(
+    made = ExportOrder(
         checkpoint=str(checkpoint),
         visual_tokens=36,
         compressor=Compressor.AVERAGE_POOL,
@@ -105,7 +106,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4])
 def test_no_false_alarm_on_real_weights(precision: Precision, visual_tokens: int, real: Path, tmp_path: Path) -> None:
     """Validation asks three prompts of three lengths."""
-    made = Order(
+    made = ExportOrder(
         checkpoint=str(real),
         visual_tokens=visual_tokens,
         compressor=Compressor.NONE if visual_tokens == 144 else Compressor.AVERAGE_POOL,

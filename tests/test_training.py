@@ -23,7 +23,7 @@ from vlmplan.cli.app import app
 from vlmplan.document import load
 from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import canonical
-from vlmplan.exporting.orders import Choices as ExportChoices
+from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as export_order
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.reference import Reference, load_reference
 from vlmplan.exporting.runner import Model, OnnxModel
 from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
 from vlmplan.exporting.vision_graph import compression
-from vlmplan.exporting.write import Order, export
+from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.measuring.timing import Samples, measure
 from vlmplan.models.spec import Compressor, Workload
@@ -44,7 +45,7 @@ def request(model: Model, visual_tokens: int) -> TimedRequest:
 def export_one(checkpoint: Path, visual_tokens: int, precision: str, out: Path) -> None:
     """Export in this process (run as a child, so that the peak memory is its own)."""
     compressor = Compressor.NONE if visual_tokens == 576 else Compressor.AVERAGE_POOL
-    order = Order(
+    order = ExportOrder(
         checkpoint=str(checkpoint), visual_tokens=visual_tokens, compressor=compressor, precision=KINDS[precision]
     )
     start = time.perf_counter()

@@ -22,9 +22,10 @@ from real_weights import write_real
 from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.exporting.decoder_graph import cache_names, head_dim
 from vlmplan.exporting.manifest import DECODER, data_file
+from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.runner import OnnxModel, open_session
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
-from vlmplan.exporting.write import PRECISIONS, Order, export, open_parts, write_graph
+from vlmplan.exporting.write import export, open_parts, write_graph
 from vlmplan.hardware.profile import Precision
 from vlmplan.measuring.timing import measure
 from vlmplan.models.spec import Compressor, Workload
@@ -50,8 +51,8 @@ def texts() -> tuple[str, ...]:
     return (docs, inspect.getsource(textwrap), *(file.read_text(encoding="utf-8") for file in files))
 
 
-def _order(checkpoint: Path, precision: Precision, *, all_logits: bool) -> Order:
-    return Order(
+def _order(checkpoint: Path, precision: Precision, *, all_logits: bool) -> ExportOrder:
+    return ExportOrder(
         checkpoint=str(checkpoint),
         visual_tokens=1,
         compressor=Compressor.AVERAGE_POOL,

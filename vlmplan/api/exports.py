@@ -69,14 +69,14 @@ def export(
     """
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import Choices, order
+    from vlmplan.exporting import ExportChoices, order
     from vlmplan.exporting import export as write
     from vlmplan.planning import Plan, catalogue
 
     within("--visual-tokens", visual_tokens, 1, 10**9)
     named = None if checkpoint is None else str(checkpoint)
     read = document(Plan, plan)
-    asked = Choices(
+    asked = ExportChoices(
         checkpoint=named or (None if model is None else catalogue.model(model).name),
         visual_tokens=visual_tokens,
         compressor=one_of(Compressor, compressor, "--compressor"),

@@ -13,21 +13,21 @@ from vlmplan.progress import Progress, silent
 from vlmplan.units import parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.measuring import Adjusted, Endpoint, Order, Profiled, Verdict
+    from vlmplan.measuring import Adjusted, Endpoint, Profiled, ProfileOrder, Verdict
 
 
 def _order(  # noqa: PLR0917 - the words, in order
     where: str, runtime: str | None, threads: int | None, precision: str | None, quick: bool, fresh: bool,
     out: File | None,
-) -> "Order":  # fmt: skip
+) -> "ProfileOrder":  # fmt: skip
     """What is to be measured here. Raises InputError or Unavailable."""
     from vlmplan.hardware import setup
-    from vlmplan.measuring import Effort, Order, precisions_asked, precisions_of
+    from vlmplan.measuring import Effort, ProfileOrder, precisions_asked, precisions_of
 
     within("--threads", threads, 1, 256)
     found = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)
     effort = Effort.QUICK if quick else Effort.DEFAULT
-    return Order(
+    return ProfileOrder(
         setup=found,
         effort=effort,
         precisions=precisions_asked(precision, precisions_of(found), effort),

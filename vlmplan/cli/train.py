@@ -76,12 +76,12 @@ def train(  # noqa: PLR0917 - one parameter an option
     """
     prepare()
     from vlmplan.planning import Plan
-    from vlmplan.training import Choices, Running, load_data, order
+    from vlmplan.training import Running, TrainingChoices, load_data, order
     from vlmplan.training import train as run
     from vlmplan.views import print_training, voice
 
     read = None if plan is None else load(Plan, plan)
-    asked = Choices(
+    asked = TrainingChoices(
         checkpoint=checkpoint,
         tower=tower,
         visual_tokens=_counts(visual_tokens),

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from vlmplan.exporting.manifest import data_file as data_file
     from vlmplan.exporting.manifest import file_sha256 as file_sha256
     from vlmplan.exporting.manifest import read_manifest as read_manifest
-    from vlmplan.exporting.orders import Choices as Choices
+    from vlmplan.exporting.orders import EXTERNAL_ABOVE_BYTES as EXTERNAL_ABOVE_BYTES
+    from vlmplan.exporting.orders import ExportChoices as ExportChoices
+    from vlmplan.exporting.orders import ExportOrder as ExportOrder
     from vlmplan.exporting.orders import compressed as compressed
     from vlmplan.exporting.orders import order as order
     from vlmplan.exporting.orders import planned_base as planned_base
@@ -73,9 +75,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.torch_compressors import features_of as features_of
     from vlmplan.exporting.vision_graph import Compression as Compression
     from vlmplan.exporting.vision_graph import compression as compression
-    from vlmplan.exporting.write import EXTERNAL_ABOVE_BYTES as EXTERNAL_ABOVE_BYTES
     from vlmplan.exporting.write import LIBRARIES as LIBRARIES
-    from vlmplan.exporting.write import Order as Order
     from vlmplan.exporting.write import Parts as Parts
     from vlmplan.exporting.write import baked_question_ids as baked_question_ids
     from vlmplan.exporting.write import check_plan as check_plan
@@ -116,7 +116,7 @@ __getattr__, __all__ = face(
             "file_sha256",
             "read_manifest",
         ),
-        "orders": ("Choices", "compressed", "order", "planned_base"),
+        "orders": ("EXTERNAL_ABOVE_BYTES", "ExportChoices", "ExportOrder", "compressed", "order", "planned_base"),
         "pictures": ("as_rgb", "image_file"),
         "quantise": ("quantised",),
         "reference": ("Reference", "load_reference", "random_reference"),
@@ -145,9 +145,7 @@ __getattr__, __all__ = face(
         "torch_compressors": ("compressor_module", "features_of"),
         "vision_graph": ("Compression", "compression"),
         "write": (
-            "EXTERNAL_ABOVE_BYTES",
             "LIBRARIES",
-            "Order",
             "Parts",
             "baked_question_ids",
             "check_plan",

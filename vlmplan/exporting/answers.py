@@ -11,9 +11,10 @@ from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.checkpoint import quiet_transformers
 from vlmplan.exporting.manifest import read_manifest
+from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.pictures import as_rgb
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
-from vlmplan.exporting.write import check_text, question_ids
+from vlmplan.exporting.write import question_ids
 
 PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
 

@@ -5,14 +5,61 @@ from pathlib import Path
 
 from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import MODEL_TYPES, Checkpoint, open_checkpoint
-from vlmplan.exporting.write import Order
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan, catalogue
 
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
+
+
+def check_text(option: str, text: str) -> None:
+    """Raise InputError for a text that is empty or no Unicode."""
+    if not text.strip():
+        raise InputError(f"{option}: found no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{option}: found bytes that are no UTF-8 text") from None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class ExportOrder:
+    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder."""
+
+    checkpoint: str
+    visual_tokens: int
+    compressor: Compressor
+    precision: Precision = Precision.FP32
+    base_precision: Precision = Precision.FP32
+    weights: Path | None = None
+    random_weights: bool = False
+    query: str | None = None
+    all_logits: bool = False
+    plan: Plan | None = None
+    external_above_bytes: int = EXTERNAL_ABOVE_BYTES
+
+    def __post_init__(self) -> None:
+        """Reject precisions that no graph is drawn in, and options that contradict each other."""
+        if self.precision not in PRECISIONS:
+            raise InputError(f"--precision: found {self.precision}, expected {', '.join(PRECISIONS)}")
+        if self.base_precision not in (Precision.FP32, Precision.FP16):
+            raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
+        if self.random_weights and self.weights is not None:
+            raise InputError("--random-weights and --weights exclude each other; give one")
+        if self.query is not None and not self.compressor.reads_question:
+            raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
+        if self.query is not None:
+            check_text("--query", self.query)
+
+    @property
+    def floats(self) -> Precision:
+        """The precision of all that is not quantised."""
+        return self.precision if self.precision in (Precision.FP32, Precision.FP16) else self.base_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportChoices:
     """The options of ``export`` as given; None where nothing was."""
 
     checkpoint: str | None = None
@@ -26,7 +73,7 @@ class Choices:
     all_logits: bool = False
 
 
-def order(asked: Choices, plan: Plan | None) -> Order:
+def order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
     """Return the order. Raises InputError where options contradict the plan or something is missing."""
     checkpoint = asked.checkpoint or (plan.choice.model if plan is not None else None)
     if checkpoint is None:
@@ -40,7 +87,7 @@ def order(asked: Choices, plan: Plan | None) -> Order:
     _check_known(checkpoint)
     visual_tokens, compressor = compressed(open_checkpoint(checkpoint), *given)
     precision = asked.precision or _planned_precision(plan)
-    return Order(
+    return ExportOrder(
         checkpoint=checkpoint,
         visual_tokens=visual_tokens,
         compressor=compressor,
@@ -92,7 +139,7 @@ def _planned_precision(plan: Plan | None) -> Precision:
     return Precision.FP16 if plan.choice.precision is Precision.BF16 else plan.choice.precision
 
 
-def _base_precision(asked: Choices, precision: Precision, plan: Plan | None) -> Precision:
+def _base_precision(asked: ExportChoices, precision: Precision, plan: Plan | None) -> Precision:
     """Of a quantised export: fp16 where the plan is for a GPU, fp32 for a CPU, whose runtime has no 16-bit products."""
     if asked.base_precision is not None:
         if precision in (Precision.FP32, Precision.FP16):
@@ -106,7 +153,7 @@ def planned_base(plan: Plan | None) -> Precision:
     return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
 
 
-def _check_agreement(asked: Choices, plan: Plan) -> None:
+def _check_agreement(asked: ExportChoices, plan: Plan) -> None:
     """Raise InputError where an option says otherwise than the plan, or the plan cannot be exported."""
     if plan.choice.gpus > 1:
         raise InputError(f"the plan splits the model over {plan.choice.gpus} GPUs; ONNX Runtime runs it on one")

@@ -38,61 +38,24 @@ from vlmplan.exporting.manifest import (
     file_sha256,
     read_manifest,
 )
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel, question_embedding
 from vlmplan.exporting.sketch import OPSET
 from vlmplan.exporting.vision_graph import Compression, compression, encoder_graph
 from vlmplan.hardware import Precision
-from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 
-PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
-EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
 _SCRATCH = ".vlmplan-export-"  # beside the export while it is written
 _MARK = ".being-written"  # in it, until it is whole
 LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder."""
-
-    checkpoint: str
-    visual_tokens: int
-    compressor: Compressor
-    precision: Precision = Precision.FP32
-    base_precision: Precision = Precision.FP32
-    weights: Path | None = None
-    random_weights: bool = False
-    query: str | None = None
-    all_logits: bool = False
-    plan: Plan | None = None
-    external_above_bytes: int = EXTERNAL_ABOVE_BYTES
-
-    def __post_init__(self) -> None:
-        """Reject precisions that no graph is drawn in, and options that contradict each other."""
-        if self.precision not in PRECISIONS:
-            raise InputError(f"--precision: found {self.precision}, expected {', '.join(PRECISIONS)}")
-        if self.base_precision not in (Precision.FP32, Precision.FP16):
-            raise InputError(f"--base-precision: found {self.base_precision}, expected fp32 or fp16")
-        if self.random_weights and self.weights is not None:
-            raise InputError("--random-weights and --weights exclude each other; give one")
-        if self.query is not None and not self.compressor.reads_question:
-            raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
-        if self.query is not None:
-            check_text("--query", self.query)
-
-    @property
-    def floats(self) -> Precision:
-        """The precision of all that is not quantised."""
-        return self.precision if self.precision in (Precision.FP32, Precision.FP16) else self.base_precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """An order with its checkpoint opened: what the graphs are drawn from, at export and again at validation."""
 
-    order: Order
+    order: ExportOrder
     checkpoint: Checkpoint
     compression: Compression
     compressor: Weights | None
@@ -123,7 +86,7 @@ class Parts:
         return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
 
 
-def open_parts(order: Order) -> Parts:
+def open_parts(order: ExportOrder) -> Parts:
     """Open the checkpoint and the compressor's weights. Raises InputError or Unavailable."""
     checkpoint = open_checkpoint(order.checkpoint)
     plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
@@ -215,16 +178,6 @@ def baked_question_ids(folder: Path, text: str) -> Any:
     return question_ids(tokenizer, text)
 
 
-def check_text(option: str, text: str) -> None:
-    """Raise InputError for a text that is empty or no Unicode."""
-    if not text.strip():
-        raise InputError(f"{option}: found no text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{option}: found bytes that are no UTF-8 text") from None
-
-
 def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
     """Return the manifest of an export."""
     from importlib.metadata import version
@@ -258,7 +211,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
     )
 
 
-def export(order: Order, out: Path, progress: Progress, overwrite: bool = False) -> Manifest:
+def export(order: ExportOrder, out: Path, progress: Progress, overwrite: bool = False) -> Manifest:
     """Write the export to ``out``, which must not exist unless ``overwrite``. Raises InputError or Unavailable."""
     out = Path(os.path.realpath(out))
     _check_out(out, overwrite)

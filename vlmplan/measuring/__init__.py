@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vlmplan.measuring.endpoint import probes as probes
     from vlmplan.measuring.profile_fit import Profiled as Profiled
     from vlmplan.measuring.recalibrate import recalibrated as recalibrated
-    from vlmplan.measuring.session import Order as Order
+    from vlmplan.measuring.session import ProfileOrder as ProfileOrder
     from vlmplan.measuring.session import check_here as check_here
     from vlmplan.measuring.session import precisions_asked as precisions_asked
     from vlmplan.measuring.session import precisions_of as precisions_of
@@ -33,7 +33,7 @@ __getattr__, __all__ = face(
         "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
         "profile_fit": ("Profiled",),
         "recalibrate": ("recalibrated",),
-        "session": ("Order", "check_here", "precisions_asked", "precisions_of", "profile_here"),
+        "session": ("ProfileOrder", "check_here", "precisions_asked", "precisions_of", "profile_here"),
         "table": ("Adjusted", "adjusted", "read_measurements"),
         "timing": ("Samples", "measure"),
         "trials": ("Effort",),

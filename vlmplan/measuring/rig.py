@@ -16,8 +16,8 @@ from vlmplan.exporting import (
     EMBED,
     VISION,
     Checkpoint,
+    ExportOrder,
     OnnxModel,
-    Order,
     Parts,
     RandomWeights,
     Reference,
@@ -57,7 +57,7 @@ def random_parts(network: Network) -> Parts:
     )
     plan = compression(network.compressor, checkpoint.grid_side, network.visual_tokens)
     own = RandomWeights(shapes=parameter_shapes(checkpoint, plan)) if plan.learned else None
-    order = Order(
+    order = ExportOrder(
         checkpoint=network.name,
         visual_tokens=network.visual_tokens,
         compressor=network.compressor,

@@ -73,7 +73,7 @@ def _runner(rig: Rig, trial: Trial) -> Runner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ProfileOrder:
     """What to measure, and where to: ``out`` is the profile; measurements go beside it."""
 
     setup: Setup
@@ -111,7 +111,7 @@ def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effor
     return tuple(found)
 
 
-def profile_here(order: Order, tell: Tell) -> Profiled:
+def profile_here(order: ProfileOrder, tell: Tell) -> Profiled:
     """Measure what is not measured yet, and fit. Raises InputError or Unavailable; what was measured stays."""
     path = order.beside("measurements")
     check_destination(order.out)
@@ -130,7 +130,7 @@ def profile_here(order: Order, tell: Tell) -> Profiled:
     return profile(store.setup, trials, store)
 
 
-def check_here(order: Order, hardware: HardwareProfile, tell: Tell) -> Verdict:
+def check_here(order: ProfileOrder, hardware: HardwareProfile, tell: Tell) -> Verdict:
     """Measure requests that the profile never saw, and hold its predictions against them."""
     path = order.beside("check")
     check_destination(path)

@@ -16,8 +16,8 @@ from vlmplan.errors import InputError, printable
 from vlmplan.exporting import (
     LIBRARIES,
     Checkpoint,
+    ExportOrder,
     Manifest,
-    Order,
     check_plan,
     compressed,
     compression,
@@ -65,7 +65,7 @@ def _has_weights(given: Given, checkpoint: Checkpoint) -> bool:
     return checkpoint.trained is not None or weights_file(checkpoint, given.weights) is not None
 
 
-def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> Order:
+def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> ExportOrder:
     """Return the order that the export has to be of. Raises InputError for one that cannot be.
 
     The manifest says what was asked for (tokens, compressor, precision); it names a compressor's weights only where
@@ -73,7 +73,7 @@ def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> Order:
     """
     vouched = _has_weights(given, checkpoint)
     named = None if vouched or manifest.weights is None else Path(manifest.weights)
-    return Order(
+    return ExportOrder(
         checkpoint=given.checkpoint or manifest.checkpoint,
         visual_tokens=manifest.visual_tokens,
         compressor=manifest.compressor,
@@ -107,7 +107,7 @@ def contradiction(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> s
     return None
 
 
-def claims(manifest: Manifest, order: Order) -> Iterator[str]:
+def claims(manifest: Manifest, order: ExportOrder) -> Iterator[str]:
     """Faults of what the manifest says without being asked: versions, a compressor's file, a plan."""
     if manifest.weights is not None and order.weights is None:
         yield (
@@ -156,7 +156,7 @@ def _needed(library: str) -> list[Any]:
     return [one.specifier for one in asked if one.name.replace("-", "_") == library and len(one.specifier)]
 
 
-def same_weights(manifest: Manifest, order: Order, checkpoint: Checkpoint) -> Path | None:
+def same_weights(manifest: Manifest, order: ExportOrder, checkpoint: Checkpoint) -> Path | None:
     """The compressor's file that a manifest names beside a checkpoint that brings its own, where both hold the same.
 
     So an export with ``--weights`` of what was taken out of the checkpoint is one of the checkpoint.
@@ -197,7 +197,7 @@ def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
             yield f"{option}: expected {want}, the export has {found}"
 
 
-def judge(manifest: Manifest, given: Given, order: Order) -> Check:
+def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     """Say who named what: passed where all that decides came from outside, skipped where the export named its judge.
 
     A compressor's file that only the export names fails beside a checkpoint that was given: it could be any file.
@@ -232,7 +232,7 @@ def judge(manifest: Manifest, given: Given, order: Order) -> Check:
     return passed(JUDGE, f"against {against}{what}")
 
 
-def _asked(given: Given, order: Order) -> tuple[str, str]:
+def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
     """What was asked for, as the options and the plan given say, and as only the export does."""
     plan = given.plan
     facts = [

@@ -16,10 +16,10 @@ from vlmplan.errors import InputError, VlmplanError
 from vlmplan.exporting import (
     FILE_NAME,
     GRAPHS,
+    ExportOrder,
     Manifest,
     Model,
     OnnxModel,
-    Order,
     Parts,
     Reference,
     baked_question_ids,
@@ -110,7 +110,7 @@ class Validation:
         return recalibrated(self.plan, self.timings["ttft"], self.timings.get("tpot"))
 
 
-def trusted_order(manifest: Manifest, options: Options) -> Order:
+def trusted_order(manifest: Manifest, options: Options) -> ExportOrder:
     """Return the order that an export has to be of, by what options name. Raises InputError or Unavailable."""
     given = options.given
     return trust.order_of(manifest, given, trust.trusted_checkpoint(manifest, given))
@@ -122,9 +122,9 @@ class Validator:
     def __init__(self, options: Options, progress: Progress) -> None:
         """Nothing is loaded yet."""
         self.options, self.progress = options, progress
-        self._reference: tuple[Order, Parts, Reference] | None = None
+        self._reference: tuple[ExportOrder, Parts, Reference] | None = None
 
-    def _opened(self, order: Order) -> tuple[Parts, Reference]:
+    def _opened(self, order: ExportOrder) -> tuple[Parts, Reference]:
         """Open what an order names, once. Raises InputError or Unavailable."""
         if self._reference is None or self._reference[0] != order:
             self.progress("loading the reference", 0, 1)
@@ -177,7 +177,7 @@ class Validator:
             raise InputError(f"--recalibrate: {reason}")
         return self._proved(folder, manifest, trust.order_of(manifest, self.options.given, checkpoint))
 
-    def _proved(self, folder: Path, manifest: Manifest, order: Order) -> Validation:
+    def _proved(self, folder: Path, manifest: Manifest, order: ExportOrder) -> Validation:
         """Every check of an export whose manifest can be true."""
         parts, reference = self._opened(order)
         query = None

@@ -10,9 +10,9 @@ from pathlib import Path
 from vlmplan.cost import cost, machine, request_of
 from vlmplan.document import load, to_json, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.exporting import Choices, Manifest, SmallModel, export, order, write_checkpoint
+from vlmplan.exporting import ExportChoices, Manifest, SmallModel, export, order, write_checkpoint
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
-from vlmplan.measuring import Effort, Order, precisions_of, profile_here
+from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
 from vlmplan.models import Compressor
 from vlmplan.planning import Asked, Budget, Plan, Shelf, catalogue, query, recommend
 from vlmplan.progress import Progress
@@ -59,7 +59,7 @@ def _check(folder: Path) -> None:
 
 def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProfile:
     here = setup("cpu", Runtime.ONNXRUNTIME, threads)
-    asked = Order(setup=here, effort=Effort.QUICK, precisions=precisions_of(here)[:1], out=folder / MACHINE)
+    asked = ProfileOrder(setup=here, effort=Effort.QUICK, precisions=precisions_of(here)[:1], out=folder / MACHINE)
     try:
         found = profile_here(asked, tell).hardware
     except InputError:  # an earlier demo measured other threads, another machine or version: its times are of no use
@@ -109,7 +109,9 @@ def demo(folder: Path, threads: int | None, tell: Progress) -> Shown:
     tell("making a checkpoint", 0, 1)
     write_checkpoint(_MODEL, folder / CHECKPOINT)
     plan = plan_in(folder, hardware)
-    manifest = export(order(Choices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True)
+    manifest = export(
+        order(ExportChoices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True
+    )
     options = Options(
         checkpoint=str(folder / CHECKPOINT),
         plan=plan,

@@ -7,7 +7,7 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.training.grid import Grid as Grid
     from vlmplan.training.grid_point import TrialResult as TrialResult
-    from vlmplan.training.job import Choices as Choices
+    from vlmplan.training.job import TrainingChoices as TrainingChoices
     from vlmplan.training.job import load_data as load_data
     from vlmplan.training.job import order as order
     from vlmplan.training.question_sets import SetOrder as SetOrder
@@ -28,7 +28,7 @@ __getattr__, __all__ = face(
     {
         "grid": ("Grid",),
         "grid_point": ("TrialResult",),
-        "job": ("Choices", "load_data", "order"),
+        "job": ("TrainingChoices", "load_data", "order"),
         "question_sets": ("SetOrder", "Task", "write_set"),
         "recipe": ("Running", "Training"),
         "scenes": ("LEVELS",),

@@ -16,7 +16,7 @@ from vlmplan.exporting import open_checkpoint, quiet_transformers
 from vlmplan.models import Compressor
 from vlmplan.training.drawn import teach, write_base
 from vlmplan.training.grid import Grid, GridLlm, Trial
-from vlmplan.training.job import Choices, load_data, order
+from vlmplan.training.job import TrainingChoices, load_data, order
 from vlmplan.training.question_sets import write_set
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
@@ -100,7 +100,7 @@ def make_base(grid: Grid, out: Path, llm: GridLlm, voice: Voice) -> None:
     folder, drawn = Path(base_folder(out, llm)), grid.drawn
     if drawn is None or llm.made is None or (folder / TRAINED).exists():
         return
-    asked = Choices(
+    asked = TrainingChoices(
         checkpoint=str(out / "new" / llm.name),
         visual_tokens=(drawn.base_tokens,),
         compressor=Compressor.AVERAGE_POOL,
@@ -122,7 +122,7 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
     if (folder / TRAINED).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    asked = Choices(
+    asked = TrainingChoices(
         checkpoint=base_folder(out, grid.llm(trial.llm)),
         visual_tokens=(trial.visual_tokens,),
         compressor=trial.compressor,

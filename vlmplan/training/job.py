@@ -28,13 +28,13 @@ from vlmplan.training.recipe import (
     Stage,
     passes,
 )
-from vlmplan.training.trainer import Order
+from vlmplan.training.trainer import TrainingOrder
 
 PAPER_TOWER = "openai/clip-vit-large-patch14-336"  # of the backbones of arXiv 2411.03312
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class TrainingChoices:
     """The options of ``train`` as given; None where nothing was. A stage of 0 steps is left out."""
 
     checkpoint: str | None = None
@@ -80,7 +80,7 @@ def _data_digest(rows: Sequence[Conversation]) -> str:
     return found.hexdigest()
 
 
-def _stages(asked: Choices, count: int) -> tuple[Stage, ...]:
+def _stages(asked: TrainingChoices, count: int) -> tuple[Stage, ...]:
     """The stages that are to run. Raises InputError where none is."""
     align_batch, tune_batch = asked.batch or ALIGN_BATCH, asked.batch or TUNE_BATCH
     tune_rate = asked.tune_rate or (LORA_RATE if asked.lora_rank else TUNE_RATE)
@@ -102,7 +102,7 @@ def _stages(asked: Choices, count: int) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def _agreed(asked: Choices, plan: Plan | None) -> tuple[str, str | None, tuple[int, ...], Compressor]:
+def _agreed(asked: TrainingChoices, plan: Plan | None) -> tuple[str, str | None, tuple[int, ...], Compressor]:
     """Checkpoint, tower, visual tokens and compressor. Raises InputError where they contradict the plan or lack."""
     counts, compressor, checkpoint, tower = asked.visual_tokens, asked.compressor, asked.checkpoint, asked.tower
     if plan is not None:
@@ -128,7 +128,7 @@ def _agreed(asked: Choices, plan: Plan | None) -> tuple[str, str | None, tuple[i
     return checkpoint, tower, counts, compressor
 
 
-def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> Order:
+def order(asked: TrainingChoices, plan: Plan | None, data: Loaded, running: Running) -> TrainingOrder:
     """Return the order. Raises InputError where options contradict the plan, or something is missing."""
     checkpoint, tower, counts, compressor = _agreed(asked, plan)
     learnt = samples(data.rows, compressor.reads_question)
@@ -146,4 +146,4 @@ def order(asked: Choices, plan: Plan | None, data: Loaded, running: Running) -> 
         gradient_checkpointing=asked.gradient_checkpointing,
         seed=asked.seed,
     )
-    return Order(recipe=recipe, data=data, running=running, plan_sha256=None if plan is None else digest(plan))
+    return TrainingOrder(recipe=recipe, data=data, running=running, plan_sha256=None if plan is None else digest(plan))

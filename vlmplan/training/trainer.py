@@ -28,7 +28,7 @@ WORK, RECIPE, RESULT = ".training", "recipe.json", "training.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class TrainingOrder:
     """What to train, on what, where to. ``plan_sha256`` is the plan's that asked for it."""
 
     recipe: Recipe
@@ -59,7 +59,7 @@ def check_out(out: Path, recipe: Recipe) -> None:
         raise InputError(f"--out: {out} exists and is no training; choose another folder")
 
 
-def _begin(order: Order) -> None:
+def _begin(order: TrainingOrder) -> None:
     """Make the folder and write the recipe into it."""
     try:
         order.work.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _begin(order: Order) -> None:
     write_text(order.work / RECIPE, to_json(order.recipe))
 
 
-def _start(order: Order) -> Start:
+def _start(order: TrainingOrder) -> Start:
     """The model as training begins."""
     recipe = order.recipe
     half = recipe.bf16 and recipe.lora_rank > 0
@@ -86,7 +86,7 @@ def _after(start: Start, before: Path | None) -> Start:
     return replace(start, model=model)
 
 
-def _stage(order: Order, stage: Stage, start: Start, voice: Voice) -> Any:
+def _stage(order: TrainingOrder, stage: Stage, start: Start, voice: Voice) -> Any:
     """Run one stage on the model; return the Trainer."""
     recipe = order.recipe
     lora = stage.llm and recipe.lora_rank > 0
@@ -111,7 +111,7 @@ def _alone(work: Path) -> Iterator[None]:
         raise Unavailable(f"{work.parent}: another process is training there; wait for it, or end it") from None
 
 
-def train(order: Order, voice: Voice) -> Training | None:
+def train(order: TrainingOrder, voice: Voice) -> Training | None:
     """Train to the end and write the folder; None on processes other than the first.
 
     Raises InputError, or Unavailable where a library is missing, the folder cannot be written or is in use.
@@ -132,7 +132,7 @@ def train(order: Order, voice: Voice) -> Training | None:
         return _trained(order, start, state, voice)
 
 
-def _trained(order: Order, start: Start, state: Any, voice: Voice) -> Training | None:
+def _trained(order: TrainingOrder, start: Start, state: Any, voice: Voice) -> Training | None:
     """Run the stages that are left, from ``start`` where none has ended; write the folder."""
     results: list[StageResult] = []
     before: Path | None = None
@@ -160,7 +160,7 @@ def _trained(order: Order, start: Start, state: Any, voice: Voice) -> Training |
     return _finish(order, tuple(results), state.num_processes)
 
 
-def _save(order: Order, start: Start, trainer: Any) -> None:
+def _save(order: TrainingOrder, start: Start, trainer: Any) -> None:
     """Write model and processor of a stage just trained; under FSDP or DeepSpeed the Trainer gathers the weights."""
     final, model = order.work / "final", trainer.accelerator.unwrap_model(trainer.model)
     if not hasattr(model, "merge_and_unload"):
@@ -171,7 +171,7 @@ def _save(order: Order, start: Start, trainer: Any) -> None:
         start.processor.save_pretrained(final)
 
 
-def _save_again(order: Order, start: Start, before: Path | None, last: Path) -> None:
+def _save_again(order: TrainingOrder, start: Start, before: Path | None, last: Path) -> None:
     """Write model and processor of a last stage that had ended when training was killed, whatever of them is there."""
     shutil.rmtree(order.work / "final", ignore_errors=True)
     adapted = (last / "adapter_config.json").is_file()
@@ -184,7 +184,7 @@ def _save_again(order: Order, start: Start, before: Path | None, last: Path) -> 
     start.processor.save_pretrained(order.work / "final")
 
 
-def _finish(order: Order, results: tuple[StageResult, ...], processes: int) -> Training:
+def _finish(order: TrainingOrder, results: tuple[StageResult, ...], processes: int) -> Training:
     """Set the processor to the trained number of tokens, write card and result, and put all in place, result last."""
     final, out, recipe = order.work / "final", order.running.out, order.recipe
     (final / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
