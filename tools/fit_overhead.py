@@ -1,6 +1,6 @@
 """Fit what a runtime adds to its kernels on published times of whole requests: per request, per call, per layer.
 
-Sources: ``facts/e2e`` (Argonne LLM-Inference-Bench, BSD-3) and ``published_latency.csv`` beside this file,
+Sources: ``facts/e2e`` (Argonne LLM-Inference-Bench, BSD-3) and ``facts/published_latency.csv``,
 whose rows name theirs. All GPUs together: what sources disagree by is versions and hosts more than devices. Every
 source counts alike however many rows it has. ``tools/make_hardware.py`` prints the errors with each source left out.
 """
@@ -9,14 +9,13 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from facts import rows
+from facts import FACTS, rows
 from vlmplan.cost.roofline import Machine, exposed_s
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
@@ -28,7 +27,7 @@ from vlmplan.models.spec import Compressor, ModelSpec, Workload
 from vlmplan.planning import catalogue
 
 ARGONNE = "Argonne LLM-Inference-Bench"
-PUBLISHED = Path(__file__).with_name("published_latency.csv")
+PUBLISHED = FACTS / "published_latency.csv"
 # The A100 of Argonne's runs has, by its implied bandwidth, 40 GB .
 ARGONNE_GPUS = {"a100": "a100-40gb-sxm", "h100": "h100-sxm"}
 ARGONNE_ENGINES = {"argonne-vLLM": Runtime.VLLM, "argonne-TensorRT-LLM": Runtime.TENSORRT_LLM}

@@ -246,7 +246,7 @@ def overheads(points: dict[Runtime, list[Point]]) -> dict[Runtime, Told]:
         one = fit(mine, runtime)
         spread_here = model_log_sd(left_out(mine, runtime, lambda point: point.source), one)
         sources = "; ".join(sorted({point.source for point in mine}))
-        why = f"{len(mine)} published times ({sources}; tools/published_latency.csv), all GPUs together"
+        why = f"{len(mine)} published times ({sources}; facts/published_latency.csv), all GPUs together"
         found[runtime] = (one, OVERHEAD_LOG_SD, spread_here, why)
     return found | {Runtime.ONNXRUNTIME: (assumed, log_sd, spread, ONNXRUNTIME_SOURCE)}
 

@@ -7,12 +7,11 @@ What a row does not say (the type's own keys) is in ``recipes``, one file a fami
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 
 from recipe import Row, config_of
 from recipes import recipe_of
 
-from facts import PROFILES, generation, rows
+from facts import FACTS, PROFILES, generation, rows
 from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import request_of
@@ -37,7 +36,7 @@ LEFT_OUT = {
 
 def more_facts() -> dict[str, Row]:
     """Contexts, licences and dates with their sources."""
-    with (Path(__file__).parent / "model_facts.csv").open(encoding="utf-8", newline="") as file:
+    with (FACTS / "model_facts.csv").open(encoding="utf-8", newline="") as file:
         return {row["hf_id"]: row for row in csv.DictReader(file)}
 
 
@@ -50,7 +49,7 @@ def sources(row: Row, known: Row, exact: bool) -> tuple[str, ...]:
             recipe_of(row).tower_sources.get(row["hf_id"], row["vision_config_source"]),
             f"context, licence, date: {known['source']}" if known else "",
             f"parameters: {row['total_params_source']}" if exact else "",
-            "settings: tools/engine_settings.csv",
+            "settings: facts/engine_settings.csv",
         )
         if found
     )

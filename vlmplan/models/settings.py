@@ -1,7 +1,7 @@
 """What does one set to get another number of visual tokens, engine by engine?
 
 An argument -> its spelling in transformers, and in each serving engine known to heed it; families pick. What was read
-or tried, version by version, is in ``tools/engine_settings.csv``; an engine that is not named ignores the number, or
+or tried, version by version, is in ``facts/engine_settings.csv``; an engine that is not named ignores the number, or
 nobody looked.
 """
 
