@@ -16,7 +16,7 @@ from PIL import Image
 from small_models import checkpoint, exported
 from test_cli import ESTIMATE, RECOMMEND, changed, run
 from test_page import reported
-from test_recheck import planned
+from test_plans_again import planned
 
 from vlmplan.accuracy.fit import FitReport
 from vlmplan.cost.estimates import Estimate

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from small_models import exported
 from test_cli import RECOMMEND, changed, run
-from test_recheck import planned
+from test_plans_again import planned
 
 from vlmplan.document import from_plain, load, to_json
 from vlmplan.errors import InputError
