@@ -6,7 +6,7 @@ is first used, so that ``import vlmplan`` costs next to nothing.
 
 from vlmplan.lazy import face
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all else here
 if TYPE_CHECKING:
