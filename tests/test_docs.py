@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown.extensions.toc import slugify
@@ -16,6 +17,7 @@ from small_training import drawn
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import vlmplan
 from vlmplan.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +107,9 @@ def test_every_console_block_is_run() -> None:
 )
 def test_block(page: Path, number: int, request: pytest.FixtureRequest) -> None:
     block = _blocks(page)[number]
-    if not block["arguments"].startswith("export"):
+    if block["arguments"].startswith("validate"):  # which says by which name the export knows its checkpoint
+        vlmplan.export(checkpoint="small", out="small-36", visual_tokens=36, compressor="average-pool")
+    elif not block["arguments"].startswith("export"):
         Path("small-36").symlink_to(exported())
     printed = _printed(block["arguments"])
     if request.config.getoption("--update-goldens"):
@@ -144,7 +148,10 @@ def _dead(page: Path, text: str) -> list[str]:
     for link in LINK.findall(text):
         target, _, anchor = link.partition("#")
         path = page.parent / target if target else page
-        if not re.match(r"https?:", link) and (not path.exists() or (anchor and anchor not in _anchors(path))):
+        made = path.name in {"rooms.md", "commands.md"} and path.parent.name == "reference"  # by tools/docs_site.py
+        if not (made or re.match(r"https?:", link)) and (
+            not path.exists() or (anchor and anchor not in _anchors(path))
+        ):
             dead.append(link)
     return dead
 
@@ -177,7 +184,8 @@ def _built(folder: Path) -> Path:
 def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     site = _built(tmp_path / "site")
     shown = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    group: Any = get_command(app)
+    for name, command in ((name, group.get_command(None, name)) for name in group.commands):
         assert f'id="vlmplan-{name}"' in shown
         for option in (option for parameter in command.params for option in parameter.opts if option.startswith("--")):
             assert option in shown, f"{name} {option}"
