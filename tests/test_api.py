@@ -346,7 +346,6 @@ def test_points_are_rows_or_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: vlmplan.recommend(hardware="l4", task="ocr"), vlmplan.InputError, "no budget"),
         (lambda: vlmplan.recommend(hardware="l4", task="ocr", latency="300"), vlmplan.InputError, "a bare number"),
         (lambda: vlmplan.recommend(hardware="l4", task="ocr", latency="1ms"), vlmplan.Infeasible, "the fastest needs"),
         (lambda: vlmplan.recommend(hardware="l5", task="ocr", latency="1s"), vlmplan.InputError, "nearest"),

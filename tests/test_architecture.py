@@ -187,8 +187,8 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
-# What a command asks rooms beside: how many devices are meant, and what is written for those who read no documents.
-BESIDE_API = {"catalogue", "markdown", "junit_xml", "require_good"}
+# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
+BESIDE_API = {"INTERACTIVE", "catalogue", "markdown", "junit_xml", "require_good"}
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))

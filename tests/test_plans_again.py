@@ -231,12 +231,6 @@ def test_plans_of_before_are_refused() -> None:
         recheck(replace(planned(), asked=None))
 
 
-def test_what_recommend_cannot_do_without_is_named() -> None:
-    code, _, err = run("recommend", "--hardware", "l4", "--latency", "1s", "--task", "ocr")
-    assert code == 2
-    assert "--text-tokens, --output-tokens" in err
-
-
 def test_a_verdict_is_that_of_its_faults() -> None:
     with pytest.raises(InputError, match="holds"):
         replace(recheck(planned()), holds=False)

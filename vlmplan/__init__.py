@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
     from vlmplan.cost import Estimate as Estimate
+    from vlmplan.errors import Assumed as Assumed
     from vlmplan.errors import Infeasible as Infeasible
     from vlmplan.errors import InputError as InputError
     from vlmplan.errors import NoCandidate as NoCandidate
@@ -107,6 +108,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             ),
             "cost": ("Estimate",),
             "errors": (
+                "Assumed",
                 "Infeasible",
                 "InputError",
                 "NoCandidate",

@@ -6,6 +6,7 @@ or any model where the user brings a law, are judged by that law (``law_judge.py
 
 import enum
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -24,7 +25,7 @@ from vlmplan.accuracy.published_scores import (
 )
 from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.document import digest
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, InputError, nearest
 from vlmplan.hardware import Precision
 from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, options
 
@@ -91,6 +92,23 @@ class Judge:
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
 
 
+# What people call a task that is listed by its benchmark.
+_CALLED = {
+    "documents": "docvqa", "document": "docvqa", "docs": "docvqa", "invoices": "docvqa", "receipts": "docvqa",
+    "charts": "chartqa", "chart": "chartqa", "plots": "chartqa", "diagrams": "ai2d", "diagram": "ai2d",
+    "text": "ocr", "reading": "ocr", "screenshots": "ocr", "signs": "textvqa", "math": "mathvista",
+    "vqa": "reasoning", "chat": "reasoning", "questions": "reasoning",
+}  # fmt: skip
+
+
+def _meant(name: str) -> str:
+    """The task that a name stands for, said where it is not its own."""
+    meant = _CALLED.get(name.casefold(), name)
+    if meant != name:
+        warnings.warn(f"task '{name}' is taken for {meant}", Assumed, stacklevel=2)
+    return meant
+
+
 def parse_task(text: str) -> dict[str, float]:
     """``"ocr"`` -> {"ocr": 1.0}; ``"reasoning=0.7,ocr=0.3"`` -> both. Raises InputError unless the shares add to 1."""
     shares: dict[str, float] = {}
@@ -100,11 +118,11 @@ def parse_task(text: str) -> dict[str, float]:
             value = float(share) if equals else 1.0
         except ValueError:
             value = math.nan
-        if not name.strip() or not (math.isfinite(value) and value > 0) or name.strip() in shares:
+        if not name.strip() or not (math.isfinite(value) and value > 0) or _meant(name.strip()) in shares:
             raise InputError(
                 f"--task {text}: found '{item}', expected NAME or NAME=SHARE with a share above 0, each name once"
             )
-        shares[name.strip()] = value
+        shares[_meant(name.strip())] = value
     total = sum(shares.values())
     if abs(total - 1) > SHARE_TOLERANCE:
         raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3")
@@ -269,7 +287,11 @@ def by_scores(
     known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
     for name in shares:
         if name not in known:
-            raise InputError(f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml")
+            close = nearest(name, known)
+            raise InputError(
+                f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml"
+                + (f" (nearest: {close})" if close else "")
+            )
     weights = evidence.weights(shares)
     asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)

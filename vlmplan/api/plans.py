@@ -1,5 +1,7 @@
 """Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
 
+import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +21,12 @@ from vlmplan.api.given import (
     within,
     workload,
 )
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.planning import Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
+from vlmplan.planning import INTERACTIVE, Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
+from vlmplan.units import format_seconds, parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
@@ -63,22 +65,69 @@ class _Question:
 
     asked: Asked
     workload: Workload
-    budget: Budget
+    budget: Budget | None
     model: ModelSpec | None
     law: ScalingLaw | None
 
     def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
-        """Ask one device."""
+        """Ask one device; without a budget, with the limits of the usual case, as wide as they have to be."""
+        if self.budget is not None:
+            return self._within(self.budget, device, prices)
+        *first, last = INTERACTIVE.relaxed
+        for times in first:
+            with contextlib.suppress(Infeasible):
+                found = self._within(_usual_budget(times), device, prices)
+                _tell_budget(times)
+                return found
+        _tell_budget(last)
+        return self._within(_usual_budget(last), device, prices)
+
+    def _within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         from vlmplan.planning import query
         from vlmplan.planning import recommend as find
 
         asked = replace(self.asked, hardware=shelves.asked_as(Shelf.HARDWARE, device))
         profile = device if isinstance(device, HardwareProfile) else None
-        return find(query(asked, self.workload, self.budget, profile, self.model, self.law), prices)
+        return find(query(asked, self.workload, budget, profile, self.model, self.law), prices)
 
 
-def _budget(words: Asking) -> Budget:
-    """The limits that words say, or the budget given."""
+def _assume(line: str) -> None:
+    warnings.warn(line, Assumed, stacklevel=4)
+
+
+def _usual_budget(times: int) -> Budget:
+    return Budget(ttft_s=INTERACTIVE.ttft_s * times, tpot_s=INTERACTIVE.tpot_s * times)
+
+
+def _tell_budget(times: int) -> None:
+    """Say which limits were assumed, and where nothing keeps the usual ones."""
+    first, further = (format_seconds(one * times) for one in (INTERACTIVE.ttft_s, INTERACTIVE.tpot_s))
+    why = INTERACTIVE.why if times == 1 else f"{times} times the usual case's, which nothing keeps here"
+    _assume(
+        f"no limit given: {first} to the first token, {further} a further one; {why} (--latency, --ttft, --tpot, ...)"
+    )
+
+
+def _this_machine() -> HardwareProfile:
+    """The machine that this runs on, with what was assumed of it."""
+    from vlmplan.planning import here
+
+    found = here()
+    for line in (*found.assumed, *found.warnings):
+        _assume(f"this machine: {line}")
+    return found.hardware
+
+
+def _usual_task(task: File | ScalingLaw | None) -> File | ScalingLaw:
+    """The task, or the usual case's."""
+    if task is None:
+        _assume(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+        return INTERACTIVE.task
+    return task
+
+
+def _budget(words: Asking) -> Budget | None:
+    """The limits that words say, or the budget given; None where there are none."""
     given = words.get("budget")
     latency, ttft, tpot = words.get("latency"), words.get("ttft"), words.get("tpot")
     flops, memory = words.get("flops"), words.get("memory")
@@ -86,6 +135,8 @@ def _budget(words: Asking) -> Budget:
         if any(limit is not None for limit in (latency, ttft, tpot, flops, memory)):
             raise InputError("budget: found limits beside it, which it says itself; give one of them")
         return given
+    if not any((latency, ttft, tpot, flops, memory)):
+        return None
     return Budget(
         latency_s=quantity(parse_seconds, latency),
         ttft_s=quantity(parse_seconds, ttft),
@@ -142,8 +193,8 @@ def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfi
 
 def recommend(
     *,
-    hardware: File | HardwareProfile,
-    task: File | ScalingLaw,
+    hardware: File | HardwareProfile | None = None,
+    task: File | ScalingLaw | None = None,
     latency: str | None = None,
     ttft: str | None = None,
     tpot: str | None = None,
@@ -178,19 +229,21 @@ def recommend(
 ) -> "Plan":
     """Find the model and the number of visual tokens that answer best within a budget.
 
-    At least one limit is needed: ``latency``, ``ttft``, ``tpot``, ``flops``, ``memory``, or a ``budget``.
+    What is not given is assumed, with a warning that says so (:class:`vlmplan.Assumed`): this machine, the task
+    ``"reasoning"``, and limits of an answer that somebody waits for.
 
     Args:
-        hardware: Device: a name, a part of one, a profile's path, or the profile.
+        hardware: Device: a name, a part of one, a profile's path, or the profile. This machine unless told.
         task: Task or benchmark (``"ocr"``), a mix (``"reasoning=0.7,ocr=0.3"``), a law's path, or the law.
+            ``"reasoning"`` unless told.
         latency: Limit of the last token, a time with its unit: ``"300ms"``.
         ttft: Limit of the first token: ``"150ms"``.
         tpot: Limit of each further token: ``"20ms"``.
         flops: Limit of a request's compute: ``"5TFLOP"``; a multiply-add is 2.
         memory: Limit of one GPU's memory: ``"20GiB"``.
         budget: The limits as a document, instead of the words above.
-        text_tokens: Prompt tokens, the template included. 50 unless told; the command line wants to be told.
-        output_tokens: Tokens generated. 32 unless told; the command line wants to be told.
+        text_tokens: Prompt tokens, the template included. 50 unless told.
+        output_tokens: Tokens generated. 32 unless told.
         image: Width and height in pixels: ``"1024x768"``.
         images: Images a request.
         batch: Requests run side by side.
@@ -220,7 +273,7 @@ def recommend(
         the Pareto front, the runners-up and why they lost, what it rests on, and warnings.
 
     Raises:
-        InputError: For what cannot be asked: an unknown name, a quantity without a unit, no limit, no candidate.
+        InputError: For what cannot be asked: an unknown name, a quantity without a unit, no candidate.
         Infeasible: Where nothing meets the budget; the message names the fastest and the smallest.
 
     Example:
@@ -240,8 +293,8 @@ def recommend(
         license=license, max_params=max_params, released_after=released_after, gpus=gpus, confidence=confidence,
         allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
-    question = _question(task, words)
-    device: str | HardwareProfile = named(hardware)
+    question = _question(_usual_task(task), words)
+    device: str | HardwareProfile = _this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
     return question.plan(device, None if price is None else _prices(price, [device]))
@@ -266,7 +319,7 @@ def _unheard(name: str) -> None:
 def compare(
     *,
     hardware: File | Sequence[File | HardwareProfile] | None = None,
-    task: File | ScalingLaw,
+    task: File | ScalingLaw | None = None,
     price: "File | Prices | None" = None,
     tell: Callable[[str], None] = _unheard,
     **asked: Unpack[Asking],
@@ -298,7 +351,11 @@ def compare(
     from vlmplan.planning import compare as ask_all
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
-    question = _question(task, words)
+    question = _question(_usual_task(task), words)
+    budget = question.budget or _usual_budget(1)
+    if question.budget is None:
+        _tell_budget(1)
+    question = replace(question, budget=budget)
     if hardware is None or isinstance(hardware, str | Path):
         text = None if hardware is None else str(hardware)
         listed: list[str | HardwareProfile] = [*shelves.devices(text, question.asked.model)]
@@ -306,7 +363,7 @@ def compare(
         listed = [named(one) for one in hardware]
     known = _by_name(listed)
     prices = _prices(price, listed)
-    return ask_all(known, lambda name: question.plan(known[name], prices), question.budget, prices, tell)
+    return ask_all(known, lambda name: question.plan(known[name], prices), budget, prices, tell)
 
 
 def recheck(

@@ -1,6 +1,7 @@
 """``vlmplan recommend``: the model and the visual tokens that answer best within a budget."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,8 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
-from vlmplan.errors import InputError, Outdated
-from vlmplan.planning import CandidateSet, FlopRule, Preference, catalogue
+from vlmplan.errors import Assumed, InputError, Outdated
+from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:
@@ -108,6 +109,17 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
         )
 
 
+def _tell_workload(context: typer.Context) -> None:
+    """Say which request was assumed, where nothing is said of it."""
+    said = ("text_tokens", "output_tokens", "image", "images")
+    if all(getattr(context.get_parameter_source(name), "name", "") == "DEFAULT" for name in said):
+        request = (
+            f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"
+        )
+        options = "--image, --text-tokens, --output-tokens"
+        warnings.warn(f"no request described: {request} ({options})", Assumed, stacklevel=2)
+
+
 def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
     from vlmplan.planning import markdown
     from vlmplan.views import print_recheck
@@ -125,18 +137,22 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
 def recommend(  # noqa: PLR0917 - one parameter an option
     context: typer.Context,
     text_tokens: Annotated[
-        int | None, typer.Option("--text-tokens", help="Prompt tokens, template included. [required]")
-    ] = None,
-    output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated. [required]")] = None,
+        int, typer.Option("--text-tokens", help="Prompt tokens, template included.")
+    ] = INTERACTIVE.text_tokens,
+    output_tokens: Annotated[
+        int, typer.Option("--output-tokens", help="Tokens generated.")
+    ] = INTERACTIVE.output_tokens,
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml. [required]"
+            "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning]."
         ),
     ] = None,
     hardware: Annotated[
         str | None,
-        typer.Option("--hardware", help="Device: a name, a part of one, a profile; a comma list, globs or 'all'."),
+        typer.Option(
+            "--hardware", help="Device: a name, a part of one, a profile; a comma list, globs or 'all' [this machine]."
+        ),
     ] = None,
     latency: LatencyOption = None,
     ttft: TtftOption = None,
@@ -195,6 +211,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 ) -> None:
     """Find the model and the number of visual tokens that answer best within a budget.
 
+    What is not given is assumed, and said.
+
+    Example: vlmplan recommend
+
     Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
 
     Example: vlmplan recommend --check plan.json
@@ -203,11 +223,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         _alone(context, ("check", "hardware", "task", "out", "json"))
         _recheck(check, hardware, task, out, json)
         return
-    if text_tokens is None or output_tokens is None or task is None:
-        missing = {"--text-tokens": text_tokens, "--output-tokens": output_tokens, "--task": task}
-        raise InputError(f"missing {', '.join(name for name, value in missing.items() if value is None)}")
-    names = catalogue.devices(hardware, model)
+    names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
     _check_files(out, plot, len(names))
+    _tell_workload(context)
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
         "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image, "images": images, "batch": batch,
@@ -217,7 +235,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
         "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule,
     }  # fmt: skip
-    if len(names) == 1:
-        _show_plan(api.recommend(hardware=names[0], **asked), out, json, plot)
+    if len(names) <= 1:
+        _show_plan(api.recommend(hardware=names[0] if names else None, **asked), out, json, plot)
     else:
         _compare(names, asked, out, json)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import compare as compare
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
+    from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
     from vlmplan.planning.options import Asked as Asked
     from vlmplan.planning.options import CandidateSet as CandidateSet
     from vlmplan.planning.options import FlopRule as FlopRule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
     from vlmplan.planning.search import Budget as Budget
+    from vlmplan.planning.this_machine import here as here
 
 __getattr__, __all__ = face(
     __name__,
@@ -38,10 +40,11 @@ __getattr__, __all__ = face(
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
-        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "Preference"),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Preference"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "search": ("Budget",),
+        "this_machine": ("here",),
     },
 )

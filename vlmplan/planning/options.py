@@ -60,3 +60,24 @@ class Asked:
     def __post_init__(self) -> None:
         """An interval holds a share that intervals can."""
         check_range("confidence", self.confidence, *CONFIDENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is planned for where nobody says what: somebody waits for an answer about a picture.
+
+    ``relaxed`` are the factors by which the limits grow where nothing keeps them.
+    """
+
+    task: str = "reasoning"
+    text_tokens: int = 50
+    output_tokens: int = 32
+    ttft_s: float = 1.0
+    tpot_s: float = 0.15
+    why: str = "an answer within the second that keeps a thought, and as fast as one reads"
+    relaxed: tuple[int, ...] = (1, 4, 16, 64)
+
+
+# A second keeps the flow of thought (Miller 1968; Nielsen, Usability Engineering, 1993, chapter 5). People read 238
+# words a minute (Brysbaert 2019, doi 10.1016/j.jml.2019.104047): at four tokens for three words one token in 190 ms.
+INTERACTIVE = Case()
