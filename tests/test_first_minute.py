@@ -1,15 +1,23 @@
 """What is not given is assumed, and said: a plan from one word typed."""
 
 import json
+import math
 import re
+import shlex
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_cli import run
+from typer.testing import CliRunner
 
 import vlmplan
+from vlmplan.cli.app import app
 from vlmplan.planning.options import INTERACTIVE
+from vlmplan.views.brief import alternatives
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _notes(said: str) -> list[str]:
@@ -71,6 +79,67 @@ def test_tasks_by_what_people_call_them(word: str, task: str) -> None:
         warnings.simplefilter("error")
         same = vlmplan.recommend(hardware="l4", latency="1s", task=task)
     assert plan.choice == same.choice
+
+
+STORIES = [
+    shlex.split(command.removesuffix(" -v"))
+    for command in re.findall(
+        r"^\$ vlmplan (recommend .*)$", (ROOT / "docs" / "stories.md").read_text(), flags=re.MULTILINE
+    )
+]
+ALONE = [one for one in STORIES if not {",", "all"} & {*one[one.index("--hardware") + 1]}]
+
+
+def _screen(out: str, width: int) -> int:
+    """How many lines of a terminal a text takes."""
+    return sum(max(1, math.ceil(len(line.rstrip()) / width)) for line in out.splitlines())
+
+
+@pytest.mark.parametrize("arguments", ALONE, ids=lambda one: one[2])
+def test_an_answer_fits_a_screen(arguments: list[str]) -> None:
+    """The ten stories' questions, those of one device: at most 25 lines of 80 columns, with what to do next."""
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert _screen(out, 80) <= 25, out
+    for word in ("Wrong: about", "Fast: ", "Large: ", "Unsure: intervals hold 90%", "More: -v"):
+        assert word in out
+
+
+def test_there_are_stories() -> None:
+    assert len(ALONE) >= 8
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_an_answer_fits_other_terminals(width: int) -> None:
+    found = CliRunner().invoke(app, STORIES[0], env={"COLUMNS": str(width), "TERM": "dumb"}, catch_exceptions=False)
+    assert max(len(line) for line in found.stdout.splitlines() if not line.startswith("Run: ")) <= width
+
+
+def test_what_else_there_is_is_faster_better_or_smaller() -> None:
+    plan = vlmplan.recommend(hardware="jetson-orin-nano-8gb-super", task="ocr", latency="5s")
+    found = alternatives(plan)
+    assert found
+    assert all(not plan.is_choice(one) for one in found.values())
+    if "faster" in found:
+        assert found["faster"].latency_s < plan.choice.latency_s
+    if "better" in found:
+        assert found["better"].predicted_error < plan.choice.predicted_error
+    if "smaller" in found:
+        assert found["smaller"].memory_bytes < plan.choice.memory_bytes.total
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("InternVL3_5-1B", "It cannot be chosen: no plan meets a latency of 300 ms"),
+        ("LFM2.5-VL-450M", "points worse"),
+        ("InternVL3-1B", "It is the choice."),
+    ],
+)
+def test_why_a_model_lost(model: str, said: str) -> None:
+    code, out, _ = run("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning", "--why", model)
+    assert code == 0
+    assert said in " ".join(out.split())
 
 
 def test_a_task_that_is_none_names_those_like_it() -> None:

@@ -25,7 +25,7 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
-from vlmplan.errors import Assumed, InputError, Outdated
+from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
 from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
 
@@ -42,6 +42,9 @@ TtftOption = Annotated[str | None, _limit("--ttft", parse_seconds, "150ms", "Lim
 TpotOption = Annotated[str | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
 FlopsOption = Annotated[str | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
 MemoryOption = Annotated[str | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
+
+
+NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory"))  # where a budget says them
 
 
 @contextmanager
@@ -61,15 +64,29 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
             typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
-def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None) -> None:
-    from vlmplan.views import print_plan
+def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None, *, verbose: bool) -> None:
+    from vlmplan.views import print_brief, print_plan
 
-    deliver(plan, out, json, lambda: print_plan(plan))
+    deliver(plan, out, json, lambda: (print_plan if verbose else print_brief)(plan))
     if plot is not None:
         from vlmplan.views import plot_front
 
         plot_front(plan, plot)
         say(f"wrote {plot}")
+
+
+def _show_why(hardware: str | None, asked: dict[str, Any], name: str) -> None:
+    """Say why a model was not chosen: what it comes to when nothing else is asked, beside the choice."""
+    from vlmplan.views import print_why
+
+    plan = api.recommend(hardware=hardware, **asked)
+    try:
+        other: Plan | str = api.recommend(
+            hardware=hardware, **{**asked, "model": name, "budget": plan.budget} | NO_LIMITS
+        )
+    except (Infeasible, NoCandidate) as error:
+        other = str(error)
+    print_why(plan, name, other)
 
 
 def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool) -> None:
@@ -199,6 +216,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         str | None, _limit("--text-height", parse_pixels, "20px", "Smallest text in --image.")
     ] = None,
     flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Costs by part, the front, the losers, sources.")
+    ] = False,
+    why: Annotated[str | None, typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.")] = None,
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
@@ -235,7 +256,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
         "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule,
     }  # fmt: skip
-    if len(names) <= 1:
-        _show_plan(api.recommend(hardware=names[0] if names else None, **asked), out, json, plot)
+    device = names[0] if names else None
+    if why is not None:
+        _show_why(device, asked, why)
+    elif len(names) <= 1:
+        _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
     else:
         _compare(names, asked, out, json)

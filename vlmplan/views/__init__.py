@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.views.brief import print_brief as print_brief
+    from vlmplan.views.brief import print_why as print_why
     from vlmplan.views.comparison import print_comparison as print_comparison
     from vlmplan.views.demo import print_demo as print_demo
     from vlmplan.views.deployment import print_answer as print_answer
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "brief": ("print_brief", "print_why"),
         "comparison": ("print_comparison",),
         "demo": ("print_demo",),
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
