@@ -592,10 +592,14 @@ def test_what_cannot_be_said_changes_no_exit_code(tmp_path: Path) -> None:
         for way in ("2>/dev/full", "2>&-"):
             done = subprocess.run(f"{shell} {' '.join(arguments)} {way}", shell=True, check=False, capture_output=True)
             assert done.returncode == code, (arguments, way)
+    lost = subprocess.run(f"{shell} run none --image a.png --prompt --out >&-", shell=True, check=False)
+    assert lost.returncode == 2  # --out is what was asked, not where to write
     out = tmp_path / "plan.json"
     done = subprocess.run(f"{shell} {' '.join(RECOMMEND)} --out {out} >&-", shell=True, check=False)
     assert done.returncode == 0
     load(Plan, out)
+    page = subprocess.run(f"{shell} page {out} >&-", shell=True, check=False)
+    assert (page.returncode, out.with_suffix(".html").exists()) == (0, True)
 
 
 def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

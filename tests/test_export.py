@@ -197,7 +197,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("a list of settings", "generation_config.json: expected a table"),
         ("another encoding", "chat_template.jinja: expected UTF-8"),
         ("no tokenizer", "no tokenizer.json"),
-        ("no processor", "cannot be read"),
+        ("no processor", "found neither"),
         ("no config", "no config.json"),
     ],
 )

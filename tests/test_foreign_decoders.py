@@ -259,7 +259,7 @@ def test_operators_that_nothing_reads_do_not_make_a_decoder_a_rounded_one(tmp_pa
         node = helper.make_node("MatMulNBits", ["a", "b", "c"], [f"dead{number}"], domain="com.microsoft", K=32, N=1)
         model.graph.node.append(node)
     onnx.save(model, path)
-    assert accused(path).precision is Precision.FP32
+    assert accused(path, path.parent).precision is Precision.FP32
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -46,3 +47,61 @@ def test_any_key_is_hidden_in_any_of_the_common_spellings(key: str) -> None:
 def test_a_short_key_is_hidden_as_a_word_and_no_key_hides_nothing() -> None:
     assert hidden("the key abc in abcd", "abc") == "the key [key] in abcd"
     assert hidden("nothing", None, "") == "nothing"
+
+
+LONG = "sk_Secret-KEY+1234567/abc"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+READABLE = {
+    "wrapped": f"{LONG[:10]}\n {LONG[10:]}",
+    "in two bytes a letter": "\0".join(LONG),
+    "with escapes between": "\\x00".join(LONG),
+    "unseen spaces": "\u200b".join(LONG),
+    "unseen spaces, escaped": "\\u200b".join(LONG),
+    "spaced": " ".join(LONG),
+    "coloured": "\x1b[0m".join(LONG),
+    "base64 after something": _base64(f"x:{LONG}"),
+    "base64 of JSON": _base64(f'{{"key": "{LONG}"}}'),
+    "base64 of another header": _base64(f"bearer {LONG}"),
+    "base64 twice": _base64(_base64(LONG)),
+    "base64 in lines": _base64(f"Bearer {LONG}")[:20] + "\n" + _base64(f"Bearer {LONG}")[20:],
+    "hex": LONG.encode().hex(),
+    "spaced hex": " ".join(f"{byte:02x}" for byte in LONG.encode()),
+    "HTML without semicolons": "".join(f"&#{ord(one)}" for one in LONG),
+    "HTML by rare names": LONG.replace("_", "&lowbar;").replace("-", "&hyphen;"),
+    "octal": "".join(f"\\{ord(one):03o}" for one in LONG),
+    "braces": "".join(f"\\u{{{ord(one):x}}}" for one in LONG),
+    "a form's blanks": LONG.replace("+", " "),
+    "all but its end": LONG[:-1],
+    "all but its start": LONG[3:],
+    "backwards": LONG[::-1],
+}
+
+
+@pytest.mark.parametrize("way", READABLE)
+def test_a_text_that_a_key_can_be_read_from_is_not_shown(way: str) -> None:
+    shown = hidden(f"refused: {READABLE[way]} sorry", None, LONG)
+    assert shown in {"[not shown: the key can be read from it]", "refused: [key] sorry"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the model llava-1.5-7b does not exist; one of qwen2-vl, 0123456789abcdef0123456789abcdef",
+        "key of 25 characters refused: sk_... is not known",
+        "",
+        "secret key: abc, 1234567",
+    ],
+)
+def test_other_texts_are_shown(text: str) -> None:
+    assert hidden(text, LONG) == text
+
+
+def test_long_texts_are_looked_through_in_a_moment() -> None:
+    started = time.monotonic()
+    hidden("A" * 50_000 + " deadbeef" * 5_000, LONG)
+    assert time.monotonic() - started < 2

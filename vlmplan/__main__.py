@@ -30,6 +30,21 @@ class _Stderr(io.TextIOWrapper):
             self._lost()
 
 
+# Options after which what was asked for lies in a file; page writes one unasked.
+_WRITE = {"--out", "--answers", "--junit", "--recalibrate", "--plot"}
+
+
+def _writes_a_file(words: list[str]) -> bool:
+    """Whether a command line leaves its answer in a file: such an option stands where an option may, not as a value."""
+    before = ["", *words]
+    options = {
+        word.partition("=")[0]
+        for word, last in zip(words, before, strict=False)
+        if not last.startswith("--") or "=" in last or last in {"--json", "--quick", "--check", "--verbose"}
+    }
+    return words[:1] == ["page"] or bool(_WRITE & options)
+
+
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
     gc.disable()  # a planning run is short and keeps nearly all it makes: collecting costs a tenth of it
@@ -37,7 +52,7 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
     else:
         sys.stderr = _Stderr(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
-    if sys.stdout is None and any(word.partition("=")[0] == "--out" for word in sys.argv):
+    if sys.stdout is None and _writes_a_file(sys.argv[1:]):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the answer is in the file
     if sys.stdout is None:
         sys.stderr.write("vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n")
@@ -58,7 +73,7 @@ def main() -> None:
         from vlmplan import inert
         from vlmplan.secret import hidden, tokens_at_hand
 
-        told = hidden(traceback.format_exc(), *tokens_at_hand()).splitlines()
+        told = [hidden(line, *tokens_at_hand()) for line in traceback.format_exc().splitlines()]
         with contextlib.suppress(OSError):
             sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
         os._exit(1)

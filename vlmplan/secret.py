@@ -1,12 +1,17 @@
 """What of a text is a secret? Keys that a server repeats, however it spells them, are hidden before text is shown.
 
-(text, keys) -> text. A key may come back as it is, escaped in JSON, an address, HTML or by Python, or in base64.
+(text, keys) -> text. A key that comes back as it is, escaped in JSON, an address, HTML or by Python, or in base64 is
+taken out. A text that can be read as most of a key in another way (broken up, turned about, in hex, in base64 at
+another place, encoded twice) is not shown at all.
 """
 
 import base64
+import html
 import html.entities
 import os
 import re
+from collections.abc import Iterator
+from urllib.parse import unquote
 
 _SHORT_KEY = 6  # characters; a shorter key is hidden as a word only, since it may be part of one
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")  # environment variables that hold secrets
@@ -41,11 +46,64 @@ def pattern(key: str) -> re.Pattern[str]:
 
 
 def hidden(text: str, *keys: str | None) -> str:
-    """Return ``text`` with every key as ``[key]``."""
+    """Return ``text`` with every key as ``[key]``; none of it where it can still be read as most of one."""
     for key in keys:
         if key:
             text = pattern(key).sub("[key]", text)
+    if any(key and _betrays(text[:_MOST_READ], key) for key in keys):
+        return "[not shown: the key can be read from it]"
     return text
+
+
+_MOST_READ = 20_000  # characters that are looked through
+_LEAST_RUN = 12  # characters of what may be an encoding
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\\x1b\[[0-9;?]*[A-Za-z]")
+_ESCAPE = re.compile(r"\\+(?:x([0-9a-f]{2})|u([0-9a-f]{4})|u\{([0-9a-f]{2,6})\}|([0-7]{3}))", re.IGNORECASE)
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{_LEAST_RUN},}}")
+_HEX = re.compile(rf"(?:[0-9a-f]{{2}}[\s:,-]*){{{_LEAST_RUN // 2},}}", re.IGNORECASE)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = int(found[4], 8) if found[4] else int(found[1] or found[2] or found[3], 16)
+    return chr(code) if code < 0x110000 else ""
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What runs of a text may encode: base64 from each of four places, hex."""
+    for run in _BASE64.findall(text) + _BASE64.findall("".join(text.split())):
+        plain = run.translate(str.maketrans("-_", "+/"))
+        for start in range(4):
+            part = plain[start:]
+            yield base64.b64decode(part[: len(part) // 4 * 4]).decode("latin-1")
+    for run in _HEX.findall(text):
+        digits = "".join(re.findall(r"[0-9a-fA-F]", run))
+        yield bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")
+
+
+def _readings(text: str, depth: int = 2) -> Iterator[str]:
+    """A text as it may be read: without colours, with its escapes resolved, decoded, and what that decodes to."""
+    plain = _ANSI.sub("", text)
+    yield plain
+    yield html.unescape(html.unescape(plain))
+    yield unquote(unquote(plain))
+    yield _ESCAPE.sub(_unescaped, plain)
+    if depth:
+        for inner in _decoded(plain):
+            yield from _readings(inner, depth - 1)
+
+
+def _bare(text: str) -> str:
+    """Letters and digits alone: what is left whatever stands between them."""
+    return "".join(character for character in text.casefold() if character.isascii() and character.isalnum())
+
+
+def _betrays(text: str, key: str) -> bool:
+    """Whether two thirds of a key can be read from a text, forwards or backwards, whatever stands between."""
+    bare = _bare(key)
+    least = max(_SHORT_KEY + 2, 2 * len(bare) // 3)
+    parts = {bare[at : at + least] for at in range(len(bare) - least + 1)}
+    parts |= {part[::-1] for part in parts}
+    return bool(parts) and any(part in shown for shown in map(_bare, _readings(text)) for part in parts)
 
 
 def tokens_at_hand() -> tuple[str, ...]:

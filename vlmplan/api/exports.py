@@ -99,6 +99,7 @@ def validate(
     visual_tokens: int | None = None,
     compressor: str | None = None,
     precision: str | None = None,
+    query: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
     repeats: int = 5,
@@ -120,6 +121,7 @@ def validate(
         visual_tokens: Expect so many.
         compressor: Expect this one.
         precision: Expect this one.
+        query: Expect this question, baked in.
         provider: Where ONNX Runtime runs: ``"cpu"`` or ``"cuda"``.
         threads: Threads of an operator; ONNX Runtime's own number unless told.
         repeats: Timed requests, 1 to 1,000.
@@ -155,6 +157,7 @@ def validate(
         checkpoint=None if checkpoint is None else str(checkpoint), plan=document(Plan, plan), weights=file(weights),
         visual_tokens=visual_tokens, compressor=one_of(Compressor, compressor, "--compressor"),
         precision=one_of(Precision, precision, "--precision"),
+        query=query,
         provider=must_be_one_of(Provider, provider, "--provider").value, threads=threads, repeats=repeats,
         max_divergence_nats=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
         recalibrate=recalibrate,

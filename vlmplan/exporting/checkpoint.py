@@ -69,7 +69,10 @@ class Tensors:
                 opened = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
                 raise InputError(f"{path}: expected a safetensors file ({error})") from None
-            self._place |= {rename(name): (opened, name) for name in list(opened.keys())}  # type: ignore[no-untyped-call]
+            for name in list(opened.keys()):  # type: ignore[no-untyped-call]
+                if (known := rename(name)) in self._place and self._place[known][1] != name:
+                    raise InputError(f"{path}: holds {name} and {self._place[known][1]}, one tensor under two names")
+                self._place[known] = (opened, name)
 
     def stored_names(self) -> tuple[str, ...]:
         """Return all names as the files have them."""
@@ -204,9 +207,12 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a checkpoint. Raises InputError where there are none, or only pickles."""
+    """The safetensors files that transformers loads: the single one before those of an index.
+
+    Raises InputError where there are none, or only pickles.
+    """
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    if index.is_file() and not (folder / "model.safetensors").is_file():
         table = read_plain(index).get("weight_map")
         if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
             raise InputError(f"{index}: expected a table 'weight_map' of file names")
@@ -235,6 +241,11 @@ def _checked(config: Any, folder: Path) -> Any:
     for key, value, most in sizes:
         if not isinstance(value, int) or not 0 < value <= most:
             raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
+    if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
+        raise InputError(
+            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
+            "and not in a whole prompt; expected full_attention"
+        )
     if tower.patch_size > tower.image_size:
         raise InputError(
             f"{folder}: vision_config.patch_size is {tower.patch_size}, above the image's {tower.image_size}"

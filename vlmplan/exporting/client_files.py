@@ -43,19 +43,37 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     folder, size = checkpoint.folder, checkpoint.tower.image_size
     path = folder / "preprocessor_config.json"
     nested = folder / "processor_config.json"
-    found = read_plain(path) if path.is_file() else read_plain(nested).get("image_processor", {})
+    inner = read_plain(nested).get("image_processor") if nested.is_file() else None  # which transformers reads first
+    found = inner if inner else read_plain(path) if path.is_file() else {}
     if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
         raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
     kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
-    if checkpoint.config.model_type == "llava" and found.get("do_center_crop"):
-        crop = found.get("crop_size", size)
-        crop = crop["height"] if isinstance(crop, dict) else crop
-        if crop != size:
-            raise InputError(f"{folder}: the processor crops to {crop} pixels, the tower reads {size}")
-        square = {"size": {"shortest_edge": size}, "do_center_crop": True, "crop_size": {"height": size, "width": size}}
-        return kept | square | {"image_processor_type": "CLIPImageProcessor"}
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
-    return kept | whole
+    if checkpoint.config.model_type != "llava":
+        return kept | whole
+    if odd := [key for key, usual in (("do_pad", False), ("do_resize", True)) if found.get(key, usual) is not usual]:
+        raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
+    resized = _sides(found.get("size", size))
+    if not found.get("do_center_crop"):
+        if resized != {"height": size, "width": size}:
+            raise InputError(f"{folder}: the processor makes {resized}, the tower reads {size} pixels a side")
+        return kept | whole
+    cropped = _sides(found.get("crop_size", size), square=True)
+    if cropped != {"height": size, "width": size}:
+        raise InputError(f"{folder}: the processor crops to {cropped}, the tower reads {size} pixels a side")
+    as_found = {"size": resized, "do_center_crop": True, "crop_size": cropped}
+    return kept | as_found | {"image_processor_type": "CLIPImageProcessor"}
+
+
+def _sides(given: Any, *, square: bool = False) -> dict[str, int]:
+    """A processor's size as a table; a number is the shortest edge, or of a crop both. Raises InputError."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return {"height": given, "width": given} if square else {"shortest_edge": given}
+    if isinstance(given, dict) and set(given) == {"shortest_edge"} and square:
+        return {"height": given["shortest_edge"], "width": given["shortest_edge"]}
+    if not isinstance(given, dict) or set(given) not in ({"shortest_edge"}, {"height", "width"}):
+        raise InputError(f"the image processor's size is {given!r:.60}; expected shortest_edge, or height and width")
+    return {key: int(value) for key, value in given.items()}
 
 
 def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, Any]:
@@ -112,10 +130,11 @@ def _copied(path: Path) -> bytes:
 
 
 def chat_template(folder: Path) -> Any | None:
-    """Return the template in a tokenizer's configuration, else the one in a file of its own; None for neither."""
+    """Return the template in a file of its own, as transformers does, else the tokenizer's; None for neither."""
     config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    found = read_plain(config).get("chat_template") if config.is_file() else None
-    return read_text(template) if found is None and template.is_file() else found
+    if template.is_file():
+        return read_text(template)
+    return read_plain(config).get("chat_template") if config.is_file() else None
 
 
 def _with_template(folder: Path) -> dict[str, Any]:

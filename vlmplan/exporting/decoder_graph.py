@@ -51,12 +51,15 @@ def embedding_graph(config: Any, weights: Weights, precision: Precision) -> Any:
 
 
 def _windows(config: Any) -> list[int | None]:
-    """The window of each layer, in tokens; None where it sees everything."""
+    """The window of each layer, in tokens; None where it sees everything: as transformers' class of the type runs.
+
+    Mistral's takes its window in every layer and Llama's in none, whatever ``layer_types`` says.
+    """
     width = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
-    if config.model_type == "mistral" and not kinds:
+    if config.model_type == "mistral":
         return [width] * config.num_hidden_layers
-    if not width or not kinds:
+    if not width or not kinds or config.model_type == "llama":
         return [None] * config.num_hidden_layers
     return [width if kind == "sliding_attention" else None for kind in kinds]
 

@@ -44,10 +44,10 @@ class Processor:
     """
 
     def __init__(self, files: Mapping[str, Plain], config: Plain) -> None:
-        """Tables nested in ``processor_config.json`` (transformers 5) are the preprocessor's."""
+        """A table nested in ``processor_config.json`` (transformers 5) is the preprocessor's, and is read before it."""
         outer, self._config = files.get(PROCESSOR, {}), config
         inner = outer.get("image_processor")
-        own = {**(inner if isinstance(inner, dict) else {}), **files.get(PREPROCESSOR, {})}
+        own = {**files.get(PREPROCESSOR, {}), **(inner if isinstance(inner, dict) else {})}
         self._found: dict[str, tuple[str, Any]] = {}
         for file, table in ((PROCESSOR, outer), (PREPROCESSOR if PREPROCESSOR in files else PROCESSOR, own)):
             self._found |= {key: (file, value) for key, value in table.items() if value is not None}

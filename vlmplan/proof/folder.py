@@ -53,10 +53,12 @@ def links(folder: Path) -> Iterator[Check]:
 
 def stamp(folder: Path) -> dict[str, tuple[int, ...]]:
     """Which files and folders are there, and what changes with them: compared after the checks with what was before."""
+    looked = {str(path.relative_to(folder)): _status(path) for path in _entries(folder)}
+    looked |= {".": _status(folder), "its folder": _status(Path(os.path.realpath(folder)))}
     return {
-        str(path.relative_to(folder)): (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        for path in _entries(folder)
-        if (found := _status(path)) is not None
+        name: (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        for name, found in looked.items()
+        if found is not None
     }
 
 

@@ -14,7 +14,7 @@ from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import TOKENIZER_FILES, chat_template, quantised
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign_decoder import TextReference, precision_of
-from vlmplan.proof.protobuf import check_tensors, read_proto
+from vlmplan.proof.protobuf import check_tensors, read_proto, tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
 
 _FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
@@ -23,30 +23,42 @@ _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accused:
-    """A decoder by others, read as a protobuf, and the precision that its operators say."""
+    """A decoder by others in its folder, read as a protobuf, and the precision that its operators say."""
 
+    folder: Path
     path: Path
     proto: Any
     precision: Precision
 
 
-def accused(path: Path) -> Accused:
+def accused(path: Path, folder: Path) -> Accused:
     """Read a graph file. Raises InputError where it holds what no graph needs, or reads data from elsewhere."""
     proto = read_proto(path)
     check_tensors(path, proto, own_names=False)
     if proto.training_info:
         raise InputError(f"{path.name} has training steps, which do not belong")
-    if loops := sorted({node.op_type for node in proto.graph.node if node.op_type in ("Loop", "Scan")}):
+    functions = [node for function in proto.functions for node in function.node]
+    kinds = {one.op_type for node in (*proto.graph.node, *functions) for one in _within(node)}
+    if loops := sorted(kinds & {"Loop", "Scan"}):
         raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
-    beside = [one for one in path.parent.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
+    beside = [one for one in folder.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
     if beside:
         raise InputError(
-            f"{printable(str(beside[0].relative_to(path.parent)))} stands beside {path.name}, and would not be "
+            f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
             "compared; validate a folder with one graph and no code"
         )
-    return Accused(path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
+    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
+
+
+def _within(node: Any) -> Iterator[Any]:
+    """An operator, and those of its branches."""
+    yield node
+    for attribute in node.attribute:
+        for branch in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            for inner in branch.node:
+                yield from _within(inner)
 
 
 def _live(graph: Any) -> set[str]:
@@ -229,6 +241,8 @@ def _head(accused: Accused) -> tuple[str, bool] | None:
     if node is None or accused.proto.functions or node.op_type not in ("MatMul", "Gemm"):
         return None
     flags = {attribute.name: attribute.i for attribute in node.attribute}
+    if len(node.input) > 2 or {"alpha", "beta", "transA"} & set(flags):  # a bias or a factor would go unseen
+        return None
     by, across = node.input[1], bool(flags.get("transB"))
     if (turn := makers.get(by)) is not None and turn.op_type == "Transpose":
         by, across = turn.input[0], not across
@@ -312,6 +326,70 @@ def _templates(folder: Path) -> Iterator[Any]:
         yield read_text(template)
 
 
+# What of a tokenizer's configuration decides how text becomes tokens, and where it ends.
+_OF_TOKENIZER = (
+    "added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side", "eos_token", "bos_token",
+    "unk_token", "add_bos_token", "add_eos_token", "add_prefix_space", "legacy", "split_special_tokens",
+)  # fmt: skip
+_ALIKE = {"special_tokens_map.json", "added_tokens.json", "chat_template.json"}  # the checkpoint's, key by key
+_READ_HERE = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json",
+              "genai_config.json"}  # fmt: skip
+
+
+def _stops(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tokens at which a configuration starts and ends a text, an end as the set of all its tokens."""
+    ends = config.get("eos_token_id")
+    return {
+        "bos_token_id": config.get("bos_token_id"),
+        "eos_token_id": sorted(ends if isinstance(ends, list) else [ends]),
+    }
+
+
+def _ends(folder: Path, checkpoint: Path) -> Iterator[str]:
+    """Faults of the files that say where generation starts and ends, and of what they load beside the graph."""
+    whole = read_plain(checkpoint / "config.json")
+    own = (
+        read_plain(checkpoint / "generation_config.json")
+        if (checkpoint / "generation_config.json").is_file()
+        else whole
+    )
+    allowed = [_stops({**whole, **own}), _stops(whole), _stops({**whole.get("text_config", {})})]
+    for name, inner in (("config.json", None), ("genai_config.json", "model"), ("generation_config.json", None)):
+        if not (folder / name).is_file():
+            continue
+        found = read_plain(folder / name)
+        table = found.get(inner, {}) if inner else found
+        said = {key: value for key, value in _stops(table).items() if table.get(key) is not None}
+        for key, value in said.items():
+            if value not in [one[key] for one in allowed]:
+                yield f"{name}: {key}: expected {allowed[0][key]}, found {value}"
+        if found.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
+            yield f"{name}: auto_map names code that is not the checkpoint's"
+        decoder = table.get("decoder", {}) if inner else {}
+        if inner and decoder.get("filename", "model.onnx") not in {"model.onnx", "onnx/model.onnx"}:
+            yield f"{name}: decoder.filename: expected the graph that is compared, found {decoder.get('filename')}"
+
+
+def uncompared(accused: Accused, checkpoint: Path) -> str:
+    """What the verdict says of files that clients may read and nothing here compared; empty where there are none."""
+    named = {
+        entry.value for tensor in tensors_of(accused.proto) for entry in tensor.external_data if entry.key == "location"
+    }
+    held = {accused.path, *(accused.path.parent / name for name in named)}
+    known = {name for name in (*_READ_HERE, *_ALIKE) if (checkpoint / name).is_file()} | {
+        "config.json",
+        "genai_config.json",
+    }
+    left = sorted(
+        str(path.relative_to(accused.folder))
+        for path in accused.folder.rglob("*")
+        if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
+    )
+    return (
+        f"not compared: {', '.join(map(printable, left[:5]))}{' and more' if len(left) > 5 else ''}; " if left else ""
+    )
+
+
 def configuration(folder: Path, checkpoint: Path) -> Check:
     """The tokenizer beside the decoder, its chat template and where generation stops are the checkpoint's."""
     faults, same = [], 0
@@ -338,10 +416,15 @@ def configuration(folder: Path, checkpoint: Path) -> Check:
         found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
         faults += [
             f"tokenizer_config.json: {key} is another than the checkpoint's"
-            for key in ("added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side")
+            for key in _OF_TOKENIZER
             if found.get(key) != want.get(key)
         ]
-    if not same:
+    for name in _ALIKE & both:
+        same += 1
+        if read_plain(folder / name) != read_plain(checkpoint / name):
+            faults.append(f"{name} is another than the checkpoint's")
+    faults += _ends(folder, checkpoint)
+    if not same and not faults:
         return skipped("configuration", "no tokenizer, chat template or generation beside both")
     return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
 
@@ -350,4 +433,4 @@ def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterato
     """What the files themselves show: tensors, rows of embeddings and head, the tokenizer beside them."""
     yield weights(found, reference)
     yield from (one for one in (embeddings(found, reference), head(found, reference)) if one is not None)
-    yield configuration(found.path.parent, checkpoint)
+    yield configuration(found.folder, checkpoint)

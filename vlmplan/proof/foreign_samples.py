@@ -134,6 +134,8 @@ def pieces(model: TextDecoder, reference: TextReference, limit: float, *, exact:
             wanted = np.concatenate([one[:, end - longer.shape[1] - 1] for one in due])
             worst = max(worst, _apart(logits, wanted, exact=exact))
         read += 1
+    if not read:
+        return skipped("pieces", f"no text of {most} tokens is long enough to be read in pieces")
     unit = "" if exact else " nats"
     detail = (
         f"{read} texts read in pieces of 1 to some hundred tokens: off by at most {worst:.1e}{unit}, limit {limit:g}"

@@ -14,6 +14,7 @@ from vlmplan.hardware import Precision
 from vlmplan.proof.report import Check, failed, passed, verdict
 
 STEPS = 16
+_LONGEST_WINDOW = 512  # tokens of a sliding window that a probe goes beyond
 FP32_TOLERANCE = 1e-4  # of logits whose root mean square is 1 or less, in proportion above
 FP16_TOLERANCE = 5e-2
 VISION_MARGIN = 5  # features are compared at their own scale, and large weights multiply what rounding does
@@ -23,15 +24,18 @@ DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4
 
 
 def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
-    """Return three seeded questions of different lengths, the image first, in the middle and last but one.
+    """Return seeded questions of different lengths, the image first, in the middle and last but one.
 
-    ``config`` is the checkpoint's transformers configuration.
+    One more goes beyond a sliding window, where there is a short one. ``config`` is the checkpoint's transformers
+    configuration.
     """
     import numpy as np
 
     vocabulary, image_token = config.text_config.vocab_size, config.image_token_index
     found = []
-    for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2))):
+    window = getattr(config.text_config, "sliding_window", None) or _LONGEST_WINDOW + 1
+    beyond = ((window + 7, 40),) if window <= _LONGEST_WINDOW else ()
+    for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2), *beyond)):
         rng = np.random.default_rng(seed)
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary

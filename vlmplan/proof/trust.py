@@ -33,6 +33,7 @@ from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
 
+_LONGEST_QUESTION = 300  # characters
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
 
 
@@ -46,6 +47,7 @@ class Given:
     visual_tokens: int | None = None
     compressor: Compressor | None = None
     precision: Precision | None = None
+    query: str | None = None
 
     def names(self, checkpoint: str) -> bool:
         """Whether a checkpoint is vouched for: it was given, or it is the model of the plan given."""
@@ -192,9 +194,23 @@ def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
         ("--visual-tokens", given.visual_tokens, manifest.visual_tokens),
         ("--compressor", given.compressor, manifest.compressor),
         ("--precision", given.precision, manifest.precision),
+        ("--query", given.query, manifest.query),
     ):
         if want not in (None, found):
             yield f"{option}: expected {want}, the export has {found}"
+
+
+def _unvouched(given: Given, order: ExportOrder) -> Iterator[str]:
+    """What changes every answer, and only the export says."""
+    if order.query is not None and given.query is None:
+        yield f"which question is baked into it, {_quoted(order.query)}; give --query"
+    if given.plan is not None and order.floats not in (order.precision, planned_base(given.plan)):
+        yield f"that what is not quantised is in {order.floats}; the plan means {planned_base(given.plan)}"
+
+
+def _quoted(text: str) -> str:
+    """A question in quotes, whole unless it is very long, and then visibly cut."""
+    return f"'{text}'" if len(text) <= _LONGEST_QUESTION else f"'{text[:_LONGEST_QUESTION]}' and so on"
 
 
 def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
@@ -222,6 +238,8 @@ def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
         return skipped(
             JUDGE, "only the export says which plan it was made by, and within which budget it is judged; give --plan"
         )
+    if unvouched := list(_unvouched(given, order)):
+        return skipped(JUDGE, f"only the export says {'; and '.join(unvouched)}")
     whose = "the checkpoint" if given.plan is None else "the checkpoint and the plan"
     against = "the plan given and its model" if given.checkpoint is None else f"{whose} given"
     known, own = _asked(given, order)
@@ -245,6 +263,6 @@ def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
     if order.all_logits:
         facts.append((", logits of every position", False))
     if order.query is not None:
-        facts.append((f", for the question '{order.query[:60]}'", False))
+        facts.append((f", for the question {_quoted(order.query)}", given.query is not None))
     known, own = ("".join(what for what, vouched in facts if vouched is side).strip(", ") for side in (True, False))
     return known, own

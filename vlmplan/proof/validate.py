@@ -53,8 +53,8 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx",
 class Options:
     """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
 
-    ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``
-    and ``precision`` are what the export is expected to have; None takes the export's word.
+    ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``,
+    ``precision`` and ``query`` are what the export is expected to have; None takes the export's word.
     """
 
     checkpoint: str | None = None
@@ -63,6 +63,7 @@ class Options:
     visual_tokens: int | None = None
     compressor: Compressor | None = None
     precision: Precision | None = None
+    query: str | None = None
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
@@ -87,7 +88,7 @@ class Options:
         """What is vouched for by whoever validates."""
         return trust.Given(
             checkpoint=self.checkpoint, weights=self.weights, plan=self.plan,
-            visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision,
+            visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision, query=self.query,
         )  # fmt: skip
 
 
@@ -260,13 +261,13 @@ class Validator:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         options = self.options
         of_ours = {"--plan": options.plan, "--visual-tokens": options.visual_tokens, "--weights": options.weights,
-                   "--compressor": options.compressor}  # fmt: skip
+                   "--compressor": options.compressor, "--query": options.query}  # fmt: skip
         if given := [name for name, value in of_ours.items() if value is not None]:
             raise InputError(f"{given[0]}: {folder} is a text decoder made by others, which has none; leave it out")
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
         try:
-            found = foreign_files.accused(path)
+            found = foreign_files.accused(path, folder)
         except InputError as error:
             return self._rejected(folder, failed("integrity", str(error)))
         checks = self._guarded(lambda: foreign_files.files(found, reference, local_folder(reference.name)))
@@ -310,7 +311,11 @@ class Validator:
         if swept:
             self.progress("running every token", 3, 4)
             yield foreign_samples.vocabulary(model, reference, most, exact=exact, seed=seed)
-        left = foreign_files.branches(found) + ("" if swept or shown else foreign_samples.unswept(reference))
+        left = (
+            foreign_files.uncompared(found, local_folder(reference.name))
+            + foreign_files.branches(found)
+            + ("" if swept or shown else foreign_samples.unswept(reference))
+        )
         yield foreign_samples.samples(longest, found.precision, seed, left)
 
     def _most_divergence(self, precision: Precision) -> float:

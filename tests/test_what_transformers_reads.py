@@ -1,0 +1,213 @@
+"""An export is of the checkpoint as transformers reads it: which file is first, how pictures are cut, what is seen."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import transformers
+from forgeries import agree_in_all
+from onnx import numpy_helper
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from small_models import checkpoint, foreign, order, quiet
+
+from vlmplan.errors import InputError
+from vlmplan.exporting.checkpoint import open_checkpoint
+from vlmplan.exporting.write import export
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.report import Outcome, Report
+from vlmplan.proof.validate import Options, Validator
+
+QUICK = Options(threads=2, repeats=1)
+
+
+def _judged(folder: Path, **given: Any) -> Report:
+    return Validator(replace(QUICK, **given), quiet).validate(folder).report
+
+
+def _changed(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A checkpoint to change."""
+    return Path(shutil.copytree(checkpoint(), tmp_path / "mine"))
+
+
+def _exported(mine: Path, out: Path) -> Path:
+    export(replace(order(), checkpoint=str(mine)), out, quiet)
+    return out
+
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 350, 3), dtype=np.uint8))
+
+
+def _pixels(folder: Path) -> Any:
+    return np.asarray(transformers.AutoProcessor.from_pretrained(folder).image_processor(PICTURE)["pixel_values"][0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"size": {"shortest_edge": 400}},
+        {"size": {"height": 380, "width": 400}},
+        {"resample": 2},
+        {"do_rescale": True},
+    ],
+    ids=str,
+)
+def test_pictures_are_cut_as_the_checkpoint_cuts_them(settings: dict[str, Any], mine: Path, tmp_path: Path) -> None:
+    _changed(mine, "processor_config.json", lambda found: found["image_processor"].update(settings))
+    assert np.array_equal(_pixels(mine), _pixels(_exported(mine, tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"do_pad": True}, {"do_resize": False}, {"crop_size": {"height": 70, "width": 84}}], ids=str
+)
+def test_cuts_that_no_export_carries_are_refused(settings: dict[str, Any], mine: Path, tmp_path: Path) -> None:
+    _changed(mine, "processor_config.json", lambda found: found["image_processor"].update(settings))
+    with pytest.raises(InputError, match="processor"):
+        _exported(mine, tmp_path / "out")
+
+
+def test_of_two_files_the_one_that_transformers_reads_first(mine: Path, tmp_path: Path) -> None:
+    inner = json.loads((mine / "processor_config.json").read_text())["image_processor"]
+    (mine / "preprocessor_config.json").write_text(json.dumps({**inner, "image_mean": [0.9, 0.1, 0.5]}))
+    (mine / "chat_template.jinja").write_text("{% for one in messages %}{{ one.role }}: <image>{% endfor %}")
+    _changed(mine, "tokenizer_config.json", lambda found: found.update(chat_template="{{ 'another' }}"))
+    out = _exported(mine, tmp_path / "out")
+    assert np.array_equal(_pixels(mine), _pixels(out))
+    said = json.loads((out / "tokenizer_config.json").read_text())["chat_template"]
+    assert said == transformers.AutoTokenizer.from_pretrained(mine).chat_template
+
+
+def test_of_two_sets_of_weights_the_one_that_transformers_loads(mine: Path) -> None:
+    tensors = load_file(mine / "model.safetensors")
+    name = next(one for one in tensors if one.endswith("embed_tokens.weight"))
+    save_file({**tensors, name: -tensors[name]}, mine / "other.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "other.safetensors")}
+    (mine / "model.safetensors.index.json").write_text(json.dumps(index))
+    loaded = transformers.AutoModelForImageTextToText.from_pretrained(mine).get_input_embeddings().weight
+    found = open_checkpoint(str(mine)).tensors.array("language_model.embed_tokens.weight")
+    assert np.array_equal(found, loaded.detach().numpy())
+
+
+def test_one_tensor_under_two_names_is_refused(mine: Path) -> None:
+    tensors = load_file(mine / "model.safetensors")
+    name = next(one for one in tensors if one.endswith("embed_tokens.weight"))
+    twin = name.removeprefix("model.") if name.startswith("model.") else f"model.{name}"
+    save_file({**tensors, twin: -tensors[name]}, mine / "model.safetensors")
+    with pytest.raises(InputError, match="one tensor under two names"):
+        open_checkpoint(str(mine))
+
+
+def test_mistrals_window_is_in_every_layer(tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(checkpoint("siglip-mistral"), tmp_path / "mine"))
+
+    def windowed(config: dict[str, Any]) -> None:
+        text = config["text_config"]
+        text |= {"sliding_window": 90, "layer_types": ["full_attention"] * text["num_hidden_layers"]}
+
+    _changed(mine, "config.json", windowed)
+    export(replace(order("siglip-mistral", visual_tokens=81), checkpoint=str(mine)), tmp_path / "out", quiet)
+    report = _judged(tmp_path / "out", checkpoint=str(mine))
+    assert not report.failed, report.failed
+    steps = next(check.detail for check in report.checks if check.name == "tokens")
+    assert steps.startswith("64 of 64")  # a fourth text, beyond the window
+
+
+def test_a_window_that_llama_heeds_by_halves_is_refused(tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(checkpoint("clip-llama"), tmp_path / "mine"))
+
+    def windowed(config: dict[str, Any]) -> None:
+        text = config["text_config"]
+        text |= {"sliding_window": 80, "layer_types": ["sliding_attention"] * text["num_hidden_layers"]}
+
+    _changed(mine, "config.json", windowed)
+    with pytest.raises(InputError, match="layer_types has sliding_attention"):
+        open_checkpoint(str(mine))
+
+
+@pytest.fixture(scope="module")
+def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with a question baked in."""
+    folder = tmp_path_factory.mktemp("baked") / "out"
+    made = order(visual_tokens=4, compressor=Compressor.QUECC)
+    export(replace(made, random_weights=True, query="What is shown in this picture?"), folder, quiet)
+    return folder
+
+
+def test_a_baked_question_is_compared_value_by_value(baked: Path, tmp_path: Path) -> None:
+    assert not _judged(baked, checkpoint=str(checkpoint())).failed
+    folder = Path(shutil.copytree(baked, tmp_path / "bad"))
+    path = folder / "onnx" / "vision_encoder.onnx"
+    model = onnx.load(path)
+    tensor = next(one for one in model.graph.initializer if one.name == "query")
+    values = numpy_helper.to_array(tensor).copy()
+    values += np.float32(0.9e-4 * np.abs(values).max()) * np.sign(values)
+    tensor.CopyFrom(numpy_helper.from_array(values, "query"))
+    path.write_bytes(model.SerializeToString())
+    agree_in_all(folder)
+    assert "weights" in {check.name for check in _judged(folder, checkpoint=str(checkpoint())).failed}
+
+
+def test_only_the_export_says_its_question(baked: Path) -> None:
+    whole = {
+        "checkpoint": str(checkpoint()),
+        "visual_tokens": 4,
+        "compressor": Compressor.QUECC,
+        "precision": Precision.FP32,
+    }
+    (left,) = [
+        check
+        for check in _judged(baked, **whole).reservations
+        if "question" in check.detail or "random" in check.detail
+    ]
+    assert left.name == "judge"
+    report = _judged(baked, **whole, query="Another?")
+    assert [check.name for check in report.failed if check.name == "judge"] == ["judge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("generation_config.json", '{"eos_token_id": 7}'),
+        ("genai_config.json", '{"model": {"decoder": {"filename": "weights.bin"}}}'),
+        ("genai_config.json", '{"model": {"eos_token_id": 9, "decoder": {"filename": "model.onnx"}}}'),
+        ("config.json", '{"eos_token_id": 9, "bos_token_id": 8}'),
+        ("config.json", '{"auto_map": {"AutoModel": "evil.Evil"}}'),
+        ("evil.py", "print()"),
+        ("other.onnx", "x"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["", "onnx"])
+def test_files_beside_a_decoder_by_others(name: str, content: str, inside: str, tmp_path: Path) -> None:
+    """At the folder's top, whether the graph lies there or in ``onnx``."""
+    foreign(tmp_path, positions=True)
+    folder = tmp_path / "foreign"
+    if inside:
+        (folder / inside).mkdir()
+        (folder / "model.onnx").rename(folder / inside / "model.onnx")
+    (folder / name).write_text(content)
+    report = _judged(folder, checkpoint=str(tmp_path / "text"))
+    assert {check.name for check in report.failed} & {"configuration", "integrity"}, report.checks
+
+
+def test_what_nothing_compared_is_named(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    (tmp_path / "foreign" / "vocab.json").write_text("{}")
+    report = _judged(tmp_path / "foreign", checkpoint=str(tmp_path / "text"))
+    said = next(check for check in report.reservations if check.name == "samples")
+    assert said.outcome is Outcome.SKIPPED
+    assert "not compared: vocab.json" in said.detail
