@@ -10,17 +10,18 @@ from processors import Counted, Plain
 class Part:
     """``config``: its class's arguments for a small model, sizes odd on purpose; None ``without`` such a class.
 
-    ``count``: settings -> (width, height) -> tokens, as its processor counts; None where it is not transformers' and
-    says nothing but what ``test_visual_tokens`` tries. ``settings`` are what a processor's file may say that its first
-    checkpoint's does not, at least five; they stand in the config itself with ``bare``. ``like`` is a config of the
-    type where its defaults are not those of its checkpoints. ``scored``: scores of experts are tensors in the file, and
-    buffers in transformers.
+    ``count``: settings -> (width, height) -> tokens, as its processor counts; None ``uncounted`` for a reason: its
+    processor is not transformers', and ``test_visual_tokens`` tries what it says. ``settings`` are what a processor's
+    file may say that its first checkpoint's does not, at least five; they stand in the config itself with ``bare``.
+    ``like`` is a config of the type where its defaults are not those of its checkpoints. ``scored``: scores of experts
+    are tensors in the file, and buffers in transformers.
     """
 
     config: Plain | None
     count: Callable[[Plain], Counted] | None
     settings: list[Plain]
     without: str = ""
+    uncounted: str = ""
     like: Plain = field(default_factory=dict)
     bare: bool = False
     scored: bool = False

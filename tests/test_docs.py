@@ -1,5 +1,7 @@
 """What README and pages show is what the commands print; the site builds, and no link points nowhere."""
 
+import ast
+import csv
 import functools
 import os
 import re
@@ -19,6 +21,8 @@ from typer.testing import CliRunner
 
 import vlmplan
 from vlmplan.cli.app import app
+from vlmplan.planning import catalogue
+from vlmplan.planning.catalogue import Shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -193,3 +197,47 @@ def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     for page in site.rglob("*.html"):
         assert not loaded.findall(page.read_text(encoding="utf-8")), page
     assert "Deploy OpenGVLab" in (site / "start" / "index.html").read_text(encoding="utf-8")
+
+
+TREE = {path.name for folder in ("vlmplan", "tools", "tests") for path in (ROOT / folder).rglob("*.py")}
+ELSEWHERE = {"version.py", "hardware_params.py"}  # torch's, llm-analysis's
+OF_OTHERS = {"run.py", "image_vqa.py", "image_mcq.py", "evaluation_tracker.py"}  # VLMEvalKit's, lmms-eval's
+
+
+def _absent(text: str) -> list[str]:
+    """Modules of this project that a text names and that are not there; those of others stand with their folders."""
+    named = set(re.findall(r"(?<![\w./-])((?:vlmplan|tools|tests)/[\w/]+\.py|\w+\.py)\b(?!/)", text)) - ELSEWHERE
+    return sorted(
+        name for name in named if "NAME" not in name and not ((ROOT / name).is_file() if "/" in name else name in TREE)
+    )
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "facts" / "README.md"], ids=str)
+def test_modules_that_docs_name_are_there(page: Path) -> None:
+    assert not _absent(page.read_text(encoding="utf-8"))
+
+
+def test_modules_that_docstrings_name_are_there() -> None:
+    for folder in ("vlmplan", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            said = [
+                ast.get_docstring(one) or "" for one in ast.walk(tree) if isinstance(one, ast.Module | ast.FunctionDef)
+            ]
+            named = set(re.findall(r"``(\w+\.py)``", " ".join(said))) - OF_OTHERS
+            assert named <= TREE, (path, named - TREE)
+
+
+def test_a_module_that_is_gone_is_found() -> None:
+    text = "`vlmplan/onnx/export.py`, `ranking.py`, `tools/make_models.py`, vllm/v1/engine.py"
+    assert _absent(text) == ["ranking.py", "vlmplan/onnx/export.py"]
+
+
+def test_counts_in_the_docs_are_those_shipped() -> None:
+    page = (ROOT / "docs" / "howto" / "models.md").read_text(encoding="utf-8")
+    devices, models, laws = (len(catalogue.names(shelf)) for shelf in (Shelf.HARDWARE, Shelf.MODELS, Shelf.LAWS))
+    assert f"Lists what is shipped: {devices} devices, {models} models, {laws} laws." in page
+    facts = (ROOT / "facts" / "README.md").read_text(encoding="utf-8")
+    with (ROOT / "facts" / "vlms.csv").open(encoding="utf-8", newline="") as stream:
+        rows = len(list(csv.DictReader(stream)))
+    assert f"`vlms.csv` | {rows} checkpoints" in facts

@@ -10,8 +10,10 @@ Run: ``python tools/make_hardware.py``.
 import functools
 import math
 import re
+import tomllib
 from collections import defaultdict
 from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import mean, median
 
 import fit_efficiency
@@ -324,12 +326,34 @@ def reported_names(named: dict[str, str]) -> ReportedNames:
     )
 
 
+ROUNDING = 5e-3  # by how much fits differ from one processor to another
+
+
+def agree(one: object, other: object) -> bool:
+    """Whether two tables say the same but for the last digits of fits."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(agree(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(agree, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= ROUNDING * max(abs(one), abs(other), 1e-6)
+    return one == other
+
+
+def write(path: Path, text: str) -> None:
+    """Write a profile, but where the one that is there says the same: another processor changes last digits alone."""
+    if not (path.is_file() and agree(tomllib.loads(path.read_text(encoding="utf-8")), tomllib.loads(text))):
+        path.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Write all profiles."""
     profiles: dict[str, HardwareProfile] = {}
     named: dict[str, str] = {}
     for row in (*rows("accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
-        if found := device(row):
+        if not (found := device(row)):
+            print(f"left out, without bandwidth or a 16-bit peak: {row['name']}")
+        else:
             bracket = name_of(row["name"].rpartition("(")[2].rstrip(")"))
             name = f"{found.name}-{bracket}" if found.name in profiles else found.name
             profiles[name], named[row["name"]] = replace(found, name=name), name
@@ -338,7 +362,8 @@ def main() -> None:
     told = overheads(points)
     folder = PROFILES / "hardware"
     for old in folder.glob("*.toml"):
-        old.unlink()
+        if old.stem not in profiles:
+            old.unlink()
     for name, profile in profiles.items():
         precisions = [Precision.BF16] + [Precision.FP8] * (Precision.FP8 in profile.peak_flops_per_s)
         done = (
@@ -353,12 +378,12 @@ def main() -> None:
                 ),
             )
         )
-        (folder / f"{name}.toml").write_text(to_toml(done), encoding="utf-8")
-    (PROFILES / "device_names.toml").write_text(to_toml(reported_names(named)), encoding="utf-8")
-    (PROFILES / "typical.toml").write_text(to_toml(typical(told)), encoding="utf-8")
+        write(folder / f"{name}.toml", to_toml(done))
+    write(PROFILES / "device_names.toml", to_toml(reported_names(named)))
+    write(PROFILES / "typical.toml", to_toml(typical(told)))
     kept = {"schema": "vlmplan.residuals/1", "kernels": [asdict(one) for one in fit_efficiency.residuals()],
             "requests": request_residuals(points)}  # fmt: skip
-    (PROFILES / "residuals.toml").write_text(tomli_w.dumps(kept), encoding="utf-8")
+    write(PROFILES / "residuals.toml", tomli_w.dumps(kept))
     print(f"{len(profiles)} devices in {folder}")
 
 

@@ -1,6 +1,7 @@
 """How each family is tried against transformers: a file of the same name as the family's own, for every one of them."""
 
 import importlib
+import importlib.util
 
 from part import Part
 from processors import Counted, Plain
@@ -8,7 +9,10 @@ from processors import Counted, Plain
 from vlmplan.models.families import FAMILIES
 
 PARTS: dict[str, Part] = {
-    kind: part for name in FAMILIES for kind, part in importlib.import_module(f"families.{name}").PARTS.items()
+    kind: part
+    for name in FAMILIES
+    if importlib.util.find_spec(f"families.{name}")  # one without is told by test_families.py
+    for kind, part in importlib.import_module(f"families.{name}").PARTS.items()
 }
 
 

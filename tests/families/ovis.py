@@ -31,6 +31,7 @@ PARTS = {
         config=None,
         without="its class is not transformers' own",
         count=None,
+        uncounted="its processor is not transformers'",
         settings=[],
     ),
 }  # fmt: skip

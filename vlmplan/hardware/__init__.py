@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import Precision as Precision
     from vlmplan.hardware.profile import Provider as Provider
     from vlmplan.hardware.profile import Runtime as Runtime
-    from vlmplan.hardware.rates import Rates as Rates
+    from vlmplan.hardware.rates import DeviceRates as DeviceRates
     from vlmplan.hardware.rates import cuda_rates as cuda_rates
     from vlmplan.hardware.rates import processor_rates as processor_rates
     from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
@@ -78,7 +78,7 @@ __getattr__, __all__ = face(
             "Provider",
             "Runtime",
         ),
-        "rates": ("Rates", "cuda_rates", "processor_rates"),
+        "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
         "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
     },
 )

@@ -43,7 +43,7 @@ ARCHITECTURES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
+class DeviceRates:
     """What a device can do at most, and what that rests on."""
 
     bandwidth_bytes_per_s: float
@@ -70,7 +70,7 @@ def cuda_peaks(
     return found
 
 
-def cuda_rates(name: str, said: Mapping[str, int]) -> Rates | None:
+def cuda_rates(name: str, said: Mapping[str, int]) -> DeviceRates | None:
     """Return the rates of an NVIDIA GPU from its driver's attributes; None where they do not tell.
 
     Memory moves two bits a line and clock. The clock is the one the driver names, which the GPU may not hold. A GPU
@@ -81,7 +81,7 @@ def cuda_rates(name: str, said: Mapping[str, int]) -> Rates | None:
     peaks = cuda_peaks(name, capability, said["multiprocessors"], said["clock_khz"] * 1000.0)
     if peaks is None or bandwidth <= 0 or said["integrated"]:
         return None
-    return Rates(
+    return DeviceRates(
         bandwidth_bytes_per_s=bandwidth,
         peak_flops_per_s=peaks,
         architecture=ARCHITECTURES[capability],
@@ -96,7 +96,7 @@ _LEAST_BYTES, _MOST_BYTES = 2**27, 2**29
 _LEAST_RUNS, _LONG_ENOUGH_S = 3, 0.05
 
 
-def processor_rates(cache_bytes: int) -> Rates:
+def processor_rates(cache_bytes: int) -> DeviceRates:
     """Measure a processor for a quarter of a second: what all its threads reach together."""
     import numpy as np
 
@@ -106,7 +106,7 @@ def processor_rates(cache_bytes: int) -> Rates:
     for side in _SIDES:
         matrix = np.ones((side, side), dtype=np.float32)
         peak = max(peak, 2 * side**3 / _least_s(functools.partial(np.matmul, matrix, matrix)))
-    return Rates(
+    return DeviceRates(
         bandwidth_bytes_per_s=_rounded(long.nbytes / _least_s(lambda: np.dot(long, long))),
         peak_flops_per_s={Precision.FP32: _rounded(peak)},
         architecture="not told",

@@ -87,7 +87,7 @@ def area_rule(
     """``merge`` by ``merge`` patches make a token, a square of the image; limits in tokens, unless a file has pixels.
 
     ``frames`` is how often an image counts against the limits (GLM-4V: twice). ``least_pixels`` is the limit unasked
-    where it is no whole number of tokens (PaddleOCR-VL).
+    where it is no whole number of tokens (PaddleOCR-VL), ``limits`` what a processor calls its limits in pixels.
     """
     merge, frames = more.get("merge", 2), more.get("frames", 1)
     side = read.count("merge_size", merge, MOST_MERGED) * tower.patch
@@ -96,7 +96,9 @@ def area_rule(
     if (patch := read.side("patch_size", tower.patch, "height")) != tower.patch:
         raise InputError(f"{read.value('patch_size')[0]}: found {patch}, the tower's patches are of {tower.patch}")
     unasked_low = more.get("least_pixels", frames * least * side**2)
-    low, high = read.limits("size", unasked_low, frames * most * side**2)
+    low, high = read.limits(
+        "size", unasked_low, frames * most * side**2, more.get("limits", ("min_pixels", "max_pixels"))
+    )
     low, high = max(1, -(-low // frames)), max(side**2, high // frames)
     unasked = {} if high == most * side**2 else {"default_max_tokens": high // side**2}
     return {
@@ -108,7 +110,7 @@ def area_rule(
         "default_max_pixels": high if high % side**2 else 0,
         "most_aspect": 0 if rule is Rule.PADDED else _QWEN_ASPECT,
         "trained_min_visual_tokens": LEAST_SCORED_TOKENS,
-        "trained_max_visual_tokens": max(most, high // side**2),
+        "trained_max_visual_tokens": max(LEAST_SCORED_TOKENS, most, high // side**2),
         **unasked,
     }
 

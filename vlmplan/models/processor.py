@@ -119,18 +119,20 @@ class Processor:
             value = value[0]
         return default if value is None else whole(value, where, 1, 65_536)
 
-    def limits(self, key: str, least: int, most: int) -> tuple[int, int]:
-        """Fewest and most pixels of area: ``min_pixels``, ``max_pixels``, or those of a table. Raises InputError."""
+    def limits(
+        self, key: str, least: int, most: int, names: tuple[str, str] = ("min_pixels", "max_pixels")
+    ) -> tuple[int, int]:
+        """Fewest and most pixels of area: by the keys ``names``, or those of the table ``key``. Raises InputError."""
         where, table = self.value(key)
         table = table if isinstance(table, dict) else {}
         found = []
-        for old, edge, default in (("min_pixels", "shortest_edge", least), ("max_pixels", "longest_edge", most)):
+        for old, edge, default in ((names[0], "shortest_edge", least), (names[1], "longest_edge", most)):
             inner = table.get(edge, table.get(old))
             place, value = self.value(old)
             place, value = (place, value) if value is not None else (f"{where}.{edge}", inner)
             found.append(default if value is None else whole(value, place, 1, 10**10))
         if found[0] > found[1]:
-            raise InputError(f"{where}: expected min_pixels of at most max_pixels, found {found[0]} and {found[1]}")
+            raise InputError(f"{where}: expected {names[0]} of at most {names[1]}, found {found[0]} and {found[1]}")
         return found[0], found[1]
 
     def note(self, text: str) -> None:

@@ -13,7 +13,7 @@ from vlmplan.models.spec import Engine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``setting`` of transformers' processor and ``engines``' arguments, with ``model.PLACEHOLDERS`` to fill in."""
+    """``setting`` of transformers' processor and ``engines``' arguments, with ``spec.PLACEHOLDERS`` to fill in."""
 
     setting: str = "none"
     engines: Mapping[Engine, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 (candidate, runtime, device, memory limit) -> the commands: on the GPUs of the plan, on twice as many, on two machines,
 and the line that compares with the plan. Flags are those of vLLM 0.33 (``facts/engine_settings.csv`` and
-docs/engines.md say what was read or tried); other engines' settings of V are listed beside.
+docs/howto/tokens.md say what was read or tried); other engines' settings of V are listed beside.
 """
 
 import math

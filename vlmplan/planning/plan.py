@@ -1,4 +1,4 @@
-"""What is handed over? The Plan, which CI reads now and ``export`` and ``validate`` will.
+"""What is handed over? The Plan, which CI, ``export`` and ``validate`` read.
 
 A plan embeds its inputs (the hardware profile, the calibration in force, the workload, the chosen model's dimensions)
 and names the evidence by digest, so it can be checked without the machine that made it. Same inputs, same bytes: no

@@ -12,9 +12,9 @@ from pathlib import Path
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import (
     Device,
+    DeviceRates,
     HardwareProfile,
     Machine,
-    Rates,
     Surroundings,
     cache_bytes,
     cuda_rates,
@@ -201,7 +201,7 @@ def _sliced(profile: HardwareProfile, chosen: Device) -> tuple[HardwareProfile, 
     return part, f": {slices}/8 of the peaks of {profile.name}, {eighths}/8 of its bandwidth"
 
 
-def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> Rates | None:
+def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> DeviceRates | None:
     """What the CUDA driver says of a GPU. It counts those that it shows; the memory tells that it is the same one."""
     shown = [one for one in machine.devices if one.vendor == "NVIDIA"]
     said = None if chosen.part else around.cuda(shown.index(chosen))
@@ -213,7 +213,7 @@ def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> Rat
     return cuda_rates(chosen.name, said)
 
 
-def _described(chosen: Device, rates: Rates) -> HardwareProfile:
+def _described(chosen: Device, rates: DeviceRates) -> HardwareProfile:
     return HardwareProfile(
         name=_slug(chosen.name),
         title=chosen.name,
