@@ -9,4 +9,4 @@ def require(*modules: str, extra: str = "deploy") -> None:
 
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise Unavailable(f"{', '.join(missing)} is not installed; install the extra '{extra}' (see the README)")
+        raise Unavailable(f"{', '.join(missing)} is not installed; pip install 'vlmplan[{extra}]'")

@@ -22,7 +22,7 @@ def is_hub_id(name: str) -> bool:
 def downloaded(name: str, patterns: tuple[str, ...]) -> Path:
     """Return the folder of a hub id's files that match ``patterns``. Raises Unavailable."""
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise Unavailable("huggingface_hub is not installed; install the extra 'deploy' (see the README)")
+        raise Unavailable("huggingface_hub is not installed; pip install 'vlmplan[deploy]'")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import disable_progress_bars
