@@ -9,7 +9,7 @@ import pytest
 from recorded_machines import NAMES, recorded
 
 from vlmplan.document import to_json
-from vlmplan.hardware import Device, Machine, Surroundings, machine_here
+from vlmplan.hardware import Device, FoundMachine, Surroundings, machine_here
 from vlmplan.hardware.gpus import visible
 from vlmplan.hardware.surroundings import cuda_attributes, within
 
@@ -18,7 +18,7 @@ needs_sh = pytest.mark.skipif(os.name == "nt", reason="recorded tools are shell 
 pytestmark = needs_sh
 
 
-def _found(name: str, folder: Path, **environment: str) -> Machine:
+def _found(name: str, folder: Path, **environment: str) -> FoundMachine:
     return machine_here(recorded(name, folder, environment))
 
 

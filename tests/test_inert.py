@@ -53,14 +53,6 @@ def test_what_is_not_seen_or_commands_stands_there_as_an_escape(text: str, shown
     assert inert.terminal(text) == shown
 
 
-@given(ANY)
-@example(HOSTILE)
-def test_lines_stay_lines(text: str) -> None:
-    shown = inert.terminal_lines(text)
-    assert is_inert(shown)
-    assert shown.count("\n") == text.count("\n")
-
-
 @given(st.recursive(ANY, lambda inner: st.lists(inner) | st.dictionaries(ANY, inner), max_leaves=6))
 @example([HOSTILE])
 def test_json_is_the_same_document(value: object) -> None:

@@ -205,9 +205,9 @@ def test_a_missing_library_is_one_line() -> None:
     assert "Traceback" not in done.stderr
 
 
-def _drawn(width: int, **environment: str) -> str:
+def _drawn(width: int, *more: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "vlmplan", *RECOMMEND],
+        [sys.executable, "-m", "vlmplan", *RECOMMEND, *more],
         capture_output=True,
         text=True,
         check=True,
@@ -217,8 +217,8 @@ def _drawn(width: int, **environment: str) -> str:
 
 
 def test_terminals_that_can_show_them_get_pictures() -> None:
-    shown = _drawn(80, FORCE_COLOR="1", TERM="xterm")
-    assert "error, %: o front" in shown
+    assert "error, %: o front" in _drawn(80, FORCE_COLOR="1", TERM="xterm")
+    shown = _drawn(80, "-v", FORCE_COLOR="1", TERM="xterm")
     assert "the prefill's knee" in shown
     assert max(len(line) for line in shown.splitlines() if "┤" in line) <= 80
 

@@ -392,7 +392,7 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
     assert not any("needs an int4 checkpoint" in warning for warning in plan.warnings)
     assert any("weights are as the checkpoint stores them: awq" in one for one in plan.assumptions)
     asked = ("recommend", "--model", str(folder), "--hardware", "a10", "--task", law, "--latency", "60s")
-    shown = " ".join(run(*asked, "--text-tokens", "50", "--output-tokens", "32")[1].split())
+    shown = " ".join(run(*asked, "-v")[1].split())
     assert "Stored as awq, 4 bits in groups of 128; not quantised: vision, projector, head." in shown
     with pytest.raises(InputError, match=r"--precision: found bf16, but .* is stored in int4"):
         ask(Budget(latency_s=60), hardware="a10", model=str(folder), task=law, precisions="bf16")

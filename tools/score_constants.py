@@ -1,4 +1,4 @@
-"""Where do the two constants of ``ranking.size_term`` come from? A table of likelihoods and errors left out.
+"""Where do the two constants of ``published_scores.size_term`` come from? A table of likelihoods and errors left out.
 
 For each exponent and share of total parameters: twice the log-likelihood of all benchmarks together, less the best, and
 the mean error in points of checkpoints left out. Run: ``python tools/score_constants.py``; about a minute.

@@ -1,8 +1,8 @@
 """How well do families and sizes predict published scores? The estimator of one benchmark, and checkpoints left out.
 
 logit of the score above chance = m + b x + d t + u_family + e, x a size that grows ever more slowly
-(``ranking.size_term``) and t the year in which the family came out: families of no score are then not taken for older
-ones.
+(``published_scores.size_term``) and t the year in which the family came out: families of no score are then not taken
+for older ones.
 Offsets of families are drawn towards their mean as far as families differ: u and e are normal with spreads tau and
 sigma, whose ratio maximises the restricted likelihood; m and b follow by generalised least squares.
 """

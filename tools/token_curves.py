@@ -1,6 +1,6 @@
 """How do scores fall with fewer pixels or tokens? One hierarchical model of all studies of an axis.
 
-A series (one model, benchmark and way) follows Hill's curve of ``vlmplan.reductions`` above what is known without the
+A series (one model, benchmark and way) follows Hill's curve of ``reductions.py`` above what is known without the
 image. The logarithm of its scale is a sum of normal effects of what it shares with others: kind of benchmark,
 benchmark, way, paper, model family, ... and one of its own, so that a benchmark with one study of two points leans on
 its kind. Likelihoods of a scale are far from normal (a series that never falls says only "small"), so the sum is

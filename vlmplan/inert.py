@@ -60,11 +60,6 @@ def terminal(text: str) -> str:
     return _COMMANDS.sub(_broken, seen(text))
 
 
-def terminal_lines(text: str) -> str:
-    """Return ``text`` for a terminal or a log with its line ends as they are: for texts that are ours, or an answer."""
-    return "\n".join(terminal(line) for line in text.split("\n"))
-
-
 def markdown(text: str) -> str:
     """Return ``text`` for a line or a cell of Markdown: no table, link, picture, mention, code or HTML comes of it."""
     shown = _MARKDOWN.sub(lambda found: _INSTEAD.get(found[0], f"\\{found[0]}"), terminal(text).lstrip())

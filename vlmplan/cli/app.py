@@ -1,7 +1,6 @@
-"""The command line: parse, call one function, render. A module a command, imported when it is called.
+"""The command line: parse, call one function of the API, show. A module a command, imported when it is called.
 
-Exit codes: 0 good, 1 a bug (with traceback), 2 bad input or something unavailable, 3 no plan meets the budget or what
-is estimated cannot be run, 4 an export fell short, 130 interrupted. Data goes to stdout, everything else to stderr.
+Exit codes are those of ``docs/reference/exit-codes.md``. Data goes to stdout, everything else to stderr.
 """
 
 import contextlib

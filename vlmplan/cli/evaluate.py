@@ -6,18 +6,16 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
-from vlmplan.cli.options import JsonOption, OutOption, ProviderOption, ThreadsOption
+from vlmplan.cli.options import ImageFolderOption, JsonOption, OutOption, ProviderOption, ThreadsOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_destination
 from vlmplan.hardware import Provider
-
-ImagesOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]
 
 
 def evaluate(  # noqa: PLR0917 - one parameter an option
     model: Annotated[str, typer.Argument(metavar="EXPORT|CHECKPOINT", help="What answers.")],
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="image, question, answer a line.")],
-    images: ImagesOption,
+    images: ImageFolderOption,
     against: Annotated[
         str | None, typer.Option("--against", metavar="EXPORT|CHECKPOINT", help="Compare answer by answer.")
     ] = None,

@@ -37,3 +37,4 @@ ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, help="Threads of an operator [default: ONNX Runtime's].")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of all that is drawn.")]
+ImageFolderOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]

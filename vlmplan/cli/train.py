@@ -8,14 +8,13 @@ import typer
 from vlmplan.cli.options import (
     CheckpointOption,
     CompressorOption,
+    ImageFolderOption,
     JsonOption,
     SeedOption,
 )
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import load
 from vlmplan.errors import InputError
-
-ImagesOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]
 
 
 def _counts(text: str | None) -> tuple[int, ...]:
@@ -30,7 +29,7 @@ def _counts(text: str | None) -> tuple[int, ...]:
 
 def train(  # noqa: PLR0917 - one parameter an option
     data: Annotated[Path, typer.Option("--data", metavar="FILE|DIR", help="Conversations as LLaVA's: .json, .jsonl.")],
-    images: ImagesOption,
+    images: ImageFolderOption,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make; the same command resumes.")],
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN.json]", help="What recommend wrote.")] = None,
     checkpoint: CheckpointOption = None,

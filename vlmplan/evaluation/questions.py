@@ -31,6 +31,7 @@ from vlmplan.exporting import (
     open_parts,
     read_manifest,
 )
+from vlmplan.intervals import quantile
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress
 from vlmplan.proof import FP32_TOLERANCE, Check, Options, trusted_order, verdict
@@ -38,7 +39,7 @@ from vlmplan.proof import FP32_TOLERANCE, Check, Options, trusted_order, verdict
 LARGEST_FILE_BYTES = 2**30
 LONGEST_ANSWER_TOKENS = 64
 TIE_LOGIT = 2 * FP32_TOLERANCE  # each of two models may be off by what validate allows fp32
-_INTERVAL_LEVEL, _INTERVAL_SDS = 0.9, 1.6448536269514722
+_INTERVAL_LEVEL = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +233,7 @@ def answer_all(subject: Subject, questions: Sequence[Question], progress: Progre
 def share(outcomes: Iterable[bool]) -> Share:
     """Return how many were right, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927) at 90 %."""
     listed = list(outcomes)
-    count, right, z = len(listed), sum(listed), _INTERVAL_SDS
+    count, right, z = len(listed), sum(listed), quantile(_INTERVAL_LEVEL)
     found = right / count
     middle = (found + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(found * (1 - found) / count + z * z / (4 * count * count))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.detect import cache_bytes as cache_bytes
     from vlmplan.hardware.detect import probe as probe
     from vlmplan.hardware.detect import setup as setup
-    from vlmplan.hardware.found import Machine as Machine
+    from vlmplan.hardware.found import FoundMachine as FoundMachine
     from vlmplan.hardware.found import machine_here as machine_here
     from vlmplan.hardware.gpus import Device as Device
     from vlmplan.hardware.installed import RUNTIMES as RUNTIMES
@@ -50,7 +50,7 @@ __getattr__, __all__ = face(
     __name__,
     {
         "detect": ("PROVIDERS", "Setup", "cache_bytes", "probe", "setup"),
-        "found": ("Machine", "machine_here"),
+        "found": ("FoundMachine", "machine_here"),
         "gpus": ("Device",),
         "installed": (
             "Folder",

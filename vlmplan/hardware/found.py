@@ -1,7 +1,7 @@
 """Which machine is this? Its GPUs, its processor, and the memory that a process may use of it.
 
-surroundings -> :class:`Machine`, in bytes. Nothing is measured and nothing raises: what is not said is None, and what
-was asked in vain stands in ``notes``. Limits of a container (cgroups) count as the machine's own.
+surroundings -> :class:`FoundMachine`, in bytes. Nothing is measured and nothing raises: what is not said is None, and
+what was asked in vain stands in ``notes``. Limits of a container (cgroups) count as the machine's own.
 """
 
 import re
@@ -18,7 +18,7 @@ _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "Intel": "Intel", "A
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Processor:
+class FoundProcessor:
     """A processor: its name, and how many of its threads a process may use."""
 
     name: str
@@ -27,13 +27,13 @@ class Processor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine(Document):
+class FoundMachine(Document):
     """What was found. ``memory_bytes`` is the processor's; ``inside`` says in what it runs: a container, WSL."""
 
     SCHEMA: ClassVar[str] = "vlmplan.machine/1"
 
     system: str
-    processor: Processor
+    processor: FoundProcessor
     memory_bytes: int | None
     free_bytes: int | None
     inside: str | None = None
@@ -47,7 +47,7 @@ class Machine(Document):
         return tuple(one for one in self.devices if not one.integrated)
 
 
-def machine_here(around: Surroundings | None = None) -> Machine:
+def machine_here(around: Surroundings | None = None) -> FoundMachine:
     """Ask this machine, or a recorded one, what it is."""
     here = around or Surroundings()
     memory, free, limited = _memory(here)
@@ -56,7 +56,7 @@ def machine_here(around: Surroundings | None = None) -> Machine:
         replace(one, memory_bytes=memory, free_bytes=free) if one.kind == "soc" and one.memory_bytes is None else one
         for one in devices
     ]
-    return Machine(
+    return FoundMachine(
         system=here.system,
         processor=_processor(here),
         memory_bytes=memory,
@@ -77,17 +77,17 @@ def _inside(around: Surroundings) -> str | None:
     return "container" if any(name in around.environment for name in names) else None
 
 
-def _processor(around: Surroundings) -> Processor:
+def _processor(around: Surroundings) -> FoundProcessor:
     text = around.read("/proc/cpuinfo")
     if around.system == "Darwin":
         answer = around.run("sysctl", "-n", "machdep.cpu.brand_string", "hw.logicalcpu").text.splitlines()
         name, count = (answer[0], int(answer[1])) if len(answer) > 1 and answer[1].isdigit() else ("Apple", 1)
-        return Processor(name=name, vendor=name.split()[0].split("(")[0], threads=count)
+        return FoundProcessor(name=name, vendor=name.split()[0].split("(")[0], threads=count)
     named = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
     name = named[1] if named else around.read("/proc/device-tree/model")
     name = " ".join((name or around.environment.get("PROCESSOR_IDENTIFIER") or around.processor or "unknown").split())
     made = re.search(r"^vendor_id\s*:\s*(\S+)", text, re.MULTILINE)
-    return Processor(
+    return FoundProcessor(
         name=name,
         vendor=_VENDORS.get(made[1] if made else name.split()[0], name.split()[0]),
         threads=_threads(around, text),

@@ -18,10 +18,11 @@ from vlmplan.hardware import HardwareProfile, Part, Precision
 from vlmplan.intervals import quantile
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.rig import Rig
-from vlmplan.measuring.store import Store, Tell, fill
+from vlmplan.measuring.store import Store, fill
 from vlmplan.measuring.timing import Runner
 from vlmplan.measuring.trials import PATCH, Network, Tower, Width, layers_for, model_of
 from vlmplan.models import Compressor, Workload
+from vlmplan.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,7 @@ def _score(low: float, high: float) -> float:
     return high - low + 2 / (1 - LEVEL_FRACTION) * (max(0.0, low) + max(0.0, -high))
 
 
-def measure_cases(rig: Rig, cases: Sequence[Case], store: Store, tell: Tell) -> None:
+def measure_cases(rig: Rig, cases: Sequence[Case], store: Store, tell: Progress) -> None:
     """Measure what the store lacks: every network once a round, its cases interleaved."""
     groups: dict[str, dict[str, Callable[[], Runner]]] = {}
     for case in cases:

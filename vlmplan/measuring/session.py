@@ -20,9 +20,10 @@ from vlmplan.hardware import HardwareProfile, Precision, Runtime, Setup, probe
 from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.profile_fit import Profiled, profile
 from vlmplan.measuring.rig import Rig, rig, runner_of
-from vlmplan.measuring.store import Store, Tell, fill
+from vlmplan.measuring.store import Store, fill
 from vlmplan.measuring.timing import Runner
 from vlmplan.measuring.trials import Effort, Trial, sweep
+from vlmplan.progress import Progress
 
 PASSES = {Effort.QUICK: 2, Effort.DEFAULT: 3}
 REPEATS = 3
@@ -57,7 +58,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def run_trials(rig: Rig, trials: Sequence[Trial], store: Store, passes: int, tell: Tell) -> None:
+def run_trials(rig: Rig, trials: Sequence[Trial], store: Store, passes: int, tell: Progress) -> None:
     """Measure what the store does not have yet: every group once a pass, its trials interleaved."""
     keep = (store.setup.memory_bytes or 0) >= KEPT_MEMORY_BYTES
     groups: dict[str, dict[str, Callable[[], Runner]]] = {}
@@ -111,7 +112,7 @@ def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effor
     return tuple(found)
 
 
-def profile_here(order: ProfileOrder, tell: Tell) -> Profiled:
+def profile_here(order: ProfileOrder, tell: Progress) -> Profiled:
     """Measure what is not measured yet, and fit. Raises InputError or Unavailable; what was measured stays."""
     path = order.beside("measurements")
     check_destination(order.out)
@@ -130,7 +131,7 @@ def profile_here(order: ProfileOrder, tell: Tell) -> Profiled:
     return profile(store.setup, trials, store)
 
 
-def check_here(order: ProfileOrder, hardware: HardwareProfile, tell: Tell) -> Verdict:
+def check_here(order: ProfileOrder, hardware: HardwareProfile, tell: Progress) -> Verdict:
     """Measure requests that the profile never saw, and hold its predictions against them."""
     path = order.beside("check")
     check_destination(path)

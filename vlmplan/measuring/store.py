@@ -15,8 +15,8 @@ from vlmplan.document import check_whole, from_plain, plain, read_text, write_te
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Setup
 from vlmplan.measuring.timing import Runner, Samples, measure
+from vlmplan.progress import Progress
 
-Tell = Callable[[str, int, int], None]  # what is done, runs done, runs in all
 Makers = Mapping[str, Callable[[], Runner]]  # a name -> what makes its runner
 
 
@@ -98,7 +98,7 @@ class Store:
 
 
 def fill(
-    store: Store, groups: Mapping[str, Makers], rounds: int, repeats: int, tell: Tell, done_with: Callable[[], None]
+    store: Store, groups: Mapping[str, Makers], rounds: int, repeats: int, tell: Progress, done_with: Callable[[], None]
 ) -> None:
     """Measure what ``store`` lacks: every group once a round, its members interleaved, kept when they are through.
 

@@ -262,12 +262,16 @@ def _hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return _views(rule, columns, rows, base=True, seen_pixels=seen, extra=1 + (rows + 1) * 12)
 
 
+def _hd_shape(width: int, height: int, side: int, limit: int) -> tuple[int, int]:
+    """Columns and rows of crops that hold an image, or of as many as there may be those nearest its shape."""
+    columns, rows = math.ceil(width / side), math.ceil(height / side)
+    return (columns, rows) if columns * rows <= limit else _nearest_shape(width, height, side, _sizes(limit))
+
+
 def _dynamic_hd(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Phi-4-multimodal: crops that hold the image, padding cut off; newlines of each row and of the global view."""
     side, patch = rule.view_size, 14
-    columns, rows = math.ceil(width / side), math.ceil(height / side)
-    if columns * rows > limit:
-        columns, rows = _nearest_shape(width, height, side, _sizes(limit))
+    columns, rows = _hd_shape(width, height, side, limit)
     across, down = columns * side / width, rows * side / height
     padded = (0, rows * side - int(height * across)) if across < down else (columns * side - int(width * down), 0)
     kept = [
@@ -398,9 +402,7 @@ def refused_shape(width: int, height: int, rule: ImageRule) -> str | None:
         )
     if rule.rule is Rule.DYNAMIC_HD:
         side, limit = rule.view_size, rule.default_max_views or rule.max_views
-        columns, rows = math.ceil(width / side), math.ceil(height / side)
-        if columns * rows > limit:
-            columns, rows = _nearest_shape(width, height, side, _sizes(limit))
+        columns, rows = _hd_shape(width, height, side, limit)
         if int(shorter * min(columns * side / width, rows * side / height)) < _LEAST_SIDE_PX:
             return (
                 f"an image of {width} x {height} shrinks to less than {_LEAST_SIDE_PX} pixels across, which its "

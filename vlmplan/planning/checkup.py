@@ -20,7 +20,7 @@ from vlmplan.hardware import (
     RUNTIMES,
     TIMEOUT_S,
     Folder,
-    Machine,
+    FoundMachine,
     Package,
     Surroundings,
     driver_cuda,
@@ -102,7 +102,7 @@ class Checkup(Document):
     version: str
     python: str
     platform: str
-    machine: Machine
+    machine: FoundMachine
     plans_for: str
     parts: tuple[Finding, ...]
     extras: tuple[Finding, ...]
@@ -183,11 +183,11 @@ def _lacks(packages: list[Package]) -> str:
     return "; ".join([*words, *([f"not installed: {absent}"] if absent else [])])
 
 
-def _nvidia(machine: Machine) -> bool:
+def _nvidia(machine: FoundMachine) -> bool:
     return any(one.vendor == "NVIDIA" for one in machine.devices)
 
 
-def _onnxruntime(has: Installation, machine: Machine) -> Finding:
+def _onnxruntime(has: Installation, machine: FoundMachine) -> Finding:
     """The engine of exports: one package of it, new enough, for the GPU that is here."""
     name, gpu = "ONNX Runtime", "onnxruntime-gpu"
     if not has.runtimes:
@@ -226,7 +226,7 @@ def _onnxruntime(has: Installation, machine: Machine) -> Finding:
     return Finding(name=name, state=State.GOOD, detail=detail)
 
 
-def _torch(has: Installation, machine: Machine) -> Finding:
+def _torch(has: Installation, machine: FoundMachine) -> Finding:
     name = "PyTorch"
     if has.torch is None:
         return Finding(name=name, state=State.MISSING, detail="not installed", mend=_install("deploy"))
@@ -249,7 +249,7 @@ def _torch(has: Installation, machine: Machine) -> Finding:
     return Finding(name=name, state=State.GOOD, detail=detail)
 
 
-def _gpu(has: Installation, machine: Machine) -> Finding:
+def _gpu(has: Installation, machine: FoundMachine) -> Finding:
     """The GPUs that were found, or what was asked in vain."""
     name = "GPU"
     if not machine.devices:
@@ -269,7 +269,7 @@ def _gpu(has: Installation, machine: Machine) -> Finding:
     return Finding(name=name, state=State.GOOD, detail=f"{told}{driver}{cuda}, by {first.by}{more}")
 
 
-def _plans_for(around: Surroundings, machine: Machine) -> str:
+def _plans_for(around: Surroundings, machine: FoundMachine) -> str:
     """What this machine is planned with; a processor is measured when it is first planned for, not here."""
     if not machine.computing:
         count = len(own_profiles())
@@ -280,7 +280,7 @@ def _plans_for(around: Surroundings, machine: Machine) -> str:
         return str(error)
 
 
-def _extras(has: Installation, machine: Machine) -> tuple[Finding, ...]:
+def _extras(has: Installation, machine: FoundMachine) -> tuple[Finding, ...]:
     """Each extra that people install: whole, or what it lacks.
 
     Of ``deploy`` and ``deploy-gpu`` one is enough, the second with an NVIDIA GPU; any package of ONNX Runtime does for
@@ -310,7 +310,7 @@ def _extras(has: Installation, machine: Machine) -> tuple[Finding, ...]:
     return tuple(parts)
 
 
-def _commands(known: Mapping[str, Finding], machine: Machine) -> tuple[Finding, ...]:
+def _commands(known: Mapping[str, Finding], machine: FoundMachine) -> tuple[Finding, ...]:
     """Each command: ready, or the extra that it lacks."""
     parts = []
     for command, any_of in NEEDS.items():

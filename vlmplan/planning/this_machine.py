@@ -13,8 +13,8 @@ from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import (
     Device,
     DeviceRates,
+    FoundMachine,
     HardwareProfile,
-    Machine,
     Surroundings,
     cache_bytes,
     cuda_rates,
@@ -38,7 +38,7 @@ class Here:
 
     hardware: HardwareProfile
     gpus: int
-    machine: Machine
+    machine: FoundMachine
     own: Path | None = None
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def here(
     around: Surroundings | None = None,
     device: str | None = None,
     folder: Path | None = None,
-    machine: Machine | None = None,
+    machine: FoundMachine | None = None,
 ) -> Here:
     """Find a profile for this machine. ``device`` is ``cpu``, or the number of a GPU (``1``, ``cuda:1``).
 
@@ -73,7 +73,7 @@ def here(
     )
 
 
-def _chosen(machine: Machine, device: str | None) -> Device | None:
+def _chosen(machine: FoundMachine, device: str | None) -> Device | None:
     """The device to plan for: the one asked for, else the GPU with most memory, and of several alike the freest.
 
     None for the processor.
@@ -94,7 +94,7 @@ def _chosen(machine: Machine, device: str | None) -> Device | None:
     )
 
 
-def _alike(machine: Machine, chosen: Device) -> int:
+def _alike(machine: FoundMachine, chosen: Device) -> int:
     """How many such GPUs there are; a process uses one MIG slice only."""
     return 1 if chosen.part else sum(one.name == chosen.name for one in machine.computing)
 
@@ -106,7 +106,7 @@ def _title(one: Device) -> str:
     return f"{one.name}{memory}{driver}, found by {one.by}"
 
 
-def _of_gpu(around: Surroundings, machine: Machine, chosen: Device, folder: Path | None) -> Here | None:
+def _of_gpu(around: Surroundings, machine: FoundMachine, chosen: Device, folder: Path | None) -> Here | None:
     """A GPU's profile; None where the processor is planned for in its place. Raises InputError."""
     if own := own_profile(chosen.name, True, folder):
         line = f"{_title(chosen)}: planned by your own profile {own[0]} (--hardware NAME for another)"
@@ -201,7 +201,7 @@ def _sliced(profile: HardwareProfile, chosen: Device) -> tuple[HardwareProfile, 
     return part, f": {slices}/8 of the peaks of {profile.name}, {eighths}/8 of its bandwidth"
 
 
-def _asked_driver(around: Surroundings, machine: Machine, chosen: Device) -> DeviceRates | None:
+def _asked_driver(around: Surroundings, machine: FoundMachine, chosen: Device) -> DeviceRates | None:
     """What the CUDA driver says of a GPU. It counts those that it shows; the memory tells that it is the same one."""
     shown = [one for one in machine.devices if one.vendor == "NVIDIA"]
     said = None if chosen.part else around.cuda(shown.index(chosen))
@@ -228,7 +228,7 @@ def _described(chosen: Device, rates: DeviceRates) -> HardwareProfile:
     )
 
 
-def _of_processor(around: Surroundings, machine: Machine, folder: Path | None) -> Here:
+def _of_processor(around: Surroundings, machine: FoundMachine, folder: Path | None) -> Here:
     """The processor's profile: one's own, else what was measured in a moment, now or the last time."""
     processor = machine.processor
     title = f"{processor.name}, {processor.threads} thread{'' if processor.threads == 1 else 's'}"
@@ -256,7 +256,7 @@ def _slug(title: str) -> str:
     return "here-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _measured(machine: Machine, title: str) -> HardwareProfile:
+def _measured(machine: FoundMachine, title: str) -> HardwareProfile:
     rates = processor_rates(cache_bytes())
     return HardwareProfile(
         name=_slug(title),
@@ -272,7 +272,7 @@ def _measured(machine: Machine, title: str) -> HardwareProfile:
     )
 
 
-def _others(machine: Machine, chosen: Device | None) -> tuple[str, ...]:
+def _others(machine: FoundMachine, chosen: Device | None) -> tuple[str, ...]:
     """Lines about what else is here."""
     if chosen is None:
         return ()
@@ -292,7 +292,7 @@ def _others(machine: Machine, chosen: Device | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _state(machine: Machine, chosen: Device | None) -> tuple[str, ...]:
+def _state(machine: FoundMachine, chosen: Device | None) -> tuple[str, ...]:
     """Warnings about what others use of it now."""
     name = machine.processor.name if chosen is None else chosen.name
     total = machine.memory_bytes if chosen is None else chosen.memory_bytes

@@ -1,4 +1,4 @@
-"""Is the export what it says it is? Digests, configuration, interface, operators and every weight.
+"""Which checks are made of an export's files? Its folder, manifest, configuration, and the three graphs.
 
 Each function yields :class:`Check`; none stops at the first fault, since a second one may say more.
 """

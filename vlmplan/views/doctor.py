@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vlmplan.hardware import Folder, Machine
+from vlmplan.hardware import Folder, FoundMachine
 from vlmplan.planning import Checkup, Finding, State
 from vlmplan.units import format_bytes
 from vlmplan.views.text import new_console, new_table
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _STYLES = {State.GOOD: "green", State.MISSING: "", State.LOW: "yellow", State.WRONG: "bold red"}
 
 
-def _machine(machine: Machine) -> str:
+def _machine(machine: FoundMachine) -> str:
     """The processor and its memory in a line."""
     memory = ""
     if machine.memory_bytes:
