@@ -1,5 +1,7 @@
 """Shared small things: devices, models and machines that need no file."""
 
+import os
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,9 @@ from vlmplan.hardware.profile import HardwareProfile, Kind, Precision, Runtime
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import ModelSpec
 from vlmplan.planning import catalogue
+
+# What one's own machines were measured at belongs to whoever runs the tests: neither read nor written by them.
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="vlmplan-data-")
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("repeatable")

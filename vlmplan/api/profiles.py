@@ -23,6 +23,7 @@ def _order(  # noqa: PLR0917 - the words, in order
     """What is to be measured here. Raises InputError or Unavailable."""
     from vlmplan.hardware import setup
     from vlmplan.measuring import Effort, ProfileOrder, precisions_asked, precisions_of
+    from vlmplan.planning import own_path
 
     within("--threads", threads, 1, 256)
     found = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)
@@ -31,7 +32,7 @@ def _order(  # noqa: PLR0917 - the words, in order
         setup=found,
         effort=effort,
         precisions=precisions_asked(precision, precisions_of(found), effort),
-        out=Path(f"{found.name}.toml" if out is None else out),
+        out=own_path(found.name) if out is None else Path(out),
         fresh=fresh,
     )
 

@@ -55,13 +55,14 @@ def profile(  # noqa: PLR0917 - one parameter an option
         typer.Option("--timeout", parser=written(parse_seconds), metavar="60s", help="Longest time of a whole answer."),
     ] = "60s",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: named after the device].")
+        Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: in the data folder].")
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure this machine, a server, or take measurements of one's own: a hardware profile to plan with.
 
-    Measurements go to FILE.measurements.jsonl as they are made; an interrupted run goes on from there.
+    Measurements go to FILE.measurements.jsonl as they are made; an interrupted run goes on from there. Without --out
+    the profile of this machine goes to the user's data folder, where 'vlmplan recommend' finds it.
 
     Example: vlmplan profile --out my-machine.toml
     """
@@ -114,11 +115,12 @@ def _resumable() -> Iterator[None]:
 
 def _profile_here(asked: dict[str, Any], check: bool, json: bool) -> None:
     """Measure, write the profile, and where asked check it; the view comes first, since a check takes minutes."""
+    from vlmplan.planning import own_path
     from vlmplan.views import measuring, print_profiled, print_verdict
 
     with _resumable(), measuring() as tell:
         profiled = api.profile(**asked, progress=tell)
-    out = asked["out"] or Path(f"{profiled.hardware.name}.toml")
+    out = asked["out"] or own_path(profiled.hardware.name)
     write_text(out, to_toml(profiled.hardware))
     if not check:
         deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, out))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.options import CandidateSet as CandidateSet
     from vlmplan.planning.options import FlopRule as FlopRule
     from vlmplan.planning.options import Preference as Preference
+    from vlmplan.planning.own_profiles import own_path as own_path
     from vlmplan.planning.plan import Choice as Choice
     from vlmplan.planning.plan import Outline as Outline
     from vlmplan.planning.plan import Plan as Plan
@@ -41,6 +42,7 @@ __getattr__, __all__ = face(
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Preference"),
+        "own_profiles": ("own_path",),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
