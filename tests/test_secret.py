@@ -1,9 +1,16 @@
 """A key that comes back is hidden, however it was spelt on its way."""
 
 import base64
+import codecs
 import html
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -79,6 +86,18 @@ READABLE = {
     "all but its end": LONG[:-1],
     "all but its start": LONG[3:],
     "backwards": LONG[::-1],
+    "in two halves": f"part one {LONG[:12]} and part two {LONG[12:]}",
+    "after many blanks": " " * 30_000 + " ".join(LONG),
+    "backwards after many lines": "\n" * 30_000 + LONG[::-1],
+    "in numbered lines": " ".join(f"{number}: {one}" for number, one in enumerate(LONG)),
+    "with letters between": "X".join(LONG),
+    "each letter twice": "".join(2 * one for one in LONG),
+    "in full width": "".join(chr(ord(one) + 0xFEE0) for one in LONG),
+    "as numbers": " ".join(str(ord(one)) for one in LONG),
+    "in short octal": "".join(f"\\{ord(one):o}" for one in LONG),
+    "quoted-printable": "".join(f"={ord(one):02X}" for one in LONG),
+    "base32": base64.b32encode(LONG.encode()).decode(),
+    "rotated": codecs.encode(LONG, "rot13"),
 }
 
 
@@ -94,7 +113,7 @@ def test_a_text_that_a_key_can_be_read_from_is_not_shown(way: str) -> None:
         "the model llava-1.5-7b does not exist; one of qwen2-vl, 0123456789abcdef0123456789abcdef",
         "key of 25 characters refused: sk_... is not known",
         "",
-        "secret key: abc, 1234567",
+        "secret: abc, 12345",
     ],
 )
 def test_other_texts_are_shown(text: str) -> None:
@@ -103,5 +122,46 @@ def test_other_texts_are_shown(text: str) -> None:
 
 def test_long_texts_are_looked_through_in_a_moment() -> None:
     started = time.monotonic()
-    hidden("A" * 50_000 + " deadbeef" * 5_000, LONG)
-    assert time.monotonic() - started < 2
+    for text in (
+        "A" * 50_000 + " deadbeef" * 5_000,
+        "\\" * 200_000,
+        "&amp;" * 50_000,
+        "%25" * 70_000,
+        "\\u" + "0" * 99_999,
+    ):
+        hidden(text, LONG)
+    assert time.monotonic() - started < 5
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """A hub that warns in a header, with commands for a log and the token that it was sent."""
+
+    def do_GET(self) -> None:
+        sent = self.headers.get("Authorization", "")
+        content = json.dumps(["not", "a", "model"]).encode()
+        self.send_response(200)
+        self.send_header("X-HF-Warning", f"::error::PWN ##[error]x \x1b[31mred {sent}")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's names
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_what_a_hub_warns_of_is_not_printed(tmp_path: Path) -> None:
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWx"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path), "HF_TOKEN": token}
+        command = [sys.executable, "-m", "vlmplan", "tokens", "--model", "someone/something"]
+        environment = {**os.environ, **place, "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        server.shutdown()
+    assert done.returncode == 2, done.stderr
+    assert token not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith("::") or "##[" in line]

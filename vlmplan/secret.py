@@ -6,10 +6,13 @@ another place, encoded twice) is not shown at all.
 """
 
 import base64
+import codecs
+import contextlib
 import html
 import html.entities
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -46,19 +49,32 @@ def pattern(key: str) -> re.Pattern[str]:
 
 
 def hidden(text: str, *keys: str | None) -> str:
-    """Return ``text`` with every key as ``[key]``; none of it where it can still be read as most of one."""
+    """Return ``text`` with every key as ``[key]``; none of it where some of one can still be read from it.
+
+    Blanks in a row are one where there is a key, and what is beyond ``_MOST_READ`` characters is cut off: nothing is
+    shown that was not looked through.
+    """
+    if not any(keys):
+        return text
+    if len(text) > _LONG_TEXT:
+        text = " ".join(text.split())[:_MOST_READ]
+    text = _RUNS.sub(lambda run: run[0][:_LONGEST_RUN], text)
     for key in keys:
         if key:
             text = pattern(key).sub("[key]", text)
-    if any(key and _betrays(text[:_MOST_READ], key) for key in keys):
+    if any(key and _betrays(" ".join(text.split()), key) for key in keys):
         return "[not shown: the key can be read from it]"
     return text
 
 
-_MOST_READ = 20_000  # characters that are looked through
+_LONG_TEXT = 2_000  # characters; shorter texts keep their lines
+_MOST_READ = 4_000  # characters that are looked through, and shown
+_RUNS = re.compile(r"\\{9,}|0{9,}|(?:amp;){4,}|(?:25){5,}")  # of what escapes may repeat without end
+_LONGEST_RUN = 8
+_READABLE = 8  # letters and digits of a key in a row
 _LEAST_RUN = 12  # characters of what may be an encoding
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\\x1b\[[0-9;?]*[A-Za-z]")
-_ESCAPE = re.compile(r"\\+(?:x([0-9a-f]{2})|u([0-9a-f]{4})|u\{([0-9a-f]{2,6})\}|([0-7]{3}))", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\+(?:x([0-9a-f]{2})|u([0-9a-f]{4})|u\{([0-9a-f]{2,6})\}|([0-7]{2,3}))", re.IGNORECASE)
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{_LEAST_RUN},}}")
 _HEX = re.compile(rf"(?:[0-9a-f]{{2}}[\s:,-]*){{{_LEAST_RUN // 2},}}", re.IGNORECASE)
 
@@ -75,6 +91,9 @@ def _decoded(text: str) -> Iterator[str]:
         for start in range(4):
             part = plain[start:]
             yield base64.b64decode(part[: len(part) // 4 * 4]).decode("latin-1")
+    for run in re.findall(r"[A-Z2-7]{16,}", text):
+        with contextlib.suppress(ValueError):
+            yield base64.b32decode(run[: len(run) // 8 * 8]).decode("latin-1")
     for run in _HEX.findall(text):
         digits = "".join(re.findall(r"[0-9a-fA-F]", run))
         yield bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")
@@ -82,8 +101,14 @@ def _decoded(text: str) -> Iterator[str]:
 
 def _readings(text: str, depth: int = 2) -> Iterator[str]:
     """A text as it may be read: without colours, with its escapes resolved, decoded, and what that decodes to."""
-    plain = _ANSI.sub("", text)
+    plain = unicodedata.normalize("NFKC", _ANSI.sub("", text))
     yield plain
+    yield codecs.encode(plain, "rot13")
+    yield re.sub(r"=([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), plain)
+    yield re.sub(r"\b([0-9]{2,3})\b[\s,;:]*", lambda found: chr(int(found[1])), plain)
+    yield re.sub(r"\b[0-9]+\s*[:.)]\s*", "", plain)  # numbered lines
+    letters = [one for one in plain if not one.isspace()]
+    yield from ("".join(letters[start::step]) for step in (2, 3) for start in range(step))
     yield html.unescape(html.unescape(plain))
     yield unquote(unquote(plain))
     yield _ESCAPE.sub(_unescaped, plain)
@@ -98,9 +123,9 @@ def _bare(text: str) -> str:
 
 
 def _betrays(text: str, key: str) -> bool:
-    """Whether two thirds of a key can be read from a text, forwards or backwards, whatever stands between."""
+    """Whether a good part of a key can be read from a text, forwards or backwards, whatever stands between."""
     bare = _bare(key)
-    least = max(_SHORT_KEY + 2, 2 * len(bare) // 3)
+    least = min(_READABLE, max(_SHORT_KEY, 2 * len(bare) // 3))
     parts = {bare[at : at + least] for at in range(len(bare) - least + 1)}
     parts |= {part[::-1] for part in parts}
     return bool(parts) and any(part in shown for shown in map(_bare, _readings(text)) for part in parts)

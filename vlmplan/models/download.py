@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import logging
 import re
 from pathlib import Path
 
@@ -24,13 +25,15 @@ def downloaded(name: str, patterns: tuple[str, ...]) -> Path:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise Unavailable("huggingface_hub is not installed; pip install 'vlmplan[deploy]'")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import disable_progress_bars
 
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.CRITICAL
+    )  # it prints what a server's headers say, as they are
     if patterns == CONFIGS:
         disable_progress_bars()
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except Exception as error:  # what a server answers makes the library raise what it likes
         reason = hidden(str(error), *tokens_at_hand()).split("\n", maxsplit=1)[0]
         raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
