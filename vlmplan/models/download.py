@@ -27,9 +27,8 @@ def downloaded(name: str, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.CRITICAL
-    )  # it prints what a server's headers say, as they are
+    # It prints what a server's headers say, as they are.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     if patterns == CONFIGS:
         disable_progress_bars()
     try:
