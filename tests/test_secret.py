@@ -137,13 +137,18 @@ class _Hub(BaseHTTPRequestHandler):
     """A hub that warns in a header, with commands for a log and the token that it was sent."""
 
     def do_GET(self) -> None:
-        sent = self.headers.get("Authorization", "")
-        content = json.dumps(["not", "a", "model"]).encode()
-        self.send_response(200)
-        self.send_header("X-HF-Warning", f"::error::PWN ##[error]x \x1b[31mred {sent}")
+        sent, listed = self.headers.get("Authorization", ""), "api/models" in self.path
+        found = (
+            {"id": "a/b", "sha": 40 * "0", "siblings": [{"rfilename": "config.json"}]} if listed else {"error": sent}
+        )
+        content = json.dumps(found).encode()
+        self.send_response(200 if listed else 404)
+        for name in ("X-HF-Warning", "X-Error-Message"):
+            self.send_header(name, f"::error::PWN ##[error]x \x1b[31mred {sent}")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     do_HEAD = do_GET  # noqa: N815 - http.server's names
 
