@@ -206,7 +206,7 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
 # What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
-BESIDE_API = {"INTERACTIVE", "own_path", "catalogue", "markdown", "junit_xml", "require_good"}
+BESIDE_API = {"INTERACTIVE", "catalogue", "markdown", "junit_xml", "require_good"}
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))

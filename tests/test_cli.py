@@ -594,10 +594,11 @@ def test_what_cannot_be_said_changes_no_exit_code(tmp_path: Path) -> None:
             assert done.returncode == code, (arguments, way)
     lost = subprocess.run(f"{shell} run none --image a.png --prompt --out >&-", shell=True, check=False)
     assert lost.returncode == 2  # --out is what was asked, not where to write
-    out = tmp_path / "plan.json"
-    done = subprocess.run(f"{shell} {' '.join(RECOMMEND)} --out {out} >&-", shell=True, check=False)
-    assert done.returncode == 0
-    load(Plan, out)
+    for flag in ("", "--allow-untrained"):  # a flag has no value that --out could be
+        out = tmp_path / f"plan{flag}.json"
+        done = subprocess.run(f"{shell} {' '.join(RECOMMEND)} {flag} --out {out} >&-", shell=True, check=False)
+        assert done.returncode == 0
+        load(Plan, out)
     page = subprocess.run(f"{shell} page {out} >&-", shell=True, check=False)
     assert (page.returncode, out.with_suffix(".html").exists()) == (0, True)
 

@@ -15,6 +15,7 @@ from small_models import checkpoint, foreign, order, quiet
 from vlmplan.errors import InputError
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
+from vlmplan.proof import foreign_samples
 from vlmplan.proof.foreign_files import accused
 from vlmplan.proof.report import Outcome, Report, markdown
 from vlmplan.proof.validate import Options, Validator
@@ -202,6 +203,27 @@ def test_what_short_samples_do_not_show(change: Callable[[Any, Path], None], che
     path.write_bytes(model.SerializeToString())
     report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(path.parent).report
     assert check in {one.name for one in report.failed}, report.failed
+
+
+def test_every_token_is_run_where_the_table_does_not_show_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of doubles is looked up in like any other, and compared with nothing."""
+    foreign(tmp_path, positions=True)
+    path = tmp_path / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    _stored(_tensor(model, "table"), lambda values: values.astype(np.float64))
+    lookup = next(node for node in model.graph.node if node.op_type == "Gather" and node.input[0] == "table")
+    cast = helper.make_node("Cast", ["looked up"], list(lookup.output), to=TensorProto.FLOAT)
+    lookup.output[:] = ["looked up"]
+    model.graph.node.insert(1, cast)
+    values = numpy_helper.to_array(_tensor(model, "table")).copy()
+    values[277] += 0.5
+    _stored(_tensor(model, "table"), lambda _: values)
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.setattr(foreign_samples, "_SWEEP_FLOPS", 0.0)  # as of a large vocabulary
+    report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(path.parent).report
+    assert "vocabulary" in {one.name for one in report.failed}, report.checks
 
 
 def _in_a_constant(model: Any, _: Path) -> None:

@@ -22,8 +22,9 @@ from vlmplan.cost.roofline import Machine, machine
 from vlmplan.cost.totals import cost
 from vlmplan.document import plain, to_toml
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware.detect import Setup, cache_bytes, cuda_total_bytes, setup
+from vlmplan.hardware.detect import Setup, cache_bytes, setup
 from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part, Precision, Runtime
+from vlmplan.hardware.surroundings import cuda_total_bytes
 from vlmplan.measuring.check_profile import ROUNDS, Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import drift_log_sd, profile, restlessness, starting_calibration
@@ -249,7 +250,7 @@ def measured(tmp_path: Path) -> Iterator[tuple[Store, tuple[Trial, ...], Machine
 
 def test_a_planted_machine_is_found(measured: tuple[Store, tuple[Trial, ...], Machine]) -> None:
     store, trials, ready = measured
-    found = profile(HERE, trials, store)
+    found = profile(HERE, trials, store, store.path)
     calibration = found.hardware.calibration[0]
     assert calibration.basis is Basis.MEASURED
     assert all(outside < 0.05 for _, _, outside in found.errors.values())

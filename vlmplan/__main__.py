@@ -1,6 +1,5 @@
 """The process boundary: start the command line, and end well when interrupted or when output cannot be written."""
 
-import contextlib
 import gc
 import io
 import os
@@ -30,21 +29,6 @@ class _Stderr(io.TextIOWrapper):
             self._lost()
 
 
-# Options after which what was asked for lies in a file; page writes one unasked.
-_WRITE = {"--out", "--answers", "--junit", "--recalibrate", "--plot"}
-
-
-def _writes_a_file(words: list[str]) -> bool:
-    """Whether a command line leaves its answer in a file: such an option stands where an option may, not as a value."""
-    before = ["", *words]
-    options = {
-        word.partition("=")[0]
-        for word, last in zip(words, before, strict=False)
-        if not last.startswith("--") or "=" in last or last in {"--json", "--quick", "--check", "--verbose"}
-    }
-    return words[:1] == ["page"] or bool(_WRITE & options)
-
-
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
     gc.disable()  # a planning run is short and keeps nearly all it makes: collecting costs a tenth of it
@@ -52,11 +36,8 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
     else:
         sys.stderr = _Stderr(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
-    if sys.stdout is None and _writes_a_file(sys.argv[1:]):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the answer is in the file
-    if sys.stdout is None:
-        sys.stderr.write("vlmplan: error: stdout is closed; send it to a file, or to /dev/null\n")
-        os._exit(2)
+    if sys.stdout is None:  # the command line refuses what would be lost, once it knows what was asked
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as above
     try:
         from vlmplan.cli.app import app
 
@@ -74,8 +55,7 @@ def main() -> None:
         from vlmplan.secret import hidden, tokens_at_hand
 
         told = [hidden(line, *tokens_at_hand()) for line in traceback.format_exc().splitlines()]
-        with contextlib.suppress(OSError):
-            sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
+        sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
         os._exit(1)
 
 

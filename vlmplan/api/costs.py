@@ -176,8 +176,7 @@ def tokens(
     """
     from vlmplan.models import tokens_of
 
-    if not 1 <= images <= 10_000:
-        raise InputError(f"--images: found {images}, expected 1 to 10000")
+    within("--images", images, 1, 10_000)
     return tokens_of(spec(model), parse_image(str(image)), images, visual_tokens)
 
 

@@ -60,11 +60,12 @@ def profile(
         precision: With commas, the first gets all trials; all that the runtime has unless told.
         quick: Fewer trials: under two minutes, wider intervals.
         fresh: Whether to measure anew what the measurements file has.
-        out: Where the profile will stand; a file named after the device in the working directory unless told.
+        out: Where the profile will stand; in the user's folder for data, named after the device, unless told.
         progress: Hears (what, done, in all).
 
     Returns:
-        The profile as ``hardware``, how well it explains what it was fitted on as ``errors``, and ``warnings``.
+        The profile as ``hardware``, where it belongs as ``out``, how well it explains what it was fitted on as
+        ``errors``, and ``warnings``.
 
     Raises:
         InputError: For a precision or a destination that cannot be.

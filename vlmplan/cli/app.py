@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vlmplan import __version__, inert
 from vlmplan.cli.output import Reader, say
-from vlmplan.errors import Assumed, VlmplanError
+from vlmplan.errors import Assumed, InputError, VlmplanError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 # What each command is for: the first line of its help, so that the list of commands imports none of them.
@@ -44,6 +44,8 @@ COMMANDS = {
 }
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended
 LONGEST_MESSAGE = 1200
+CLOSED = "stdout is closed; send it to a file, or to /dev/null"
+_WRITING = ("out", "answers", "junit", "recalibrate", "plot")  # options after which the answer lies in a file
 _IMPOSSIBLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # of files that users name: caught here, where all are
 
 
@@ -72,6 +74,16 @@ def _assumptions_said() -> Iterator[None]:
         yield
 
 
+class _Command(TyperCommand):
+    """A command that is not begun where its answer would be lost; page writes its file unasked."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run it. Raises InputError."""
+        if sys.__stdout__ is None and self.name != "page" and not any(map(ctx.params.get, _WRITING)):
+            raise InputError(CLOSED)
+        return super().invoke(ctx)
+
+
 class _Group(TyperGroup):
     """The one place where errors become a line and an exit code."""
 
@@ -84,7 +96,7 @@ class _Group(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(cmd_name)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
+        single.command(cmd_name, cls=_Command)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
         return typer.main.get_command(single)
 
     def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
@@ -95,10 +107,13 @@ class _Group(TyperGroup):
                 [(name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, text in COMMANDS.items()]
             )
 
-    def make_context(self, *given: Any, **named: Any) -> Any:
-        """Read the options; --help and --version print at once."""
+    def make_context(self, info_name: str | None, args: list[str], *given: Any, **named: Any) -> Any:
+        """Read the options; --help and --version print at once, and where stdout is closed are refused before."""
+        options = {word.partition("=")[0] for word in args}
+        if sys.__stdout__ is None and args[:1] != ["page"] and not options & {f"--{name}" for name in _WRITING}:
+            raise _fail(CLOSED, 2)
         try:
-            return super().make_context(*given, **named)
+            return super().make_context(info_name, args, *given, **named)
         except BrokenPipeError:
             os._exit(PIPE_CLOSED)
 

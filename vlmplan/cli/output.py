@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 
@@ -22,16 +22,8 @@ class Reader:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, whatever names are in it; where its reader has gone, nowhere."""
-    try:
-        typer.echo(inert.terminal(text), err=True)
-    except BrokenPipeError:
-        _to_nowhere(sys.stderr)
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """Send what is still to be written where nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    """Print a line on stderr, whatever names are in it; where it cannot be said it is lost (``vlmplan.__main__``)."""
+    typer.echo(inert.terminal(text), err=True)
 
 
 def prepare() -> None:
@@ -55,7 +47,7 @@ def deliver(document: Any, out: Path | None, as_json: bool, view: Callable[[], N
         sys.stdout.flush()
     except BrokenPipeError:
         Reader.gone = True
-        _to_nowhere(sys.stdout)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
     if out is not None:
         write_text(out, text)
         say(f"wrote {out}")

@@ -115,18 +115,16 @@ def _resumable() -> Iterator[None]:
 
 def _profile_here(asked: dict[str, Any], check: bool, json: bool) -> None:
     """Measure, write the profile, and where asked check it; the view comes first, since a check takes minutes."""
-    from vlmplan.planning import own_path
     from vlmplan.views import measuring, print_profiled, print_verdict
 
     with _resumable(), measuring() as tell:
         profiled = api.profile(**asked, progress=tell)
-    out = asked["out"] or own_path(profiled.hardware.name)
-    write_text(out, to_toml(profiled.hardware))
+    write_text(profiled.out, to_toml(profiled.hardware))
     if not check:
-        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, out))
+        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled))
         return
     if not json:
-        print_profiled(profiled, out)
+        print_profiled(profiled)
     with _resumable(), measuring() as tell:
         verdict = api.check_profile(hardware=profiled.hardware, **asked, progress=tell)
     document = {"hardware": profiled.hardware, "check": verdict}

@@ -4,7 +4,6 @@
 overwrite each other, are errors in one line.
 """
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -20,7 +19,9 @@ from vlmplan import __version__
 from vlmplan.document import Document
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.extras import require
+from vlmplan.hardware.installed import versions_of
 from vlmplan.hardware.profile import Precision, Runtime
+from vlmplan.hardware.surroundings import cuda_total_bytes
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}  # of ONNX Runtime
 USUAL_CACHE_BYTES = 2**25  # where the machine does not say: 32 MiB, a desktop processor's
@@ -108,38 +109,14 @@ def _memory_bytes() -> int | None:
 
 def _versions(runtime: Runtime) -> dict[str, str]:
     """Versions of what may change a time. Raises Unavailable for two ONNX Runtime packages at once."""
-    found = {"vlmplan": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES[runtime]:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    python = {"vlmplan": __version__, "python": platform.python_version()}
+    found = {**python, **versions_of(_LIBRARIES[runtime])}
     if {"onnxruntime", "onnxruntime-gpu"} <= set(found):
         raise Unavailable(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; uninstall both, then "
             "install one"
         )
     return found
-
-
-def cuda_total_bytes(index: int, library: str = "libcuda.so.1") -> int | None:
-    """Return the memory that CUDA reports of a GPU, which is what a program finds; None where it cannot be asked.
-
-    nvidia-smi reports 1 to 4 % more (facts/device_memory.csv).
-    """
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL(library)
-        device, total = ctypes.c_int(), ctypes.c_size_t()
-        failed = (
-            driver.cuInit(0)
-            or driver.cuDeviceGet(ctypes.byref(device), index)
-            or driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
-        )
-    except (OSError, AttributeError):
-        return None
-    return None if failed else total.value or None
 
 
 def _gpu(index: int) -> tuple[str, int, float | None]:

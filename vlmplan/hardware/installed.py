@@ -70,6 +70,11 @@ def version_of(name: str) -> str | None:
         return None
 
 
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed, by name."""
+    return {name: version for name in names if (version := version_of(name)) is not None}
+
+
 def _requirements() -> Iterable[str]:
     """What vlmplan's own package asks for, in the words of its metadata; of a bare checkout, of its project file."""
     try:

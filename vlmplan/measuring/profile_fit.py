@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vlmplan.cost import machine
 from vlmplan.errors import InputError
@@ -183,14 +184,15 @@ def _spread(errors: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """A finished profile: the document, and how well it explains what it was fitted on."""
+    """A finished profile: the document, where it belongs, and how well it explains what it was fitted on."""
 
     hardware: HardwareProfile
+    out: Path
     errors: dict[str, tuple[int, float, float]]  # by precision and quantity: count, median in-sample, median left out
     warnings: tuple[str, ...]
 
 
-def profile(setup: Setup, trials: Sequence[Trial], store: Store) -> Profiled:
+def profile(setup: Setup, trials: Sequence[Trial], store: Store, out: Path) -> Profiled:
     """Fit the measurements. Raises InputError where none of the base precision are there."""
     measured = observations(trials, store)
     base_precision = trials[0].network.precision
@@ -217,6 +219,7 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store) -> Profiled:
     warnings = restlessness(store, trials)
     return Profiled(
         hardware=replace(bare, calibration=tuple(calibrations), notes="; ".join(warnings) or None),
+        out=out,
         errors=errors,
         warnings=warnings,
     )

@@ -128,7 +128,7 @@ def profile_here(order: ProfileOrder, tell: Progress) -> Profiled:
     with scratch_folder() as scratch:
         machine_here = rig(setup, scratch)
         run_trials(machine_here, trials, store, PASSES[order.effort], tell)
-    return profile(store.setup, trials, store)
+    return profile(store.setup, trials, store, order.out)
 
 
 def check_here(order: ProfileOrder, hardware: HardwareProfile, tell: Progress) -> Verdict:

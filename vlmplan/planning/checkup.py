@@ -32,6 +32,7 @@ from vlmplan.hardware import (
     providers,
     torch_cuda,
     version_of,
+    versions_of,
     within,
 )
 from vlmplan.planning.own_profiles import data_folder, own_profiles
@@ -126,7 +127,7 @@ def installation() -> Installation:
     """Read what is installed, importing none of it."""
     return Installation(
         extras=extras(),
-        runtimes={name: version for name in RUNTIMES if (version := version_of(name))},
+        runtimes=versions_of(RUNTIMES),
         providers=providers(),
         torch=version_of("torch"),
         torch_cuda=torch_cuda(),

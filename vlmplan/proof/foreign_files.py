@@ -189,7 +189,7 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     return verdict("weights", faults + halves, detail)
 
 
-def table(accused: Accused) -> str | None:
+def _table(accused: Accused) -> str | None:
     """The initialiser that token ids are looked up in, where they are read by nothing else; None where that is open."""
     graph = accused.proto.graph
     names, ids, found = {tensor.name for tensor in graph.initializer}, {"input_ids"}, None
@@ -218,7 +218,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     """Every row of the file's own table, where token ids are read by nothing else; None where that is open."""
     import torch
 
-    name = table(accused)
+    name = _table(accused)
     held = None if name is None else _arrays(accused, _FLOATS).get(name)
     if held is None:
         return None

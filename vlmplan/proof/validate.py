@@ -5,9 +5,8 @@
 
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from vlmplan.exporting import (
     read_manifest,
     workload_prompt,
 )
-from vlmplan.hardware import HardwareProfile, Precision
+from vlmplan.hardware import HardwareProfile, Precision, versions_of
 from vlmplan.measuring import Samples, recalibrated
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
@@ -280,7 +279,8 @@ class Validator:
             except InputError as error:
                 return self._rejected(folder, failed("run", str(error)))
             checks.append(passed("provider", f"{self.options.provider} is in use"))
-            checks += self._guarded(lambda: self._text_numbers(found, model, reference))
+            shown = {check.name for check in checks}
+            checks += self._guarded(lambda: self._text_numbers(found, model, reference, shown))
             if not _any_failed(checks):
                 work = check_latency.DEFAULT_WORKLOAD
                 prompt = workload_prompt(work, 0, 0, 1, reads_question=False)
@@ -289,9 +289,16 @@ class Validator:
         return Validation(report=self._report(folder, reference.name, checks), plan=None, timings=timings)
 
     def _text_numbers(
-        self, found: foreign_files.Accused, model: text_decoder.TextDecoder, reference: text_decoder.TextReference
+        self,
+        found: foreign_files.Accused,
+        model: text_decoder.TextDecoder,
+        reference: text_decoder.TextReference,
+        shown: Set[str],
     ) -> Iterator[Check]:
-        """Samples that nobody could foresee, and every token once where the file's table does not show every row."""
+        """Samples that nobody could foresee, and every token once where the file's table does not show every row.
+
+        ``shown`` are the names of the checks that its files allowed.
+        """
         seed = secrets.randbits(32)
         self.progress("comparing samples", 0, 4)
         walks = foreign_samples.walks(model, reference, seed)
@@ -306,15 +313,14 @@ class Validator:
         self.progress("reading a long text", 2, 4)
         far, longest = foreign_samples.beyond(model, reference, most, exact=exact, seed=seed)
         yield far
-        shown = foreign_files.table(found) is not None and foreign_files.head(found, reference) is not None
-        swept = foreign_samples.is_cheap(reference) or foreign_files.table(found) is None
+        swept = foreign_samples.is_cheap(reference) or "embeddings" not in shown
         if swept:
             self.progress("running every token", 3, 4)
             yield foreign_samples.vocabulary(model, reference, most, exact=exact, seed=seed)
         left = (
             foreign_files.uncompared(found, local_folder(reference.name))
             + foreign_files.branches(found)
-            + ("" if swept or shown else foreign_samples.unswept(reference))
+            + ("" if swept or "head" in shown else foreign_samples.unswept(reference))
         )
         yield foreign_samples.samples(longest, found.precision, seed, left)
 
@@ -334,7 +340,7 @@ class Validator:
             checkpoint=self.options.checkpoint or checkpoint,
             provider=self.options.provider,
             threads=self.options.threads,
-            versions={"vlmplan": __version__, **_versions()},
+            versions={"vlmplan": __version__, **versions_of(_LIBRARIES)},
             passed=all(check.outcome is not Outcome.FAILED for check in checks),
             checks=tuple(checks),
         )
@@ -366,13 +372,3 @@ def _loaded(model: OnnxModel) -> Check:
     except InputError as error:
         return failed("provider", str(error))
     return passed("provider", f"{model.provider} loads all graphs and is in use")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vlmplan.planning import Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import can_show, print_front_picture
+from vlmplan.views.plan import can_show, headline, print_front_picture, task_words
 from vlmplan.views.text import new_console, new_table, percent, time_range, tokens
 
 if TYPE_CHECKING:
@@ -20,11 +20,10 @@ _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this shar
 def expected(plan: Plan) -> Iterator[str]:
     """Yield how wrong, how fast and how large, in words."""
     choice = plan.choice
-    task = ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items())
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     yield (
-        f"Wrong: about {100 * choice.predicted_error:.0f} of 100 answers on {task} ({math.floor(100 * low)} to "
-        f"{math.ceil(100 * high)})."
+        f"Wrong: about {100 * choice.predicted_error:.0f} of 100 answers on {task_words(plan)} "
+        f"({math.floor(100 * low)} to {math.ceil(100 * high)})."
     )
     first = f"the first word after {format_seconds(choice.ttft_s)} ({time_range(choice.ttft_interval_s)})"
     whole = f"{format_seconds(choice.latency_s)} ({time_range(choice.latency_interval_s)})"
@@ -99,14 +98,7 @@ def unsure(plan: Plan) -> list[str]:
 def print_brief(plan: Plan) -> None:
     """Print the choice in a screen; ``print_plan`` has the rest."""
     console, choice = new_console(), plan.choice
-    verb = "Train" if choice.route == "train" else "Deploy"
-    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
-    seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
-    console.print(
-        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}, on "
-        f"{plan.hardware.name} with {plan.runtime}.",
-        style="bold",
-    )
+    console.print(f"{headline(choice)}, on {plan.hardware.name} with {plan.runtime}.", style="bold")
     for line in expected(plan):
         console.print(line)
     if choice.deploy and choice.deploy.command:

@@ -11,16 +11,16 @@ from vlmplan import inert
 from vlmplan.accuracy import RATIO, Coefficient, FitReport, ScalingLaw
 from vlmplan.cost import Estimate
 from vlmplan.document import Document
+from vlmplan.models import Workload
 from vlmplan.planning import Choice, Comparison, Deploy, Outline, Plan, Recheck
 from vlmplan.proof import Report
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.fit import EQUATIONS
-from vlmplan.views.plan import FIGURES, choice_lines, scores_line, sensitivity, sentence
-from vlmplan.views.text import knee_line, load_line, memory_line, overhead_name, percent, time_range
+from vlmplan.views.plan import FIGURES, FRONT_ROWS, choice_lines, front_about_choice, scores_line, sensitivity, sentence
+from vlmplan.views.text import knee_line, load_line, memory_line, part_times, percent, time_range
 
 Rows = Iterable[Sequence[str]]
 _BAR_PX = 160
-_ROWS = 12  # of a table of alternatives
 _CELL = "text-align:left;padding:0 1em 0 0"
 
 
@@ -59,19 +59,10 @@ def _whole(title: str, *inside: str) -> str:
     return f"<div><p><strong>{_text(title)}</strong></p>{''.join(inside)}</div>"
 
 
-def _parts(costed: Choice | Estimate, steps: int, overhead: str) -> str:
+def _parts(costed: Choice | Estimate, workload: Workload) -> str:
     """Where the time goes, drawn to scale."""
-    found = [
-        (overhead, costed.overhead_s),
-        ("vision", costed.vision_s),
-        ("compressor", costed.compressor_s),
-        ("prefill", costed.prefill_s),
-    ]
-    if costed.tpot_s is not None:
-        found.append((f"decode, {steps} x {format_seconds(costed.tpot_s)}", steps * costed.tpot_s))
     rows = ""
-    for name, seconds in found:
-        share = seconds / costed.latency_s
+    for name, seconds, share in part_times(costed, workload):
         bar = f'<div style="width:{round(share * _BAR_PX)}px;height:.7em;background:currentColor"></div>'
         cells = "".join(f'<td style="{_CELL}">{_text(one)}</td>' for one in (name, format_seconds(seconds)))
         rows += f'<tr>{cells}<td style="{_CELL}">{_text(f"{share * 100:.0f} %")}</td><td>{bar}</td></tr>'
@@ -99,7 +90,7 @@ def _outlines(outlines: Sequence[Outline], plan: Plan) -> str:
             percent(one.predicted_error), format_seconds(one.latency_s), str(one.visual_tokens),
             f"{one.model} {one.placed}", one.reason or ("the choice" if plan.is_choice(one) else ""),
         )
-        for one in outlines[:_ROWS]
+        for one in outlines[:FRONT_ROWS]
     )  # fmt: skip
     return _table(("error", "latency", "tokens", "model", ""), rows) if outlines else ""
 
@@ -129,20 +120,13 @@ def plan_html(plan: Plan) -> str:
         _table(("", "predicted", f"{100 * plan.interval_level_fraction:g} % interval", "limit"), rows),
         _warnings(plan.warnings),
         _commands(choice.deploy),
-        _folded("Where the time goes", _parts(choice, plan.workload.output_tokens - 1, overhead_name(plan.workload))),
+        _folded("Where the time goes", _parts(choice, plan.workload)),
         _folded("Why this one", _paragraphs([*choice_lines(plan), sensitivity(plan), knee_line(choice, plan)])),
         _folded("Memory and load", _paragraphs([memory_line(choice, plan.hardware), load_line(choice, plan.workload)])),
-        _folded(f"Pareto front ({len(plan.front)})", _outlines(_about_choice(plan), plan)),
+        _folded(f"Pareto front ({len(plan.front)})", _outlines(front_about_choice(plan), plan)),
         _folded("Why the others lost", _outlines(plan.runners_up, plan)),
         _folded("What it stands on", _list(sources)),
     )
-
-
-def _about_choice(plan: Plan) -> Sequence[Outline]:
-    """The part of the front that the choice lies in the middle of."""
-    at = next(index for index, one in enumerate(plan.front) if plan.is_choice(one))
-    start = max(0, min(at - _ROWS // 2, len(plan.front) - _ROWS))
-    return plan.front[start : start + _ROWS]
 
 
 def comparison_html(found: Comparison) -> str:
@@ -201,7 +185,7 @@ def estimate_html(one: Estimate) -> str:
         _table(("", "estimated", f"{100 * one.interval_level_fraction:g} % interval"), rows),
         _list(f"Cannot be run: {obstacle}." for obstacle in one.obstacles),
         _warnings(warning for warning in one.warnings if warning not in one.obstacles),
-        _folded("Where the time goes", _parts(one, one.workload.output_tokens - 1, overhead_name(one.workload))),
+        _folded("Where the time goes", _parts(one, one.workload)),
         _folded("Load and knee", _paragraphs([load_line(one, one.workload), knee_line(one, one)])),
         _folded("What it stands on", _list(one.sources)),
     )

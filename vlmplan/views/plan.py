@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import Deploy, Outline, Plan, knee_curve_of
+from vlmplan.planning import Choice, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
     knee_line,
@@ -105,32 +105,43 @@ def _outlines(outlines: Sequence[Outline], plan: Plan) -> "Table":
     return table
 
 
+def front_about_choice(plan: Plan) -> Sequence[Outline]:
+    """Return the part of the front that the choice lies in the middle of, as many as a table has rows."""
+    at = next(index for index, one in enumerate(plan.front) if plan.is_choice(one))
+    start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
+    return plan.front[start : start + FRONT_ROWS]
+
+
 def _print_front(console: "Console", plan: Plan) -> None:
     """Print the front about the choice; what is left out is counted in the heading."""
-    at = next(i for i, one in enumerate(plan.front) if plan.is_choice(one))
-    start = max(0, min(at - FRONT_ROWS // 2, len(plan.front) - FRONT_ROWS))
-    shown = plan.front[start : start + FRONT_ROWS]
+    shown = front_about_choice(plan)
     more = f" ({len(plan.front) - len(shown)} more in --json)" if len(shown) < len(plan.front) else ""
     console.print(f"Pareto front: nothing is both faster and better{more}", style="bold")
     console.print(_outlines(shown, plan))
     console.print()
 
 
-def sentence(plan: Plan) -> str:
-    """Return the recommendation in one sentence."""
-    choice, task = (
-        plan.choice,
-        ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items()),
-    )
-    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
+def task_words(plan: Plan) -> str:
+    """Return the task that was planned for: its benchmarks, with their shares where there are several."""
+    return ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items())
+
+
+def headline(choice: Choice) -> str:
+    """Return what to do: deploy or train which model, with how many tokens, stored how, on how many GPUs."""
     verb = "Train" if choice.route == "train" else "Deploy"
     seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
+    gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
+    return f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}"
+
+
+def sentence(plan: Plan) -> str:
+    """Return the recommendation in one sentence."""
+    choice = plan.choice
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     return (
-        f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}: "
-        f"{format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) on "
-        f"{plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
-        f"({percent(low)} to {percent(high)}) on {task}."
+        f"{headline(choice)}: {format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) "
+        f"on {plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
+        f"({percent(low)} to {percent(high)}) on {task_words(plan)}."
     )
 
 

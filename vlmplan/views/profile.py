@@ -42,9 +42,9 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:+.1f} %"
 
 
-def print_profiled(profiled: "Profiled", out: Path) -> None:
+def print_profiled(profiled: "Profiled") -> None:
     """Print what the machine reaches, how well that explains the measurements, and what to do with it."""
-    shown, hardware = new_console(), profiled.hardware
+    shown, hardware, out = new_console(), profiled.hardware, profiled.out
     used = hardware.calibration[0]
     shown.print(f"Measured {hardware.title} with {used.runtime} on {used.date}.", soft_wrap=True)
     rows = new_table("precision", "linear layers", "bandwidth", "overhead a call", "a layer")

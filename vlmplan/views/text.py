@@ -4,7 +4,7 @@ Right at 80 columns, wide, piped and without colour. The only room that uses ric
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
@@ -102,9 +102,9 @@ def overhead_name(workload: Workload) -> str:
     return "overhead" if workload.concurrency == 1 else f"overhead, wait for {workload.concurrency - 1} more"
 
 
-def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
-    """Where the time goes: seconds and share of the latency of every part."""
-    table, steps = new_table("part", "time", "share", ""), workload.output_tokens - 1
+def part_times(costed: Choice | Estimate, workload: Workload) -> Iterator[tuple[str, float, float]]:
+    """Yield name, seconds and share of the latency of every part, in the order that they run."""
+    steps = workload.output_tokens - 1
     rows = [
         (overhead_name(workload), costed.overhead_s),
         ("vision", costed.vision_s),
@@ -114,7 +114,13 @@ def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
     if costed.tpot_s is not None:
         rows.append((f"decode, {steps} x {format_seconds(costed.tpot_s)}", steps * costed.tpot_s))
     for name, seconds in rows:
-        share = seconds / costed.latency_s
+        yield name, seconds, seconds / costed.latency_s
+
+
+def parts(costed: Choice | Estimate, workload: Workload) -> "Table":
+    """Where the time goes: seconds and share of the latency of every part."""
+    table = new_table("part", "time", "share", "")
+    for name, seconds, share in part_times(costed, workload):
         table.add_row(name, format_seconds(seconds), f"{share * 100:.0f} %", _bar(share))
     return table
 

@@ -1,5 +1,6 @@
 """Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3.5: towers that take any size, squares of patches joined by a merger."""
 
+from dataclasses import replace
 from typing import Any
 
 from vlmplan.errors import InputError
@@ -58,81 +59,71 @@ _TOWERS = {
 _PLACES = Places(
     tower=("visual.blocks",), projector=("visual.merger.mlp.0", "visual.merger.linear_fc1", "visual.merger.proj")
 )
+_QWEN2_VL = Architecture(
+    model_type="qwen2_vl",
+    classes=("Qwen2VL",),
+    tower="qwen2_vl",
+    towers=("qwen2_vl_vision",),
+    text="qwen2",
+    text_names=("qwen2_vl_text", "qwen2_vl"),
+    text_defaults=_QWEN2_VL_TEXT,
+    projector=merger,
+    image=qwen_rule(4),
+    settings=qwen_area(AREA),
+    places=_PLACES,
+)
+_QWEN3_VL = Architecture(
+    model_type="qwen3_vl",
+    classes=("Qwen3VL",),
+    tower="qwen3_vl",
+    towers=("qwen3_vl_vision",),
+    text="qwen3",
+    text_names=("qwen3_vl_text",),
+    text_defaults={"hidden": 4096, "kv_heads": 32},
+    projector=_deepstack,
+    image=qwen_rule(64),
+    settings=qwen_area(AREA),
+    places=_PLACES,
+)
+_QWEN3_5 = Architecture(
+    model_type="qwen3_5",
+    classes=("Qwen3_5",),
+    tower="qwen3_vl",
+    towers=("qwen3_5", "qwen3_5_vision"),
+    text="qwen3_5_text",
+    projector=merger,
+    image=qwen_rule(64),
+    settings=qwen_area(AREA),
+    places=_PLACES,
+)
 FAMILY = Family(
     architectures=(
-        Architecture(
-            model_type="qwen2_vl",
-            classes=("Qwen2VL",),
-            tower="qwen2_vl",
-            towers=("qwen2_vl_vision",),
-            text="qwen2",
-            text_names=("qwen2_vl_text", "qwen2_vl"),
-            text_defaults=_QWEN2_VL_TEXT,
-            projector=merger,
-            image=qwen_rule(4),
-            settings=qwen_area(AREA),
-            places=_PLACES,
-        ),
-        Architecture(
+        _QWEN2_VL,
+        replace(
+            _QWEN2_VL,
             model_type="qwen2_5_vl",
             classes=("Qwen2_5_VL",),
             tower="qwen2_5_vl",
             towers=("qwen2_5_vl_vision",),
-            text="qwen2",
             text_names=("qwen2_5_vl_text", "qwen2_5_vl"),
-            text_defaults=_QWEN2_VL_TEXT,
-            projector=merger,
-            image=qwen_rule(4),
-            settings=qwen_area(AREA),
-            places=_PLACES,
         ),
-        Architecture(
-            model_type="qwen3_vl",
-            classes=("Qwen3VL",),
-            tower="qwen3_vl",
-            towers=("qwen3_vl_vision",),
-            text="qwen3",
-            text_names=("qwen3_vl_text",),
-            text_defaults={"hidden": 4096, "kv_heads": 32},
-            projector=_deepstack,
-            image=qwen_rule(64),
-            settings=qwen_area(AREA),
-            places=_PLACES,
-        ),
-        Architecture(
+        _QWEN3_VL,
+        replace(
+            _QWEN3_VL,
             model_type="qwen3_vl_moe",
             classes=("Qwen3VLMoe",),
-            tower="qwen3_vl",
             towers=("qwen3_vl_moe", "qwen3_vl_moe_vision"),
             text="qwen3_moe",
             text_names=("qwen3_vl_moe_text",),
             text_defaults={"experts": 60, "experts_per_token": 4},
-            projector=_deepstack,
-            image=qwen_rule(64),
-            settings=qwen_area(AREA),
-            places=_PLACES,
         ),
-        Architecture(
-            model_type="qwen3_5",
-            classes=("Qwen3_5",),
-            tower="qwen3_vl",
-            towers=("qwen3_5", "qwen3_5_vision"),
-            text="qwen3_5_text",
-            projector=merger,
-            image=qwen_rule(64),
-            settings=qwen_area(AREA),
-            places=_PLACES,
-        ),
-        Architecture(
+        _QWEN3_5,
+        replace(
+            _QWEN3_5,
             model_type="qwen3_5_moe",
             classes=("Qwen3_5Moe",),
-            tower="qwen3_vl",
             towers=("qwen3_5_moe", "qwen3_5_moe_vision"),
             text="qwen3_5_moe_text",
-            projector=merger,
-            image=qwen_rule(64),
-            settings=qwen_area(AREA),
-            places=_PLACES,
         ),
     ),
     towers=_TOWERS,

@@ -1,5 +1,6 @@
 """SmolVLM, Idefics3 and Idefics2: images scaled to whole tiles and shuffled, or latents that read them."""
 
+from dataclasses import replace
 from typing import Any
 
 from vlmplan.errors import InputError
@@ -78,49 +79,37 @@ def _quarters_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[s
     return views_rule(side, Rule.VIEWS, latents, 5, default_max_views=0 if split else 1)
 
 
+_SMALL_TOWER = {**SO400M, "layers": 12, "patch": 32, "image_size": 224}
 _TOWERS = {
-    "idefics2": TowerType(
-        defaults=CLIP,
-        classes=("Idefics2Vision",),
-    ),
-    "idefics3_vision": TowerType(
-        defaults={**SO400M, "layers": 12, "patch": 32, "image_size": 224},
-        classes=("Idefics3Vision",),
-    ),
-    "smolvlm_vision": TowerType(
-        defaults={**SO400M, "layers": 12, "patch": 32, "image_size": 224},
-        classes=("SmolVLMVision",),
-    ),
+    "idefics2": TowerType(defaults=CLIP, classes=("Idefics2Vision",)),
+    "idefics3_vision": TowerType(defaults=_SMALL_TOWER, classes=("Idefics3Vision",)),
+    "smolvlm_vision": TowerType(defaults=_SMALL_TOWER, classes=("SmolVLMVision",)),
 }
 _PLACES = Places(
     tower=("vision_model.encoder.layers",),
     projector=("connector.modality_projection.proj", "connector.modality_projection.gate_proj"),
 )
+_SMOLVLM = Architecture(
+    model_type="smolvlm",
+    classes=("SmolVLM",),
+    tower="smolvlm_vision",
+    towers=("smolvlm",),
+    text="llama",
+    tied=True,
+    projector=_scaled,
+    image=_split_rule,
+    settings=EDGES,
+    places=_PLACES,
+)
 FAMILY = Family(
     architectures=(
-        Architecture(
-            model_type="smolvlm",
-            classes=("SmolVLM",),
-            tower="smolvlm_vision",
-            towers=("smolvlm",),
-            text="llama",
-            tied=True,
-            projector=_scaled,
-            image=_split_rule,
-            settings=EDGES,
-            places=_PLACES,
-        ),
-        Architecture(
+        _SMOLVLM,
+        replace(
+            _SMOLVLM,
             model_type="idefics3",
             classes=("Idefics3",),
             tower="idefics3_vision",
             towers=("idefics3",),
-            text="llama",
-            tied=True,
-            projector=_scaled,
-            image=_split_rule,
-            settings=EDGES,
-            places=_PLACES,
         ),
         Architecture(
             model_type="idefics2",
