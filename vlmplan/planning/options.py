@@ -75,7 +75,7 @@ class Case:
     ttft_s: float = 1.0
     tpot_s: float = 0.15
     why: str = "an answer within the second that keeps a thought, and as fast as one reads"
-    relaxed: tuple[int, ...] = (1, 4, 16, 64)
+    relaxed: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
 
 
 # A second keeps the flow of thought (Miller 1968; Nielsen, Usability Engineering, 1993, chapter 5). People read 238
