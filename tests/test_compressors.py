@@ -14,8 +14,8 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import open_checkpoint
 from vlmplan.exporting.compressors import compressor_weights, parameter_shapes
 from vlmplan.exporting.reference import load_reference
+from vlmplan.exporting.regions import compression
 from vlmplan.exporting.torch_compressors import compressor_module
-from vlmplan.exporting.vision_graph import compression
 from vlmplan.models.spec import Compressor
 
 SETTINGS = Path(__file__).resolve().parents[1] / "facts" / "accuracy" / "quecc_kernel_settings.csv"

@@ -22,7 +22,7 @@ from vlmplan.exporting.compressors import RandomWeights, parameter_shapes
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices, ExportOrder
 from vlmplan.exporting.orders import order as chosen
-from vlmplan.exporting.vision_graph import compression
+from vlmplan.exporting.regions import compression
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor

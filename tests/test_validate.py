@@ -20,8 +20,8 @@ from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import GRAPH_REVISION
+from vlmplan.exporting.regions import compression
 from vlmplan.exporting.small_checkpoint import write_checkpoint
-from vlmplan.exporting.vision_graph import compression
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
 from vlmplan.measuring.recalibrate import recalibrated

@@ -12,7 +12,8 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import Checkpoint, Joined, open_checkpoint
 from vlmplan.exporting.compressors import compressor_weights
 from vlmplan.exporting.reference import load_reference
-from vlmplan.exporting.vision_graph import compression, encoder_graph, packer_layers, possible_visual_tokens
+from vlmplan.exporting.regions import compression, packer_layers, possible_visual_tokens
+from vlmplan.exporting.vision_graph import encoder_graph
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor
 

@@ -20,10 +20,10 @@ import torch
 from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.reference import Reference, load_reference
+from vlmplan.exporting.regions import compression
 from vlmplan.exporting.runner import Model, OnnxModel
 from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
-from vlmplan.exporting.vision_graph import compression
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.measuring.timing import Samples, measure

@@ -123,6 +123,11 @@ def class_tokens(config: Any) -> int:
     return int(config.vision_feature_select_strategy == "default")
 
 
+def head_dim(config: Any) -> int:
+    """Return the width of an attention head of a transformers text configuration."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""

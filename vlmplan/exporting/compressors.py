@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import Checkpoint, Tensors, Weights
-from vlmplan.exporting.vision_graph import Compression
+from vlmplan.exporting.regions import Compression
 
 # Published names, and prefixes that training code puts before them, to ours.
 _PREFIX = re.compile(r"^(?:base_model\.|model\.)*(?:mm_projector|multi_modal_projector)\.")

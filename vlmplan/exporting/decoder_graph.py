@@ -8,7 +8,7 @@ and the unmasked tokens before it, within the window where a layer has one.
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.exporting.checkpoint import Weights
+from vlmplan.exporting.checkpoint import Weights, head_dim
 from vlmplan.exporting.quantise import bits_of
 from vlmplan.exporting.sketch import Sketch
 from vlmplan.hardware import Precision
@@ -28,11 +28,6 @@ class DecoderOptions:
     base_precision: Precision = Precision.FP32
     all_logits: bool = False
     hidden_output: bool = False
-
-
-def head_dim(config: Any) -> int:
-    """Return the width of an attention head of a transformers text configuration."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:

@@ -7,10 +7,9 @@ Prefill and decode are separate steps, as the runner's are, so that both are com
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.exporting.checkpoint import Checkpoint, Weights, quiet_transformers
+from vlmplan.exporting.checkpoint import Checkpoint, Weights, head_dim, quiet_transformers
 from vlmplan.exporting.compressors import parameter_shapes
-from vlmplan.exporting.decoder_graph import head_dim
-from vlmplan.exporting.vision_graph import Compression
+from vlmplan.exporting.regions import Compression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

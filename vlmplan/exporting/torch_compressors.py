@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vlmplan.exporting.checkpoint import class_tokens, read_layers
-from vlmplan.exporting.vision_graph import PACKER_EPSILON, Compression, packer_heads, packer_layers
+from vlmplan.exporting.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
 from vlmplan.models import Compressor
 
 

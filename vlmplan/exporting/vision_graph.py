@@ -6,86 +6,13 @@ a side becomes one token; ``torch_compressors.py`` has the same as torch modules
 """
 
 import functools
-import math
-from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.errors import InputError
 from vlmplan.exporting.checkpoint import Checkpoint, Weights
+from vlmplan.exporting.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
 from vlmplan.exporting.sketch import Sketch
 from vlmplan.hardware import Precision
-from vlmplan.models import MOST_SHUFFLED, Compressor
-
-PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
-PACKER_HEAD_DIM = 128
-PACKER_EPSILON = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
-    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token."""
-
-    compressor: Compressor
-    side: int
-    factor: int
-
-    @property
-    def grid(self) -> int:
-        """Tokens on a side."""
-        return self.side // self.factor
-
-    @property
-    def visual_tokens(self) -> int:
-        """Tokens of an image."""
-        return self.grid**2
-
-    @property
-    def widening(self) -> int:
-        """How many times wider than a patch is what the projector reads: pixel shuffle joins its region's channels."""
-        return self.factor**2 if self.compressor.widens else 1
-
-    @property
-    def learned(self) -> bool:
-        """Whether it needs weights of its own."""
-        return self.compressor.packs or self.widening > 1
-
-
-def possible_visual_tokens(side: int) -> tuple[int, ...]:
-    """Return the numbers of tokens that square regions of a grid of ``side`` patches a side can leave."""
-    return tuple((side // factor) ** 2 for factor in range(side, 0, -1) if side % factor == 0)
-
-
-def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
-    """Return the compression that leaves ``visual_tokens``. Raises InputError for a number the grid does not allow."""
-    possible = possible_visual_tokens(side)
-    if visual_tokens not in possible:
-        listed = ", ".join(map(str, possible))
-        raise InputError(
-            f"--visual-tokens: found {visual_tokens}; square regions of the tower's {side} x {side} patches leave "
-            f"one of {listed}"
-        )
-    found = Compression(compressor=compressor, side=side, factor=side // math.isqrt(visual_tokens))
-    if compressor is Compressor.NONE and found.factor > 1:
-        raise InputError(
-            f"--compressor none leaves {side * side} visual tokens; found {visual_tokens}; name a compressor"
-        )
-    if compressor.widens and found.widening > MOST_SHUFFLED:
-        least = min(tokens for tokens in possible if tokens * MOST_SHUFFLED >= side * side)
-        raise InputError(
-            f"pixel-shuffle joins at most {MOST_SHUFFLED} patches; found {visual_tokens} visual tokens, expected "
-            f"at least {least}"
-        )
-    return found
-
-
-def packer_layers(layers: int) -> tuple[int, ...]:
-    """Return the hidden states that a packer reads of a tower of ``layers``: CLIP-L's four, or as far up."""
-    return tuple(round(layer * (layers - 1) / 23) for layer in PACKER_LAYERS)
-
-
-def packer_heads(width: int) -> int:
-    """Return the attention heads of a packer of that width: 128 channels each, as published."""
-    return max(1, width // PACKER_HEAD_DIM)
+from vlmplan.models import Compressor
 
 
 class _Encoder:

@@ -39,9 +39,10 @@ from vlmplan.exporting.manifest import (
     read_manifest,
 )
 from vlmplan.exporting.orders import ExportOrder
+from vlmplan.exporting.regions import Compression, compression
 from vlmplan.exporting.runner import OnnxModel, question_embedding
 from vlmplan.exporting.sketch import OPSET
-from vlmplan.exporting.vision_graph import Compression, compression, encoder_graph
+from vlmplan.exporting.vision_graph import encoder_graph
 from vlmplan.hardware import Precision
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
