@@ -19,8 +19,8 @@ from typing import Any
 
 from real_weights import write_real
 
-from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
-from vlmplan.exporting.decoder_graph import cache_names, head_dim
+from vlmplan.exporting.checkpoint import head_dim, open_checkpoint, quiet_transformers
+from vlmplan.exporting.decoder_graph import cache_names
 from vlmplan.exporting.manifest import DECODER, data_file
 from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.runner import OnnxModel, open_session
