@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vlmplan.accuracy.law import Form, Point
-from vlmplan.accuracy.point_tables import points, read_points
+from vlmplan.fitting.point_tables import points, read_points
 
 TABLES = Path(__file__).resolve().parents[1] / "tools" / "points"
 CELLS = [(n, v) for n in (0.5, 1.8, 4.0, 7.0) for v in (1, 4, 16, 36, 64, 144, 576)]

@@ -10,17 +10,17 @@ from pathlib import Path
 from PIL import Image
 from small_models import exported
 
-from vlmplan.accuracy.harness_files import Harness
-from vlmplan.accuracy.harness_results import read_results, read_runs
 from vlmplan.accuracy.law import ScalingLaw
-from vlmplan.accuracy.lint import lint
-from vlmplan.accuracy.point_tables import read_points, read_table
 from vlmplan.accuracy.published_scores import Evidence, OwnScores
+from vlmplan.checkpoints.checkpoint import read_config
 from vlmplan.cost.stored import read_model_config
 from vlmplan.document import Document, load, to_json
 from vlmplan.evaluation.questions import read_questions
-from vlmplan.exporting.checkpoint import read_config
 from vlmplan.exporting.manifest import FILE_NAME, Manifest
+from vlmplan.fitting.harness_files import Harness
+from vlmplan.fitting.harness_results import read_results, read_runs
+from vlmplan.fitting.lint import lint
+from vlmplan.fitting.point_tables import read_points, read_table
 from vlmplan.hardware.detect import Setup
 from vlmplan.hardware.prices import read_prices
 from vlmplan.hardware.profile import HardwareProfile, Runtime
@@ -35,8 +35,8 @@ from vlmplan.planning.question import query
 from vlmplan.planning.rechecks import recheck
 from vlmplan.planning.search import Budget
 from vlmplan.proof.report import Report, junit_xml, markdown, passed
+from vlmplan.sweeping.grid import Grid
 from vlmplan.training.conversations import read_rows
-from vlmplan.training.grid import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = (

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir
 import onnxruntime
 
-from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.orders import ExportOrder
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from small_models import quiet
 
-from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
 from vlmplan.models.spec import Compressor
+from vlmplan.sweeping.drawn import Llm, Sight, teach, write_base
+from vlmplan.sweeping.question_sets import SetOrder, write_set
 from vlmplan.training.conversations import faulty_images, read_rows, without
-from vlmplan.training.drawn import Llm, Sight, teach, write_base
 from vlmplan.training.job import TrainingChoices, order
-from vlmplan.training.question_sets import SetOrder, write_set
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
 from vlmplan.training.trainer import TrainingOrder, train

@@ -126,9 +126,21 @@ def test_functions_take_keywords_and_say_what_they_are(name: str) -> None:
 
 def _names_of_types() -> dict[str, Any]:
     """What annotations in quotes mean."""
-    from vlmplan import accuracy, cost, evaluation, exporting, hardware, measuring, models, planning, proof
+    from vlmplan import (
+        accuracy,
+        checkpoints,
+        cost,
+        evaluation,
+        exporting,
+        fitting,
+        hardware,
+        measuring,
+        models,
+        planning,
+        proof,
+    )
 
-    rooms = (accuracy, cost, evaluation, exporting, hardware, measuring, models, planning, proof)
+    rooms = (accuracy, checkpoints, cost, evaluation, exporting, fitting, hardware, measuring, models, planning, proof)
     return {name: getattr(room, name) for room in rooms for name in room.__all__} | {"Document": Document}
 
 

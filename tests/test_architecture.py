@@ -23,12 +23,15 @@ ROOMS = (
     "models",
     "cost",
     "accuracy",
+    "fitting",
     "planning",
+    "checkpoints",
     "exporting",
     "measuring",
     "proof",
     "evaluation",
     "training",
+    "sweeping",
     "views",
     "api",
     "cli",
@@ -57,7 +60,7 @@ HEAVY = {
     "plotly",
     "jinja2",
 }
-OF_TORCH = {"exporting.torch_compressors", "training.vlm"}  # torch modules; imported inside functions only
+OF_TORCH = {"checkpoints.torch_compressors", "training.vlm"}  # torch modules; imported inside functions only
 
 
 def _name(path: Path) -> str:
@@ -346,7 +349,7 @@ def test_dataclasses_are_frozen_slotted_and_by_keyword(cls: type) -> None:
 
 
 SLOW = frozenset({"torch", "transformers", "onnxruntime", "numpy", "scipy"})
-READING = frozenset({"vlmplan.models.reading", "vlmplan.models.family", "vlmplan.models.families"})
+READING = frozenset({"vlmplan.models.reading", "vlmplan.models.configs.family", "vlmplan.models.families"})
 _PROBE = """
 import sys
 sys.argv = ["vlmplan", *{arguments!r}]

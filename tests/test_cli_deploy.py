@@ -19,8 +19,8 @@ from PIL import Image
 from small_models import checkpoint, exported
 from typer.testing import CliRunner
 
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.cli.app import app
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

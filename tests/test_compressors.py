@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from small_models import checkpoint
 
+from vlmplan.checkpoints.checkpoint import open_checkpoint
+from vlmplan.checkpoints.compressors import compressor_weights, parameter_shapes
+from vlmplan.checkpoints.reference import load_reference
+from vlmplan.checkpoints.regions import compression
+from vlmplan.checkpoints.torch_compressors import compressor_module
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import open_checkpoint
-from vlmplan.exporting.compressors import compressor_weights, parameter_shapes
-from vlmplan.exporting.reference import load_reference
-from vlmplan.exporting.regions import compression
-from vlmplan.exporting.torch_compressors import compressor_module
 from vlmplan.models.spec import Compressor
 
 SETTINGS = Path(__file__).resolve().parents[1] / "facts" / "accuracy" / "quecc_kernel_settings.csv"

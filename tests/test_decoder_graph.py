@@ -11,15 +11,15 @@ import pytest
 import torch
 from small_models import largest_difference
 
+from vlmplan.checkpoints.checkpoint import Tensors, quiet_transformers
+from vlmplan.checkpoints.small_checkpoint import enliven
 from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import FOUR_BIT_PARTS
 from vlmplan.cost.stored import read_model_config
 from vlmplan.cost.totals import request_of
-from vlmplan.exporting.checkpoint import Tensors, quiet_transformers
 from vlmplan.exporting.decoder_graph import DecoderOptions, cache_names, decoder_graph
 from vlmplan.exporting.quantise import BLOCK, packed_shape, quantised, zeros_shape
 from vlmplan.exporting.runner import decoder_step
-from vlmplan.exporting.small_checkpoint import enliven
 from vlmplan.hardware.profile import Kind, Precision
 from vlmplan.models.spec import Workload
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from small_models import KINDS, checkpoint, exported, order, quiet
 from test_cli import process
 
+from vlmplan.checkpoints.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.answers import Prompts, answer
-from vlmplan.exporting.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
 from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export

@@ -9,10 +9,10 @@ import pytest
 from families import PARTS
 
 import vlmplan.models.families
+from vlmplan.models.configs.family import Architecture
+from vlmplan.models.configs.text_types import SHARED_TEXTS
+from vlmplan.models.configs.towers import SHARED_TOWERS
 from vlmplan.models.families import ARCHITECTURES, BORROWED, FAMILIES, SYNONYMS, TEXT_NAMES, TEXTS, TOWERS
-from vlmplan.models.family import Architecture
-from vlmplan.models.text_types import SHARED_TEXTS
-from vlmplan.models.towers import SHARED_TOWERS
 
 ROOT = Path(__file__).resolve().parents[1]
 EACH = pytest.mark.parametrize("kind", ARCHITECTURES)

@@ -11,14 +11,14 @@ from grids import OCR, REASONING, TABLES, planted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmplan.accuracy.fit import averaged, fit_law
-from vlmplan.accuracy.fit_form import Fitted, Options, fit_form, posed, untold
 from vlmplan.accuracy.law import RATIO, Coefficient, Form, Loss, Point
-from vlmplan.accuracy.least_squares import predicted, solve
-from vlmplan.accuracy.point_tables import of_task, points, read_points
-from vlmplan.accuracy.resampling import cost_limit, left_out, profile, rms
 from vlmplan.document import to_json, to_toml
 from vlmplan.errors import InputError
+from vlmplan.fitting.fit import averaged, fit_law
+from vlmplan.fitting.fit_form import Fitted, Options, fit_form, posed, untold
+from vlmplan.fitting.least_squares import predicted, solve
+from vlmplan.fitting.point_tables import of_task, points, read_points
+from vlmplan.fitting.resampling import cost_limit, left_out, profile, rms
 from vlmplan.planning import catalogue
 
 QUICK = Options(draws=400)

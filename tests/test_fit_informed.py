@@ -10,15 +10,15 @@ import pytest
 from grids import OCR, REASONING, law_error
 from typer.testing import CliRunner
 
-from vlmplan.accuracy.fit import fit_law
-from vlmplan.accuracy.fit_form import Options
-from vlmplan.accuracy.informed_fit import fit_informed
 from vlmplan.accuracy.law import Form, Loss, Point
-from vlmplan.accuracy.prior import Prior, shipped_prior
 from vlmplan.accuracy.published_scores import SIZE_EXPONENT
 from vlmplan.accuracy.reductions import Uncertain
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError
+from vlmplan.fitting.fit import fit_law
+from vlmplan.fitting.fit_form import Options
+from vlmplan.fitting.informed_fit import fit_informed
+from vlmplan.fitting.prior import Prior, shipped_prior
 from vlmplan.models.spec import Reduction
 from vlmplan.planning import catalogue
 

@@ -17,12 +17,12 @@ from small_models import KINDS, checkpoint, exported, order, quiet
 from small_plans import plan_for
 from small_training import trained
 
-from vlmplan.exporting.checkpoint import open_checkpoint
-from vlmplan.exporting.compressors import RandomWeights, parameter_shapes
+from vlmplan.checkpoints.checkpoint import open_checkpoint
+from vlmplan.checkpoints.compressors import RandomWeights, parameter_shapes
+from vlmplan.checkpoints.regions import compression
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices, ExportOrder
 from vlmplan.exporting.orders import order as chosen
-from vlmplan.exporting.regions import compression
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor

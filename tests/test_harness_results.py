@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from vlmplan.accuracy.harness_files import Harness
-from vlmplan.accuracy.harness_results import read_results
 from vlmplan.errors import InputError
+from vlmplan.fitting.harness_files import Harness
+from vlmplan.fitting.harness_results import read_results
 
 RUNS = "run,llm_params_b,visual_tokens,family\n" + "".join(
     f"llava__{size}b-{tokens},{size},{tokens},llava\n" for size in (1, 7) for tokens in (16, 64)

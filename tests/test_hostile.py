@@ -18,12 +18,12 @@ from test_cli import ESTIMATE, RECOMMEND, changed, run
 from test_page import reported
 from test_plans_again import planned
 
-from vlmplan.accuracy.fit import FitReport
 from vlmplan.cost.estimates import Estimate
 from vlmplan.document import Document, from_plain, load, to_json, to_toml, write_text
 from vlmplan.evaluation.questions import Agreement, Evaluation, Share
 from vlmplan.exporting.answers import Answer
 from vlmplan.exporting.manifest import FILE_NAME, Manifest
+from vlmplan.fitting.fit import FitReport
 from vlmplan.models.spec import Compressor
 from vlmplan.models.token_report import Tokens
 from vlmplan.planning import catalogue
@@ -32,11 +32,11 @@ from vlmplan.planning.comparison import Comparison
 from vlmplan.planning.rechecks import markdown, recheck
 from vlmplan.proof.report import junit_xml
 from vlmplan.proof.report import markdown as report_markdown
+from vlmplan.sweeping.grid import Trial
+from vlmplan.sweeping.grid_point import TrialResult
+from vlmplan.sweeping.sweeps import Status
 from vlmplan.training.card import model_card
-from vlmplan.training.grid import Trial
-from vlmplan.training.grid_point import TrialResult
 from vlmplan.training.recipe import Recipe, Stage, StageResult, Training
-from vlmplan.training.sweeps import Status
 from vlmplan.views.comparison import print_comparison
 from vlmplan.views.deployment import print_answer, print_export, print_report
 from vlmplan.views.fit import print_fit

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from small_models import quiet
 
-from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.manifest import DECODER, read_manifest
 from vlmplan.exporting.orders import ExportOrder
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.validate import Options, Validator

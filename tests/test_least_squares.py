@@ -8,9 +8,9 @@ import pytest
 from grids import CELLS, OCR, REASONING, law_error
 from scipy.optimize import approx_fprime
 
-from vlmplan.accuracy.fit_form import Options, posed
 from vlmplan.accuracy.law import Form, Point
-from vlmplan.accuracy.least_squares import (
+from vlmplan.fitting.fit_form import Options, posed
+from vlmplan.fitting.least_squares import (
     Batch,
     Penalty,
     Predictor,

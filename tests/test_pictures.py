@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from small_models import checkpoint, exported
 
+from vlmplan.checkpoints.pictures import as_rgb, image_file
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
-from vlmplan.exporting.pictures import as_rgb, image_file
 from vlmplan.training.conversations import open_image
 
 RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64)

@@ -7,9 +7,9 @@ import pytest
 from grids import TABLES
 
 from vlmplan.accuracy.law import Point
-from vlmplan.accuracy.lint import kept, lint
-from vlmplan.accuracy.point_tables import MOST_POINTS, Finding, Row, Suspicion, of_task, points, read_points
 from vlmplan.errors import InputError
+from vlmplan.fitting.lint import kept, lint
+from vlmplan.fitting.point_tables import MOST_POINTS, Finding, Row, Suspicion, of_task, points, read_points
 
 HEAD = "llm_params_b,visual_tokens,error\n"
 GRID = [

@@ -399,7 +399,7 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
 
 
 def test_export_says_that_a_checkpoint_is_quantised(tmp_path: Path) -> None:
-    from vlmplan.exporting.checkpoint import read_config
+    from vlmplan.checkpoints.checkpoint import read_config
 
     (tmp_path / "config.json").write_text(json.dumps({**LLAVA, "quantization_config": AWQ}), encoding="utf-8")
     with pytest.raises(InputError, match="found weights quantised by awq; vlmplan exports and quantises whole ones"):

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from small_models import order, quiet
 
-from vlmplan.exporting.checkpoint import open_checkpoint
+from vlmplan.checkpoints.checkpoint import open_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.manifest import DECODER, read_manifest
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor

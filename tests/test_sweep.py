@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from vlmplan.cli.app import app
 from vlmplan.document import load, to_toml
 from vlmplan.errors import InputError
-from vlmplan.training.grid import Grid
-from vlmplan.training.grid_point import TrialResult
-from vlmplan.training.sweeps import Sweep, sweep
+from vlmplan.sweeping.grid import Grid
+from vlmplan.sweeping.grid_point import TrialResult
+from vlmplan.sweeping.sweeps import Sweep, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = """

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError
 from vlmplan.evaluation.questions import read_questions
+from vlmplan.sweeping.drawn import Sight, patch_labels
+from vlmplan.sweeping.question_sets import KINDS, SetOrder, Task, ask, caption, scenes, write_set
+from vlmplan.sweeping.scenes import CELLS, COLOURS, LETTERS, LEVELS, SHAPES, Scene, Shape, Word, draw_scene, render
 from vlmplan.training.conversations import read_rows
-from vlmplan.training.drawn import Sight, patch_labels
-from vlmplan.training.question_sets import KINDS, SetOrder, Task, ask, caption, scenes, write_set
-from vlmplan.training.scenes import CELLS, COLOURS, LETTERS, LEVELS, SHAPES, Scene, Shape, Word, draw_scene, render
 
 SCENE = Scene(
     background=(24, 24, 28),

@@ -19,10 +19,10 @@ from small_training import SILENT, base, drawn, trained, wanted
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
+from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.cli.app import app
 from vlmplan.document import load
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import canonical
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as export_order
 from vlmplan.exporting.write import export

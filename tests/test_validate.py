@@ -15,13 +15,13 @@ from mutants import NothingChanged, mutant
 from small_models import KINDS, checkpoint, exported, order, quiet
 from small_plans import plan_for
 
+from vlmplan.checkpoints.regions import compression
+from vlmplan.checkpoints.small_checkpoint import write_checkpoint
 from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import GRAPH_REVISION
-from vlmplan.exporting.regions import compression
-from vlmplan.exporting.small_checkpoint import write_checkpoint
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
 from vlmplan.measuring.recalibrate import recalibrated

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_models import checkpoint, largest_difference, run_graph
 
+from vlmplan.checkpoints.checkpoint import Checkpoint, Joined, open_checkpoint
+from vlmplan.checkpoints.compressors import compressor_weights
+from vlmplan.checkpoints.reference import load_reference
+from vlmplan.checkpoints.regions import compression, packer_layers, possible_visual_tokens
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import Checkpoint, Joined, open_checkpoint
-from vlmplan.exporting.compressors import compressor_weights
-from vlmplan.exporting.reference import load_reference
-from vlmplan.exporting.regions import compression, packer_layers, possible_visual_tokens
 from vlmplan.exporting.vision_graph import encoder_graph
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor
@@ -80,7 +80,7 @@ def test_a_region_is_read_by_its_own_token_only() -> None:
     """Average pooling by hand: the first of four tokens is the mean of the top left quarter."""
     import torch
 
-    from vlmplan.exporting.torch_compressors import Features, compressor_module
+    from vlmplan.checkpoints.torch_compressors import Features, compressor_module
 
     plan = compression(Compressor.AVERAGE_POOL, 4, 4)
     patches = torch.arange(16.0).reshape(1, 16, 1)

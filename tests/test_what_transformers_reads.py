@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import checkpoint, foreign, order, quiet
 
+from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import open_checkpoint
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
 from vlmplan.models.spec import Compressor

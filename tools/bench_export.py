@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from vlmplan.exporting.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.reference import Reference, load_reference
+from vlmplan.checkpoints.regions import compression
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.orders import ExportOrder
-from vlmplan.exporting.reference import Reference, load_reference
-from vlmplan.exporting.regions import compression
 from vlmplan.exporting.runner import Model, OnnxModel
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vlmplan.accuracy.fit import fit_law
-from vlmplan.accuracy.fit_form import Options
 from vlmplan.accuracy.law import Form, Point
-from vlmplan.accuracy.least_squares import Problem, solve
-from vlmplan.accuracy.point_tables import points, read_points
+from vlmplan.fitting.fit import fit_law
+from vlmplan.fitting.fit_form import Options
+from vlmplan.fitting.least_squares import Problem, solve
+from vlmplan.fitting.point_tables import points, read_points
 
 TABLE = Path(__file__).with_name("points") / "reasoning.csv"
 AXES = (np.linspace(0.2, 0.7, 50), np.linspace(0, 0.2, 100), np.linspace(0, 0.05, 100), np.linspace(0, 0.3, 10))

@@ -19,7 +19,7 @@ from typing import Any
 
 from real_weights import write_real
 
-from vlmplan.exporting.checkpoint import head_dim, open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.checkpoint import head_dim, open_checkpoint, quiet_transformers
 from vlmplan.exporting.decoder_graph import cache_names
 from vlmplan.exporting.manifest import DECODER, data_file
 from vlmplan.exporting.orders import PRECISIONS, ExportOrder

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN, enliven, save_small
 from vlmplan.errors import Unavailable, VlmplanError
-from vlmplan.exporting.checkpoint import quiet_transformers
-from vlmplan.exporting.small_checkpoint import IMAGE_TOKEN, enliven, save_small
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TOWER = {"hidden_size": 192, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 6,

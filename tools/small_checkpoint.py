@@ -8,9 +8,9 @@ Its answers mean nothing; its shapes and files are those of transformers' own ``
 import argparse
 from pathlib import Path
 
+from vlmplan.checkpoints.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.errors import VlmplanError
-from vlmplan.exporting.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.exporting.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ __version__ = "0.2.0"
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all else here
 if TYPE_CHECKING:
-    from vlmplan.accuracy import FitReport as FitReport
     from vlmplan.accuracy import Form as Form
-    from vlmplan.accuracy import Harness as Harness
     from vlmplan.accuracy import Loss as Loss
     from vlmplan.accuracy import Point as Point
     from vlmplan.accuracy import ScalingLaw as ScalingLaw
@@ -51,6 +49,8 @@ if TYPE_CHECKING:
     from vlmplan.evaluation import Evaluation as Evaluation
     from vlmplan.exporting import Answer as Answer
     from vlmplan.exporting import Manifest as Manifest
+    from vlmplan.fitting import FitReport as FitReport
+    from vlmplan.fitting import Harness as Harness
     from vlmplan.hardware import HardwareProfile as HardwareProfile
     from vlmplan.hardware import Precision as Precision
     from vlmplan.hardware import Prices as Prices
@@ -80,7 +80,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
     __getattr__, __all__ = face(
         __name__,
         {
-            "accuracy": ("FitReport", "Form", "Harness", "Loss", "Point", "ScalingLaw"),
+            "accuracy": ("Form", "Loss", "Point", "ScalingLaw"),
             "api": (
                 "catalogue",
                 "check_profile",
@@ -119,6 +119,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             ),
             "evaluation": ("Evaluation",),
             "exporting": ("Answer", "Manifest"),
+            "fitting": ("FitReport", "Harness"),
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlmplan.accuracy import Form, Harness, Loss, Point, PriorChoice
+from vlmplan.accuracy import Form, Loss, Point, PriorChoice
 from vlmplan.api.given import File, check_confidence, file, must_be_one_of, one_of, within
 from vlmplan.errors import InputError, printable
+from vlmplan.fitting import Harness
 from vlmplan.models import Reduction
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy import FitReport, Options, Prior, Row, ScalingLaw
+    from vlmplan.accuracy import ScalingLaw
+    from vlmplan.fitting import FitReport, Options, Prior, Row
 
 LONG_POINTS = 300  # from here on a fit takes seconds
 
@@ -90,8 +92,9 @@ def fit(
         >>> round(law.error(llm_params_b=2, visual_tokens=64), 3)
         0.636
     """
-    from vlmplan.accuracy import Options, fit_law, kept, of_task, parse_task
-    from vlmplan.accuracy import points as as_points
+    from vlmplan.accuracy import parse_task
+    from vlmplan.fitting import Options, fit_law, kept, of_task
+    from vlmplan.fitting import points as as_points
 
     check_confidence(confidence)
     within("--draws", draws, 200, 20_000)
@@ -130,7 +133,7 @@ def _rows(
     tasks: Collection[str] | None,
 ) -> "tuple[tuple[Row, ...], tuple[str, ...]]":
     """Read the rows from a table or from a harness's folder; those of a list are taken as they are."""
-    from vlmplan.accuracy import read_points, read_results
+    from vlmplan.fitting import read_points, read_results
 
     if score_max is not None and not (math.isfinite(score_max) and score_max > 0):
         raise InputError(f"--score-max: found {score_max:g}, expected a number above 0")
@@ -149,7 +152,7 @@ def _rows(
 
 def _row(number: int, point: Point) -> "Row":
     """A point as a table has it. Raises InputError for one that no table could hold."""
-    from vlmplan.accuracy import Row
+    from vlmplan.fitting import Row
 
     for name, value in (("llm_params_b", point.llm_params_b), ("visual_tokens", point.visual_tokens)):
         if not (math.isfinite(value) and value > 0):
@@ -186,7 +189,7 @@ def _forms(text: str) -> tuple[Form, ...]:
 
 def _prior(points: Sequence[Point], options: "Options", shares: "dict[str, float]") -> "Prior | None":
     """What the shipped evidence says of the points' law, read only where they cannot tell it."""
-    from vlmplan.accuracy import shipped_prior, untold
+    from vlmplan.fitting import shipped_prior, untold
     from vlmplan.planning import catalogue
 
     if not all(untold(points, form, options) for form in options.asked):

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
-from vlmplan.accuracy import Harness, Loss, PriorChoice
+from vlmplan.accuracy import Loss, PriorChoice
 from vlmplan.cli.options import ConfidenceOption, JsonOption
 from vlmplan.cli.output import deliver, say
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import InputError
+from vlmplan.fitting import Harness
 from vlmplan.models import Reduction
 
 

@@ -23,8 +23,8 @@ def sweep(
     Example: vlmplan sweep docs/grids/shapes.toml --out shapes --ray auto
     """
     prepare()
-    from vlmplan.training import Cluster, Grid, Sweep
-    from vlmplan.training import sweep as run
+    from vlmplan.sweeping import Cluster, Grid, Sweep
+    from vlmplan.sweeping import sweep as run
     from vlmplan.views import print_sweep, sweep_table, voice
 
     read = load(Grid, grid)

@@ -11,7 +11,7 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import prepare
 from vlmplan.errors import InputError
-from vlmplan.training import LEVELS, Task
+from vlmplan.sweeping import LEVELS, Task
 
 MIXED = "mixed"
 
@@ -33,7 +33,7 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
     """
     prepare()
     from vlmplan.extras import require
-    from vlmplan.training import SetOrder, write_set
+    from vlmplan.sweeping import SetOrder, write_set
     from vlmplan.views import progress
 
     require("PIL")

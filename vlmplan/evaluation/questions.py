@@ -14,23 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlmplan import inert
+from vlmplan.checkpoints import compression, compressor_weights, image_file, load_reference, open_checkpoint
 from vlmplan.document import Document, json_lines
 from vlmplan.errors import InputError, check_range, printable
-from vlmplan.exporting import (
-    FILE_NAME,
-    Generation,
-    Model,
-    OnnxModel,
-    Prompts,
-    compression,
-    compressor_weights,
-    generate,
-    image_file,
-    load_reference,
-    open_checkpoint,
-    open_parts,
-    read_manifest,
-)
+from vlmplan.exporting import FILE_NAME, Generation, Model, OnnxModel, Prompts, generate, open_parts, read_manifest
 from vlmplan.intervals import quantile
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import as_rgb, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting.checkpoint import quiet_transformers
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.pictures import as_rgb
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import question_ids
 

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import Checkpoint
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import Checkpoint
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 
 # Tokenizer files are handed on as they are; a client reads those it knows.

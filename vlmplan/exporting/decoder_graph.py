@@ -8,7 +8,7 @@ and the unmasked tokens before it, within the window where a layer has one.
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.exporting.checkpoint import Weights, head_dim
+from vlmplan.checkpoints import Weights, head_dim
 from vlmplan.exporting.quantise import bits_of
 from vlmplan.exporting.sketch import Sketch
 from vlmplan.hardware import Precision

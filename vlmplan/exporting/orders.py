@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, open_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import MODEL_TYPES, Checkpoint, open_checkpoint
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan, catalogue

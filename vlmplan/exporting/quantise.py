@@ -12,7 +12,9 @@ from vlmplan.cost import EXPORT_BLOCK, FOUR_BIT_PARTS
 from vlmplan.hardware import Precision
 
 if TYPE_CHECKING:
-    from vlmplan.exporting.checkpoint import Array
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK = EXPORT_BLOCK  # weights that share a scale, along the input dimension
 _WHOLE, _LEAST = 8, 4  # bits

@@ -9,8 +9,8 @@ but for the block-quantised product, ``com.microsoft::MatMulNBits``.
 from collections.abc import Callable
 from typing import Any
 
+from vlmplan.checkpoints import Weights
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import Weights
 from vlmplan.exporting.quantise import BLOCK, blocks, packed_shape, quantised, zeros_shape
 from vlmplan.hardware import Precision
 

@@ -8,8 +8,7 @@ a side becomes one token; ``torch_compressors.py`` has the same as torch modules
 import functools
 from typing import Any
 
-from vlmplan.exporting.checkpoint import Checkpoint, Weights
-from vlmplan.exporting.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
+from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
 from vlmplan.exporting.sketch import Sketch
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor

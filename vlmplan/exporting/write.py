@@ -18,12 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__
+from vlmplan.checkpoints import (
+    Checkpoint,
+    Compression,
+    Joined,
+    RandomWeights,
+    Weights,
+    check_shapes,
+    compression,
+    compressor_weights,
+    open_checkpoint,
+    weights_source,
+)
 from vlmplan.cost import read_model_config
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable, one_line
-from vlmplan.exporting.checkpoint import Checkpoint, Joined, Weights, check_shapes, open_checkpoint
 from vlmplan.exporting.client_files import texts
-from vlmplan.exporting.compressors import RandomWeights, compressor_weights, weights_source
 from vlmplan.exporting.decoder_graph import DecoderOptions, decoder_graph, embedding_graph
 from vlmplan.exporting.manifest import (
     DECODER,
@@ -39,7 +49,6 @@ from vlmplan.exporting.manifest import (
     read_manifest,
 )
 from vlmplan.exporting.orders import ExportOrder
-from vlmplan.exporting.regions import Compression, compression
 from vlmplan.exporting.runner import OnnxModel, question_embedding
 from vlmplan.exporting.sketch import OPSET
 from vlmplan.exporting.vision_graph import encoder_graph

@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlmplan.exporting import (
-    DECODER,
-    EMBED,
-    VISION,
+from vlmplan.checkpoints import (
     Checkpoint,
-    ExportOrder,
-    OnnxModel,
-    Parts,
     RandomWeights,
     Reference,
     canonical,
@@ -26,8 +20,8 @@ from vlmplan.exporting import (
     parameter_shapes,
     quiet_transformers,
     random_reference,
-    write_graph,
 )
+from vlmplan.exporting import DECODER, EMBED, VISION, ExportOrder, OnnxModel, Parts, write_graph
 from vlmplan.hardware import Precision, Runtime, Setup
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.timing import Runner

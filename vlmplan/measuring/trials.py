@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vlmplan.checkpoints import SmallModel, small_config
 from vlmplan.cost import WEIGHT_BYTES, Request, model_from_config, request_of
-from vlmplan.exporting import SmallModel, small_config
 from vlmplan.hardware import Precision
 from vlmplan.measuring.observation import Quantity
 from vlmplan.models import Compressor, ModelSpec, Workload

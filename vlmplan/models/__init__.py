@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.models.configs.keys import Plain as Plain
     from vlmplan.models.decoder import Decoder as Decoder
     from vlmplan.models.decoder import LayerGroup as LayerGroup
     from vlmplan.models.decoder import Mixing as Mixing
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from vlmplan.models.download import is_hub_id as is_hub_id
     from vlmplan.models.families import ARCHITECTURES as ARCHITECTURES
     from vlmplan.models.grids import refused_shape as refused_shape
-    from vlmplan.models.keys import Plain as Plain
     from vlmplan.models.quantisation import Quantisation as Quantisation
     from vlmplan.models.quantisation import operator_key as operator_key
     from vlmplan.models.quantised.layouts import layer_kinds as layer_kinds
@@ -60,11 +60,11 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "configs.keys": ("Plain",),
         "decoder": ("Decoder", "LayerGroup", "Mixing", "layer_groups"),
         "download": ("CONFIGS", "downloaded", "is_hub_id"),
         "families": ("ARCHITECTURES",),
         "grids": ("refused_shape",),
-        "keys": ("Plain",),
         "quantisation": ("Quantisation", "operator_key"),
         "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
         "quantised.modules": ("Module", "modules_of"),

@@ -16,18 +16,18 @@ from typing import Any
 
 from vlmplan.document import from_plain, read_plain
 from vlmplan.errors import InputError, nearest, printable
+from vlmplan.models.configs.family import Architecture
+from vlmplan.models.configs.image_rules import image_rule
+from vlmplan.models.configs.keys import Plain, nested, switch, whole
+from vlmplan.models.configs.layers import layer_fields
+from vlmplan.models.configs.processor import FILES, Processor, read_processor
+from vlmplan.models.configs.text_types import TEXT_ALIASES, TextType
+from vlmplan.models.configs.towers import VISION_ALIASES, TowerType
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.families import ARCHITECTURES, BORROWED, SYNONYMS, TEXT_NAMES, TEXTS, TOWERS, overflows
-from vlmplan.models.family import Architecture
-from vlmplan.models.image_rules import image_rule
-from vlmplan.models.keys import Plain, nested, switch, whole
-from vlmplan.models.layers import layer_fields
-from vlmplan.models.processor import FILES, Processor, read_processor
 from vlmplan.models.quantised.layouts import TEXT_KEYS, with_file_beside
 from vlmplan.models.spec import ModelSpec
-from vlmplan.models.text_types import TEXT_ALIASES, TextType
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import VISION_ALIASES, TowerType
 
 # What the name of a class ends in, whatever its parts.
 _TASKS = re.compile(

@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import head_dim, local_folder, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import (
-    decoder_pass,
-    decoder_step,
-    empty_cache,
-    head_dim,
-    local_folder,
-    open_session,
-    quiet_transformers,
-)
+from vlmplan.exporting import decoder_pass, decoder_step, empty_cache, open_session
 from vlmplan.hardware import Precision
 
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")

@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__
-from vlmplan.document import plain
-from vlmplan.errors import InputError, printable
-from vlmplan.exporting import (
-    LIBRARIES,
+from vlmplan.checkpoints import (
     Checkpoint,
-    ExportOrder,
-    Manifest,
-    check_plan,
-    compressed,
     compression,
     compressor_weights,
     open_checkpoint,
     parameter_shapes,
-    planned_base,
     read_compressor,
     weights_file,
 )
+from vlmplan.document import plain
+from vlmplan.errors import InputError, printable
+from vlmplan.exporting import LIBRARIES, ExportOrder, Manifest, check_plan, compressed, planned_base
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan

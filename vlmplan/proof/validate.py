@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__
+from vlmplan.checkpoints import Reference, load_reference, local_folder, quiet_transformers
 from vlmplan.errors import InputError, VlmplanError
 from vlmplan.exporting import (
     FILE_NAME,
@@ -20,14 +21,10 @@ from vlmplan.exporting import (
     Model,
     OnnxModel,
     Parts,
-    Reference,
     baked_question_ids,
     check_plan,
-    load_reference,
-    local_folder,
     open_parts,
     question_embedding,
-    quiet_transformers,
     read_manifest,
     workload_prompt,
 )

@@ -7,10 +7,11 @@ numbers and the files are real. What was measured stays in the folder and is not
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vlmplan.checkpoints import SmallModel, write_checkpoint
 from vlmplan.cost import cost, machine, request_of
 from vlmplan.document import load, to_json, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.exporting import ExportChoices, Manifest, SmallModel, export, order, write_checkpoint
+from vlmplan.exporting import ExportChoices, Manifest, export, order
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
 from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
 from vlmplan.models import Compressor

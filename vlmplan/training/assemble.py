@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.document import read_plain
-from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import (
+from vlmplan.checkpoints import (
     IMAGE_TOKEN,
     MODEL_TYPES,
     TEXT_TYPES,
@@ -21,6 +19,8 @@ from vlmplan.exporting import (
     quiet_transformers,
     read_config,
 )
+from vlmplan.document import read_plain
+from vlmplan.errors import InputError, one_line
 from vlmplan.models import Compressor
 
 if TYPE_CHECKING:

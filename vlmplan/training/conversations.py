@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import as_rgb, image_file
 from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, one_line, printable
-from vlmplan.exporting import PLACEHOLDER, as_rgb, image_file
+from vlmplan.exporting import PLACEHOLDER
 from vlmplan.extras import require
 from vlmplan.progress import Progress
 

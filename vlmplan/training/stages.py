@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.exporting import quiet_transformers
+from vlmplan.checkpoints import quiet_transformers
 from vlmplan.progress import Progress
 from vlmplan.training.recipe import Recipe, Running, Stage, StageResult
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__
+from vlmplan.checkpoints import open_checkpoint, quiet_transformers
 from vlmplan.document import load, to_json, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.exporting import open_checkpoint, quiet_transformers, texts
+from vlmplan.exporting import texts
 from vlmplan.extras import require
 from vlmplan.training.assemble import Start, assemble
 from vlmplan.training.batches import Batches, samples

@@ -10,7 +10,7 @@ import torch
 from transformers import LlavaForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vlmplan.exporting import Compression, compression, compressor_module, features_of, read_layers
+from vlmplan.checkpoints import Compression, compression, compressor_module, features_of, read_layers
 from vlmplan.models import Compressor
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan import inert
-from vlmplan.accuracy import RATIO, Coefficient, FitReport, Form
+from vlmplan.accuracy import RATIO, Coefficient, Form
+from vlmplan.fitting import FitReport
 from vlmplan.views.text import new_console, new_table
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vlmplan import inert
-from vlmplan.accuracy import RATIO, Coefficient, FitReport, ScalingLaw
+from vlmplan.accuracy import RATIO, Coefficient, ScalingLaw
 from vlmplan.cost import Estimate
 from vlmplan.document import Document
+from vlmplan.fitting import FitReport
 from vlmplan.models import Workload
 from vlmplan.planning import Choice, Comparison, Deploy, Outline, Plan, Recheck
 from vlmplan.proof import Report

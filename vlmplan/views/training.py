@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vlmplan.evaluation import Evaluation
-    from vlmplan.training import Status, Training, TrialResult, Voice
+    from vlmplan.sweeping import Status, TrialResult
+    from vlmplan.training import Training, Voice
 
 _DONE_SHOWN = 8
 

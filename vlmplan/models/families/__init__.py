@@ -6,9 +6,9 @@ A new family is a new file with a ``FAMILY`` and its name in ``_FILES``.
 from collections.abc import Mapping
 from importlib import import_module
 
-from vlmplan.models.family import Architecture, Family
-from vlmplan.models.text_types import SHARED_TEXTS, Overflow, TextType
-from vlmplan.models.towers import SHARED_TOWERS, TowerType
+from vlmplan.models.configs.family import Architecture, Family
+from vlmplan.models.configs.text_types import SHARED_TEXTS, Overflow, TextType
+from vlmplan.models.configs.towers import SHARED_TOWERS, TowerType
 
 _FILES = (
     "aya_vision",

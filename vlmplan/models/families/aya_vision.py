@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from vlmplan.models.family import USUAL, Architecture, Family
-from vlmplan.models.image_rules import tiles_rule
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of
-from vlmplan.models.processor import Processor
+from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.image_rules import tiles_rule
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.text_types import TextType
+from vlmplan.models.configs.towers import SO400M
 from vlmplan.models.settings import processor_argument
-from vlmplan.models.text_types import TextType
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import SO400M
 
 
 def _gated(config: Plain, tower: VisionTower, h: int) -> Projector:

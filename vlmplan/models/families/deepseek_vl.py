@@ -4,15 +4,15 @@ import math
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import tower_side, views_rule
-from vlmplan.models.keys import MOST_MERGED, Plain
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, built
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import tower_side, views_rule
+from vlmplan.models.configs.keys import MOST_MERGED, Plain
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, built
+from vlmplan.models.configs.towers import SO400M
 from vlmplan.models.settings import Settings
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import SO400M
 
 
 def _joined_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:

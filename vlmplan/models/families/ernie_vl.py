@@ -1,11 +1,11 @@
 """ERNIE-4.5-VL: any size, four patches joined in space and in time."""
 
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import area_rule
-from vlmplan.models.keys import Plain
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import area_rule
+from vlmplan.models.configs.keys import Plain
+from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import AREA, SERVERS, processor_argument
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import TowerType
 
 
 def _resampled(_: Plain, tower: VisionTower, h: int) -> Projector:

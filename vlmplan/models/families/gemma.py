@@ -3,16 +3,16 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import CLIP_LAYERS, Architecture, Family, Places
-from vlmplan.models.image_rules import MOST_TILES, fixed, view_side
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of, whole
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, V, built
+from vlmplan.models.configs.family import CLIP_LAYERS, Architecture, Family, Places
+from vlmplan.models.configs.image_rules import MOST_TILES, fixed, view_side
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of, whole
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, V, built
+from vlmplan.models.configs.text_types import GEMMA3_OVERFLOWS
+from vlmplan.models.configs.towers import CLIP, NO_BIAS, SO400M, TowerType
 from vlmplan.models.settings import ALL, processor_argument
 from vlmplan.models.spec import Rule
-from vlmplan.models.text_types import GEMMA3_OVERFLOWS
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import CLIP, NO_BIAS, SO400M, TowerType
 
 
 def _head_norms(own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import LINEAR, Architecture, Family, Places
-from vlmplan.models.image_rules import area_rule
-from vlmplan.models.keys import Plain
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, built
+from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
+from vlmplan.models.configs.image_rules import area_rule
+from vlmplan.models.configs.keys import Plain
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, built
+from vlmplan.models.configs.towers import SO400M, TowerType
 from vlmplan.models.settings import Settings
 from vlmplan.models.spec import Engine, Rule
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import SO400M, TowerType
 
 
 def _kimi(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:

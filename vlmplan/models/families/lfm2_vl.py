@@ -3,10 +3,10 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import USUAL, Architecture, Family
-from vlmplan.models.image_rules import MOST_TILES
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of, switch
-from vlmplan.models.processor import Processor
+from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.image_rules import MOST_TILES
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of, switch
+from vlmplan.models.configs.processor import Processor
 from vlmplan.models.settings import Settings
 from vlmplan.models.spec import Engine, Rule
 from vlmplan.models.tower import Projector, VisionTower

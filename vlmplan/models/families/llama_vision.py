@@ -3,15 +3,15 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import LINEAR, Architecture, Family, Places
-from vlmplan.models.image_rules import MOST_TILES, grid_tokens, view_side, views_rule
-from vlmplan.models.keys import Plain, nested, whole
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, built
+from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
+from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, view_side, views_rule
+from vlmplan.models.configs.keys import Plain, nested, whole
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, built
+from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import SERVERS, processor_argument
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import TowerType
 
 
 def _global_layers(own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:

@@ -5,15 +5,23 @@ import re
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import USUAL, Architecture, Family
-from vlmplan.models.image_rules import MOST_TILES, fixed, grid_tokens, qwen_rule, selected_extra, view_side, views_rule
-from vlmplan.models.keys import Plain
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import merger, mlp
+from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.image_rules import (
+    MOST_TILES,
+    fixed,
+    grid_tokens,
+    qwen_rule,
+    selected_extra,
+    view_side,
+    views_rule,
+)
+from vlmplan.models.configs.keys import Plain
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import merger, mlp
+from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import AREA, Settings, processor_argument
 from vlmplan.models.spec import Engine, Rule
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import CLIP_LARGE, SO400M, TowerType
 
 _PINPOINTS_NEXT = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 _GRIDS = "image_grid_pinpoints of at most {views} tiles, in processor and model config"

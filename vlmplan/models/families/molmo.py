@@ -4,15 +4,15 @@ import math
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
-from vlmplan.models.keys import Plain, count_of, nested
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import Made as Maker
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
+from vlmplan.models.configs.keys import Plain, count_of, nested
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import Made as Maker
+from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import Settings, processor_argument
 from vlmplan.models.spec import Engine, Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
-from vlmplan.models.towers import CLIP_LARGE, SO400M, TowerType
 
 
 def _attention_pooled(v_levels: int) -> Maker:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import square_rule
-from vlmplan.models.keys import Plain
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, built
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import square_rule
+from vlmplan.models.configs.keys import Plain
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, built
+from vlmplan.models.configs.towers import SO400M
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import SO400M
 
 
 def _moondream(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import MOST_TILES, area_rule, grid_tokens, view_side, views_rule
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of, nested
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import Made as Maker
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import MOST_TILES, area_rule, grid_tokens, view_side, views_rule
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of, nested
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import Made as Maker
+from vlmplan.models.configs.towers import NO_BIAS, SO400M, TowerType
 from vlmplan.models.settings import Settings, processor_argument
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import NO_BIAS, SO400M, TowerType
 
 
 def _tokenised(words: int) -> Maker:

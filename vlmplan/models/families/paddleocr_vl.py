@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import area_rule
-from vlmplan.models.keys import Plain, merge_side
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import merger
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import area_rule
+from vlmplan.models.configs.keys import Plain, merge_side
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import merger
+from vlmplan.models.configs.text_types import TextType
+from vlmplan.models.configs.towers import SO400M, TowerType
 from vlmplan.models.settings import AREA, processor_argument
 from vlmplan.models.spec import Engine
-from vlmplan.models.text_types import TextType
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import SO400M, TowerType
 
 
 def _area(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:

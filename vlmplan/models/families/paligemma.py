@@ -1,11 +1,11 @@
 """PaliGemma 1 and 2: SigLIP, one matrix, all patches of one view."""
 
 from vlmplan.hardware import Runtime
-from vlmplan.models.family import USUAL, Architecture, Family
-from vlmplan.models.image_rules import square_rule
-from vlmplan.models.projectors import H, V, built
-from vlmplan.models.text_types import Overflow
-from vlmplan.models.towers import SO400M
+from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.image_rules import square_rule
+from vlmplan.models.configs.projectors import H, V, built
+from vlmplan.models.configs.text_types import Overflow
+from vlmplan.models.configs.towers import SO400M
 
 FAMILY = Family(
     architectures=(

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from vlmplan.models.family import USUAL, Architecture, Family
-from vlmplan.models.image_rules import MOST_TILES, fixed, grid_tokens, tower_side, views_rule
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import H, V, built
+from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.image_rules import MOST_TILES, fixed, grid_tokens, tower_side, views_rule
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import H, V, built
+from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import Settings
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
-from vlmplan.models.towers import TowerType
 
 
 def _scaled_layers(own: Plain, __: dict[str, Any], _: str) -> dict[str, Any]:

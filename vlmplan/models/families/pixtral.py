@@ -3,15 +3,15 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import LINEAR, Architecture, Family, Places
-from vlmplan.models.image_rules import LEAST_SCORED_TOKENS, MOST_TILES, Made
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of
-from vlmplan.models.processor import Processor
-from vlmplan.models.projectors import mlp
+from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
+from vlmplan.models.configs.image_rules import LEAST_SCORED_TOKENS, MOST_TILES, Made
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.projectors import mlp
+from vlmplan.models.configs.towers import NO_BIAS, TowerType
 from vlmplan.models.settings import EDGE, Settings, processor_argument
 from vlmplan.models.spec import Engine, Rule
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import NO_BIAS, TowerType
 
 
 def _patch_merger(_: Plain, tower: VisionTower, h: int) -> Projector:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import qwen_rule
-from vlmplan.models.keys import Plain, nested, whole
-from vlmplan.models.projectors import merger
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import qwen_rule
+from vlmplan.models.configs.keys import Plain, nested, whole
+from vlmplan.models.configs.projectors import merger
+from vlmplan.models.configs.towers import SO400M, TowerType
 from vlmplan.models.settings import AREA, qwen_area
 from vlmplan.models.tower import Projector, VisionTower
-from vlmplan.models.towers import SO400M, TowerType
 
 _QWEN2_VL_TEXT = {"hidden": 8192, "intermediate": 29568, "layers": 80, "heads": 64, "kv_heads": 8, "vocabulary": 152064}
 _QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "patch": 14, "temporal_patch": 2}

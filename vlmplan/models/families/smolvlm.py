@@ -4,14 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.family import Architecture, Family, Places
-from vlmplan.models.image_rules import MOST_TILES, grid_tokens, tower_side, view_side, views_rule
-from vlmplan.models.keys import MOST_MERGED, Plain, count_of, nested
-from vlmplan.models.processor import Processor
+from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, tower_side, view_side, views_rule
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of, nested
+from vlmplan.models.configs.processor import Processor
+from vlmplan.models.configs.towers import CLIP, SO400M, TowerType
 from vlmplan.models.settings import EDGES, Settings
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
-from vlmplan.models.towers import CLIP, SO400M, TowerType
 
 _MOST_EDGE = 4096  # Idefics3's processor scales no edge beyond it
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
-from vlmplan.models.keys import Plain, nested
+from vlmplan.models.configs.keys import Plain, nested
 from vlmplan.models.quantised.methods import layout
 from vlmplan.models.quantised.schemes import Layout
 

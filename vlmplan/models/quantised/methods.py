@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import Precision
-from vlmplan.models.keys import Plain, nested, switch, whole
+from vlmplan.models.configs.keys import Plain, nested, switch, whole
 from vlmplan.models.quantised.modules import patterns
 from vlmplan.models.quantised.schemes import (
     BLOCKS,

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlmplan.errors import InputError, printable
+from vlmplan.models.configs.family import USUAL, Places
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.families import ARCHITECTURES, joined_modules
-from vlmplan.models.family import USUAL, Places
 from vlmplan.models.spec import ModelSpec
 
 # What may stand before ``layers.0`` of an LLM.

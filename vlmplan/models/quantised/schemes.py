@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
-from vlmplan.models.keys import Plain, whole
+from vlmplan.models.configs.keys import Plain, whole
 from vlmplan.models.quantised.modules import Module, Patterns, patterns
 
 EVERYWHERE = ("llm", "vision", "projector")

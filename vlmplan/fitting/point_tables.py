@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlmplan.accuracy.law import Point
+from vlmplan.accuracy import Point
 from vlmplan.document import read_text
 from vlmplan.errors import InputError, nearest, printable
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.accuracy.law import Form
+from vlmplan.accuracy import Form
 
 if TYPE_CHECKING:
     import numpy as np

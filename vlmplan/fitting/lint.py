@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from vlmplan.accuracy.point_tables import PHYSICAL, UNUSABLE, Finding, Row, Suspicion, by_cell, named
 from vlmplan.errors import InputError
+from vlmplan.fitting.point_tables import PHYSICAL, UNUSABLE, Finding, Row, Suspicion, by_cell, named
 
 _SHOWN = 4
 _LEAST_DIGITS = 5  # two scores of three digits are often equal by chance

@@ -11,8 +11,8 @@ from typing import ClassVar
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_name, check_range
 from vlmplan.models import Compressor
-from vlmplan.training.drawn import Llm, Sight
-from vlmplan.training.question_sets import SetOrder, Task
+from vlmplan.sweeping.drawn import Llm, Sight
+from vlmplan.sweeping.question_sets import SetOrder, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

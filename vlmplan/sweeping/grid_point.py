@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from vlmplan.checkpoints import open_checkpoint, quiet_transformers
 from vlmplan.document import Document, load, to_json, write_text
 from vlmplan.evaluation import Evaluation, Share, answer_all, evaluation, open_subject, read_questions, run_lmms_eval
-from vlmplan.exporting import open_checkpoint, quiet_transformers
 from vlmplan.models import Compressor
-from vlmplan.training.drawn import teach, write_base
-from vlmplan.training.grid import Grid, GridLlm, Trial
-from vlmplan.training.job import TrainingChoices, load_data, order
-from vlmplan.training.question_sets import write_set
-from vlmplan.training.recipe import Running, Training
-from vlmplan.training.stages import Voice
-from vlmplan.training.trainer import RESULT as TRAINED
-from vlmplan.training.trainer import train
+from vlmplan.sweeping.drawn import teach, write_base
+from vlmplan.sweeping.grid import Grid, GridLlm, Trial
+from vlmplan.sweeping.question_sets import write_set
+from vlmplan.training import RESULT as TRAINED
+from vlmplan.training import Running, Training, TrainingChoices, Voice, load_data, order, train
 
 RESULT = "result.json"
 _SAVE_STEPS = 100

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlmplan.models.keys import Plain
+from vlmplan.models.configs.keys import Plain
 
 VISION_ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "depth"),

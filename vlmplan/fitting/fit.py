@@ -10,10 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from vlmplan.accuracy.coefficient_intervals import BY_LLM, quantities
-from vlmplan.accuracy.fit_form import Fitted, Options, fit_form, parameters, untold
-from vlmplan.accuracy.informed_fit import fit_informed
-from vlmplan.accuracy.law import (
+from vlmplan.accuracy import (
     PARAMETERS,
     Coefficient,
     Fit,
@@ -24,9 +21,12 @@ from vlmplan.accuracy.law import (
     ScalingLaw,
     optimal_visual_tokens,
 )
-from vlmplan.accuracy.resampling import interval_of
 from vlmplan.document import Document
 from vlmplan.errors import InputError
+from vlmplan.fitting.coefficient_intervals import BY_LLM, quantities
+from vlmplan.fitting.fit_form import Fitted, Options, fit_form, parameters, untold
+from vlmplan.fitting.informed_fit import fit_informed
+from vlmplan.fitting.resampling import interval_of
 from vlmplan.models import Reduction
 
 _POOR_RMSE = 0.04

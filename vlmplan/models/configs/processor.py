@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
-from vlmplan.models.keys import FILE, Plain, whole
+from vlmplan.models.configs.keys import FILE, Plain, whole
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 FILES = (PREPROCESSOR, PROCESSOR)

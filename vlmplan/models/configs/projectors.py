@@ -7,7 +7,7 @@ checkpoint. ``v`` is the tower's width and ``h`` the LLM's throughout. What one 
 from collections.abc import Callable
 from typing import Any
 
-from vlmplan.models.keys import Plain, merge_side, switch
+from vlmplan.models.configs.keys import Plain, merge_side, switch
 from vlmplan.models.tower import Projector, VisionTower
 
 Made = Callable[[Plain, VisionTower, int], Projector]

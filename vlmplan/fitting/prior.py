@@ -9,9 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vlmplan.accuracy.law import Point
-from vlmplan.accuracy.published_scores import SIZE_EXPONENT, Benchmark, Evidence
-from vlmplan.accuracy.reductions import Curve, Uncertain
+from vlmplan.accuracy import SIZE_EXPONENT, Benchmark, Curve, Evidence, Point, Uncertain
 from vlmplan.models import Reduction
 
 # Curves of the evidence have a steepness for each kind of benchmark, without a spread: kinds differ by about so much.

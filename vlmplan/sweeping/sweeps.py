@@ -15,9 +15,9 @@ from typing import Any
 from vlmplan.document import load, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable, VlmplanError, one_line
 from vlmplan.extras import require
-from vlmplan.training.grid import Grid, Trial
-from vlmplan.training.grid_point import QUIET, RESULT, TrialResult, draw, make_base, make_tower, run_trial
-from vlmplan.training.stages import Voice
+from vlmplan.sweeping.grid import Grid, Trial
+from vlmplan.sweeping.grid_point import QUIET, RESULT, TrialResult, draw, make_base, make_tower, run_trial
+from vlmplan.training import Voice
 
 POINTS, RUNS, GRID = "points.csv", "runs.csv", "grid.toml"
 MOST_TRIES = 3

@@ -7,9 +7,9 @@ Prefill and decode are separate steps, as the runner's are, so that both are com
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.exporting.checkpoint import Checkpoint, Weights, head_dim, quiet_transformers
-from vlmplan.exporting.compressors import parameter_shapes
-from vlmplan.exporting.regions import Compression
+from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, head_dim, quiet_transformers
+from vlmplan.checkpoints.compressors import parameter_shapes
+from vlmplan.checkpoints.regions import Compression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Reference:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
         import torch
 
-        from vlmplan.exporting.torch_compressors import features_of
+        from vlmplan.checkpoints.torch_compressors import features_of
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
@@ -87,7 +87,7 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
     """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
     import torch
 
-    from vlmplan.exporting.torch_compressors import compressor_module
+    from vlmplan.checkpoints.torch_compressors import compressor_module
 
     transformers = quiet_transformers()
     model = transformers.AutoModelForImageTextToText.from_pretrained(
@@ -108,7 +108,7 @@ def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dty
     """Return a model of the checkpoint's configuration with random weights, on a device: what ``profile`` times."""
     import torch
 
-    from vlmplan.exporting.torch_compressors import compressor_module
+    from vlmplan.checkpoints.torch_compressors import compressor_module
 
     transformers = quiet_transformers()
     kind = getattr(torch, dtype)

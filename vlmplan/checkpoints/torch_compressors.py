@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vlmplan.exporting.checkpoint import class_tokens, read_layers
-from vlmplan.exporting.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
+from vlmplan.checkpoints.checkpoint import class_tokens, read_layers
+from vlmplan.checkpoints.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
 from vlmplan.models import Compressor
 
 

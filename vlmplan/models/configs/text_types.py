@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vlmplan.hardware import Runtime
-from vlmplan.models.keys import Plain
+from vlmplan.models.configs.keys import Plain
 
 TEXT_ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),

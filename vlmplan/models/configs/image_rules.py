@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.keys import MOST_MERGED, Plain, merge_side
-from vlmplan.models.processor import Processor
+from vlmplan.models.configs.keys import MOST_MERGED, Plain, merge_side
+from vlmplan.models.configs.processor import Processor
 from vlmplan.models.settings import NO_SETTING, Settings
 from vlmplan.models.spec import ImageRule, Rule
 from vlmplan.models.tower import VisionTower

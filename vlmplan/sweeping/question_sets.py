@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from vlmplan.errors import InputError, check_range, printable
-from vlmplan.training.scenes import COLOURS, LEVELS, SHAPES, Level, Scene, draw_scene, render
+from vlmplan.sweeping.scenes import COLOURS, LEVELS, SHAPES, Level, Scene, draw_scene, render
 
 ROWS, COLUMNS = ("top", "upper", "lower", "bottom"), ("left", "inner left", "inner right", "right")
 

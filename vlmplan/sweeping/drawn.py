@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import SmallModel, quiet_transformers, save_small, small_config, trained_tokenizer
 from vlmplan.errors import InputError, check_range
-from vlmplan.exporting import SmallModel, quiet_transformers, save_small, small_config, trained_tokenizer
-from vlmplan.training.question_sets import SetOrder, scenes
-from vlmplan.training.scenes import CELLS, COLOURS, LETTERS, SHAPES, Scene, render
+from vlmplan.sweeping.question_sets import SetOrder, scenes
+from vlmplan.sweeping.scenes import CELLS, COLOURS, LETTERS, SHAPES, Scene, render
 
 _TEACHING_RATE = 2e-3
 _TEACHING_BATCH = 64

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vlmplan.accuracy.point_tables import read_table
 from vlmplan.document import parse_json, read_plain, read_text
 from vlmplan.errors import InputError, printable
+from vlmplan.fitting.point_tables import read_table
 
 
 class Harness(enum.StrEnum):

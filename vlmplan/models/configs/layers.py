@@ -9,9 +9,9 @@ from typing import Any
 
 from vlmplan.document import plain
 from vlmplan.errors import InputError
+from vlmplan.models.configs.keys import Plain, switch, whole
+from vlmplan.models.configs.text_types import TextType
 from vlmplan.models.decoder import LayerGroup, Mixing
-from vlmplan.models.keys import Plain, switch, whole
-from vlmplan.models.text_types import TextType
 
 _KINDS = {
     "full_attention": "full",

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlmplan.accuracy.harness_files import Files, Harness, Scores, read_files
-from vlmplan.accuracy.point_tables import Row, positive, read_table, weight_of
 from vlmplan.errors import InputError, nearest
+from vlmplan.fitting.harness_files import Files, Harness, Scores, read_files
+from vlmplan.fitting.point_tables import Row, positive, read_table, weight_of
 
 _NAMED = 8  # files, runs or figures named in a message
 # What a perfect score is where a harness writes sums: 200 points a subtask of MME, ten of perception and four of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlmplan.exporting.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)

@@ -7,12 +7,12 @@ for a type by name.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vlmplan.models.image_rules import Made as Rule
-from vlmplan.models.keys import Plain
-from vlmplan.models.projectors import Made as Maker
+from vlmplan.models.configs.image_rules import Made as Rule
+from vlmplan.models.configs.keys import Plain
+from vlmplan.models.configs.projectors import Made as Maker
+from vlmplan.models.configs.text_types import Overflow, TextType
+from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import Settings
-from vlmplan.models.text_types import Overflow, TextType
-from vlmplan.models.towers import TowerType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

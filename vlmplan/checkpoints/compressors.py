@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints.checkpoint import Checkpoint, Tensors, Weights
+from vlmplan.checkpoints.regions import Compression
 from vlmplan.errors import InputError
-from vlmplan.exporting.checkpoint import Checkpoint, Tensors, Weights
-from vlmplan.exporting.regions import Compression
 
 # Published names, and prefixes that training code puts before them, to ours.
 _PREFIX = re.compile(r"^(?:base_model\.|model\.)*(?:mm_projector|multi_modal_projector)\.")
@@ -29,7 +29,7 @@ def parameter_shapes(checkpoint: Checkpoint, plan: Compression) -> dict[str, tup
     """Return the tensors that the compressor needs, with the projector's where pixel shuffle widens it."""
     import torch
 
-    from vlmplan.exporting.torch_compressors import compressor_module
+    from vlmplan.checkpoints.torch_compressors import compressor_module
 
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     with torch.device("meta"):

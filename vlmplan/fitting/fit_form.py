@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
-from vlmplan.accuracy.coefficient_intervals import BY_LLM, BY_POINT, joined, quantities, widest
-from vlmplan.accuracy.law import PARAMETERS, RATIO, Coefficient, Fit, Form, Loss, Point
-from vlmplan.accuracy.least_squares import Problem, Solved, huber_scale, predicted, solve
-from vlmplan.accuracy.prior import Prior
-from vlmplan.accuracy.resampling import LEAST_COUNTS, bootstrap, cost_limit, left_out, rms
+from vlmplan.accuracy import PARAMETERS, RATIO, Coefficient, Fit, Form, Loss, Point
 from vlmplan.errors import InputError
+from vlmplan.fitting.coefficient_intervals import BY_LLM, BY_POINT, joined, quantities, widest
+from vlmplan.fitting.least_squares import Problem, Solved, huber_scale, predicted, solve
+from vlmplan.fitting.prior import Prior
+from vlmplan.fitting.resampling import LEAST_COUNTS, bootstrap, cost_limit, left_out, rms
 from vlmplan.models import Reduction
 
 if TYPE_CHECKING:

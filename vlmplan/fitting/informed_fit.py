@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vlmplan.accuracy.coefficient_intervals import quantities
-from vlmplan.accuracy.fit_form import Fitted, Options, check_settled, kept_draws, missed, offsets, posed
-from vlmplan.accuracy.law import PARAMETERS, RATIO, Coefficient, Fit, Form, Loss, Point
-from vlmplan.accuracy.least_squares import Batch, Penalty, Predictor, Problem, Solved, predicted, refit, solve
-from vlmplan.accuracy.prior import Prior
-from vlmplan.accuracy.resampling import interval_of
+from vlmplan.accuracy import PARAMETERS, RATIO, Coefficient, Fit, Form, Loss, Point
 from vlmplan.errors import InputError
+from vlmplan.fitting.coefficient_intervals import quantities
+from vlmplan.fitting.fit_form import Fitted, Options, check_settled, kept_draws, missed, offsets, posed
+from vlmplan.fitting.least_squares import Batch, Penalty, Predictor, Problem, Solved, predicted, refit, solve
+from vlmplan.fitting.prior import Prior
+from vlmplan.fitting.resampling import interval_of
 
 if TYPE_CHECKING:
     import numpy as np
