@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings
 
 from vlmplan.cost.roofline import Machine, machine
-from vlmplan.hardware.profile import HardwareProfile, Kind, Precision, Runtime
+from vlmplan.hardware.profile import HardwareProfile, Kind
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import ModelSpec
 from vlmplan.planning import catalogue

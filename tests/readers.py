@@ -23,7 +23,8 @@ from vlmplan.fitting.lint import lint
 from vlmplan.fitting.point_tables import read_points, read_table
 from vlmplan.hardware.detect import Setup
 from vlmplan.hardware.prices import read_prices
-from vlmplan.hardware.profile import HardwareProfile, Runtime
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.hardware.runtimes import Runtime
 from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
 from vlmplan.models.spec import ModelSpec, Workload

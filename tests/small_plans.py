@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vlmplan.hardware.profile import Runtime
+from vlmplan.hardware.runtimes import Runtime
 from vlmplan.models.spec import Workload
 from vlmplan.planning import catalogue
 from vlmplan.planning.options import Asked

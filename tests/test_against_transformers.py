@@ -10,7 +10,7 @@ from part import DELTA, MOE, TEXT
 from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import request_of
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.families import ARCHITECTURES, FAMILIES
 from vlmplan.models.families import TEXTS as TEXT_TYPES
 from vlmplan.models.spec import ModelSpec, Workload

@@ -9,7 +9,7 @@ from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config, read_model_config
 from vlmplan.cost.totals import request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
 

@@ -13,7 +13,8 @@ from vlmplan.cost.op import Op, Request
 from vlmplan.cost.roofline import Machine, Rates, exposed_s, machine, op_seconds
 from vlmplan.cost.totals import Cost, cost, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Calibration, Efficiency, Kind, Part, Precision, Runtime
+from vlmplan.hardware.profile import Calibration, Efficiency, Kind, Part
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.measuring.calibrate import Free, fit
 from vlmplan.measuring.observation import Observation, Quantity, kernel_seconds
 from vlmplan.models.spec import Workload

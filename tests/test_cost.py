@@ -16,7 +16,8 @@ from vlmplan.cost.operator_list import operators
 from vlmplan.cost.roofline import Machine, Rates, machine, op_seconds
 from vlmplan.cost.totals import Cost, cost, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Basis, Efficiency, Kind, Part, Precision, Runtime
+from vlmplan.hardware.profile import Basis, Efficiency, Kind, Part
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
 from vlmplan.planning import catalogue
 

@@ -20,7 +20,8 @@ from vlmplan.cost.totals import request_of
 from vlmplan.exporting.decoder_graph import DecoderOptions, cache_names, decoder_graph
 from vlmplan.exporting.quantise import BLOCK, packed_shape, quantised, zeros_shape
 from vlmplan.exporting.runner import decoder_step
-from vlmplan.hardware.profile import Kind, Precision
+from vlmplan.hardware.profile import Kind
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Workload
 
 SHAPE = {

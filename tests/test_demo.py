@@ -6,7 +6,8 @@ import pytest
 from small_models import checkpoint
 from test_cli import run
 
-from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.planning import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.proof.latency import DEFAULT_WORKLOAD

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vlmplan.document import Document, digest, from_plain, load, plain, read_plain, to_json, to_toml, write_text
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import HardwareProfile, Precision
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.planning import catalogue
 
 

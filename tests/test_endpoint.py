@@ -21,7 +21,8 @@ from vlmplan.cli.app import app
 from vlmplan.cost.stored import read_model_config
 from vlmplan.document import load
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware.profile import Basis, HardwareProfile, Precision
+from vlmplan.hardware.profile import Basis, HardwareProfile
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.measuring.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
 from vlmplan.measuring.observation import Quantity
 

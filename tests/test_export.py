@@ -24,7 +24,7 @@ from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.validate import Options, Validator
 

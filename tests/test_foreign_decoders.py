@@ -14,7 +14,7 @@ from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof import foreign_samples
 from vlmplan.proof.foreign_files import accused
 from vlmplan.proof.report import Outcome, Report, markdown

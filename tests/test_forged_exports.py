@@ -24,7 +24,7 @@ from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices, ExportOrder
 from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.report import Outcome, Report
 from vlmplan.proof.validate import Options, Validator

@@ -16,7 +16,8 @@ from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost
 from vlmplan.document import Document, from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.models.visual_tokens import options
 from vlmplan.planning import catalogue

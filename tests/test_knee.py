@@ -11,7 +11,8 @@ from vlmplan.cost.knee import KNEE_TOLERANCE, TABLE_TEXT_TOKENS, knee_table, kne
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
-from vlmplan.hardware.profile import Basis, Precision, Runtime
+from vlmplan.hardware.profile import Basis
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.models.spec import Compressor, Workload
 from vlmplan.planning import catalogue
 

@@ -12,7 +12,8 @@ from vlmplan.cost.roofline import Machine, machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import load
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Basis, HardwareProfile, Precision, Runtime
+from vlmplan.hardware.profile import Basis, HardwareProfile
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.measuring.observation import Observation, Quantity
 from vlmplan.measuring.table import COLUMNS, adjusted, read_measurements
 from vlmplan.models.spec import Workload

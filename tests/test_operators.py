@@ -14,7 +14,8 @@ from vlmplan.cost.op import Op, Request
 from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import active_llm_params, request_of
-from vlmplan.hardware.profile import Kind, Part, Precision
+from vlmplan.hardware.profile import Kind, Part
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
 from vlmplan.models.visual_tokens import native_visual_tokens

@@ -16,7 +16,8 @@ from vlmplan.cost.estimates import Estimate
 from vlmplan.cost.roofline import machine
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
-from vlmplan.hardware.profile import CONTEXT_BYTES, Basis, Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile
+from vlmplan.hardware.runtimes import CONTEXT_BYTES, Precision, Runtime
 from vlmplan.models.spec import Reduction, Route, Workload
 from vlmplan.planning import catalogue
 from vlmplan.planning.choice import TIE_ERROR, UNDECIDED_SHARE, choose, draws_of, no_worse_share, pareto_front

@@ -13,7 +13,7 @@ from vlmplan.accuracy.law_judge import by_law
 from vlmplan.accuracy.published_scores import Benchmark, Evidence
 from vlmplan.cost.totals import active_llm_params
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor, Reduction, Workload
 from vlmplan.models.visual_tokens import options, visual_input
 from vlmplan.planning import catalogue

@@ -23,7 +23,8 @@ from vlmplan.cost.totals import cost
 from vlmplan.document import plain, to_toml
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware.detect import Setup, cache_bytes, setup
-from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part, Precision, Runtime
+from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.hardware.surroundings import cuda_total_bytes
 from vlmplan.measuring.check_profile import ROUNDS, Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.observation import Quantity

@@ -13,7 +13,7 @@ from small_models import exported, order, quiet
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION
 from vlmplan.exporting.write import export, open_parts
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof.protobuf import beyond, check_tensors, misplaced, read_proto, skeleton, tensors_of
 
 

@@ -17,7 +17,7 @@ from vlmplan.cost.stored import _linear_keys, model_from_config, read_model_conf
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.quantised.layouts import layer_kinds
 from vlmplan.models.quantised.modules import modules_of, patterns

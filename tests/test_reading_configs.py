@@ -15,7 +15,7 @@ from vlmplan.cost.stored import model_from_config, read_model_config
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import ImageRule, ModelSpec, Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
 from vlmplan.planning import catalogue

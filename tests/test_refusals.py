@@ -12,9 +12,9 @@ from test_plan import WORK, ask
 from test_quantisation import AWQ, FP8, GPTQ, INT4, INT8, compressed
 
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision, Runtime
+from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
 from vlmplan.models.families import ARCHITECTURES, TEXTS
-from vlmplan.models.refusals import UNFIT, precision_for, refusal
+from vlmplan.models.refusals import precision_for, refusal
 from vlmplan.planning import catalogue
 from vlmplan.planning.search import Budget
 
@@ -131,7 +131,7 @@ def test_weight_only_formats_multiply_in_what_may_be_refused() -> None:
         ({"quant_method": "fp8"}, "a100-80gb-sxm", Runtime.TRANSFORMERS, "turns fp8 back into bf16"),
         ({"quant_method": "fp8"}, "a100-80gb-sxm", Runtime.TENSORRT_LLM, "has no fp8 peak"),
         (compressed(INT8, {"num_bits": 8}), "l4", Runtime.VLLM, None),
-        (compressed(INT8, {"num_bits": 8}), "b200-sxm", Runtime.VLLM, "no int8-w8a8 kernels for Blackwell"),
+        (compressed(INT8, {"num_bits": 8}), "b200-sxm", Runtime.VLLM, "no kernels of it for Blackwell"),
         (compressed(FP8, {"num_bits": 8}), "instinct-mi300x", Runtime.VLLM, None),
         ({"quant_method": "hqq"}, "l4", Runtime.VLLM, "vllm does not read hqq checkpoints; expected --runtime transf"),
         ({"quant_method": "modelopt", "quant_algo": "FP8"}, "l4", Runtime.TRANSFORMERS, "--runtime vllm or tensorrt"),
@@ -174,9 +174,11 @@ def test_a_profile_may_say_that_fp16_overflows() -> None:
 
 
 def test_every_row_of_the_tables_has_a_source() -> None:
-    whys = [*(row.why for one in ARCHITECTURES.values() for row in one.overflows), *(row.why for row in UNFIT)]
-    whys += [row.why for one in TEXTS.values() for row in one.overflows]
-    assert len(whys) > len(UNFIT) + 4
+    unfit = [row.why for serving in SERVING.values() for row in serving.unfit]
+    overflows = [row.why for one in ARCHITECTURES.values() for row in one.overflows]
+    whys = [*unfit, *overflows, *(row.why for one in TEXTS.values() for row in one.overflows)]
+    assert len(unfit) > 4
+    assert len(whys) > len(unfit) + 4
     for why in whys:
         assert any(source in why for source in ("issue", "docs/", ".py"))
 

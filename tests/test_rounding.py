@@ -14,7 +14,7 @@ from vlmplan.exporting.manifest import DECODER, read_manifest
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.report import Check, Outcome

@@ -23,7 +23,8 @@ from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import GRAPH_REVISION
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import HardwareProfile, Precision, Runtime
+from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.measuring.recalibrate import recalibrated
 from vlmplan.measuring.timing import Samples
 from vlmplan.models.spec import Compressor

@@ -14,7 +14,7 @@ from vlmplan.checkpoints.reference import load_reference
 from vlmplan.checkpoints.regions import compression, packer_layers, possible_visual_tokens
 from vlmplan.errors import InputError
 from vlmplan.exporting.vision_graph import encoder_graph
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 
 COUNTS = {"clip-qwen2": (1, 4, 16, 36, 64, 144, 576), "siglip-mistral": (1, 9, 81, 729)}

@@ -20,7 +20,7 @@ from small_models import checkpoint, foreign, order, quiet
 from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.report import Outcome, Report
 from vlmplan.proof.validate import Options, Validator

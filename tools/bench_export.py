@@ -25,7 +25,7 @@ from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import Model, OnnxModel
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.measuring.timing import Samples, measure
 from vlmplan.models.spec import Compressor, Workload
 

@@ -26,7 +26,7 @@ from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.runner import OnnxModel, open_session
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
 from vlmplan.exporting.write import export, open_parts, write_graph
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.measuring.timing import measure
 from vlmplan.models.spec import Compressor, Workload
 

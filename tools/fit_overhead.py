@@ -19,7 +19,7 @@ from facts import FACTS, rows
 from vlmplan.cost.roofline import Machine, exposed_s
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
-from vlmplan.hardware.profile import Precision, Runtime
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.intervals import quantile
 from vlmplan.measuring.observation import Quantity, predicted
 from vlmplan.models.decoder import Decoder

@@ -27,7 +27,7 @@ from vlmplan.accuracy.published_scores import (
 )
 from vlmplan.accuracy.reductions import Curve, Uncertain
 from vlmplan.document import to_toml
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Reduction
 from vlmplan.planning import catalogue
 

@@ -26,7 +26,8 @@ from facts import PROFILES, number, rows
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
 from vlmplan.hardware.names import ReportedNames, Variants
-from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind
+from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.planning.catalogue import TypicalCalibrations
 
 PEAKS = {

@@ -16,7 +16,7 @@ from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import request_of
 from vlmplan.document import to_toml
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Engine, ModelSpec, Workload
 
 # Rows whose dimensions are not complete, and why.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vlmplan.cost.op import Op, Request
 from vlmplan.errors import InputError
-from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.hardware import SERVING, Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
 WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision
@@ -62,7 +62,7 @@ class Machine:
 
         An export's weights are as vlmplan writes them, its head quantised too; serving engines keep that whole.
         """
-        exported = self.runtime is Runtime.ONNXRUNTIME and request.precision in WEIGHT_ONLY
+        exported = bool(SERVING[self.runtime].exported) and request.precision in WEIGHT_ONLY
         return replace(request, base_precision=self.base_precision, exported=exported)
 
     def calibration(self, quantised: bool) -> Calibration:

@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import HardwareProfile as HardwareProfile
     from vlmplan.hardware.profile import Kind as Kind
     from vlmplan.hardware.profile import Part as Part
-    from vlmplan.hardware.profile import Precision as Precision
-    from vlmplan.hardware.profile import Provider as Provider
-    from vlmplan.hardware.profile import Runtime as Runtime
     from vlmplan.hardware.rates import DeviceRates as DeviceRates
     from vlmplan.hardware.rates import cuda_rates as cuda_rates
     from vlmplan.hardware.rates import processor_rates as processor_rates
+    from vlmplan.hardware.runtimes import SERVING as SERVING
+    from vlmplan.hardware.runtimes import Precision as Precision
+    from vlmplan.hardware.runtimes import Provider as Provider
+    from vlmplan.hardware.runtimes import Runtime as Runtime
     from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
     from vlmplan.hardware.surroundings import Surroundings as Surroundings
     from vlmplan.hardware.surroundings import within as within
@@ -69,18 +70,9 @@ __getattr__, __all__ = face(
         ),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
-        "profile": (
-            "Basis",
-            "Calibration",
-            "Efficiency",
-            "HardwareProfile",
-            "Kind",
-            "Part",
-            "Precision",
-            "Provider",
-            "Runtime",
-        ),
+        "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
+        "runtimes": ("Precision", "Provider", "Runtime", "SERVING"),
         "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
     },
 )

@@ -20,15 +20,11 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.extras import require
 from vlmplan.hardware.installed import versions_of
-from vlmplan.hardware.profile import Precision, Runtime
+from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
 from vlmplan.hardware.surroundings import cuda_total_bytes
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}  # of ONNX Runtime
 USUAL_CACHE_BYTES = 2**25  # where the machine does not say: 32 MiB, a desktop processor's
-_LIBRARIES = {
-    Runtime.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu", "onnx-ir"),
-    Runtime.TRANSFORMERS: ("torch", "transformers"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +106,7 @@ def _memory_bytes() -> int | None:
 def _versions(runtime: Runtime) -> dict[str, str]:
     """Versions of what may change a time. Raises Unavailable for two ONNX Runtime packages at once."""
     python = {"vlmplan": __version__, "python": platform.python_version()}
-    found = {**python, **versions_of(_LIBRARIES[runtime])}
+    found = {**python, **versions_of(SERVING[runtime].libraries)}
     if {"onnxruntime", "onnxruntime-gpu"} <= set(found):
         raise Unavailable(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; uninstall both, then "
@@ -137,8 +133,9 @@ def _gpu(index: int) -> tuple[str, int, float | None]:
 
 def _check_device(device: str, runtime: Runtime) -> int | None:
     """Return the GPU's number, None for the processor. Raises InputError or Unavailable."""
-    if runtime not in _LIBRARIES:
-        raise InputError(f"--runtime: found {runtime}, expected onnxruntime or transformers (others: --endpoint)")
+    if not SERVING[runtime].libraries:
+        here = [one.value for one, serving in SERVING.items() if serving.libraries]
+        raise InputError(f"--runtime: found {runtime}, expected {' or '.join(sorted(here))} (others: --endpoint)")
     require("onnxruntime" if runtime is Runtime.ONNXRUNTIME else "torch", "transformers")
     matched = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device)
     if matched is None:

@@ -13,41 +13,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
-
-# What the driver keeps for a process on a GPU: "Process 14960 has 618.00 MiB memory in use" beside the one that trains
-# (PyTorch's message on a B300, stored GitHub file 66068615294).
-CONTEXT_BYTES = 618 * 2**20
-
-
-class Precision(enum.StrEnum):
-    """How the LLM's linear weights are stored and multiplied.
-
-    ``int8`` and ``int4`` are weight-only (products in 16 bit); ``fp8`` and ``int8-w8a8`` multiply at 8 bit.
-    """
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    FP8 = "fp8"
-    INT8 = "int8"
-    INT8_W8A8 = "int8-w8a8"
-    INT4 = "int4"
-
-
-class Runtime(enum.StrEnum):
-    """The engine that serves."""
-
-    VLLM = "vllm"
-    TENSORRT_LLM = "tensorrt-llm"
-    TRANSFORMERS = "transformers"
-    ONNXRUNTIME = "onnxruntime"
-
-
-class Provider(enum.StrEnum):
-    """Where ONNX Runtime runs."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
+from vlmplan.hardware.runtimes import CONTEXT_BYTES, SERVING, Precision, Runtime
 
 
 class Basis(enum.StrEnum):
@@ -188,16 +154,9 @@ class HardwareProfile(Document):
             raise InputError("peak_flops_per_s: expected at least one of bf16, fp16 and fp32")
 
     def default_precision(self, runtime: Runtime) -> Precision | None:
-        """What checkpoints run as here: bf16, else fp16, else fp32; None where no such peak is known.
-
-        ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs.
-        """
-        order = (Precision.BF16, Precision.FP16, Precision.FP32)
-        if runtime is Runtime.ONNXRUNTIME:
-            order = (Precision.FP16, Precision.FP32, Precision.BF16)
-            if self.kind == "cpu":
-                order = (Precision.FP32, Precision.BF16, Precision.FP16)
-        return next((precision for precision in order if precision in self.peak_flops_per_s), None)
+        """What checkpoints run as here, of what the runtime prefers; None where no such peak is known."""
+        usual = SERVING[runtime].usual_on(self.kind)
+        return next((precision for precision in usual if precision in self.peak_flops_per_s), None)
 
     @property
     def default_runtime(self) -> Runtime:
@@ -209,30 +168,32 @@ class HardwareProfile(Document):
     def usable_bytes(self, runtime: Runtime) -> float | None:
         """Return how much of the memory an engine may fill; None where the memory is not known.
 
-        vLLM takes a share of the whole, in hundredths, that must be free once its context is on the device.
+        A share of a GPU's whole, in hundredths, must be free once the engine's context is on the device.
         """
-        if self.memory_bytes is None or runtime is not Runtime.VLLM or self.kind == "cpu":
+        if self.memory_bytes is None or not SERVING[runtime].takes_share or self.kind == "cpu":
             return self.memory_bytes
         return math.floor(100 * (1 - CONTEXT_BYTES / self.memory_bytes)) / 100 * self.memory_bytes
 
     def check_runtime(self, runtime: Runtime) -> None:
         """Raise InputError for a runtime that does not serve on this device."""
-        if runtime is Runtime.TENSORRT_LLM and self.vendor != "NVIDIA":
+        serving = SERVING[runtime]
+        if not serving.refuses_vendor(self.vendor):
+            return
+        if serving.only_vendor is not None:
             raise InputError(
-                f"tensorrt-llm serves NVIDIA GPUs; {self.name} is {self.vendor}'s; expected another --runtime"
+                f"{runtime} serves {serving.only_vendor} GPUs; {self.name} is {self.vendor}'s; "
+                "expected another --runtime"
             )
-        if runtime is Runtime.VLLM and self.vendor == "Apple":
-            raise InputError(f"vllm does not serve on {self.name}; expected --runtime transformers or onnxruntime")
+        others = [one.value for one, served in SERVING.items() if not served.refuses_vendor(self.vendor)]
+        raise InputError(f"{runtime} does not serve on {self.name}; expected --runtime {' or '.join(others)}")
 
     def compute_precision(self, precision: Precision, runtime: Runtime) -> Precision:
         """Return the precision the products are made in: weight-only formats multiply in the runtime's default.
 
-        So does fp8 in vLLM on NVIDIA's GPUs that have none but Marlin's kernels (docs/features/quantization,
-        FP8 W8A8: Turing and Ampere). Raises InputError when the device does not run it.
+        So does fp8 where the runtime has none but Marlin's kernels. Raises InputError when the device does not run it.
         """
         usual = self.default_precision(runtime)
-        marlin = runtime is Runtime.VLLM and self.vendor == "NVIDIA" and self.architecture in ("Turing", "Ampere")
-        if precision is Precision.FP8 and marlin and usual is not None:
+        if precision is Precision.FP8 and self.architecture in SERVING[runtime].marlin and usual is not None:
             return usual
         wanted = {
             Precision.INT8_W8A8: Precision.INT8,

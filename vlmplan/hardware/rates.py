@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 
 # FLOP per multiprocessor and clock, by compute capability: (fp32, fp16 by tensor cores with fp32 sums). They follow
 # from the peaks, clocks and multiprocessors of facts/accelerators.csv; a test holds them against all of it.

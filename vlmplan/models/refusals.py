@@ -1,14 +1,13 @@
-"""Which precisions does an engine refuse, or break in, and why? One table by architecture, method, engine and device.
+"""Which precisions does an engine refuse, or break in, and why? Asked of the model, its family, engine and device.
 
 (model, precision, device, runtime) -> the reason in one line, or None. What a device has no peak of it does not run at
 all (bf16 on NVIDIA GPUs before Ampere).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from vlmplan.errors import InputError
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.hardware import SERVING, HardwareProfile, Precision, Runtime
 from vlmplan.models.spec import ModelSpec
 
 
@@ -31,99 +30,35 @@ def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:
     return None
 
 
-# Methods that a runtime reads; others are refused by name. vLLM 0.32, docs/features/quantization; transformers 5.23,
-# quantizers/auto.py; TensorRT-LLM 1.4, features/quantization. The last names Model Optimizer's own checkpoints, AWQ and
-# GPTQ, and DeepSeek's fp8.
-_VLLM = ("awq", "gptq", "auto-round", "compressed-tensors", "fp8", "fbgemm_fp8", "bitsandbytes", "mxfp4", "torchao",
-         "modelopt", "quark")  # fmt: skip
-_TRANSFORMERS = ("awq", "gptq", "auto-round", "compressed-tensors", "fp8", "fbgemm_fp8", "eetq", "bitsandbytes",
-                 "mxfp4", "mxfp8", "nvfp4", "quanto", "hqq", "torchao", "quark")  # fmt: skip
-METHODS_READ = {
-    Runtime.VLLM: _VLLM,
-    Runtime.TRANSFORMERS: _TRANSFORMERS,
-    Runtime.TENSORRT_LLM: ("modelopt", "fp8", "awq", "gptq", "mxfp4"),
-    Runtime.ONNXRUNTIME: (),
-}
-
-
-EXPORTED = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)  # by vlmplan, for ONNX Runtime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfit:
-    """Devices, by architecture, that a runtime does not run a method on; an empty ``methods`` means any."""
-
-    runtime: Runtime
-    devices: tuple[str, ...]
-    methods: tuple[str, ...]
-    why: str
-
-
-UNFIT = (
-    Unfit(
-        runtime=Runtime.VLLM,
-        devices=("Volta",),
-        methods=("awq", "compressed-tensors", "modelopt", "fp8", "fbgemm_fp8", "quark"),
-        why="vllm has no kernels of it before Turing (docs/features/quantization, supported hardware)",
-    ),
-    Unfit(
-        runtime=Runtime.VLLM,
-        devices=("CDNA 3",),
-        methods=("bitsandbytes",),
-        why="vllm refuses it on AMD GPUs (vllm/platforms/rocm.py, supported_quantization)",
-    ),
-    Unfit(
-        runtime=Runtime.VLLM,
-        devices=("Xe2-HPG",),
-        methods=("bitsandbytes", "torchao", "fbgemm_fp8", "quark"),
-        why="vllm refuses it on Intel GPUs (vllm/platforms/xpu.py, supported_quantization)",
-    ),
-    Unfit(
-        runtime=Runtime.VLLM,
-        devices=("Volta", "Turing"),
-        methods=("mxfp4",),
-        why="vllm needs compute capability 8.0 for it (vLLM issue 23203)",
-    ),
-    Unfit(
-        runtime=Runtime.TRANSFORMERS,
-        devices=("Volta", "Turing", "Ampere"),
-        methods=("fp8", "fbgemm_fp8"),
-        why="transformers turns fp8 back into bf16 below compute capability 8.9 (quantizer_finegrained_fp8.py)",
-    ),
-)
-
-
 def _method_refused(model: ModelSpec, hardware: HardwareProfile, runtime: Runtime) -> str | None:
     """Why a runtime does not run a quantised checkpoint here."""
     stored = model.quantisation
     if stored is None:
         return None
-    if runtime is Runtime.ONNXRUNTIME:
+    serving = SERVING[runtime]
+    if serving.exported:
         return (
             f"the checkpoint is quantised ({stored.method}), and vlmplan exports and quantises whole ones for "
-            "onnxruntime; give the checkpoint it was made from"
+            f"{runtime}; give the checkpoint it was made from"
         )
-    if stored.method not in METHODS_READ[runtime]:
-        by = [one.value for one, methods in METHODS_READ.items() if stored.method in methods]
+    if stored.method not in serving.methods:
+        by = [one.value for one, other in SERVING.items() if stored.method in other.methods]
         reads = f"--runtime {' or '.join(by)}" if by else "the checkpoint it was made from: no --runtime reads it"
         return f"{runtime} does not read {stored.method} checkpoints; expected {reads}"
-    for row in UNFIT:
-        if row.runtime is runtime and hardware.architecture in row.devices and stored.method in row.methods:
+    for row in serving.unfit:
+        if hardware.architecture in row.devices and stored.method in row.methods:
             return f"{stored.method} does not run on {hardware.name}: {row.why}"
     return None
 
 
 def _without_kernels(precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> str | None:
     """Why a runtime has no kernels of a precision here, though the device may have a peak of it."""
-    if runtime is Runtime.ONNXRUNTIME and precision not in EXPORTED:
-        return f"onnxruntime runs what vlmplan exports, which is {', '.join(EXPORTED)}, not {precision}"
-    if (
-        runtime is Runtime.VLLM
-        and precision is Precision.INT8_W8A8
-        and hardware.vendor == "NVIDIA"
-        and hardware.architecture.startswith("Blackwell")
-    ):
-        return f"vllm has no int8-w8a8 kernels for Blackwell, {hardware.name} (its docs, INT8 W8A8)"
+    serving = SERVING[runtime]
+    if serving.exported and precision not in serving.exported:
+        return f"{runtime} runs what vlmplan exports, which is {', '.join(serving.exported)}, not {precision}"
+    for row in serving.unfit:
+        if hardware.architecture in row.devices and precision in row.precisions:
+            return f"{precision} does not run on {hardware.name}: {row.why}"
     return None
 
 

@@ -27,7 +27,7 @@ from vlmplan.cost import (
 )
 from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
-from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
+from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
 from vlmplan.planning.choice import (
     FINALISTS,
@@ -274,7 +274,7 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
 def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
-    deploy = described.deploy
+    deploy, serving = described.deploy, SERVING[query.runtime]
     found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
@@ -286,8 +286,8 @@ def _warnings(
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
         found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
-    if query.runtime is Runtime.TENSORRT_LLM and choice.route is Route.ENGINE:
-        found.append(f"whether tensorrt-llm serves {choice.model.name} is not known to vlmplan")
+    if not (serving.lists_models or serving.libraries) and choice.route is Route.ENGINE:
+        found.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
     if not choice.visual.as_published:

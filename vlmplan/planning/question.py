@@ -14,7 +14,7 @@ from pathlib import PurePath
 from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.hardware import SERVING, HardwareProfile, Precision, Runtime
 from vlmplan.models import (
     Engine,
     ModelSpec,
@@ -205,10 +205,10 @@ def _models(
         ),
         ("without a published score on most of the task", judge.knows),
     ]
-    if not asked.paper and runtime is Runtime.ONNXRUNTIME:
-        tests.append(("that vlmplan cannot export for onnxruntime", lambda m: m.exportable))
-    if not asked.paper and runtime is Runtime.VLLM:
-        tests.append(("not known to be served by vllm", lambda m: Engine.VLLM in m.serving))
+    if not asked.paper and SERVING[runtime].exported:
+        tests.append((f"that vlmplan cannot export for {runtime}", lambda m: m.exportable))
+    if not asked.paper and SERVING[runtime].lists_models:
+        tests.append((f"not known to be served by {runtime}", lambda m: Engine(runtime) in m.serving))
     notes = []
     for why, keep in tests:
         out = [model.name for model in left if not keep(model)]
@@ -269,8 +269,8 @@ def query(
         confidence=asked.confidence,
         allow_untrained=asked.allow_untrained,
         paper_flops=asked.paper_flops,
-        engine=Engine.VLLM if runtime is Runtime.VLLM and not asked.paper else None,
-        route=Route.TRAIN if asked.paper else Route.EXPORT if runtime is Runtime.ONNXRUNTIME else Route.ENGINE,
+        engine=Engine(runtime) if SERVING[runtime].lists_models and not asked.paper else None,
+        route=Route.TRAIN if asked.paper else Route.EXPORT if SERVING[runtime].exported else Route.ENGINE,
     )
     return Query(
         hardware=hardware,
