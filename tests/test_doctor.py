@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from test_cli import run
 
 from vlmplan.cli.app import COMMANDS
 from vlmplan.hardware import Package, extras, folder, hub_cache, providers, torch_cuda
-from vlmplan.hardware.installed import Folder, numbers, version_of
+from vlmplan.hardware.installed import LEAST_GPU_RUNTIME, Folder, numbers, refused_on_cuda, version_of
 from vlmplan.planning import Checkup, Finding, State, examine
 from vlmplan.planning import checkup as rules
 from vlmplan.planning.checkup import NEEDS, Installation
@@ -283,6 +284,17 @@ def test_versions_are_compared_as_numbers() -> None:
     assert not Package(name="a", version="6.0", least="5.3", below="6").fits
     assert not Package(name="a").fits
     assert version_of("no-such-package-as-this") is None
+
+
+def test_old_onnxruntime_gpu_is_refused_for_exports() -> None:
+    """The floor that ``doctor`` and sessions name is the extra's own."""
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert f"onnxruntime-gpu>={LEAST_GPU_RUNTIME}" in extras["deploy-gpu"]
+    assert refused_on_cuda("1.26.0") is None
+    assert refused_on_cuda("1.30") is None
+    assert "onnxruntime-gpu 1.25.1" in (refused_on_cuda("1.25.1") or "")
 
 
 def test_extras_are_read_from_the_package() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.extras import require
-from vlmplan.hardware import PROVIDERS
+from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
@@ -68,6 +68,8 @@ def open_session(path: Path, provider: str, threads: int | None, unrounded: bool
             f"provider {provider} is not in this onnxruntime ({', '.join(known)}); install onnxruntime-gpu in its "
             "place (extra deploy-gpu)"
         )
+    if provider != "cpu" and (old := refused_on_cuda(onnxruntime.__version__)):
+        raise Unavailable(f"provider {provider}: {old}")
     try:
         graph: Path | bytes = path
         if unrounded:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.found import FoundMachine as FoundMachine
     from vlmplan.hardware.found import machine_here as machine_here
     from vlmplan.hardware.gpus import Device as Device
+    from vlmplan.hardware.installed import LEAST_GPU_RUNTIME as LEAST_GPU_RUNTIME
     from vlmplan.hardware.installed import RUNTIMES as RUNTIMES
     from vlmplan.hardware.installed import Folder as Folder
     from vlmplan.hardware.installed import Package as Package
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.installed import hub_cache as hub_cache
     from vlmplan.hardware.installed import numbers as numbers
     from vlmplan.hardware.installed import providers as providers
+    from vlmplan.hardware.installed import refused_on_cuda as refused_on_cuda
     from vlmplan.hardware.installed import torch_cuda as torch_cuda
     from vlmplan.hardware.installed import version_of as version_of
     from vlmplan.hardware.installed import versions_of as versions_of
@@ -56,6 +58,7 @@ __getattr__, __all__ = face(
         "gpus": ("Device",),
         "installed": (
             "Folder",
+            "LEAST_GPU_RUNTIME",
             "Package",
             "RUNTIMES",
             "driver_cuda",
@@ -64,6 +67,7 @@ __getattr__, __all__ = face(
             "hub_cache",
             "numbers",
             "providers",
+            "refused_on_cuda",
             "torch_cuda",
             "version_of",
             "versions_of",

@@ -19,7 +19,7 @@ from vlmplan import __version__
 from vlmplan.document import Document
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.extras import require
-from vlmplan.hardware.installed import versions_of
+from vlmplan.hardware.installed import refused_on_cuda, versions_of
 from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
 from vlmplan.hardware.surroundings import cuda_total_bytes
 
@@ -151,6 +151,8 @@ def _check_device(device: str, runtime: Runtime) -> int | None:
                 f"--device {device}: this onnxruntime has {', '.join(known)} and no CUDA; install onnxruntime-gpu in "
                 "its place (extra deploy-gpu)"
             )
+        if old := refused_on_cuda(onnxruntime.__version__):
+            raise Unavailable(f"--device {device}: {old}")
         if matched[1] not in (None, "0"):
             raise InputError(f"--device: found {device}; ONNX Runtime takes cuda:0 here (CUDA_VISIBLE_DEVICES chooses)")
     else:

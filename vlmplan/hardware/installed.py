@@ -24,6 +24,7 @@ RUNTIMES = (
     "onnxruntime-migraphx",
     "onnxruntime-qnn",
 )  # packages that put their files into the one folder ``onnxruntime``
+LEAST_GPU_RUNTIME = "1.26"  # as in pyproject.toml, deploy-gpu
 _COUNTING_S = 0.5  # longest time to add up a folder
 
 
@@ -60,6 +61,20 @@ class Folder:
 def numbers(version: str) -> tuple[int, ...]:
     """Return the numbers that a version begins with: ``2.13.0+cpu`` -> (2, 13, 0)."""
     return tuple(int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part)  # type: ignore[index]
+
+
+def refused_on_cuda(version: str) -> str | None:
+    """Return why that version of onnxruntime-gpu runs no export on CUDA, None where it does.
+
+    1.23 and 1.24 have no CUDA kernel of opset 23's Attention (onnxruntime issue 28025); 1.25 has one that refuses
+    grouped queries with a mask and a cache at run time (kernel tables of the wheels).
+    """
+    if numbers(version) >= numbers(LEAST_GPU_RUNTIME):
+        return None
+    return (
+        f"onnxruntime-gpu {version} has no kernels on CUDA for an export's attention; expected {LEAST_GPU_RUNTIME} or "
+        f"newer: pip install --upgrade 'onnxruntime-gpu>={LEAST_GPU_RUNTIME}'"
+    )
 
 
 def version_of(name: str) -> str | None:

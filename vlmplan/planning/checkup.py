@@ -17,6 +17,7 @@ from vlmplan import __version__
 from vlmplan.document import Document
 from vlmplan.errors import VlmplanError
 from vlmplan.hardware import (
+    LEAST_GPU_RUNTIME,
     RUNTIMES,
     TIMEOUT_S,
     Folder,
@@ -39,7 +40,6 @@ from vlmplan.planning.own_profiles import data_folder, own_profiles
 from vlmplan.planning.this_machine import here
 from vlmplan.units import format_bytes
 
-LEAST_GPU_RUNTIME = "1.26"  # older ones lack what exports are made of (pyproject.toml, deploy-gpu)
 _LOW_DISK_BYTES = 10 * 2**30  # a checkpoint of 7B parameters takes 15 GB, an export as much again
 _LOW_SCRATCH_BYTES = 2 * 2**30
 # What a command needs beside the core: one of these extras whole.
