@@ -345,6 +345,16 @@ def test_an_eager_framework_hides_its_launches_behind_long_kernels() -> None:
     assert long.overhead_s < 0.3 * layers_s
 
 
+@pytest.mark.parametrize(("precision", "slower"), [(Precision.FP16, True), (Precision.FP32, False)])
+def test_a_processor_is_slower_at_sixteen_bits_only_where_they_are_asked_for(
+    precision: Precision, slower: bool
+) -> None:
+    """The typical calibration that stands in is of 16 bits; the plan may not be."""
+    device = catalogue.hardware("intel-core-i9-13900k")
+    ready = machine(device, catalogue.typical(), Runtime.ONNXRUNTIME, precision)
+    assert any("computes in fp32" in warning for warning in ready.warnings) is slower
+
+
 def test_exports_keep_their_head_at_eight_bits_and_the_rest_at_fp32() -> None:
     device = catalogue.hardware("amd-epyc-9654")
     ready = machine(device, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.INT4)

@@ -148,6 +148,7 @@ def machine(
         unmeasured_linear=stand_in,
         warnings=(
             *_warnings(hardware, runtime, (base, quantised), stand_in),
+            *_widened_warnings(hardware, runtime, base_precision),
             *_fp8_warnings(hardware, precision, compute),
         ),
     )
@@ -170,12 +171,17 @@ def _warnings(
         )
     if stand_in:
         found.append("kernels of this precision were not measured; 16-bit ones stand in, with a wider interval")
-    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and used[0].precision in _SIXTEEN_BIT:
-        found.append("ONNX Runtime has no 16-bit kernels on CPUs and computes in fp32: expect it slower")
     if hardware.confidence == "low":
         sources = "; ".join(hardware.sources) or "no source"
         found.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({sources})")
     return tuple(found)
+
+
+def _widened_warnings(hardware: HardwareProfile, runtime: Runtime, base_precision: Precision) -> tuple[str, ...]:
+    """What to mind about sixteen bits where products are made in more."""
+    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and base_precision in _SIXTEEN_BIT:
+        return ("ONNX Runtime has no 16-bit kernels on CPUs and computes in fp32: expect it slower",)
+    return ()
 
 
 def _fp8_warnings(hardware: HardwareProfile, precision: Precision, compute: Precision) -> tuple[str, ...]:
