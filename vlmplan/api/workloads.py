@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.api.given import File, Words, quantity
 from vlmplan.errors import Assumed, InputError
 from vlmplan.models import Workload
-from vlmplan.planning import INTERACTIVE, NamedWorkload
+from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog
 from vlmplan.planning import catalogue as shelves
 from vlmplan.units import format_seconds, parse_image, parse_pixels
 
 if TYPE_CHECKING:
-    from vlmplan.planning import LoggedTimes, Plan, RequestLog
+    from vlmplan.planning import LoggedTimes, Plan
 
 # Fields of a workload: the option that says it, and how a note does.
 _SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
@@ -40,7 +40,7 @@ class Described:
     workload: Workload
     named: NamedWorkload | None = None
     own: bool = False
-    log: "RequestLog | None" = None
+    log: RequestLog | None = None
 
 
 def tell(line: str) -> None:
@@ -64,17 +64,15 @@ def _tell_named(named: NamedWorkload, before: Collection[str]) -> None:
     shown = [(show(left[name]), option) for name, (option, show) in _SHOWN.items() if name in left]
     if shown:
         what, options = zip(*shown, strict=True)
-        tell(f"workload {named.name}: {', '.join(what)} ({', '.join(options)})")
+        tell(f"workload {named.name} ({named.title}): {', '.join(what)} ({', '.join(options)})")
 
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _log_line(log: "RequestLog") -> str:
+def _log_line(log: RequestLog) -> str:
     """What a log shows: how long and how large half of the requests are, and 95 of 100."""
-    from vlmplan.planning import MEDIAN, TAIL
-
     half, tail = log.at(MEDIAN), log.at(TAIL)
     names = ("text_tokens", "output_tokens", "images")
     shown = ", ".join(f"{name.replace('_', ' ')} {half[name]} ({tail[name]})" for name in names)
@@ -98,7 +96,7 @@ def described(words: Mapping[str, Any]) -> Described:
             raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
         return Described(workload=given)
     said, named, log = _said(words), None, _log(requests)
-    shown = {} if log is None else log.at(0.5)
+    shown = {} if log is None else log.at(MEDIAN)
     own = isinstance(given, str | Path) and shelves.is_path(str(given))
     if given is not None:
         named = given if isinstance(given, NamedWorkload) else shelves.workload(str(given))
@@ -110,13 +108,13 @@ def described(words: Mapping[str, Any]) -> Described:
     return Described(workload=Workload(**fields), named=named, own=own, log=log)
 
 
-def _log(given: "File | RequestLog | None") -> "RequestLog | None":
+def _log(given: File | RequestLog | None) -> RequestLog | None:
     from vlmplan.planning import read_requests
 
     return read_requests(Path(given)) if isinstance(given, str | Path) else given
 
 
-def _times_line(log: "RequestLog", found: "LoggedTimes | None", what: str) -> str:
+def _times_line(log: RequestLog, found: "LoggedTimes | None", what: str) -> str:
     """How long a configuration takes for the requests of a log."""
     if found is None:
         return f"{log.name}: {what} can answer none of the requests: they exceed its context, or its processor refuses"
@@ -126,12 +124,12 @@ def _times_line(log: "RequestLog", found: "LoggedTimes | None", what: str) -> st
     return f"{log.name}: with {what} the p50 (p95) request takes {whole}, {first} to the first token{refused}"
 
 
-def tell_times(log: "RequestLog", found: "LoggedTimes | None", what: str) -> None:
+def tell_times(log: RequestLog, found: "LoggedTimes | None", what: str) -> None:
     """Say how long a configuration takes for the requests of a log."""
     tell(_times_line(log, found, what))
 
 
-def with_log(plan: "Plan", log: "RequestLog | None") -> "Plan":
+def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
     """Return a plan that says how long its choice takes for the requests of a log; say it, too."""
     if log is None:
         return plan

@@ -271,11 +271,19 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
+def _several_images(workload: Workload) -> tuple[str, ...]:
+    """What the error leaves out of a request about several pictures, or about a video's frames."""
+    if workload.images == 1:
+        return ()
+    return (f"the error is of questions about one picture; what {workload.images} in a request change is not known",)
+
+
 def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
     deploy = described.deploy
-    found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    found = [*ready.warnings, *_several_images(query.space.workload)]
+    found += query.judge.warnings(choice.model, choice.visual)
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
     if query.limits.memory_bytes is None:

@@ -6,7 +6,6 @@ A row of the JSONL file is counts and sizes (``text_tokens``, ``output_tokens``,
 or stands in a message.
 """
 
-import base64
 import functools
 import io
 import math
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from vlmplan.document import json_lines
 from vlmplan.errors import InputError
@@ -157,6 +155,9 @@ def _file_size(path: Path) -> Size:
 
 def _linked_size(url: Any, folder: Path) -> Size:
     """The size of a picture given as a data URL or as a file's path. Raises InputError for one that is elsewhere."""
+    import base64
+    from urllib.parse import unquote, urlsplit
+
     if not isinstance(url, str):
         raise InputError(f"image_url: expected a data URL or a file, found {_kind(url)}")
     if url[:5].casefold() == "data:":
