@@ -190,9 +190,20 @@ def test_a_file_sets_what_it_says_and_its_limits_hold() -> None:
     plan, err = plan_of("--workload", "badges.toml", "--hardware", "l4")
     assert (plan.workload.text_tokens, plan.workload.output_tokens, plan.workload.image) == (40, 32, (800, 600))
     assert plan.choice.ttft_interval_s[1] <= 0.4 and "Names on badges" in err
-    Path("badges.toml").write_text(OWN.replace("0.4", "0.0001"), encoding="utf-8")
-    code, _, err = run("recommend", "--workload", "badges.toml", "--hardware", "l4")
-    assert code == 3 and "times its limits" not in err
+    tight = OWN.replace("0.4", "0.0001")
+    for name in ("badges.toml", "badges"):
+        Path(name).write_text(tight, encoding="utf-8")
+        code, _, err = run("recommend", "--workload", name, "--hardware", "l4")
+        assert code == 3 and "times its limits" not in err
+    with pytest.raises(vlmplan.Infeasible), pytest.warns(vlmplan.Assumed):
+        vlmplan.recommend(hardware="l4", workload=vlmplan.workload("badges.toml"))
+
+
+def test_a_file_may_limit_memory_alone() -> None:
+    Path("badges.toml").write_text(OWN.replace("ttft_s = 0.4", "memory_bytes = 8e9"), encoding="utf-8")
+    plan, err = plan_of("--workload", "badges.toml", "--hardware", "l4")
+    assert (plan.budget.ttft_s, plan.budget.memory_bytes) == (None, 8e9)
+    assert "workload badges: 7.45 GiB of memory (" in err
 
 
 def test_a_document_stands_where_a_name_does() -> None:
@@ -200,6 +211,10 @@ def test_a_document_stands_where_a_name_does() -> None:
     with pytest.warns(vlmplan.Assumed, match="workload mine"):
         plan = vlmplan.recommend(hardware="l4", latency="2s", task="ocr", workload=mine)
     assert (plan.workload.text_tokens, plan.workload.output_tokens, plan.workload.concurrency) == (30, 32, 4)
+    budget = vlmplan.Budget(memory_bytes=20e9)
+    with pytest.warns(vlmplan.Assumed):
+        whole = vlmplan.recommend(hardware="l4", workload="chat", budget=budget)
+    assert (whole.budget.ttft_s, whole.budget.memory_bytes) == (None, 20e9)
     with pytest.raises(vlmplan.InputError, match="requests beside it"):
         vlmplan.recommend(hardware="l4", task="ocr", workload=plan.workload, requests="log.jsonl")
 

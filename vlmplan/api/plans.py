@@ -25,7 +25,7 @@ from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning import INTERACTIVE, Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import format_seconds, parse_bytes, parse_flops, parse_params, parse_seconds
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
@@ -104,7 +104,7 @@ class _Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limits:
-    """Limits that nobody stated: what set them, why, and the factors by which they grow where nothing keeps them."""
+    """Limits that a name or nobody set: by what, why, and the factors by which times grow where nothing keeps them."""
 
     budget: Budget
     by: str
@@ -120,11 +120,11 @@ class _Limits:
 
     def tell(self, times: int) -> None:
         """Say which limits were assumed, and where nothing keeps them."""
-        shown = ", ".join(
-            f"{format_seconds(limit_s * times)} {what}"
-            for name, what in zip(_TIMES, ("to the first token", "a further one", "to the last"), strict=True)
-            if (limit_s := getattr(self.budget, name)) is not None
-        )
+        latency, ttft, tpot, *others = self.budget.limits
+        timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
+        found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
+        found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
+        shown = ", ".join(found)
         why = self.why if times == 1 else f"{times} times {self.whose}, which nothing keeps here"
         tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
 
@@ -166,9 +166,11 @@ def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
     return Preference.BALANCED
 
 
-def _assumed_limits(stated: Budget | None, asked: Described) -> _Limits | None:
-    """The limits of the named workload, or of the usual case; None where times are stated, or a file's limits hold."""
+def _assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> _Limits | None:
+    """The limits of the named workload, or of the usual case; None where times are stated, or the ``whole`` budget."""
     named = asked.named
+    if whole:
+        return None
     if named is None or named.budget is None:
         why = INTERACTIVE.why
         usual = _Limits(budget=_USUAL_LIMITS, by="no limit given", whose="the usual case's", why=why)
@@ -228,7 +230,7 @@ def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
         asked=asked,
         described=work,
         budget=budget,
-        assumed=_assumed_limits(budget, work),
+        assumed=_assumed_limits(budget, work, words.get("budget") is not None),
         model=None if isinstance(model, str) else model,
         law=None if isinstance(law, str) else law,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.api.given import File, Words, quantity
 from vlmplan.errors import Assumed, InputError
 from vlmplan.models import Workload
-from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog
+from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
 from vlmplan.planning import catalogue as shelves
 from vlmplan.units import format_seconds, parse_image, parse_pixels
 
@@ -35,7 +35,7 @@ _SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """The request that is meant; ``named`` and ``log`` are what says it, ``own`` whether the name is a file."""
+    """The request that is meant; ``named`` and ``log`` are what says it, ``own`` whether it is no shipped name."""
 
     workload: Workload
     named: NamedWorkload | None = None
@@ -95,17 +95,25 @@ def described(words: Mapping[str, Any]) -> Described:
         if beside:
             raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
         return Described(workload=given)
-    said, named, log = _said(words), None, _log(requests)
+    said, named, own, log = _said(words), None, False, _log(requests)
     shown = {} if log is None else log.at(MEDIAN)
-    own = isinstance(given, str | Path) and shelves.is_path(str(given))
     if given is not None:
-        named = given if isinstance(given, NamedWorkload) else shelves.workload(str(given))
+        named, own = _named(given)
         _tell_named(named, {*said, *shown})
     if log is not None:
         tell(_log_line(log))
     usual = {"text_tokens": INTERACTIVE.text_tokens, "output_tokens": INTERACTIVE.output_tokens}
     fields = usual | (named.request if named else {}) | shown | said
     return Described(workload=Workload(**fields), named=named, own=own, log=log)
+
+
+def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
+    """A named workload, and whether it is the user's own: a file, or a document that is not shipped as it is."""
+    if isinstance(given, NamedWorkload):
+        shipped = given.name in shelves.names(Shelf.WORKLOADS) and given == shelves.workload(given.name)
+        return given, not shipped
+    path = shelves.find(Shelf.WORKLOADS, str(given))
+    return shelves.workload(str(path)), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
 
 
 def _log(given: File | RequestLog | None) -> RequestLog | None:
