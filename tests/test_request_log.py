@@ -156,10 +156,10 @@ def test_a_tail_beyond_the_limit_is_a_warning(tmp_path: Path) -> None:
 def test_words_go_before_the_log_and_the_log_before_a_name(tmp_path: Path) -> None:
     path = log(tmp_path, {"text_tokens": 40, "output_tokens": 20, "image": "640x480"})
     with pytest.warns(vlmplan.Assumed) as said:
-        plan = vlmplan.recommend(hardware="l4", workload="document", requests=path, output_tokens=7)
+        plan = vlmplan.recommend(hardware="l4", workload="batch", requests=path, output_tokens=7)
     work = plan.workload
-    assert (work.text_tokens, work.output_tokens, work.image, work.text_height_px) == (40, 7, (640, 480), 25)
-    assert any("document (A question about a scanned page): text 25px high (--text-height)" in str(one) for one in said)
+    assert (work.text_tokens, work.output_tokens, work.image, work.concurrency) == (40, 7, (640, 480), 64)
+    assert any("nobody waits): 64 in flight (--concurrency)" in str(one.message) for one in said)
 
 
 def test_an_estimate_says_the_tail_too(tmp_path: Path) -> None:

@@ -136,6 +136,13 @@ def test_one_word_leaves_the_rest_to_the_name() -> None:
     assert "84 text tokens (--images, --image, --text-height, --text-tokens)" in err
 
 
+def test_of_another_image_the_height_of_its_text_is_not_known() -> None:
+    other, err = plan_of("--workload", "document", "--hardware", "l4", "--image", "855x1110")
+    assert other.workload.text_height_px is None and "high" not in err
+    said, _ = plan_of("--workload", "document", "--hardware", "l4", "--image", "855x1110", "--text-height", "13px")
+    assert said.workload.text_height_px == 13
+
+
 def test_a_limit_of_memory_stands_beside_limits_of_time() -> None:
     plan, _ = plan_of("--workload", "chat", "--hardware", "l4", "--memory", "8GiB")
     assert (plan.budget.ttft_s, plan.budget.tpot_s, plan.budget.memory_bytes) == (2.0, 0.1, 8 * 2**30)

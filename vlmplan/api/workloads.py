@@ -58,9 +58,14 @@ def _said(words: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _tell_named(named: NamedWorkload, before: Collection[str]) -> None:
-    """Say what a name set of the request, where nothing goes before it."""
-    left = {name: value for name, value in named.request.items() if name not in before}
+def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
+    """What a name sets of the request where nothing goes before it; of another image its text's height says nothing."""
+    out = {*before, "text_height_px"} if "image" in before else before
+    return {name: value for name, value in named.request.items() if name not in out}
+
+
+def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
+    """Say what a name set of the request."""
     shown = [(show(left[name]), option) for name, (option, show) in _SHOWN.items() if name in left]
     if shown:
         what, options = zip(*shown, strict=True)
@@ -95,16 +100,16 @@ def described(words: Mapping[str, Any]) -> Described:
         if beside:
             raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
         return Described(workload=given)
-    said, named, own, log = _said(words), None, False, _log(requests)
-    shown = {} if log is None else log.at(MEDIAN)
+    named, own, log, left = None, False, _log(requests), dict[str, Any]()
+    before = ({} if log is None else log.at(MEDIAN)) | _said(words)
     if given is not None:
         named, own = _named(given)
-        _tell_named(named, {*said, *shown})
+        left = _left(named, before)
+        _tell_named(named, left)
     if log is not None:
         tell(_log_line(log))
     usual = {"text_tokens": INTERACTIVE.text_tokens, "output_tokens": INTERACTIVE.output_tokens}
-    fields = usual | (named.request if named else {}) | shown | said
-    return Described(workload=Workload(**fields), named=named, own=own, log=log)
+    return Described(workload=Workload(**usual | left | before), named=named, own=own, log=log)
 
 
 def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
