@@ -282,8 +282,7 @@ def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
     deploy = described.deploy
-    found = [*ready.warnings, *_several_images(query.space.workload)]
-    found += query.judge.warnings(choice.model, choice.visual)
+    found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
     if query.limits.memory_bytes is None:
@@ -404,7 +403,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
-        warnings=_warnings(query, choice, described, ready, prices),
+        warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
         asked=query.asked,
     )
 
