@@ -34,7 +34,9 @@ from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, knee_curve_of, recommend
 from vlmplan.planning.question import query
 from vlmplan.planning.rechecks import recheck
+from vlmplan.planning.request_log import read_requests
 from vlmplan.planning.search import Budget
+from vlmplan.planning.workloads import NamedWorkload
 from vlmplan.proof.report import Report, junit_xml, markdown, passed
 from vlmplan.sweeping.grid import Grid
 from vlmplan.training.conversations import read_rows
@@ -142,6 +144,7 @@ READERS: tuple[Reader, ...] = (
     _document(TypicalCalibrations, PROFILES / "typical.toml"),
     _document(OwnScores, sorted((PROFILES / "scores").glob("*.toml"))[0]),
     _document(Grid, ROOT / "docs" / "grids" / "shapes.toml", lambda grid: list(grid.trials())),
+    _document(NamedWorkload, PROFILES / "workloads" / "batch.toml", lambda one: (one.request, one.budget)),
     Reader(name="plan", file="plan.json", good=_plan, read=_asked_again),
     Reader(
         name="report",
@@ -172,6 +175,12 @@ READERS: tuple[Reader, ...] = (
     Reader(name="table", file="table.csv", good=RUNS.encode, read=read_table),
     Reader(name="runs", file="runs.csv", good=RUNS.encode, read=read_runs),
     Reader(name="lmms-eval results", file="results.json", good=RESULTS.encode, read=_results),
+    Reader(
+        name="requests",
+        file="log.jsonl",
+        good=(ROOT / "docs" / "requests.jsonl").read_bytes,
+        read=lambda path: read_requests(path).at(0.5),
+    ),
     Reader(
         name="measurements of one's own",
         file="mine.csv",

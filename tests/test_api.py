@@ -111,7 +111,7 @@ def test_functions_take_keywords_and_say_what_they_are(name: str) -> None:
     """Google's sections, every parameter in them; what one positional parameter says, its function's name says."""
     function = getattr(vlmplan, name)
     parameters = inspect.signature(function).parameters
-    one_each = {"hardware_profile", "model", "law", "catalogue", "load", "save"}
+    one_each = {"hardware_profile", "model", "law", "workload", "catalogue", "load", "save"}
     kinds = {one.kind for one in parameters.values()}
     if name not in one_each:
         assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
@@ -180,7 +180,6 @@ COMMANDS_OF_ONE_FUNCTION = [
 
 @pytest.mark.parametrize("name", COMMANDS_OF_ONE_FUNCTION)
 def test_words_and_defaults_are_the_command_lines(name: str) -> None:
-    """Text and output tokens aside, which a command wants to be told."""
     command = getattr(importlib.import_module(f"vlmplan.cli.{name}"), name)
     assert name in COMMANDS
     function = inspect.signature(getattr(vlmplan, name)).parameters
@@ -189,9 +188,7 @@ def test_words_and_defaults_are_the_command_lines(name: str) -> None:
             continue
         word = option.removesuffix("_") if option == "license_" else option
         assert word in function, f"{name}: {option}"
-        if word in {"text_tokens", "output_tokens"} and name != "fit":
-            assert function[word].default == {"text_tokens": 50, "output_tokens": 32}[word]
-        elif word not in {"recalibrate", "device"} and function[word].default is not inspect.Parameter.empty:
+        if word not in {"recalibrate", "device"} and function[word].default is not inspect.Parameter.empty:
             assert function[word].default == parameter.default
 
 

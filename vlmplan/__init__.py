@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlmplan.api import save as save
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
+    from vlmplan.api import workload as workload
     from vlmplan.cost import Estimate as Estimate
     from vlmplan.errors import Assumed as Assumed
     from vlmplan.errors import Infeasible as Infeasible
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from vlmplan.planning import Budget as Budget
     from vlmplan.planning import Choice as Choice
     from vlmplan.planning import Comparison as Comparison
+    from vlmplan.planning import NamedWorkload as NamedWorkload
     from vlmplan.planning import Outline as Outline
     from vlmplan.planning import Plan as Plan
     from vlmplan.planning import Preference as Preference
@@ -105,6 +107,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "save",
                 "tokens",
                 "validate",
+                "workload",
             ),
             "cost": ("Estimate",),
             "errors": (
@@ -123,7 +126,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
-            "planning": ("Budget", "Choice", "Comparison", "Outline", "Plan", "Preference", "Recheck"),
+            "planning": ("Budget", "Choice", "Comparison", "NamedWorkload", "Outline", "Plan", "Preference", "Recheck"),
             "proof": ("Check", "Report", "Validation"),
         },
     )

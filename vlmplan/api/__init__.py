@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import load as load
     from vlmplan.api.shelves import model as model
     from vlmplan.api.shelves import save as save
+    from vlmplan.api.shelves import workload as workload
 
 __getattr__, __all__ = face(
     __name__,
@@ -38,7 +39,7 @@ __getattr__, __all__ = face(
         "fits": ("fit",),
         "plans": ("compare", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
-        "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save"),
+        "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "workload"),
     },
 )
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, within, workload
+from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, within
+from vlmplan.api.workloads import described, tell_times
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
 from vlmplan.models import Compressor, ModelSpec, Workload
@@ -13,6 +14,7 @@ from vlmplan.units import parse_image
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, KneeRow, Machine, Request
     from vlmplan.models import Tokens
+    from vlmplan.planning import NamedWorkload, RequestLog
 
 MOST_TOKENS = 1_000_000
 # Which LLM the knees are shown for: the backbones of arXiv 2411.03312.
@@ -22,7 +24,8 @@ KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwe
 class Pricing(Words, total=False):
     """What ``estimate`` takes beside the model, the device and the tokens."""
 
-    workload: Workload | None
+    workload: "File | NamedWorkload | Workload | None"
+    requests: "File | RequestLog | None"
     runtime: str | None
     precision: str | None
     compressor: str | None
@@ -32,23 +35,23 @@ class Pricing(Words, total=False):
 
 def _priced(
     model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, words: Mapping[str, Any]
-) -> "tuple[Request, Machine]":
-    """The request and the machine that words mean. Raises InputError."""
+) -> "tuple[Request, Machine, RequestLog | None]":
+    """The request and the machine that words mean, and the log that says it. Raises InputError."""
     from vlmplan.cost import machine, request_of
     from vlmplan.models import precision_for
 
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
     within("--visual-tokens", visual_tokens, 0, MOST_TOKENS)
-    work = workload(words, words["workload"], estimate)
+    asked = described(words)
     compressor = one_of(Compressor, words["compressor"], "--compressor")
     if compressor is not None and not visual_tokens:
         raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
     profile, found = device(hardware), spec(model)
     engine = one_of(Runtime, words["runtime"], "--runtime") or profile.default_runtime
     chosen = precision_for(found, one_of(Precision, words["precision"], "--precision"), profile, engine)
-    request = request_of(found, work, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"])
-    return request, machine(profile, shelves.typical(), engine, chosen)
+    request = request_of(found, asked.workload, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"])
+    return request, machine(profile, shelves.typical(), engine, chosen), asked.log
 
 
 def estimate(
@@ -56,16 +59,17 @@ def estimate(
     model: File | ModelSpec,
     hardware: File | HardwareProfile,
     visual_tokens: int,
-    text_tokens: int = 50,
-    output_tokens: int = 32,
-    image: str = "1024x768",
-    images: int = 1,
-    batch: int = 1,
-    concurrency: int = 1,
-    cached_text_tokens: int = 0,
-    cached_images: bool = False,
+    text_tokens: int | None = None,
+    output_tokens: int | None = None,
+    image: str | None = None,
+    images: int | None = None,
+    batch: int | None = None,
+    concurrency: int | None = None,
+    cached_text_tokens: int | None = None,
+    cached_images: bool | None = None,
     text_height: str | None = None,
-    workload: Workload | None = None,
+    workload: "File | NamedWorkload | Workload | None" = None,
+    requests: "File | RequestLog | None" = None,
     runtime: str | None = None,
     precision: str | None = None,
     compressor: str | None = None,
@@ -80,14 +84,17 @@ def estimate(
         visual_tokens: Visual tokens an image; 0 for text alone.
         text_tokens: Prompt tokens, the template included. 50 unless told; the command line wants to be told.
         output_tokens: Tokens generated. 32 unless told; the command line wants to be told.
-        image: Width and height in pixels: ``"1024x768"``.
-        images: Images a request.
-        batch: Requests run side by side.
-        concurrency: Requests in flight.
+        image: Width and height in pixels. ``"1024x768"`` unless told.
+        images: Images a request. 1 unless told.
+        batch: Requests run side by side. 1 unless told.
+        concurrency: Requests in flight. 1 unless told.
         cached_text_tokens: Prompt tokens before the image that a prefix cache holds.
         cached_images: Whether vision features are cached.
         text_height: Height of the smallest text in the image: ``"20px"``; of no account for the cost.
-        workload: The request as a document, instead of the words from ``text_tokens`` on.
+        workload: The request by a name (``"document"``) or a file, for what the words from ``text_tokens`` on leave
+            open; or as a document, instead of them.
+        requests: A log of requests, JSONL: those words are its medians where left open, and a warning says what it
+            shows, and how long its requests take.
         runtime: Engine; by the device unless told.
         precision: As stored, or bf16, else fp16, unless told.
         compressor: Between tower and LLM: ``"average-pool"``, ``"token-packer"``, ``"quecc"``, ...
@@ -110,14 +117,18 @@ def estimate(
         True
     """
     from vlmplan.cost import estimate as price
+    from vlmplan.planning import times_at
 
     words = Pricing(
         text_tokens=text_tokens, output_tokens=output_tokens, image=image, images=images, batch=batch,
         concurrency=concurrency, cached_text_tokens=cached_text_tokens, cached_images=cached_images,
-        text_height=text_height, workload=workload, runtime=runtime, precision=precision, compressor=compressor,
-        gpus=gpus, confidence=confidence,
+        text_height=text_height, workload=workload, requests=requests, runtime=runtime, precision=precision,
+        compressor=compressor, gpus=gpus, confidence=confidence,
     )  # fmt: skip
-    return price(*_priced(model, hardware, visual_tokens, words), confidence)
+    request, ready, log = _priced(model, hardware, visual_tokens, words)
+    if log is not None:
+        tell_times(log, times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens")
+    return price(request, ready, confidence)
 
 
 def explain(
@@ -149,7 +160,8 @@ def explain(
     from vlmplan.cost import by_part_and_op, cost
 
     words = completed(asked, Pricing, estimate)
-    return by_part_and_op(cost(*_priced(model, hardware, visual_tokens, words)))
+    request, ready, _ = _priced(model, hardware, visual_tokens, words)
+    return by_part_and_op(cost(request, ready))
 
 
 def tokens(

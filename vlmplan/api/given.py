@@ -13,9 +13,8 @@ from typing import Any, TypedDict, TypeVar
 from vlmplan.document import Document, load
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile
-from vlmplan.models import ModelSpec, Workload
+from vlmplan.models import ModelSpec
 from vlmplan.planning import CONFIDENCE, catalogue
-from vlmplan.units import parse_image, parse_pixels
 
 File = str | Path
 T = TypeVar("T")
@@ -24,16 +23,16 @@ E = TypeVar("E", bound=enum.StrEnum)
 
 
 class Words(TypedDict, total=False):
-    """A workload in words."""
+    """A workload in words; None is left to what else describes it, or to the usual case."""
 
-    text_tokens: int
-    output_tokens: int
-    image: str
-    images: int
-    batch: int
-    concurrency: int
-    cached_text_tokens: int
-    cached_images: bool
+    text_tokens: int | None
+    output_tokens: int | None
+    image: str | None
+    images: int | None
+    batch: int | None
+    concurrency: int | None
+    cached_text_tokens: int | None
+    cached_images: bool | None
     text_height: str | None
 
 
@@ -45,26 +44,6 @@ def quantity(parse: Callable[[str], float], given: str | None) -> float | None:
 def named(given: Path | T) -> str | T:
     """Return a path as the text that names have, anything else as it is."""
     return str(given) if isinstance(given, Path) else given
-
-
-def workload(words: Mapping[str, Any], given: Workload | None, function: Any) -> Workload:
-    """Return the workload that words say, or the one given, beside which only ``function``'s defaults may stand."""
-    beside = [name for name in Words.__annotations__ if words[name] != function.__kwdefaults__[name]]
-    if given is not None:
-        if beside:
-            raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
-        return given
-    return Workload(
-        text_tokens=words["text_tokens"],
-        output_tokens=words["output_tokens"],
-        image=parse_image(str(words["image"])),
-        images=words["images"],
-        batch=words["batch"],
-        concurrency=words["concurrency"],
-        cached_text_tokens=words["cached_text_tokens"],
-        cached_images=words["cached_images"],
-        text_height_px=quantity(parse_pixels, words["text_height"]),
-    )
 
 
 def completed(asked: Mapping[str, Any], kind: type, function: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +18,18 @@ from vlmplan.api.given import (
     one_of,
     quantity,
     within,
-    workload,
 )
-from vlmplan.errors import Assumed, Infeasible, InputError
+from vlmplan.api.workloads import Described, described, tell, with_log
+from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning import INTERACTIVE, Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import format_seconds, parse_bytes, parse_flops, parse_params, parse_seconds
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
-    from vlmplan.planning import Comparison, Plan, Recheck
+    from vlmplan.planning import Comparison, NamedWorkload, Plan, Recheck, RequestLog
 
 
 class Asking(Words, total=False):
@@ -42,7 +41,8 @@ class Asking(Words, total=False):
     flops: str | None
     memory: str | None
     budget: Budget | None
-    workload: Workload | None
+    workload: "File | NamedWorkload | Workload | None"
+    requests: "File | RequestLog | None"
     runtime: str | None
     precision: str | None
     candidates: str
@@ -55,8 +55,12 @@ class Asking(Words, total=False):
     gpus: int
     confidence: float
     allow_untrained: bool
-    prefer: str
+    prefer: str | None
     flop_rule: str
+
+
+_USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
+_TIMES = ("ttft_s", "tpot_s", "latency_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +68,30 @@ class _Question:
     """All that is asked but the device: names and switches, and the documents given in place of names."""
 
     asked: Asked
-    workload: Workload
+    described: Described
     budget: Budget | None
+    assumed: "_Limits | None"
     model: ModelSpec | None
     law: ScalingLaw | None
 
+    def limits(self, times: int = 1) -> Budget:
+        """The limits stated, and those assumed so many times as wide."""
+        if self.assumed is None:
+            return self.budget or _USUAL_LIMITS
+        return self.assumed.wider(times, self.budget)
+
     def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
-        """Ask one device; without a budget, with the limits of the usual case, as wide as they have to be."""
-        if self.budget is not None:
-            return self._within(self.budget, device, prices)
-        *first, last = INTERACTIVE.relaxed
+        """Ask one device; limits that are assumed are as wide as they have to be."""
+        if self.assumed is None:
+            return self._within(self.limits(), device, prices)
+        *first, last = self.assumed.relaxed
         for times in first:
             with contextlib.suppress(Infeasible):
-                found = self._within(_usual_budget(times), device, prices)
-                _tell_budget(times)
+                found = self._within(self.limits(times), device, prices)
+                self.assumed.tell(times)
                 return found
-        _tell_budget(last)
-        return self._within(_usual_budget(last), device, prices)
+        self.assumed.tell(last)
+        return self._within(self.limits(last), device, prices)
 
     def _within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         from vlmplan.planning import query
@@ -88,24 +99,40 @@ class _Question:
 
         asked = replace(self.asked, hardware=shelves.asked_as(Shelf.HARDWARE, device))
         profile = device if isinstance(device, HardwareProfile) else None
-        return find(query(asked, self.workload, budget, profile, self.model, self.law), prices)
+        return find(query(asked, self.described.workload, budget, profile, self.model, self.law), prices)
 
 
-def _assume(line: str) -> None:
-    warnings.warn(line, Assumed, stacklevel=4)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """Limits that a name or nobody set: by what, why, and the factors by which times grow where nothing keeps them."""
+
+    budget: Budget
+    by: str
+    whose: str
+    why: str = ""
+    relaxed: tuple[int, ...] = INTERACTIVE.relaxed
+
+    def wider(self, times: int, stated: Budget | None) -> Budget:
+        """The times so many times as wide; limits of memory and compute that are stated take the place of these."""
+        scaled = self.budget.scaled(times)
+        others = {name: value for one in (self.budget, stated) if one for name, value in _others(one).items()}
+        return replace(self.budget, **{name: getattr(scaled, name) for name in _TIMES}, **others)
+
+    def tell(self, times: int) -> None:
+        """Say which limits were assumed, and where nothing keeps them."""
+        latency, ttft, tpot, *others = self.budget.limits
+        timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
+        found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
+        found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
+        shown = ", ".join(found)
+        why = self.why if times == 1 else f"{times} times {self.whose}, which nothing keeps here"
+        tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
 
 
-def _usual_budget(times: int) -> Budget:
-    return Budget(ttft_s=INTERACTIVE.ttft_s * times, tpot_s=INTERACTIVE.tpot_s * times)
-
-
-def _tell_budget(times: int) -> None:
-    """Say which limits were assumed, and where nothing keeps the usual ones."""
-    first, further = (format_seconds(one * times) for one in (INTERACTIVE.ttft_s, INTERACTIVE.tpot_s))
-    why = INTERACTIVE.why if times == 1 else f"{times} times the usual case's, which nothing keeps here"
-    _assume(
-        f"no limit given: {first} to the first token, {further} a further one; {why} (--latency, --ttft, --tpot, ...)"
-    )
+def _others(budget: Budget) -> dict[str, float]:
+    """The limits that are none of time."""
+    found = {"flops": budget.flops, "memory_bytes": budget.memory_bytes}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _this_machine() -> HardwareProfile:
@@ -114,16 +141,44 @@ def _this_machine() -> HardwareProfile:
 
     found = here()
     for line in (*found.assumed, *found.warnings):
-        _assume(f"this machine: {line}")
+        tell(f"this machine: {line}")
     return found.hardware
 
 
-def _usual_task(task: File | ScalingLaw | None) -> File | ScalingLaw:
-    """The task, or the usual case's."""
-    if task is None:
-        _assume(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
-        return INTERACTIVE.task
-    return task
+def _usual_task(task: File | ScalingLaw | None, named: "NamedWorkload | None") -> File | ScalingLaw:
+    """The task, or that of the named workload, or the usual case's."""
+    if task is not None:
+        return task
+    if named is not None and named.task is not None:
+        tell(f"workload {named.name}: task {named.task} (--task)")
+        return named.task
+    tell(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    return INTERACTIVE.task
+
+
+def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
+    """What error speed is worth, by word, by the named workload, or in balance."""
+    if given is not None:
+        return must_be_one_of(Preference, given, "--prefer")
+    if named is not None and named.prefer is not None:
+        tell(f"workload {named.name}: prefers {named.prefer} (--prefer)")
+        return named.prefer
+    return Preference.BALANCED
+
+
+def _assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> _Limits | None:
+    """The limits of the named workload, or of the usual case; None where times are stated, or the ``whole`` budget."""
+    named = asked.named
+    if whole:
+        return None
+    if named is None or named.budget is None:
+        why = INTERACTIVE.why
+        usual = _Limits(budget=_USUAL_LIMITS, by="no limit given", whose="the usual case's", why=why)
+        return usual if stated is None else None
+    if stated is not None and any((stated.latency_s, stated.ttft_s, stated.tpot_s)):
+        return None
+    relaxed = (1,) if asked.own else INTERACTIVE.relaxed
+    return _Limits(budget=named.budget, by=f"workload {named.name}", whose="its limits", relaxed=relaxed)
 
 
 def _budget(words: Asking) -> Budget | None:
@@ -146,13 +201,13 @@ def _budget(words: Asking) -> Budget | None:
     )
 
 
-def _question(task: File | ScalingLaw, words: Asking) -> _Question:
+def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
-    work = workload(words, words["workload"], recommend)
+    work, budget = described(words), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
-    law: str | ScalingLaw = named(task)
+    law: str | ScalingLaw = named(_usual_task(task, work.named))
     asked = Asked(
         hardware="",
         task=asked_task(law),
@@ -169,12 +224,13 @@ def _question(task: File | ScalingLaw, words: Asking) -> _Question:
         confidence=words["confidence"],
         allow_untrained=words["allow_untrained"],
         paper_flops=must_be_one_of(FlopRule, words["flop_rule"], "--flop-rule") is FlopRule.PAPER,
-        prefer=must_be_one_of(Preference, words["prefer"], "--prefer"),
+        prefer=_preference(words["prefer"], work.named),
     )
     return _Question(
         asked=asked,
-        workload=work,
-        budget=_budget(words),
+        described=work,
+        budget=budget,
+        assumed=_assumed_limits(budget, work, words.get("budget") is not None),
         model=None if isinstance(model, str) else model,
         law=None if isinstance(law, str) else law,
     )
@@ -201,16 +257,17 @@ def recommend(
     flops: str | None = None,
     memory: str | None = None,
     budget: Budget | None = None,
-    text_tokens: int = 50,
-    output_tokens: int = 32,
-    image: str = "1024x768",
-    images: int = 1,
-    batch: int = 1,
-    concurrency: int = 1,
-    cached_text_tokens: int = 0,
-    cached_images: bool = False,
+    text_tokens: int | None = None,
+    output_tokens: int | None = None,
+    image: str | None = None,
+    images: int | None = None,
+    batch: int | None = None,
+    concurrency: int | None = None,
+    cached_text_tokens: int | None = None,
+    cached_images: bool | None = None,
     text_height: str | None = None,
-    workload: Workload | None = None,
+    workload: "File | NamedWorkload | Workload | None" = None,
+    requests: "File | RequestLog | None" = None,
     runtime: str | None = None,
     precision: str | None = None,
     candidates: str = "catalogue",
@@ -224,7 +281,7 @@ def recommend(
     gpus: int = 1,
     confidence: float = 0.9,
     allow_untrained: bool = False,
-    prefer: str = "balanced",
+    prefer: str | None = None,
     flop_rule: str = "full",
 ) -> "Plan":
     """Find the model and the number of visual tokens that answer best within a budget.
@@ -244,14 +301,17 @@ def recommend(
         budget: The limits as a document, instead of the words above.
         text_tokens: Prompt tokens, the template included. 50 unless told.
         output_tokens: Tokens generated. 32 unless told.
-        image: Width and height in pixels: ``"1024x768"``.
-        images: Images a request.
-        batch: Requests run side by side.
-        concurrency: Requests in flight.
+        image: Width and height in pixels. ``"1024x768"`` unless told.
+        images: Images a request, or frames of a video. 1 unless told.
+        batch: Requests run side by side. 1 unless told.
+        concurrency: Requests in flight. 1 unless told.
         cached_text_tokens: Prompt tokens before the image that a prefix cache holds.
         cached_images: Whether vision features are cached.
         text_height: Height of the smallest text in the image: ``"20px"``.
-        workload: The request as a document, instead of the words from ``text_tokens`` on.
+        workload: The request, its limits and its task by a name (``"document"``) or a file, for what other words leave
+            open; or the request as a document, instead of the words from ``text_tokens`` on.
+        requests: A log of requests, JSONL: the words from ``text_tokens`` on are its medians where left open, and the
+            plan says how long its choice takes for the logged requests.
         runtime: Engine: ``"vllm"``, ``"onnxruntime"``, ``"transformers"``, ...; by the device unless told.
         precision: Precisions to try, with commas; as stored, or bf16, else fp16, unless told.
         candidates: ``"catalogue"`` for checkpoints, ``"paper"`` for backbones to train.
@@ -265,7 +325,8 @@ def recommend(
         gpus: Most GPUs, by tensor parallelism; 1 to 16.
         confidence: Share that intervals hold, 0.5 to 0.999.
         allow_untrained: Whether to consider tokens nobody trained for, and pixels or tokens below all studies.
-        prefer: What error speed is worth: ``"speed"`` (a point), ``"balanced"`` (a tenth) or ``"accuracy"`` (nothing).
+        prefer: What error speed is worth: ``"speed"`` (a point), ``"balanced"`` (a tenth; unless told) or
+            ``"accuracy"`` (nothing).
         flop_rule: What ``flops`` counts: ``"full"``, the whole request, or ``"paper"``, 2N(Q + V).
 
     Returns:
@@ -289,15 +350,16 @@ def recommend(
         latency=latency, ttft=ttft, tpot=tpot, flops=flops, memory=memory, budget=budget, text_tokens=text_tokens,
         output_tokens=output_tokens, image=image, images=images, batch=batch, concurrency=concurrency,
         cached_text_tokens=cached_text_tokens, cached_images=cached_images, text_height=text_height, workload=workload,
-        runtime=runtime, precision=precision, candidates=candidates, models=models, model=model, family=family,
-        license=license, max_params=max_params, released_after=released_after, gpus=gpus, confidence=confidence,
-        allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
+        requests=requests, runtime=runtime, precision=precision, candidates=candidates, models=models, model=model,
+        family=family, license=license, max_params=max_params, released_after=released_after, gpus=gpus,
+        confidence=confidence, allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
-    question = _question(_usual_task(task), words)
+    question = _question(task, words)
     device: str | HardwareProfile = _this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
-    return question.plan(device, None if price is None else _prices(price, [device]))
+    plan = question.plan(device, None if price is None else _prices(price, [device]))
+    return with_log(plan, question.described.log)
 
 
 def _by_name(devices: Sequence[str | HardwareProfile]) -> dict[str, str | HardwareProfile]:
@@ -351,11 +413,11 @@ def compare(
     from vlmplan.planning import compare as ask_all
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
-    question = _question(_usual_task(task), words)
-    budget = question.budget or _usual_budget(1)
-    if question.budget is None:
-        _tell_budget(1)
-    question = replace(question, budget=budget)
+    question = _question(task, words)
+    budget = question.limits()
+    if question.assumed is not None:
+        question.assumed.tell(1)
+    question = replace(question, budget=budget, assumed=None)
     if hardware is None or isinstance(hardware, str | Path):
         text = None if hardware is None else str(hardware)
         listed: list[str | HardwareProfile] = [*shelves.devices(text, question.asked.model)]

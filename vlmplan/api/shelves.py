@@ -15,6 +15,7 @@ from vlmplan.planning import catalogue as shelves
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
     from vlmplan.document import Document
+    from vlmplan.planning import NamedWorkload
 
 
 def hardware_profile(name: File) -> HardwareProfile:
@@ -80,6 +81,26 @@ def law(name: File) -> "ScalingLaw":
     return shelves.law(str(name))
 
 
+def workload(name: File) -> "NamedWorkload":
+    """Return a named workload: a request, the limits of its answer, what it is about, and where each number comes from.
+
+    Args:
+        name: A shipped name (``"document"``, ``"chat"``), a part of one, or the path of one's own.
+
+    Returns:
+        The workload; what is None in it is left to the usual case.
+
+    Raises:
+        InputError: For a name that is unknown or fits several, or a file that is no workload.
+
+    Example:
+        >>> import vlmplan
+        >>> vlmplan.workload("document").image
+        (1710, 2220)
+    """
+    return shelves.workload(str(name))
+
+
 @overload
 def catalogue(shelf: Literal["hardware"]) -> tuple[HardwareProfile, ...]: ...
 @overload
@@ -87,15 +108,17 @@ def catalogue(shelf: Literal["models"]) -> tuple[ModelSpec, ...]: ...
 @overload
 def catalogue(shelf: Literal["laws"]) -> "tuple[ScalingLaw, ...]": ...
 @overload
-def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw, ...]": ...
-def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw, ...]":
+def catalogue(shelf: Literal["workloads"]) -> "tuple[NamedWorkload, ...]": ...
+@overload
+def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload, ...]": ...
+def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload, ...]":
     """Return all that is shipped of a kind, by name.
 
     Args:
-        shelf: ``"hardware"``, ``"models"`` or ``"laws"``.
+        shelf: ``"hardware"``, ``"models"``, ``"laws"`` or ``"workloads"``.
 
     Returns:
-        The documents, as ``hardware_profile``, ``model`` and ``law`` return them one by one.
+        The documents, as ``hardware_profile``, ``model``, ``law`` and ``workload`` return them one by one.
 
     Raises:
         InputError: For another word.
@@ -106,8 +129,13 @@ def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw, ..
         ['l4', 'l40', 'l40s']
     """
     kind = must_be_one_of(Shelf, shelf, "shelf")
-    readers: dict[Shelf, Callable[[str], HardwareProfile | ModelSpec | ScalingLaw]]
-    readers = {Shelf.HARDWARE: shelves.hardware, Shelf.MODELS: shelves.model, Shelf.LAWS: shelves.law}
+    readers: dict[Shelf, Callable[[str], HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload]]
+    readers = {
+        Shelf.HARDWARE: shelves.hardware,
+        Shelf.MODELS: shelves.model,
+        Shelf.LAWS: shelves.law,
+        Shelf.WORKLOADS: shelves.workload,
+    }
     return tuple(readers[kind](name) for name in shelves.names(kind))
 
 

@@ -24,7 +24,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports 
 COMMANDS = {
     "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
     "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
-    "catalogue": "List the devices, models or laws that are shipped, or show one.",
+    "catalogue": "List the devices, models, laws or workloads that are shipped, or show one.",
     "doctor": "Say what is installed and found here, what each command lacks, and the line that mends it.",
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "

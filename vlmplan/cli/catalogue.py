@@ -10,7 +10,12 @@ from vlmplan.cli.output import deliver
 from vlmplan.hardware import HardwareProfile
 from vlmplan.planning import Shelf
 
-READERS = {Shelf.HARDWARE: api.hardware_profile, Shelf.MODELS: api.model, Shelf.LAWS: api.law}
+READERS = {
+    Shelf.HARDWARE: api.hardware_profile,
+    Shelf.MODELS: api.model,
+    Shelf.LAWS: api.law,
+    Shelf.WORKLOADS: api.workload,
+}
 
 
 def _show(document: Any) -> None:
@@ -28,7 +33,7 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="One of them, in full.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the devices, models or laws that are shipped, or show one.
+    """List the devices, models, laws or workloads that are shipped, or show one.
 
     Example: vlmplan catalogue hardware l4
     """

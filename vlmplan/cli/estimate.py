@@ -1,5 +1,6 @@
 """``vlmplan estimate``: what one configuration costs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -19,13 +20,22 @@ from vlmplan.cli.options import (
     JsonOption,
     OutOption,
     OutputOption,
+    RequestsOption,
     RuntimeOption,
     TextOption,
+    WorkloadOption,
 )
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
-from vlmplan.errors import Infeasible
+from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import Precision
+
+
+def _check_described(said: Mapping[str, int | None]) -> None:
+    """Raise InputError where nothing says how long the request is."""
+    missing = [option for option, value in said.items() if value is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)}: missing; expected tokens, or a usual request such as --workload chat")
 
 
 def estimate(  # noqa: PLR0917 - one parameter an option
@@ -34,19 +44,21 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     visual_tokens: Annotated[
         int, typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only.")
     ],
-    text_tokens: TextOption,
-    output_tokens: OutputOption,
+    text_tokens: TextOption = None,
+    output_tokens: OutputOption = None,
+    workload: WorkloadOption = None,
+    requests: RequestsOption = None,
     runtime: RuntimeOption = None,
     precision: Annotated[
         Precision | None, typer.Option("--precision", help="[default: as stored, or bf16, else fp16]")
     ] = None,
     compressor: CompressorOption = None,
-    image: ImageOption = "1024x768",
-    images: ImagesOption = 1,
-    batch: BatchOption = 1,
-    concurrency: ConcurrencyOption = 1,
-    cached_text_tokens: CachedTextOption = 0,
-    cached_images: CachedImagesOption = False,
+    image: ImageOption = None,
+    images: ImagesOption = None,
+    batch: BatchOption = None,
+    concurrency: ConcurrencyOption = None,
+    cached_text_tokens: CachedTextOption = None,
+    cached_images: CachedImagesOption = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
     explain: Annotated[bool, typer.Option("--explain", help="Show the time of every operator.")] = False,
@@ -61,12 +73,15 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_estimate
 
     check_destination(out)
+    if workload is None and requests is None:
+        _check_described({"--text-tokens": text_tokens, "--output-tokens": output_tokens})
     device = api.hardware_profile(hardware)
     asked: dict[str, Any] = {
         "model": model, "hardware": device, "visual_tokens": visual_tokens, "text_tokens": text_tokens,
         "output_tokens": output_tokens, "image": image, "images": images, "batch": batch, "concurrency": concurrency,
         "cached_text_tokens": cached_text_tokens, "cached_images": cached_images, "runtime": runtime,
-        "precision": precision, "compressor": compressor, "gpus": gpus, "confidence": confidence,
+        "precision": precision, "compressor": compressor, "gpus": gpus, "confidence": confidence, "workload": workload,
+        "requests": requests,
     }  # fmt: skip
     document = api.estimate(**asked)
     explained = api.explain(**asked) if explain else {}

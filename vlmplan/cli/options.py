@@ -10,16 +10,35 @@ from vlmplan.models import Compressor
 
 HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
-TextOption = Annotated[int, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
-OutputOption = Annotated[int, typer.Option("--output-tokens", help="Tokens generated.")]
-ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")]
-ImagesOption = Annotated[int, typer.Option("--images", help="Images per request.")]
-BatchOption = Annotated[int, typer.Option("--batch", help="Requests run side by side.")]
-ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight.")]
-CachedTextOption = Annotated[
-    int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds.")
+TextOption = Annotated[int | None, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
+OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated.")]
+ImageOption = Annotated[
+    str | None, typer.Option("--image", metavar="WxH", help="Image size in pixels [default: 1024x768].")
 ]
-CachedImagesOption = Annotated[bool, typer.Option("--cached-images", help="Vision features are cached.")]
+ImagesOption = Annotated[
+    int | None, typer.Option("--images", help="Images per request, or frames of a video [default: 1].")
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Requests run side by side [default: 1].")]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight [default: 1].")
+]
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME|FILE.toml",
+        help="A usual request (document, chat, ...: 'vlmplan catalogue workloads'); other options go before it.",
+    ),
+]
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option("--requests", metavar="FILE.jsonl", help="Your requests: their median, and times of their tail."),
+]
+CachedTextOption = Annotated[
+    int | None,
+    typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds [default: 0]."),
+]
+CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
 ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]

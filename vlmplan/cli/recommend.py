@@ -21,7 +21,9 @@ from vlmplan.cli.options import (
     ImagesOption,
     JsonOption,
     OutOption,
+    RequestsOption,
     RuntimeOption,
+    WorkloadOption,
 )
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
@@ -126,14 +128,13 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _tell_workload(context: typer.Context) -> None:
+def _tell_workload(asked: dict[str, Any]) -> None:
     """Say which request was assumed, where nothing is said of it."""
-    said = ("text_tokens", "output_tokens", "image", "images")
-    if all(getattr(context.get_parameter_source(name), "name", "") == "DEFAULT" for name in said):
+    if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
         request = (
             f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"
         )
-        options = "--image, --text-tokens, --output-tokens"
+        options = "--workload, --image, --text-tokens, --output-tokens"
         warnings.warn(f"no request described: {request} ({options})", Assumed, stacklevel=2)
 
 
@@ -154,17 +155,19 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
 def recommend(  # noqa: PLR0917 - one parameter an option
     context: typer.Context,
     text_tokens: Annotated[
-        int, typer.Option("--text-tokens", help="Prompt tokens, template included.")
-    ] = INTERACTIVE.text_tokens,
+        int | None, typer.Option("--text-tokens", help="Prompt tokens, template included [default: 50].")
+    ] = None,
     output_tokens: Annotated[
-        int, typer.Option("--output-tokens", help="Tokens generated.")
-    ] = INTERACTIVE.output_tokens,
+        int | None, typer.Option("--output-tokens", help="Tokens generated [default: 32].")
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
             "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning]."
         ),
     ] = None,
+    workload: WorkloadOption = None,
+    requests: RequestsOption = None,
     hardware: Annotated[
         str | None,
         typer.Option(
@@ -177,12 +180,12 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     flops: FlopsOption = None,
     memory: MemoryOption = None,
     runtime: RuntimeOption = None,
-    image: ImageOption = "1024x768",
-    images: ImagesOption = 1,
-    batch: BatchOption = 1,
-    concurrency: ConcurrencyOption = 1,
-    cached_text_tokens: CachedTextOption = 0,
-    cached_images: CachedImagesOption = False,
+    image: ImageOption = None,
+    images: ImagesOption = None,
+    batch: BatchOption = None,
+    concurrency: ConcurrencyOption = None,
+    cached_text_tokens: CachedTextOption = None,
+    cached_images: CachedImagesOption = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="Comma list [default: as stored, or bf16, else fp16].")
     ] = None,
@@ -210,8 +213,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         bool, typer.Option(help="Also tokens nobody trained for, and pixels or tokens below all studies.")
     ] = False,
     prefer: Annotated[
-        Preference, typer.Option(help="How much error speed is worth: 1 point, 0.1, or none.")
-    ] = Preference.BALANCED,
+        Preference | None,
+        typer.Option(help="How much error speed is worth: 1 point, 0.1, or none [default: balanced]."),
+    ] = None,
     text_height: Annotated[
         str | None, _limit("--text-height", parse_pixels, "20px", "Smallest text in --image.")
     ] = None,
@@ -236,6 +240,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan recommend
 
+    Example: vlmplan recommend --workload document --hardware l4
+
     Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
 
     Example: vlmplan recommend --check plan.json
@@ -246,7 +252,6 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         return
     names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
     _check_files(out, plot, len(names))
-    _tell_workload(context)
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
         "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image, "images": images, "batch": batch,
@@ -254,8 +259,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "text_height": text_height, "runtime": runtime, "precision": precision, "candidates": candidates,
         "models": models, "model": model, "family": family, "license": license_, "max_params": max_params,
         "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
-        "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule,
+        "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule, "workload": workload,
+        "requests": requests,
     }  # fmt: skip
+    _tell_workload(asked)
     device = names[0] if names else None
     if why is not None:
         _show_why(device, asked, why)

@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
-from vlmplan.cli.options import ImageOption, ImagesOption, JsonOption, OutOption
+from vlmplan.cli.options import JsonOption, OutOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
 
 def tokens(
     model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
-    image: ImageOption = "1024x768",
-    images: ImagesOption = 1,
+    image: Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")] = "1024x768",
+    images: Annotated[int, typer.Option("--images", help="Images per request.")] = 1,
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, max=1_000_000, help="Most wanted per image.")
     ] = None,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
     from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
+    from vlmplan.planning.logged_times import times_at as times_at
+    from vlmplan.planning.logged_times import times_by_plan as times_by_plan
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
     from vlmplan.planning.options import Asked as Asked
@@ -31,8 +34,13 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import Recheck as Recheck
     from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.request_log import MEDIAN as MEDIAN
+    from vlmplan.planning.request_log import TAIL as TAIL
+    from vlmplan.planning.request_log import RequestLog as RequestLog
+    from vlmplan.planning.request_log import read_requests as read_requests
     from vlmplan.planning.search import Budget as Budget
     from vlmplan.planning.this_machine import here as here
+    from vlmplan.planning.workloads import NamedWorkload as NamedWorkload
 
 __getattr__, __all__ = face(
     __name__,
@@ -42,11 +50,14 @@ __getattr__, __all__ = face(
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Preference"),
+        "logged_times": ("LoggedTimes", "times_at", "times_by_plan"),
         "own_profiles": ("own_path",),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
+        "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Budget",),
         "this_machine": ("here",),
+        "workloads": ("NamedWorkload",),
     },
 )

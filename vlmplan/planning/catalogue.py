@@ -23,6 +23,7 @@ from vlmplan.models import ModelSpec
 
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
+    from vlmplan.planning.workloads import NamedWorkload
 
 
 _SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
@@ -35,6 +36,7 @@ class Shelf(enum.StrEnum):
     HARDWARE = "hardware"
     MODELS = "models"
     LAWS = "laws"
+    WORKLOADS = "workloads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +223,13 @@ def law(name: str) -> "ScalingLaw":
     from vlmplan.accuracy import ScalingLaw
 
     return load(ScalingLaw, find(Shelf.LAWS, name))
+
+
+def workload(name: str) -> "NamedWorkload":
+    """Return a workload by name or path. Raises InputError."""
+    from vlmplan.planning.workloads import NamedWorkload
+
+    return load(NamedWorkload, find(Shelf.WORKLOADS, name))
 
 
 def evidence() -> Evidence:

@@ -271,6 +271,13 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
+def _several_images(workload: Workload) -> tuple[str, ...]:
+    """What the error leaves out of a request about several pictures, or about a video's frames."""
+    if workload.images == 1:
+        return ()
+    return (f"the error is of questions about one picture; what {workload.images} in a request change is not known",)
+
+
 def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
@@ -396,7 +403,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
-        warnings=_warnings(query, choice, described, ready, prices),
+        warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
         asked=query.asked,
     )
 

@@ -12,7 +12,7 @@ from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.models import ModelSpec, Tokens, TokenSetting, Workload
-from vlmplan.planning import Choice, Plan
+from vlmplan.planning import Choice, NamedWorkload, Plan
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 
 if TYPE_CHECKING:
@@ -299,8 +299,15 @@ def _law_row(law: "ScalingLaw") -> list[str]:
     return [law.name, law.forms, coefficients, f"{law.fit.rmse:.4f}", str(law.n_points)]
 
 
+def _workload_row(one: NamedWorkload) -> list[str]:
+    size = "" if one.image is None else f"{one.image[0]}x{one.image[1]}"
+    images = size if one.images in (None, 1) else f"{one.images} of {size}".removesuffix(" of ")
+    lengths = ("" if count is None else str(count) for count in (one.text_tokens, one.output_tokens))
+    return [one.name, one.title, one.task or "", images, *lengths]
+
+
 def print_shelf(documents: Sequence[Any]) -> None:
-    """Print one line for each device, model or law."""
+    """Print one line for each device, model, law or workload."""
     console = new_console()
     rows: list[list[str]]
     if isinstance(documents[0], HardwareProfile):
@@ -309,6 +316,9 @@ def print_shelf(documents: Sequence[Any]) -> None:
     elif isinstance(documents[0], ModelSpec):
         table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
+    elif isinstance(documents[0], NamedWorkload):
+        table = new_table("name", "what", "task", "image", "text", "out", wrap="what")
+        rows = [_workload_row(one) for one in documents]
     else:
         table = new_table("name", "form", "coefficients", "rmse", "points", wrap="coefficients")
         rows = [_law_row(one) for one in documents]

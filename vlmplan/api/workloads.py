@@ -1,0 +1,165 @@
+"""Which request is meant, and what says so? Words, a name, a log of requests -> the workload; what was set is said.
+
+What is said in words goes before what a log shows, that before what a name sets; the rest is the usual case's.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlmplan.api.given import File, Words, quantity
+from vlmplan.errors import Assumed, InputError
+from vlmplan.models import Workload
+from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
+from vlmplan.planning import catalogue as shelves
+from vlmplan.units import format_seconds, parse_image, parse_pixels
+
+if TYPE_CHECKING:
+    from vlmplan.planning import LoggedTimes, Plan
+
+# Fields of a workload: the option that says it, and how a note does.
+_SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "images": ("--images", lambda number: "1 image" if number == 1 else f"{number} images"),
+    "image": ("--image", lambda size: f"{size[0]}x{size[1]} pixels"),
+    "text_height_px": ("--text-height", lambda height_px: f"text {height_px:g}px high"),
+    "text_tokens": ("--text-tokens", lambda tokens: f"{tokens} text tokens"),
+    "output_tokens": ("--output-tokens", lambda tokens: f"{tokens} tokens out"),
+    "cached_text_tokens": ("--cached-text-tokens", lambda tokens: f"{tokens} of them cached"),
+    "cached_images": ("--cached-images", lambda cached: f"images {'' if cached else 'not '}cached"),
+    "batch": ("--batch", lambda number: f"batches of {number}"),
+    "concurrency": ("--concurrency", lambda number: f"{number} in flight"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The request that is meant; ``named`` and ``log`` are what says it, ``own`` whether it is no shipped name."""
+
+    workload: Workload
+    named: NamedWorkload | None = None
+    own: bool = False
+    log: RequestLog | None = None
+
+
+def tell(line: str) -> None:
+    """Say what was set or assumed, as a warning that the command line prints as a note."""
+    warnings.warn(line, Assumed, stacklevel=4)
+
+
+def _said(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a workload that words say."""
+    found = {name: words[name] for name in Words.__annotations__ if words[name] is not None}
+    if "image" in found:
+        found["image"] = parse_image(str(found["image"]))
+    if (height := found.pop("text_height", None)) is not None:
+        found["text_height_px"] = quantity(parse_pixels, height)
+    return found
+
+
+def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
+    """What a name sets of the request where nothing goes before it; of another image its text's height says nothing."""
+    out = {*before, "text_height_px"} if "image" in before else before
+    return {name: value for name, value in named.request.items() if name not in out}
+
+
+def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
+    """Say what a name set of the request."""
+    shown = [(show(left[name]), option) for name, (option, show) in _SHOWN.items() if name in left]
+    if shown:
+        what, options = zip(*shown, strict=True)
+        tell(f"workload {named.name} ({named.title}): {', '.join(what)} ({', '.join(options)})")
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _log_line(log: RequestLog) -> str:
+    """What a log shows: how long and how large half of the requests are, and 95 of 100."""
+    half, tail = log.at(MEDIAN), log.at(TAIL)
+    names = ("text_tokens", "output_tokens", "images")
+    shown = ", ".join(f"{name.replace('_', ' ')} {half[name]} ({tail[name]})" for name in names)
+    line = (
+        f"{log.name}, {len(log.requests)} requests, p50 (p95): {shown}, image {_size(half['image'])} "
+        f"({_size(tail['image'])}); planned for the p50 (--text-tokens, --output-tokens, --images, --image)"
+    )
+    if log.without_images:
+        line += f"; {log.without_images} without a picture are left out"
+    if log.estimated:
+        line += f"; the text tokens of {log.estimated} are estimated at 4 characters a token"
+    return line
+
+
+def described(words: Mapping[str, Any]) -> Described:
+    """Return the request that ``words`` describe, and say what of it a name or a log set. Raises InputError."""
+    given, requests = words["workload"], words["requests"]
+    if isinstance(given, Workload):
+        beside = [name for name in (*Words.__annotations__, "requests") if words[name] is not None]
+        if beside:
+            raise InputError(f"workload: found {', '.join(beside)} beside it, which it says itself; give one of them")
+        return Described(workload=given)
+    named, own, log, left = None, False, _log(requests), dict[str, Any]()
+    before = ({} if log is None else log.at(MEDIAN)) | _said(words)
+    if given is not None:
+        named, own = _named(given)
+        left = _left(named, before)
+        _tell_named(named, left)
+    if log is not None:
+        tell(_log_line(log))
+    usual = {"text_tokens": INTERACTIVE.text_tokens, "output_tokens": INTERACTIVE.output_tokens}
+    return Described(workload=Workload(**usual | left | before), named=named, own=own, log=log)
+
+
+def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
+    """A named workload, and whether it is the user's own: a file, or a document that is not shipped as it is."""
+    if isinstance(given, NamedWorkload):
+        shipped = given.name in shelves.names(Shelf.WORKLOADS) and given == shelves.workload(given.name)
+        return given, not shipped
+    path = shelves.find(Shelf.WORKLOADS, str(given))
+    return shelves.workload(str(path)), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
+
+
+def _log(given: File | RequestLog | None) -> RequestLog | None:
+    from vlmplan.planning import read_requests
+
+    return read_requests(Path(given)) if isinstance(given, str | Path) else given
+
+
+def _times_line(log: RequestLog, found: "LoggedTimes | None", what: str) -> str:
+    """How long a configuration takes for the requests of a log."""
+    if found is None:
+        return f"{log.name}: {what} can answer none of the requests: they exceed its context, or its processor refuses"
+    pairs = ((found.latency_median_s, found.latency_tail_s), (found.ttft_median_s, found.ttft_tail_s))
+    whole, first = (f"{format_seconds(median_s)} ({format_seconds(tail_s)})" for median_s, tail_s in pairs)
+    refused = f"; {found.refused} cannot be answered: context or image shape" if found.refused else ""
+    return f"{log.name}: with {what} the p50 (p95) request takes {whole}, {first} to the first token{refused}"
+
+
+def tell_times(log: RequestLog, found: "LoggedTimes | None", what: str) -> None:
+    """Say how long a configuration takes for the requests of a log."""
+    tell(_times_line(log, found, what))
+
+
+def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
+    """Return a plan that says how long its choice takes for the requests of a log; say it, too."""
+    if log is None:
+        return plan
+    from vlmplan.planning import times_by_plan
+
+    found = times_by_plan(plan, log)
+    line = _times_line(log, found, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
+    tell(line)
+    over = []
+    if found is not None:
+        times = (
+            ("latency", found.latency_tail_s, plan.budget.latency_s),
+            ("TTFT", found.ttft_tail_s, plan.budget.ttft_s),
+        )
+        over = [
+            f"{log.name}: the p95 request's {name} of {format_seconds(time_s)} exceeds {format_seconds(limit_s)}"
+            for name, time_s, limit_s in times
+            if limit_s is not None and time_s > limit_s
+        ]
+    return replace(plan, assumptions=(*plan.assumptions, _log_line(log), line), warnings=(*over, *plan.warnings))
