@@ -26,8 +26,8 @@ from vlmplan.cli.options import (
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
 from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
-from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Preference, catalogue
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
+from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Objective, Preference, catalogue
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:
     from vlmplan.planning import Plan
@@ -42,9 +42,20 @@ TtftOption = Annotated[str | None, _limit("--ttft", parse_seconds, "150ms", "Lim
 TpotOption = Annotated[str | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
 FlopsOption = Annotated[str | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
 MemoryOption = Annotated[str | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
+ErrorOption = Annotated[
+    str | None, _limit("--max-error", parse_percent, "30%", "Limit: wrong answers, by the interval's upper end.")
+]
 
 
-NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory"))  # where a budget says them
+MinimiseOption = Annotated[
+    Objective,
+    typer.Option(
+        "--minimise", "--minimize", help="What to have least of, within the budget; all but error need --max-error."
+    ),
+]
+
+
+NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory", "max_error"))  # where a budget says them
 
 
 @contextmanager
@@ -176,6 +187,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     tpot: TpotOption = None,
     flops: FlopsOption = None,
     memory: MemoryOption = None,
+    max_error: ErrorOption = None,
+    minimise: MinimiseOption = Objective.ERROR,
     runtime: RuntimeOption = None,
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,
@@ -249,12 +262,13 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     _tell_workload(context)
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
-        "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image, "images": images, "batch": batch,
-        "concurrency": concurrency, "cached_text_tokens": cached_text_tokens, "cached_images": cached_images,
-        "text_height": text_height, "runtime": runtime, "precision": precision, "candidates": candidates,
-        "models": models, "model": model, "family": family, "license": license_, "max_params": max_params,
-        "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
-        "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule,
+        "max_error": max_error, "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image,
+        "images": images, "batch": batch, "concurrency": concurrency, "cached_text_tokens": cached_text_tokens,
+        "cached_images": cached_images, "text_height": text_height, "runtime": runtime, "precision": precision,
+        "candidates": candidates, "models": models, "model": model, "family": family, "license": license_,
+        "max_params": max_params, "released_after": released_after, "price": price, "gpus": gpus,
+        "confidence": confidence, "allow_untrained": allow_untrained, "minimise": minimise, "prefer": prefer,
+        "flop_rule": flop_rule,
     }  # fmt: skip
     device = names[0] if names else None
     if why is not None:

@@ -32,6 +32,7 @@ from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Work
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
+    Aim,
     ErrorDraws,
     Loser,
     choose,
@@ -45,8 +46,8 @@ from vlmplan.planning.choice import (
     thinned,
 )
 from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
-from vlmplan.planning.options import Asked, Preference
-from vlmplan.planning.search import Budget, Candidate, Space, candidates, feasible, infeasible
+from vlmplan.planning.options import Asked, Objective, Preference
+from vlmplan.planning.search import Budget, Candidate, Space, candidates, error_interval, feasible, infeasible
 
 LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
@@ -148,6 +149,7 @@ class Plan(Document):
     scores: tuple[ScoreUsed, ...]
     model: ModelSpec
     choice: Choice
+    objective: Objective = Objective.ERROR
     preference: Preference = Preference.BALANCED
     chosen_because: str = ""
     fewer_tokens: Outline | None = None
@@ -190,7 +192,7 @@ class Query:
     budget: Budget
     space: Space
     judge: Judge
-    preference: Preference = Preference.BALANCED
+    aim: Aim = Aim()  # noqa: RUF009 - frozen
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
 
@@ -198,13 +200,6 @@ class Query:
     def limits(self) -> Budget:
         """The budget, and what the runtime may fill of the device's memory."""
         return within_memory(self.budget, self.hardware, self.runtime)
-
-
-def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Interval:
-    """The central interval of the predicted error from its draws."""
-    draws = sorted(draw(candidate))
-    cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
-    return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
 
 def _assumptions(model: ModelSpec) -> tuple[str, ...]:
@@ -243,7 +238,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         setting=candidate.visual.setting,
         seen_side_px=round(candidate.visual.seen_side_px, 1),
         predicted_error=candidate.predicted_error,
-        error_interval=_error_interval(candidate, draw, level),
+        error_interval=error_interval(draw(candidate), candidate.predicted_error, level),
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
         deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
@@ -325,11 +320,11 @@ def _why_none(query: Query) -> str:
     return "no candidate left: no model has a context long enough, or heads that --gpus divides"
 
 
-def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> dict[str, Outline | None]:
+def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
     return {
-        name: None if other is None else _outline(other, reason_lost(other, choice, budget))
+        name: None if other is None else _outline(other, reason_lost(other, choice, budget, aim))
         for name, other in others.items()
     }
 
@@ -363,14 +358,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     found, within = _found(query, machines)
-    judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
-    choice, front = choose(within, preference, draw), pareto_front(within)
-    losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
+    judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
+    choice, front = choose(within, aim, draw), pareto_front(within, aim)
+    losers, ready = runners_up(found, choice, budget, aim), machines[choice.request.precision]
     described = _choice(choice, query, knees(choice.request, ready), prices, draw)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, within_memory(query.budget.scaled(factor), hardware, runtime))
-        return _outline(choose(left, preference, draw)) if left else None
+        return _outline(choose(left, aim, draw)) if left else None
 
     return Plan(
         hardware=ready.as_used,
@@ -384,10 +379,11 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         scores=judge.scores(choice.model),
         model=choice.model,
         choice=described,
-        preference=preference,
-        chosen_because=chosen_because(choice, within, preference, draw),
-        **_steps(found, choice, budget),
-        stability=stability(_finalists(front, choice, losers), choice, budget, preference, draw),
+        objective=aim.objective,
+        preference=aim.preference,
+        chosen_because=chosen_because(choice, within, aim, draw),
+        **_steps(found, choice, budget, aim),
+        stability=stability(_finalists(front, choice, losers), choice, budget, aim, draw),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),

@@ -29,6 +29,7 @@ from vlmplan.models import (
     with_what_works,
 )
 from vlmplan.planning import catalogue
+from vlmplan.planning.choice import Aim
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Query
 from vlmplan.planning.search import Budget, Space
@@ -279,7 +280,7 @@ def query(
         budget=budget,
         space=space,
         judge=judge,
-        preference=asked.prefer,
+        aim=Aim(objective=asked.minimise, preference=asked.prefer),
         left_out=(*not_run, *left_out, *refused, *shapes),
         asked=_portable(asked),
     )

@@ -102,6 +102,7 @@ def _asked(plan: Plan) -> list[tuple[str, str]]:
         ("request", f"{work.text_tokens} text tokens, {images}, {work.output_tokens} output tokens"),
         ("in flight", str(work.decoded_together)),
         ("budget", ", ".join(f"{name} {show(value)}" for name, value, show in bounds if value is not None)),
+        ("least", plan.objective.words),
         *_wishes(plan),
     ]
 
