@@ -347,10 +347,35 @@ def test_no_command_is_better_than_a_wrong_one() -> None:
     assert _command(ask(Budget(latency_s=5), models="llava-v1.6-mistral-7b"))
 
 
-def test_a_quantised_plan_names_what_has_to_be_found() -> None:
-    plan = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen3-VL-8B")
+def test_a_quantised_plan_serves_what_is_published() -> None:
+    """By whom it was quantised is said where it is not who made the model."""
+    plan = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen2.5-VL-7B")
+    assert _command(plan).startswith("vllm serve Qwen/Qwen2.5-VL-7B-Instruct-AWQ --max-model-len ")
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.make is None
+    assert not any("quantised by" in warning or "checkpoint of" in warning for warning in plan.warnings)
+    theirs = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen3-VL-8B")
+    assert "cyankiwi/Qwen3-VL-8B-Instruct-AWQ-4bit" in _command(theirs)
+    assert any("quantised by cyankiwi, not by who made Qwen/Qwen3-VL-8B" in warning for warning in theirs.warnings)
+
+
+def test_a_quantised_plan_says_how_to_make_what_nobody_published() -> None:
+    plan = ask(Budget(memory_bytes=20e9, latency_s=5), precisions="int4", models="InternVL2_5-8B")
     assert _command(plan).startswith("vllm serve INT4_CHECKPOINT --max-model-len ")
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.make == (
+        "auto-round --model OpenGVLab/InternVL2_5-8B --scheme W4A16 --format auto_round --output_dir INT4_CHECKPOINT"
+    )
     assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+
+
+def test_a_published_checkpoint_is_one_that_the_device_runs() -> None:
+    """VLLM has no AWQ kernels for Volta; a T4 multiplies in fp16, whatever the checkpoint says."""
+    asked: dict[str, Any] = {"precisions": "int4", "models": "Qwen2.5-VL-7B"}
+    volta = ask(Budget(latency_s=60), hardware="v100-sxm2-32gb", **asked)
+    assert "INT4_CHECKPOINT --dtype float16" in _command(volta)
+    turing = ask(Budget(latency_s=60), hardware="t4", **asked)
+    assert "Qwen2.5-VL-7B-Instruct-AWQ --dtype float16" in _command(turing)
 
 
 def test_models_that_think_first_are_asked_for_by_name_or_with_many_tokens() -> None:

@@ -122,15 +122,30 @@ def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
         raise InputError(f"--out and --plot: both are {out}; expected two files")
 
 
+def _given(context: typer.Context) -> dict[str, str]:
+    """The options on the command line: a parameter's name, and its flag."""
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name is not None and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
+    }
+
+
+def _why_alone(context: typer.Context, devices: int) -> None:
+    """Raise InputError where --why comes with what it has no answer for: files, or several devices."""
+    given = [flag for name, flag in _given(context).items() if name in ("out", "json", "plot", "verbose")]
+    if given:
+        raise InputError(
+            f"--why: found {', '.join(given)} beside it; it prints a few lines about one model; ask without --why for "
+            "the plan, or with --model for the plan of that one"
+        )
+    if devices > 1:
+        raise InputError(f"--why: found {devices} devices; it says why a model lost on one; give one --hardware")
+
+
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
     """Raise InputError where --check comes with options that the plan already answers."""
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name is not None
-        and option.name not in allowed
-        and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
-    ]
+    given = [flag for name, flag in _given(context).items() if name not in allowed]
     if given:
         raise InputError(
             f"--check: found {', '.join(given)} beside it; workload, budget and filters are the plan's own"
@@ -258,6 +273,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         _recheck(check, hardware, task, out, json)
         return
     names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
+    if why is not None:
+        _why_alone(context, len(names))
     _check_files(out, plot, len(names))
     _tell_workload(context)
     asked: dict[str, Any] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.models.spec import ModelSpec
+from vlmplan.models.spec import ModelSpec, QuantisedCheckpoint
 
 
 def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:
@@ -107,9 +107,27 @@ def _method_refused(model: ModelSpec, hardware: HardwareProfile, runtime: Runtim
         by = [one.value for one, methods in METHODS_READ.items() if stored.method in methods]
         reads = f"--runtime {' or '.join(by)}" if by else "the checkpoint it was made from: no --runtime reads it"
         return f"{runtime} does not read {stored.method} checkpoints; expected {reads}"
+    if why := _unfit(stored.method, hardware, runtime):
+        return f"{stored.method} does not run on {hardware.name}: {why}"
+    return None
+
+
+def _unfit(method: str, hardware: HardwareProfile, runtime: Runtime) -> str | None:
+    """Why a device does not run what a method stores."""
     for row in UNFIT:
-        if row.runtime is runtime and hardware.architecture in row.devices and stored.method in row.methods:
-            return f"{stored.method} does not run on {hardware.name}: {row.why}"
+        if row.runtime is runtime and hardware.architecture in row.devices and method in row.methods:
+            return row.why
+    return None
+
+
+def published(
+    model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime
+) -> QuantisedCheckpoint | None:
+    """Return the published checkpoint of ``model`` in ``precision`` that runs here; None where none is known."""
+    for one in model.quantised or ():
+        fits = one.method in METHODS_READ[runtime] and _unfit(one.method, hardware, runtime) is None
+        if one.precision is precision and fits:
+            return one
     return None
 
 

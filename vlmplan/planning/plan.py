@@ -266,6 +266,20 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
+def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
+    """What to mind about the quantised checkpoint that a plan needs."""
+    model, precision = choice.model, choice.request.precision
+    if model.quantisation is not None:
+        return []
+    if deploy is not None and deploy.checkpoint is not None:
+        whose = deploy.checkpoint.partition("/")[0]
+        own = whose == model.name.partition("/")[0]
+        return [] if own else [f"{deploy.checkpoint} is quantised by {whose}, not by who made {model.name}"]
+    if precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
+        return []
+    return [f"needs an {precision} checkpoint of {model.name}; none published is known here"]
+
+
 def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
@@ -289,8 +303,7 @@ def _warnings(
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     stored = choice.model.quantisation
     found += stored.warnings if stored else ()
-    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and stored is None:
-        found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
+    found += _checkpoint_warnings(choice, deploy)
     if prices and described.price is None:
         found.append(f"no price given for {query.hardware.name}")
     return tuple(found)

@@ -103,6 +103,8 @@ def print_brief(plan: Plan) -> None:
         console.print(line)
     if plan.objective is not Objective.ERROR:
         console.print(f"Chosen: {plan.chosen_because}.")
+    if choice.deploy and choice.deploy.make:
+        console.print(f"Make: {choice.deploy.make}", soft_wrap=True)
     if choice.deploy and choice.deploy.command:
         console.print(f"Run: {choice.deploy.command}", soft_wrap=True)
     elif choice.setting != "none":

@@ -115,6 +115,7 @@ def _commands(plan: Plan) -> list[tuple[str, str]]:
     gpus = plan.choice.gpus
     machines = [f"on machine {number} of 2" for number in range(1, 1 + len(deploy.two_machines))]
     found = [
+        ("first, make the checkpoint", deploy.make),
         (f"on {gpus} GPU{'' if gpus == 1 else 's'}" if plan.hardware.kind == "gpu" else "here", deploy.command),
         (f"on {2 * gpus} GPUs", deploy.more_gpus),
         *zip(machines, deploy.two_machines, strict=True),
