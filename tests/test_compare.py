@@ -206,7 +206,7 @@ def test_pretrained_checkpoints_are_never_chosen() -> None:
         (("--hardware", "l4", "--max-params", "8"), "expected a number of parameters with a unit"),
         (("--hardware", "l4", "--model", "Qwen3-VL-8B", "--models", "qwen"), "exclude each other"),
         (("--hardware", "l4,t4", "--plot", "x.svg"), "draws the front of one device"),
-        (("--hardware", "l4", "--family", "nobody*"), "no candidate left"),
+        (("--hardware", "l4", "--family", "nobody*"), "--family: no model's matches 'nobody*'"),
         (("--hardware", "l4,,t4"), "no hardware named ''"),
         (("--hardware", "l4", "--released-after", "2025-02-31"), "expected a date"),
         (("--hardware", "l4,t4", "--precision", "bogus"), "error: --precision: found 'bogus'"),

@@ -517,7 +517,7 @@ def test_the_error_is_held_to_the_upper_end() -> None:
     assert upper > predicted
     again = ask(Budget(latency_s=0.5, error_fraction=upper + 1e-9), model="Qwen3-VL-2B")
     assert again.choice.visual_tokens == plan.choice.visual_tokens
-    with pytest.raises(Infeasible, match=r"an error of .*the best has an error of up to"):
+    with pytest.raises(Infeasible, match=r"an error of .*the best that was tried has an error of up to"):
         ask(Budget(latency_s=0.5, error_fraction=(predicted + upper) / 2), model="Qwen3-VL-2B")
 
 

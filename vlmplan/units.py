@@ -30,6 +30,7 @@ _SPELLED = {
 }  # fmt: skip
 # The unit that a bare number of at least so much has most likely: nobody limits an answer to 300 s or to 2 ms.
 _LIKELY: dict[str, tuple[tuple[float, str], ...]] = {
+    "a time to wait": ((0, "s"),),
     "a time": ((10, "ms"), (0, "s")),
     "a memory size": ((1e6, "B"), (1024, "MiB"), (0, "GiB")),
     "FLOPs": ((1e6, "FLOP"), (0, "TFLOP")),
@@ -78,6 +79,11 @@ def parse_seconds(text: str) -> float:
     return _quantity(text, _SECONDS, "a time", "300ms")
 
 
+def parse_wait(text: str) -> float:
+    """``"60s"`` -> 60.0, a time that somebody waits at most. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _SECONDS, "a time to wait", "60s")
+
+
 def parse_bytes(text: str) -> float:
     """``"24GiB"`` -> 25769803776.0. Raises InputError as ``parse_seconds``."""
     return _quantity(text, _BYTES, "a memory size", "20GiB")
@@ -106,11 +112,14 @@ def parse_percent(text: str) -> float:
     return found
 
 
-def written(parse: Callable[[str], float]) -> Callable[[str], str]:
-    """Return what checks a quantity as ``parse`` does and leaves it as it is written, unit and all."""
+def written(parse: Callable[[str], float], option: str) -> Callable[[str], str]:
+    """Return what checks an option's quantity as ``parse`` does and leaves it as it is written, unit and all."""
 
     def check(text: str) -> str:
-        parse(text)
+        try:
+            parse(text)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from None
         return text
 
     return check
@@ -120,7 +129,9 @@ def parse_image(text: str) -> tuple[int, int]:
     """``"1024x768"`` -> (1024, 768), width then height in pixels. Raises InputError."""
     match = _IMAGE.fullmatch(text)
     if match is None or not (1 <= int(match[1]) <= 65536 and 1 <= int(match[2]) <= 65536):
-        raise InputError(f"found '{text}', expected an image size of 1 to 65536 pixels a side, such as 1024x768")
+        sides = re.fullmatch(r"\s*([1-9][0-9]{1,4})(?:\s*[*,:/ ]\s*([1-9][0-9]{1,4}))?\s*(?:px)?\s*", text)
+        hint = f"did you mean {sides[1]}x{sides[2] or sides[1]}?" if sides else "such as 1024x768"
+        raise InputError(f"found '{text}', expected an image size of 1 to 65536 pixels a side; {hint}")
     return int(match[1]), int(match[2])
 
 
@@ -171,7 +182,9 @@ def at_least(value: float, units: tuple[tuple[str, float], ...]) -> str:
     unit, scale = next(((one, scale) for one, scale in units if value >= scale), units[-1])
     digits = 2 - math.floor(math.log10(value / scale))
     step = 10.0**-digits
-    steps = math.ceil(value / scale / step * (1 - 1e-12))
+    steps = math.floor(value / scale / step)
+    while float(f"{steps * step:.{max(0, digits)}f}") * scale < value:
+        steps += 1
     return f"{steps * step:.{max(0, digits)}f}{unit}"
 
 

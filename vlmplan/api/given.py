@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, did_you_mean
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning import CONFIDENCE, catalogue
@@ -47,6 +47,14 @@ def named(given: Path | T) -> str | T:
     return str(given) if isinstance(given, Path) else given
 
 
+def _image(text: str) -> tuple[int, int]:
+    """An image's width and height in pixels. Raises InputError, which names the option."""
+    try:
+        return parse_image(text)
+    except InputError as error:
+        raise InputError(f"--image: {error}") from None
+
+
 def workload(words: Mapping[str, Any], given: Workload | None, function: Any) -> Workload:
     """Return the workload that words say, or the one given, beside which only ``function``'s defaults may stand."""
     beside = [name for name in Words.__annotations__ if words[name] != function.__kwdefaults__[name]]
@@ -57,7 +65,7 @@ def workload(words: Mapping[str, Any], given: Workload | None, function: Any) ->
     return Workload(
         text_tokens=words["text_tokens"],
         output_tokens=words["output_tokens"],
-        image=parse_image(str(words["image"])),
+        image=_image(str(words["image"])),
         images=words["images"],
         batch=words["batch"],
         concurrency=words["concurrency"],
@@ -103,7 +111,9 @@ def one_of(kind: type[E], given: str | None, option: str) -> E | None:
     if given is None or isinstance(given, kind):
         return given
     if given not in list(kind):
-        raise InputError(f"{option}: found '{given[:40]}', expected one of {', '.join(kind)}")
+        raise InputError(
+            f"{option}: found '{given[:40]}', expected one of {', '.join(kind)}{did_you_mean(given[:40], kind)}"
+        )
     return kind(given)
 
 
@@ -125,4 +135,5 @@ def check_confidence(level: float) -> None:
     """Raise InputError for a level that no interval should have."""
     low, high = CONFIDENCE
     if not low <= level <= high:
-        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}")
+        hint = f"; did you mean {level / 100:g}?" if low <= level / 100 <= high else ""
+        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}{hint}")

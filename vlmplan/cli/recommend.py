@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _limit(flag: str, parser: Any, example: str, what: str) -> Any:
-    return typer.Option(flag, parser=written(parser), metavar=example, help=what)
+    return typer.Option(flag, parser=written(parser, flag), metavar=example, help=what)
 
 
 LatencyOption = Annotated[str | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
@@ -141,6 +141,32 @@ def _why_alone(context: typer.Context, devices: int) -> None:
         )
     if devices > 1:
         raise InputError(f"--why: found {devices} devices; it says why a model lost on one; give one --hardware")
+
+
+def _again(context: typer.Context, instead: Mapping[str, str]) -> str:
+    """The command as it was typed, with other options in the place of those that it had."""
+    parts = ["vlmplan", "recommend"]
+    for name, flag in _given(context).items():
+        value = context.params[name]
+        if flag in instead:
+            continue
+        parts += [flag] if value is True else [flag, inert.argument(str(value))]
+    return " ".join([*parts, *(f"{flag} {inert.argument(value)}" for flag, value in instead.items())])
+
+
+@contextmanager
+def _with_ways(context: typer.Context) -> Iterator[None]:
+    """Add to an empty answer what would be enough, as commands to paste."""
+    try:
+        yield
+    except Infeasible as error:
+        ways = error.changes
+        if ways:
+            error.add_note("Each of these alone would be enough:")
+        for way in ways:
+            error.add_note(f"- {way.what}: {way.brings}")
+            error.add_note(f"  {_again(context, way.options)}")
+        raise
 
 
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
@@ -288,9 +314,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "flop_rule": flop_rule,
     }  # fmt: skip
     device = names[0] if names else None
-    if why is not None:
-        _show_why(device, asked, why)
-    elif len(names) <= 1:
-        _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
-    else:
-        _compare(names, asked, out, json)
+    with _with_ways(context):
+        if why is not None:
+            _show_why(device, asked, why)
+        elif len(names) <= 1:
+            _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
+        else:
+            _compare(names, asked, out, json)

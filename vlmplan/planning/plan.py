@@ -47,6 +47,7 @@ from vlmplan.planning.choice import (
 )
 from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
 from vlmplan.planning.options import Asked, Objective, Preference
+from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.search import Budget, Candidate, Space, candidates, error_interval, feasible, infeasible
 
 LINEAR_LAYERS = (
@@ -359,8 +360,25 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
-        raise infeasible(found, missed, query.hardware.name)
+        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)))
     return found, within
+
+
+def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
+    """A question that nothing answers, to ask what would be enough."""
+    return Missed(
+        hardware=query.hardware,
+        typical=query.typical,
+        runtime=query.runtime,
+        runtime_given=query.asked is not None and query.asked.runtime is not None,
+        precisions_given=query.asked is not None and query.asked.precisions is not None,
+        asked=query.budget,
+        limits=query.limits,
+        within=lambda hardware, runtime: within_memory(query.budget, hardware, runtime),
+        space=query.space,
+        search=lambda space, machines, budget: candidates(space, machines, query.judge, budget),
+        found=found,
+    )
 
 
 def recommend(query: Query, prices: Prices | None = None) -> Plan:

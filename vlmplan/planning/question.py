@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
-from vlmplan.errors import InputError, NoCandidate
+from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.models import (
     Engine,
@@ -35,6 +35,7 @@ from vlmplan.planning.plan import Query
 from vlmplan.planning.search import Budget, Space
 from vlmplan.units import format_count
 
+NAMED = "not named by --models"
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
 
@@ -53,7 +54,8 @@ def _precisions(
     several = "," in text
     for item in text.split(","):
         if item.strip() not in list(Precision):
-            raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
+            hint = did_you_mean(item, Precision)
+            raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}{hint}")
         precision = Precision(item.strip())
         try:
             computed = hardware.compute_precision(precision, runtime)
@@ -129,13 +131,33 @@ def _date(text: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025")
+        parts = re.fullmatch(r"(20[0-9]{2})[/. ]?([01]?[0-9])?(?:[/. ]?([0-3]?[0-9]))?", text.strip())
+        meant = "-".join(part.zfill(2) for part in parts.groups() if part) if parts else ""
+        hint = f"; did you mean {meant}?" if meant and meant != text else ""
+        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025{hint}")
     return text
 
 
 def _matches(pattern: str) -> Callable[[str | None], bool]:
     folded = pattern.casefold()
     return lambda text: fnmatch((text or "").casefold(), folded)
+
+
+def _check_globs(asked: Asked, models: Sequence[ModelSpec]) -> None:
+    """Raise InputError for a glob that nothing there is matches, with what is like it."""
+    licences = (model.license for model in models if model.license)
+    for option, glob, known in (
+        ("--family", asked.family, sorted({model.family for model in models})),
+        ("--license", asked.license, sorted(set(licences))),
+    ):
+        if glob is None or any(map(_matches(glob), known)):
+            continue
+        begin = f"{glob}*" if any(map(_matches(f"{glob}*"), known)) else None
+        close = nearest(glob.strip("*?"), known)
+        hint = (
+            f"did you mean '{begin}'?" if begin else f"nearest: {close}" if close else f"there are {', '.join(known)}"
+        )
+        raise NoCandidate(f"{option}: no model's matches '{glob}', which is read as a glob; {hint}")
 
 
 def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
@@ -196,8 +218,10 @@ def _models(
     Raises InputError when none is left.
     """
     left, pattern = _candidates(asked, own)
+    _check_globs(asked, left)
+    everyone = left
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
-        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
+        (NAMED, lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
         *_wishes(asked),
         ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
         (
@@ -218,9 +242,11 @@ def _models(
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
+            like = nearest(pattern.strip("*?"), [m.name.rpartition("/")[2] for m in everyone]) if why == NAMED else ""
+            hint = f"nearest: {like}; " if like else ""
             raise NoCandidate(
-                f"no candidate left: the last are left out, {why} ({shown}); 'vlmplan catalogue models' lists what "
-                "there is"
+                f"no candidate left: the last are left out, {why} ({shown}); {hint}'vlmplan catalogue models' lists "
+                "what there is"
             )
     return tuple(left), tuple(notes)
 

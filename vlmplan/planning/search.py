@@ -6,8 +6,9 @@ candidates only where that is asked for. Left out: fractions of a GPU, pipelines
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from vlmplan.accuracy import Judge
 from vlmplan.cost import Cost, Interval, Machine, Request, active_llm_params, cost, paper_prefill_flops
@@ -323,7 +324,9 @@ def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...
     return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
 
 
-def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infeasible:
+def infeasible(
+    found: tuple[Candidate, ...], budget: Budget, where: str, ways: Callable[[], Sequence[Any]] = tuple
+) -> Infeasible:
     """Return the error for a budget that nothing meets, naming the fastest, the smallest and the least wrong."""
     fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
     smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
@@ -343,5 +346,5 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
     )
     if budget.error_fraction is not None:
         best = min(found, key=lambda candidate: candidate.predicted_error)
-        brief += f", the best has an error of up to {format_percent(best.upper_error)} ({best.label})"
-    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief)
+        brief += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief, ways)
