@@ -106,7 +106,7 @@ def test_filters_that_leave_nothing_are_a_fault_not_bad_input() -> None:
     assert plan.asked is not None
     found = recheck(replace(plan, asked=replace(plan.asked, family="Gone*")))
     assert not found.holds
-    assert "no candidate left" in found.faults[0]
+    assert "--family: no model's matches 'Gone*'" in found.faults[0]
 
 
 @pytest.mark.usefixtures("here")

@@ -3,6 +3,7 @@
 import itertools
 import shlex
 import time
+from pathlib import Path
 
 import pytest
 from test_cli import run
@@ -105,3 +106,13 @@ def test_an_empty_answer_takes_no_longer_than_a_second_of_work() -> None:
     assert code == 3
     run(*ASKED, "--latency", "50ms")
     assert time.process_time() - before < 4
+
+
+def test_what_the_page_shows_is_what_is_printed() -> None:
+    """An empty answer is on stderr and ends with 3, so that no block of the pages runs it."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "howto" / "choose.md").read_text(encoding="utf-8")
+    command, *shown = page.partition("```text\n$ vlmplan ")[2].partition("```")[0].splitlines()
+    code, _, err = run(*shlex.split(command))
+    assert code == 3
+    assert len(shown) >= 5
+    assert set(shown) <= set(err.splitlines())

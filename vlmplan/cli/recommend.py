@@ -148,7 +148,7 @@ def _again(context: typer.Context, instead: Mapping[str, str]) -> str:
     parts = ["vlmplan", "recommend"]
     for name, flag in _given(context).items():
         value = context.params[name]
-        if flag in instead:
+        if flag in instead or value is False:
             continue
         parts += [flag] if value is True else [flag, inert.argument(str(value))]
     return " ".join([*parts, *(f"{flag} {inert.argument(value)}" for flag, value in instead.items())])

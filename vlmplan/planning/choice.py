@@ -113,8 +113,12 @@ def choose(within: Iterable[Candidate], aim: Aim, draw: ErrorDraws | None = None
 def chosen_because(choice: Candidate, within: Iterable[Candidate], aim: Aim, draw: ErrorDraws) -> str:
     """Say why ``choice`` was taken, and not the least expected error where that is another."""
     if aim.objective is not Objective.ERROR:
-        alike = " to 2 %, and of those alike the least error" if aim.objective is not Objective.SIZE else ""
-        return f"the least {aim.objective.words} of all that keep the budget{alike}: {aim.shown(choice)}"
+        if aim.objective is Objective.SIZE:
+            return f"the least {aim.objective.words} of all that keep the budget, {aim.shown(choice)}"
+        return (
+            f"the least {aim.objective.words}, to 2 %, of all that keep the budget, {aim.shown(choice)}; of those "
+            "alike the least error"
+        )
     preference = aim.preference
     least = min(within, key=lambda one: (one.predicted_error, one.order))
     if least is choice:

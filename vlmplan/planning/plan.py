@@ -270,7 +270,7 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
 def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
     """What to mind about the quantised checkpoint that a plan needs."""
     model, precision = choice.model, choice.request.precision
-    if model.quantisation is not None:
+    if model.quantisation is not None or choice.route is Route.EXPORT:  # which quantises what it exports
         return []
     if deploy is not None and deploy.checkpoint is not None:
         whose = deploy.checkpoint.partition("/")[0]

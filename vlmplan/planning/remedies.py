@@ -92,7 +92,7 @@ def _more(what: str, limit: float, least: float) -> str:
     if what == "wrong answers":
         return f"{100 * (least - limit):.1f} points more {what}"
     if ratio >= 2:
-        return f"{ratio:.2g} times the {what}"
+        return f"{ratio:,.0f} times the {what}" if ratio >= 100 else f"{ratio:.2g} times the {what}"
     return f"{max(1, round(100 * (ratio - 1)))} % more {what}"
 
 
