@@ -26,6 +26,16 @@ def _ways(err: str) -> dict[str, list[str]]:
     return {word[2:]: shlex.split(command) for word, command in zip(words, commands, strict=True)}
 
 
+def _changed(ways: dict[str, list[str]], said: list[str]) -> set[str]:
+    """The options that the commands give and were not given, or not so."""
+    pairs = (pair for command in ways.values() for pair in itertools.pairwise(command))
+    return {
+        flag
+        for flag, value in pairs
+        if flag.startswith("--") and (flag not in said or (value != said[said.index(flag) + 1] and value[:1] != "-"))
+    }
+
+
 @pytest.mark.parametrize(
     ("asked", "kinds"),
     [
@@ -50,18 +60,32 @@ def test_every_command_that_is_offered_is_answered(asked: tuple[str, ...], kinds
     code, out, err = run(*ASKED, *asked)
     assert (code, out) == (3, "")
     ways = _ways(err)
-    said = [*ASKED, *asked]
-    changed = {
-        flag
-        for command in ways.values()
-        for flag, value in itertools.pairwise(command)
-        if flag.startswith("--") and (flag not in said or (value != said[said.index(flag) + 1] and value[:1] != "-"))
-    }
-    assert set(kinds) <= changed
+    assert set(kinds) <= _changed(ways, [*ASKED, *asked])
     for words, command in ways.items():
         assert command[0] == "vlmplan"
         code, _, err = run(*command[1:])
         assert code == 0, (words, command, err)
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "kinds"),
+    [
+        ("intel-core-i9-13900k", ("--latency", "700ms", "--memory", "64GiB"), {"--hardware", "--latency"}),
+        ("t4", ("--latency", "1s", "--model", "Qwen2.5-VL-7B"), {"--hardware", "--precision"}),
+        ("jetson-orin-nano-8gb", ("--latency", "700ms", "--model", "Qwen3-VL-2B"), {"--latency"}),
+        ("h100-sxm", ("--latency", "1s", "--model", "Qwen2.5-VL-72B"), {"--gpus"}),
+    ],
+)
+def test_other_devices_are_offered_what_they_can_do(device: str, asked: tuple[str, ...], kinds: set[str]) -> None:
+    """A processor is offered a GPU."""
+    question = ["--hardware", device, *ASKED[3:], *asked]
+    code, _, err = run("recommend", *question)
+    assert code == 3, err
+    ways = _ways(err)
+    assert kinds <= _changed(ways, question)
+    for command in ways.values():
+        code, _, err = run(*command[1:])
+        assert code == 0, (command, err)
 
 
 def test_a_limit_is_offered_as_small_as_it_may_be() -> None:

@@ -123,17 +123,21 @@ def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
-def _date(text: str) -> str:
-    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+def _is_date(text: str) -> bool:
+    """Whether a text is a year, with a month and a day or without."""
     try:
         known = re.fullmatch(r"20[0-9]{2}(-[0-9]{2}){0,2}", text)
-        valid = known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
+        return known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
     except ValueError:
-        valid = False
-    if not valid:
+        return False
+
+
+def _date(text: str) -> str:
+    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+    if not _is_date(text):
         parts = re.fullmatch(r"(20[0-9]{2})[/. ]?([01]?[0-9])?(?:[/. ]?([0-3]?[0-9]))?", text.strip())
         meant = "-".join(part.zfill(2) for part in parts.groups() if part) if parts else ""
-        hint = f"; did you mean {meant}?" if meant and meant != text else ""
+        hint = f"; did you mean {meant}?" if _is_date(meant) else ""
         raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025{hint}")
     return text
 
@@ -150,7 +154,7 @@ def _check_globs(asked: Asked, models: Sequence[ModelSpec]) -> None:
         ("--family", asked.family, sorted({model.family for model in models})),
         ("--license", asked.license, sorted(set(licences))),
     ):
-        if glob is None or any(map(_matches(glob), known)):
+        if glob is None or not known or any(map(_matches(glob), known)):
             continue
         begin = f"{glob}*" if any(map(_matches(f"{glob}*"), known)) else None
         close = nearest(glob.strip("*?"), known)

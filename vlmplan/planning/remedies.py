@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from vlmplan.cost import Machine, machine
 from vlmplan.hardware import Calibration, HardwareProfile, Precision, Runtime
-from vlmplan.models import Route, Workload, runnable
+from vlmplan.models import Engine, Route, Workload, runnable
 from vlmplan.planning import catalogue
 from vlmplan.planning.search import Budget, Candidate, Space, feasible, overrun
 from vlmplan.units import BYTES_TYPED, FLOPS_TYPED, PERCENT_TYPED, SECONDS_TYPED, at_least, format_percent
@@ -231,10 +231,11 @@ def _more_gpus(missed: Missed) -> Iterator[Change]:
 
 
 def _larger_devices(missed: Missed) -> list[HardwareProfile]:
-    """Devices of the same kind that read memory faster or hold more, the slowest first."""
+    """Devices that read memory faster or hold more, the slowest first: of the same kind, or GPUs for a processor."""
     own = missed.hardware
     known = [catalogue.hardware(name) for name in catalogue.names(catalogue.Shelf.HARDWARE) if name != own.name]
-    alike = [one for one in known if one.kind == own.kind and one.memory_bytes is not None]
+    kinds = {own.kind} if own.kind != "cpu" or missed.runtime_given else {"cpu", "gpu"}
+    alike = [one for one in known if one.kind in kinds and one.memory_bytes is not None]
     larger = [
         one
         for one in alike
@@ -244,20 +245,22 @@ def _larger_devices(missed: Missed) -> list[HardwareProfile]:
 
 
 def _on(missed: Missed, device: HardwareProfile) -> Candidate | None:
-    """The best of the nearest models on another device, with the same engine."""
-    runtime = missed.runtime
-    if not missed.runtime_given and device.default_runtime is not runtime:
-        return None
+    """The best of the nearest models on another device, with the same engine; from a processor to a GPU, with vLLM."""
+    runtime = missed.runtime if missed.runtime_given else device.default_runtime
+    models, space = tuple(one.model for one in missed.nearest()), missed.space
+    if runtime is not missed.runtime:
+        if runtime is not Runtime.VLLM or space.route is Route.TRAIN:
+            return None
+        models = tuple(one for one in models if Engine.VLLM in one.serving)
+        space = replace(space, engine=Engine.VLLM, route=Route.ENGINE)
     usual = device.default_precision(runtime)
-    tried = missed.space.precisions if missed.precisions_given else tuple(one for one in (usual,) if one)
-    models = tuple(one.model for one in missed.nearest())
+    tried = space.precisions if missed.precisions_given else tuple(one for one in (usual,) if one)
     precisions = tuple(p for p in tried if any(runnable(one, (p,), device, runtime) for one in models))
     if not precisions:
         return None
     limits = missed.within(device, runtime)
-    space = replace(missed.space, models=models, precisions=precisions)
     ready = {one: machine(device, missed.typical, runtime, one) for one in precisions}
-    return _best(missed.search(space, ready, limits), limits)
+    return _best(missed.search(replace(space, models=models, precisions=precisions), ready, limits), limits)
 
 
 def _another_device(missed: Missed) -> Iterator[Change]:
