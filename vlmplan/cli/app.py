@@ -147,7 +147,10 @@ class _Group(TyperGroup):
         except _UsageError as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 raise
-            raise _fail(f"{_usage(error)} See 'vlmplan --help'.", 2) from None
+            said, option = _usage(error), getattr(error, "option_name", None)
+            if option and not said.endswith("?"):
+                said += f" Options come after a command, as in: vlmplan recommend {option} ..."
+            raise _fail(f"{said} See 'vlmplan --help'.", 2) from None
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""

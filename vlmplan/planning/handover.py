@@ -27,7 +27,8 @@ _DTYPES = {
     Precision.FP32: "--dtype float32",
     Precision.FP8: "--quantization fp8",
 }
-# AutoRound's names for them, and the layout that vLLM reads (its README, export formats; intel/auto-round PR 1669).
+# AutoRound's names for them, and the layout that vLLM reads (auto-round 0.16.1, schemes.py and cli/parser.py; PR 1669).
+# Towers and projectors stay whole unless it is told otherwise.
 _SCHEMES = {
     Precision.INT4: ("W4A16", "auto_round"),
     Precision.INT8: ("W8A16", "auto_round"),
