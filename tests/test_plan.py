@@ -368,6 +368,10 @@ def test_a_quantised_plan_says_how_to_make_what_nobody_published() -> None:
         "auto-round --model OpenGVLab/InternVL2_5-8B --scheme W4A16 --format auto_round --output_dir INT4_CHECKPOINT"
     )
     assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+    eight = ask(Budget(latency_s=5), precisions="int8-w8a8", models="InternVL2_5-8B").choice.deploy
+    assert eight is not None
+    assert eight.make is not None
+    assert eight.make.endswith("--scheme INT8 --format llm_compressor --output_dir INT8_W8A8_CHECKPOINT")
 
 
 def test_a_published_checkpoint_is_one_that_the_device_runs() -> None:

@@ -27,12 +27,12 @@ _DTYPES = {
     Precision.FP32: "--dtype float32",
     Precision.FP8: "--quantization fp8",
 }
-# AutoRound's names for them, and the layout that vLLM reads (auto-round 0.16.1, schemes.py and cli/parser.py; PR 1669).
-# Towers and projectors stay whole unless it is told otherwise.
+# AutoRound's names for them, and the layout that vLLM reads (auto-round 0.16.1: schemes.py, cli/parser.py,
+# export/formats/backends/llm_compressor.py). Towers and projectors stay whole unless it is told otherwise.
 _SCHEMES = {
     Precision.INT4: ("W4A16", "auto_round"),
     Precision.INT8: ("W8A16", "auto_round"),
-    Precision.INT8_W8A8: ("INT8_W8A8", "llm_compressor"),
+    Precision.INT8_W8A8: ("INT8", "llm_compressor"),
 }
 
 
