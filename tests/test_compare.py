@@ -133,6 +133,40 @@ def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:
         read_prices(path, catalogue.names(Shelf.HARDWARE))
 
 
+def test_the_cheapest_device_first(prices: Path) -> None:
+    """By what 1,000 requests cost, not by error; without prices several devices cannot be told apart."""
+    asked = ("--hardware", "l4,h100-sxm", "--max-error", "30%", "--minimise", "cost")
+    found = _json(*asked, "--price", str(prices))
+    costs = [one["thousand_requests_price"] for one in found["devices"]]
+    assert costs == sorted(costs)
+    assert found["objective"] == "cost"
+    code, _, err = run(*ASKED, *asked)
+    assert code == 2
+    assert "--minimise cost: found several devices and no prices" in err
+
+
+@pytest.mark.parametrize(("objective", "figure"), [("latency", "latency_s"), ("memory", "memory_bytes")])
+def test_devices_are_ordered_by_the_objective(objective: str, figure: str) -> None:
+    found = _json("--hardware", "l4,h100-sxm,t4", "--max-error", "30%", "--minimize", objective)
+    figures = [one[figure] for one in found["devices"]]
+    assert figures == sorted(figures)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--minimise", "cost"), "--minimise cost: found no --max-error"),
+        (("--max-error", "0.3"), "did you mean 30%?"),
+        (("--max-error", "30"), "did you mean 30%?"),
+        (("--max-error", "130%"), "expected a share of at most 100%"),
+    ],
+)
+def test_objectives_that_cannot_be_asked(asked: tuple[str, ...], message: str) -> None:
+    code, _, err = run(*ASKED, "--hardware", "l4", *asked)
+    assert code == 2
+    assert message in err
+
+
 def test_more_gpus_cost_more() -> None:
     prices = Prices(currency="USD", hour_price={"l4": 1.0})
     one, two = (prices.thousand_requests("l4", gpus, 2.0) for gpus in (1, 2))
@@ -172,7 +206,7 @@ def test_pretrained_checkpoints_are_never_chosen() -> None:
         (("--hardware", "l4", "--max-params", "8"), "expected a number of parameters with a unit"),
         (("--hardware", "l4", "--model", "Qwen3-VL-8B", "--models", "qwen"), "exclude each other"),
         (("--hardware", "l4,t4", "--plot", "x.svg"), "draws the front of one device"),
-        (("--hardware", "l4", "--family", "nobody*"), "no candidate left"),
+        (("--hardware", "l4", "--family", "nobody*"), "--family: no model's matches 'nobody*'"),
         (("--hardware", "l4,,t4"), "no hardware named ''"),
         (("--hardware", "l4", "--released-after", "2025-02-31"), "expected a date"),
         (("--hardware", "l4,t4", "--precision", "bogus"), "error: --precision: found 'bogus'"),

@@ -147,3 +147,23 @@ def test_a_task_that_is_none_names_those_like_it() -> None:
     code, _, err = run("recommend", "--hardware", "l4", "--task", "docvqua", "--latency", "1s")
     assert code == 2
     assert re.search(r"nearest: .*docvqa", err, flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        (("--out", "plan.json"), "--why: found --out beside it"),
+        (("--json",), "--why: found --json beside it"),
+        (("--plot", "front.svg", "-v"), "--why: found --verbose, --plot beside it"),
+        (("--hardware", "l4,t4"), "--why: found 2 devices"),
+    ],
+)
+def test_why_refuses_what_it_would_not_do(
+    beside: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    device = () if "--hardware" in beside else ("--hardware", "l4")
+    code, out, err = run("recommend", *device, "--latency", "300ms", "--why", "Qwen3-VL-2B", *beside)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []

@@ -20,8 +20,17 @@ from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile
 from vlmplan.hardware.runtimes import CONTEXT_BYTES, Precision, Runtime
 from vlmplan.models.spec import Reduction, Route, Workload
 from vlmplan.planning import catalogue
-from vlmplan.planning.choice import TIE_ERROR, UNDECIDED_SHARE, choose, draws_of, no_worse_share, pareto_front
-from vlmplan.planning.options import Asked, Preference
+from vlmplan.planning.choice import (
+    ALIKE,
+    TIE_ERROR,
+    UNDECIDED_SHARE,
+    Aim,
+    choose,
+    draws_of,
+    no_worse_share,
+    pareto_front,
+)
+from vlmplan.planning.options import Asked, Objective, Preference
 from vlmplan.planning.plan import Plan, Query, recommend
 from vlmplan.planning.question import query
 from vlmplan.planning.search import Budget, Candidate, candidates, feasible, overrun
@@ -124,7 +133,7 @@ def test_a_looser_budget_is_never_worse(budget: Budget, factor: float, task: str
     assert set(map(id, tight)) <= set(map(id, loose))
     if tight:
         draw = draws_of(made.judge)
-        errors = [choose(within, preference, draw).predicted_error for within in (loose, tight)]
+        errors = [choose(within, Aim(preference=preference), draw).predicted_error for within in (loose, tight)]
         assert errors[0] <= errors[1] + max(TIE_ERROR, preference.price_error) + 1e-12
 
 
@@ -137,12 +146,12 @@ def test_a_preference_pays_what_it_says(budget: Budget, task: str) -> None:
         return
     draw = draws_of(made.judge)
     least = min(one.predicted_error for one in within)
-    by = {preference: choose(within, preference, draw) for preference in Preference}
+    by = {preference: choose(within, Aim(preference=preference), draw) for preference in Preference}
     assert by[Preference.ACCURACY].predicted_error == least
     assert by[Preference.SPEED].predicted_error <= least + Preference.SPEED.price_error
     balanced = by[Preference.BALANCED]
     if balanced.predicted_error > least + Preference.BALANCED.price_error:
-        best = choose(within, Preference.ACCURACY)
+        best = choose(within, Aim(preference=Preference.ACCURACY))
         assert balanced.predicted_error <= least + TIE_ERROR
         tied = (one for one in within if one.predicted_error <= least + TIE_ERROR and one.order >= balanced.order)
         assert any(no_worse_share(one, best, draw) >= UNDECIDED_SHARE for one in tied)
@@ -164,7 +173,7 @@ def test_nothing_dominates_the_choice(budget: Budget, task: str) -> None:
     within = feasible(found, budget)
     if not within:
         return
-    choice, front = choose(within, Preference.BALANCED, draws_of(made.judge)), pareto_front(within)
+    choice, front = choose(within, Aim(), draws_of(made.judge)), pareto_front(within)
     assert choice in front
     assert overrun(choice, budget) <= 1
     for one in within:
@@ -266,7 +275,8 @@ def test_untrained_counts_only_when_allowed() -> None:
 def test_precision_is_chosen_among_those_asked() -> None:
     plan = ask(Budget(memory_bytes=9e9, latency_s=5), precisions="bf16,int4")
     assert plan.choice.precision is Precision.INT4
-    assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.checkpoint is not None
 
 
 def test_several_gpus() -> None:
@@ -339,10 +349,39 @@ def test_no_command_is_better_than_a_wrong_one() -> None:
     assert _command(ask(Budget(latency_s=5), models="llava-v1.6-mistral-7b"))
 
 
-def test_a_quantised_plan_names_what_has_to_be_found() -> None:
-    plan = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen3-VL-8B")
+def test_a_quantised_plan_serves_what_is_published() -> None:
+    """By whom it was quantised is said where it is not who made the model."""
+    plan = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen2.5-VL-7B")
+    assert _command(plan).startswith("vllm serve Qwen/Qwen2.5-VL-7B-Instruct-AWQ --max-model-len ")
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.make is None
+    assert not any("quantised by" in warning or "checkpoint of" in warning for warning in plan.warnings)
+    theirs = ask(Budget(memory_bytes=10e9, latency_s=5), precisions="int4", models="Qwen3-VL-8B")
+    assert "cyankiwi/Qwen3-VL-8B-Instruct-AWQ-4bit" in _command(theirs)
+    assert any("quantised by cyankiwi, not by who made Qwen/Qwen3-VL-8B" in warning for warning in theirs.warnings)
+
+
+def test_a_quantised_plan_says_how_to_make_what_nobody_published() -> None:
+    plan = ask(Budget(memory_bytes=20e9, latency_s=5), precisions="int4", models="InternVL2_5-8B")
     assert _command(plan).startswith("vllm serve INT4_CHECKPOINT --max-model-len ")
+    assert plan.choice.deploy is not None
+    assert plan.choice.deploy.make == (
+        "auto-round --model OpenGVLab/InternVL2_5-8B --scheme W4A16 --format auto_round --output_dir INT4_CHECKPOINT"
+    )
     assert any("needs an int4 checkpoint" in warning for warning in plan.warnings)
+    eight = ask(Budget(latency_s=5), precisions="int8-w8a8", models="InternVL2_5-8B").choice.deploy
+    assert eight is not None
+    assert eight.make is not None
+    assert eight.make.endswith("--scheme INT8 --format llm_compressor --output_dir INT8_W8A8_CHECKPOINT")
+
+
+def test_a_published_checkpoint_is_one_that_the_device_runs() -> None:
+    """VLLM has no AWQ kernels for Volta; a T4 multiplies in fp16, whatever the checkpoint says."""
+    asked: dict[str, Any] = {"precisions": "int4", "models": "Qwen2.5-VL-7B"}
+    volta = ask(Budget(latency_s=60), hardware="v100-sxm2-32gb", **asked)
+    assert "INT4_CHECKPOINT --dtype float16" in _command(volta)
+    turing = ask(Budget(latency_s=60), hardware="t4", **asked)
+    assert "Qwen2.5-VL-7B-Instruct-AWQ --dtype float16" in _command(turing)
 
 
 def test_models_that_think_first_are_asked_for_by_name_or_with_many_tokens() -> None:
@@ -432,3 +471,77 @@ def test_int4_is_offered_only_where_it_is_faster_than_int8(share: float, offered
     )
     assert plan.choice.precision is Precision.INT8
     assert (Precision.INT4 in {one.precision for one in plan.front}) is offered
+
+
+OBJECTIVES = [one for one in Objective if one is not Objective.ERROR]
+
+
+@functools.cache
+def _all_on_an_l4(gpus: int = 1) -> tuple[Query, tuple[Candidate, ...]]:
+    made = query(Asked(hardware="l4", task="reasoning", gpus=gpus), WORK, Budget(error_fraction=1.0))
+    machines = {p: machine(made.hardware, made.typical, made.runtime, p) for p in made.space.precisions}
+    return made, candidates(made.space, machines, made.judge)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("percent", [24, 45])
+def test_an_objective_is_the_least_of_what_is_right_often_enough(objective: Objective, percent: int) -> None:
+    made, found = _all_on_an_l4()
+    limits = replace(made, budget=Budget(error_fraction=percent / 100)).limits
+    aim = Aim(objective=objective)
+    within = feasible(found, limits)
+    assert all(one.upper_error <= percent / 100 for one in within)
+    choice = choose(within, aim)
+    assert aim.value(choice) <= ALIKE * min(map(aim.value, within))
+    alike = [one for one in within if aim.value(one) <= aim.value(choice) / ALIKE]
+    assert all(one.predicted_error >= choice.predicted_error for one in alike)
+    plan = ask(Budget(error_fraction=percent / 100), hardware="l4", minimise=objective)
+    assert (plan.choice.model, plan.choice.visual_tokens) == (choice.model.name, choice.visual.visual_tokens)
+    assert plan.objective is objective
+    assert plan.choice.error_interval is not None
+    assert plan.choice.error_interval[1] <= percent / 100
+    assert objective.words in plan.chosen_because
+
+
+@given(st.sampled_from(OBJECTIVES), st.floats(0.18, 0.5), st.floats(1, 2))
+def test_more_wrong_answers_allowed_never_cost_more(objective: Objective, limit: float, factor: float) -> None:
+    made, found = _all_on_an_l4(2)
+    aim = Aim(objective=objective)
+    strict, loose = (
+        feasible(found, replace(made, budget=Budget(error_fraction=limit).scaled(times)).limits)
+        for times in (1.0, factor)
+    )
+    if strict:
+        assert aim.value(choose(loose, aim)) <= ALIKE * aim.value(choose(strict, aim))
+
+
+def test_the_error_is_held_to_the_upper_end() -> None:
+    """A limit between the prediction and the upper end leaves the choice out; one above does not."""
+    plan = ask(Budget(latency_s=0.5), model="Qwen3-VL-2B")
+    assert plan.choice.error_interval is not None
+    predicted, upper = plan.choice.predicted_error, plan.choice.error_interval[1]
+    assert upper > predicted
+    again = ask(Budget(latency_s=0.5, error_fraction=upper + 1e-9), model="Qwen3-VL-2B")
+    assert again.choice.visual_tokens == plan.choice.visual_tokens
+    with pytest.raises(Infeasible, match=r"an error of .*the best that was tried has an error of up to"):
+        ask(Budget(latency_s=0.5, error_fraction=(predicted + upper) / 2), model="Qwen3-VL-2B")
+
+
+def test_two_models_that_share_a_picture_have_their_own_errors() -> None:
+    """What is made of the image is the same object for both; the upper ends are drawn for each."""
+    _, found = _all_on_an_l4()
+    ends: dict[str, float] = {
+        one.model.name: one.upper_error for one in found if one.model.name.startswith("Qwen/Qwen3-VL-")
+    }
+    assert ends["Qwen/Qwen3-VL-2B-Instruct"] > ends["Qwen/Qwen3-VL-8B-Instruct"]
+
+
+def test_an_objective_keeps_no_preference_beside_it() -> None:
+    with pytest.raises(InputError, match="--prefer speed: found it beside --minimise cost"):
+        Asked(hardware="l4", task="ocr", minimise=Objective.COST, prefer=Preference.SPEED)
+
+
+def test_no_more_than_all_answers_are_wrong() -> None:
+    assert Budget(error_fraction=0.95).scaled(1.1).error_fraction == 1
+    with pytest.raises(InputError, match="error_fraction: expected at most 1"):
+        Budget(error_fraction=1.5)

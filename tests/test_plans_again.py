@@ -106,7 +106,7 @@ def test_filters_that_leave_nothing_are_a_fault_not_bad_input() -> None:
     assert plan.asked is not None
     found = recheck(replace(plan, asked=replace(plan.asked, family="Gone*")))
     assert not found.holds
-    assert "no candidate left" in found.faults[0]
+    assert "--family: no model's matches 'Gone*'" in found.faults[0]
 
 
 @pytest.mark.usefixtures("here")
@@ -234,3 +234,24 @@ def test_plans_of_before_are_refused() -> None:
 def test_a_verdict_is_that_of_its_faults() -> None:
     with pytest.raises(InputError, match="holds"):
         replace(recheck(planned()), holds=False)
+
+
+def test_a_plan_is_asked_again_for_the_same_objective(tmp_path: Path) -> None:
+    """The objective and the limit of the error are the plan's own: a plan for less error would be another."""
+    path = tmp_path / "small.json"
+    asked = [*changed(RECOMMEND, latency="2s"), "--max-error", "45%", "--minimise", "memory"]
+    code, _, err = run(*asked, "--out", str(path))
+    assert code == 0, err
+    plan = load(Plan, path)
+    assert plan.choice.model != planned().choice.model
+    found = recheck(plan)
+    assert found.holds
+    error = _figure(found, "predicted_error")
+    assert error.limit == 0.45
+    assert error.most is not None
+    assert error.now is not None
+    assert error.now < error.most <= 0.45
+    assert plan.asked is not None
+    stricter = recheck(replace(plan, budget=replace(plan.budget, error_fraction=0.44 * plan.choice.predicted_error)))
+    assert not stricter.holds
+    assert any("error up to" in fault for fault in stricter.faults)

@@ -67,3 +67,14 @@ def test_every_model_is_made_again_byte_for_byte(maker: ModuleType) -> None:
         assert path.read_text(encoding="utf-8") == to_toml(maker.model(row, known.get(row["hf_id"], {}))), row["hf_id"]
         made += 1
     assert made == len(catalogue.names(Shelf.MODELS))
+
+
+def test_every_model_has_a_licence_and_says_where_it_was_read() -> None:
+    sourced = {row["hf_id"] for row in _rows("vlms.csv") if row["license"] and row["license_source"]}
+    for row in _rows("model_facts.csv"):
+        if row["license"]:
+            assert "https://" in row["source"], row
+            sourced.add(row["hf_id"])
+    for model in catalogue.models():
+        assert model.license, model.name
+        assert model.name in sourced

@@ -2,10 +2,12 @@
 
 What a row does not say (the type's own keys) is in ``recipes``, one file a family; the structure of a type is read by
 ``vlmplan.models``, as for a user's config. Contexts, licences and dates that the facts lack are in
-``model_facts.csv``. Run: ``python tools/make_models.py``.
+``model_facts.csv``, published quantised checkpoints in ``quantised_checkpoints.csv``.
+Run: ``python tools/make_models.py``.
 """
 
 import csv
+import functools
 from dataclasses import replace
 
 from recipe import Row, config_of
@@ -17,7 +19,7 @@ from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import request_of
 from vlmplan.document import to_toml
 from vlmplan.hardware.runtimes import Precision
-from vlmplan.models.spec import Engine, ModelSpec, Workload
+from vlmplan.models.spec import Engine, ModelSpec, QuantisedCheckpoint, Workload
 
 # Rows whose dimensions are not complete, and why.
 LEFT_OUT = {
@@ -40,6 +42,19 @@ def more_facts() -> dict[str, Row]:
         return {row["hf_id"]: row for row in csv.DictReader(file)}
 
 
+@functools.cache
+def quantised() -> dict[str, tuple[QuantisedCheckpoint, ...]]:
+    """Published quantised checkpoints by the model that they are of."""
+    found: dict[str, tuple[QuantisedCheckpoint, ...]] = {}
+    with (FACTS / "quantised_checkpoints.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            one = QuantisedCheckpoint(
+                precision=Precision(row["precision"]), checkpoint=row["checkpoint"], method=row["method"]
+            )
+            found[row["hf_id"]] = (*found.get(row["hf_id"], ()), one)
+    return found
+
+
 def sources(row: Row, known: Row, exact: bool) -> tuple[str, ...]:
     """Where a model's figures come from."""
     return tuple(
@@ -50,6 +65,7 @@ def sources(row: Row, known: Row, exact: bool) -> tuple[str, ...]:
             f"context, licence, date: {known['source']}" if known else "",
             f"parameters: {row['total_params_source']}" if exact else "",
             "settings: facts/engine_settings.csv",
+            "quantised checkpoints: facts/quantised_checkpoints.csv" if row["hf_id"] in quantised() else "",
         )
         if found
     )
@@ -72,6 +88,7 @@ def model(row: Row, known: Row) -> ModelSpec:
         idle_params=idle,
         stored_params=stored,
         beside=beside or None,
+        quantised=quantised().get(name),
         pretrained="-pt-" in name,
         thinks="Thinking" in name or name in recipe.thinks,
         fp16=recipe.fp16,

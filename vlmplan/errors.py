@@ -4,7 +4,8 @@ A message is one line: what was found, what was expected, what to do. Anything e
 bug and keeps its traceback (exit code 1).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from vlmplan import inert
 
@@ -36,10 +37,16 @@ class Infeasible(VlmplanError):  # noqa: N818
 
     exit_code = 3
 
-    def __init__(self, message: str, brief: str | None = None) -> None:
-        """``brief`` says the same beside others, where budget and device are known."""
+    def __init__(self, message: str, brief: str | None = None, ways: Callable[[], Sequence[Any]] = tuple) -> None:
+        """``brief`` says the same beside others, where budget and device are known; ``ways`` finds ``changes``."""
         super().__init__(message)
         self.brief = brief or message
+        self._ways = ways
+
+    @property
+    def changes(self) -> Sequence[Any]:
+        """What would be enough, one change of each kind: ``options`` to give, ``what`` it is, what it ``brings``."""
+        return self._ways()
 
 
 class Outdated(VlmplanError):  # noqa: N818
@@ -74,6 +81,40 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.3)
     return ", ".join(by_folded[folded] for folded in close)
+
+
+# What people call a choice, and the choice; a word is meant where the choice is one of those there are.
+_CALLED = {
+    "cheapest": "cost", "cheap": "cost", "price": "cost", "money": "cost", "fastest": "latency", "speed": "latency",
+    "time": "latency", "smallest": "size", "small": "size", "params": "size", "parameters": "size", "ram": "memory",
+    "vram": "memory", "best": "error", "accuracy": "error", "quality": "error", "fast": "speed", "accurate": "accuracy",
+    "hf": "transformers", "huggingface": "transformers", "torch": "transformers", "pytorch": "transformers",
+    "onnx": "onnxruntime", "ort": "onnxruntime", "trt": "tensorrt-llm", "trtllm": "tensorrt-llm",
+    "awq": "int4", "gptq": "int4", "w4a16": "int4", "4bit": "int4", "4-bit": "int4", "q4": "int4", "fp4": "int4",
+    "w8a16": "int8", "8bit": "int8", "8-bit": "int8", "q8": "int8", "w8a8": "int8-w8a8", "half": "fp16",
+    "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float": "fp32", "e4m3": "fp8", "float8": "fp8",
+    "gpu": "cuda", "devices": "hardware", "gpus": "hardware", "tasks": "laws", "avgpool": "average-pool",
+    "pool": "average-pool", "pooling": "average-pool",
+}  # fmt: skip
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """Return the choice that a word is another name of, or nearest to; None where it is like none."""
+    import difflib
+
+    by_folded = {choice.casefold(): choice for choice in known}
+    folded = word.strip().casefold()
+    if (called := _CALLED.get(folded)) in by_folded:
+        return by_folded[str(called)]
+    close = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.5)
+    begins = [choice for choice in by_folded if len(folded) > 1 and choice.startswith(folded)]
+    return by_folded[(begins or close)[0]] if begins or close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean X?"`` for the end of a message, or nothing."""
+    found = meant(word, known)
+    return f"; did you mean {found}?" if found else ""
 
 
 def printable(text: str) -> str:

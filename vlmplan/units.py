@@ -17,8 +17,44 @@ _BYTES |= {f"{p}iB": 2.0 ** (10 * i) for i, p in enumerate(("K", "M", "G", "T"),
 _FLOPS = {f"{p}FLOP": 1e3**i for i, p in enumerate(("", "k", "M", "G", "T", "P"))}
 _PIXELS = {"px": 1.0}
 _PARAMS = {"M": 1e6, "B": 1e9, "T": 1e12}
+_PERCENT = {"%": 0.01}
 _QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]*)\s*")
 _IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF001 - the multiplication sign is meant
+# What people write for a unit, folded, and the unit.
+_SPELLED = {
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "msec": "ms", "msecs": "ms", "millis": "ms",
+    "millisecond": "ms", "milliseconds": "ms", "microseconds": "us", "mins": "min", "minute": "min",
+    "minutes": "min", "k": "kB", "g": "GiB", "gig": "GiB", "gigs": "GiB", "gigabytes": "GB", "mb": "MB", "t": "TB",
+    "tf": "TFLOP", "gf": "GFLOP", "tflop/s": "TFLOP", "tflops/s": "TFLOP", "pixel": "px", "pixels": "px", "p": "px",
+    "bn": "B", "billion": "B", "million": "M", "mn": "M", "percent": "%", "pct": "%", "points": "%", "pp": "%",
+}  # fmt: skip
+# The unit that a bare number of at least so much has most likely: nobody limits an answer to 300 s or to 2 ms.
+_LIKELY: dict[str, tuple[tuple[float, str], ...]] = {
+    "a time to wait": ((0, "s"),),
+    "a time": ((10, "ms"), (0, "s")),
+    "a memory size": ((1e6, "B"), (1024, "MiB"), (0, "GiB")),
+    "FLOPs": ((1e6, "FLOP"), (0, "TFLOP")),
+    "a number of parameters": ((1000, "M"), (0, "B")),
+    "a height in pixels": ((0, "px"),),
+    "a share": ((0, "%"),),
+}
+
+
+def _meant(text: str, scales: dict[str, float], what: str) -> str | None:
+    """What was probably meant by a quantity without its unit, or with one of another spelling; None where unclear."""
+    match = re.fullmatch(r"\s*([0-9]+(?:[.,][0-9]+)?)\s*([^\d\s]*)\s*", text)
+    if match is None:
+        return None
+    number, unit = match[1].replace(",", "."), match[2].casefold()
+    if not unit:
+        value = float(number)
+        if what == "a share" and value < 1:
+            return f"{100 * value:g}%"
+        if what == "a number of parameters" and value >= 1e6:
+            return f"{value / 1e9:g}B"
+        return f"{number}{next(unit for least, unit in _LIKELY[what] if value >= least)}"
+    near = {known.casefold(): known for known in scales}.get(unit) or _SPELLED.get(unit)
+    return f"{number}{near}" if near in scales else None
 
 
 def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> float:
@@ -26,9 +62,9 @@ def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> f
     folded = {unit.casefold(): scale for unit, scale in scales.items()}
     if match is None or match[2].casefold().removesuffix("s" if what == "FLOPs" else "") not in folded:
         found = f"'{text}'" + (", a bare number" if match and not match[2] else "")
-        raise InputError(
-            f"found {found}, expected {what} with a unit ({', '.join(scales)}); write for example {example}"
-        )
+        meant = _meant(text, scales, what)
+        hint = f"did you mean {meant}?" if meant else f"write for example {example}"
+        raise InputError(f"found {found}, expected {what} with a unit ({', '.join(scales)}); {hint}")
     try:
         value = float(match[1]) * folded[match[2].casefold().removesuffix("s" if what == "FLOPs" else "")]
     except ValueError:
@@ -41,6 +77,11 @@ def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> f
 def parse_seconds(text: str) -> float:
     """``"80ms"`` -> 0.08. Raises InputError for a bare number, an unknown unit, zero, negative or non-finite."""
     return _quantity(text, _SECONDS, "a time", "300ms")
+
+
+def parse_wait(text: str) -> float:
+    """``"60s"`` -> 60.0, a time that somebody waits at most. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _SECONDS, "a time to wait", "60s")
 
 
 def parse_bytes(text: str) -> float:
@@ -63,11 +104,22 @@ def parse_pixels(text: str) -> float:
     return _quantity(text, _PIXELS, "a height in pixels", "20px")
 
 
-def written(parse: Callable[[str], float]) -> Callable[[str], str]:
-    """Return what checks a quantity as ``parse`` does and leaves it as it is written, unit and all."""
+def parse_percent(text: str) -> float:
+    """``"10%"`` -> 0.1. Raises InputError as ``parse_seconds``, and above 100 %."""
+    found = _quantity(text, _PERCENT, "a share", "10%")
+    if found > 1:
+        raise InputError(f"found '{text}', expected a share of at most 100%; write for example 10%")
+    return found
+
+
+def written(parse: Callable[[str], float], option: str) -> Callable[[str], str]:
+    """Return what checks an option's quantity as ``parse`` does and leaves it as it is written, unit and all."""
 
     def check(text: str) -> str:
-        parse(text)
+        try:
+            parse(text)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from None
         return text
 
     return check
@@ -77,7 +129,9 @@ def parse_image(text: str) -> tuple[int, int]:
     """``"1024x768"`` -> (1024, 768), width then height in pixels. Raises InputError."""
     match = _IMAGE.fullmatch(text)
     if match is None or not (1 <= int(match[1]) <= 65536 and 1 <= int(match[2]) <= 65536):
-        raise InputError(f"found '{text}', expected an image size of 1 to 65536 pixels a side, such as 1024x768")
+        sides = re.fullmatch(r"\s*([1-9][0-9]{1,4})(?:\s*[*,:/ ]\s*([1-9][0-9]{1,4}))?\s*(?:px)?\s*", text)
+        hint = f"did you mean {sides[1]}x{sides[2] or sides[1]}?" if sides else "such as 1024x768"
+        raise InputError(f"found '{text}', expected an image size of 1 to 65536 pixels a side; {hint}")
     return int(match[1]), int(match[2])
 
 
@@ -116,3 +170,25 @@ def format_flops(value_flops: float) -> str:
 def format_count(value: float) -> str:
     """7063427072 -> ``"7.06B"``; used for parameters."""
     return _scaled(value, (("B", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))).replace(" ", "")
+
+
+def format_percent(value_fraction: float) -> str:
+    """0.123 -> ``"12.3 %"``."""
+    return f"{100 * value_fraction:.1f} %"
+
+
+def at_least(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    """Return a limit that ``value`` keeps, to three digits and never below it, as an option takes it: ``"261ms"``."""
+    unit, scale = next(((one, scale) for one, scale in units if value >= scale), units[-1])
+    digits = 2 - math.floor(math.log10(value / scale))
+    step = 10.0**-digits
+    steps = math.floor(value / scale / step)
+    while float(f"{steps * step:.{max(0, digits)}f}") * scale < value:
+        steps += 1
+    return f"{steps * step:.{max(0, digits)}f}{unit}"
+
+
+SECONDS_TYPED = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # of a limit in words, the largest that leaves a whole part
+BYTES_TYPED = (("GiB", 2.0**30), ("MiB", 2.0**20), ("B", 1.0))
+FLOPS_TYPED = (("TFLOP", 1e12), ("GFLOP", 1e9), ("FLOP", 1.0))
+PERCENT_TYPED = (("%", 0.01),)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, did_you_mean
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import ModelSpec
 from vlmplan.planning import CONFIDENCE, catalogue
@@ -82,7 +82,9 @@ def one_of(kind: type[E], given: str | None, option: str) -> E | None:
     if given is None or isinstance(given, kind):
         return given
     if given not in list(kind):
-        raise InputError(f"{option}: found '{given[:40]}', expected one of {', '.join(kind)}")
+        raise InputError(
+            f"{option}: found '{given[:40]}', expected one of {', '.join(kind)}{did_you_mean(given[:40], kind)}"
+        )
     return kind(given)
 
 
@@ -104,4 +106,5 @@ def check_confidence(level: float) -> None:
     """Raise InputError for a level that no interval should have."""
     low, high = CONFIDENCE
     if not low <= level <= high:
-        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}")
+        hint = f"; did you mean {level / 100:g}?" if low <= level / 100 <= high else ""
+        raise InputError(f"--confidence: found {level:g}, expected {low:g} to {high:g}{hint}")

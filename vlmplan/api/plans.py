@@ -23,9 +23,19 @@ from vlmplan.api.workloads import Described, described, tell, with_log
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.planning import INTERACTIVE, Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
+from vlmplan.planning import (
+    INTERACTIVE,
+    Asked,
+    Budget,
+    CandidateSet,
+    FlopRule,
+    Objective,
+    Preference,
+    Shelf,
+    asked_task,
+)
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_seconds
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
@@ -40,6 +50,7 @@ class Asking(Words, total=False):
     tpot: str | None
     flops: str | None
     memory: str | None
+    max_error: str | None
     budget: Budget | None
     workload: "File | NamedWorkload | Workload | None"
     requests: "File | RequestLog | None"
@@ -55,6 +66,7 @@ class Asking(Words, total=False):
     gpus: int
     confidence: float
     allow_untrained: bool
+    minimise: str
     prefer: str | None
     flop_rule: str
 
@@ -131,7 +143,7 @@ class _Limits:
 
 def _others(budget: Budget) -> dict[str, float]:
     """The limits that are none of time."""
-    found = {"flops": budget.flops, "memory_bytes": budget.memory_bytes}
+    found = {name: getattr(budget, name) for name in ("flops", "memory_bytes", "error_fraction")}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -185,12 +197,12 @@ def _budget(words: Asking) -> Budget | None:
     """The limits that words say, or the budget given; None where there are none."""
     given = words.get("budget")
     latency, ttft, tpot = words.get("latency"), words.get("ttft"), words.get("tpot")
-    flops, memory = words.get("flops"), words.get("memory")
+    flops, memory, max_error = words.get("flops"), words.get("memory"), words.get("max_error")
     if given is not None:
-        if any(limit is not None for limit in (latency, ttft, tpot, flops, memory)):
+        if any(limit is not None for limit in (latency, ttft, tpot, flops, memory, max_error)):
             raise InputError("budget: found limits beside it, which it says itself; give one of them")
         return given
-    if not any((latency, ttft, tpot, flops, memory)):
+    if not any((latency, ttft, tpot, flops, memory, max_error)):
         return None
     return Budget(
         latency_s=quantity(parse_seconds, latency),
@@ -198,7 +210,18 @@ def _budget(words: Asking) -> Budget | None:
         tpot_s=quantity(parse_seconds, tpot),
         flops=quantity(parse_flops, flops),
         memory_bytes=quantity(parse_bytes, memory),
+        error_fraction=quantity(parse_percent, max_error),
     )
+
+
+def _with_error(budget: Budget | None, objective: Objective) -> Budget | None:
+    """The budget, in which another objective than the error needs a limit of it."""
+    if objective is not Objective.ERROR and (budget is None or budget.error_fraction is None):
+        raise InputError(
+            f"--minimise {objective}: found no --max-error; what has the least {objective} of all answers worst; say "
+            "how many may be wrong, such as --max-error 30%"
+        )
+    return budget
 
 
 def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
@@ -225,11 +248,12 @@ def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
         allow_untrained=words["allow_untrained"],
         paper_flops=must_be_one_of(FlopRule, words["flop_rule"], "--flop-rule") is FlopRule.PAPER,
         prefer=_preference(words["prefer"], work.named),
+        minimise=must_be_one_of(Objective, words["minimise"], "--minimise"),
     )
     return _Question(
         asked=asked,
         described=work,
-        budget=budget,
+        budget=_with_error(budget, asked.minimise),
         assumed=_assumed_limits(budget, work, words.get("budget") is not None),
         model=None if isinstance(model, str) else model,
         law=None if isinstance(law, str) else law,
@@ -256,6 +280,7 @@ def recommend(
     tpot: str | None = None,
     flops: str | None = None,
     memory: str | None = None,
+    max_error: str | None = None,
     budget: Budget | None = None,
     text_tokens: int | None = None,
     output_tokens: int | None = None,
@@ -281,6 +306,7 @@ def recommend(
     gpus: int = 1,
     confidence: float = 0.9,
     allow_untrained: bool = False,
+    minimise: str = "error",
     prefer: str | None = None,
     flop_rule: str = "full",
 ) -> "Plan":
@@ -298,6 +324,7 @@ def recommend(
         tpot: Limit of each further token: ``"20ms"``.
         flops: Limit of a request's compute: ``"5TFLOP"``; a multiply-add is 2.
         memory: Limit of one GPU's memory: ``"20GiB"``.
+        max_error: Limit of wrong answers, held to the upper end of the interval as times are: ``"30%"``.
         budget: The limits as a document, instead of the words above.
         text_tokens: Prompt tokens, the template included. 50 unless told.
         output_tokens: Tokens generated. 32 unless told.
@@ -325,6 +352,8 @@ def recommend(
         gpus: Most GPUs, by tensor parallelism; 1 to 16.
         confidence: Share that intervals hold, 0.5 to 0.999.
         allow_untrained: Whether to consider tokens nobody trained for, and pixels or tokens below all studies.
+        minimise: What the choice has least of, within the budget: ``"error"``, or, with ``max_error``, ``"cost"``,
+            ``"latency"``, ``"memory"`` or ``"size"``.
         prefer: What error speed is worth: ``"speed"`` (a point), ``"balanced"`` (a tenth; unless told) or
             ``"accuracy"`` (nothing).
         flop_rule: What ``flops`` counts: ``"full"``, the whole request, or ``"paper"``, 2N(Q + V).
@@ -347,12 +376,13 @@ def recommend(
         True
     """
     words = Asking(
-        latency=latency, ttft=ttft, tpot=tpot, flops=flops, memory=memory, budget=budget, text_tokens=text_tokens,
+        latency=latency, ttft=ttft, tpot=tpot, flops=flops, memory=memory, max_error=max_error, budget=budget,
+        text_tokens=text_tokens,
         output_tokens=output_tokens, image=image, images=images, batch=batch, concurrency=concurrency,
         cached_text_tokens=cached_text_tokens, cached_images=cached_images, text_height=text_height, workload=workload,
         requests=requests, runtime=runtime, precision=precision, candidates=candidates, models=models, model=model,
         family=family, license=license, max_params=max_params, released_after=released_after, gpus=gpus,
-        confidence=confidence, allow_untrained=allow_untrained, prefer=prefer, flop_rule=flop_rule,
+        confidence=confidence, allow_untrained=allow_untrained, minimise=minimise, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
     question = _question(task, words)
     device: str | HardwareProfile = _this_machine() if hardware is None else named(hardware)
@@ -425,6 +455,11 @@ def compare(
         listed = [named(one) for one in hardware]
     known = _by_name(listed)
     prices = _prices(price, listed)
+    if question.asked.minimise is Objective.COST and prices is None and len(known) > 1:
+        raise InputError(
+            "--minimise cost: found several devices and no prices; expected --price FILE.toml, the price of each an "
+            "hour (docs/prices.toml shows the format)"
+        )
     return ask_all(known, lambda name: question.plan(known[name], prices), budget, prices, tell)
 
 

@@ -48,11 +48,19 @@ def tell(line: str) -> None:
     warnings.warn(line, Assumed, stacklevel=4)
 
 
+def _image(text: str) -> tuple[int, int]:
+    """An image's width and height in pixels. Raises InputError, which names the option."""
+    try:
+        return parse_image(text)
+    except InputError as error:
+        raise InputError(f"--image: {error}") from None
+
+
 def _said(words: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a workload that words say."""
     found = {name: words[name] for name in Words.__annotations__ if words[name] is not None}
     if "image" in found:
-        found["image"] = parse_image(str(found["image"]))
+        found["image"] = _image(str(found["image"]))
     if (height := found.pop("text_height", None)) is not None:
         found["text_height_px"] = quantity(parse_pixels, height)
     return found

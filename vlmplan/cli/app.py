@@ -7,6 +7,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vlmplan import __version__, inert
 from vlmplan.cli.output import Reader, say
-from vlmplan.errors import Assumed, InputError, VlmplanError
+from vlmplan.errors import Assumed, InputError, VlmplanError, did_you_mean, meant
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports its child only
 # What each command is for: the first line of its help, so that the list of commands imports none of them.
@@ -74,6 +75,33 @@ def _assumptions_said() -> Iterator[None]:
         yield
 
 
+def _usage(error: Exception) -> str:
+    """What click says of wrong usage, and what was probably meant: the nearest choice or option."""
+    text: str = error.format_message()  # type: ignore[attr-defined]
+    possible = getattr(error, "possibilities", None)
+    if possible:
+        wrong = getattr(error, "option_name", "")
+        best = meant(wrong.lstrip("-"), [one.lstrip("-") for one in possible])
+        return f"No such option: {wrong}" + (f"; did you mean --{best}?" if best else ".")
+    choice = re.search(r"'([^']*)' is not one of (.*)\.$", text)
+    if choice is not None:
+        known = re.findall(r"'([^']*)'", choice[2])
+        return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
+    extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
+    context = getattr(error, "ctx", None)
+    if extra is not None and context is not None:
+        flags = {flag.lstrip("-") for one in context.command.params for flag in one.opts if flag.startswith("--")}
+        word, _, rest = extra[1].partition(" ")
+        if word in flags:
+            return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _called(ctx: typer.Context) -> str:
+    """The command that was called, with a space behind it; nothing before one was."""
+    return f"{ctx.invoked_subcommand} " if ctx.invoked_subcommand in COMMANDS else ""
+
+
 class _Command(TyperCommand):
     """A command that is not begun where its answer would be lost; page writes its file unasked."""
 
@@ -116,6 +144,13 @@ class _Group(TyperGroup):
             return super().make_context(info_name, args, *given, **named)
         except BrokenPipeError:
             os._exit(PIPE_CLOSED)
+        except _UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            said, option = _usage(error), getattr(error, "option_name", None)
+            if option and not said.endswith("?"):
+                said += f" Options come after a command, as in: vlmplan recommend {option} ..."
+            raise _fail(f"{said} See 'vlmplan --help'.", 2) from None
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
@@ -124,9 +159,12 @@ class _Group(TyperGroup):
                 found = super().invoke(ctx)
             sys.stdout.flush()
         except VlmplanError as error:
-            raise _fail(str(error), error.exit_code) from None
+            failed = _fail(str(error), error.exit_code)
+            for note in getattr(error, "__notes__", ()):
+                say(note)
+            raise failed from None
         except _UsageError as error:
-            raise _fail(f"{error.format_message()} See 'vlmplan --help'.", 2) from None  # type: ignore[attr-defined]
+            raise _fail(f"{_usage(error)} See 'vlmplan {_called(ctx)}--help'.", 2) from None
         except BrokenPipeError:
             os._exit(PIPE_CLOSED)  # the reader has gone; flushing again would only fail again
         except OSError as error:

@@ -12,7 +12,7 @@ from vlmplan.cli.options import JsonOption, RuntimeOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import Infeasible, InputError
-from vlmplan.units import parse_seconds, written
+from vlmplan.units import parse_wait, written
 
 if TYPE_CHECKING:
     from vlmplan.measuring import Adjusted
@@ -52,7 +52,9 @@ def profile(  # noqa: PLR0917 - one parameter an option
     images: Annotated[bool, typer.Option("--images/--no-images", help="With a server: send pictures, too.")] = True,
     timeout: Annotated[
         str,
-        typer.Option("--timeout", parser=written(parse_seconds), metavar="60s", help="Longest time of a whole answer."),
+        typer.Option(
+            "--timeout", parser=written(parse_wait, "--timeout"), metavar="60s", help="Longest time of a whole answer."
+        ),
     ] = "60s",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: in the data folder].")

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,15 +28,15 @@ from vlmplan.cli.options import (
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
 from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
-from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Preference, catalogue
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
+from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Objective, Preference, catalogue
+from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:
     from vlmplan.planning import Plan
 
 
 def _limit(flag: str, parser: Any, example: str, what: str) -> Any:
-    return typer.Option(flag, parser=written(parser), metavar=example, help=what)
+    return typer.Option(flag, parser=written(parser, flag), metavar=example, help=what)
 
 
 LatencyOption = Annotated[str | None, _limit("--latency", parse_seconds, "300ms", "Limit: last token.")]
@@ -44,9 +44,20 @@ TtftOption = Annotated[str | None, _limit("--ttft", parse_seconds, "150ms", "Lim
 TpotOption = Annotated[str | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
 FlopsOption = Annotated[str | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
 MemoryOption = Annotated[str | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
+ErrorOption = Annotated[
+    str | None, _limit("--max-error", parse_percent, "30%", "Limit: wrong answers, by the interval's upper end.")
+]
 
 
-NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory"))  # where a budget says them
+MinimiseOption = Annotated[
+    Objective,
+    typer.Option(
+        "--minimise", "--minimize", help="What to have least of, within the budget; all but error need --max-error."
+    ),
+]
+
+
+NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory", "max_error"))  # where a budget says them
 
 
 @contextmanager
@@ -113,15 +124,56 @@ def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
         raise InputError(f"--out and --plot: both are {out}; expected two files")
 
 
+def _given(context: typer.Context) -> dict[str, str]:
+    """The options on the command line: a parameter's name, and its flag."""
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name is not None and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
+    }
+
+
+def _why_alone(context: typer.Context, devices: int) -> None:
+    """Raise InputError where --why comes with what it has no answer for: files, or several devices."""
+    given = [flag for name, flag in _given(context).items() if name in ("out", "json", "plot", "verbose")]
+    if given:
+        raise InputError(
+            f"--why: found {', '.join(given)} beside it; it prints a few lines about one model; ask without --why for "
+            "the plan, or with --model for the plan of that one"
+        )
+    if devices > 1:
+        raise InputError(f"--why: found {devices} devices; it says why a model lost on one; give one --hardware")
+
+
+def _again(context: typer.Context, instead: Mapping[str, str]) -> str:
+    """The command as it was typed, with other options in the place of those that it had."""
+    parts = ["vlmplan", "recommend"]
+    for name, flag in _given(context).items():
+        value = context.params[name]
+        if flag in instead or value is False:
+            continue
+        parts += [flag] if value is True else [flag, inert.argument(str(value))]
+    return " ".join([*parts, *(f"{flag} {inert.argument(value)}" for flag, value in instead.items())])
+
+
+@contextmanager
+def _with_ways(context: typer.Context) -> Iterator[None]:
+    """Add to an empty answer what would be enough, as commands to paste."""
+    try:
+        yield
+    except Infeasible as error:
+        ways = error.changes
+        if ways:
+            error.add_note("Each of these alone would be enough:")
+        for way in ways:
+            error.add_note(f"- {way.what}: {way.brings}")
+            error.add_note(f"  {_again(context, way.options)}")
+        raise
+
+
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
     """Raise InputError where --check comes with options that the plan already answers."""
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name is not None
-        and option.name not in allowed
-        and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
-    ]
+    given = [flag for name, flag in _given(context).items() if name not in allowed]
     if given:
         raise InputError(
             f"--check: found {', '.join(given)} beside it; workload, budget and filters are the plan's own"
@@ -179,6 +231,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     tpot: TpotOption = None,
     flops: FlopsOption = None,
     memory: MemoryOption = None,
+    max_error: ErrorOption = None,
+    minimise: MinimiseOption = Objective.ERROR,
     runtime: RuntimeOption = None,
     image: ImageOption = None,
     images: ImagesOption = None,
@@ -251,22 +305,26 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         _recheck(check, hardware, task, out, json)
         return
     names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
+    if why is not None:
+        _why_alone(context, len(names))
     _check_files(out, plot, len(names))
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
+        "max_error": max_error,
         "text_tokens": text_tokens, "output_tokens": output_tokens, "image": image, "images": images, "batch": batch,
         "concurrency": concurrency, "cached_text_tokens": cached_text_tokens, "cached_images": cached_images,
         "text_height": text_height, "runtime": runtime, "precision": precision, "candidates": candidates,
         "models": models, "model": model, "family": family, "license": license_, "max_params": max_params,
         "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
-        "allow_untrained": allow_untrained, "prefer": prefer, "flop_rule": flop_rule, "workload": workload,
-        "requests": requests,
+        "allow_untrained": allow_untrained, "minimise": minimise, "prefer": prefer, "flop_rule": flop_rule,
+        "workload": workload, "requests": requests,
     }  # fmt: skip
     _tell_workload(asked)
     device = names[0] if names else None
-    if why is not None:
-        _show_why(device, asked, why)
-    elif len(names) <= 1:
-        _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
-    else:
-        _compare(names, asked, out, json)
+    with _with_ways(context):
+        if why is not None:
+            _show_why(device, asked, why)
+        elif len(names) <= 1:
+            _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
+        else:
+            _compare(names, asked, out, json)

@@ -3,6 +3,7 @@
 prices.toml -> price an hour by device; with throughput -> cost of 1,000 requests. GPUs are counted, idle time is not.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Prices(Document):
 
 def read_prices(path: Path, known: tuple[str, ...]) -> Prices:
     """Read a table of prices whose devices are all ``known``. Raises InputError."""
+    if re.fullmatch(r"\W*[0-9][0-9.,]*\s*[^\s/.]*(/h\w*)?", str(path)) and not path.exists():
+        raise InputError(
+            f"--price: found '{path}', an amount, expected a file with the price of each device an hour; three lines: "
+            'schema = "vlmplan.prices/1", currency = "USD", hour_price = { l4 = 0.8 }'
+        )
     found = load(Prices, path)
     for name in found.hour_price:
         if name not in known:

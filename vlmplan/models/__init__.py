@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlmplan.models.refusals import check_own as check_own
     from vlmplan.models.refusals import own_precision as own_precision
     from vlmplan.models.refusals import precision_for as precision_for
+    from vlmplan.models.refusals import published as published
     from vlmplan.models.refusals import refusal as refusal
     from vlmplan.models.refusals import runnable as runnable
     from vlmplan.models.refusals import with_what_works as with_what_works
@@ -71,7 +72,15 @@ __getattr__, __all__ = face(
         "quantised.modules": ("Module", "modules_of"),
         "quantised.schemes": ("Layout", "Scheme"),
         "reading": ("config_of", "described", "named"),
-        "refusals": ("check_own", "own_precision", "precision_for", "refusal", "runnable", "with_what_works"),
+        "refusals": (
+            "check_own",
+            "own_precision",
+            "precision_for",
+            "published",
+            "refusal",
+            "runnable",
+            "with_what_works",
+        ),
         "spec": ("Compressor", "Engine", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
         "token_report": ("TokenSetting", "Tokens", "tokens_of"),
         "tower": ("Projector", "Resampler", "VisionTower"),

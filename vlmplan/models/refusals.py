@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import SERVING, HardwareProfile, Precision, Runtime
-from vlmplan.models.spec import ModelSpec
+from vlmplan.models.spec import ModelSpec, QuantisedCheckpoint
 
 
 def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:
@@ -45,9 +45,27 @@ def _method_refused(model: ModelSpec, hardware: HardwareProfile, runtime: Runtim
         by = [one.value for one, other in SERVING.items() if stored.method in other.methods]
         reads = f"--runtime {' or '.join(by)}" if by else "the checkpoint it was made from: no --runtime reads it"
         return f"{runtime} does not read {stored.method} checkpoints; expected {reads}"
-    for row in serving.unfit:
-        if hardware.architecture in row.devices and stored.method in row.methods:
-            return f"{stored.method} does not run on {hardware.name}: {row.why}"
+    if why := _unfit(stored.method, hardware, runtime):
+        return f"{stored.method} does not run on {hardware.name}: {why}"
+    return None
+
+
+def _unfit(method: str, hardware: HardwareProfile, runtime: Runtime) -> str | None:
+    """Why a device does not run what a method stores."""
+    for row in SERVING[runtime].unfit:
+        if hardware.architecture in row.devices and method in row.methods:
+            return row.why
+    return None
+
+
+def published(
+    model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime
+) -> QuantisedCheckpoint | None:
+    """Return the published checkpoint of ``model`` in ``precision`` that runs here; None where none is known."""
+    for one in model.quantised or ():
+        fits = one.method in SERVING[runtime].methods and _unfit(one.method, hardware, runtime) is None
+        if one.precision is precision and fits:
+            return one
     return None
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document, check_counts
 from vlmplan.errors import InputError, check_name, check_range
+from vlmplan.hardware import Precision
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
@@ -269,6 +270,20 @@ class ImageRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuantisedCheckpoint:
+    """A published checkpoint of the same model in another precision: its hub id, and how it is quantised."""
+
+    precision: Precision
+    checkpoint: str
+    method: str
+
+    def __post_init__(self) -> None:
+        """Both can be shown."""
+        check_name("checkpoint", self.checkpoint)
+        check_name("method", self.method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(Document):
     """One checkpoint or configuration. ``vision`` is None for a text-only model.
 
@@ -278,8 +293,8 @@ class ModelSpec(Document):
     not loaded at all (a multi-token prediction layer); ``beside`` says what both are. ``pretrained`` checkpoints
     answer nothing before they are fine-tuned; those that ``thinks`` write a thousand tokens before they answer, and
     their scores count on it. Without ``fp16`` its activations overflow in that precision, and engines refuse it or
-    break (``refusals.py``). ``quantisation`` is how a quantised checkpoint stores its weights. ``cautions`` are what a
-    checkpoint's files say that was not understood.
+    break (``refusals.py``). ``quantisation`` is how a quantised checkpoint stores its weights, ``quantised`` are
+    published ones of this model. ``cautions`` are what a checkpoint's files say that was not understood.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.model/1"
@@ -303,6 +318,7 @@ class ModelSpec(Document):
     thinks: bool = False
     fp16: bool = True
     quantisation: Quantisation | None = None
+    quantised: tuple[QuantisedCheckpoint, ...] | None = None
     serving: Mapping[Engine, str] = field(default_factory=dict, hash=False)
     cautions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.options import Asked as Asked
     from vlmplan.planning.options import CandidateSet as CandidateSet
     from vlmplan.planning.options import FlopRule as FlopRule
+    from vlmplan.planning.options import Objective as Objective
     from vlmplan.planning.options import Preference as Preference
     from vlmplan.planning.own_profiles import own_path as own_path
     from vlmplan.planning.plan import Choice as Choice
@@ -49,8 +50,8 @@ __getattr__, __all__ = face(
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
-        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Preference"),
         "logged_times": ("LoggedTimes", "times_at", "times_by_plan"),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective", "Preference"),
         "own_profiles": ("own_path",),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "query"),

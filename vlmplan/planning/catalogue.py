@@ -172,7 +172,11 @@ def devices(text: str | None, model: str | None) -> list[str]:
         elif "*" in item or "?" in item:
             matching = [name for name in known if fnmatch(name, item.casefold())]
             if not matching:
-                raise InputError(f"--hardware: no device matches '{item}'; 'vlmplan catalogue hardware' lists all")
+                close = near(item.replace("*", "").replace("?", ""), known)
+                hint = f"nearest: {close}; " if close else ""
+                raise InputError(
+                    f"--hardware: no device matches '{item}'; {hint}'vlmplan catalogue hardware' lists all"
+                )
             found += matching
         else:
             hardware(item)  # a wrong name is an error, not a device that meets no budget

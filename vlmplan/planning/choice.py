@@ -3,20 +3,24 @@
 The choice has the least expected error. A faster one takes its place where it costs no more error than the user's
 preference pays, or where the two are so close that paired draws do not tell them apart. Draws are paired: what two
 candidates have in common moves both, so fewer tokens on the same model are never a tie, only a price.
+
+With another objective than the error (cost, latency, memory, size) the choice has the least of that, to two per cent:
+no figure is surer, and of those alike the one that errs least is taken.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
 from vlmplan.accuracy import Judge
-from vlmplan.planning.options import Preference
-from vlmplan.planning.search import Budget, Candidate, feasible, overrun, shortfalls
-from vlmplan.units import format_seconds
+from vlmplan.planning.options import Objective, Preference
+from vlmplan.planning.search import DRAWS, Budget, Candidate, feasible, overrun, shortfalls
+from vlmplan.units import format_bytes, format_count, format_percent, format_seconds
 
 TIE_ERROR = 0.005  # the most by which candidates may differ that draws do not tell apart: half a point
 UNDECIDED_SHARE = 0.4  # of paired draws in which the one expected to be worse is no worse
-DRAWS = 200
+ALIKE = 1.02  # times the least of an objective: as good as the least
 FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
 RUNNERS_UP = 8
 
@@ -40,11 +44,58 @@ def no_worse_share(one: Candidate, other: Candidate, draw: ErrorDraws) -> float:
     return sum(mine <= its for mine, its in zip(draw(one), draw(other), strict=True)) / DRAWS
 
 
-def choose(within: Iterable[Candidate], preference: Preference, draw: ErrorDraws | None = None) -> Candidate:
-    """Return the least expected error, or the first in order of those that may take its place.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What the choice has least of, and what error speed is worth where that is the error."""
+
+    objective: Objective = Objective.ERROR
+    preference: Preference = Preference.BALANCED
+
+    def value(self, one: Candidate) -> float:
+        """Return a candidate's figure of the objective; costs are GPU-seconds a request."""
+        gpus = one.request.gpus
+        return {
+            Objective.ERROR: lambda: one.predicted_error,
+            Objective.COST: lambda: gpus / one.cost.requests_per_s,
+            Objective.LATENCY: lambda: one.cost.latency_s,
+            Objective.MEMORY: lambda: gpus * one.cost.memory_bytes.total,
+            Objective.SIZE: lambda: float(one.cost.params.total),
+        }[self.objective]()
+
+    def drawn(self, one: Candidate, z: float) -> float:
+        """Return the figure where all times are off by ``z`` standard deviations."""
+        timed = self.objective in (Objective.COST, Objective.LATENCY)
+        return self.value(one) * (math.exp(z * one.cost.latency_log_sd) if timed else 1.0)
+
+    def shown(self, one: Candidate) -> str:
+        """Return the figure as it is written."""
+        value = self.value(one)
+        return {
+            Objective.ERROR: format_percent,
+            Objective.COST: lambda x: f"{format_seconds(x)} of a GPU a request",
+            Objective.LATENCY: format_seconds,
+            Objective.MEMORY: format_bytes,
+            Objective.SIZE: format_count,
+        }[self.objective](value)
+
+
+def _least(within: Iterable[Candidate], aim: Aim) -> Candidate:
+    """The least wrong of those that are alike in having the least of the objective."""
+    found = list(within)
+    least = min(aim.value(one) for one in found)
+    return min(
+        (one for one in found if aim.value(one) <= ALIKE * least), key=lambda one: (one.predicted_error, one.order)
+    )
+
+
+def choose(within: Iterable[Candidate], aim: Aim, draw: ErrorDraws | None = None) -> Candidate:
+    """Return what has the least of the objective; of the expected error, or the first in order that may take its place.
 
     Without ``draw`` nothing is a tie.
     """
+    if aim.objective is not Objective.ERROR:
+        return _least(within, aim)
+    preference = aim.preference
     found = sorted(within, key=lambda one: (one.predicted_error, one.order))
     least = found[0]
     rivals = sorted((one for one in found if one.order < least.order), key=lambda one: one.order)
@@ -59,8 +110,16 @@ def choose(within: Iterable[Candidate], preference: Preference, draw: ErrorDraws
     return least
 
 
-def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: Preference, draw: ErrorDraws) -> str:
+def chosen_because(choice: Candidate, within: Iterable[Candidate], aim: Aim, draw: ErrorDraws) -> str:
     """Say why ``choice`` was taken, and not the least expected error where that is another."""
+    if aim.objective is not Objective.ERROR:
+        if aim.objective is Objective.SIZE:
+            return f"the least {aim.objective.words} of all that keep the budget, {aim.shown(choice)}"
+        return (
+            f"the least {aim.objective.words}, to 2 %, of all that keep the budget, {aim.shown(choice)}; of those "
+            "alike the least error"
+        )
+    preference = aim.preference
     least = min(within, key=lambda one: (one.predicted_error, one.order))
     if least is choice:
         return "the least expected error of all that keep the budget"
@@ -77,12 +136,14 @@ def chosen_because(choice: Candidate, within: Iterable[Candidate], preference: P
     return f"{told}: paired draws do not tell them apart (it is no worse in {100 * share:.0f} %), so speed decides"
 
 
-def pareto_front(within: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that none equals or beats in error, latency and GPUs together, fastest first."""
+def pareto_front(within: Iterable[Candidate], aim: Aim | None = None) -> tuple[Candidate, ...]:
+    """Return the candidates that none equals or beats in error, latency, GPUs and objective together, fastest first."""
+    aim = aim or Aim()
     front: list[Candidate] = []
     for candidate in sorted(within, key=lambda one: (one.cost.latency_s, one.predicted_error, one.order)):
         fewest = [one for one in front if one.predicted_error <= candidate.predicted_error]
-        if not any(one.request.gpus <= candidate.request.gpus for one in fewest):
+        fewest = [one for one in fewest if one.request.gpus <= candidate.request.gpus]
+        if not any(aim.value(one) <= aim.value(candidate) for one in fewest):
             front.append(candidate)
     return tuple(front)
 
@@ -108,7 +169,16 @@ class Loser:
     reason: str
 
 
-def reason_lost(loser: Candidate, choice: Candidate, budget: Budget) -> str:
+def _beside(loser: Candidate, choice: Candidate, aim: Aim) -> str:
+    """How much more of the objective a candidate has than the choice, where that is not the error or the latency."""
+    if aim.objective in (Objective.ERROR, Objective.LATENCY):
+        return ""
+    times = aim.value(loser) / aim.value(choice)
+    short = {Objective.COST: "cost", Objective.MEMORY: "memory", Objective.SIZE: "parameters"}[aim.objective]
+    return f"; {times:.3g} times the {short}"
+
+
+def reason_lost(loser: Candidate, choice: Candidate, budget: Budget, aim: Aim) -> str:
     """Say why ``loser`` was not chosen: the limits it misses, or what it costs beside the choice."""
     missed = shortfalls(loser, budget)
     if missed:
@@ -118,61 +188,75 @@ def reason_lost(loser: Candidate, choice: Candidate, budget: Budget) -> str:
     pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}" if slower_s else "as fast"
     if loser.request.gpus != choice.request.gpus:
         pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
-    if points <= 0:
-        return f"{abs(points):.1f} points less error, not worth it or not sure, and {pace}"
-    return f"{points:.1f} points more error, {pace}"
+    pace += _beside(loser, choice, aim)
+    if points > 0:
+        return f"{points:.1f} points more error, {pace}"
+    unsure = "not worth it or not sure, and " if aim.objective is Objective.ERROR else ""
+    return f"{abs(points):.1f} points less error, {unsure}{pace}"
 
 
-def runners_up(
-    found: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference
-) -> tuple[Loser, ...]:
+def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> tuple[Loser, ...]:
     """Return one configuration of each other model, and more tokens on the chosen one, with why each lost.
 
-    Half the places go to the best that kept the budget, half to those of lower error that missed it by the least.
+    Half the places go to the best that kept the budget, half to those with less of the objective that missed it by the
+    least.
     """
+
+    def better(one: Candidate) -> bool:
+        return aim.value(one) < aim.value(choice)
+
     by_model: dict[str, list[Candidate]] = {}
     for candidate in found:
-        better = candidate.predicted_error < choice.predicted_error
-        if candidate.model is not choice.model or (better and candidate is not choice):
+        if candidate.model is not choice.model or (better(candidate) and candidate is not choice):
             by_model.setdefault(candidate.model.name, []).append(candidate)
     kept, missed = [], []
     for group in by_model.values():
         if within := feasible(group, budget):
-            kept.append(choose(within, preference))
-        elif better_ones := [one for one in group if one.predicted_error < choice.predicted_error]:
+            kept.append(choose(within, aim))
+        elif better_ones := [one for one in group if better(one)]:
             missed.append(min(better_ones, key=lambda one: (overrun(one, budget), *one.order)))
-    kept.sort(key=lambda one: (one.predicted_error, one.label))
+    kept.sort(key=lambda one: (aim.value(one), one.label))
     missed.sort(key=lambda one: (overrun(one, budget), one.label))
     half = RUNNERS_UP // 2
     chosen = kept[: max(half, RUNNERS_UP - len(missed))] + missed[: max(half, RUNNERS_UP - len(kept))]
-    chosen.sort(key=lambda one: (one.predicted_error, one.label))
-    return tuple(Loser(candidate=one, reason=reason_lost(one, choice, budget)) for one in chosen)
+    chosen.sort(key=lambda one: (aim.value(one), one.label))
+    return tuple(Loser(candidate=one, reason=reason_lost(one, choice, budget, aim)) for one in chosen)
 
 
-def stability(
-    finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, preference: Preference, draw: ErrorDraws
-) -> float:
+def _winner(drawn: list[tuple[float, Candidate]], most: float, aim: Aim, z: float) -> Candidate:
+    """Who wins a draw of errors: of the least error the first in order of those within ``most``, or the objective's."""
+    if aim.objective is Objective.ERROR:
+        least = min(error for error, _ in drawn)
+        return min((one for error, one in drawn if error <= least + most), key=lambda one: one.order)
+    least = ALIKE * min(aim.drawn(one, z) for _, one in drawn)
+    return min(
+        ((error, one.order, one) for error, one in drawn if aim.drawn(one, z) <= least), key=lambda found: found[:2]
+    )[2]
+
+
+def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim, draw: ErrorDraws) -> float:
     """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
 
     Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
     latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
-    too. Of those that cost no more error than the preference pays, or than a tie let the choice cost, the first in
-    order wins.
+    too, as the drawn error must. Of those that cost no more error than the preference pays, or than a tie let the
+    choice cost, the first in order wins.
     """
     finalists = feasible(finalists, budget)
     tied = choice.predicted_error - min(one.predicted_error for one in finalists)
-    margin = max(preference.price_error, tied)
+    margin = max(aim.preference.price_error, tied)
     errors = [draw(one) for one in finalists]
     random = Random("latency")
     wins = 0
     for index in range(DRAWS):
         z = random.gauss(0, 1)
         within = [
-            (values[index], one) for one, values in zip(finalists, errors, strict=True) if overrun(one, budget, z) <= 1
+            (values[index], one)
+            for one, values in zip(finalists, errors, strict=True)
+            if overrun(one, budget, z, values[index]) <= 1
         ]
         if within:
-            most = min(error for error, _ in within) + margin
-            wins += min((one for error, one in within if error <= most), key=lambda one: one.order) is choice
+            wins += _winner(within, margin, aim, z) is choice
     return wins / DRAWS
 
 

@@ -13,6 +13,7 @@ from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
 from vlmplan.models import Workload
+from vlmplan.planning.options import Objective
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import WIDEN, Budget
 
@@ -44,12 +45,13 @@ class DeviceChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Document):
-    """One question on several devices: those that meet the budget, least error first, then the others."""
+    """One question on several devices: those that meet the budget, least error or objective first, then others."""
 
     SCHEMA: ClassVar[str] = "vlmplan.comparison/1"
 
     workload: Workload
     budget: Budget
+    objective: Objective = Objective.ERROR
     task: Mapping[str, float]
     interval_level_fraction: float
     currency: str | None = None
@@ -80,11 +82,25 @@ def _row(plan: Plan) -> DeviceChoice:
     )
 
 
-def _order(one: DeviceChoice) -> tuple[bool, float, float, float, str]:
-    """Those that meet the budget first; least error (to half a point), then least cost, then least time."""
+def _least(one: DeviceChoice, plan: Plan | None) -> float:
+    """What the devices are ordered by first: the objective; where that is the error, to half a point."""
+    if plan is None:
+        return 0.0
+    price = math.inf if one.thousand_requests_price is None else one.thousand_requests_price
+    return {
+        Objective.ERROR: round(200 * plan.choice.predicted_error),
+        Objective.COST: price,
+        Objective.LATENCY: plan.choice.latency_s,
+        Objective.MEMORY: plan.choice.gpus * plan.choice.memory_bytes.total,
+        Objective.SIZE: plan.choice.params.total,
+    }[plan.objective]
+
+
+def _order(one: DeviceChoice, plan: Plan | None) -> tuple[bool, float, float, float, str]:
+    """Those that meet the budget first; least of the objective, then least cost, then least time."""
     return (
         one.model is None,
-        round(200 * (one.predicted_error or 0.0)),
+        _least(one, plan),
         math.inf if one.thousand_requests_price is None else one.thousand_requests_price,
         one.latency_s or 0.0,
         one.hardware,
@@ -130,7 +146,7 @@ def compare(
     Raises Infeasible when none meets the budget, InputError when none could be asked at all.
     """
     rows: list[DeviceChoice] = []
-    plans: list[Plan] = []
+    plans: dict[str, Plan] = {}
     refused: dict[str, Infeasible | InputError] = {}
     for name in names:
         tell(name)
@@ -142,19 +158,20 @@ def compare(
             refused[name] = error
             rows.append(DeviceChoice(hardware=name, reason=_reason(error)))
         else:
-            plans.append(plan)
             rows.append(_row(plan))
+            plans[rows[-1].hardware] = plan
     if not plans:
         raise _refusal(refused)
-    first = plans[0]
+    first = next(iter(plans.values()))
     unpriced = [row.hardware for row in rows if row.model and row.hour_price is None]
     return Comparison(
         workload=first.workload,
         budget=budget,
+        objective=first.objective,
         task=first.error_source.task,
         interval_level_fraction=first.interval_level_fraction,
         currency=prices.currency if prices else None,
         price_source=prices.source if prices else None,
-        devices=tuple(sorted(rows, key=_order)),
+        devices=tuple(sorted(rows, key=lambda row: _order(row, plans.get(row.hardware)))),
         warnings=(f"no price given for {', '.join(unpriced)}",) if prices and unpriced else (),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from vlmplan import inert
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
-from vlmplan.models import Engine, Route, native_visual_tokens, settable
+from vlmplan.models import Engine, Route, native_visual_tokens, published, settable
 from vlmplan.planning.search import Candidate
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
@@ -27,6 +27,13 @@ _DTYPES = {
     Precision.FP32: "--dtype float32",
     Precision.FP8: "--quantization fp8",
 }
+# AutoRound's names for them, and the layout that vLLM reads (auto-round 0.16.1: schemes.py, cli/parser.py,
+# export/formats/backends/llm_compressor.py). Towers and projectors stay whole unless it is told otherwise.
+_SCHEMES = {
+    Precision.INT4: ("W4A16", "auto_round"),
+    Precision.INT8: ("W8A16", "auto_round"),
+    Precision.INT8_W8A8: ("INT8", "llm_compressor"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,8 @@ class Deploy:
     ``command`` runs on the plan's GPUs, ``more_gpus`` on twice as many of one machine, ``two_machines`` on as many in
     each of two, first on the head. The engine may take ``memory_fraction`` of a GPU, and a request has
     ``context_tokens`` at most. ``settings`` sets V in other engines. ``check`` compares what is served with what was
-    promised.
+    promised. ``checkpoint`` is the published quantised one that is served; where none is known, ``make`` is the line
+    that makes one.
     """
 
     command: str | None = None
@@ -46,6 +54,8 @@ class Deploy:
     context_tokens: int
     settings: Mapping[Engine, str] = field(default_factory=dict)
     check: str | None = None
+    checkpoint: str | None = None
+    make: str | None = None
 
 
 def _export(candidate: Candidate, context_tokens: int) -> Deploy:
@@ -82,17 +92,38 @@ def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_byte
     return min(most, math.ceil(100 * max(asked, needed)) / 100)
 
 
-def _served(candidate: Candidate, fraction: float | None, context_tokens: int) -> list[str] | None:
+def _making(candidate: Candidate) -> tuple[str, str]:
+    """(what stands for a checkpoint that has to be made, and the line that makes it, by AutoRound)."""
+    request = candidate.request
+    scheme, layout = _SCHEMES[request.precision]
+    name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
+    line = f"auto-round --model {inert.argument(candidate.model.name)} --scheme {scheme} --format {layout}"
+    return name, f"{line} --output_dir {name}"
+
+
+def _stored(candidate: Candidate, hardware: HardwareProfile) -> tuple[str, str | None, str | None]:
+    """(what vLLM serves, its flag for the precision, the published quantised checkpoint where that is it)."""
+    model, precision = candidate.model, candidate.request.precision
+    name = inert.argument(model.name)
+    if model.quantisation is not None:  # which vLLM reads from the checkpoint
+        return name, None, None
+    sixteen = None if Precision.BF16 in hardware.peak_flops_per_s else _DTYPES[Precision.FP16]
+    if (found := published(model, precision, hardware, Runtime.VLLM)) is not None:
+        return inert.argument(found.checkpoint), sixteen, found.checkpoint
+    if precision in _DTYPES:
+        return name, _DTYPES[precision], None
+    return _making(candidate)[0], sixteen, None
+
+
+def _served(
+    candidate: Candidate, fraction: float | None, context_tokens: int, stored: tuple[str, str | None, str | None]
+) -> list[str] | None:
     """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
     request, model = candidate.request, candidate.model
     native_tokens = native_visual_tokens(model, request.workload.image)
     if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
         return None
-    name, dtype = inert.argument(model.name), _DTYPES.get(request.precision)
-    if model.quantisation is not None:  # which vLLM reads from the checkpoint
-        dtype = None
-    elif dtype is None:  # of a checkpoint that is not named here
-        name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
+    name, dtype, _ = stored
     workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
     parts.append(f"--max-model-len {context_tokens}")
     if fraction is not None:
@@ -138,7 +169,8 @@ def hand_over(
             f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {request.precision}"
         )
     fraction = _memory_fraction(candidate, hardware, limit_bytes)
-    served = _served(candidate, fraction, context_tokens) if runtime is Runtime.VLLM else None
+    stored = _stored(candidate, hardware)
+    served = _served(candidate, fraction, context_tokens, stored) if runtime is Runtime.VLLM else None
     if served is None:
         return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
     spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
@@ -153,4 +185,6 @@ def hand_over(
         context_tokens=context_tokens,
         settings=others,
         check=check,
+        checkpoint=stored[2],
+        make=_making(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None,
     )

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from vlmplan.errors import check_range
+from vlmplan.errors import InputError, check_range
 from vlmplan.hardware import Runtime
 
 CONFIDENCE = (0.5, 0.999)  # the shares that an interval may be asked to hold
@@ -20,6 +20,27 @@ class Preference(enum.StrEnum):
     def price_error(self) -> float:
         """How much error is paid for speed, however much of it that buys: a point, a tenth, nothing."""
         return {Preference.SPEED: 0.01, Preference.BALANCED: 0.001, Preference.ACCURACY: 0.0}[self]
+
+
+class Objective(enum.StrEnum):
+    """What is least in the plan that is chosen, of all that keep the budget."""
+
+    ERROR = "error"
+    COST = "cost"
+    LATENCY = "latency"
+    MEMORY = "memory"
+    SIZE = "size"
+
+    @property
+    def words(self) -> str:
+        """What it is."""
+        return {
+            Objective.ERROR: "expected error",
+            Objective.COST: "GPU time, and so cost, a request",
+            Objective.LATENCY: "latency",
+            Objective.MEMORY: "memory on all its GPUs",
+            Objective.SIZE: "number of parameters",
+        }[self]
 
 
 class CandidateSet(enum.StrEnum):
@@ -56,10 +77,16 @@ class Asked:
     allow_untrained: bool = False
     paper_flops: bool = False
     prefer: Preference = Preference.BALANCED
+    minimise: Objective = Objective.ERROR
 
     def __post_init__(self) -> None:
-        """An interval holds a share that intervals can."""
+        """An interval holds a share that intervals can; speed has its price in error where error is minimised."""
         check_range("confidence", self.confidence, *CONFIDENCE)
+        if self.minimise is not Objective.ERROR and self.prefer is not Preference.BALANCED:
+            raise InputError(
+                f"--prefer {self.prefer}: found it beside --minimise {self.minimise}; it says what speed is worth "
+                "where error is minimised; give one of them"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Work
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
+    Aim,
     ErrorDraws,
     Loser,
     choose,
@@ -45,8 +46,9 @@ from vlmplan.planning.choice import (
     thinned,
 )
 from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
-from vlmplan.planning.options import Asked, Preference
-from vlmplan.planning.search import Budget, Candidate, Space, candidates, feasible, infeasible
+from vlmplan.planning.options import Asked, Objective, Preference
+from vlmplan.planning.remedies import Missed, changes
+from vlmplan.planning.search import Budget, Candidate, Space, candidates, error_interval, feasible, infeasible
 
 LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
@@ -148,6 +150,7 @@ class Plan(Document):
     scores: tuple[ScoreUsed, ...]
     model: ModelSpec
     choice: Choice
+    objective: Objective = Objective.ERROR
     preference: Preference = Preference.BALANCED
     chosen_because: str = ""
     fewer_tokens: Outline | None = None
@@ -190,7 +193,7 @@ class Query:
     budget: Budget
     space: Space
     judge: Judge
-    preference: Preference = Preference.BALANCED
+    aim: Aim = Aim()  # noqa: RUF009 - frozen
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
 
@@ -198,13 +201,6 @@ class Query:
     def limits(self) -> Budget:
         """The budget, and what the runtime may fill of the device's memory."""
         return within_memory(self.budget, self.hardware, self.runtime)
-
-
-def _error_interval(candidate: Candidate, draw: ErrorDraws, level: float) -> Interval:
-    """The central interval of the predicted error from its draws."""
-    draws = sorted(draw(candidate))
-    cut = min(len(draws) - 1, round((1 - level) / 2 * len(draws)))
-    return (min(draws[cut], candidate.predicted_error), max(draws[-1 - cut], candidate.predicted_error))
 
 
 def _assumptions(model: ModelSpec) -> tuple[str, ...]:
@@ -243,7 +239,7 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         setting=candidate.visual.setting,
         seen_side_px=round(candidate.visual.seen_side_px, 1),
         predicted_error=candidate.predicted_error,
-        error_interval=_error_interval(candidate, draw, level),
+        error_interval=error_interval(draw(candidate), candidate.predicted_error, level),
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
         deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
@@ -278,6 +274,20 @@ def _several_images(workload: Workload) -> tuple[str, ...]:
     return (f"the error is of questions about one picture; what {workload.images} in a request change is not known",)
 
 
+def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
+    """What to mind about the quantised checkpoint that a plan needs."""
+    model, precision = choice.model, choice.request.precision
+    if model.quantisation is not None or choice.route is Route.EXPORT:  # which quantises what it exports
+        return []
+    if deploy is not None and deploy.checkpoint is not None:
+        whose = deploy.checkpoint.partition("/")[0]
+        own = whose == model.name.partition("/")[0]
+        return [] if own else [f"{deploy.checkpoint} is quantised by {whose}, not by who made {model.name}"]
+    if precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
+        return []
+    return [f"needs an {precision} checkpoint of {model.name}; none published is known here"]
+
+
 def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
@@ -301,8 +311,7 @@ def _warnings(
         found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     stored = choice.model.quantisation
     found += stored.warnings if stored else ()
-    if choice.request.precision in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8) and stored is None:
-        found.append(f"needs an {choice.request.precision} checkpoint of {choice.model.name}")
+    found += _checkpoint_warnings(choice, deploy)
     if prices and described.price is None:
         found.append(f"no price given for {query.hardware.name}")
     return tuple(found)
@@ -332,11 +341,11 @@ def _why_none(query: Query) -> str:
     return "no candidate left: no model has a context long enough, or heads that --gpus divides"
 
 
-def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget) -> dict[str, Outline | None]:
+def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
     return {
-        name: None if other is None else _outline(other, reason_lost(other, choice, budget))
+        name: None if other is None else _outline(other, reason_lost(other, choice, budget, aim))
         for name, other in others.items()
     }
 
@@ -358,8 +367,25 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
-        raise infeasible(found, missed, query.hardware.name)
+        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)))
     return found, within
+
+
+def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
+    """A question that nothing answers, to ask what would be enough."""
+    return Missed(
+        hardware=query.hardware,
+        typical=query.typical,
+        runtime=query.runtime,
+        runtime_given=query.asked is not None and query.asked.runtime is not None,
+        precisions_given=query.asked is not None and query.asked.precisions is not None,
+        asked=query.budget,
+        limits=query.limits,
+        within=lambda hardware, runtime: within_memory(query.budget, hardware, runtime),
+        space=query.space,
+        search=lambda space, machines, budget: candidates(space, machines, query.judge, budget),
+        found=found,
+    )
 
 
 def recommend(query: Query, prices: Prices | None = None) -> Plan:
@@ -370,14 +396,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     found, within = _found(query, machines)
-    judge, preference, draw = query.judge, query.preference, draws_of(query.judge)
-    choice, front = choose(within, preference, draw), pareto_front(within)
-    losers, ready = runners_up(found, choice, budget, preference), machines[choice.request.precision]
+    judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
+    choice, front = choose(within, aim, draw), pareto_front(within, aim)
+    losers, ready = runners_up(found, choice, budget, aim), machines[choice.request.precision]
     described = _choice(choice, query, knees(choice.request, ready), prices, draw)
 
     def at(factor: float) -> Outline | None:
         left = feasible(found, within_memory(query.budget.scaled(factor), hardware, runtime))
-        return _outline(choose(left, preference, draw)) if left else None
+        return _outline(choose(left, aim, draw)) if left else None
 
     return Plan(
         hardware=ready.as_used,
@@ -391,10 +417,11 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         scores=judge.scores(choice.model),
         model=choice.model,
         choice=described,
-        preference=preference,
-        chosen_because=chosen_because(choice, within, preference, draw),
-        **_steps(found, choice, budget),
-        stability=stability(_finalists(front, choice, losers), choice, budget, preference, draw),
+        objective=aim.objective,
+        preference=aim.preference,
+        chosen_because=chosen_because(choice, within, aim, draw),
+        **_steps(found, choice, budget, aim),
+        stability=stability(_finalists(front, choice, losers), choice, budget, aim, draw),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=at(0.9),

@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
-from vlmplan.errors import InputError, NoCandidate
+from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
 from vlmplan.hardware import SERVING, HardwareProfile, Precision, Runtime
 from vlmplan.models import (
     Engine,
@@ -29,11 +29,13 @@ from vlmplan.models import (
     with_what_works,
 )
 from vlmplan.planning import catalogue
+from vlmplan.planning.choice import Aim
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Query
 from vlmplan.planning.search import Budget, Space
 from vlmplan.units import format_count
 
+NAMED = "not named by --models"
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
 
@@ -52,7 +54,8 @@ def _precisions(
     several = "," in text
     for item in text.split(","):
         if item.strip() not in list(Precision):
-            raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}")
+            hint = did_you_mean(item, Precision)
+            raise InputError(f"--precision: found '{item}', expected a comma list of {', '.join(Precision)}{hint}")
         precision = Precision(item.strip())
         try:
             computed = hardware.compute_precision(precision, runtime)
@@ -120,21 +123,45 @@ def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
-def _date(text: str) -> str:
-    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+def _is_date(text: str) -> bool:
+    """Whether a text is a year, with a month and a day or without."""
     try:
         known = re.fullmatch(r"20[0-9]{2}(-[0-9]{2}){0,2}", text)
-        valid = known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
+        return known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
     except ValueError:
-        valid = False
-    if not valid:
-        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025")
+        return False
+
+
+def _date(text: str) -> str:
+    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
+    if not _is_date(text):
+        parts = re.fullmatch(r"(20[0-9]{2})[/. ]?([01]?[0-9])?(?:[/. ]?([0-3]?[0-9]))?", text.strip())
+        meant = "-".join(part.zfill(2) for part in parts.groups() if part) if parts else ""
+        hint = f"; did you mean {meant}?" if _is_date(meant) else ""
+        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025{hint}")
     return text
 
 
 def _matches(pattern: str) -> Callable[[str | None], bool]:
     folded = pattern.casefold()
     return lambda text: fnmatch((text or "").casefold(), folded)
+
+
+def _check_globs(asked: Asked, models: Sequence[ModelSpec]) -> None:
+    """Raise InputError for a glob that nothing there is matches, with what is like it."""
+    licences = (model.license for model in models if model.license)
+    for option, glob, known in (
+        ("--family", asked.family, sorted({model.family for model in models})),
+        ("--license", asked.license, sorted(set(licences))),
+    ):
+        if glob is None or not known or any(map(_matches(glob), known)):
+            continue
+        begin = f"{glob}*" if any(map(_matches(f"{glob}*"), known)) else None
+        close = nearest(glob.strip("*?"), known)
+        hint = (
+            f"did you mean '{begin}'?" if begin else f"nearest: {close}" if close else f"there are {', '.join(known)}"
+        )
+        raise NoCandidate(f"{option}: no model's matches '{glob}', which is read as a glob; {hint}")
 
 
 def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
@@ -195,8 +222,10 @@ def _models(
     Raises InputError when none is left.
     """
     left, pattern = _candidates(asked, own)
+    _check_globs(asked, left)
+    everyone = left
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
-        ("not named by --models", lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
+        (NAMED, lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
         *_wishes(asked),
         ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
         (
@@ -217,9 +246,11 @@ def _models(
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
+            like = nearest(pattern.strip("*?"), [m.name.rpartition("/")[2] for m in everyone]) if why == NAMED else ""
+            hint = f"nearest: {like}; " if like else ""
             raise NoCandidate(
-                f"no candidate left: the last are left out, {why} ({shown}); 'vlmplan catalogue models' lists what "
-                "there is"
+                f"no candidate left: the last are left out, {why} ({shown}); {hint}'vlmplan catalogue models' lists "
+                "what there is"
             )
     return tuple(left), tuple(notes)
 
@@ -279,7 +310,7 @@ def query(
         budget=budget,
         space=space,
         judge=judge,
-        preference=asked.prefer,
+        aim=Aim(objective=asked.minimise, preference=asked.prefer),
         left_out=(*not_run, *left_out, *refused, *shapes),
         asked=_portable(asked),
     )

@@ -106,7 +106,7 @@ def _beside(text: str | None, folder: Path | None, by_path: bool = False) -> str
 def _budget(plan: Plan) -> Budget:
     """The budget as asked: the device's memory, where that stands in for a limit, is not the user's."""
     asked = plan.budget
-    others = (asked.latency_s, asked.ttft_s, asked.tpot_s, asked.flops)
+    others = (asked.latency_s, asked.ttft_s, asked.tpot_s, asked.flops, asked.error_fraction)
     limits = (plan.hardware.usable_bytes(plan.runtime), plan.hardware.memory_bytes)  # the latter of older plans
     if asked.memory_bytes not in limits or not any(others):
         return asked
@@ -176,12 +176,14 @@ def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure,
     if now is not None:
         cost, flops, memory_bytes = now.cost, now.budget_flops, now.cost.memory_bytes.total
         today = (cost.ttft_s, cost.tpot_s, cost.latency_s, flops, memory_bytes, now.predicted_error)
-        most = (now.upper_ttft_s, now.upper_tpot_s, now.upper_latency_s, flops, memory_bytes, None)
+        most = (now.upper_ttft_s, now.upper_tpot_s, now.upper_latency_s, flops, memory_bytes, now.upper_error)
     planned = (
         choice.ttft_s, choice.tpot_s, choice.latency_s, choice.budget_flops, choice.memory_bytes.total,
         choice.predicted_error,
     )  # fmt: skip
-    bounds = (limits.ttft_s, limits.tpot_s, limits.latency_s, limits.flops, limits.memory_bytes, None)
+    bounds = (
+        limits.ttft_s, limits.tpot_s, limits.latency_s, limits.flops, limits.memory_bytes, limits.error_fraction,
+    )  # fmt: skip
     names = ("ttft_s", "tpot_s", "latency_s", "flops", "memory_bytes", "predicted_error")
     return tuple(
         Figure(name=name, planned=then, now=here, most=upper, limit=limit)

@@ -1,16 +1,17 @@
 """Which configurations are there, and which keep the budget? models -> candidates, priced and judged -> feasible.
 
-A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval keeps the
-budget. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are candidates only where that
-is asked for. Left out: fractions of a GPU, pipelines over several models.
+A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval, of times
+and of the error, keeps the budget. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are
+candidates only where that is asked for. Left out: fractions of a GPU, pipelines over several models.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from vlmplan.accuracy import Judge
-from vlmplan.cost import Cost, Machine, Request, active_llm_params, cost, paper_prefill_flops
+from vlmplan.cost import Cost, Interval, Machine, Request, active_llm_params, cost, paper_prefill_flops
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import Precision
 from vlmplan.models import (
@@ -29,33 +30,38 @@ from vlmplan.models import (
     settable,
     visual_input,
 )
-from vlmplan.units import format_bytes, format_flops, format_seconds
+from vlmplan.units import format_bytes, format_flops, format_percent, format_seconds
 
 WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
+DRAWS = 200  # of a candidate's error
 HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Upper limits; None means unlimited. ``flops`` is a count per request, ``memory_bytes`` of one GPU."""
+    """Upper limits; None means unlimited.
+
+    ``flops`` is a count per request, ``memory_bytes`` of one GPU, ``error_fraction`` of answers that are wrong.
+    """
 
     latency_s: float | None = None
     ttft_s: float | None = None
     tpot_s: float | None = None
     flops: float | None = None
     memory_bytes: float | None = None
+    error_fraction: float | None = None
 
     def __post_init__(self) -> None:
         """At least one limit, all of them above zero."""
-        limits = [
-            value
-            for value in (self.latency_s, self.ttft_s, self.tpot_s, self.flops, self.memory_bytes)
-            if value is not None
-        ]
+        limits = [value for _, value, _ in self.limits if value is not None]
         if not limits:
-            raise InputError("no budget given; expected at least one of --latency, --ttft, --tpot, --flops or --memory")
+            raise InputError(
+                "no budget given; expected at least one of --latency, --ttft, --tpot, --flops, --memory or --max-error"
+            )
         if not all(math.isfinite(value) and value > 0 for value in limits):
             raise InputError("budget: expected finite limits above 0")
+        if self.error_fraction is not None and self.error_fraction > 1:
+            raise InputError(f"error_fraction: expected at most 1, found {self.error_fraction:g}")
 
     @property
     def limits(self) -> tuple[tuple[str, float | None, Callable[[float], str]], ...]:
@@ -66,17 +72,24 @@ class Budget:
             ("TPOT", self.tpot_s, format_seconds),
             ("compute", self.flops, format_flops),
             ("memory", self.memory_bytes, format_bytes),
+            ("error", self.error_fraction, format_percent),
         )
 
     def scaled(self, factor: float) -> "Budget":
-        """Return the budget with every limit times ``factor``."""
-        limits = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Budget(**{name: value * factor for name, value in limits.items() if value is not None})
+        """Return the budget with every limit times ``factor``; no more than all answers are wrong."""
+        limits = {one.name: getattr(self, one.name) for one in fields(self)}
+        found = {name: value * factor for name, value in limits.items() if value is not None}
+        if "error_fraction" in found:
+            found["error_fraction"] = min(1.0, found["error_fraction"])
+        return Budget(**found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One priced and judged configuration. ``upper_*`` are the upper ends that the budget is held to."""
+    """One priced and judged configuration. ``upper_*`` are the upper ends that the budget is held to.
+
+    That of the error is drawn when it is asked for.
+    """
 
     request: Request
     visual: VisualInput
@@ -86,7 +99,13 @@ class Candidate:
     upper_latency_s: float
     upper_ttft_s: float
     upper_tpot_s: float
+    error_end: Callable[[], float] = field(repr=False, compare=False)
     route: Route
+
+    @property
+    def upper_error(self) -> float:
+        """The upper end of the error's interval."""
+        return self.error_end()
 
     @property
     def model(self) -> ModelSpec:
@@ -176,7 +195,35 @@ def _ladders(space: Space, machines: Mapping[Precision, Machine], judge: Judge) 
                 yield ladder(model, precision, gpus, inputs)
 
 
-def _candidate(request: Request, visual: VisualInput, space: Space, machine: Machine, judge: Judge) -> Candidate:
+def error_interval(draws: Iterable[float], predicted: float, level: float) -> Interval:
+    """Return the central interval of a predicted error that holds ``level`` of its draws, and the prediction."""
+    found = sorted(draws)
+    cut = min(len(found) - 1, round((1 - level) / 2 * len(found)))
+    return (min(found[cut], predicted), max(found[-1 - cut], predicted))
+
+
+def _error_end(judge: Judge, level: float) -> Callable[[Request, VisualInput, float], float]:
+    """What draws the upper end of a predicted error, on one GPU or several only once."""
+    known: dict[tuple[str, int, Precision], float] = {}  # models share what is made of an image
+
+    def end(request: Request, visual: VisualInput, predicted: float) -> float:
+        key = (request.model.name, id(visual), request.precision)
+        if key not in known:
+            draws = judge.draws(request.model, visual, request.precision, count=DRAWS)
+            known[key] = error_interval(draws, predicted, level)[1]
+        return known[key]
+
+    return end
+
+
+def _candidate(
+    request: Request,
+    visual: VisualInput,
+    space: Space,
+    machine: Machine,
+    judge: Judge,
+    error_end: Callable[[Request, VisualInput, float], float],
+) -> Candidate:
     """Price and judge one configuration."""
     model, priced = request.model, cost(request, machine)
     tpot_interval_s = priced.tpot_interval_s(space.confidence)
@@ -184,15 +231,17 @@ def _candidate(request: Request, visual: VisualInput, space: Space, machine: Mac
     if space.paper_flops:
         nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
         flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
+    error = judge.error(model, visual, request.precision)
     return Candidate(
         request=request,
         visual=visual,
-        predicted_error=judge.error(model, visual, request.precision),
+        predicted_error=error,
         cost=priced,
         budget_flops=flops,
         upper_latency_s=priced.latency_interval_s(space.confidence)[1],
         upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
         upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
+        error_end=lambda: error_end(request, visual, error),
         route=space.route,
     )
 
@@ -203,16 +252,16 @@ def candidates(
     """Price and judge every configuration of ``space`` on the machine of its precision.
 
     Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
-    no FLOPs and no memory fall with V.
+    no FLOPs and no memory fall with V. The error does, and stops nobody.
     """
-    found = []
+    found, error_end = [], _error_end(judge, space.confidence)
     for ladder in _ladders(space, machines, judge):
         for request in ladder:
             if request.visual is None:
                 continue
-            one = _candidate(request, request.visual, space, machines[request.precision], judge)
+            one = _candidate(request, request.visual, space, machines[request.precision], judge, error_end)
             found.append(one)
-            if budget is not None and overrun(one, budget) > HOPELESS:
+            if budget is not None and _overrun_but_error(one, budget) > HOPELESS:
                 break
     return tuple(found)
 
@@ -225,6 +274,7 @@ def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
         candidate.upper_tpot_s,
         candidate.budget_flops,
         candidate.cost.memory_bytes.total,
+        0.0 if budget.error_fraction is None else candidate.upper_error,
     )
     return tuple(
         f"{name} up to {show(value)} exceeds {show(limit)}"
@@ -235,11 +285,8 @@ def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     )
 
 
-def overrun(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
-    """Return the largest ratio of a figure to its limit: at most 1 when feasible.
-
-    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations.
-    """
+def _overrun_but_error(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
+    """The largest ratio of a time, FLOPs or memory to its limit; 0 without one."""
     priced = candidate.cost
     times = (
         (candidate.upper_latency_s, priced.latency_s, priced.latency_log_sd, budget.latency_s),
@@ -258,13 +305,29 @@ def overrun(candidate: Candidate, budget: Budget, z: float | None = None) -> flo
     return max(ratios, default=0.0)
 
 
+def overrun(candidate: Candidate, budget: Budget, z: float | None = None, error: float | None = None) -> float:
+    """Return the largest ratio of a figure to its limit: at most 1 when feasible.
+
+    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations; the error is the
+    upper end of its own, or the one given. It is drawn only for what keeps the other limits, and may keep its own.
+    """
+    others = _overrun_but_error(candidate, budget, z)
+    if budget.error_fraction is None:
+        return others
+    least = candidate.predicted_error if error is None else error
+    drawn = error is None and others <= 1 and least <= budget.error_fraction
+    return max(others, (candidate.upper_error if drawn else least) / budget.error_fraction)
+
+
 def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
     """Return the candidates that keep every limit."""
     return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
 
 
-def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infeasible:
-    """Return the error for a budget that nothing meets, naming the fastest and the smallest candidate."""
+def infeasible(
+    found: tuple[Candidate, ...], budget: Budget, where: str, ways: Callable[[], Sequence[Any]] = tuple
+) -> Infeasible:
+    """Return the error for a budget that nothing meets, naming the fastest, the smallest and the least wrong."""
     fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
     smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
     limits = (
@@ -273,6 +336,7 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
         ("a TPOT of", budget.tpot_s, format_seconds),
         ("", budget.flops, format_flops),
         ("", budget.memory_bytes, format_bytes),
+        ("an error of", budget.error_fraction, format_percent),
     )
     asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in limits if value is not None)
     brief = (
@@ -280,4 +344,7 @@ def infeasible(found: tuple[Candidate, ...], budget: Budget, where: str) -> Infe
         f"{format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the smallest "
         f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
     )
-    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief)
+    if budget.error_fraction is not None:
+        best = min(found, key=lambda candidate: candidate.predicted_error)
+        brief += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief, ways)

@@ -47,6 +47,7 @@ class NamedWorkload(Document):
     tpot_s: float | None = None
     flops: float | None = None
     memory_bytes: float | None = None
+    error_fraction: float | None = None
     prefer: Preference | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 

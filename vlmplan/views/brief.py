@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from vlmplan.planning import Outline, Plan
+from vlmplan.planning import Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
 from vlmplan.views.plan import can_show, headline, print_front_picture, task_words
 from vlmplan.views.text import new_console, new_table, percent, time_range, tokens
@@ -101,6 +101,10 @@ def print_brief(plan: Plan) -> None:
     console.print(f"{headline(choice)}, on {plan.hardware.name} with {plan.runtime}.", style="bold")
     for line in expected(plan):
         console.print(line)
+    if plan.objective is not Objective.ERROR:
+        console.print(f"Chosen: {plan.chosen_because}.")
+    if choice.deploy and choice.deploy.make:
+        console.print(f"Make: {choice.deploy.make}", soft_wrap=True)
     if choice.deploy and choice.deploy.command:
         console.print(f"Run: {choice.deploy.command}", soft_wrap=True)
     elif choice.setting != "none":

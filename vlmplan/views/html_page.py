@@ -102,6 +102,7 @@ def _asked(plan: Plan) -> list[tuple[str, str]]:
         ("request", f"{work.text_tokens} text tokens, {images}, {work.output_tokens} output tokens"),
         ("in flight", str(work.decoded_together)),
         ("budget", ", ".join(f"{name} {show(value)}" for name, value, show in bounds if value is not None)),
+        ("least", plan.objective.words),
         *_wishes(plan),
     ]
 
@@ -114,6 +115,7 @@ def _commands(plan: Plan) -> list[tuple[str, str]]:
     gpus = plan.choice.gpus
     machines = [f"on machine {number} of 2" for number in range(1, 1 + len(deploy.two_machines))]
     found = [
+        ("first, make the checkpoint", deploy.make),
         (f"on {gpus} GPU{'' if gpus == 1 else 's'}" if plan.hardware.kind == "gpu" else "here", deploy.command),
         (f"on {2 * gpus} GPUs", deploy.more_gpus),
         *zip(machines, deploy.two_machines, strict=True),

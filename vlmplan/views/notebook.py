@@ -97,7 +97,7 @@ def _outlines(outlines: Sequence[Outline], plan: Plan) -> str:
 
 
 def _commands(deploy: Deploy | None) -> str:
-    found = () if deploy is None else (deploy.command, deploy.check)
+    found = () if deploy is None else (deploy.make, deploy.command, deploy.check)
     return "".join(f"<pre>{inert.html_label(command)}</pre>" for command in found if command)
 
 

@@ -175,6 +175,8 @@ def choice_lines(plan: Plan) -> Iterator[str]:
 
 def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
     """Print the commands, never folded so that they can be copied, and what to add to spread them."""
+    if deploy.make:
+        console.print(f"Make: {deploy.make}", soft_wrap=True)
     spread = f" --tensor-parallel-size {gpus}"
     if deploy.command:
         console.print(f"Run: {deploy.command}", soft_wrap=True)

@@ -13,7 +13,7 @@ from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.models import ModelSpec, Tokens, TokenSetting, Workload
 from vlmplan.planning import Choice, NamedWorkload, Plan
-from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
+from vlmplan.units import format_bytes, format_count, format_flops, format_percent, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +79,7 @@ def print_lines(console: "Console", text: str) -> None:
 
 def percent(share: float) -> str:
     """Return a share in percent, to one decimal."""
-    return f"{share * 100:.1f} %"
+    return format_percent(share)
 
 
 def time_range(bounds: tuple[float, float]) -> str:
