@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
-from vlmplan.cli.options import ImageOption, ImagesOption, JsonOption, OutOption
+from vlmplan.cli.options import ImageOption, ImagesOption, JsonOption, OutOption, VerboseOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
@@ -17,6 +17,7 @@ def tokens(
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, max=1_000_000, help="Most wanted per image.")
     ] = None,
+    verbose: VerboseOption = False,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -28,4 +29,4 @@ def tokens(
 
     check_destination(out)
     document = api.tokens(model=model, image=image, images=images, visual_tokens=visual_tokens)
-    deliver(document, out, json, lambda: print_tokens(document))
+    deliver(document, out, json, lambda: print_tokens(document, verbose=verbose))
