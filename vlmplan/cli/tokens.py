@@ -10,7 +10,7 @@ from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
 
-def tokens(
+def tokens(  # noqa: PLR0917 - one parameter an option
     model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,

@@ -263,7 +263,9 @@ def _print_brief_estimate(
     """Print what a request takes in a sentence, where its time goes, and how many the device bears."""
     compressed = "" if document.compressor is Compressor.NONE else f" by {document.compressor}"
     gpus = f"{document.gpus} x " if document.gpus > 1 else ""
-    seen = f"with {tokens(document.visual_tokens)} an image{compressed}" if document.visual_tokens else "without an image"
+    seen = (
+        f"with {tokens(document.visual_tokens)} an image{compressed}" if document.visual_tokens else "without an image"
+    )
     answers = "would answer" if document.obstacles else "answers"
     console.print(
         f"{document.model} {seen} {answers} in {format_seconds(document.latency_s)} "
@@ -274,9 +276,8 @@ def _print_brief_estimate(
     later = ""
     if document.tpot_s is not None and document.tpot_interval_s is not None:
         later = f", each further one {format_seconds(document.tpot_s)} (TPOT; {time_range(document.tpot_interval_s)})"
-    console.print(
-        f"The first token takes {format_seconds(document.ttft_s)} (TTFT; {time_range(document.ttft_interval_s)}){later}."
-    )
+    first = f"{format_seconds(document.ttft_s)} (TTFT; {time_range(document.ttft_interval_s)})"
+    console.print(f"The first token takes {first}{later}.")
     if document.quantisation is not None:
         console.print(f"Stored as {document.quantisation.whole_title}.")
     console.print()
@@ -285,7 +286,7 @@ def _print_brief_estimate(
     _print_operators(console, explained)
     most = "" if document.most_requests is None else f"; memory holds {document.most_requests}"
     console.print(
-        f"Memory: {memory_words(document.memory_bytes.total, hardware.memory_bytes)}. Load: "
+        f"Memory: {memory_words(document.memory_bytes.total, hardware.memory_bytes)}; "
         f"{load_words(document, document.workload)}{most}."
     )
     knee = document.knee_prefill_visual_tokens
