@@ -86,11 +86,10 @@ def _cost(one: Outline, plan: Plan) -> str:
     """What an alternative costs or brings beside the choice."""
     points = 100 * (one.predicted_error - plan.choice.predicted_error)
     slower_s = one.latency_s - plan.choice.latency_s
-    broken = [part for part in (one.reason or "").split("; ") if "exceeds" in part]
-    limit = f"; {broken[0]}" if broken else ""
+    beyond = _beyond(one)
     return (
         f"{abs(points):.1f} points {'worse' if points > 0 else 'better'}, {format_seconds(abs(slower_s))} "
-        f"{'slower' if slower_s > 0 else 'faster'}{limit}"
+        f"{'slower' if slower_s > 0 else 'faster'}{f'; {beyond}' if beyond else ''}"
     )
 
 
