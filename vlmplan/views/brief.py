@@ -54,7 +54,7 @@ def expected(plan: Plan) -> Iterator[str]:
     limit = "" if budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
     yield f"Memory: {held}{limit}; {load_words(choice, plan.workload)}."
     if choice.price:
-        yield f"Price: {choice.price.thousand_requests_price:.3g} {choice.price.currency} for 1,000 requests."
+        yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."
 
 
 def _known(plan: Plan) -> list[Outline]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEAST_WIDTH = 132  # of the whole view, whatever the terminal's: a device, figures and a model's name in one line
-MOST_ROWS, MOST_REASONS, MOST_NAMES = 8, 2, 8  # of a screen: devices that meet the budget, and of those that do not
+MOST_ROWS, MOST_REASONS, MOST_NAMES = 6, 2, 5  # of a screen: devices that meet the budget, and of those that do not
 
 
 def _device(one: DeviceChoice) -> str:
@@ -61,9 +61,9 @@ def _print_meeting(console: "Console", found: Comparison, meets: list[DeviceChoi
     console.print(table)
 
 
-def _prices_line(found: Comparison) -> str:
-    source = f" ({found.price_source})" if found.price_source else ""
-    return f"Prices are of 1,000 requests at {found.workload.decoded_together} in flight on GPUs kept busy{source}."
+def _prices_line(found: Comparison, source: str | None = None) -> str:
+    whose = f" ({source})" if source else ""
+    return f"Prices are of 1,000 requests at {found.workload.decoded_together} in flight on GPUs kept busy{whose}."
 
 
 def print_comparison(found: Comparison, *, verbose: bool = False) -> None:
@@ -76,7 +76,7 @@ def print_comparison(found: Comparison, *, verbose: bool = False) -> None:
     console = new_console(LEAST_WIDTH)
     _print_meeting(console, found, meets)
     if found.currency is not None:
-        console.print(_prices_line(found))
+        console.print(_prices_line(found, found.price_source))
     if missing:
         console.print()
         console.print("Do not meet it", style="bold")
@@ -156,11 +156,12 @@ def _print_brief(
         console.print(f"Not on {', '.join(one.hardware for one in missing[:MOST_NAMES])}{more}; -v says why.")
     if found.currency is not None:
         console.print(_prices_line(found))
+    warnings = [one for one in found.warnings if not one.startswith("no price given for")]  # the table says it
     weakest = min((one.basis for one in meets if one.basis), key=list(Basis).index, default=Basis.DATASHEET)
     guessed = [one.hardware for one in meets if one.basis is weakest]
     whose = "all times rest" if len(guessed) == len(meets) else f"times of {counted(len(guessed), 'device')} rest"
     print_unsure(
-        console, f"intervals hold {found.interval_level_fraction:.0%}; {whose} on {RESTS_ON[weakest]}", found.warnings
+        console, f"intervals hold {found.interval_level_fraction:.0%}; {whose} on {RESTS_ON[weakest]}", warnings
     )  # fmt: skip
     console.print(
         "More: -v (all devices, requests a second, why others fall short), --json; one --hardware alone has its plan "
