@@ -51,7 +51,8 @@ def expected(plan: Plan) -> Iterator[str]:
         further = f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s)}"
     yield f"Time: {whole}, {first}{further}."
     held = memory_words(choice.memory_bytes.total, plan.hardware.memory_bytes)
-    limit = "" if budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
+    own = budget.memory_bytes is None or budget.memory_bytes == plan.hardware.usable_bytes(plan.runtime)
+    limit = "" if own or budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
     yield f"Memory: {held}{limit}; {load_words(choice, plan.workload)}."
     if choice.price:
         yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."

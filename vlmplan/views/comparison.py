@@ -8,7 +8,6 @@ from vlmplan.planning import Comparison, DeviceChoice
 from vlmplan.units import format_seconds
 from vlmplan.views.text import (
     RESTS_ON,
-    counted,
     new_console,
     new_table,
     percent,
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEAST_WIDTH = 132  # of the whole view, whatever the terminal's: a device, figures and a model's name in one line
-MOST_ROWS, MOST_REASONS, MOST_NAMES = 6, 2, 5  # of a screen: devices that meet the budget, and of those that do not
+MOST_ROWS, MOST_REASONS, MOST_NAMES = 8, 2, 5  # of a screen: devices that meet the budget, and of those that do not
 
 
 def _device(one: DeviceChoice) -> str:
@@ -100,6 +99,11 @@ def _standing_out(found: Comparison, meets: Sequence[DeviceChoice]) -> Iterator[
             )
 
 
+def _named(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    return f"{', '.join(names[:most])}{f' and {len(names) - most} more' if len(names) > most else ''}"
+
+
 def _price(one: DeviceChoice) -> float:
     return one.thousand_requests_price or 0.0
 
@@ -148,18 +152,18 @@ def _print_brief(
         console.print(line)
     console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget, best first:")
     reasons = missing if len(missing) <= MOST_REASONS else []
-    _print_rows(console, found, meets, MOST_ROWS - 2 * len(reasons))
+    most = MOST_ROWS - len(reasons) - (2 if found.currency is not None else 0)  # prices take two lines more
+    _print_rows(console, found, meets, most)
     for one in reasons:
         console.print(f"Not on {one.hardware}: {shortened(one.reason or '')}")
     if missing and not reasons:
-        more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
-        console.print(f"Not on {', '.join(one.hardware for one in missing[:MOST_NAMES])}{more}; -v says why.")
+        console.print(f"Not on {_named([one.hardware for one in missing], MOST_NAMES)}; -v says why.")
     if found.currency is not None:
         console.print(_prices_line(found))
     warnings = [one for one in found.warnings if not one.startswith("no price given for")]  # the table says it
     weakest = min((one.basis for one in meets if one.basis), key=list(Basis).index, default=Basis.DATASHEET)
     guessed = [one.hardware for one in meets if one.basis is weakest]
-    whose = "all times rest" if len(guessed) == len(meets) else f"times of {counted(len(guessed), 'device')} rest"
+    whose = "all times rest" if len(guessed) == len(meets) else f"times of {_named(guessed, MOST_REASONS)} rest"
     print_unsure(
         console, f"intervals hold {found.interval_level_fraction:.0%}; {whose} on {RESTS_ON[weakest]}", warnings
     )  # fmt: skip
