@@ -227,7 +227,8 @@ def memory_words(total: float, held: float | None) -> str:
 def load_words(costed: Choice | Estimate, workload: Workload) -> str:
     """Return how many requests a second there are, and how many are answered together."""
     flight = workload.decoded_together
-    return f"{costed.requests_per_s:.3g} requests a second, {'one' if flight == 1 else flight} at a time"
+    together = ", one at a time" if flight == 1 else f" with {flight} in flight"
+    return f"{costed.requests_per_s:.3g} requests a second{together}"
 
 
 def print_estimate(
