@@ -332,3 +332,8 @@ def test_limits_stand_beside_what_they_limit(capsys: pytest.CaptureFixture[str])
     out = " ".join(capsys.readouterr().out.split())
     for limit in ("limit 2.00 s", "limit 500 ms", "limit 40.0 ms", "limit 16.0 GiB"):
         assert limit in out
+
+
+def test_a_level_near_one_is_not_rounded_to_it() -> None:
+    assert "intervals hold 99.9%" in run(*RECOMMEND, "--confidence", "0.999", "--latency", "2s")[1]
+    assert "intervals hold 99.9%" in run(*ESTIMATE, "--confidence", "0.999")[1]

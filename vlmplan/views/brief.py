@@ -133,7 +133,7 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
     """Return what a reader should doubt: on what the times rest and how firm the choice is; then the warnings."""
     firm = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
-    first = f"intervals hold {plan.interval_level_fraction:.0%}; times rest on {RESTS_ON[plan.basis]}; {firm}"
+    first = f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm}"
     return first, [one for one in plan.warnings if not one.startswith(said)]
 
 

@@ -165,7 +165,7 @@ def _print_brief(
     guessed = [one.hardware for one in meets if one.basis is weakest]
     whose = "all times rest" if len(guessed) == len(meets) else f"times of {_named(guessed, MOST_REASONS)} rest"
     print_unsure(
-        console, f"intervals hold {found.interval_level_fraction:.0%}; {whose} on {RESTS_ON[weakest]}", warnings
+        console, f"intervals hold {100 * found.interval_level_fraction:g}%; {whose} on {RESTS_ON[weakest]}", warnings
     )  # fmt: skip
     console.print(
         "More: -v (all devices, requests a second, why others fall short), --json; one --hardware alone has its plan "

@@ -251,7 +251,7 @@ def print_estimate(
         times = f"times rest on {RESTS_ON[document.basis]}"
         said = f"{document.hardware.name} with {document.runtime}:"  # how a warning of the same begins
         rest = [warning for warning in warnings if not warning.startswith(said)]
-        print_unsure(console, f"intervals hold {document.interval_level_fraction:.0%}; {times}", rest)
+        print_unsure(console, f"intervals hold {100 * document.interval_level_fraction:g}%; {times}", rest)
         console.print("More: -v (FLOPs, parameters, what fills the memory, the knees), --explain (operators), --json.")
 
 
@@ -394,7 +394,8 @@ def print_tokens(found: Tokens, *, verbose: bool = False) -> None:
     if verbose:
         warn(console, found.warnings)
     else:
-        warn(console, [shortened(one) for one in found.warnings[:MOST_WARNINGS]])
+        for one in found.warnings[:MOST_WARNINGS]:
+            console.print(f"Warning: {shortened(f'{one}.')}", style="yellow")
         more = len(found.warnings) - MOST_WARNINGS
         console.print(f"More: -v ({'all warnings, ' if more > 0 else ''}all numbers of tokens), --json.")
 
