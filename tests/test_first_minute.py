@@ -102,7 +102,7 @@ def test_an_answer_fits_a_screen(arguments: list[str]) -> None:
     code, out, _ = run(*arguments)
     assert code == 0
     assert _screen(out, 80) <= 25, out
-    for word in ("Wrong: about", "Fast: ", "Large: ", "Unsure: intervals hold 90%", "More: -v"):
+    for word in ("Error: about", "Time: ", "Memory: ", "Unsure: intervals hold 90%", "More: -v"):
         assert word in out
 
 

@@ -37,6 +37,7 @@ from vlmplan.sweeping.grid_point import TrialResult
 from vlmplan.sweeping.sweeps import Status
 from vlmplan.training.card import model_card
 from vlmplan.training.recipe import Recipe, Stage, StageResult, Training
+from vlmplan.views.brief import print_brief
 from vlmplan.views.comparison import print_comparison
 from vlmplan.views.deployment import print_answer, print_export, print_report
 from vlmplan.views.fit import print_fit
@@ -104,23 +105,33 @@ def _print_sweep(found: TrialResult) -> None:
     print_sweep({"one": found}, OUT)
 
 
+def _both(show: Callable[..., None], *given: object) -> None:
+    """A screen of it, and all of it."""
+    show(*given)
+    show(*given, verbose=True)
+
+
 VIEWS: dict[str, tuple[Callable[[], Document], Callable[[Any], object]]] = {
     "plan": (planned, print_plan),
     "recheck": (  # no command reads one: its figures' names are ours
         lambda: recheck(planned()),
         lambda found: print_recheck(replace(found, figures=recheck(planned()).figures)),
     ),
+    "brief plan": (planned, print_brief),
     "estimate": (
         lambda: _asked(Estimate, *ESTIMATE),
-        lambda found: print_estimate(found, catalogue.hardware("l4"), {}),
+        lambda found: _both(print_estimate, found, catalogue.hardware("l4"), {}),
     ),
-    "tokens": (lambda: _asked(Tokens, "tokens", "--model", "llava-1.5-7b"), print_tokens),
+    "tokens": (lambda: _asked(Tokens, "tokens", "--model", "llava-1.5-7b"), lambda found: _both(print_tokens, found)),
     "comparison": (
         lambda: _asked(Comparison, *changed(RECOMMEND, hardware="l4,t4")),
-        print_comparison,
+        lambda found: _both(print_comparison, found),
     ),
-    "fit": (_fit, lambda found: print_fit(replace(found, range=_fit().range), OUT)),  # nor a fit's report
-    "report": (reported, print_report),
+    "fit": (  # nor a fit's report
+        _fit,
+        lambda found: _both(print_fit, replace(found, range=_fit().range), OUT),
+    ),
+    "report": (reported, lambda found: _both(print_report, found)),
     "manifest": (lambda: load(Manifest, exported() / FILE_NAME), lambda found: print_export(found, OUT)),
     "evaluation": (_evaluation, print_evaluation),
     "training": (_training, lambda found: print_training(found, OUT)),

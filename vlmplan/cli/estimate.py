@@ -23,6 +23,7 @@ from vlmplan.cli.options import (
     RequestsOption,
     RuntimeOption,
     TextOption,
+    VerboseOption,
     WorkloadOption,
 )
 from vlmplan.cli.output import deliver
@@ -62,6 +63,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
     explain: Annotated[bool, typer.Option("--explain", help="Show the time of every operator.")] = False,
+    verbose: VerboseOption = False,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -85,7 +87,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     }  # fmt: skip
     document = api.estimate(**asked)
     explained = api.explain(**asked) if explain else {}
-    deliver(document, out, json, lambda: print_estimate(document, device, explained))
+    deliver(document, out, json, lambda: print_estimate(document, device, explained, verbose=verbose))
     if document.obstacles:
         raise Infeasible(
             f"{document.model} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}; give more "

@@ -8,7 +8,7 @@ import typer
 
 from vlmplan import api
 from vlmplan.accuracy import Loss, PriorChoice
-from vlmplan.cli.options import ConfidenceOption, JsonOption
+from vlmplan.cli.options import ConfidenceOption, JsonOption, VerboseOption
 from vlmplan.cli.output import deliver, say
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import InputError
@@ -59,6 +59,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
     name: Annotated[str | None, typer.Option("--name", help="The law's name [default: the task's or file's].")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="LAW.toml", help="Write the law here.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw points, law and Pareto line (.svg, .png).")] = None,
+    verbose: VerboseOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fit a scaling law, error by LLM size and visual tokens, to measured points.
@@ -75,7 +76,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
         floor=floor, loss=loss, reduction=reduction, like=like, drop=drop, keep=keep, draws=draws, seed=seed,
         confidence=confidence, text_tokens=text_tokens, published=published, name=name, tell=say,
     )  # fmt: skip
-    deliver(report, None, json, lambda: print_fit(report, out))
+    deliver(report, None, json, lambda: print_fit(report, out, verbose=verbose))
     if out is not None:
         write_text(out, to_toml(law))
         say(f"wrote {out}")

@@ -43,6 +43,7 @@ GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPU
 ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
 CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="All that was found, not a screen of it.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]
 CheckpointOption = Annotated[
     str | None, typer.Option("--checkpoint", metavar="DIR|HUB-ID", help="Weights as safetensors, with config.json.")

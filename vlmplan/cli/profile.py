@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api
-from vlmplan.cli.options import JsonOption, RuntimeOption
+from vlmplan.cli.options import JsonOption, RuntimeOption, VerboseOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_destination, to_toml, write_text
 from vlmplan.errors import Infeasible, InputError
@@ -59,6 +59,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: in the data folder].")
     ] = None,
+    verbose: VerboseOption = False,
     json: JsonOption = False,
 ) -> None:
     """Measure this machine, a server, or take measurements of one's own: a hardware profile to plan with.
@@ -76,7 +77,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
         _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from-measurements")
         here = {"device": device or "cpu", "runtime": runtime, "threads": threads, "precision": precision,
                 "quick": quick, "fresh": fresh, "out": out}  # fmt: skip
-        _profile_here(here, check, json)
+        _profile_here(here, check, json, verbose=verbose)
         return
     _refuse({**local, "--precision": None if endpoint else precision}, "are for measuring this machine")
     if endpoint is not None and from_measurements is not None:
@@ -96,7 +97,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
             {"endpoint": endpoint, "hardware": base, "model": model, "served_model": served_model,
              "precision": precision, "runtime": runtime, "images": images, "timeout": timeout}
         )  # fmt: skip
-    _write(found, destination, json)
+    _write(found, destination, json, verbose=verbose)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -115,7 +116,7 @@ def _resumable() -> Iterator[None]:
         raise
 
 
-def _profile_here(asked: dict[str, Any], check: bool, json: bool) -> None:
+def _profile_here(asked: dict[str, Any], check: bool, json: bool, *, verbose: bool) -> None:
     """Measure, write the profile, and where asked check it; the view comes first, since a check takes minutes."""
     from vlmplan.views import measuring, print_profiled, print_verdict
 
@@ -123,14 +124,14 @@ def _profile_here(asked: dict[str, Any], check: bool, json: bool) -> None:
         profiled = api.profile(**asked, progress=tell)
     write_text(profiled.out, to_toml(profiled.hardware))
     if not check:
-        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled))
+        deliver(profiled.hardware, None, json, lambda: print_profiled(profiled, verbose=verbose))
         return
     if not json:
-        print_profiled(profiled)
+        print_profiled(profiled, verbose=verbose)
     with _resumable(), measuring() as tell:
         verdict = api.check_profile(hardware=profiled.hardware, **asked, progress=tell)
     document = {"hardware": profiled.hardware, "check": verdict}
-    deliver(document, None, json, lambda: print_verdict(verdict))
+    deliver(document, None, json, lambda: print_verdict(verdict, verbose=verbose))
     if verdict.faults:
         raise Infeasible(f"the profile does not hold: {'; '.join(verdict.faults)}")
 
@@ -142,9 +143,9 @@ def _profile_endpoint(asked: dict[str, Any]) -> "Adjusted":
         return api.profile_endpoint(**asked, progress=tell)
 
 
-def _write(found: "Adjusted", out: Path, json: bool) -> None:
+def _write(found: "Adjusted", out: Path, json: bool, *, verbose: bool) -> None:
     """Write the profile; then print it, or what it was adjusted to."""
     from vlmplan.views import print_adjusted
 
     write_text(out, to_toml(found.hardware))
-    deliver(found.hardware, None, json, lambda: print_adjusted(found, out))
+    deliver(found.hardware, None, json, lambda: print_adjusted(found, out, verbose=verbose))

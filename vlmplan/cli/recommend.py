@@ -102,12 +102,12 @@ def _show_why(hardware: str | None, asked: dict[str, Any], name: str) -> None:
     print_why(plan, name, other)
 
 
-def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool) -> None:
+def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool, *, verbose: bool) -> None:
     from vlmplan.views import print_comparison
 
     with _asking(len(names)) as tell:
         found = api.compare(hardware=names, **asked, tell=tell)
-    deliver(found, out, json, lambda: print_comparison(found))
+    deliver(found, out, json, lambda: print_comparison(found, verbose=verbose))
 
 
 def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
@@ -327,4 +327,4 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         elif len(names) <= 1:
             _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
         else:
-            _compare(names, asked, out, json)
+            _compare(names, asked, out, json, verbose=verbose)

@@ -5,18 +5,19 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
-from vlmplan.cli.options import JsonOption, OutOption
+from vlmplan.cli.options import JsonOption, OutOption, VerboseOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
 
-def tokens(
+def tokens(  # noqa: PLR0917 - one parameter an option
     model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
     image: Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")] = "1024x768",
     images: Annotated[int, typer.Option("--images", help="Images per request.")] = 1,
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, max=1_000_000, help="Most wanted per image.")
     ] = None,
+    verbose: VerboseOption = False,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -28,4 +29,4 @@ def tokens(
 
     check_destination(out)
     document = api.tokens(model=model, image=image, images=images, visual_tokens=visual_tokens)
-    deliver(document, out, json, lambda: print_tokens(document))
+    deliver(document, out, json, lambda: print_tokens(document, verbose=verbose))

@@ -13,6 +13,7 @@ from vlmplan.cli.options import (
     PlanOption,
     ProviderOption,
     ThreadsOption,
+    VerboseOption,
     WeightsOption,
 )
 from vlmplan.cli.output import deliver, prepare, say, summarise
@@ -62,6 +63,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     recalibrate: Annotated[
         Path | None, typer.Option("--recalibrate", metavar="FILE.toml", help="Write a profile that fits the times.")
     ] = None,
+    verbose: VerboseOption = False,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -83,7 +85,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
             questions=questions, images=images, recalibrate=recalibrate is not None, progress=tell,
         )  # fmt: skip
     report = found.report
-    deliver(report, out, json, lambda: print_report(report))
+    deliver(report, out, json, lambda: print_report(report, verbose=verbose))
     if junit is not None:
         write_text(junit, junit_xml(report))
     summarise(markdown(report))

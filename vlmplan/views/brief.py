@@ -1,41 +1,61 @@
 """Plans -> a screen of terminal text: what to run, what to expect, what else there is, and what is not sure."""
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 from vlmplan.planning import Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import can_show, headline, print_front_picture, task_words
-from vlmplan.views.text import new_console, new_table, percent, time_range, tokens
+from vlmplan.views.plan import headline
+from vlmplan.views.text import (
+    MOST_WARNINGS,
+    RESTS_ON,
+    counted,
+    load_words,
+    memory_words,
+    new_console,
+    percent,
+    print_unsure,
+    time_range,
+    tokens,
+)
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-MOST_WARNINGS = 2
-_LONGEST = 150  # characters of a warning: two lines
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
+_LEAST_POINTS = 0.05  # below it a difference of error shows as none
+_LESS_ERROR = 0.005  # and one that is better, at least so much less error
+
+
+def _task(plan: Plan) -> str:
+    """The task in words, its parts with their shares."""
+    task = plan.error_source.task
+    return " and ".join(name if share == 1 else f"{name} ({share:.0%})" for name, share in task.items())
+
+
+def _within(interval_s: tuple[float, float], limit_s: float | None) -> str:
+    """The interval of a time, and the limit it was held to."""
+    limit = "" if limit_s is None else f"; limit {format_seconds(limit_s)}"
+    return f"({time_range(interval_s)}{limit})"
 
 
 def expected(plan: Plan) -> Iterator[str]:
     """Yield how wrong, how fast and how large, in words."""
-    choice = plan.choice
+    choice, budget = plan.choice, plan.budget
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     yield (
-        f"Wrong: about {100 * choice.predicted_error:.0f} of 100 answers on {task_words(plan)} "
-        f"({math.floor(100 * low)} to {math.ceil(100 * high)})."
+        f"Error: about {100 * choice.predicted_error:.0f} ({math.floor(100 * low)} to {math.ceil(100 * high)}) of 100 "
+        f"answers wrong on {_task(plan)}."
     )
-    first = f"the first word after {format_seconds(choice.ttft_s)} ({time_range(choice.ttft_interval_s)})"
-    whole = f"{format_seconds(choice.latency_s)} ({time_range(choice.latency_interval_s)})"
-    yield f"Fast: an answer takes {whole}, {first}."
-    held = plan.hardware.memory_bytes
-    of = f" of {format_bytes(held)}" if held else ""
-    yield (
-        f"Large: {format_bytes(choice.memory_bytes.total)}{of} a device; {choice.requests_per_s:.3g} requests a second "
-        f"with {plan.workload.decoded_together} in flight."
-    )
+    first = f"the first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s)}"
+    whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s)}"
+    further = ""
+    if choice.tpot_s is not None and choice.tpot_interval_s is not None and budget.tpot_s is not None:
+        further = f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s)}"
+    yield f"Time: {whole}, {first}{further}."
+    held = memory_words(choice.memory_bytes.total, plan.hardware.memory_bytes)
+    own = budget.memory_bytes is None or budget.memory_bytes == plan.hardware.usable_bytes(plan.runtime)
+    limit = "" if own or budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
+    yield f"Memory: {held}{limit}; {load_words(choice, plan.workload)}."
     if choice.price:
-        yield f"1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."
+        yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."
 
 
 def _known(plan: Plan) -> list[Outline]:
@@ -51,10 +71,10 @@ def _least_wrong(found: Iterable[Outline]) -> Outline | None:
 def alternatives(plan: Plan) -> dict[str, Outline]:
     """Return what is clearly faster, better or smaller than the choice, at the least loss; only what there is.
 
-    What is better breaks the budget, or it had been chosen; of several the fastest.
+    What is better breaks the budget, or costs more time than it is worth; of several the fastest.
     """
     choice, known = plan.choice, _known(plan)
-    better = [one for one in known if one.predicted_error < choice.predicted_error]
+    better = [one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR]
     found = {
         "faster": _least_wrong(one for one in known if one.latency_s <= _CLEARLY * choice.latency_s),
         "better": min(better, key=lambda one: one.latency_s, default=None),
@@ -67,32 +87,54 @@ def _cost(one: Outline, plan: Plan) -> str:
     """What an alternative costs or brings beside the choice."""
     points = 100 * (one.predicted_error - plan.choice.predicted_error)
     slower_s = one.latency_s - plan.choice.latency_s
-    broken = [part for part in (one.reason or "").split("; ") if "exceeds" in part]
-    limit = f"; {broken[0]}" if broken else ""
+    beyond = _beyond(one)
     return (
         f"{abs(points):.1f} points {'worse' if points > 0 else 'better'}, {format_seconds(abs(slower_s))} "
-        f"{'slower' if slower_s > 0 else 'faster'}{limit}"
+        f"{'slower' if slower_s > 0 else 'faster'}{f'; {beyond}' if beyond else ''}"
     )
 
 
-def _print_alternatives(console: "Console", plan: Plan) -> None:
-    table = new_table("or", "model", "tokens", "what it costs", wrap="what it costs")
+def _beyond(one: Outline) -> str:
+    """The first limit that an alternative breaks, or nothing."""
+    return next((part for part in (one.reason or "").split("; ") if "exceeds" in part), "")
+
+
+def _placed(one: Outline, plan: Plan) -> str:
+    """An alternative's name and tokens, and its precision where it is not the choice's."""
+    other = f", {one.precision}" if one.precision is not plan.choice.precision else ""
+    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{other}"
+
+
+def _gains_and_costs(one: Outline, names: Sequence[str], plan: Plan) -> tuple[str, str]:
+    """What an alternative brings by the ``names`` of what it is ahead in, and what it costs; either may be nothing."""
+    time, memory = f"{format_seconds(one.latency_s)} an answer", f"{format_bytes(one.memory_bytes)} a device"
+    points = 100 * (one.predicted_error - plan.choice.predicted_error)
+    wrong = f"{abs(points):.1f} {'more' if points > 0 else 'fewer'} of 100 wrong"
+    gains = {"faster": time, "better": wrong, "smaller": memory}
+    costs = [wrong] if points >= _LEAST_POINTS else []
+    costs += [time] if one.latency_s > plan.choice.latency_s else []
+    costs += [f"{one.gpus} GPUs"] if one.gpus > plan.choice.gpus else []
+    return ", ".join(gains[name] for name in names), ", ".join(costs)
+
+
+def alternative_lines(plan: Plan) -> Iterator[str]:
+    """Yield what else there is: in what it is ahead, its name, what it brings, what it costs, what limit it breaks."""
     found = alternatives(plan)
     for one in dict.fromkeys(found.values()):
-        names = ", ".join(name for name, other in found.items() if other == one)
-        table.add_row(names, one.model.rpartition("/")[2], str(one.visual_tokens), _cost(one, plan))
-    if table.row_count:
-        console.print(table)
+        names = [name for name, other in found.items() if other == one]
+        gains, costs = _gains_and_costs(one, names, plan)
+        beyond = _beyond(one)
+        label = f"{', '.join(names).capitalize()}{', over the limit' if beyond else ''}"
+        end = f"{f', but {costs}' if costs else ''}{f'; {beyond}' if beyond else ''}."
+        yield f"{label}: {_placed(one, plan)}: {gains}{end}"
 
 
-def unsure(plan: Plan) -> list[str]:
-    """Return what a reader should doubt: on what the times rest, how firm the choice is, and the first warnings."""
-    firm = f"chosen in {100 * plan.stability:.0f} of 100 draws of error and time"
-    rest = [one for one in plan.warnings if not one.startswith(f"{plan.hardware.name} with {plan.runtime}:")]
-    shown = rest[: 1 if len({*alternatives(plan).values()}) > 2 else MOST_WARNINGS]
-    more = f"; {len(rest) - len(shown)} more warnings with -v" if len(rest) > len(shown) else ""
-    lines = [f"intervals hold {plan.interval_level_fraction:.0%}; times rest on {plan.basis}; {firm}{more}"]
-    return lines + [one if len(one) <= _LONGEST else f"{one[:_LONGEST].rpartition(' ')[0]} ..." for one in shown]
+def unsure(plan: Plan) -> tuple[str, list[str]]:
+    """Return what a reader should doubt: on what the times rest and how firm the choice is; then the warnings."""
+    firm = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
+    said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
+    first = f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm}"
+    return first, [one for one in plan.warnings if not one.startswith(said)]
 
 
 def print_brief(plan: Plan) -> None:
@@ -110,12 +152,10 @@ def print_brief(plan: Plan) -> None:
     elif choice.setting != "none":
         console.print(f"Tokens set by: {choice.setting}.")
     console.print()
-    _print_alternatives(console, plan)
-    if can_show(console):
-        console.print()
-        print_front_picture(console, plan)
-    for number, line in enumerate(unsure(plan)):
-        console.print(f"{'Unsure: ' if not number else '- '}{line}")
+    for line in alternative_lines(plan):
+        console.print(line)
+    first, warnings = unsure(plan)
+    print_unsure(console, first, warnings, 1 if len({*alternatives(plan).values()}) > 2 else MOST_WARNINGS)
     console.print("More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json, vlmplan page.")
 
 

@@ -10,9 +10,11 @@ from vlmplan.exporting import GRAPHS, Manifest
 from vlmplan.models import Compressor
 from vlmplan.proof import Outcome, Report
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.text import new_console, new_table, print_lines
+from vlmplan.views.text import new_console, new_table, print_lines, shortened
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from vlmplan.exporting import Answer
 
 _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED: "yellow"}
@@ -59,20 +61,51 @@ def print_export(manifest: Manifest, out: Path) -> None:
     shown.print(f"Next: vlmplan validate {inert.argument(str(out))}", soft_wrap=True)
 
 
-def print_report(report: Report) -> None:
+MOST_FAILED = 4  # checks that a screen spells out
+TIMES = "latency"  # how the checks of times begin: their figures matter where they pass, too
+
+
+def print_report(report: Report, *, verbose: bool = False) -> None:
+    """Print the verdict, what failed, how fast it was and what is not proved; or every check with what it found."""
+    (_print_whole_report if verbose else _print_brief_report)(new_console(), report)
+
+
+def _verdict(report: Report) -> str:
+    count, skipped = len(report.failed), report.counts[Outcome.SKIPPED]
+    verdict = f"{count} of {len(report.checks)} checks failed" if count else "Good: nothing failed"
+    verdict += f", {skipped} skipped" if skipped else ""
+    return f"{verdict}, on {report.provider}, against {report.checkpoint}."
+
+
+def _print_whole_report(shown: "Console", report: Report) -> None:
     """Print every check with what it found, and the verdict."""
-    shown = new_console()
     rows = new_table("", "check", "what was found", wrap="what was found")
     for check in report.checks:
         rows.add_row(check.outcome.value, check.name, check.detail, style=_STYLES[check.outcome])
     shown.print(rows)
-    count = len(report.failed)
-    skipped = report.counts[Outcome.SKIPPED]
-    verdict = f"{count} of {len(report.checks)} checks failed" if count else "Good: nothing failed"
-    verdict += f", {skipped} skipped" if skipped else ""
-    shown.print(f"{verdict}, on {report.provider}, against {report.checkpoint}.", soft_wrap=True)
+    shown.print(_verdict(report), soft_wrap=True)
     for check in report.reservations:
         shown.print(f"Not proved, {check.name}: {check.detail}.")
+
+
+def _print_brief_report(shown: "Console", report: Report) -> None:
+    """Print the verdict first, then the checks that failed, what is not proved, the times, and the others by name."""
+    shown.print(_verdict(report), style="bold red" if report.failed else "bold")
+    for check in report.failed[:MOST_FAILED]:
+        shown.print(f"Failed, {check.name}: {shortened(check.detail)}")
+    if len(report.failed) > MOST_FAILED:
+        shown.print(f"Failed, too: {', '.join(check.name for check in report.failed[MOST_FAILED:])}.")
+    for check in report.reservations:
+        shown.print(f"Not proved, {check.name}: {check.detail}.")
+    for check in report.checks:
+        if check.outcome is Outcome.SKIPPED and check not in report.reservations:
+            shown.print(f"Skipped, {check.name}: {shortened(check.detail)}")
+        elif check.outcome is Outcome.PASSED and check.name.startswith(TIMES):
+            shown.print(f"Passed, {check.name}: {shortened(check.detail)}")
+    rest = [one.name for one in report.checks if one.outcome is Outcome.PASSED and not one.name.startswith(TIMES)]
+    if rest:
+        shown.print(f"Passed: {', '.join(rest)}.")
+    shown.print("More: -v (what every check found), --junit FILE, --json.")
 
 
 def print_answer(answer: "Answer") -> None:

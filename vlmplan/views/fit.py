@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vlmplan import inert
 from vlmplan.accuracy import RATIO, Coefficient, Form
 from vlmplan.fitting import FitReport
-from vlmplan.views.text import new_console, new_table
+from vlmplan.views.text import counted, new_console, new_table, print_unsure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,10 +27,6 @@ def _interval(one: Coefficient) -> str:
     return "no end" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def _span(low: float, high: float, digits: str) -> str:
     return f"{low:{digits}}" if low == high else f"{low:{digits}} to {high:{digits}}"
 
@@ -42,20 +38,51 @@ def _print_coefficients(console: "Console", coefficients: Mapping[str, Coefficie
     console.print(table)
 
 
-def print_fit(report: FitReport, out: Path | None) -> None:
+def print_fit(report: FitReport, out: Path | None, *, verbose: bool = False) -> None:
     """Print the law, how sure it is, the other forms beside it, the best V, and what is to be minded."""
     console, level = new_console(), f"{100 * report.interval_level_fraction:g} %"
     llms = len({point.llm for point in report.points})
     (small, large), (few, many) = report.range["llm_params_b"], report.range["visual_tokens"]
-    models = f"{_counted(report.n_points, 'point')}: {_counted(llms, 'LLM')} of {_span(small, large, '.3g')} billion"
-    console.print(
-        f"Law '{report.name}' of {models}, {_span(few, many, 'g')} visual tokens, reduction {report.reduction}.",
-        style="bold",
-    )
+    models = f"{counted(report.n_points, 'point')}: {counted(llms, 'LLM')} of {_span(small, large, '.3g')} billion"
+    what = f"{models}, {_span(few, many, 'g')} visual tokens, reduction {report.reduction}"
+    if verbose:
+        console.print(f"Law '{report.name}' of {what}.", style="bold")
+    else:
+        console.print(f"Law '{report.name}' {_misses(report)}. It is of {what}.", style="bold")
     console.print(f"Form {report.form}: {EQUATIONS[report.form]} ({report.form_because}).")
     console.print()
     ratio = {RATIO[report.form]: report.ratio}
     _print_coefficients(console, {**report.coefficients, **ratio}, level)
+    (_print_rest if verbose else _print_brief)(console, report, level)
+    if out is not None:
+        console.print(f"Next: vlmplan recommend --task {inert.argument(str(out))} ...", soft_wrap=True)
+
+
+def _misses(report: FitReport) -> str:
+    """How far the law is off, in points of error, on what it was not fitted to where that is known."""
+    left_out = (("an LLM left out", report.leave_one_llm_out_rmse), ("a point left out", report.loo_rmse))
+    known = [f"{100 * rmse:.2f} points on {what}" for what, rmse in left_out if rmse is not None]
+    return f"is off by {' and '.join(known or [f'{100 * report.rmse:.2f} points on its own points'])} (rmse)"
+
+
+def _print_brief(console: "Console", report: FitReport, level: str) -> None:
+    """Print the best V of the form in use, and the first of what is to be minded."""
+    console.print()
+    form = "average" if report.weights else report.form
+    if form in report.optimal_visual_tokens:
+        console.print(_optimum(form, report.optimal_visual_tokens[form], report, level))
+    assumed = report.assumed_rmse
+    beyond = "nothing was tried outside the points' sizes and tokens"
+    if assumed is not None:
+        beyond = f"another LLM may be off by {100 * assumed:.2f} points, by published scores"
+    rest = [f"{text}." for text in (*report.warnings, *report.prior, *report.not_identified)]
+    print_unsure(console, f"intervals hold {level}; {beyond}", rest)
+    published = " published exponents," if report.published else ""
+    console.print(f"More: -v (other forms,{published} their best V, all that is to be minded), --json.")
+
+
+def _print_rest(console: "Console", report: FitReport, level: str) -> None:
+    """Print offsets of families, the errors of all forms, their best V, published exponents and warnings."""
     if report.families:
         offsets = ", ".join(f"{family or 'unnamed'} {value:+.3f}" for family, value in report.families.items())
         like = f"; others are taken for {report.like}" if report.like else ""
@@ -77,8 +104,6 @@ def print_fit(report: FitReport, out: Path | None) -> None:
         )
     for warning in report.warnings:
         console.print(f"Warning: {warning}.", style="yellow")
-    if out is not None:
-        console.print(f"Next: vlmplan recommend --task {inert.argument(str(out))} ...", soft_wrap=True)
 
 
 def _unit(form: Form) -> str:

@@ -1,8 +1,9 @@
 """Profiles, checks and adjustments -> terminal text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from vlmplan import inert
@@ -10,7 +11,7 @@ from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measuring import Adjusted
 from vlmplan.models import Compressor
 from vlmplan.units import format_seconds
-from vlmplan.views.text import new_console, new_table
+from vlmplan.views.text import counted, new_console, new_table, print_unsure, tokens
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,16 +43,48 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:+.1f} %"
 
 
-def print_profiled(profiled: "Profiled") -> None:
+def print_profiled(profiled: "Profiled", *, verbose: bool = False) -> None:
     """Print what the machine reaches, how well that explains the measurements, and what to do with it."""
     shown, hardware, out = new_console(), profiled.hardware, profiled.out
     used = hardware.calibration[0]
-    shown.print(f"Measured {hardware.title} with {used.runtime} on {used.date}.", soft_wrap=True)
+    if verbose:
+        shown.print(f"Measured {hardware.title} with {used.runtime} on {used.date}.", soft_wrap=True)
+    else:
+        shown.print(
+            f"Measured {hardware.title} with {used.runtime} on {used.date}: {_explained(profiled)}.", style="bold"
+        )
     rows = new_table("precision", "linear layers", "bandwidth", "overhead a call", "a layer")
     for one in hardware.calibration:
         rows.add_row(*_reached(hardware, one))
     shown.print(rows)
-    shown.print()
+    if verbose:
+        shown.print()
+        _print_errors(shown, profiled)
+    else:
+        name, (_, _, worst) = max(profiled.errors.items(), key=lambda one: one[1][2])
+        first = f"least sure is {name}, off by {worst:.1%} (median) at a width or tower that was left out"
+        print_unsure(shown, first, profiled.warnings)
+        shown.print("More: -v (errors by precision and part), --check (requests never seen), --json.")
+    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)
+
+
+def _explained(profiled: "Profiled") -> str:
+    """How far what was fitted is off, of the times it was fitted on and of those left out, in words."""
+    count = sum(count for count, _, _ in profiled.errors.values())
+    insides, outsides = ([one[at] for one in profiled.errors.values()] for at in (1, 2))
+    return (
+        f"its {counted(count, 'time')} are explained to {_between(insides)}, those of widths and towers left out to "
+        f"{_between(outsides)} (medians)"
+    )
+
+
+def _between(fractions: Sequence[float]) -> str:
+    low, high = f"{min(fractions):.1%}", f"{max(fractions):.1%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _print_errors(shown: "Console", profiled: "Profiled") -> None:
+    """Print by precision and part how far predictions are off, and the warnings."""
     table = new_table("measured", "times", "error", "width left out")
     for name, (count, inside, outside) in profiled.errors.items():
         table.add_row(name, str(count), f"{inside:.1%}", f"{outside:.1%}")
@@ -59,7 +92,6 @@ def print_profiled(profiled: "Profiled") -> None:
     shown.print("Errors are medians; 'left out': predicted without that width or tower.")
     for warning in profiled.warnings:
         shown.print(f"Warning: {warning}.", style="yellow", soft_wrap=True)
-    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)
 
 
 def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
@@ -88,8 +120,42 @@ def _milliseconds(seconds: float) -> str:
     return f"{1e3 * seconds:.3g}" if seconds < 1 else f"{1e3 * seconds:.0f}"
 
 
-def print_verdict(verdict: "Verdict") -> None:
-    """Print every case predicted and measured, and what they add up to."""
+def print_verdict(verdict: "Verdict", *, verbose: bool = False) -> None:
+    """Print whether the profile holds and by how much; or every case predicted and measured, and their sums."""
+    if verbose:
+        _print_cases(verdict)
+    else:
+        _print_brief_verdict(new_console(), verdict)
+
+
+def _print_brief_verdict(shown: "Console", verdict: "Verdict") -> None:
+    holds = "The profile does not hold" if verdict.faults else "The profile holds"
+    requests = counted(len({row.case for row in verdict.rows}), "request")
+    good = f"good is up to {verdict.most_error_fraction:.1%}"
+    shown.print(
+        f"{holds}: {counted(len(verdict.rows), 'time')} of {requests} it never saw are predicted to "
+        f"{verdict.median_error_fraction:.1%} (median; {good}).",
+        style="bold",
+    )
+    for fault in verdict.faults:
+        shown.print(f"Falls short: {fault}.")
+    by_quantity = ", ".join(f"{name} {found:.1%}" for name, found in _by_quantity(verdict))
+    shown.print(f"Median error: {by_quantity}; of measuring again {verdict.repeat_error_fraction:.1%}.")
+    shown.print(
+        f"80 % intervals hold {verdict.held_fraction:.0%} of the times (good: 65 % to 95 %); median width "
+        f"{verdict.width_fraction:.0%} (good: up to 40 %)."
+    )
+    worst = max(verdict.rows, key=lambda row: abs(row.error_fraction))
+    network = worst.case.network
+    shown.print(
+        f"Worst: {worst.quantity} of an LLM of {network.width.hidden}x{network.layers} (width x layers) with "
+        f"{tokens(network.visual_tokens)}: predicted {format_seconds(worst.predicted_s)}, found "
+        f"{format_seconds(worst.measured_s)} ({_percent(worst.error_fraction)})."
+    )
+    shown.print("More: -v (every request, predicted and found; the interval score), --json.")
+
+
+def _print_cases(verdict: "Verdict") -> None:
     shown = new_console(_TABLE_WIDTH)
     by_case: dict[Case, list[Row]] = {}
     for row in verdict.rows:
@@ -138,8 +204,6 @@ def print_summary(verdict: "Verdict", shown: "Console") -> None:
 
 
 def _by_quantity(verdict: "Verdict") -> list[tuple[str, float]]:
-    from statistics import median
-
     quantities = dict.fromkeys(row.quantity for row in verdict.rows)
     return [
         (one.value, median(abs(row.error_fraction) for row in verdict.rows if row.quantity is one))
@@ -147,21 +211,47 @@ def _by_quantity(verdict: "Verdict") -> list[tuple[str, float]]:
     ]
 
 
-def print_adjusted(found: Adjusted, out: Path) -> None:
-    """Print every measurement beside its prediction before, and by a fit without it."""
-    shown = new_console()
+MOST_ROWS = 8  # of measurements that a screen lists
+
+
+def _off(before_s: float, measured_s: float) -> float:
+    return before_s / measured_s - 1
+
+
+def print_adjusted(found: Adjusted, out: Path, *, verbose: bool = False) -> None:
+    """Print how far predictions were off before and are now, then measurements beside theirs, the farthest off first.
+
+    ``verbose`` prints every measurement, as they came.
+    """
+    shown, compared = new_console(), found.compared
+    if not verbose:
+        before, left_out = (
+            median(abs(_off(getattr(one, name), one.observation.measured_s)) for one in compared)
+            for name in ("before_s", "left_out_s")
+        )
+        shown.print(
+            f"{found.hardware.title} by {counted(len(compared), 'measurement')}: predictions were off by {before:.1%} "
+            f"(median) before, and are off by {left_out:.1%} for one that was left out.",
+            style="bold",
+        )
+        compared = tuple(sorted(compared, key=lambda one: -abs(_off(one.left_out_s, one.observation.measured_s))))
+        compared = compared[:MOST_ROWS]
     rows = new_table("measured at", "", "time", "before", "error", "left out", "error")
-    for one in found.compared:
+    for one in compared:
         measured_s = one.observation.measured_s
         rows.add_row(
             one.observation.group,
             one.observation.quantity.value,
             format_seconds(measured_s),
             format_seconds(one.before_s),
-            _percent(one.before_s / measured_s - 1),
+            _percent(_off(one.before_s, measured_s)),
             format_seconds(one.left_out_s),
-            _percent(one.left_out_s / measured_s - 1),
+            _percent(_off(one.left_out_s, measured_s)),
         )
     shown.print(rows)
     shown.print("'before': by the profile as it was; 'left out': by the adjusted one without that row.")
+    if not verbose:
+        rest = len(found.compared) - len(compared)
+        every = f"the other {counted(rest, 'measurement')}, and all as they came" if rest else "all as they came"
+        shown.print(f"More: -v ({every}), --json.")
     shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)

@@ -11,18 +11,49 @@ from vlmplan import inert
 from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
-from vlmplan.models import ModelSpec, Tokens, TokenSetting, Workload
+from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
 from vlmplan.planning import Choice, NamedWorkload, Plan
 from vlmplan.units import format_bytes, format_count, format_flops, format_percent, format_seconds
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.segment import Segment
     from rich.table import Table
 
     from vlmplan.accuracy import ScalingLaw
 
 BAR_WIDTH = 20
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
+MOST_WARNINGS = 2  # that a screen spells out
+_LONGEST = 150  # characters of a text in a list of a screen: two lines
+RESTS_ON = {
+    Basis.DATASHEET: "datasheet figures, not measurements",
+    Basis.KERNELS: "measured kernels, not whole requests",
+    Basis.MEASURED: "measured requests",
+}
+
+
+class _Trimmed:
+    """What is printed, without the blanks that folding and padding leave at the ends of lines."""
+
+    def __init__(self, whole: "RenderableType") -> None:
+        self.whole = whole
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.segment import Segment
+
+        for line in Segment.split_lines(console.render(self.whole, options)):
+            yield from _trimmed(line)
+            yield Segment.line()
+
+
+def _trimmed(line: "list[Segment]") -> "list[Segment]":
+    """A line up to its last character that is seen."""
+    from rich.segment import Segment
+
+    while line and not line[-1].text.strip():
+        line = line[:-1]
+    return line and [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)]
 
 
 def new_console(least_width: int = LEAST_WIDTH, stderr: bool = False) -> "Console":
@@ -31,12 +62,14 @@ def new_console(least_width: int = LEAST_WIDTH, stderr: bool = False) -> "Consol
     A text printed is one paragraph, made inert: a line end in it is somebody else's, and shown as an escape.
     """
     from rich.console import Console
+    from rich.table import Table
 
     class Inert(Console):
         def print(self, *shown: Any, **how: Any) -> None:
-            made = (inert.terminal(one) if isinstance(one, str) else one for one in shown)
+            made = [inert.terminal(one) if isinstance(one, str) else one for one in shown]
             if not how.get("soft_wrap"):  # a line to copy is whole, however long
-                made = (inert.short(one) if isinstance(one, str) else one for one in made)
+                made = [inert.short(one) if isinstance(one, str) else one for one in made]
+                made = [_Trimmed(one) if isinstance(one, str | Table) else one for one in made]
             super().print(*made, **how)
 
         def on_broken_pipe(self) -> None:
@@ -167,13 +200,118 @@ def warn(console: "Console", warnings: Sequence[str]) -> None:
         console.print(f"Warning: {warning}.", style="yellow")
 
 
+def shortened(text: str) -> str:
+    """Return a text cut to two lines of a screen, at a word, with dots for what is left out."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(' ')[0]} ..."
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things as words: 1 point, 2 points."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def print_unsure(console: "Console", first: str, rest: Sequence[str] = (), most: int = MOST_WARNINGS) -> None:
+    """Print what a reader should doubt: a sentence, the first of the ``rest`` cut to two lines, and how many more."""
+    console.print(f"Unsure: {first}.")
+    for one in rest[:most]:
+        console.print(f"- {shortened(one)}")
+    if len(rest) > most:
+        console.print(f"- {counted(len(rest) - most, 'more warning')} with -v")
+
+
+def memory_words(total: float, held: float | None) -> str:
+    """Return what one device holds of what it has."""
+    return f"{format_bytes(total)}{f' of {format_bytes(held)}' if held else ''} a device"
+
+
+def load_words(costed: Choice | Estimate, workload: Workload) -> str:
+    """Return how many requests a second there are, and how many are answered together."""
+    flight = workload.decoded_together
+    together = ", one at a time" if flight == 1 else f" with {flight} in flight"
+    return f"{costed.requests_per_s:.3g} requests a second{together}"
+
+
 def print_estimate(
-    document: Estimate, hardware: HardwareProfile, explained: Mapping[Part, Sequence[tuple[str, float]]]
+    document: Estimate,
+    hardware: HardwareProfile,
+    explained: Mapping[Part, Sequence[tuple[str, float]]],
+    *,
+    verbose: bool = False,
 ) -> None:
-    """Print the times with intervals, by part (and by operator where ``explained``), memory, FLOPs and the knee."""
+    """Print the times with intervals, by part (and by operator where ``explained``), then what else it takes."""
     console = new_console()
     for obstacle in document.obstacles:
         console.print(f"Cannot be run: {obstacle}. What follows is what it would take if it could.", style="bold")
+    warnings = [warning for warning in document.warnings if warning not in document.obstacles]
+    if verbose:
+        _print_whole_estimate(console, document, hardware, explained)
+        warn(console, warnings)
+    else:
+        _print_brief_estimate(console, document, hardware, explained)
+        times = f"times rest on {RESTS_ON[document.basis]}"
+        said = f"{document.hardware.name} with {document.runtime}:"  # how a warning of the same begins
+        rest = [warning for warning in warnings if not warning.startswith(said)]
+        print_unsure(console, f"intervals hold {100 * document.interval_level_fraction:g}%; {times}", rest)
+        console.print("More: -v (FLOPs, parameters, what fills the memory, the knees), --explain (operators), --json.")
+
+
+def _print_brief_estimate(
+    console: "Console",
+    document: Estimate,
+    hardware: HardwareProfile,
+    explained: Mapping[Part, Sequence[tuple[str, float]]],
+) -> None:
+    """Print what a request takes in a sentence, where its time goes, and how many the device bears."""
+    compressed = "" if document.compressor is Compressor.NONE else f" by {document.compressor}"
+    gpus = f"{document.gpus} x " if document.gpus > 1 else ""
+    seen = (
+        f"with {tokens(document.visual_tokens)} an image{compressed}" if document.visual_tokens else "without an image"
+    )
+    answers = "would answer" if document.obstacles else "answers"
+    console.print(
+        f"{document.model} {seen} {answers} in {format_seconds(document.latency_s)} "
+        f"({time_range(document.latency_interval_s)}) on {gpus}{document.hardware.name} with {document.runtime}, "
+        f"{document.precision}.",
+        style="bold",
+    )
+    later = ""
+    if document.tpot_s is not None and document.tpot_interval_s is not None:
+        later = f", each further one {format_seconds(document.tpot_s)} (TPOT; {time_range(document.tpot_interval_s)})"
+    first = f"{format_seconds(document.ttft_s)} (TTFT; {time_range(document.ttft_interval_s)})"
+    console.print(f"The first token takes {first}{later}.")
+    if document.quantisation is not None:
+        console.print(f"Stored as {document.quantisation.whole_title}.")
+    console.print()
+    console.print(parts(document, document.workload))
+    console.print()
+    _print_operators(console, explained)
+    most = "" if document.most_requests is None else f"; memory holds {document.most_requests}"
+    console.print(
+        f"Memory: {memory_words(document.memory_bytes.total, hardware.memory_bytes)}; "
+        f"{load_words(document, document.workload)}{most}."
+    )
+    knee = document.knee_prefill_visual_tokens
+    if knee is not None:
+        place = "below" if document.visual_tokens <= knee else "above"
+        console.print(
+            f"Knee: up to {tokens(knee)} an image add at most 5 % to the prefill; {document.visual_tokens} is {place}."
+        )
+
+
+def _print_operators(console: "Console", explained: Mapping[Part, Sequence[tuple[str, float]]]) -> None:
+    if explained:
+        console.print("By operator (decode: one step)", style="bold")
+        console.print(_operators(explained))
+        console.print()
+
+
+def _print_whole_estimate(
+    console: "Console",
+    document: Estimate,
+    hardware: HardwareProfile,
+    explained: Mapping[Part, Sequence[tuple[str, float]]],
+) -> None:
+    """Print all of an estimate but its warnings."""
     console.print(
         f"{document.model} with {tokens(document.visual_tokens)} an image (compressor {document.compressor}), "
         f"{document.precision}, {document.runtime} on {document.gpus} x {document.hardware.name}: "
@@ -190,10 +328,7 @@ def print_estimate(
     console.print()
     console.print(parts(document, document.workload))
     console.print()
-    if explained:
-        console.print("By operator (decode: one step)", style="bold")
-        console.print(_operators(explained))
-        console.print()
+    _print_operators(console, explained)
     if document.quantisation is not None:
         console.print(f"Stored as {document.quantisation.whole_title}.")
     flops, params = document.flops, document.params
@@ -209,7 +344,6 @@ def print_estimate(
     console.print(memory_line(document, hardware))
     console.print(load_line(document, document.workload))
     console.print(knee_line(document, document))
-    warn(console, [warning for warning in document.warnings if warning not in document.obstacles])
 
 
 def _settings(console: "Console", one: TokenSetting) -> None:
@@ -220,8 +354,20 @@ def _settings(console: "Console", one: TokenSetting) -> None:
         console.print(f"{engine}: {text}", soft_wrap=True)
 
 
-def print_tokens(found: Tokens) -> None:
-    """Print what an image makes unasked, what sets the wanted number, and all numbers there are."""
+MOST_NUMBERS = 12  # of tokens that a screen lists
+
+
+def _numbers(settings: Sequence[TokenSetting], *, verbose: bool) -> str:
+    """Numbers of tokens in a list; of many only some, evenly spread, both ends among them, and how many there are."""
+    counts = [str(one.visual_tokens) for one in settings]
+    if verbose or len(counts) <= MOST_NUMBERS:
+        return ", ".join(counts)
+    step = (len(counts) - 1) / (MOST_NUMBERS - 1)
+    return f"{', '.join(counts[round(step * at)] for at in range(MOST_NUMBERS))} ({len(counts)} in all, -v lists them)"
+
+
+def print_tokens(found: Tokens, *, verbose: bool = False) -> None:
+    """Print what an image makes unasked, what sets the wanted number, and what other numbers there are."""
     console, native = new_console(), found.native
     beside = "" if found.in_sequence else ", seen from beside the sequence"
     console.print(
@@ -240,11 +386,18 @@ def print_tokens(found: Tokens) -> None:
         console.print("Set by:")
         _settings(console, native)
     console.print()
-    reached = ", ".join(str(one.visual_tokens) for one in found.reachable)
-    console.print(f"Reached by smaller settings: {reached}. --visual-tokens N shows how.")
+    console.print(
+        f"Reached by smaller settings: {_numbers(found.reachable, verbose=verbose)}. --visual-tokens N shows how."
+    )
     if found.beyond_default:
-        console.print(f"By larger ones: {', '.join(str(one.visual_tokens) for one in found.beyond_default)}.")
-    warn(console, found.warnings)
+        console.print(f"By larger ones: {_numbers(found.beyond_default, verbose=verbose)}.")
+    if verbose:
+        warn(console, found.warnings)
+    else:
+        for one in found.warnings[:MOST_WARNINGS]:
+            console.print(f"Warning: {shortened(f'{one}.')}", style="yellow")
+        more = len(found.warnings) - MOST_WARNINGS
+        console.print(f"More: -v ({'all warnings, ' if more > 0 else ''}all numbers of tokens), --json.")
 
 
 def _operators(explained: Mapping[Part, Sequence[tuple[str, float]]]) -> "Table":
