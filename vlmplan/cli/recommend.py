@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api, inert
+from vlmplan.cli.browser import OpenOption, show_page
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -26,6 +27,7 @@ from vlmplan.cli.options import (
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
 from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
+from vlmplan.extras import require
 from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_pixels, parse_seconds, written
 
@@ -109,6 +111,13 @@ def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
     check_picture(plot)
     if out is not None and plot.resolve() == out.resolve():
         raise InputError(f"--out and --plot: both are {out}; expected two files")
+
+
+def _check_open(devices: int, why: str | None) -> None:
+    """Raise what --open cannot do, before any work."""
+    if devices > 1 or why is not None:
+        raise InputError(f"--open: shows the plan of one device; found {'--why' if why is not None else 'several'}")
+    require("jinja2", "plotly", extra="page")
 
 
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
@@ -223,6 +232,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
+    open_: OpenOption = False,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -246,6 +256,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         return
     names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
     _check_files(out, plot, len(names))
+    if open_:
+        _check_open(len(names), why)
     _tell_workload(context)
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
@@ -260,6 +272,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     if why is not None:
         _show_why(device, asked, why)
     elif len(names) <= 1:
-        _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
+        plan = api.recommend(hardware=device, **asked)
+        _show_plan(plan, out, json, plot, verbose=verbose)
+        if open_:
+            show_page(api.page(plan=plan), f"vlmplan-{plan.hardware.name}")
     else:
         _compare(names, asked, out, json)

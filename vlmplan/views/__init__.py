@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from vlmplan.views.demo import print_demo as print_demo
     from vlmplan.views.deployment import print_answer as print_answer, print_export as print_export, print_report as print_report, progress as progress
     from vlmplan.views.doctor import print_checkup as print_checkup
+    from vlmplan.views.explorer import Explorer as Explorer, Offer as Offer
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.html_page import Dossier as Dossier, page as page
+    from vlmplan.views.loopback import Loopback as Loopback
     from vlmplan.views.notebook import html_of as html_of
     from vlmplan.views.plan import print_plan as print_plan, print_recheck as print_recheck
     from vlmplan.views.plots import check_picture as check_picture, plot_front as plot_front, plot_law as plot_law
@@ -27,8 +29,10 @@ __getattr__, __all__ = face(
         'demo': ('print_demo',),
         'deployment': ('print_answer', 'print_export', 'print_report', 'progress'),
         'doctor': ('print_checkup',),
+        'explorer': ('Explorer', 'Offer'),
         'fit': ('print_fit',),
         'html_page': ('Dossier', 'page'),
+        'loopback': ('Loopback',),
         'notebook': ('html_of',),
         'plan': ('print_plan', 'print_recheck'),
         'plots': ('check_picture', 'plot_front', 'plot_law'),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
+from vlmplan.cost import Estimate
 from vlmplan.planning import Outline, Plan, knee_curve_of
 from vlmplan.proof import Report, held
 from vlmplan.units import format_bytes, format_seconds
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
+TRIED = "#ae3ec9"
 _CLEAR = "rgba(0,0,0,0)"
+LEAST_LABELLED = 0.09  # of the latency: a narrower part has no room for its name
 
 
 def _figure(across: str, up: str, height: int = 420) -> "Figure":
@@ -78,7 +81,7 @@ def front_chart(plan: Plan) -> "Figure":
     made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
     made.add_scatter(**_points(others), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
     lost = {"color": LOST, "size": 9, "symbol": "x"}
-    made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="why the others lost")
+    made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="lost")
     made.add_scatter(
         **_points([chosen]),
         mode="markers",
@@ -90,8 +93,9 @@ def front_chart(plan: Plan) -> "Figure":
     if plan.budget.latency_s is not None:
         limit = {"color": BUDGET, "dash": "dash", "width": 1.5}
         made.add_vline(
-            x=1e3 * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET
-        )
+            x=1e3 * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET,
+            annotation_xshift=4,
+        )  # fmt: skip
     return made
 
 
@@ -102,22 +106,30 @@ def parts_chart(plan: Plan) -> "Figure":
     parts = [
         (overhead_name(plan.workload), choice.overhead_s, LOST),
         ("vision", choice.vision_s, SECOND),
-        ("compressor", choice.compressor_s, "#ae3ec9"),
+        ("compressor", choice.compressor_s, TRIED),
         ("prefill", choice.prefill_s, FRONT),
         ("decode", steps * (choice.tpot_s or 0.0), CHOICE),
     ]
     for name, seconds, colour in parts:
-        share = f"{name}: {format_seconds(seconds)}, {100 * seconds / choice.latency_s:.0f} %"
+        if seconds <= 0:
+            continue
+        share = seconds / choice.latency_s
         made.add_bar(
-            x=[1e3 * seconds], y=[""], orientation="h", name=name, marker_color=colour, hovertext=share,
-            hoverinfo="text",
+            x=[1e3 * seconds], y=[""], orientation="h", name=name, marker_color=colour, hoverinfo="text",
+            hovertext=f"{name}: {format_seconds(seconds)}, {100 * share:.0f} %",
+            text=name if share > LEAST_LABELLED else "", textposition="inside", insidetextanchor="middle", textangle=0,
+            textfont_color="#ffffff",
         )  # fmt: skip
+    made.update_yaxes(showgrid=False)
     made.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return made
 
 
-def knee_chart(plan: Plan) -> "Figure | None":
-    """TTFT, and the LLM's prefill in it, against visual tokens; None for a plan without an image."""
+def knee_chart(plan: Plan, tried: Estimate | None = None) -> "Figure | None":
+    """TTFT, and the LLM's prefill in it, against visual tokens, with another number that was tried.
+
+    None for a plan without an image.
+    """
     curve, choice = knee_curve_of(plan), plan.choice
     if curve is None:
         return None
@@ -135,6 +147,13 @@ def knee_chart(plan: Plan) -> "Figure | None":
         marker={"color": CHOICE, "size": 14, "symbol": "star"},
         hovertemplate="the choice: %{x} tokens, %{y:.3g} ms<extra></extra>",
     )  # fmt: skip
+    if tried is not None:
+        made.add_scatter(
+            x=[tried.visual_tokens], y=[1e3 * tried.ttft_s], mode="markers", name="tried",
+            marker={"color": TRIED, "size": 12, "symbol": "diamond"},
+            error_y=_bars(tried.ttft_s, tried.ttft_interval_s, 1e3, TRIED),
+            hovertemplate="tried: %{x} tokens, %{y:.3g} ms<extra></extra>",
+        )  # fmt: skip
     if (knee := choice.knee_prefill_visual_tokens) is not None:
         line = {"color": SECOND, "dash": "dot", "width": 1.5}
         made.add_vline(x=knee, line=line)
