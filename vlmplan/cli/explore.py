@@ -53,7 +53,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
     evidence = catalogue.evidence()
     tasks = [*evidence.tasks, *(one.name for one in evidence.benchmarks), task]
     start = {
-        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "prefer": "balanced", "image": image,
+        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "image": image,
         "text_tokens": str(text_tokens), "output_tokens": str(output_tokens),
     }  # fmt: skip
     explorer = Explorer(

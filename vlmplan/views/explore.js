@@ -27,7 +27,7 @@ function join(slider) {
     if (kind === "list") { if (list.includes(box.value)) slider.value = list.indexOf(box.value); }
     else if (kind === "even") slider.value = box.value;
     else if (read(box.value) > 0) slider.value = STEPS * Math.log(read(box.value) / low) / Math.log(ratio);
-    else slider.value = box.value.trim() ? slider.value : STEPS;
+    else if (!box.value.trim()) slider.value = kind === "time" ? STEPS : 0;  // no limit; the least number
     slider.setAttribute("aria-valuetext", box.value.trim() || box.placeholder);
   };
   slider.addEventListener("input", () => {
@@ -52,14 +52,25 @@ function row(one) {
   return line;
 }
 
+// A layout in the page's colours, with room for its legend: a chart that is drawn again makes none by itself.
+function dressed(layout) {
+  const made = {...layout, autosize: true, margin: {...layout.margin, t: 60}};
+  for (const [path, value] of Object.entries(look())) {
+    const names = path.split("."), last = names.pop();
+    names.reduce((inner, name) => (inner[name] ??= {}), made)[last] = value;
+  }
+  return made;
+}
+
 async function draw(charts) {
   for (const [name, figure] of Object.entries(charts)) {
     const place = at(`chart-${name}`);
     place.hidden = !figure;
-    if (figure) await Plotly.react(place, figure.data, {...figure.layout, autosize: true}, {responsive: true, displayModeBar: false});
     place.classList.toggle("plotly-graph-div", Boolean(figure));
+    if (!figure) continue;
+    place.style.height = `${figure.layout.height}px`;
+    await Plotly.react(place, figure.data, dressed(figure.layout), {responsive: true, displayModeBar: false});
   }
-  paint();
 }
 
 async function show(answer) {
@@ -133,4 +144,5 @@ for (const list of form.querySelectorAll("select")) list.addEventListener("chang
 for (const button of document.querySelectorAll("button[data-copies]")) button.addEventListener("click", () => copy(button));
 form.addEventListener("submit", event => event.preventDefault());
 tokens.addEventListener("input", () => { wanted = String(counts[tokens.value]); tell(wanted); ask(); });
+at("sentence").textContent = "Asking …";
 ask();

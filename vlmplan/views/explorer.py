@@ -52,7 +52,7 @@ class Offer:
             "second_task": self.tasks,
             "runtime": tuple(Runtime),
             "precision": tuple(Precision),
-            "prefer": tuple(Preference),
+            "prefer": tuple(one for one in Preference if one is not Preference.BALANCED),  # the usual one
         }
 
 
@@ -82,11 +82,10 @@ def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
         if name in given and given[name] not in known:
             raise InputError(f"{_option(name)}: found '{given[name][:40]}', expected one of this page's list")
     task = _task(given)
-    found: dict[str, Any] = {name: given[name] for name in ("hardware",) if name in given}
+    found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
     found |= {} if task is None else {"task": task}
-    found |= {name: given[name] for name in _TEXTS if name in given}
     found |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
-    return found | {name: given[name] for name in ("runtime", "precision", "prefer") if name in given}
+    return found | {name: given[name] for name in ("image", "runtime", "precision", "prefer") if name in given}
 
 
 def command(name: str, asked: Mapping[str, Any]) -> str:
@@ -201,7 +200,8 @@ class Explorer:
             plan = self.recommend(**asked)
         except VlmplanError as error:
             outcome = "infeasible" if isinstance(error, Infeasible) else "refused"
-            return {"outcome": outcome, "message": str(error)}
+            message = str(error)
+            return {"outcome": outcome, "message": f"{message[:1].upper()}{message[1:]}."}
         tried, options = self._tried(plan, asked, form.get("visual_tokens", ""))
         choice = plan.choice
         charts = {
