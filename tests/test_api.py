@@ -144,7 +144,16 @@ def test_words_left_to_one_function_are_the_others() -> None:
         vlmplan.explain(model="llava-1.5-7b", hardware="l4", visual_tokens=1, prompt_tokens=3)  # type: ignore[call-arg]
 
 
-OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why"}  # what a command does with a document
+OPTIONS_OF_FILES = {
+    "out",
+    "json",
+    "plot",
+    "junit",
+    "answers",
+    "verbose",
+    "why",
+    "open_",
+}  # what a command does with a document
 OTHERWISE = {
     "recommend": {"check": "recheck"},
     "estimate": {"explain": "explain"},

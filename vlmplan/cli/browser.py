@@ -3,10 +3,6 @@
 import os
 import re
 import sys
-import tempfile
-import threading
-import webbrowser
-from html import escape
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +25,8 @@ def _has_browser() -> bool:
 
 def opened(url: str) -> bool:
     """Ask the browser to show an address; whether one was found that would."""
+    import webbrowser
+
     try:
         return _has_browser() and webbrowser.open(url)
     except (webbrowser.Error, OSError):
@@ -43,6 +41,8 @@ def show(path: Path) -> None:
 
 def _private(text: str, name: str) -> Path:
     """Write a page to a temporary file that only this user reads. Raises InputError."""
+    import tempfile
+
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name)[:60]
     try:
         handle, path = tempfile.mkstemp(prefix=f"{plain}-", suffix=".html")
@@ -67,6 +67,9 @@ def show_address(url: str) -> Path | None:
 
     Returns the file, to be removed at the end; None where no browser can be opened. Raises InputError.
     """
+    import threading
+    from html import escape
+
     if not _has_browser():
         return None
     path = _private(_REDIRECT.format(escape(url)), "vlmplan-explore")
