@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,16 @@ def test_the_script_makes_no_markup() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b", script)
 
 
+def test_a_path_with_odd_letters_is_the_one_given() -> None:
+    odd = "./a::b\u202e\udcff.toml"
+    offer = replace(OFFER, devices={odd: odd}, start={"hardware": odd})
+    text = _explorer(offer=offer).files()[""].content.decode()
+    shown = re.search(r'<option value="(\./a[^"]*)" selected>', text)
+    assert shown is not None
+    assert words({"hardware": unescape(shown[1])}, offer) == {"hardware": odd}
+    assert command("recommend", {"hardware": odd}).isascii()
+
+
 def test_a_mix_of_tasks_adds_up() -> None:
     form = {"task": "reasoning", "second_task": "ocr", "share": "35"}
     assert words(form, OFFER) == {"task": "reasoning=0.35,ocr=0.65"}
@@ -301,6 +312,8 @@ def test_a_mix_of_tasks_adds_up() -> None:
         (("--hardware", "l4,t4"), "starts with one device; found 2"),
         (("--hardware", "nonsense"), "nonsense"),
         (("--latency", "300"), "300"),
+        (("--hardware", "l4", "--task", "nonsense"), "nonsense"),
+        (("--hardware", "l4", "--image", "x"), "x"),
     ],
 )
 def test_a_bad_start_is_one_line(arguments: tuple[str, ...], said: str) -> None:

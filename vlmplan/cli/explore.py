@@ -67,6 +67,8 @@ def explore(  # noqa: PLR0917 - one parameter an option
         count=api.tokens,
     )
     prepare()
+    if device:  # of this machine too little may be known, which the page says
+        explorer.check()
     shown = None
     with Loopback(explorer.files(), explorer.answer, port) as server:
         typer.echo(server.url)

@@ -78,9 +78,11 @@ def _task(form: Mapping[str, str]) -> str | None:
 def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
     """Return what the form asks in the words of ``recommend``; what is empty is left out. Raises InputError."""
     given = {name: text.strip() for name, text in form.items() if text.strip()}
-    for name, known in offer.lists.items():
+    for name, listed in offer.lists.items():
+        known = {inert.html(one).strip(): one for one in listed}  # as the page has them
         if name in given and given[name] not in known:
             raise InputError(f"{_option(name)}: found '{given[name][:40]}', expected one of this page's list")
+        given |= {name: known[given[name]]} if name in given else {}
     task = _task(given)
     found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
     found |= {} if task is None else {"task": task}
@@ -177,6 +179,15 @@ class Explorer:
             "explore.js": File(kind="text/javascript; charset=utf-8", content=script.encode()),
             "plotly.js": File(kind="text/javascript; charset=utf-8", content=plotly.offline.get_plotlyjs().encode()),
         }
+
+    def check(self) -> None:
+        """Raise InputError where what the page starts with cannot be asked; what nothing keeps can."""
+        start = {
+            name: inert.html(text) if name in self.offer.lists else text for name, text in self.offer.start.items()
+        }
+        found = self.answer(start)
+        if found["outcome"] == "refused":
+            raise InputError(found["message"].removesuffix("."))
 
     def answer(self, form: Any) -> dict[str, Any]:
         """Return what the page shows for a form. Raises InputError for what is no form; other errors are answers."""
