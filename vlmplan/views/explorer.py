@@ -31,7 +31,7 @@ from vlmplan.views.text import percent, time_range, tokens
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
 _WHOLE = ("text_tokens", "output_tokens", "images", "concurrency")
 _TEXTS = ("latency", "ttft", "image")
-_MOST = 200  # characters of a field
+_MOST = 5000  # characters of a field; a path may be as long
 _HALF = 50  # per cent: the first task's share of a mix, where nothing is said
 
 
@@ -182,10 +182,8 @@ class Explorer:
 
     def check(self) -> None:
         """Raise InputError where what the page starts with cannot be asked; what nothing keeps can."""
-        start = {
-            name: inert.html(text) if name in self.offer.lists else text for name, text in self.offer.start.items()
-        }
-        found = self.answer(start)
+        lists = self.offer.lists
+        found = self.answer({name: inert.html(one) if name in lists else one for name, one in self.offer.start.items()})
         if found["outcome"] == "refused":
             raise InputError(found["message"].removesuffix("."))
 
