@@ -28,7 +28,7 @@ import vlmplan
 from vlmplan import inert
 from vlmplan.document import to_json
 from vlmplan.errors import InputError
-from vlmplan.planning import catalogue
+from vlmplan.planning import Plan, catalogue
 from vlmplan.views.explorer import Explorer, Offer, command, words
 from vlmplan.views.loopback import MOST_BYTES, Loopback
 
@@ -229,6 +229,23 @@ def test_another_number_of_tokens_is_priced_as_estimate_does(server: Loopback) -
     marks = [one for one in _ask(server, visual_tokens=str(other))["charts"]["knee"]["data"] if one["name"] == "tried"]
     assert marks[0]["y"] == pytest.approx([1e3 * priced["ttft_s"]])
     assert _ask(server, visual_tokens="17")["tokens"]["at"] == own["tokens"]["own"]
+
+
+def test_another_number_of_tokens_plans_no_second_time() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def recommend(**words: Any) -> Plan:
+        asked.append(words)
+        return vlmplan.recommend(**words)
+
+    explorer = _explorer(recommend=recommend)
+    answers = [explorer.answer(FORM | fields) for fields in ({"latency": ""}, {"latency": "", "visual_tokens": "1280"})]
+    assert len(asked) == 1
+    assert answers[0]["assumed"] == answers[1]["assumed"] != []
+    assert answers[1]["tokens"]["at"] != answers[0]["tokens"]["at"]
+    explorer.answer(FORM | {"latency": "400ms"})
+    explorer.answer(FORM | {"latency": ""})
+    assert len(asked) == 3
 
 
 def test_a_limit_moved_moves_the_front(server: Loopback) -> None:

@@ -73,5 +73,10 @@ def show_address(url: str) -> Path | None:
     if not _has_browser():
         return None
     path = _private(_REDIRECT.format(escape(url)), "vlmplan-explore")
-    threading.Thread(target=opened, args=(path.as_uri(),), daemon=True).start()  # some browsers are waited for
+
+    def lead() -> None:
+        if not opened(path.as_uri()):
+            say("no browser was opened; open the address in one")
+
+    threading.Thread(target=lead, daemon=True).start()  # some browsers are waited for
     return path

@@ -1,4 +1,4 @@
-"""Documents for people: terminal text, pictures, a page."""
+"""Documents for people: terminal text, pictures, pages."""
 
 from typing import TYPE_CHECKING
 

@@ -165,6 +165,7 @@ class Explorer:
     estimate: Callable[..., Estimate]
     count: Callable[..., Tokens]
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    last: dict[str, tuple[Plan, list[str]]] = field(default_factory=dict, repr=False, compare=False)
 
     def files(self) -> dict[str, File]:
         """Return the page's files, by their paths. Raises Unavailable where the extra is missing."""
@@ -195,22 +196,31 @@ class Explorer:
         if unknown := set(form) - fields or {name for name, text in form.items() if len(text) > _MOST}:
             raise InputError(f"{min(unknown)[:40]}: expected a field of the page, of at most {_MOST} characters")
         started_s = time.perf_counter()
-        # what is assumed is told by warnings, which are the process's
-        with self.lock, warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always", Assumed)
+        with self.lock:
             found = self._answered(form)
-        assumed = (str(one.message) for one in heard if issubclass(one.category, Assumed))
-        found |= {"assumed": list(dict.fromkeys(assumed)), "elapsed_s": time.perf_counter() - started_s}
+        found["elapsed_s"] = time.perf_counter() - started_s
         return {name: one if name in {"command", "charts"} else _inert(one) for name, one in found.items()}
+
+    def _plan(self, asked: Mapping[str, Any]) -> tuple[Plan, list[str]]:
+        """The plan and what was assumed; the last ones again where another number of tokens is all that is new."""
+        key = command("recommend", asked)
+        if key not in self.last:
+            with warnings.catch_warnings(record=True) as heard:  # the process's own, hence the lock
+                warnings.simplefilter("always", Assumed)
+                plan = self.recommend(**asked)
+            assumed = (str(one.message) for one in heard if issubclass(one.category, Assumed))
+            self.last.clear()
+            self.last[key] = plan, list(dict.fromkeys(assumed))
+        return self.last[key]
 
     def _answered(self, form: Mapping[str, str]) -> dict[str, Any]:
         try:
             asked = words(form, self.offer)
-            plan = self.recommend(**asked)
+            plan, assumed = self._plan(asked)
         except VlmplanError as error:
             outcome = "infeasible" if isinstance(error, Infeasible) else "refused"
             message = str(error)
-            return {"outcome": outcome, "message": f"{message[:1].upper()}{message[1:]}."}
+            return {"outcome": outcome, "message": f"{message[:1].upper()}{message[1:]}.", "assumed": []}
         tried, options = self._tried(plan, asked, form.get("visual_tokens", ""))
         choice = plan.choice
         charts = {
@@ -221,6 +231,7 @@ class Explorer:
         return {
             "outcome": "plan",
             "sentence": sentence(plan),
+            "assumed": assumed,
             "expected": list(expected(plan)),
             "unsure": unsure(plan),
             "choice": {

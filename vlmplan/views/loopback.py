@@ -53,7 +53,6 @@ class _Refused(Exception):  # noqa: N818 - it is the answer
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = "vlmplan", ""
     timeout = IDLE_S
     server: "Loopback"
 
@@ -114,6 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
         except (InputError, UnicodeDecodeError) as error:
             raise _Refused(HTTPStatus.BAD_REQUEST, inert.short(inert.terminal(str(error)))) from None
         return File(kind=_JSON, content=to_json(answer).encode())
+
+    def version_string(self) -> str:
+        """Say what serves, and no versions."""
+        return "vlmplan"
 
     def log_message(self, *_: Any) -> None:
         """Requests are nobody's business."""
