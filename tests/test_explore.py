@@ -461,6 +461,8 @@ def test_in_a_browser(server: Loopback, tmp_path: Path) -> None:
         browser.press("ArrowRight", 39)
         browser.wait("document.getElementById('told').textContent.includes('an answer takes')")
         assert browser.value("document.getElementById('estimate').textContent").startswith("vlmplan estimate ")
+        browser.value("document.querySelector('[data-copies=command]').click()")
+        browser.wait("document.querySelector('[data-copies=command]').textContent !== 'Copy'")
         colours = []
         for dark in (False, True):
             browser.look(tmp_path / "seen.png", dark=dark)

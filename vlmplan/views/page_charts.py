@@ -1,6 +1,7 @@
 """Plans and reports -> interactive charts (plotly), in colours that read on light and on dark pages alike.
 
-Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, errors in percent.
+Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, where all is slow in
+seconds; errors in percent.
 """
 
 import itertools
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
 TRIED = "#ae3ec9"
 _CLEAR = "rgba(0,0,0,0)"
+SLOW_S = 10.0  # a chart whose choice takes as long is in seconds
 LEAST_LABELLED = 0.09  # of the latency: a narrower part has no room for its name
 
 
@@ -43,6 +45,11 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
     return made
 
 
+def _unit(chosen_s: float) -> tuple[float, str]:
+    """How many of a unit a second has, and its name, for a chart of times about the choice's."""
+    return (1.0, "s") if chosen_s >= SLOW_S else (1e3, "ms")
+
+
 def _hover(one: Outline) -> str:
     lines = [
         f"<b>{inert.html_label(one.model)}</b> {one.placed}",
@@ -54,9 +61,9 @@ def _hover(one: Outline) -> str:
     return "<br>".join(lines)
 
 
-def _points(outlines: Sequence[Outline]) -> dict[str, Any]:
+def _points(outlines: Sequence[Outline], scale: float) -> dict[str, Any]:
     return {
-        "x": [1e3 * one.latency_s for one in outlines],
+        "x": [scale * one.latency_s for one in outlines],
         "y": [100 * one.predicted_error for one in outlines],
         "hovertext": [_hover(one) for one in outlines],
         "hoverinfo": "text",
@@ -73,27 +80,29 @@ def _bars(value: float, bounds: tuple[float, float] | None, scale: float, colour
 
 def front_chart(plan: Plan) -> "Figure":
     """Error against latency: the front, runners-up, the choice with its intervals, the budget."""
-    made, choice = _figure("latency of a request, ms", "predicted error, %"), plan.choice
+    choice = plan.choice
+    scale, unit = _unit(choice.latency_s)
+    made = _figure(f"latency of a request, {unit}", "predicted error, %")
     others = [one for one in plan.front if not plan.is_choice(one)]
     chosen = next(one for one in plan.front if plan.is_choice(one))
     best = list(itertools.accumulate((100 * one.predicted_error for one in plan.front), min))  # over any number of GPUs
-    line = {"x": [1e3 * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
+    line = {"x": [scale * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
     made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
-    made.add_scatter(**_points(others), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
+    made.add_scatter(**_points(others, scale), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
     lost = {"color": LOST, "size": 9, "symbol": "x"}
-    made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="lost")
+    made.add_scatter(**_points(plan.runners_up, scale), mode="markers", marker=lost, name="lost")
     made.add_scatter(
-        **_points([chosen]),
+        **_points([chosen], scale),
         mode="markers",
         marker={"color": CHOICE, "size": 15, "symbol": "star"},
         name="the choice",
-        error_x=_bars(choice.latency_s, choice.latency_interval_s, 1e3, CHOICE),
+        error_x=_bars(choice.latency_s, choice.latency_interval_s, scale, CHOICE),
         error_y=_bars(choice.predicted_error, choice.error_interval, 100, CHOICE),
     )
     if plan.budget.latency_s is not None:
         limit = {"color": BUDGET, "dash": "dash", "width": 1.5}
         made.add_vline(
-            x=1e3 * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET,
+            x=scale * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET,
             annotation_xshift=4,
         )  # fmt: skip
     return made
@@ -101,7 +110,9 @@ def front_chart(plan: Plan) -> "Figure":
 
 def parts_chart(plan: Plan) -> "Figure":
     """Where a request's time goes, part by part, in one bar."""
-    made, choice = _figure("ms", "", height=190), plan.choice
+    choice = plan.choice
+    scale, unit = _unit(choice.latency_s)
+    made = _figure(unit, "", height=190)
     steps = plan.workload.output_tokens - 1
     parts = [
         (overhead_name(plan.workload), choice.overhead_s, LOST),
@@ -115,7 +126,7 @@ def parts_chart(plan: Plan) -> "Figure":
             continue
         share = seconds / choice.latency_s
         made.add_bar(
-            x=[1e3 * seconds], y=[""], orientation="h", name=name, marker_color=colour, hoverinfo="text",
+            x=[scale * seconds], y=[""], orientation="h", name=name, marker_color=colour, hoverinfo="text",
             hovertext=f"{name}: {format_seconds(seconds)}, {100 * share:.0f} %",
             text=name if share > LEAST_LABELLED else "", textposition="inside", insidetextanchor="middle", textangle=0,
             textfont_color="#ffffff",
@@ -133,26 +144,27 @@ def knee_chart(plan: Plan, tried: Estimate | None = None) -> "Figure | None":
     curve, choice = knee_curve_of(plan), plan.choice
     if curve is None:
         return None
-    made = _figure("visual tokens an image", "ms")
+    scale, unit = _unit(choice.ttft_s)
+    made = _figure("visual tokens an image", unit)
     made.update_xaxes(type="log", dtick=1)
     made.update_yaxes(rangemode="tozero")
     counts = list(curve.visual_tokens)
     for name, seconds, colour in (("TTFT", curve.ttft_s, CHOICE), ("LLM prefill", curve.prefill_s, FRONT)):
         made.add_scatter(
-            x=counts, y=[1e3 * one for one in seconds], mode="lines", name=name, line={"color": colour},
-            hovertemplate=f"%{{x}} tokens: {name} %{{y:.3g}} ms<extra></extra>",
+            x=counts, y=[scale * one for one in seconds], mode="lines", name=name, line={"color": colour},
+            hovertemplate=f"%{{x}} tokens: {name} %{{y:.3g}} {unit}<extra></extra>",
         )  # fmt: skip
     made.add_scatter(
-        x=[choice.visual_tokens], y=[1e3 * choice.ttft_s], mode="markers", name="the choice",
+        x=[choice.visual_tokens], y=[scale * choice.ttft_s], mode="markers", name="the choice",
         marker={"color": CHOICE, "size": 14, "symbol": "star"},
-        hovertemplate="the choice: %{x} tokens, %{y:.3g} ms<extra></extra>",
+        hovertemplate=f"the choice: %{{x}} tokens, %{{y:.3g}} {unit}<extra></extra>",
     )  # fmt: skip
     if tried is not None:
         made.add_scatter(
-            x=[tried.visual_tokens], y=[1e3 * tried.ttft_s], mode="markers", name="tried",
+            x=[tried.visual_tokens], y=[scale * tried.ttft_s], mode="markers", name="tried",
             marker={"color": TRIED, "size": 12, "symbol": "diamond"},
-            error_y=_bars(tried.ttft_s, tried.ttft_interval_s, 1e3, TRIED),
-            hovertemplate="tried: %{x} tokens, %{y:.3g} ms<extra></extra>",
+            error_y=_bars(tried.ttft_s, tried.ttft_interval_s, scale, TRIED),
+            hovertemplate=f"tried: %{{x}} tokens, %{{y:.3g}} {unit}<extra></extra>",
         )  # fmt: skip
     if (knee := choice.knee_prefill_visual_tokens) is not None:
         line = {"color": SECOND, "dash": "dot", "width": 1.5}
