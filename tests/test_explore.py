@@ -351,7 +351,7 @@ def test_a_port_that_is_taken_is_one_line(server: Loopback) -> None:
 
 
 def test_a_missing_library_is_one_line() -> None:
-    for arguments in (["explore", "--no-open"], [*RECOMMEND, "--open"]):
+    for arguments in (["explore", "--no-open", "--hardware", "l4"], [*RECOMMEND, "--open"]):
         blocked = f"import sys; sys.modules['plotly'] = None; sys.argv[1:] = {arguments!r}; "
         done = subprocess.run(
             [sys.executable, "-c", f"{blocked}from vlmplan.__main__ import main; main()"],

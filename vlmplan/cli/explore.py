@@ -67,10 +67,11 @@ def explore(  # noqa: PLR0917 - one parameter an option
         count=api.tokens,
     )
     prepare()
+    files = explorer.files()
     if device:  # of this machine too little may be known, which the page says
         explorer.check()
     shown = None
-    with Loopback(explorer.files(), explorer.answer, port) as server:
+    with Loopback(files, explorer.answer, port) as server:
         typer.echo(server.url)
         try:
             shown = show_address(server.url) if open_ else None

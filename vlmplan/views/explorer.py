@@ -29,7 +29,7 @@ from vlmplan.views.plan import sentence
 from vlmplan.views.text import percent, time_range, tokens
 
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
-_WHOLE = ("text_tokens", "output_tokens", "images", "concurrency")
+_WHOLE = ("text_tokens", "output_tokens", "concurrency")
 _TEXTS = ("latency", "ttft", "image")
 _MOST = 5000  # characters of a field; a path may be as long
 _HALF = 50  # per cent: the first task's share of a mix, where nothing is said
