@@ -1,4 +1,4 @@
-"""Documents for people: terminal text, pictures, pages."""
+"""Documents for people: terminal text, pictures, a page."""
 
 from typing import TYPE_CHECKING
 
