@@ -156,7 +156,8 @@ def test_words_left_to_one_function_are_the_others() -> None:
         vlmplan.explain(model="llava-1.5-7b", hardware="l4", visual_tokens=1, prompt_tokens=3)  # type: ignore[call-arg]
 
 
-OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why"}  # what a command does with a document
+# What a command does with a document.
+OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why", "open_"}
 OTHERWISE = {
     "recommend": {"check": "recheck"},
     "estimate": {"explain": "explain"},
@@ -587,6 +588,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         assert "vlmplan/py.typed" in wheel.namelist()
+        beside = [path for path in (ROOT / "vlmplan" / "views").iterdir() if path.suffix in {".css", ".js", ".jinja"}]
+        assert beside
+        assert {f"vlmplan/views/{path.name}" for path in beside} <= set(wheel.namelist())
         wheel.extractall(next((folder / "venv" / "lib").glob("python*/site-packages")))
     return folder / "venv" / "bin" / "python"
 

@@ -158,6 +158,25 @@ def test_charts_hold_the_plans_own_figures() -> None:
     assert latency_chart(replace(report, checks=report.checks[:1]), plan) is None
 
 
+def test_charts_of_slow_plans_are_in_seconds() -> None:
+    plan = planned()
+    slow = replace(plan, choice=replace(plan.choice, latency_s=1000 * plan.choice.latency_s))
+    assert front_chart(plan).layout.xaxis.title.text.endswith(", ms")
+    made = front_chart(slow)
+    assert made.layout.xaxis.title.text.endswith(", s")
+    assert list(made.data[1].x) == pytest.approx([1e-3 * one for one in front_chart(plan).data[1].x])
+    assert parts_chart(slow).layout.xaxis.title.text == "s"
+
+
+def test_parts_say_their_names_where_there_is_room() -> None:
+    choice = planned().choice
+    told = {bar.name: bar.text for bar in parts_chart(planned()).data}
+    assert told["decode"] == "decode"
+    assert {name for name, text in told.items() if text} < set(told)
+    bare = replace(planned(), choice=replace(choice, compressor_s=0.0))
+    assert "compressor" not in {bar.name for bar in parts_chart(bare).data}
+
+
 def test_the_knee_curve_passes_through_the_choice() -> None:
     plan = planned()
     curve = knee_curve_of(plan)

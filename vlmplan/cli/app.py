@@ -36,6 +36,7 @@ COMMANDS = {
     "fit": "Fit a scaling law, error by LLM size and visual tokens, to measured points.",
     "page": "Write one HTML page about a plan, with its export and validation: charts, intervals, "
     "sources. Needs no network.",
+    "explore": "Move sliders and see the plan change: a page in the browser, served on this machine alone.",
     "profile": "Measure this machine, a server, or take measurements of one's own: a hardware profile to plan with.",
     "recommend": "Find the model and the number of visual tokens that answer best within a budget.",
     "synthetic": "Draw pictures of shapes and words, with questions: data to train small models on.",

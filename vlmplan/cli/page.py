@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
+from vlmplan.cli.browser import OpenOption, show
 from vlmplan.cli.output import say
 from vlmplan.document import check_destination, write_text
 from vlmplan.errors import InputError
@@ -22,6 +23,7 @@ def page(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.html", help="The page [default: the plan's name, .html].")
     ] = None,
+    open_: OpenOption = False,
 ) -> None:
     """Write one HTML page about a plan, with its export and validation: charts, intervals, sources. Needs no network.
 
@@ -36,3 +38,5 @@ def page(
         raise InputError(f"--out: {destination} is one of the documents to show; choose another file")
     write_text(destination, api.page(plan=read, export=export, report=report))
     say(f"wrote {destination}")
+    if open_:
+        show(destination)

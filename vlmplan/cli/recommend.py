@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api, inert
+from vlmplan.cli.browser import OpenOption, show_page
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -28,6 +29,7 @@ from vlmplan.cli.options import (
 from vlmplan.cli.output import deliver, say, summarise
 from vlmplan.document import check_destination
 from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
+from vlmplan.extras import require
 from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Objective, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_pixels, parse_seconds, written
 
@@ -171,6 +173,13 @@ def _with_ways(context: typer.Context) -> Iterator[None]:
         raise
 
 
+def _check_open(devices: int, why: str | None) -> None:
+    """Raise what --open cannot do, before any work."""
+    if devices > 1 or why is not None:
+        raise InputError(f"--open: shows the plan of one device; found {'--why' if why is not None else 'several'}")
+    require("jinja2", "plotly", extra="page")
+
+
 def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
     """Raise InputError where --check comes with options that the plan already answers."""
     given = [flag for name, flag in _given(context).items() if name not in allowed]
@@ -281,6 +290,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
+    open_: OpenOption = False,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -308,6 +318,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     if why is not None:
         _why_alone(context, len(names))
     _check_files(out, plot, len(names))
+    if open_:
+        _check_open(len(names), why)
     asked: dict[str, Any] = {
         "task": task, "latency": latency, "ttft": ttft, "tpot": tpot, "flops": flops, "memory": memory,
         "max_error": max_error,
@@ -325,6 +337,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         if why is not None:
             _show_why(device, asked, why)
         elif len(names) <= 1:
-            _show_plan(api.recommend(hardware=device, **asked), out, json, plot, verbose=verbose)
+            plan = api.recommend(hardware=device, **asked)
+            _show_plan(plan, out, json, plot, verbose=verbose)
+            if open_:
+                show_page(api.page(plan=plan), f"vlmplan-{plan.hardware.name}")
         else:
             _compare(names, asked, out, json, verbose=verbose)

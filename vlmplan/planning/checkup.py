@@ -51,6 +51,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "fit": (),
     "doctor": (),
     "page": ("page",),
+    "explore": ("page",),
     "profile": ("deploy", "deploy-gpu"),
     "export": ("deploy", "deploy-gpu"),
     "validate": ("deploy", "deploy-gpu"),

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from vlmplan.views.deployment import print_report as print_report
     from vlmplan.views.deployment import progress as progress
     from vlmplan.views.doctor import print_checkup as print_checkup
+    from vlmplan.views.explorer import Explorer as Explorer
+    from vlmplan.views.explorer import Offer as Offer
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.html_page import Dossier as Dossier
     from vlmplan.views.html_page import page as page
+    from vlmplan.views.loopback import Loopback as Loopback
     from vlmplan.views.notebook import html_of as html_of
     from vlmplan.views.plan import print_plan as print_plan
     from vlmplan.views.plan import print_recheck as print_recheck
@@ -46,8 +49,10 @@ __getattr__, __all__ = face(
         "demo": ("print_demo",),
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
         "doctor": ("print_checkup",),
+        "explorer": ("Explorer", "Offer"),
         "fit": ("print_fit",),
         "html_page": ("Dossier", "page"),
+        "loopback": ("Loopback",),
         "notebook": ("html_of",),
         "plan": ("print_plan", "print_recheck"),
         "plots": ("check_picture", "plot_front", "plot_law"),

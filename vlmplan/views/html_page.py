@@ -31,7 +31,7 @@ class Dossier:
     report: Report | None = None
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
     """Return jinja2 and plotly. Raises Unavailable."""
     try:
         import jinja2
@@ -144,10 +144,9 @@ def _files(export: Manifest | None) -> list[tuple[str, str, str]]:
     return [(name, format_bytes(one.size_bytes), one.sha256[:16]) for name, one in export.files.items()]
 
 
-def page(dossier: Dossier) -> str:
-    """Return the page. Raises Unavailable where the extra is missing, InputError for a report of another plan."""
-    jinja2, plotly = _libraries()
-    environment = jinja2.Environment(
+def templates(jinja2: Any) -> Any:
+    """Return the templates beside this file; what they print is made inert, and escaped."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=_shown,
@@ -155,6 +154,12 @@ def page(dossier: Dossier) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def page(dossier: Dossier) -> str:
+    """Return the page. Raises Unavailable where the extra is missing, InputError for a report of another plan."""
+    jinja2, plotly = libraries()
+    environment = templates(jinja2)
     plan, report = dossier.plan, dossier.report
     charts = {
         "front": page_charts.front_chart(plan),

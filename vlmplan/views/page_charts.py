@@ -1,6 +1,7 @@
 """Plans and reports -> interactive charts (plotly), in colours that read on light and on dark pages alike.
 
-Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, errors in percent.
+Axes and text take the page's colours by a script of the page itself. Times are in milliseconds, where all is slow in
+seconds; errors in percent.
 """
 
 import itertools
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
+from vlmplan.cost import Estimate
 from vlmplan.planning import Outline, Plan, knee_curve_of
 from vlmplan.proof import Report, held
 from vlmplan.units import format_bytes, format_seconds
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
+TRIED = "#ae3ec9"
 _CLEAR = "rgba(0,0,0,0)"
+SLOW_S = 10.0  # a chart whose choice takes as long is in seconds
+LEAST_LABELLED = 0.09  # of the latency: a narrower part has no room for its name
 
 
 def _figure(across: str, up: str, height: int = 420) -> "Figure":
@@ -40,6 +45,11 @@ def _figure(across: str, up: str, height: int = 420) -> "Figure":
     return made
 
 
+def _unit(chosen_s: float) -> tuple[float, str]:
+    """How many of a unit a second has, and its name, for a chart of times about the choice's."""
+    return (1.0, "s") if chosen_s >= SLOW_S else (1e3, "ms")
+
+
 def _hover(one: Outline) -> str:
     lines = [
         f"<b>{inert.html_label(one.model)}</b> {one.placed}",
@@ -51,9 +61,9 @@ def _hover(one: Outline) -> str:
     return "<br>".join(lines)
 
 
-def _points(outlines: Sequence[Outline]) -> dict[str, Any]:
+def _points(outlines: Sequence[Outline], scale: float) -> dict[str, Any]:
     return {
-        "x": [1e3 * one.latency_s for one in outlines],
+        "x": [scale * one.latency_s for one in outlines],
         "y": [100 * one.predicted_error for one in outlines],
         "hovertext": [_hover(one) for one in outlines],
         "hoverinfo": "text",
@@ -70,71 +80,92 @@ def _bars(value: float, bounds: tuple[float, float] | None, scale: float, colour
 
 def front_chart(plan: Plan) -> "Figure":
     """Error against latency: the front, runners-up, the choice with its intervals, the budget."""
-    made, choice = _figure("latency of a request, ms", "predicted error, %"), plan.choice
+    choice = plan.choice
+    scale, unit = _unit(choice.latency_s)
+    made = _figure(f"latency of a request, {unit}", "predicted error, %")
     others = [one for one in plan.front if not plan.is_choice(one)]
     chosen = next(one for one in plan.front if plan.is_choice(one))
     best = list(itertools.accumulate((100 * one.predicted_error for one in plan.front), min))  # over any number of GPUs
-    line = {"x": [1e3 * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
+    line = {"x": [scale * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
     made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
-    made.add_scatter(**_points(others), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
+    made.add_scatter(**_points(others, scale), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
     lost = {"color": LOST, "size": 9, "symbol": "x"}
-    made.add_scatter(**_points(plan.runners_up), mode="markers", marker=lost, name="why the others lost")
+    made.add_scatter(**_points(plan.runners_up, scale), mode="markers", marker=lost, name="lost")
     made.add_scatter(
-        **_points([chosen]),
+        **_points([chosen], scale),
         mode="markers",
         marker={"color": CHOICE, "size": 15, "symbol": "star"},
         name="the choice",
-        error_x=_bars(choice.latency_s, choice.latency_interval_s, 1e3, CHOICE),
+        error_x=_bars(choice.latency_s, choice.latency_interval_s, scale, CHOICE),
         error_y=_bars(choice.predicted_error, choice.error_interval, 100, CHOICE),
     )
     if plan.budget.latency_s is not None:
         limit = {"color": BUDGET, "dash": "dash", "width": 1.5}
         made.add_vline(
-            x=1e3 * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET
-        )
+            x=scale * plan.budget.latency_s, line=limit, annotation_text="budget", annotation_font_color=BUDGET,
+            annotation_xshift=4,
+        )  # fmt: skip
     return made
 
 
 def parts_chart(plan: Plan) -> "Figure":
     """Where a request's time goes, part by part, in one bar."""
-    made, choice = _figure("ms", "", height=190), plan.choice
+    choice = plan.choice
+    scale, unit = _unit(choice.latency_s)
+    made = _figure(unit, "", height=190)
     steps = plan.workload.output_tokens - 1
     parts = [
         (overhead_name(plan.workload), choice.overhead_s, LOST),
         ("vision", choice.vision_s, SECOND),
-        ("compressor", choice.compressor_s, "#ae3ec9"),
+        ("compressor", choice.compressor_s, TRIED),
         ("prefill", choice.prefill_s, FRONT),
         ("decode", steps * (choice.tpot_s or 0.0), CHOICE),
     ]
     for name, seconds, colour in parts:
-        share = f"{name}: {format_seconds(seconds)}, {100 * seconds / choice.latency_s:.0f} %"
+        if seconds <= 0:
+            continue
+        share = seconds / choice.latency_s
         made.add_bar(
-            x=[1e3 * seconds], y=[""], orientation="h", name=name, marker_color=colour, hovertext=share,
-            hoverinfo="text",
+            x=[scale * seconds], y=[""], orientation="h", name=name, marker_color=colour, hoverinfo="text",
+            hovertext=f"{name}: {format_seconds(seconds)}, {100 * share:.0f} %",
+            text=name if share > LEAST_LABELLED else "", textposition="inside", insidetextanchor="middle", textangle=0,
+            textfont_color="#ffffff",
         )  # fmt: skip
+    made.update_yaxes(showgrid=False)
     made.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return made
 
 
-def knee_chart(plan: Plan) -> "Figure | None":
-    """TTFT, and the LLM's prefill in it, against visual tokens; None for a plan without an image."""
+def knee_chart(plan: Plan, tried: Estimate | None = None) -> "Figure | None":
+    """TTFT, and the LLM's prefill in it, against visual tokens, with another number that was tried.
+
+    None for a plan without an image.
+    """
     curve, choice = knee_curve_of(plan), plan.choice
     if curve is None:
         return None
-    made = _figure("visual tokens an image", "ms")
+    scale, unit = _unit(choice.ttft_s)
+    made = _figure("visual tokens an image", unit)
     made.update_xaxes(type="log", dtick=1)
     made.update_yaxes(rangemode="tozero")
     counts = list(curve.visual_tokens)
     for name, seconds, colour in (("TTFT", curve.ttft_s, CHOICE), ("LLM prefill", curve.prefill_s, FRONT)):
         made.add_scatter(
-            x=counts, y=[1e3 * one for one in seconds], mode="lines", name=name, line={"color": colour},
-            hovertemplate=f"%{{x}} tokens: {name} %{{y:.3g}} ms<extra></extra>",
+            x=counts, y=[scale * one for one in seconds], mode="lines", name=name, line={"color": colour},
+            hovertemplate=f"%{{x}} tokens: {name} %{{y:.3g}} {unit}<extra></extra>",
         )  # fmt: skip
     made.add_scatter(
-        x=[choice.visual_tokens], y=[1e3 * choice.ttft_s], mode="markers", name="the choice",
+        x=[choice.visual_tokens], y=[scale * choice.ttft_s], mode="markers", name="the choice",
         marker={"color": CHOICE, "size": 14, "symbol": "star"},
-        hovertemplate="the choice: %{x} tokens, %{y:.3g} ms<extra></extra>",
+        hovertemplate=f"the choice: %{{x}} tokens, %{{y:.3g}} {unit}<extra></extra>",
     )  # fmt: skip
+    if tried is not None:
+        made.add_scatter(
+            x=[tried.visual_tokens], y=[scale * tried.ttft_s], mode="markers", name="tried",
+            marker={"color": TRIED, "size": 12, "symbol": "diamond"},
+            error_y=_bars(tried.ttft_s, tried.ttft_interval_s, scale, TRIED),
+            hovertemplate=f"tried: %{{x}} tokens, %{{y:.3g}} {unit}<extra></extra>",
+        )  # fmt: skip
     if (knee := choice.knee_prefill_visual_tokens) is not None:
         line = {"color": SECOND, "dash": "dot", "width": 1.5}
         made.add_vline(x=knee, line=line)
