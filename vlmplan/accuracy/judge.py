@@ -8,7 +8,7 @@ import enum
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from vlmplan.accuracy.published_scores import (
@@ -28,6 +28,7 @@ from vlmplan.document import digest
 from vlmplan.errors import Assumed, InputError, nearest
 from vlmplan.hardware import Precision
 from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, options
+from vlmplan.records import dataclass
 
 SHARE_TOLERANCE = 1e-6
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
@@ -279,8 +280,11 @@ def by_scores(
     shares: Mapping[str, float],
     workload: Workload,
     own: Callable[[str], OwnScores | None] = lambda _: None,
+    sha256: str | None = None,
 ) -> Judge:
     """Judge checkpoints by the estimators fitted on published scores; ``own`` finds a checkpoint's, with sources.
+
+    ``sha256`` is the evidence's digest, where it is known already.
 
     Raises InputError for an unknown task.
     """
@@ -298,7 +302,7 @@ def by_scores(
     return Judge(
         source=ErrorSource(
             name="published scores",
-            sha256=digest(evidence),
+            sha256=sha256 or digest(evidence),
             task=dict(shares),
             basis=(
                 f"mean error, in points, for checkpoints left out of the fit: {left_out}",

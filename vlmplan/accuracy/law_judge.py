@@ -5,7 +5,7 @@ cut otherwise than in the law's models cost what studies of that cut say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from vlmplan.accuracy.judge import ErrorSource, Judge, sight, unstudied
@@ -15,6 +15,7 @@ from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
 from vlmplan.hardware import Precision
 from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, native_visual_tokens
+from vlmplan.records import dataclass
 
 
 def _span(bounds: tuple[float, float]) -> str:

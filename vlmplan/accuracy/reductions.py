@@ -13,9 +13,10 @@ what a score has above that without the image, each keeps the share kept(x) / ke
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vlmplan.errors import check_range
+from vlmplan.records import dataclass
 
 # Below all that was studied a curve falls on from there, by a power of what it says that is uncertain: an assumption.
 UNSTUDIED_LOG_SD = 0.7

@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -26,6 +26,7 @@ from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning import INTERACTIVE, Asked, Budget, CandidateSet, FlopRule, Preference, Shelf, asked_task
 from vlmplan.planning import catalogue as shelves
+from vlmplan.records import dataclass
 from vlmplan.units import format_seconds, parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:

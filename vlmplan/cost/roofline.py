@@ -7,11 +7,12 @@ residual.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.op import Op, Request
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.records import dataclass
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
 WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision

@@ -11,7 +11,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import Op, Request
@@ -21,6 +21,10 @@ from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, log_s
 from vlmplan.hardware import Part, Precision
 from vlmplan.intervals import interval
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
+from vlmplan.records import dataclass
+
+
+PARTS = tuple(Part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +138,9 @@ class _Totals:
     """One walk over the operators: seconds, FLOPs, parameters and bytes, by part."""
 
     def __init__(self, ops: tuple[Op, ...], machine: Machine) -> None:
-        self.seconds = dict.fromkeys(Part, 0.0)
-        self.flops = dict.fromkeys(Part, 0.0)
-        self.params = dict.fromkeys(Part, 0)
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.flops = dict.fromkeys(PARTS, 0.0)
+        self.params = dict.fromkeys(PARTS, 0)
         self.projector_params = 0
         self.weight_bytes = self.activation_bytes = 0.0
         self.first: Seconds = defaultdict(float)
@@ -243,7 +247,7 @@ def cost(request: Request, machine: Machine) -> Cost:
             projector=totals.projector_params,
             total=sum(params.values()),
         ),
-        flops=Flops(**{part.value: flops[part] for part in Part}, total=sum(flops.values())),
+        flops=Flops(**{part.value: flops[part] for part in PARTS}, total=sum(flops.values())),
         memory_bytes=MemoryBytes(
             weights=totals.weight_bytes,
             kv_cache=kv_cache,

@@ -8,11 +8,12 @@ in bytes/s and FLOP/s (a multiply-add is two FLOPs, dense peaks).
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
+from vlmplan.records import dataclass
 
 # What the driver keeps for a process on a GPU: "Process 14960 has 618.00 MiB memory in use" beside the one that trains
 # (PyTorch's message on a B300, stored GitHub file 66068615294).
@@ -25,6 +26,7 @@ class Precision(enum.StrEnum):
     ``int8`` and ``int4`` are weight-only (products in 16 bit); ``fp8`` and ``int8-w8a8`` multiply at 8 bit.
     """
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
@@ -61,6 +63,7 @@ class Basis(enum.StrEnum):
 class Part(enum.StrEnum):
     """Where in a request an operator runs."""
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     VISION = "vision"
     COMPRESSOR = "compressor"
     PREFILL = "prefill"
@@ -70,6 +73,7 @@ class Part(enum.StrEnum):
 class Kind(enum.StrEnum):
     """The classes of operators whose efficiency is told apart."""
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     LINEAR = "linear"
     PREFILL_ATTENTION = "prefill-attention"
     DECODE_ATTENTION = "decode-attention"

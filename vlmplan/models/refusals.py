@@ -5,11 +5,11 @@ all (bf16 on NVIDIA GPUs before Ampere).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.models.spec import ModelSpec
+from vlmplan.records import dataclass
 
 
 def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:

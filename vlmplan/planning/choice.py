@@ -6,12 +6,12 @@ candidates have in common moves both, so fewer tokens on the same model are neve
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import Random
 
 from vlmplan.accuracy import Judge
 from vlmplan.planning.options import Preference
-from vlmplan.planning.search import Budget, Candidate, feasible, overrun, shortfalls
+from vlmplan.planning.search import Budget, Candidate, feasible, overrun, overrun_at, shortfalls
+from vlmplan.records import dataclass
 from vlmplan.units import format_seconds
 
 TIE_ERROR = 0.005  # the most by which candidates may differ that draws do not tell apart: half a point
@@ -162,13 +162,13 @@ def stability(
     finalists = feasible(finalists, budget)
     tied = choice.predicted_error - min(one.predicted_error for one in finalists)
     margin = max(preference.price_error, tied)
-    errors = [draw(one) for one in finalists]
+    errors, overruns = [draw(one) for one in finalists], [overrun_at(one, budget) for one in finalists]
     random = Random("latency")
     wins = 0
     for index in range(DRAWS):
         z = random.gauss(0, 1)
         within = [
-            (values[index], one) for one, values in zip(finalists, errors, strict=True) if overrun(one, budget, z) <= 1
+            (values[index], one) for one, values, at in zip(finalists, errors, overruns, strict=True) if at(z) <= 1
         ]
         if within:
             most = min(error for error, _ in within) + margin

@@ -5,7 +5,7 @@ and names the evidence by digest, so it can be checked without the machine that 
 clock, no host, no absolute path.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from vlmplan.accuracy import ErrorSource, Judge, ScoreUsed
@@ -47,6 +47,7 @@ from vlmplan.planning.choice import (
 from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
 from vlmplan.planning.options import Asked, Preference
 from vlmplan.planning.search import Budget, Candidate, Space, candidates, feasible, infeasible
+from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "

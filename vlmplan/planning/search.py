@@ -7,7 +7,7 @@ is asked for. Left out: fractions of a GPU, pipelines over several models.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from vlmplan.accuracy import Judge
 from vlmplan.cost import Cost, Machine, Request, active_llm_params, cost, paper_prefill_flops
@@ -29,6 +29,7 @@ from vlmplan.models import (
     settable,
     visual_input,
 )
+from vlmplan.records import dataclass
 from vlmplan.units import format_bytes, format_flops, format_seconds
 
 WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
@@ -235,27 +236,47 @@ def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     )
 
 
-def overrun(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
-    """Return the largest ratio of a figure to its limit: at most 1 when feasible.
-
-    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations.
-    """
-    priced = candidate.cost
-    times = (
-        (candidate.upper_latency_s, priced.latency_s, priced.latency_log_sd, budget.latency_s),
-        (candidate.upper_ttft_s, priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
-        (candidate.upper_tpot_s, priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
-    )
-    ratios = [
-        (upper_s if z is None else median_s * math.exp(z * log_sd)) / limit_s
-        for upper_s, median_s, log_sd, limit_s in times
-        if limit_s is not None
-    ]
+def _other_ratios(candidate: Candidate, budget: Budget) -> list[float]:
+    """The ratios of what is no time to its limit."""
+    ratios = []
     if budget.flops is not None:
         ratios.append(candidate.budget_flops / budget.flops)
     if budget.memory_bytes is not None:
-        ratios.append(priced.memory_bytes.total / budget.memory_bytes)
-    return max(ratios, default=0.0)
+        ratios.append(candidate.cost.memory_bytes.total / budget.memory_bytes)
+    return ratios
+
+
+def overrun(candidate: Candidate, budget: Budget) -> float:
+    """Return the largest ratio of a figure to its limit: at most 1 when feasible. Times are upper ends of intervals."""
+    times = (
+        (candidate.upper_latency_s, budget.latency_s),
+        (candidate.upper_ttft_s, budget.ttft_s),
+        (candidate.upper_tpot_s, budget.tpot_s),
+    )
+    ratios = [upper_s / limit_s for upper_s, limit_s in times if limit_s is not None]
+    return max(ratios + _other_ratios(candidate, budget), default=0.0)
+
+
+def overrun_at(candidate: Candidate, budget: Budget) -> Callable[[float], float]:
+    """Return what gives the same of times that many standard deviations from their medians."""
+    priced = candidate.cost
+    times = [
+        (median_s, log_sd, limit_s)
+        for median_s, log_sd, limit_s in (
+            (priced.latency_s, priced.latency_log_sd, budget.latency_s),
+            (priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
+            (priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
+        )
+        if limit_s is not None
+    ]
+    others = _other_ratios(candidate, budget)
+
+    def at(z: float) -> float:
+        return max(
+            [median_s * math.exp(z * log_sd) / limit_s for median_s, log_sd, limit_s in times] + others, default=0.0
+        )
+
+    return at
 
 
 def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
