@@ -36,10 +36,17 @@ def _inner(kind: Any) -> Any:
     return kind
 
 
-def _dataclass_restorer(cls: type) -> Restorer:
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    made = [(index, one) for index, name in enumerate(names) if (one := restorer(hints[name]))]
+def _kinds(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, in order; most are no texts, which take long to be understood."""
+    found = {field.name: field.type for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls) if any(isinstance(kind, str) for kind in found.values()) else found
+    return {name: hints[name] for name in found}
+
+
+def _dataclass_restorer(cls: Any) -> Restorer:
+    kinds = _kinds(cls)
+    names = list(kinds)
+    made = [(index, one) for index, kind in enumerate(kinds.values()) if (one := restorer(kind))]
     new, put = object.__new__, object.__setattr__  # a frozen class has no other way in
 
     def restore(row: Any) -> Any:
@@ -88,7 +95,7 @@ def restorer(kind: Any) -> Restorer | None:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _mapping_restorer(*arguments)
     if dataclasses.is_dataclass(kind):
-        return _dataclass_restorer(typing.cast(type, kind))
+        return _dataclass_restorer(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return {member.value: member for member in kind}.__getitem__
     return None
@@ -102,9 +109,8 @@ def _classes(kind: Any, found: dict[type, None]) -> None:
         return
     if dataclasses.is_dataclass(kind):
         found[kind] = None
-        for name, hint in typing.get_type_hints(kind).items():
-            if name in {field.name for field in dataclasses.fields(kind)}:
-                _classes(hint, found)
+        for inner in _kinds(kind).values():
+            _classes(inner, found)
     elif issubclass(kind, enum.Enum):
         found[kind] = None
 

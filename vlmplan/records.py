@@ -11,6 +11,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 
+class _Made:
+    """The default of a field that a function makes, as a signature shows it."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_MADE = _Made()
+
+
 def _refuse_set(_: Any, name: str, __: Any) -> None:
     raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
@@ -50,7 +60,7 @@ def _init(made: Any) -> Callable[..., None]:
             known[f"_default_{name}"] = field.default
             name = f"{name}=_default_{name}"
         elif field.default_factory is not dataclasses.MISSING:
-            known[f"_make_{name}"], known["_NONE"] = field.default_factory, object()
+            known[f"_make_{name}"], known["_NONE"] = field.default_factory, _MADE
             name, value = f"{name}=_NONE", f"_make_{name}() if {name} is _NONE else {name}"
         parameters.append(name)
         lines.append(f" _put_{field.name}(self, {value})")

@@ -370,20 +370,24 @@ class Support:
 FARTHEST_FACTOR = 6.0  # times a family's largest scored LLM (or a part of its smallest): farther is another model
 
 
-def _near(family: FamilyOffset, size: float) -> bool:
+def _near(family: FamilyOffset, size: Callable[[], float]) -> bool:
     """Whether a size (x) is within reach of those of a family that were scored."""
+    if not family.checkpoints:
+        return False
 
     def size_b(x: float) -> float:
         return math.exp(-math.log(1 - SIZE_EXPONENT * x) / SIZE_EXPONENT)
 
     low, high = (size_b(x) for x in family.sizes)
-    return bool(family.checkpoints) and low / FARTHEST_FACTOR <= size_b(size) <= high * FARTHEST_FACTOR
+    return low / FARTHEST_FACTOR <= size_b(size()) <= high * FARTHEST_FACTOR
 
 
-def support(evidence: Evidence, weights: Mapping[str, float], name: str, family: str, size: float) -> Support:
+def support(
+    evidence: Evidence, weights: Mapping[str, float], name: str, family: str, size: Callable[[], float]
+) -> Support:
     """Return how much of the task rests on the checkpoint's own scores, its family's, and on stand-ins.
 
-    A family's scores count for LLMs of a ``size`` (x) near those that were scored.
+    A family's scores count for LLMs of a ``size`` (x) near those that were scored; it is asked for where it is needed.
     """
     own = by_family = 0.0
     for benchmark_name, weight in weights.items():

@@ -23,7 +23,6 @@ from vlmplan.intervals import interval
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
 from vlmplan.records import dataclass
 
-
 PARTS = tuple(Part)
 
 
@@ -147,15 +146,15 @@ class _Totals:
         self.step: Seconds = defaultdict(float)
         self.seconds_by_op = []
         for op in ops:
-            part, seconds = op.part, op_seconds(op, machine.rates(op))
+            part, name, params, seconds = op.part, op.name, op.params, op_seconds(op, machine.rates(op))
             self.seconds[part] += seconds
-            self.seconds_by_op.append((part, op.name, seconds))
+            self.seconds_by_op.append((part, name, seconds))
             self.flops[part] += op.flops
-            self.params[part] += op.params
+            self.params[part] += params
             self.weight_bytes += op.resident_bytes
             (self.step if part is Part.DECODE else self.first)[op.kind, op.quantised] += seconds
-            if part is Part.COMPRESSOR and op.name.startswith("projector"):
-                self.projector_params += op.params
+            if part is Part.COMPRESSOR and name.startswith("projector"):
+                self.projector_params += params
             if part is not Part.DECODE and op.count:
                 # What the widest single kernel reads and writes is the least a runtime must hold at once.
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)

@@ -266,11 +266,14 @@ def typical() -> tuple[Calibration, ...]:
     return compiled.shipped(TypicalCalibrations, profiles_folder(), _TYPICAL).calibration
 
 
-def compile_profiles() -> Path:
-    """Write all that is shipped into the one file that commands read, and return it. Raises InputError."""
+def compile_profiles(folder: Path | None = None) -> Path:
+    """Write all profiles of a folder [the shipped ones] into the one file that is read instead, and return it.
+
+    Raises InputError for a profile that is none, or a folder that cannot be written.
+    """
     from vlmplan.accuracy import ScalingLaw
 
-    folder = profiles_folder()
+    folder = folder or profiles_folder()
     shelves: dict[str, type[Document]] = {
         Shelf.HARDWARE: HardwareProfile, Shelf.MODELS: ModelSpec, Shelf.LAWS: ScalingLaw, _SCORES: OwnScores,
     }  # fmt: skip
