@@ -90,11 +90,14 @@ class _Group(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands: Any = dict.fromkeys(COMMANDS)  # built when called: their names are what is needed before
+        self._listing = False
 
     def get_command(self, _: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         """Import the module of a command and build it; None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Command)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
         return typer.main.get_command(single)
@@ -106,6 +109,14 @@ class _Group(TyperGroup):
             formatter.write_dl(
                 [(name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, text in COMMANDS.items()]
             )
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> Any:  # type: ignore[override]
+        """Offer the commands by what COMMANDS says of them, so that a tab imports none."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
 
     def make_context(self, info_name: str | None, args: list[str], *given: Any, **named: Any) -> Any:
         """Read the options; --help and --version print at once, and where stdout is closed are refused before."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -29,7 +30,12 @@ from vlmplan.hardware import Precision
 
 
 def estimate(  # noqa: PLR0917 - one parameter an option
-    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, part of one, checkpoint directory or config.json.", autocompletion=completion.model
+        ),
+    ],
     hardware: HardwareOption,
     visual_tokens: Annotated[
         int, typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api, inert
+from vlmplan.cli import completion
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -162,13 +163,17 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning]."
+            "--task",
+            help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning].",
+            autocompletion=completion.tasks,
         ),
     ] = None,
     hardware: Annotated[
         str | None,
         typer.Option(
-            "--hardware", help="Device: a name, a part of one, a profile; a comma list, globs or 'all' [this machine]."
+            "--hardware",
+            help="Device: a name, a part of one, a profile; a comma list, globs or 'all' [this machine].",
+            autocompletion=completion.devices,
         ),
     ] = None,
     latency: LatencyOption = None,
@@ -184,7 +189,12 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     cached_text_tokens: CachedTextOption = 0,
     cached_images: CachedImagesOption = False,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Comma list [default: as stored, or bf16, else fp16].")
+        str | None,
+        typer.Option(
+            "--precision",
+            help="Comma list [default: as stored, or bf16, else fp16].",
+            autocompletion=completion.precisions,
+        ),
     ] = None,
     candidates: Annotated[
         CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
@@ -192,9 +202,18 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     models: Annotated[
         str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Only this one; on all devices unless told.")] = None,
-    family: Annotated[str | None, typer.Option("--family", metavar="GLOB", help="Only these families.")] = None,
-    license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Only this one; on all devices unless told.", autocompletion=completion.model),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option("--family", metavar="GLOB", help="Only these families.", autocompletion=completion.family),
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", metavar="GLOB", help="Only these licences.", autocompletion=completion.licence),
+    ] = None,
     max_params: Annotated[
         str | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")
     ] = None,
@@ -219,7 +238,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Costs by part, the front, the losers, sources.")
     ] = False,
-    why: Annotated[str | None, typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.")] = None,
+    why: Annotated[
+        str | None,
+        typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.", autocompletion=completion.model),
+    ] = None,
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,

@@ -5,13 +5,19 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import ImageOption, ImagesOption, JsonOption, OutOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
 
 def tokens(
-    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, part of one, checkpoint directory or config.json.", autocompletion=completion.model
+        ),
+    ],
     image: ImageOption = "1024x768",
     images: ImagesOption = 1,
     visual_tokens: Annotated[
