@@ -77,6 +77,12 @@ def _assumptions_said() -> Iterator[None]:
 class _Command(TyperCommand):
     """A command that is not begun where its answer would be lost; page writes its file unasked."""
 
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write what it takes, in panels."""
+        from vlmplan.cli.help import write_options
+
+        write_options(self, ctx, formatter)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it. Raises InputError."""
         if sys.__stdout__ is None and self.name != "page" and not any(map(ctx.params.get, _WRITING)):
@@ -104,11 +110,9 @@ class _Group(TyperGroup):
 
     def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """List the commands by what COMMANDS says of them, so that help imports none."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, text in COMMANDS.items()]
-            )
+        from vlmplan.cli.help import write_commands
+
+        write_commands(COMMANDS, formatter)
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> Any:  # type: ignore[override]
         """Offer the commands by what COMMANDS says of them, so that a tab imports none."""

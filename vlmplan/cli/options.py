@@ -22,12 +22,10 @@ ImageOption = Annotated[str, typer.Option("--image", metavar="WxH", help="Image 
 ImagesOption = Annotated[int, typer.Option("--images", help="Images per request.")]
 BatchOption = Annotated[int, typer.Option("--batch", help="Requests run side by side.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight.")]
-CachedTextOption = Annotated[
-    int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds.")
-]
+CachedTextOption = Annotated[int, typer.Option("--cached-text-tokens", help="Prompt tokens before the image, cached.")]
 CachedImagesOption = Annotated[bool, typer.Option("--cached-images", help="Vision features are cached.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
-ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
 CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the document here, atomically.")]

@@ -164,7 +164,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         str | None,
         typer.Option(
             "--task",
-            help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning].",
+            help="Task, benchmark, mix such as reasoning=0.7,ocr=0.3, or LAW.toml [reasoning].",
             autocompletion=completion.tasks,
         ),
     ] = None,
@@ -172,7 +172,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         str | None,
         typer.Option(
             "--hardware",
-            help="Device: a name, a part of one, a profile; a comma list, globs or 'all' [this machine].",
+            help="A name, part of one or profile; several by commas, globs or 'all' [this machine].",
             autocompletion=completion.devices,
         ),
     ] = None,
@@ -192,13 +192,11 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         str | None,
         typer.Option(
             "--precision",
-            help="Comma list [default: as stored, or bf16, else fp16].",
+            help="Comma list [as stored, or bf16, else fp16].",
             autocompletion=completion.precisions,
         ),
     ] = None,
-    candidates: Annotated[
-        CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
-    ] = CandidateSet.CATALOGUE,
+    candidates: Annotated[CandidateSet, typer.Option(help="Checkpoints or backbones.")] = CandidateSet.CATALOGUE,
     models: Annotated[
         str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
     ] = None,
@@ -225,9 +223,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     ] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
-    allow_untrained: Annotated[
-        bool, typer.Option(help="Also tokens nobody trained for, and pixels or tokens below all studies.")
-    ] = False,
+    allow_untrained: Annotated[bool, typer.Option(help="Also tokens nobody trained for, or studied.")] = False,
     prefer: Annotated[
         Preference, typer.Option(help="How much error speed is worth: 1 point, 0.1, or none.")
     ] = Preference.BALANCED,
@@ -247,9 +243,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
     check: Annotated[
         Path | None,
-        typer.Option(
-            "--check", metavar="PLAN.json", help="Ask again what a plan was asked; exit 3 if it would change."
-        ),
+        typer.Option("--check", metavar="PLAN.json", help="Ask a plan's question again; exit 3 if changed."),
     ] = None,
 ) -> None:
     """Find the model and the number of visual tokens that answer best within a budget.
