@@ -4,6 +4,7 @@ A word half typed -> whole words that begin with it. Names come from the folder'
 milliseconds: nothing is planned. Where anything is wrong a shell is offered nothing, and says nothing.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable
 
@@ -12,14 +13,17 @@ import typer
 from vlmplan.errors import VlmplanError
 from vlmplan.planning import Shelf, catalogue
 
-_WHOLE = re.compile(r"[\w./+-]+")  # a shell takes other names apart: licences with blanks in them
+_APART = re.compile(r"([^\w./+=,-])")  # what takes a name apart in a shell: families and licences have blanks
 
 
 def _starting(known: Iterable[str], incomplete: str) -> list[str]:
-    """The names that begin so, in whatever case, with what was typed in front: a shell drops any other word."""
-    folded = incomplete.casefold()
-    found = (name for name in known if name.casefold().startswith(folded) and _WHOLE.fullmatch(name))
-    return [incomplete + name[len(incomplete) :] for name in found]
+    """The names that begin so, in whatever case, with what was typed in front: a shell drops any other word.
+
+    Bash takes them as they stand, so that blanks have to be escaped; other shells do that themselves.
+    """
+    folded, bash = incomplete.casefold(), os.environ.get("_VLMPLAN_COMPLETE", "").endswith("bash")
+    rest = (name[len(incomplete) :] for name in known if name.casefold().startswith(folded))
+    return [incomplete + (_APART.sub(r"\\\1", one) if bash else one) for one in rest]
 
 
 def _completer(offered: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
