@@ -52,17 +52,12 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return here
 
 
-def _taken(folder: Path, name: str) -> bool:
-    """Whether a document comes from the compiled file."""
-    return compiled._compiled(folder).line(name) is not None
-
-
 def test_every_document_comes_back_as_it_is_read(made: Path) -> None:
     paths = [path for path in made.rglob("*.toml") if path.name != "residuals.toml"]  # which tools alone read
     for path in paths:
         name = path.relative_to(made).as_posix()
         kind, read = KINDS[name.partition("/")[0]], load(KINDS[name.partition("/")[0]], path)
-        assert _taken(made, name), name
+        assert compiled.is_fresh(made, name), name
         assert compiled.shipped(kind, made, name) == read
         assert repr(compiled.shipped(kind, made, name)) == repr(read)  # 1 and 1.0 are equal, and not shown alike
         assert compiled.digest_shipped(kind, made, name) == digest(read)
@@ -75,9 +70,9 @@ def test_an_edited_profile_is_seen_at_once_and_the_others_are_still_taken(folder
     (folder / L4).write_text(text.replace("23727177728", "23727177729"), encoding="utf-8")  # as long as it was
     assert compiled.shipped(HardwareProfile, folder, L4).memory_bytes == 23727177729
     assert compiled.digest_shipped(HardwareProfile, folder, L4) == digest(load(HardwareProfile, folder / L4))
-    assert _taken(folder, MODEL)
+    assert compiled.is_fresh(folder, MODEL)
     (folder / L4).write_text(text, encoding="utf-8")
-    assert _taken(folder, L4)
+    assert compiled.is_fresh(folder, L4)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +122,7 @@ def _header(change: Callable[[dict[str, object]], object]) -> Callable[[bytes], 
 )
 def test_a_spoilt_or_an_old_file_is_not_taken(folder: Path, spoil: Callable[[bytes], bytes]) -> None:
     (folder / compiled.NAME).write_bytes(spoil((folder / compiled.NAME).read_bytes()))
-    assert not _taken(folder, L4)
+    assert not compiled.is_fresh(folder, L4)
     assert compiled.shipped(HardwareProfile, folder, L4) == load(HardwareProfile, folder / L4)
 
 

@@ -79,6 +79,11 @@ def _compiled(folder: Path) -> _Compiled:
         return _empty(folder)
 
 
+def is_fresh(folder: Path, name: str) -> bool:
+    """Whether ``shipped`` takes the document in ``folder / name`` from the compiled file."""
+    return _compiled(folder).line(name) is not None
+
+
 def _restorer(kind: Any) -> Restorer | None:  # a cache takes no type that a type variable stands for
     return restorer(kind)
 
