@@ -81,5 +81,6 @@ class Curve:
         if unstudied and x < self.least < native:
             beyond = self.left(x, self.least, log_scale)
             return float(self.left(self.least, native, log_scale) * beyond ** math.exp(unstudied))
-        kept, whole = (1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(at)))) for at in (x, native))
+        kept = 1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(x))))
+        whole = 1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(native))))
         return whole / kept

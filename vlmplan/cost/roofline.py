@@ -209,10 +209,11 @@ def op_seconds(op: Op, rates: Rates) -> float:
     efficiency = rates.efficiency
     compute_s = op.flops / op.shards / rates.flops_per_s
     memory_s = (op.weight_bytes + op.moved_bytes) / rates.bytes_per_s
-    for pad, size in zip(efficiency.compute_pads, op.shape, strict=False):
-        compute_s *= 1 + pad / size
-    for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
-        memory_s *= 1 + pad / size
+    if efficiency.compute_pads or efficiency.memory_pads:
+        for pad, size in zip(efficiency.compute_pads, op.shape, strict=False):
+            compute_s *= 1 + pad / size
+        for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
+            memory_s *= 1 + pad / size
     return op.count * efficiency.latency_s + _overlapped_s(compute_s, memory_s, efficiency.overlap)
 
 
