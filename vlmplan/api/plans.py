@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from vlmplan.accuracy import ScalingLaw
 from vlmplan.api.given import (
     File,
     Words,
@@ -29,7 +30,6 @@ from vlmplan.records import dataclass
 from vlmplan.units import format_seconds, parse_bytes, parse_flops, parse_params, parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy import ScalingLaw
     from vlmplan.hardware import Prices
     from vlmplan.planning import Comparison, Plan, Recheck
 
@@ -68,7 +68,7 @@ class _Question:
     workload: Workload
     budget: Budget | None
     model: ModelSpec | None
-    law: "ScalingLaw | None"
+    law: ScalingLaw | None
 
     def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         """Ask one device; without a budget, with the limits of the usual case, as wide as they have to be."""
@@ -119,7 +119,7 @@ def _this_machine() -> HardwareProfile:
     return found.hardware
 
 
-def _usual_task(task: "File | ScalingLaw | None") -> "File | ScalingLaw":
+def _usual_task(task: File | ScalingLaw | None) -> File | ScalingLaw:
     """The task, or the usual case's."""
     if task is None:
         _assume(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
@@ -147,7 +147,7 @@ def _budget(words: Asking) -> Budget | None:
     )
 
 
-def _question(task: "File | ScalingLaw", words: Asking) -> _Question:
+def _question(task: File | ScalingLaw, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
@@ -195,7 +195,7 @@ def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfi
 def recommend(
     *,
     hardware: File | HardwareProfile | None = None,
-    task: "File | ScalingLaw | None" = None,
+    task: File | ScalingLaw | None = None,
     latency: str | None = None,
     ttft: str | None = None,
     tpot: str | None = None,
@@ -320,7 +320,7 @@ def _unheard(name: str) -> None:
 def compare(
     *,
     hardware: File | Sequence[File | HardwareProfile] | None = None,
-    task: "File | ScalingLaw | None" = None,
+    task: File | ScalingLaw | None = None,
     price: "File | Prices | None" = None,
     tell: Callable[[str], None] = _unheard,
     **asked: Unpack[Asking],
@@ -371,7 +371,7 @@ def recheck(
     *,
     plan: "File | Plan",
     hardware: File | HardwareProfile | None = None,
-    task: "File | ScalingLaw | None" = None,
+    task: File | ScalingLaw | None = None,
 ) -> "Recheck":
     """Ask again what a plan was asked, of today's profiles, laws and catalogue.
 

@@ -10,9 +10,8 @@ from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatch
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
-from vlmplan.accuracy import Judge, by_scores, parse_task
+from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
@@ -34,9 +33,6 @@ from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Query
 from vlmplan.planning.search import Budget, Space
 from vlmplan.units import format_count
-
-if TYPE_CHECKING:
-    from vlmplan.accuracy import ScalingLaw
 
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
@@ -96,7 +92,7 @@ def _run_here(
     )
 
 
-def asked_task(given: "str | ScalingLaw") -> str:
+def asked_task(given: str | ScalingLaw) -> str:
     """Return what to ask for a task by again; a law's name ends as its file's would, so that it is none of a task."""
     return given if isinstance(given, str) else f"{given.name}.toml"
 
@@ -108,12 +104,10 @@ def _law(text: str) -> str:
     return stem if shipped and not os.path.exists(text) else text  # noqa: PTH110 - an impossible path does not exist
 
 
-def _judge(asked: Asked, workload: Workload, law: "ScalingLaw | None") -> Judge:
+def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     """A law where the user brings one or candidates are to be trained, published scores otherwise."""
     evidence = catalogue.evidence()
     if law is not None or asked.task.endswith(".toml"):
-        from vlmplan.accuracy import by_law  # not above: laws are many classes, and most plans go by scores
-
         law = law or catalogue.law(_law(asked.task))
         return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
@@ -123,8 +117,6 @@ def _judge(asked: Asked, workload: Workload, law: "ScalingLaw | None") -> Judge:
         if name not in catalogue.names(catalogue.Shelf.LAWS):
             known = ", ".join(catalogue.names(catalogue.Shelf.LAWS))
             raise InputError(f"no law for task '{name}' with --candidates paper; expected {known} or a LAW.toml")
-    from vlmplan.accuracy import by_law
-
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
@@ -253,7 +245,7 @@ def query(
     budget: Budget,
     hardware: HardwareProfile | None = None,
     own: ModelSpec | None = None,
-    law: "ScalingLaw | None" = None,
+    law: ScalingLaw | None = None,
 ) -> Query:
     """Resolve the names in ``asked``; where given, ``hardware``, ``own`` (the one model) and ``law`` are what is meant.
 
