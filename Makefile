@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export PYTHONPATH := .:tools:tests
 
-.PHONY: help check format lint types test slow gpu goldens docs docs-serve profiles models hardware evidence laws \
+.PHONY: help check format lint types test slow gpu goldens docs docs-serve profiles compiled models hardware evidence laws \
 	curves points tables bench fuzz clean
 
 help: ## this list
@@ -45,6 +45,10 @@ docs-serve: $(PYTHON) ## the site at http://localhost:8000, made again at every 
 	.venv/bin/mkdocs serve
 
 profiles: hardware models evidence laws ## every shipped profile from facts/
+	$(PYTHON) tools/make_compiled.py
+
+compiled: $(PYTHON) ## profiles/compiled.jsonl, which commands read in place of the profiles that it was made of
+	$(PYTHON) tools/make_compiled.py
 
 hardware: $(PYTHON) ## profiles/hardware, typical.toml, device_names.toml
 	$(PYTHON) tools/make_hardware.py

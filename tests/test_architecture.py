@@ -36,7 +36,19 @@ ROOMS = (
     "api",
     "cli",
 )
-GROUND = ("inert", "errors", "units", "document", "secret", "extras", "progress", "intervals", "lazy")
+GROUND = (
+    "inert",
+    "errors",
+    "units",
+    "document",
+    "secret",
+    "extras",
+    "progress",
+    "intervals",
+    "lazy",
+    "packed",
+    "records",
+)
 WHOLE = {"planning.catalogue"}  # modules that others use by their name, as ``catalogue.model(...)``
 HEAVY = {
     "torch",

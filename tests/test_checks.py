@@ -28,9 +28,11 @@ def test_a_built_wheel_finds_its_profiles(tmp_path: Path) -> None:
         archive.extractall(site)
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r}); from vlmplan.planning import catalogue; "
-        "print(catalogue.profiles_folder(), catalogue.hardware('l4').name, len(catalogue.models()))"
+        "print(catalogue.profiles_folder(), catalogue.hardware('l4').name, len(catalogue.models())); "
+        "print('tomli' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split()[0].startswith(str(site))
     assert done.stdout.split()[1] == "l4"
     assert int(done.stdout.split()[2]) >= 20
+    assert done.stdout.split()[3] == "False"  # all of it from the compiled catalogue

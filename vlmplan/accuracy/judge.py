@@ -5,10 +5,11 @@ or any model where the user brings a law, are judged by that law (``law_judge.py
 """
 
 import enum
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from vlmplan.accuracy.published_scores import (
@@ -28,6 +29,7 @@ from vlmplan.document import digest
 from vlmplan.errors import Assumed, InputError, nearest
 from vlmplan.hardware import Precision
 from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, options
+from vlmplan.records import dataclass
 
 SHARE_TOLERANCE = 1e-6
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
@@ -129,12 +131,16 @@ def parse_task(text: str) -> dict[str, float]:
     return shares
 
 
-def sight(evidence: Evidence, names: Iterable[str], model: ModelSpec, visual: VisualInput) -> Sight:
-    """Return what a model sees of an image by ``visual``, beside what it sees of the images of benchmarks ``names``."""
-    sides = {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
+def native_sides_px(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, float]:
+    """Return what a model sees, by its default setting, of the images of benchmarks ``names``."""
+    return {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
+
+
+def sight(sides_px: Mapping[str, float], visual: VisualInput) -> Sight:
+    """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``."""
     return Sight(
         side_px=visual.seen_side_px,
-        native_sides_px=sides,
+        native_sides_px=sides_px,
         visual_tokens=visual.visual_tokens,
         unreduced_tokens=visual.unreduced_tokens,
         reduction=visual.reduction,
@@ -219,6 +225,25 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
         )
 
 
+class _Facts:
+    """What is asked of a model once and again for each candidate: its sizes in billions, what it sees of benchmarks."""
+
+    def __init__(self, model: ModelSpec, evidence: Evidence, names: Iterable[str]) -> None:
+        self.model, self._evidence, self._names = model, evidence, names
+
+    @functools.cached_property
+    def active_b(self) -> float:
+        return active_llm_params(self.model) / 1e9
+
+    @functools.cached_property
+    def total_b(self) -> float:
+        return total_llm_params(self.model) / 1e9
+
+    @functools.cached_property
+    def sides_px(self) -> Mapping[str, float]:
+        return native_sides_px(self._evidence, self._names, self.model)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scores:
     """The estimators of a task's benchmarks, and what else is needed to ask them of a candidate."""
@@ -227,24 +252,35 @@ class _Scores:
     weights: Mapping[str, float]
     workload: Workload
     own: Callable[[str], OwnScores | None]
+    facts: dict[int, _Facts] = field(default_factory=dict)
+
+    def _of(self, model: ModelSpec) -> _Facts:
+        """The model's; by identity, which is a tenth of hashing all of it, and holds while the facts hold the model."""
+        found = self.facts.get(id(model))
+        if found is None:
+            found = self.facts[id(model)] = _Facts(model, self.evidence, self.weights)
+        return found
 
     def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
-        return sight(self.evidence, self.weights, model, visual)
+        return sight(self._of(model).sides_px, visual)
 
     def _subject(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
+        facts = self._of(model)
         return Subject(
             name=model.name,
             family=model.family,
-            active_llm_params_b=active_llm_params(model) / 1e9,
-            total_llm_params_b=total_llm_params(model) / 1e9,
+            active_llm_params_b=facts.active_b,
+            total_llm_params_b=facts.total_b,
             sight=self._sight(model, visual),
             precision=precision,
         )
 
     def rests(self, model: ModelSpec) -> Support:
         """What a model's prediction stands on."""
-        size = size_term(active_llm_params(model) / 1e9, total_llm_params(model) / 1e9)
-        return support(self.evidence, self.weights, model.name, model.family, size)
+        facts = self._of(model)
+        return support(
+            self.evidence, self.weights, model.name, model.family, lambda: size_term(facts.active_b, facts.total_b)
+        )
 
     def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
         """The expected error."""
@@ -279,8 +315,11 @@ def by_scores(
     shares: Mapping[str, float],
     workload: Workload,
     own: Callable[[str], OwnScores | None] = lambda _: None,
+    sha256: str | None = None,
 ) -> Judge:
     """Judge checkpoints by the estimators fitted on published scores; ``own`` finds a checkpoint's, with sources.
+
+    ``sha256`` is the evidence's digest, where it is known already.
 
     Raises InputError for an unknown task.
     """
@@ -298,7 +337,7 @@ def by_scores(
     return Judge(
         source=ErrorSource(
             name="published scores",
-            sha256=digest(evidence),
+            sha256=sha256 or digest(evidence),
             task=dict(shares),
             basis=(
                 f"mean error, in points, for checkpoints left out of the fit: {left_out}",

@@ -12,12 +12,12 @@ mean of forms. Laws are made by ``fit``.
 import enum
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
 from vlmplan.models import Reduction
+from vlmplan.records import dataclass
 
 # Outside the range of its points a law's spread grows by this much, in logit, per e-fold of N or V: an assumption.
 EXTRAPOLATION_LOGIT_SD = 0.1

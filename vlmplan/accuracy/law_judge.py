@@ -5,16 +5,17 @@ cut otherwise than in the law's models cost what studies of that cut say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
-from vlmplan.accuracy.judge import ErrorSource, Judge, sight, unstudied
+from vlmplan.accuracy.judge import ErrorSource, Judge, native_sides_px, sight, unstudied
 from vlmplan.accuracy.law import Draw, Form, ScalingLaw, shifted
 from vlmplan.accuracy.published_scores import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.cost import active_llm_params
 from vlmplan.document import digest
 from vlmplan.hardware import Precision
 from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_side_px, native_visual_tokens
+from vlmplan.records import dataclass
 
 
 def _span(bounds: tuple[float, float]) -> str:
@@ -136,7 +137,7 @@ def _at(law: ScalingLaw, evidence: Evidence, workload: Workload, model: ModelSpe
     if visual.reduction in (law.reduction, Reduction.TRAINED):
         return _Judged(law=law, llm_params_b=size, visual_tokens=float(visual.visual_tokens), family=model.family)
     weights = evidence.task_weights(law.task or law.name)
-    seen = sight(evidence, weights, model, visual)
+    seen = sight(native_sides_px(evidence, weights, model), visual)
     own_px = native_side_px(model, workload.image)
     # the law is asked at the tokens of this image, not at those of benchmarks' images
     seen = replace(seen, native_sides_px={one: min(own_px, side) for one, side in seen.native_sides_px.items()})

@@ -9,8 +9,8 @@ one minus the weighted mean score. Left out: prompts, thinking modes.
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
 from random import Random
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision
 from vlmplan.models import Reduction
+from vlmplan.records import dataclass
 
 # Where the likelihood of all benchmarks together has its peak (``tools/score_constants.py``).
 SIZE_EXPONENT = 0.2
@@ -289,13 +290,22 @@ def _level(subject: Subject, benchmark: Benchmark) -> Iterator[_Term]:
     yield _Term(key=f"{benchmark.name} {subject.name}", value=shift, sd=factor * spreads[2])
 
 
-def _score(benchmark: Benchmark, own: bool, level: float, left: float, shift: float) -> float:
-    """The score at a level (a logit, above chance unless it is the checkpoint's own), of which a share is left."""
-    share = score_of(level, 0.0 if own else benchmark.chance_score)
-    above = max(0.0, share - benchmark.chance_score)
-    share -= above * (1 - benchmark.blind_fraction) * (1 - left)
-    share = min(1 - 1e-9, max(1e-9, share))
-    return score_of(math.log(share / (1 - share)) + shift, 0.0)
+def _scorer(benchmark: Benchmark, own: bool) -> Callable[[float, float, float], float]:
+    """What gives the score at a level (a logit, above chance unless it is the checkpoint's own).
+
+    Its arguments are the level, the share that is left of it, and a shift of the logit.
+    """
+    chance, seen, exp, log = benchmark.chance_score, 1 - benchmark.blind_fraction, math.exp, math.log
+    least = 0.0 if own else chance
+
+    def score(level: float, left: float, shift: float) -> float:  # asked thousands of times: ``score_of``, written out
+        share = least + (1 - least) / (1 + exp(-level))
+        if share > chance:
+            share -= (share - chance) * seen * (1 - left)
+        share = min(1 - 1e-9, max(1e-9, share))
+        return 1 / (1 + exp(-(log(share / (1 - share)) + shift)))
+
+    return score
 
 
 def _level_terms(subject: Subject, benchmark: Benchmark) -> tuple[bool, list[_Term]]:
@@ -314,7 +324,7 @@ def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: S
         benchmark = evidence.benchmark(name)
         own, level = _level_terms(subject, benchmark)
         left = expected_left(benchmark, subject.family, subject.sight)
-        score += weight * _score(benchmark, own, sum(term.value for term in level), left, shift)
+        score += weight * _scorer(benchmark, own)(sum(term.value for term in level), left, shift)
     return 1 - score
 
 
@@ -343,7 +353,7 @@ def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subje
         benchmark = evidence.benchmark(name)
         own, terms = _level_terms(subject, benchmark)
         levels, left = _drawn(terms, count), left_draws(benchmark, subject.family, subject.sight, count)
-        scores = (_score(benchmark, own, *parts) for parts in zip(levels, left, shifts, strict=True))
+        scores = map(_scorer(benchmark, own), levels, left, shifts)
         errors = [error - weight * score for error, score in zip(errors, scores, strict=True)]
     return errors
 
@@ -360,20 +370,24 @@ class Support:
 FARTHEST_FACTOR = 6.0  # times a family's largest scored LLM (or a part of its smallest): farther is another model
 
 
-def _near(family: FamilyOffset, size: float) -> bool:
+def _near(family: FamilyOffset, size: Callable[[], float]) -> bool:
     """Whether a size (x) is within reach of those of a family that were scored."""
+    if not family.checkpoints:
+        return False
 
     def size_b(x: float) -> float:
         return math.exp(-math.log(1 - SIZE_EXPONENT * x) / SIZE_EXPONENT)
 
     low, high = (size_b(x) for x in family.sizes)
-    return bool(family.checkpoints) and low / FARTHEST_FACTOR <= size_b(size) <= high * FARTHEST_FACTOR
+    return low / FARTHEST_FACTOR <= size_b(size()) <= high * FARTHEST_FACTOR
 
 
-def support(evidence: Evidence, weights: Mapping[str, float], name: str, family: str, size: float) -> Support:
+def support(
+    evidence: Evidence, weights: Mapping[str, float], name: str, family: str, size: Callable[[], float]
+) -> Support:
     """Return how much of the task rests on the checkpoint's own scores, its family's, and on stand-ins.
 
-    A family's scores count for LLMs of a ``size`` (x) near those that were scored.
+    A family's scores count for LLMs of a ``size`` (x) near those that were scored; it is asked for where it is needed.
     """
     own = by_family = 0.0
     for benchmark_name, weight in weights.items():

@@ -13,9 +13,10 @@ what a score has above that without the image, each keeps the share kept(x) / ke
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vlmplan.errors import check_range
+from vlmplan.records import dataclass
 
 # Below all that was studied a curve falls on from there, by a power of what it says that is uncertain: an assumption.
 UNSTUDIED_LOG_SD = 0.7
@@ -80,5 +81,6 @@ class Curve:
         if unstudied and x < self.least < native:
             beyond = self.left(x, self.least, log_scale)
             return float(self.left(self.least, native, log_scale) * beyond ** math.exp(unstudied))
-        kept, whole = (1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(at)))) for at in (x, native))
+        kept = 1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(x))))
+        whole = 1 + math.exp(min(500.0, self.steepness * (log_scale - math.log(native))))
         return whole / kept

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -35,6 +35,7 @@ from vlmplan.planning import (
     asked_task,
 )
 from vlmplan.planning import catalogue as shelves
+from vlmplan.records import dataclass
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_seconds
 
 if TYPE_CHECKING:

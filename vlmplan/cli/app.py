@@ -106,6 +106,12 @@ def _called(ctx: typer.Context) -> str:
 class _Command(TyperCommand):
     """A command that is not begun where its answer would be lost; page writes its file unasked."""
 
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write what it takes, in panels."""
+        from vlmplan.cli.help import write_options
+
+        write_options(self, ctx, formatter)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it. Raises InputError."""
         if sys.__stdout__ is None and self.name != "page" and not any(map(ctx.params.get, _WRITING)):
@@ -119,22 +125,31 @@ class _Group(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands: Any = dict.fromkeys(COMMANDS)  # built when called: their names are what is needed before
+        self._listing = False
 
     def get_command(self, _: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         """Import the module of a command and build it; None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Command)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
         return typer.main.get_command(single)
 
     def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """List the commands by what COMMANDS says of them, so that help imports none."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, text in COMMANDS.items()]
-            )
+        from vlmplan.cli.help import write_commands
+
+        write_commands(COMMANDS, formatter)
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> Any:  # type: ignore[override]
+        """Offer the commands by what COMMANDS says of them, so that a tab imports none."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
 
     def make_context(self, info_name: str | None, args: list[str], *given: Any, **named: Any) -> Any:
         """Read the options; --help and --version print at once, and where stdout is closed are refused before."""

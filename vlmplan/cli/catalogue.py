@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption
 from vlmplan.cli.output import deliver
 from vlmplan.hardware import HardwareProfile
@@ -30,7 +31,7 @@ def _show(document: Any) -> None:
 
 def catalogue(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
-    name: Annotated[str | None, typer.Argument(help="One of them, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them, in full.", autocompletion=completion.shipped)] = None,
     json: JsonOption = False,
 ) -> None:
     """List the devices, models, laws or workloads that are shipped, or show one.

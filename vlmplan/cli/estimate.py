@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import (
     BatchOption,
     CachedImagesOption,
@@ -40,7 +41,12 @@ def _check_described(said: Mapping[str, int | None]) -> None:
 
 
 def estimate(  # noqa: PLR0917 - one parameter an option
-    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, part of one, checkpoint directory or config.json.", autocompletion=completion.model
+        ),
+    ],
     hardware: HardwareOption,
     visual_tokens: Annotated[
         int, typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only.")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.hardware import Precision
@@ -14,7 +15,10 @@ from vlmplan.hardware import Precision
 def export(  # noqa: PLR0917 - one parameter an option
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN.json]", help="What recommend wrote.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Catalogue name: its hub id is the checkpoint.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Catalogue name: its hub id is the checkpoint.", autocompletion=completion.model),
+    ] = None,
     checkpoint: CheckpointOption = None,
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, help="Per image [default: the plan's, or all].")

@@ -5,10 +5,16 @@ from typing import Annotated
 
 import typer
 
+from vlmplan.cli import completion
 from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
 
-HardwareOption = Annotated[str, typer.Option("--hardware", help="Device: a name, a unique part of one, or a profile.")]
+HardwareOption = Annotated[
+    str,
+    typer.Option(
+        "--hardware", help="Device: a name, a unique part of one, or a profile.", autocompletion=completion.device
+    ),
+]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[int | None, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
 OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated.")]
@@ -36,11 +42,11 @@ RequestsOption = Annotated[
 ]
 CachedTextOption = Annotated[
     int | None,
-    typer.Option("--cached-text-tokens", help="Prompt tokens before the image that a prefix cache holds [default: 0]."),
+    typer.Option("--cached-text-tokens", help="Prompt tokens before the image, cached [default: 0]."),
 ]
 CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
-ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, 0.5 to 0.999.")]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
 CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="All that was found, not a screen of it.")]

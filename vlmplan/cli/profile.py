@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption, RuntimeOption, VerboseOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_destination, to_toml, write_text
@@ -43,9 +44,15 @@ def profile(  # noqa: PLR0917 - one parameter an option
         Path | None, typer.Option("--from-measurements", metavar="CSV", help="Times of one's own; five already matter.")
     ] = None,
     hardware: Annotated[
-        str | None, typer.Option("--hardware", help="With a server or a CSV: the device they ran on.")
+        str | None,
+        typer.Option(
+            "--hardware", help="With a server or a CSV: the device they ran on.", autocompletion=completion.device
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="With a server: the model, as for estimate.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="With a server: the model, as for estimate.", autocompletion=completion.model),
+    ] = None,
     served_model: Annotated[
         str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
     ] = None,

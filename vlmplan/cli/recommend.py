@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmplan import api, inert
+from vlmplan.cli import completion
 from vlmplan.cli.browser import OpenOption, show_page
 from vlmplan.cli.options import (
     BatchOption,
@@ -224,7 +225,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="Task or benchmark, a mix such as reasoning=0.7,ocr=0.3, or a LAW.toml [reasoning]."
+            "--task",
+            help="Task, benchmark, mix such as reasoning=0.7,ocr=0.3, or LAW.toml [reasoning].",
+            autocompletion=completion.tasks,
         ),
     ] = None,
     workload: WorkloadOption = None,
@@ -232,7 +235,9 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     hardware: Annotated[
         str | None,
         typer.Option(
-            "--hardware", help="Device: a name, a part of one, a profile; a comma list, globs or 'all' [this machine]."
+            "--hardware",
+            help="A name, part of one or profile; several by commas, globs or 'all' [this machine].",
+            autocompletion=completion.devices,
         ),
     ] = None,
     latency: LatencyOption = None,
@@ -250,17 +255,29 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     cached_text_tokens: CachedTextOption = None,
     cached_images: CachedImagesOption = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Comma list [default: as stored, or bf16, else fp16].")
+        str | None,
+        typer.Option(
+            "--precision",
+            help="Comma list [as stored, or bf16, else fp16].",
+            autocompletion=completion.precisions,
+        ),
     ] = None,
-    candidates: Annotated[
-        CandidateSet, typer.Option(help="Checkpoints, or backbones to train.")
-    ] = CandidateSet.CATALOGUE,
+    candidates: Annotated[CandidateSet, typer.Option(help="Checkpoints or backbones.")] = CandidateSet.CATALOGUE,
     models: Annotated[
         str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Only this one; on all devices unless told.")] = None,
-    family: Annotated[str | None, typer.Option("--family", metavar="GLOB", help="Only these families.")] = None,
-    license_: Annotated[str | None, typer.Option("--license", metavar="GLOB", help="Only these licences.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Only this one; on all devices unless told.", autocompletion=completion.model),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option("--family", metavar="GLOB", help="Only these families.", autocompletion=completion.family),
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", metavar="GLOB", help="Only these licences.", autocompletion=completion.licence),
+    ] = None,
     max_params: Annotated[
         str | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")
     ] = None,
@@ -272,9 +289,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     ] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
-    allow_untrained: Annotated[
-        bool, typer.Option(help="Also tokens nobody trained for, and pixels or tokens below all studies.")
-    ] = False,
+    allow_untrained: Annotated[bool, typer.Option(help="Also tokens nobody trained for, or studied.")] = False,
     prefer: Annotated[
         Preference | None,
         typer.Option(help="How much error speed is worth: 1 point, 0.1, or none [default: balanced]."),
@@ -286,16 +301,17 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Costs by part, the front, the losers, sources.")
     ] = False,
-    why: Annotated[str | None, typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.")] = None,
+    why: Annotated[
+        str | None,
+        typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.", autocompletion=completion.model),
+    ] = None,
     out: OutOption = None,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
     open_: OpenOption = False,
     check: Annotated[
         Path | None,
-        typer.Option(
-            "--check", metavar="PLAN.json", help="Ask again what a plan was asked; exit 3 if it would change."
-        ),
+        typer.Option("--check", metavar="PLAN.json", help="Ask a plan's question again; exit 3 if changed."),
     ] = None,
 ) -> None:
     """Find the model and the number of visual tokens that answer best within a budget.

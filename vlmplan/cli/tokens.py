@@ -5,13 +5,19 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption, OutOption, VerboseOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import check_destination
 
 
 def tokens(  # noqa: PLR0917 - one parameter an option
-    model: Annotated[str, typer.Option("--model", help="Hub id, part of one, checkpoint directory or config.json.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, part of one, checkpoint directory or config.json.", autocompletion=completion.model
+        ),
+    ],
     image: Annotated[str, typer.Option("--image", metavar="WxH", help="Image size in pixels.")] = "1024x768",
     images: Annotated[int, typer.Option("--images", help="Images per request.")] = 1,
     visual_tokens: Annotated[

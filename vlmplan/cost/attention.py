@@ -5,11 +5,12 @@ cached for all heads together (latent attention) every GPU holds.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.op import ATTENTION_TILE_TOKENS, Linear, Op, Request, elementwise
 from vlmplan.hardware import Kind, Part
 from vlmplan.models import LayerGroup, Mixing
+from vlmplan.records import dataclass
 
 _STATE_BYTES = 4  # a recurrent state is kept in fp32, as vLLM and transformers do
 _RECURRENCE_FLOPS = 8  # per token and entry of a state: decay, the error of a look-up, its outer product, the read-out

@@ -3,7 +3,6 @@
 (request, machine, interval level) -> times with intervals, parameters, FLOPs, memory, knees, sources and warnings.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vlmplan.cost.knee import Knees, knees
@@ -14,6 +13,7 @@ from vlmplan.cost.uncertainty import beyond
 from vlmplan.document import Document, digest
 from vlmplan.hardware import Basis, Precision, Runtime
 from vlmplan.models import Compressor, Quantisation, Workload
+from vlmplan.records import dataclass
 
 Interval = tuple[float, float]
 

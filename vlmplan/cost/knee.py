@@ -5,8 +5,9 @@ by at most 5 %. It belongs to one hardware, runtime, model, precision, batch and
 with them.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, machine
@@ -14,6 +15,7 @@ from vlmplan.cost.totals import Cost, active_llm_params, cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.models import SHAPE_KEEPING, Compressor, ModelSpec, VisualInput, Workload
+from vlmplan.records import dataclass
 
 KNEE_TOLERANCE = 0.05
 KNEE_SEARCH_TOKENS = 2**15
@@ -42,6 +44,7 @@ def _by_tokens(request: Request, visual: VisualInput, machine: Machine) -> Calla
     keeps_shape = rule is not None and rule.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE
     per_token = rule.view_size**2 if rule is not None and keeps_shape else 0
 
+    @functools.cache  # both knees ask for the same
     def priced(tokens: int) -> Cost:
         pixels = tokens * per_token or visual.pixels_per_view
         varied = replace(visual, visual_tokens=tokens, pixels_per_view=pixels)

@@ -4,11 +4,10 @@ A multiply-add is two FLOPs; only matrix products count, as in torch's flop coun
 tokens, masked or not, also as torch does. Left out: softmax and norm arithmetic (their bytes are in).
 """
 
-from dataclasses import dataclass
-
 from vlmplan.errors import InputError
 from vlmplan.hardware import Kind, Part, Precision
 from vlmplan.models import ModelSpec, VisualInput, Workload
+from vlmplan.records import dataclass
 
 # Bytes of one weight as stored. int4: 4 bits and one 16-bit scale and zero point in 4 + 16 bits per group of 128
 # (the layout of GPTQ and AWQ checkpoints, arXiv 2210.17323 and 2306.00978).

@@ -7,11 +7,12 @@ residual.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.op import Op, Request
 from vlmplan.errors import InputError
 from vlmplan.hardware import SERVING, Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.records import dataclass
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
 WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision
@@ -214,10 +215,11 @@ def op_seconds(op: Op, rates: Rates) -> float:
     efficiency = rates.efficiency
     compute_s = op.flops / op.shards / rates.flops_per_s
     memory_s = (op.weight_bytes + op.moved_bytes) / rates.bytes_per_s
-    for pad, size in zip(efficiency.compute_pads, op.shape, strict=False):
-        compute_s *= 1 + pad / size
-    for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
-        memory_s *= 1 + pad / size
+    if efficiency.compute_pads or efficiency.memory_pads:
+        for pad, size in zip(efficiency.compute_pads, op.shape, strict=False):
+            compute_s *= 1 + pad / size
+        for pad, size in zip(efficiency.memory_pads, op.shape, strict=False):
+            memory_s *= 1 + pad / size
     return op.count * efficiency.latency_s + _overlapped_s(compute_s, memory_s, efficiency.overlap)
 
 

@@ -11,7 +11,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import Op, Request
@@ -21,6 +21,9 @@ from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, log_s
 from vlmplan.hardware import Part, Precision
 from vlmplan.intervals import interval
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
+from vlmplan.records import dataclass
+
+PARTS = tuple(Part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,24 +137,24 @@ class _Totals:
     """One walk over the operators: seconds, FLOPs, parameters and bytes, by part."""
 
     def __init__(self, ops: tuple[Op, ...], machine: Machine) -> None:
-        self.seconds = dict.fromkeys(Part, 0.0)
-        self.flops = dict.fromkeys(Part, 0.0)
-        self.params = dict.fromkeys(Part, 0)
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.flops = dict.fromkeys(PARTS, 0.0)
+        self.params = dict.fromkeys(PARTS, 0)
         self.projector_params = 0
         self.weight_bytes = self.activation_bytes = 0.0
         self.first: Seconds = defaultdict(float)
         self.step: Seconds = defaultdict(float)
         self.seconds_by_op = []
         for op in ops:
-            part, seconds = op.part, op_seconds(op, machine.rates(op))
+            part, name, params, seconds = op.part, op.name, op.params, op_seconds(op, machine.rates(op))
             self.seconds[part] += seconds
-            self.seconds_by_op.append((part, op.name, seconds))
+            self.seconds_by_op.append((part, name, seconds))
             self.flops[part] += op.flops
-            self.params[part] += op.params
+            self.params[part] += params
             self.weight_bytes += op.resident_bytes
             (self.step if part is Part.DECODE else self.first)[op.kind, op.quantised] += seconds
-            if part is Part.COMPRESSOR and op.name.startswith("projector"):
-                self.projector_params += op.params
+            if part is Part.COMPRESSOR and name.startswith("projector"):
+                self.projector_params += params
             if part is not Part.DECODE and op.count:
                 # What the widest single kernel reads and writes is the least a runtime must hold at once.
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)
@@ -243,7 +246,7 @@ def cost(request: Request, machine: Machine) -> Cost:
             projector=totals.projector_params,
             total=sum(params.values()),
         ),
-        flops=Flops(**{part.value: flops[part] for part in Part}, total=sum(flops.values())),
+        flops=Flops(**{part.value: flops[part] for part in PARTS}, total=sum(flops.values())),
         memory_bytes=MemoryBytes(
             weights=totals.weight_bytes,
             kv_cache=kv_cache,

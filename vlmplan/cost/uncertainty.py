@@ -7,11 +7,11 @@ measured.
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import UNMEASURED_LINEAR_LOG_SD, Machine
 from vlmplan.hardware import Kind, Part
+from vlmplan.records import dataclass
 
 Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
 

@@ -6,11 +6,11 @@ is no part of ``h200-sxm``, and an RTX 4070 Ti is neither an RTX 4070 nor an RTX
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import nearest
+from vlmplan.records import dataclass
 
 # Words that do not tell devices apart: vendors, a product line that drivers prefix, what kind of thing it is.
 _IDLE = frozenset({"nvidia", "tesla", "amd", "intel", "gpu", "graphics"}) | frozenset(

@@ -5,12 +5,12 @@ prices.toml -> price an hour by device; with throughput -> cost of 1,000 request
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from vlmplan.document import Document, load
 from vlmplan.errors import InputError, check_name, check_range, nearest
+from vlmplan.records import dataclass
 
 _HOUR_S = 3600
 

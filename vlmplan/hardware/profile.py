@@ -8,12 +8,13 @@ in bytes/s and FLOP/s (a multiply-add is two FLOPs, dense peaks).
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
 from vlmplan.hardware.runtimes import CONTEXT_BYTES, SERVING, Precision, Runtime
+from vlmplan.records import dataclass
 
 
 class Basis(enum.StrEnum):
@@ -27,6 +28,7 @@ class Basis(enum.StrEnum):
 class Part(enum.StrEnum):
     """Where in a request an operator runs."""
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     VISION = "vision"
     COMPRESSOR = "compressor"
     PREFILL = "prefill"
@@ -36,6 +38,7 @@ class Part(enum.StrEnum):
 class Kind(enum.StrEnum):
     """The classes of operators whose efficiency is told apart."""
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     LINEAR = "linear"
     PREFILL_ATTENTION = "prefill-attention"
     DECODE_ATTENTION = "decode-attention"

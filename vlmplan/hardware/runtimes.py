@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from vlmplan.records import dataclass
 
 # What the driver keeps for a process on a GPU: "Process 14960 has 618.00 MiB memory in use" beside the one that trains
 # (PyTorch's message on a B300, stored GitHub file 66068615294).
@@ -15,6 +16,7 @@ class Precision(enum.StrEnum):
     ``int8`` and ``int4`` are weight-only (products in 16 bit); ``fp8`` and ``int8-w8a8`` multiply at 8 bit.
     """
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"

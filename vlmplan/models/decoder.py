@@ -6,10 +6,11 @@ All counts are plain numbers: widths in channels, layers, heads. Nothing here co
 
 import enum
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.document import check_counts
 from vlmplan.errors import InputError
+from vlmplan.records import dataclass
 
 
 class Mixing(enum.StrEnum):

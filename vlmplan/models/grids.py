@@ -7,9 +7,10 @@ Phi-3.5-vision, DeepSeek-VL2 and Kimi-VL of the code published with the checkpoi
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmplan.models.spec import ImageRule, Rule
+from vlmplan.records import dataclass
 
 _COVERED = 0.9  # Ovis2 takes the fewest tiles that keep this share of the image's pixels
 

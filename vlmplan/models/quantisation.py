@@ -5,10 +5,11 @@ embeddings and norms always, and the modules that the checkpoint leaves out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vlmplan.errors import check_name, check_range
 from vlmplan.hardware import Part, Precision
+from vlmplan.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import enum
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from vlmplan.document import Document, check_counts
@@ -17,6 +17,7 @@ from vlmplan.hardware import Precision
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
+from vlmplan.records import dataclass
 
 
 class Compressor(enum.StrEnum):
@@ -57,6 +58,7 @@ class Reduction(enum.StrEnum):
     training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those.
     """
 
+    __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
     TRAINED = "trained"
     NESTED = "nested"
     IMAGE_SIZE = "image-size"

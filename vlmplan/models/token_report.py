@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.models.spec import Engine, ModelSpec, Reduction, Rule
 from vlmplan.models.visual_tokens import VisualInput, at_most, beyond_default, options
+from vlmplan.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,9 @@ All counts are plain numbers: widths in channels, layers, patches. Nothing here 
 ``cost``.
 """
 
-from dataclasses import dataclass
-
 from vlmplan.document import check_counts
 from vlmplan.errors import InputError, check_range
+from vlmplan.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ makes it, in transformers and in serving engines. ``grids.py`` has the arithmeti
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vlmplan.errors import InputError
 from vlmplan.models.grids import GRIDS, Grid, refused_shape, stretched_pixels
 from vlmplan.models.spec import PLACEHOLDERS, SHAPE_KEEPING, Compressor, Engine, ImageRule, ModelSpec, Reduction, Rule
+from vlmplan.records import dataclass
 
 MOST_SHUFFLED = 16  # beyond it the first projector layer outgrows everything else
 

@@ -10,12 +10,12 @@ no figure is surer, and of those alike the one that errs least is taken.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import Random
 
 from vlmplan.accuracy import Judge
 from vlmplan.planning.options import Objective, Preference
-from vlmplan.planning.search import DRAWS, Budget, Candidate, feasible, overrun, shortfalls
+from vlmplan.planning.search import DRAWS, Budget, Candidate, feasible, overrun, overrun_at, shortfalls
+from vlmplan.records import dataclass
 from vlmplan.units import format_bytes, format_count, format_percent, format_seconds
 
 TIE_ERROR = 0.005  # the most by which candidates may differ that draws do not tell apart: half a point
@@ -245,15 +245,15 @@ def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budge
     finalists = feasible(finalists, budget)
     tied = choice.predicted_error - min(one.predicted_error for one in finalists)
     margin = max(aim.preference.price_error, tied)
-    errors = [draw(one) for one in finalists]
+    errors, overruns = [draw(one) for one in finalists], [overrun_at(one, budget) for one in finalists]
     random = Random("latency")
     wins = 0
     for index in range(DRAWS):
         z = random.gauss(0, 1)
         within = [
             (values[index], one)
-            for one, values in zip(finalists, errors, strict=True)
-            if overrun(one, budget, z, values[index]) <= 1
+            for one, values, at in zip(finalists, errors, overruns, strict=True)
+            if at(z, values[index]) <= 1
         ]
         if within:
             wins += _winner(within, margin, aim, z) is choice

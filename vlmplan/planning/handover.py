@@ -7,12 +7,13 @@ docs/howto/tokens.md say what was read or tried); other engines' settings of V a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vlmplan import inert
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.models import Engine, Route, native_visual_tokens, published, settable
 from vlmplan.planning.search import Candidate
+from vlmplan.records import dataclass
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
 LEAST_CONTEXT_TOKENS = 2048

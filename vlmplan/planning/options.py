@@ -1,10 +1,10 @@
 """What was asked? The options of ``recommend`` that are names or switches; a plan keeps them, to be asked again."""
 
 import enum
-from dataclasses import dataclass
 
 from vlmplan.errors import InputError, check_range
 from vlmplan.hardware import Runtime
+from vlmplan.records import dataclass
 
 CONFIDENCE = (0.5, 0.999)  # the shares that an interval may be asked to hold
 

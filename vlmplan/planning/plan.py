@@ -5,7 +5,7 @@ and names the evidence by digest, so it can be checked without the machine that 
 clock, no host, no absolute path.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from vlmplan.accuracy import ErrorSource, Judge, ScoreUsed
@@ -49,6 +49,7 @@ from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
 from vlmplan.planning.options import Asked, Objective, Preference
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.search import Budget, Candidate, Space, candidates, error_interval, feasible, infeasible
+from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
@@ -193,7 +194,7 @@ class Query:
     budget: Budget
     space: Space
     judge: Judge
-    aim: Aim = Aim()  # noqa: RUF009 - frozen
+    aim: Aim = Aim()
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
 

@@ -115,7 +115,7 @@ def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
         return by_law({law.name: (law, 1.0)}, evidence, workload, stock=not asked.paper)
     shares = parse_task(asked.task)
     if not asked.paper:
-        return by_scores(evidence, shares, workload, catalogue.own_scores)
+        return by_scores(evidence, shares, workload, catalogue.own_scores, catalogue.evidence_digest())
     for name in shares:
         if name not in catalogue.names(catalogue.Shelf.LAWS):
             known = ", ".join(catalogue.names(catalogue.Shelf.LAWS))

@@ -7,7 +7,7 @@ candidates only where that is asked for. Left out: fractions of a GPU, pipelines
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from vlmplan.accuracy import Judge
@@ -30,6 +30,7 @@ from vlmplan.models import (
     settable,
     visual_input,
 )
+from vlmplan.records import dataclass
 from vlmplan.units import format_bytes, format_flops, format_percent, format_seconds
 
 WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
@@ -285,38 +286,60 @@ def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     )
 
 
-def _overrun_but_error(candidate: Candidate, budget: Budget, z: float | None = None) -> float:
-    """The largest ratio of a time, FLOPs or memory to its limit; 0 without one."""
-    priced = candidate.cost
-    times = (
-        (candidate.upper_latency_s, priced.latency_s, priced.latency_log_sd, budget.latency_s),
-        (candidate.upper_ttft_s, priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
-        (candidate.upper_tpot_s, priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
-    )
-    ratios = [
-        (upper_s if z is None else median_s * math.exp(z * log_sd)) / limit_s
-        for upper_s, median_s, log_sd, limit_s in times
-        if limit_s is not None
-    ]
+def _other_ratios(candidate: Candidate, budget: Budget) -> list[float]:
+    """The ratios of what is neither a time nor an error to its limit."""
+    ratios = []
     if budget.flops is not None:
         ratios.append(candidate.budget_flops / budget.flops)
     if budget.memory_bytes is not None:
-        ratios.append(priced.memory_bytes.total / budget.memory_bytes)
-    return max(ratios, default=0.0)
+        ratios.append(candidate.cost.memory_bytes.total / budget.memory_bytes)
+    return ratios
 
 
-def overrun(candidate: Candidate, budget: Budget, z: float | None = None, error: float | None = None) -> float:
+def _overrun_but_error(candidate: Candidate, budget: Budget) -> float:
+    """The largest ratio of a time's upper end, FLOPs or memory to its limit; 0 without one."""
+    times = (
+        (candidate.upper_latency_s, budget.latency_s),
+        (candidate.upper_ttft_s, budget.ttft_s),
+        (candidate.upper_tpot_s, budget.tpot_s),
+    )
+    ratios = [upper_s / limit_s for upper_s, limit_s in times if limit_s is not None]
+    return max(ratios + _other_ratios(candidate, budget), default=0.0)
+
+
+def overrun(candidate: Candidate, budget: Budget) -> float:
     """Return the largest ratio of a figure to its limit: at most 1 when feasible.
 
-    Times are the upper ends of their intervals, or with ``z`` those at that many standard deviations; the error is the
-    upper end of its own, or the one given. It is drawn only for what keeps the other limits, and may keep its own.
+    Times and the error are upper ends of their intervals; the error's is drawn only for what keeps the other limits,
+    and may keep its own.
     """
-    others = _overrun_but_error(candidate, budget, z)
+    others = _overrun_but_error(candidate, budget)
     if budget.error_fraction is None:
         return others
-    least = candidate.predicted_error if error is None else error
-    drawn = error is None and others <= 1 and least <= budget.error_fraction
+    least = candidate.predicted_error
+    drawn = others <= 1 and least <= budget.error_fraction
     return max(others, (candidate.upper_error if drawn else least) / budget.error_fraction)
+
+
+def overrun_at(candidate: Candidate, budget: Budget) -> Callable[[float, float], float]:
+    """Return what gives the same of times so many standard deviations from their medians, and of an error."""
+    priced = candidate.cost
+    times = [
+        (median_s, log_sd, limit_s)
+        for median_s, log_sd, limit_s in (
+            (priced.latency_s, priced.latency_log_sd, budget.latency_s),
+            (priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
+            (priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
+        )
+        if limit_s is not None
+    ]
+    others, limit = _other_ratios(candidate, budget), budget.error_fraction
+
+    def at(z: float, error: float) -> float:
+        ratios = [median_s * math.exp(z * log_sd) / limit_s for median_s, log_sd, limit_s in times]
+        return max([*ratios, *others, *([error / limit] if limit is not None else [])], default=0.0)
+
+    return at
 
 
 def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:

@@ -1,0 +1,131 @@
+"""How does help fit a screen? Commands in groups, options in panels, a line each.
+
+Which group a command is in, and which panel an option, is said here; what is named nowhere stands at the end, so that
+nothing is ever left out.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+COMMAND_GROUPS = {
+    "Plan": ("recommend", "estimate", "tokens", "page"),
+    "Know": ("catalogue", "profile", "doctor", "fit"),
+    "Deploy": ("export", "validate", "run", "demo"),
+    "Train": ("synthetic", "train", "evaluate", "sweep"),
+}
+_PLANNING: dict[str, tuple[str, ...]] = {
+    "What is asked": (
+        "task", "model", "visual_tokens", "compressor", "text_tokens", "output_tokens", "image", "images",
+        "text_height", "batch", "concurrency", "cached_text_tokens", "cached_images",
+    ),
+    "Where it runs": ("hardware", "runtime", "gpus", "precision"),
+    "Limits": ("latency", "ttft", "tpot", "flops", "memory", "flop_rule"),
+    "Which models": (
+        "models", "family", "license_", "max_params", "released_after", "candidates", "allow_untrained", "prefer",
+        "price",
+    ),
+}  # fmt: skip
+_OUTPUT: dict[str, tuple[str, ...]] = {
+    "Output": ("confidence", "verbose", "explain", "why", "answers", "junit", "out", "json", "plot", "check", "help")
+}
+# By command with more options than a screen takes in at a glance. Others, and new options, do without.
+OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "recommend": _PLANNING | _OUTPUT,
+    "estimate": _PLANNING | _OUTPUT,
+    "fit": {
+        "Points": ("task", "from_", "runs", "metric", "score_max", "reduction", "drop", "keep"),
+        "Law": ("form", "prior", "floor", "loss", "like", "draws", "seed", "text_tokens", "published"),
+        "Output": ("name", *_OUTPUT["Output"]),
+    },
+    "train": {
+        "What is made": ("checkpoint", "tower", "visual_tokens", "compressor", "data", "images", "skip_bad"),
+        "How it learns": (
+            "align_steps", "tune_steps", "align_rate", "tune_rate", "batch", "lora", "train_tower", "seed",
+        ),
+        "On this machine": ("process_batch", "bf16", "gradient_checkpointing", "save_steps", "log_steps"),
+    } | _OUTPUT,
+    "validate": {
+        "What it should be": ("checkpoint", "plan", "visual_tokens", "compressor", "precision", "weights", "query"),
+        "Where it runs": ("provider", "threads", "repeats"),
+        "What is held": ("max_divergence", "logit_tolerance", "budget_only", "questions", "images"),
+        "Output": ("recalibrate", *_OUTPUT["Output"]),
+    },
+    "profile": {
+        "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
+        "A server, or times of one's own": (
+            "endpoint", "from_measurements", "hardware", "model", "served_model", "images", "timeout",
+        ),
+    } | _OUTPUT,
+    "export": {
+        "What is exported": (
+            "checkpoint", "model", "visual_tokens", "compressor", "weights", "random_weights", "query", "seed",
+        ),
+        "How it is stored": ("precision", "base_precision", "all_logits"),
+        "Output": ("replace", *_OUTPUT["Output"]),
+    },
+}  # fmt: skip
+_LONGEST_NAME = 26  # columns; an option with a longer name has its help on the next line
+_RANGE = re.compile(r"(?<=\[default: )([^;\]]*); [^\]]*(?=\])|  \[[^\];]*[<>]=?x[^\]]*\]|  \[x[<>]=?[^\]]*\]")
+_NO_DEFAULT = re.compile(r"  \[default: (0|no-[^\]]*)\]")
+
+
+def _grouped(names: Iterable[str], groups: Mapping[str, tuple[str, ...]], rest: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each group with those of the names that it has, in its order; what no group has under ``rest``."""
+    left = dict.fromkeys(names)
+    for title, members in groups.items():
+        found = [name for name in members if name in left]
+        for name in found:
+            del left[name]
+        if found:
+            yield title, found
+    if left:
+        yield rest, list(left)
+
+
+def _record(param: Any, context: typer.Context) -> tuple[str, str] | None:
+    """What help says of an option: its name with what it takes, and a line without what an error would say."""
+    record = param.get_help_record(context)
+    if record is None:
+        return None
+    name, text = record
+    if param.default is False:  # a switch that is off: not its way back
+        name = name.partition(" / ")[0]
+    name = re.sub(r"<([^>]*[|][^>]*)>", r"\1", name.replace(" range>", ">"))
+    return name, _NO_DEFAULT.sub("", _RANGE.sub(lambda found: found[1] or "", text))
+
+
+def write_options(command: Any, context: typer.Context, formatter: Any) -> None:
+    """Write arguments, then options, in the command's panels."""
+    params = {param.name: param for param in command.get_params(context)}
+    records = {name: record for name, param in params.items() if (record := _record(param, context))}
+    arguments = [name for name in records if params[name].param_type_name == "argument"]
+    options = [name for name in records if name not in arguments]
+    panels = OPTION_PANELS.get(command.name, {})
+    sections = [("Arguments", arguments)] if arguments else []
+    sections += _grouped(options, panels, "Options" if not panels else "More")
+    width = max((len(name) for name, _ in records.values() if len(name) <= _LONGEST_NAME), default=_LONGEST_NAME)
+    for title, names in sections:
+        with formatter.section(title):
+            formatter.write_dl([(records[name][0].ljust(width), records[name][1]) for name in names], width)
+
+
+def write_commands(commands: Mapping[str, str], formatter: Any) -> None:
+    """Write the commands in groups, a line each: as much of what each is for as is whole and fits."""
+    width = max(map(len, commands))
+    for title, names in _grouped(commands, COMMAND_GROUPS, "More"):
+        with formatter.section(title):
+            formatter.write_dl(
+                [(name.ljust(width), _brief(commands[name], formatter.width - width - 4)) for name in names]
+            )
+
+
+def _brief(text: str, most: int) -> str:
+    """The text where it fits, else up to the last of its pauses that does, else words and three dots."""
+    text = text.removesuffix(".")
+    if len(text) <= most:
+        return text
+    pauses = [found.start() for found in re.finditer(r"[,:;.] ", text) if found.start() <= most]
+    return text[: pauses[-1]] if pauses else f"{text[: most - 3].rpartition(' ')[0]}..."
