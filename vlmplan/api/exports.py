@@ -9,6 +9,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Provider
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress, silent
+from vlmplan.units import parse_image
 
 if TYPE_CHECKING:
     from vlmplan.evaluation import Evaluation, Question
@@ -31,6 +32,7 @@ def export(
     random_weights: bool = False,
     query: str | None = None,
     all_logits: bool = False,
+    image: str | None = None,
     replace: bool = False,
     progress: Progress = silent,
 ) -> "Manifest":
@@ -49,6 +51,8 @@ def export(
         random_weights: A learned compressor at random, for a trial.
         query: QueCC: one question, baked in.
         all_logits: Logits of every token, not the last.
+        image: Of a model that cuts tiles: width and height of the image whose ``visual_tokens`` are meant; the plan's,
+            or ``"1024x768"``, unless told.
         replace: Whether to replace an export at ``out``.
         progress: Hears (what, done, in all).
 
@@ -86,6 +90,7 @@ def export(
         random_weights=random_weights,
         query=query,
         all_logits=all_logits,
+        image=None if image is None else parse_image(str(image)),
     )
     return write(order(asked, read), Path(out), progress, replace)
 

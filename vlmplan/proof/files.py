@@ -48,7 +48,7 @@ def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pro
     yield integrity(folder, manifest, sum(map(weight_bytes, drawn.values())) + _MOST_BESIDE_BYTES)
     yield from links(folder)
     external = apart(folder, {name: weight_bytes(parts.graph(name)) for name in GRAPHS})
-    due_files = texts(parts.checkpoint, parts.order.visual_tokens, external)
+    due_files = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles)
     yield promises(folder, manifest, parts, {*due_files, *map(data_file, external)})
     yield configuration(folder, due_files)
     yield from graphs(folder, parts, drawn, external, progress)

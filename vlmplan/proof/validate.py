@@ -220,7 +220,7 @@ class Validator:
     ) -> Iterator[Check]:
         precision = manifest.precision
         followed = _Baked(reference, query) if query is not None else reference
-        found = check_numbers.probes(manifest, parts.checkpoint.config)
+        found = check_numbers.probes(manifest, parts.checkpoint.config, parts.tiles)
         self.progress("comparing numbers", 0, 1)
         yield check_numbers.vision(model, followed, manifest, found)
         walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
@@ -245,9 +245,9 @@ class Validator:
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
-        config = parts.checkpoint.config
-        size, token = config.vision_config.image_size, config.image_token_index
-        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
+        checkpoint, tiles = parts.checkpoint, 0 if parts.tiles is None else parts.tiles.views
+        size, token = checkpoint.tower.image_size, checkpoint.image_token
+        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question, tiles)
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:
@@ -349,12 +349,12 @@ class _Baked:
     def __init__(self, reference: Reference, query: Any) -> None:
         self.embeds, self.step, self._reference, self._query = reference.embeds, reference.step, reference, query
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:  # noqa: ARG002 - the baked one is used
-        """Features as the reference makes them of the baked question."""
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:  # noqa: ARG002
+        """Features as the reference makes them of the baked question, whatever is asked."""
         import numpy as np
 
         repeated = np.repeat(self._query, len(pixel_values), axis=0)
-        return self._reference.image_features(pixel_values, repeated)
+        return self._reference.image_features(pixel_values, repeated, mask)
 
 
 def _any_failed(checks: list[Check]) -> bool:

@@ -52,7 +52,8 @@ class Architecture:
     fields at the top, of a type that may follow from ``versions``. ``vision_defaults`` and ``text_defaults`` are
     dimensions, ``traits`` what the tower has beyond its own type. ``by_tower`` is the type whose projector and image
     rule a tower brings along. ``tied`` is whether the head is tied where no table says so. With ``newline`` a vector of
-    the LLM's width ends each row of patches. ``exportable``: ``vlmplan export`` draws its graphs.
+    the LLM's width ends each row of patches. ``exportable``: ``vlmplan export`` draws its graphs; with
+    ``tiled`` its export keeps the processor's tiles, as SmolVLM's, and others are left with one view.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -82,6 +83,7 @@ class Architecture:
     tied: bool | None = None
     newline: bool = False
     exportable: bool = False
+    tiled: bool = False
     overflows: tuple[Overflow, ...] = ()
 
 
