@@ -105,6 +105,7 @@ def validate(
     compressor: str | None = None,
     precision: str | None = None,
     query: str | None = None,
+    image: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
     repeats: int = 5,
@@ -127,6 +128,7 @@ def validate(
         compressor: Expect this one.
         precision: Expect this one.
         query: Expect this question, baked in.
+        image: Of tiles: expect the tokens to be those of an image of this width and height, ``"1024x768"``.
         provider: Where ONNX Runtime runs: ``"cpu"`` or ``"cuda"``.
         threads: Threads of an operator; ONNX Runtime's own number unless told.
         repeats: Timed requests, 1 to 1,000.
@@ -162,7 +164,7 @@ def validate(
         checkpoint=None if checkpoint is None else str(checkpoint), plan=document(Plan, plan), weights=file(weights),
         visual_tokens=visual_tokens, compressor=one_of(Compressor, compressor, "--compressor"),
         precision=one_of(Precision, precision, "--precision"),
-        query=query,
+        query=query, image=None if image is None else parse_image(str(image)),
         provider=must_be_one_of(Provider, provider, "--provider").value, threads=threads, repeats=repeats,
         max_divergence_nats=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
         recalibrate=recalibrate,

@@ -43,6 +43,7 @@ class Given:
     compressor: Compressor | None = None
     precision: Precision | None = None
     query: str | None = None
+    image: tuple[int, int] | None = None
 
     def names(self, checkpoint: str) -> bool:
         """Whether a checkpoint is vouched for: it was given, or it is the model of the plan given."""
@@ -191,6 +192,7 @@ def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
         ("--compressor", given.compressor, manifest.compressor),
         ("--precision", given.precision, manifest.precision),
         ("--query", given.query, manifest.query),
+        ("--image", given.image, manifest.image),
     ):
         if want not in (None, found):
             yield f"{option}: expected {want}, the export has {found}"
@@ -246,8 +248,9 @@ def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     return passed(JUDGE, f"against {against}{what}")
 
 
-def _size(image: tuple[int, int]) -> str:
-    return f"{image[0]} x {image[1]}"
+def _size(image: tuple[int, int] | None) -> str:
+    """Of which image a number of tokens is; nothing where every image makes as many."""
+    return "" if image is None else f" of an image of {image[0]} x {image[1]}"
 
 
 def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
@@ -255,7 +258,7 @@ def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
     plan = given.plan
     facts = [
         (f"{order.visual_tokens} visual tokens", plan is not None or given.visual_tokens is not None),
-        (f" of an image of {_size(order.image)}", plan is not None) if order.image else ("", True),
+        (_size(order.image), plan is not None or given.image is not None),
         (f" by {order.compressor}", plan is not None or given.compressor is not None),
         (f", {order.precision}", plan is not None or given.precision is not None),
     ]

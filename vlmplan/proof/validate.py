@@ -50,7 +50,8 @@ class Options:
     """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
 
     ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``,
-    ``precision`` and ``query`` are what the export is expected to have; None takes the export's word.
+    ``precision``, ``query`` and ``image`` (of tiles: whose tokens are meant, width and height in pixels) are what the
+    export is expected to have; None takes the export's word.
     """
 
     checkpoint: str | None = None
@@ -60,6 +61,7 @@ class Options:
     compressor: Compressor | None = None
     precision: Precision | None = None
     query: str | None = None
+    image: tuple[int, int] | None = None
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
@@ -85,6 +87,7 @@ class Options:
         return trust.Given(
             checkpoint=self.checkpoint, weights=self.weights, plan=self.plan,
             visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision, query=self.query,
+            image=self.image,
         )  # fmt: skip
 
 
@@ -257,7 +260,8 @@ class Validator:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         options = self.options
         of_ours = {"--plan": options.plan, "--visual-tokens": options.visual_tokens, "--weights": options.weights,
-                   "--compressor": options.compressor, "--query": options.query}  # fmt: skip
+                   "--compressor": options.compressor, "--query": options.query,
+                   "--image": options.image}  # fmt: skip
         if given := [name for name, value in of_ours.items() if value is not None]:
             raise InputError(f"{given[0]}: {folder} is a text decoder made by others, which has none; leave it out")
         quiet_transformers()
