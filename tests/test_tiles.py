@@ -347,7 +347,7 @@ def test_an_expected_image_is_held_against_the_export(tmp_path: Path) -> None:
     report = _judged(tmp_path / "forged", "smolvlm", visual_tokens=80)  # as many tokens of a square, too
     assert not report.failed
     told = next(check.detail for check in report.checks if check.name == "judge")
-    assert "by the export's own word: of an image of 640 x 640" in told
+    assert "by the export's own word: of an image of 640x640" in told
     assert _failed(_judged(tmp_path / "forged", "smolvlm", visual_tokens=80, image=USUAL_IMAGE)) == {"judge"}
 
 

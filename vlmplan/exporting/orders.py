@@ -9,6 +9,7 @@ from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan, catalogue
+from vlmplan.units import format_image
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 _LONGEST_SIDE = 65_536  # pixels
@@ -190,7 +191,7 @@ def _check_agreement(asked: ExportChoices, plan: Plan) -> None:
         ("--visual-tokens", asked.visual_tokens, plan.choice.visual_tokens),
         ("--compressor", asked.compressor, plan.choice.compressor),
         ("--precision", asked.precision, _planned_precision(plan)),
-        ("--image", asked.image, plan.workload.image),
+        ("--image", asked.image and format_image(asked.image), format_image(plan.workload.image)),
     )
     for option, given, planned in pairs:
         if given is not None and given != planned:

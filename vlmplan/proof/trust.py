@@ -27,6 +27,7 @@ from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
+from vlmplan.units import format_image
 
 _LONGEST_QUESTION = 300  # characters
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
@@ -192,7 +193,7 @@ def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
         ("--compressor", given.compressor, manifest.compressor),
         ("--precision", given.precision, manifest.precision),
         ("--query", given.query, manifest.query),
-        ("--image", given.image, manifest.image),
+        ("--image", given.image and format_image(given.image), manifest.image and format_image(manifest.image)),
     ):
         if want not in (None, found):
             yield f"{option}: expected {want}, the export has {found}"
@@ -250,7 +251,7 @@ def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
 
 def _size(image: tuple[int, int] | None) -> str:
     """Of which image a number of tokens is; nothing where every image makes as many."""
-    return "" if image is None else f" of an image of {image[0]} x {image[1]}"
+    return "" if image is None else f" of an image of {format_image(image)}"
 
 
 def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
