@@ -1,4 +1,4 @@
-"""Compare what transformers.js made of exports with vlmplan's own loop, and with PyTorch where nothing was rounded or pooled.
+"""Compare what transformers.js made of exports with vlmplan's own loop, and whole exports with PyTorch.
 
     PYTHONPATH=. python tools/compare_transformers_js.py CHECKPOINT DIR
 
