@@ -30,7 +30,7 @@ KINDS = {
 }
 TILED = {
     "smolvlm": SmallModel(model_type="smolvlm", llm="llama", seed=4),
-    "idefics3": SmallModel(model_type="idefics3", llm="llama", vision={"image_size": 128, "patch_size": 16}, joined=4,
+    "idefics3": SmallModel(model_type="idefics3", llm="llama", vision={"image_size": 130, "patch_size": 16}, joined=4,
                            seed=5),
 }  # fmt: skip
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4}

@@ -44,7 +44,7 @@ def image_token(checkpoint: Checkpoint) -> str:
 def _added_tokens(checkpoint: Checkpoint) -> dict[int, str]:
     """The tokens that the tokenizer splits a text at, by number."""
     listed = read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", [])
-    return {entry.get("id"): str(entry.get("content")) for entry in listed}
+    return {entry["id"]: str(entry.get("content")) for entry in listed if isinstance(entry.get("id"), int)}
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from vlmplan.planning import Plan, catalogue
 from vlmplan.units import format_image
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
-_LONGEST_SIDE = 65_536  # pixels
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
 
 
@@ -58,8 +57,6 @@ class ExportOrder:
             raise InputError(f"--query: compressor {self.compressor} does not read the question; expected quecc")
         if self.query is not None:
             check_text("--query", self.query)
-        if self.image is not None and not all(1 <= side <= _LONGEST_SIDE for side in self.image):
-            raise InputError(f"image: expected a width and a height of 1 to {_LONGEST_SIDE} pixels, found {self.image}")
 
     @property
     def floats(self) -> Precision:

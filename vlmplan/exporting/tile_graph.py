@@ -16,6 +16,21 @@ from vlmplan.hardware import Precision
 _LAST_SHARE = 1.0 - 1e-6  # of a side: transformers lets no patch lie at its end
 
 
+def places(side: int) -> Any:
+    """Where patches lie on a side of ``side``, by how many are seen of it: int64 ``[side + 1, side]``.
+
+    A patch's share of what is seen falls between bounds that are shares of the side, as transformers' classes compute
+    it. A table, since their fp32 roundings decide, and runtimes reorder such products.
+    """
+    import torch
+
+    seen = torch.arange(1, side + 1)
+    share = torch.arange(side, dtype=torch.float32)[None, :] * (1.0 / seen)[:, None]
+    bounds = torch.arange(1 / side, 1.0, 1 / side)
+    found = torch.bucketize(torch.clamp(share, max=_LAST_SHARE), bounds, right=True)
+    return torch.cat([torch.zeros(1, side, dtype=found.dtype), found]).numpy()
+
+
 class _TileEncoder:
     """The encoder being drawn."""
 
@@ -39,18 +54,16 @@ class _TileEncoder:
         out = sketch.output(found, "image_features", ["num_tiles", tokens, self.checkpoint.text.hidden_size])
         return sketch.model("vision_encoder", [pixels, mask], [out])
 
-    def _number(self, name: str, value: float) -> Any:
-        return self.sketch.constant(name, self.sketch.np.array(value, self.sketch.np.float32))
-
     def _kept(self, pixels: Any, mask: Any) -> tuple[Any, Any]:
         """The tiles ``[tiles, 3, size, size]`` that are not zero throughout, or the first, and their patches seen.
 
         The latter are bool, ``[tiles, side, side]``.
         """
         sketch, size, patch, types = self.sketch, self.tower.image_size, self.tower.patch_size, self.sketch.ir.DataType
+        zero = sketch.constant("zero", sketch.np.zeros(1, sketch.np.float32))
         tiles = sketch.op("Reshape", pixels, sketch.ints(-1, self.tower.num_channels, size, size))
         largest = sketch.op("ReduceMax", sketch.op("Abs", tiles), sketch.ints(1, 2, 3), keepdims=0)
-        real = sketch.op("Greater", largest, self._number("zero", 0.0))
+        real = sketch.op("Greater", largest, zero)
         count = sketch.op("Squeeze", sketch.op("Shape", tiles, start=0, end=1))
         first = sketch.op("Equal", sketch.op("Range", sketch.scalar(0), count, sketch.scalar(1)), sketch.scalar(0))
         total = sketch.op("ReduceSum", sketch.op("Cast", real, to=types.INT64), keepdims=1)
@@ -59,31 +72,25 @@ class _TileEncoder:
         tiles, shown = (sketch.op("Compress", part, real, axis=0) for part in (tiles, shown))
         shown = sketch.op("MaxPool", shown, kernel_shape=[patch, patch], strides=[patch, patch])
         shown = sketch.op("Reshape", shown, sketch.ints(-1, self.side, self.side))
-        return tiles, sketch.op("Greater", shown, self._number("zero", 0.0))
+        return tiles, sketch.op("Greater", shown, zero)
 
-    def _bucket(self, seen: Any, axis: int) -> Any:
+    def _places(self, seen: Any, axis: int) -> Any:
         """Where each row (axis 1) or column (2) lies on the tower's own side: int64 ``[tiles, side]``."""
-        import torch
-
-        sketch, side, types = self.sketch, self.side, self.sketch.ir.DataType
-        first = sketch.op("Gather", sketch.op("Cast", seen, to=types.FLOAT), sketch.scalar(0), axis=3 - axis)
-        step = sketch.op("Div", self._number("one", 1.0), sketch.op("ReduceSum", first, sketch.ints(1), keepdims=1))
-        places = sketch.constant("places", sketch.np.arange(side, dtype=sketch.np.float32))
-        share = sketch.op("Min", sketch.op("Mul", places, step), self._number("last_share", _LAST_SHARE))
-        bounds = sketch.constant("bounds", torch.arange(1 / side, 1.0, 1 / side).numpy())
-        beyond = sketch.op("LessOrEqual", bounds, sketch.op("Unsqueeze", share, sketch.ints(2)))
-        return sketch.op("ReduceSum", sketch.op("Cast", beyond, to=types.INT64), sketch.ints(2), keepdims=0)
+        sketch, types = self.sketch, self.sketch.ir.DataType
+        first = sketch.op("Gather", sketch.op("Cast", seen, to=types.INT64), sketch.scalar(0), axis=3 - axis)
+        count = sketch.op("ReduceSum", first, sketch.ints(1), keepdims=0)
+        return sketch.op("Gather", sketch.constant("places", places(self.side)), count)
 
     def _placed(self, x: Any, seen: Any) -> Any:
         """Patches with the embeddings of their positions; what is not seen has the first."""
         sketch = self.sketch
-        rows = sketch.op("Unsqueeze", self._bucket(seen, 1), sketch.ints(2))
-        columns = sketch.op("Unsqueeze", self._bucket(seen, 2), sketch.ints(1))
-        places = sketch.op("Add", sketch.op("Mul", rows, sketch.scalar(self.side)), columns)
-        places = sketch.op("Mul", places, sketch.op("Cast", seen, to=sketch.ir.DataType.INT64))
-        places = sketch.op("Reshape", places, sketch.ints(0, -1))
+        rows = sketch.op("Unsqueeze", self._places(seen, 1), sketch.ints(2))
+        columns = sketch.op("Unsqueeze", self._places(seen, 2), sketch.ints(1))
+        at = sketch.op("Add", sketch.op("Mul", rows, sketch.scalar(self.side)), columns)
+        at = sketch.op("Mul", at, sketch.op("Cast", seen, to=sketch.ir.DataType.INT64))
+        at = sketch.op("Reshape", at, sketch.ints(0, -1))
         table = sketch.parameter("vision_tower.embeddings.position_embedding.weight")
-        return sketch.op("Add", x, sketch.op("Gather", table, places))
+        return sketch.op("Add", x, sketch.op("Gather", table, at))
 
     def _visible(self, seen: Any) -> Any:
         """Every patch sees those that the mask shows: bool ``[tiles, 1, patches, patches]``."""

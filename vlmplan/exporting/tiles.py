@@ -10,6 +10,7 @@ from vlmplan.cost import read_model_config
 from vlmplan.errors import InputError
 from vlmplan.models import ModelSpec, Workload, edge_of, native_visual_tokens
 
+_LONGEST_SIDE = 65_536  # pixels
 USUAL_IMAGE = Workload(text_tokens=0).image  # of ``vlmplan tokens``, too
 
 
@@ -45,6 +46,8 @@ def tiling(checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | 
 
     Raises InputError, with the numbers that can be had, for another.
     """
+    if not all(1 <= side <= _LONGEST_SIDE for side in image):
+        raise InputError(f"image: expected a width and a height of 1 to {_LONGEST_SIDE} pixels, found {image}")
     spec = _spec(checkpoint)
     count = native_visual_tokens(spec, image) if visual_tokens is None else visual_tokens
     return Tiling(
