@@ -13,7 +13,7 @@ import torch
 from mutants import VISION, agree
 from onnx import helper, numpy_helper
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_models import (
     TILE_TOKENS,
     TILED,
@@ -30,7 +30,7 @@ from vlmplan import api
 from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
-from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS
@@ -264,6 +264,57 @@ def test_options_that_mean_nothing_here_are_refused() -> None:
         chosen(ExportChoices(checkpoint=whole, image=(640, 480)), None)
     with pytest.raises(InputError, match="model_type is 'smolvlm'; vlmplan trains llava, llava_next"):
         assemble(tiled, None, (Compressor.AVERAGE_POOL, (36,)), 0)
+
+
+# SmolVLM2-500M-Video-Instruct's own files, but for the numbers of layers, the vocabulary and the image token.
+_HUB_CONFIG = {
+    "architectures": ["SmolVLMForConditionalGeneration"], "image_token_id": 3, "model_type": "smolvlm",
+    "pad_token_id": 128002, "scale_factor": 4, "tie_word_embeddings": False, "torch_dtype": "float32",
+    "transformers_version": "4.47.1", "use_cache": False, "vocab_size": 320,
+    "text_config": {
+        "architectures": ["VLlama3ForCausalLM"], "head_dim": 64, "hidden_size": 960, "intermediate_size": 2560,
+        "is_llama_config": True, "max_position_embeddings": 8192, "model_type": "llama", "num_attention_heads": 15,
+        "num_hidden_layers": 1, "num_key_value_heads": 5, "pad_token_id": 2, "pixel_shuffle_factor": 4,
+        "qk_layer_norms": False, "rms_norm_eps": 1e-05, "rope_interleaved": False, "rope_theta": 100000,
+        "use_resampler": False, "vocab_size": 320,
+    },
+    "vision_config": {
+        "hidden_size": 768, "image_size": 512, "max_image_size": {"longest_edge": 512}, "model_type": "smolvlm_vision",
+        "num_attention_heads": 12, "num_hidden_layers": 1, "patch_size": 16, "size": {"longest_edge": 2048},
+        "tie_word_embeddings": False, "use_base_siglip": False,
+    },
+}  # fmt: skip
+_HUB_IMAGES = {
+    "do_convert_rgb": True, "do_image_splitting": True, "do_normalize": True, "do_pad": True, "do_rescale": True,
+    "do_resize": True, "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "SmolVLMImageProcessor",
+    "image_std": [0.5, 0.5, 0.5], "max_image_size": {"longest_edge": 512}, "processor_class": "SmolVLMProcessor",
+    "resample": 1, "rescale_factor": 0.00392156862745098, "size": {"longest_edge": 2048},
+}  # fmt: skip
+
+
+def test_a_checkpoint_as_the_hub_has_it_is_exported(tmp_path: Path) -> None:
+    """Of transformers 4.47: files laid out as then, weights in bf16, and the LLM's class by its name in training."""
+    transformers, folder = quiet_transformers(), tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(_HUB_CONFIG))
+    model = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.from_pretrained(folder))
+    enliven(model, 0)
+    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(checkpoint("smolvlm") / name, folder / name)
+    template = (checkpoint("smolvlm") / "chat_template.jinja").read_text()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(_HUB_IMAGES))
+    processor = {"image_seq_len": 64, "processor_class": "SmolVLMProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+    assert [one.visual_tokens for one in api.tokens(model=folder).reachable] == [64, 320, 640, 832]
+    api.export(checkpoint=folder, visual_tokens=64, out=tmp_path / "made")
+    options = Options(checkpoint=str(folder), threads=2, repeats=1)
+    assert not _failed(Validator(options, quiet).validate(tmp_path / "made").report)
+    prompt = Prompts(tmp_path / "made").of(_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
+    assert (prompt.input_ids == 3).sum() == 64
+    assert "USER" in Prompts(tmp_path / "made").tokenizer.decode(prompt.input_ids[0])
 
 
 def _rewired(folder: Path, change: Any) -> None:

@@ -95,6 +95,7 @@ _SMOLVLM = Architecture(
     tower="smolvlm_vision",
     towers=("smolvlm",),
     text="llama",
+    text_classes=("VLlama3",),
     tied=True,
     exportable=True,
     tiled=True,
