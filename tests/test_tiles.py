@@ -315,6 +315,7 @@ def test_a_checkpoint_as_the_hub_has_it_is_exported(tmp_path: Path) -> None:
     prompt = Prompts(tmp_path / "made").of(_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == 64
     assert "USER" in Prompts(tmp_path / "made").tokenizer.decode(prompt.input_ids[0])
+    assert json.loads((tmp_path / "made" / "tokenizer_config.json").read_text())["chat_template"] == template
 
 
 def _rewired(folder: Path, change: Any) -> None:

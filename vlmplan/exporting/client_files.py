@@ -182,7 +182,7 @@ def texts(
     )
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer_config.json" in copied:
-        made["tokenizer_config.json"] = _with_template(folder)
+        made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
     return copied | {name: _json(content) for name, content in made.items()}
 
 
@@ -205,9 +205,14 @@ def chat_template(folder: Path) -> Any | None:
     return read_plain(config).get("chat_template") if config.is_file() else None
 
 
-def _with_template(folder: Path) -> dict[str, Any]:
-    """The tokenizer's configuration with the chat template in it: where transformers.js looks for LLaVA's."""
-    template = chat_template(folder)
+def _with_template(folder: Path, *, older: bool) -> dict[str, Any]:
+    """The tokenizer's configuration with the chat template in it: where transformers.js looks for it.
+
+    With ``older`` the one of ``chat_template.json`` where there is no other, as SmolVLM was first published.
+    """
+    template, path = chat_template(folder), folder / "chat_template.json"
+    if template is None and older and path.is_file():
+        template = read_plain(path).get("chat_template")
     return read_plain(folder / "tokenizer_config.json") | ({} if template is None else {"chat_template": template})
 
 
