@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from small_models import (
     quiet,
     run_graph,
 )
+from small_plans import plan_for
 
 from vlmplan import api
 from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint, quiet_transformers
@@ -40,6 +42,7 @@ from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import Precision
+from vlmplan.models.families import ARCHITECTURES
 from vlmplan.models.spec import Compressor
 from vlmplan.planning import catalogue
 from vlmplan.proof.report import Report
@@ -397,6 +400,9 @@ FORGED: dict[str, tuple[Any, set[str]]] = {
     "other tokens a tile": (lambda folder: _json(folder, "processor_config.json", image_seq_len=8), {"configuration"}),
     "an image of another edge": (lambda folder: _json(folder, "manifest.json", image=[4000, 300]), {"configuration"}),
     "an image of other numbers": (lambda folder: _json(folder, "manifest.json", image=[1024, 300]), {"manifest"}),
+    "an image of no width": (lambda folder: _json(folder, "manifest.json", image=[0, 768]), {"manifest"}),
+    "an endless image": (lambda folder: _json(folder, "manifest.json", image=[10**30, 1]), {"manifest"}),
+    "three sides": (lambda folder: _json(folder, "manifest.json", image=[1024, 768, 3]), {"manifest"}),
     "no image": (lambda folder: _json(folder, "manifest.json", image=None), {"manifest"}),
     "other tokens": (lambda folder: _json(folder, "manifest.json", visual_tokens=160), {"configuration", "judge"}),
 }
@@ -455,7 +461,37 @@ def test_names_of_tensors_are_the_checkpoints() -> None:
     assert {"language_model.norm.weight", "vision_tower.post_layernorm.bias"} <= held
 
 
+def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(tmp_path: Path) -> None:
+    folder = checkpoint("smolvlm")
+    plan = plan_for(folder, 10.0)
+    assert (plan.choice.visual_tokens, plan.choice.compressor) == (208, Compressor.NONE)
+    made = chosen(ExportChoices(checkpoint=str(folder)), plan)
+    assert (made.visual_tokens, made.image) == (208, plan.workload.image)
+    export(made, tmp_path / "made", quiet)
+    report = _judged(tmp_path / "made", "smolvlm", plan=plan, budget_only=True)
+    assert not report.failed and not report.reservations, report.failed
+    other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
+    export(replace(made, plan=None), tmp_path / "other", quiet)
+    report = _judged(tmp_path / "other", "smolvlm", plan=other, budget_only=True)
+    assert _failed(report) == {"plan"}
+    with pytest.raises(InputError, match="--image: found 640x640, the plan says 1024x768"):
+        chosen(ExportChoices(checkpoint=str(folder), image=(640, 640)), plan)
+
+
+def test_untrained_pooling_is_not_offered_where_an_export_has_none() -> None:
+    """Of one view pooled tokens are candidates; of tiles the processor's own numbers alone."""
+    law = str(catalogue.find(catalogue.Shelf.LAWS, "reasoning"))
+    for kind, fewest in (("smolvlm", 16), ("clip-qwen2", 1)):
+        found = api.recommend(
+            hardware="amd-epyc-9654", runtime="onnxruntime", models=checkpoint(kind), task=law, latency="10s",
+            allow_untrained=True, text_tokens=20, output_tokens=8, precision="fp32",
+        )  # fmt: skip
+        assert min(point.visual_tokens for point in found.front) == fewest, kind
+
+
 def test_shipped_models_of_these_types_are_exportable() -> None:
     found = {model.name for model in catalogue.models() if model.architecture in TILED}
     assert len(found) >= 7
-    assert all(catalogue.model(name).exports_tiles for name in found)
+    for model in catalogue.models():
+        known = ARCHITECTURES.get(model.architecture)
+        assert model.exports_tiles is (model.exportable and known is not None and known.tiled), model.name
