@@ -398,6 +398,7 @@ def said(folder: Path, rng: Random) -> str:
             ("vlmplan_version", "see forged.example for the right one"),
             ("visual_tokens", 1 if content["visual_tokens"] > 1 else 4),
             ("clients", [*content["clients"], "all"]),
+            ("image", [640, 640]),
         ]
         key, value = _pick(rng, edits)
         content[key] = value

@@ -233,7 +233,8 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
     """The processor counts another number of visual tokens."""
 
     def change(content: dict[str, Any]) -> str:
-        content["num_additional_image_tokens"] += int(rng.choice([-1, 1]))
+        key = "image_seq_len" if "image_seq_len" in content else "num_additional_image_tokens"
+        content[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 
     return _json(folder, "processor_config.json", change)

@@ -28,6 +28,13 @@ KINDS = {
     ),
     "next-qwen3": SmallModel(model_type="llava_next", llm="qwen3", text={"head_dim": 16}, seed=3),
 }
+TILED = {
+    "smolvlm": SmallModel(model_type="smolvlm", llm="llama", seed=4),
+    "idefics3": SmallModel(model_type="idefics3", llm="llama", vision={"image_size": 130, "patch_size": 16}, joined=4,
+                           seed=5),
+}  # fmt: skip
+TILE_TOKENS = {"smolvlm": 16, "idefics3": 4}
+USUAL_IMAGE = (1024, 768)
 
 
 def quiet(*_: Any) -> None:
@@ -35,18 +42,20 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS."""
+    """A checkpoint of one of KINDS or TILED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint(KINDS[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
-    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise."""
+    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views."""
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
+    if kind in TILED:
+        usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 
@@ -58,8 +67,8 @@ def exported(kind: str = "clip-qwen2") -> Path:
 @functools.cache
 def _exported(kind: str) -> Path:
     folder = Path(_FOLDER.name) / f"{kind}-export"
-    whole = {"siglip-mistral": 81}.get(kind, 36)
-    export(order(kind, visual_tokens=whole), folder, quiet)
+    given = {"siglip-mistral": {"visual_tokens": 81}}.get(kind, {})
+    export(order(kind, **given), folder, quiet)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Write a small random LLaVA checkpoint, to try export and validate without a download.
+"""Write a small random checkpoint, to try export and validate without a download.
 
     PYTHONPATH=. python tools/small_checkpoint.py small [--llm qwen2] [--tower clip_vision_model] [--family llava]
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--llm", choices=TEXT_TYPES, default="qwen2")
-    parser.add_argument("--tower", choices=TOWER_TYPES, default="clip_vision_model")
+    parser.add_argument("--tower", choices=TOWER_TYPES, default="clip_vision_model", help="of the LLaVA families")
     parser.add_argument("--family", choices=MODEL_TYPES, default="llava")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

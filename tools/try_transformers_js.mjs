@@ -1,34 +1,50 @@
 // Load exports in an unmodified transformers.js and generate: the number of image tokens and the tokens that came out.
 //
-//     ONNXRUNTIME_NODE_INSTALL=skip npm install @huggingface/transformers@4.3.1
-//     node tools/try_transformers_js.mjs IMAGE EXPORT...
+//     ONNXRUNTIME_NODE_INSTALL=skip npm install @huggingface/transformers@4.3.2
+//     node tools/try_transformers_js.mjs IMAGE[,IMAGE...] EXPORT... [--out DIR]
 //
-// Prints a line an export and exits 1 where the image tokens are not those of its manifest.
-import { readFileSync } from "node:fs";
+// Prints a line an export and exits 1 where the image tokens are not those of its manifest (of exports with tiles: no
+// whole number of tiles, since those depend on the picture). With --out what went in and came out is written to DIR, a
+// file an export, for tools/compare_transformers_js.py.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const [image, ...folders] = process.argv.slice(2);
+const given = process.argv.slice(2);
+const at = given.indexOf("--out");
+const out = at < 0 ? null : given.splice(at, 2)[1];
+const [named, ...folders] = given;
+const images = named.split(",");
 const found = createRequire(resolve("package.json")).resolve("@huggingface/transformers");
 const { AutoProcessor, AutoModelForImageTextToText, RawImage, env } = await import(pathToFileURL(found));
 env.allowRemoteModels = false;
 let wrong = 0;
 for (const folder of folders.map((name) => resolve(name))) {
   env.localModelPath = dirname(folder);
-  const manifest = JSON.parse(readFileSync(`${folder}/manifest.json`, "utf8"));
-  const config = JSON.parse(readFileSync(`${folder}/config.json`, "utf8"));
+  const read = (name) => JSON.parse(readFileSync(`${folder}/${name}`, "utf8"));
+  const [manifest, config] = [read("manifest.json"), read("config.json")];
   const processor = await AutoProcessor.from_pretrained(basename(folder));
   const model = await AutoModelForImageTextToText.from_pretrained(basename(folder), { dtype: "fp32", device: "cpu" });
-  const question = { role: "user", content: [{ type: "image" }, { type: "text", text: "What is this?" }] };
-  const text = processor.apply_chat_template([question], { add_generation_prompt: true });
-  const inputs = await processor(await RawImage.read(image), text);
+  const tiled = manifest.image != null; // which read several images, and whose processor takes the text first
+  const asked = tiled ? images : images.slice(0, 1);
+  const content = [...asked.map(() => ({ type: "image" })), { type: "text", text: "What is this?" }];
+  const text = processor.apply_chat_template([{ role: "user", content }], { add_generation_prompt: true });
+  const pictures = await Promise.all(asked.map((name) => RawImage.read(name)));
+  const inputs = tiled ? await processor(text, pictures) : await processor(pictures[0], text);
   const ids = Array.from(inputs.input_ids.data, Number);
-  const count = ids.filter((id) => id === config.image_token_index).length;
+  const token = config.image_token_index ?? config.image_token_id;
+  const count = ids.filter((id) => id === token).length;
   const output = await model.generate({ ...inputs, do_sample: false, max_new_tokens: 16 });
   const tokens = Array.from(output.data, Number).slice(ids.length);
-  const good = count === manifest.visual_tokens;
+  const good = tiled ? count % read("processor_config.json").image_seq_len === 0 : count === manifest.visual_tokens;
   wrong += good ? 0 : 1;
   console.log(`${good ? "good" : "WRONG"} ${basename(folder)}: ${count} image tokens, then ${tokens.join(" ")}`);
+  if (out) {
+    mkdirSync(out, { recursive: true });
+    const { dims, data } = inputs.pixel_values;
+    const pixels = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64");
+    writeFileSync(`${out}/${basename(folder)}.json`, JSON.stringify({ folder, text, images: asked, ids, tokens, dims, pixels }));
+  }
 }
 process.exit(wrong ? 1 : 0);

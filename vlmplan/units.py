@@ -135,6 +135,11 @@ def parse_image(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def format_image(image: tuple[int, int]) -> str:
+    """(1024, 768) -> ``"1024x768"``."""
+    return f"{image[0]}x{image[1]}"
+
+
 def _three_digits(value: float) -> str:
     """Three significant digits without an exponent: 0.123, 1.23, 12.3, 123, 1234."""
     rounded = float(f"{value:.3g}")

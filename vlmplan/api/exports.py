@@ -9,6 +9,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Provider
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress, silent
+from vlmplan.units import parse_image
 
 if TYPE_CHECKING:
     from vlmplan.evaluation import Evaluation, Question
@@ -31,6 +32,7 @@ def export(
     random_weights: bool = False,
     query: str | None = None,
     all_logits: bool = False,
+    image: str | None = None,
     replace: bool = False,
     progress: Progress = silent,
 ) -> "Manifest":
@@ -49,6 +51,8 @@ def export(
         random_weights: A learned compressor at random, for a trial.
         query: QueCC: one question, baked in.
         all_logits: Logits of every token, not the last.
+        image: Of a model that cuts tiles: width and height of the image whose ``visual_tokens`` are meant; the plan's,
+            or ``"1024x768"``, unless told.
         replace: Whether to replace an export at ``out``.
         progress: Hears (what, done, in all).
 
@@ -86,6 +90,7 @@ def export(
         random_weights=random_weights,
         query=query,
         all_logits=all_logits,
+        image=None if image is None else parse_image(str(image)),
     )
     return write(order(asked, read), Path(out), progress, replace)
 
@@ -100,6 +105,7 @@ def validate(
     compressor: str | None = None,
     precision: str | None = None,
     query: str | None = None,
+    image: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
     repeats: int = 5,
@@ -122,6 +128,7 @@ def validate(
         compressor: Expect this one.
         precision: Expect this one.
         query: Expect this question, baked in.
+        image: Of tiles: expect the tokens to be those of an image of this width and height, ``"1024x768"``.
         provider: Where ONNX Runtime runs: ``"cpu"`` or ``"cuda"``.
         threads: Threads of an operator; ONNX Runtime's own number unless told.
         repeats: Timed requests, 1 to 1,000.
@@ -157,7 +164,7 @@ def validate(
         checkpoint=None if checkpoint is None else str(checkpoint), plan=document(Plan, plan), weights=file(weights),
         visual_tokens=visual_tokens, compressor=one_of(Compressor, compressor, "--compressor"),
         precision=one_of(Precision, precision, "--precision"),
-        query=query,
+        query=query, image=None if image is None else parse_image(str(image)),
         provider=must_be_one_of(Provider, provider, "--provider").value, threads=threads, repeats=repeats,
         max_divergence_nats=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
         recalibrate=recalibrate,

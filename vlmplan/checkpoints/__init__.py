@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
     from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
     from vlmplan.checkpoints.checkpoint import TEXT_TYPES as TEXT_TYPES
+    from vlmplan.checkpoints.checkpoint import TILED_TYPES as TILED_TYPES
     from vlmplan.checkpoints.checkpoint import TOWER_TYPES as TOWER_TYPES
     from vlmplan.checkpoints.checkpoint import Checkpoint as Checkpoint
     from vlmplan.checkpoints.checkpoint import Joined as Joined
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import canonical as canonical
     from vlmplan.checkpoints.checkpoint import check_shapes as check_shapes
     from vlmplan.checkpoints.checkpoint import head_dim as head_dim
+    from vlmplan.checkpoints.checkpoint import image_token_of as image_token_of
     from vlmplan.checkpoints.checkpoint import local_folder as local_folder
     from vlmplan.checkpoints.checkpoint import open_checkpoint as open_checkpoint
     from vlmplan.checkpoints.checkpoint import quiet_transformers as quiet_transformers
     from vlmplan.checkpoints.checkpoint import read_config as read_config
     from vlmplan.checkpoints.checkpoint import read_layers as read_layers
     from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
+    from vlmplan.checkpoints.compressors import compression_of as compression_of
     from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
     from vlmplan.checkpoints.compressors import parameter_shapes as parameter_shapes
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
@@ -50,13 +54,16 @@ __getattr__, __all__ = face(
         "checkpoint": (
             "Checkpoint",
             "Joined",
+            "LLAVA_TYPES",
             "MODEL_TYPES",
             "TEXT_TYPES",
+            "TILED_TYPES",
             "TOWER_TYPES",
             "Weights",
             "canonical",
             "check_shapes",
             "head_dim",
+            "image_token_of",
             "local_folder",
             "open_checkpoint",
             "quiet_transformers",
@@ -65,6 +72,7 @@ __getattr__, __all__ = face(
         ),
         "compressors": (
             "RandomWeights",
+            "compression_of",
             "compressor_weights",
             "parameter_shapes",
             "read_compressor",

@@ -26,13 +26,18 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.exportable)
+# Whose processor cuts tiles that all go through the tower, and whose own connector joins patches.
+TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
+LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in TILED_TYPES)
 TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
 _RENAMES = (
     (re.compile(r"^(model\.)?language_model\.lm_head\."), "lm_head."),
     (re.compile(r"^(model\.)?language_model\.(model\.)?"), "language_model."),
     (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_tower."),
-    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline|compressor\.)"), ""),
+    (re.compile(r"^model\.text_model\."), "language_model."),
+    (re.compile(r"^model\.vision_model\."), "vision_tower."),
+    (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline|compressor\.|connector\.)"), ""),
 )
 _DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -114,13 +119,19 @@ class Joined:
 
 def read_layers(config: Any) -> tuple[int, ...]:
     """Return the hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
-    layers, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    layers, states = getattr(config, "vision_feature_layer", -1), config.vision_config.num_hidden_layers + 1
     return tuple(layer % states for layer in ([layers] if isinstance(layers, int) else layers))
 
 
 def class_tokens(config: Any) -> int:
     """Return how many tokens before the patches are cut off: CLIP's class token under the strategy ``default``."""
-    return int(config.vision_feature_select_strategy == "default")
+    return int(getattr(config, "vision_feature_select_strategy", "full") == "default")
+
+
+def image_token_of(config: Any) -> int:
+    """Return the number of the token that stands for a visual token, by either of its names."""
+    found = getattr(config, "image_token_index", None)
+    return int(config.image_token_id if found is None else found)
 
 
 def head_dim(config: Any) -> int:
@@ -151,6 +162,21 @@ class Checkpoint:
     def grid_side(self) -> int:
         """Patches on a side of the image."""
         return int(self.tower.image_size // self.tower.patch_size)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether an image is as many tiles as its processor cuts, all read by the tower."""
+        return self.config.model_type in TILED_TYPES
+
+    @property
+    def joined_side(self) -> int:
+        """Patches of a side that the checkpoint's own connector joins to a token."""
+        return int(self.config.scale_factor) if self.tiled else 1
+
+    @property
+    def image_token(self) -> int:
+        """Number of the token that stands for a visual token in a prompt."""
+        return image_token_of(self.config)
 
     @property
     def read_layers(self) -> tuple[int, ...]:
@@ -255,18 +281,32 @@ def _checked(config: Any, folder: Path) -> Any:
         raise InputError(
             f"{folder}: vision_config.patch_size is {tower.patch_size}, above the image's {tower.image_size}"
         )
+    tiled = config.model_type in TILED_TYPES
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, TEXT_TYPES),
-        ("vision_config.model_type", tower.model_type, TOWER_TYPES),
+        # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
+        ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
         ("text_config.rope_parameters.rope_type", _rope_type(text), ("default", "linear", "llama3", "yarn")),
-        ("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default", "full")),
-    )
+        ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
+         ("default", "full")),
+    )  # fmt: skip
     for key, value, expected in found:
         if value not in expected:
             raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(expected)}")
+    if tiled:
+        _check_joined(config, folder)
     return config
+
+
+def _check_joined(config: Any, folder: Path) -> None:
+    """Raise InputError where the connector cannot join the patches of a tile in squares."""
+    side, joined = config.vision_config.image_size // config.vision_config.patch_size, config.scale_factor
+    if not isinstance(joined, int) or joined < 1 or side % joined:
+        raise InputError(
+            f"{folder}: scale_factor is {joined!r}, expected a divisor of the tower's {side} patches of a side"
+        )
 
 
 def _rope_type(text: Any) -> str:

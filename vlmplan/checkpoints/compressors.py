@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, Tensors, Weights
-from vlmplan.checkpoints.regions import Compression
+from vlmplan.checkpoints.regions import Compression, compression
 from vlmplan.errors import InputError
+from vlmplan.models import Compressor
 
 # Published names, and prefixes that training code puts before them, to ours.
 _PREFIX = re.compile(r"^(?:base_model\.|model\.)*(?:mm_projector|multi_modal_projector)\.")
@@ -23,6 +24,21 @@ _PROJECTOR_PARTS = {
     "linear_1": "multi_modal_projector.linear_1",
     "linear_2": "multi_modal_projector.linear_2",
 }
+
+
+def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens: int) -> Compression:
+    """Return what joins the patches of a view: the compressor, or in a tiled checkpoint its own connector.
+
+    ``visual_tokens`` are an image's, which of a tiled checkpoint is many views. Raises InputError for what cannot be.
+    """
+    if not checkpoint.tiled:
+        return compression(compressor, checkpoint.grid_side, visual_tokens)
+    if compressor is not Compressor.NONE:
+        raise InputError(
+            f"--compressor: found {compressor}; {checkpoint.config.model_type} joins patches itself and is exported as "
+            "it is; expected none"
+        )
+    return Compression(compressor=compressor, side=checkpoint.grid_side, factor=checkpoint.joined_side)
 
 
 def parameter_shapes(checkpoint: Checkpoint, plan: Compression) -> dict[str, tuple[int, ...]]:

@@ -31,12 +31,18 @@ class Reference:
         found = torch.from_numpy(values).to(self.model.device)
         return found.to(self.model.dtype) if found.is_floating_point() else found
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
-        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out)."""
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out).
+
+        Of a tiled checkpoint ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; its
+        ``mask [batch, tiles, size, size]`` says which pixels are no padding.
+        """
         import torch
 
         from vlmplan.checkpoints.torch_compressors import features_of
 
+        if self.checkpoint.tiled:
+            return self._tile_features(pixel_values, mask)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
@@ -44,6 +50,15 @@ class Reference:
             features = features_of(states, self.checkpoint.config, self.compression, asked)
             found = self.model.model.multi_modal_projector(self.compressor(features))
             return found.float().cpu().numpy()
+
+    def _tile_features(self, pixel_values: Any, mask: Any | None) -> Any:
+        """What transformers' own method makes of tiles."""
+        import torch
+
+        with torch.inference_mode():
+            seen = None if mask is None else self._tensor(mask)
+            found = torch.cat(self.model.get_image_features(self._tensor(pixel_values), seen).pooler_output)
+            return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
 
     def embeds(self, input_ids: Any) -> Any:
         """Token ids ``[batch, tokens]`` to embeddings."""
@@ -59,7 +74,7 @@ class Reference:
         with torch.inference_mode():
             attention = self._tensor(mask)
             positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-            found = self.model.model.language_model(
+            found = self.model.get_decoder()(
                 inputs_embeds=self._tensor(embeds),
                 attention_mask=attention,
                 position_ids=positions,

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import TILED_TYPES, quiet_transformers
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
+_TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
+_OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
+_MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -27,13 +30,17 @@ _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallModel:
-    """What to make: types by transformers' names, and what differs from the small defaults."""
+    """What to make: types by transformers' names, and what differs from the small defaults.
+
+    A tiled ``model_type`` has its own tower; ``joined`` patches of a side make a token of it.
+    """
 
     model_type: str = "llava"
     llm: str = "qwen2"
     tower: str = "clip_vision_model"
     text: dict[str, Any] = field(default_factory=dict)
     vision: dict[str, Any] = field(default_factory=dict)
+    joined: int = 2
     seed: int = 0
 
 
@@ -46,6 +53,14 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in TILED_TYPES:
+        return transformers.CONFIG_MAPPING[made.model_type](
+            text_config=transformers.CONFIG_MAPPING[made.llm](**text, **special),
+            vision_config=vision | {"image_size": 112} | made.vision,
+            image_token_id=_SPECIAL.index(IMAGE_TOKEN),
+            scale_factor=made.joined,
+            **special,
+        )
     return transformers.CONFIG_MAPPING[made.model_type](
         text_config=transformers.CONFIG_MAPPING[made.llm](**text, **special),
         vision_config=transformers.CONFIG_MAPPING[made.tower](**vision),
@@ -71,26 +86,26 @@ def enliven(model: Any, seed: int) -> None:
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
 
 
-def _wrapped(made: Any, template: str) -> Any:
+def _wrapped(made: Any, template: str, special: tuple[str, ...] = _SPECIAL) -> Any:
     """A transformers tokenizer of a byte-level model."""
     from tokenizers import AddedToken, decoders, pre_tokenizers
 
     transformers = quiet_transformers()
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
+    made.add_special_tokens([AddedToken(token, special=True) for token in special])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", chat_template=template
     )  # fmt: skip
 
 
-def _tokenizer() -> Any:
+def _tokenizer(special: tuple[str, ...] = _SPECIAL) -> Any:
     """A byte-level tokenizer: every byte is a token, so that any text is."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *alphabet))}
-    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), _TEMPLATE)
+    vocabulary = {token: number for number, token in enumerate((*special, *alphabet))}
+    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), _TEMPLATE, special)
 
 
 def trained_tokenizer(texts: Sequence[str], vocabulary: int = 512) -> Any:
@@ -130,6 +145,22 @@ def _processor(config: Any, tokenizer: Any) -> Any:
     )
 
 
+def _save_tiling(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of a tiled type; SmolVLM's are Idefics3's by other names, and need less to be made so."""
+    transformers = quiet_transformers()
+    tower, tokenizer = config.vision_config, _tokenizer((*_SPECIAL, *_OF_TILES))
+    image = transformers.Idefics3ImageProcessorPil(
+        size={"longest_edge": _MOST_TILES * tower.image_size}, max_image_size={"longest_edge": tower.image_size}
+    )
+    tokens = (tower.image_size // tower.patch_size // config.scale_factor) ** 2
+    transformers.Idefics3Processor(
+        image_processor=image, tokenizer=tokenizer, image_seq_len=tokens, chat_template=tokenizer.chat_template
+    ).save_pretrained(folder)
+    if config.model_type == "smolvlm":
+        path = folder / "processor_config.json"
+        path.write_text(path.read_text(encoding="utf-8").replace('"Idefics3', '"SmolVLM'), encoding="utf-8")
+
+
 def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
     model.save_pretrained(folder)
@@ -142,5 +173,9 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     config = small_config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
     enliven(model, made.seed)
-    save_small(model, config, _tokenizer(), folder)
+    if made.model_type in TILED_TYPES:
+        model.save_pretrained(folder)
+        _save_tiling(config, folder)
+    else:
+        save_small(model, config, _tokenizer(), folder)
     return folder

@@ -36,6 +36,10 @@ def export(  # noqa: PLR0917 - one parameter an option
     ] = False,
     query: Annotated[str | None, typer.Option("--query", help="QueCC: one question, baked in.")] = None,
     all_logits: Annotated[bool, typer.Option("--all-logits", help="Logits of every token, not the last.")] = False,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="WxH", help="Of tiles: whose tokens are meant."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -50,6 +54,6 @@ def export(  # noqa: PLR0917 - one parameter an option
         manifest = api.export(
             out=out, plan=plan, model=model, checkpoint=checkpoint, visual_tokens=visual_tokens, compressor=compressor,
             precision=precision, base_precision=base_precision, weights=weights, random_weights=random_weights,
-            query=query, all_logits=all_logits, replace=replace, progress=tell,
+            query=query, all_logits=all_logits, image=image, replace=replace, progress=tell,
         )  # fmt: skip
     deliver(manifest, None, json, lambda: print_export(manifest, out))

@@ -43,6 +43,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     compressor: Annotated[Compressor | None, typer.Option("--compressor", help="Expect this one.")] = None,
     precision: Annotated[Precision | None, typer.Option("--precision", help="Expect this one.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Expect this question, baked in.")] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="WxH", help="Of tiles: expect its tokens.")] = None,
     provider: ProviderOption = Provider.CPU,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Timed requests.")] = 5,
@@ -79,8 +80,8 @@ def validate(  # noqa: PLR0917 - one parameter an option
     with progress() as tell:
         found = api.validate(
             folder=folder, plan=plan, checkpoint=checkpoint, weights=weights, visual_tokens=visual_tokens,
-            compressor=compressor, precision=precision, query=query, provider=provider, threads=threads,
-            repeats=repeats,
+            compressor=compressor, precision=precision, query=query, image=image, provider=provider,
+            threads=threads, repeats=repeats,
             max_divergence=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
             questions=questions, images=images, recalibrate=recalibrate is not None, progress=tell,
         )  # fmt: skip

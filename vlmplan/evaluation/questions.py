@@ -14,10 +14,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlmplan import inert
-from vlmplan.checkpoints import compression, compressor_weights, image_file, load_reference, open_checkpoint
+from vlmplan.checkpoints import (
+    Checkpoint,
+    compression_of,
+    compressor_weights,
+    image_file,
+    load_reference,
+    open_checkpoint,
+)
 from vlmplan.document import Document, json_lines
 from vlmplan.errors import InputError, check_range, printable
-from vlmplan.exporting import FILE_NAME, Generation, Model, OnnxModel, Prompts, generate, open_parts, read_manifest
+from vlmplan.exporting import (
+    FILE_NAME,
+    USUAL_IMAGE,
+    Generation,
+    Model,
+    OnnxModel,
+    Prompts,
+    generate,
+    open_parts,
+    read_manifest,
+    tiling,
+)
 from vlmplan.intervals import quantile
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress
@@ -180,20 +198,33 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     if provider != "cpu":
         raise InputError(f"--provider: found {provider} for a checkpoint, which PyTorch runs on the CPU")
     checkpoint = open_checkpoint(name)
-    kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
-    count = visual_tokens or counts[0]
-    if count not in counts:
-        raise InputError(f"--visual-tokens: {name} reads {', '.join(map(str, counts))}; found {count}")
-    plan = compression(kind, checkpoint.grid_side, count)
+    kind, count, edge = _reading(checkpoint, visual_tokens)
+    plan = compression_of(checkpoint, kind, count)
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     reference = load_reference(checkpoint, plan, compressor_weights(checkpoint, plan, None, random_weights=False))
     return Subject(
-        name=name, runtime="pytorch", model=reference, prompts=Prompts(checkpoint.folder, count),
+        name=name, runtime="pytorch", model=reference,
+        prompts=Prompts(checkpoint.folder, None if checkpoint.tiled else count, edge),
         visual_tokens=count, compressor=kind,
     )  # fmt: skip
+
+
+def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compressor, int, int | None]:
+    """By what a checkpoint reads how many tokens, and of tiles the longest edge asked of its processor.
+
+    Raises InputError for a number that it does not read.
+    """
+    if checkpoint.tiled:
+        found = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
+        return Compressor.NONE, found.visual_tokens, found.edge
+    kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
+    count = visual_tokens or counts[0]
+    if count not in counts:
+        raise InputError(f"--visual-tokens: {checkpoint.name} reads {', '.join(map(str, counts))}; found {count}")
+    return kind, count, None
 
 
 def beside(subject: Subject, other: str, weights: Path | None, threads: int | None) -> Subject:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from vlmplan.exporting.runner import open_session as open_session
     from vlmplan.exporting.runner import prompt_embeds as prompt_embeds
     from vlmplan.exporting.runner import question_embedding as question_embedding
+    from vlmplan.exporting.tiles import USUAL_IMAGE as USUAL_IMAGE
+    from vlmplan.exporting.tiles import Tiling as Tiling
+    from vlmplan.exporting.tiles import tiling as tiling
     from vlmplan.exporting.timed import TimedRequest as TimedRequest
     from vlmplan.exporting.timed import workload_prompt as workload_prompt
     from vlmplan.exporting.write import LIBRARIES as LIBRARIES
@@ -86,6 +89,7 @@ __getattr__, __all__ = face(
             "prompt_embeds",
             "question_embedding",
         ),
+        "tiles": ("Tiling", "USUAL_IMAGE", "tiling"),
         "timed": ("TimedRequest", "workload_prompt"),
         "write": (
             "LIBRARIES",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import as_rgb, quiet_transformers
+from vlmplan.checkpoints import TILED_TYPES, as_rgb, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.runner import OnnxModel, Prompt, generate
+from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
 from vlmplan.exporting.write import question_ids
 
 PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
@@ -54,11 +54,15 @@ def _picture(path: Path) -> Any:
 class Prompts:
     """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
 
-    def __init__(self, folder: Path, visual_tokens: int | None = None) -> None:
-        """Load the processor; an image becomes ``visual_tokens`` where given. Raises InputError where it cannot be."""
+    def __init__(self, folder: Path, visual_tokens: int | None = None, edge: int | None = None) -> None:
+        """Load the processor; an image becomes ``visual_tokens``, or is scaled to ``edge`` pixels, where given.
+
+        Raises InputError where it cannot be.
+        """
         transformers = quiet_transformers()
         try:
-            self.processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            kind = transformers.Idefics3Processor if _is_tiled(folder) else transformers.AutoProcessor
+            self.processor = kind.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # a damaged configuration raises what it likes
             raise InputError(
                 f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
@@ -67,6 +71,8 @@ class Prompts:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"
             self.processor.num_additional_image_tokens = visual_tokens - 1
+        if edge is not None:
+            self.processor.image_processor.size = {"longest_edge": edge}
         self.tokenizer = self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
@@ -94,6 +100,7 @@ class Prompts:
             input_ids=made["input_ids"],
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
+            pixel_mask=made.get(PIXEL_MASK),
             question_ids=question_ids(self.tokenizer, text) if reads_question else None,
             image_token=int(processor.image_token_id),
         )
@@ -102,6 +109,11 @@ class Prompts:
         """Return an answer's text."""
         kept = [token for token in tokens if token not in self.stop]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+
+
+def _is_tiled(folder: Path) -> bool:
+    """Whether a folder's processor is Idefics3's or SmolVLM's, which treats an image alike."""
+    return (folder / "config.json").is_file() and read_plain(folder / "config.json").get("model_type") in TILED_TYPES
 
 
 def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
@@ -132,7 +144,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     return Answer(
         text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],
-        visual_tokens=manifest.visual_tokens,
+        visual_tokens=int((prompt.input_ids == prompt.image_token).sum()),
         output_tokens=len(found.tokens),
         vision_s=found.vision_s,
         prefill_s=found.prefill_s,

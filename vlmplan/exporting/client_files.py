@@ -2,16 +2,18 @@
 
 The layout is that of transformers.js. A LLaVA processor counts an image's tokens as (size / patch)² plus a number it is
 told: with a patch as large as the image that is 1 + (V - 1), so that any V is reached through configuration alone.
+Idefics3's counts the tiles that it cuts, and its setting is the edge that it scales an image to.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint
+from vlmplan.checkpoints import IMAGE_TOKEN, Checkpoint
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.tiles import Tiling
 
 # Tokenizer files are handed on as they are; a client reads those it knows.
 TOKENIZER_FILES = (
@@ -26,27 +28,80 @@ TOKENIZER_FILES = (
     "chat_template.json",
     "generation_config.json",
 )
+IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
+_AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
 def image_token(checkpoint: Checkpoint) -> str:
     """Return the text of the image token. Raises InputError where the tokenizer has none of that number."""
-    number = checkpoint.config.image_token_index
-    for entry in read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", []):
-        if entry.get("id") == number:
-            return str(entry["content"])
+    number = checkpoint.image_token
+    if number in (added := _added_tokens(checkpoint)):
+        return added[number]
     raise InputError(f"{checkpoint.folder}/tokenizer.json: found no added token {number}, the config's image token")
 
 
-def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
-    """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
-    folder, size = checkpoint.folder, checkpoint.tower.image_size
+def _added_tokens(checkpoint: Checkpoint) -> dict[int, str]:
+    """The tokens that the tokenizer splits a text at, by number."""
+    listed = read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", [])
+    return {entry["id"]: str(entry.get("content")) for entry in listed if isinstance(entry.get("id"), int)}
+
+
+def _image_settings(folder: Path) -> dict[str, Any]:
+    """The image processor's settings, from the file that transformers reads first."""
     path = folder / "preprocessor_config.json"
     nested = folder / "processor_config.json"
     inner = read_plain(nested).get("image_processor") if nested.is_file() else None  # which transformers reads first
     found = inner if inner else read_plain(path) if path.is_file() else {}
     if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
         raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
+    return found
+
+
+def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
+    """How an image becomes tiles: as the checkpoint does it, perhaps of another longest edge."""
+    folder, size = checkpoint.folder, {"longest_edge": checkpoint.tower.image_size}
+    found = _image_settings(folder)
+    if odd := [key for key in ("do_resize", "do_pad") if found.get(key, True) is not True]:
+        raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
+    for key in ("size", "max_image_size"):
+        if not isinstance(found.get(key), dict) or set(found[key]) != {"longest_edge"}:
+            raise InputError(f"{folder}: the processor's {key} is {found.get(key)!r:.60}; expected longest_edge")
+    return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
+        "do_resize": True,
+        "do_pad": True,
+        "do_image_splitting": bool(found.get("do_image_splitting", True)),
+        "size": found["size"] if edge is None else {"longest_edge": edge},
+        "max_image_size": size,
+        "image_processor_type": "Idefics3ImageProcessor",
+    }
+
+
+def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Configuration and processor of a tiled checkpoint: its own, as Idefics3's classes read them."""
+    if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in _added_tokens(checkpoint).values():
+        raise InputError(
+            f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
+            f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
+        )
+    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.edge)
+    kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
+    config = {key: found[key] for key in kept if key in found} | _external(external)
+    return {
+        "config.json": config,
+        "preprocessor_config.json": image | {"processor_class": IDEFICS3},
+        "processor_config.json": {
+            "processor_class": IDEFICS3,
+            "image_seq_len": tiles.view_tokens,
+            "image_processor": image,
+        },
+    }
+
+
+def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
+    folder, size = checkpoint.folder, checkpoint.tower.image_size
+    found = _image_settings(folder)
     kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
     if checkpoint.config.model_type != "llava":
@@ -86,19 +141,17 @@ def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...
         "image_seq_length": visual_tokens,
         "vision_feature_select_strategy": "full",
     }
-    if external:
-        config["transformers.js_config"] = {"use_external_data_format": {Path(name).name: True for name in external}}
-    return config
+    return config | _external(external)
 
 
-def texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, bytes]:
-    """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
+def _external(graphs: tuple[str, ...]) -> dict[str, Any]:
+    """What transformers.js is told of graphs with a data file."""
+    listed = {Path(name).name: True for name in graphs}
+    return {"transformers.js_config": {"use_external_data_format": listed}} if graphs else {}
 
-    Raises InputError for a checkpoint without tokenizer or processor.
-    """
-    folder = checkpoint.folder
-    if not (folder / "tokenizer.json").is_file():
-        raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
+
+def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Configuration and processor of one view, as LLaVA's classes read them."""
     image = _image_processor(checkpoint)
     processor = {
         "processor_class": "LlavaProcessor",
@@ -107,14 +160,29 @@ def texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...])
         "vision_feature_select_strategy": "full",
         "image_token": image_token(checkpoint),
     }
-    made = {
+    return {
         "config.json": _config(checkpoint, visual_tokens, external),
         "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
         "processor_config.json": processor | {"image_processor": image},
     }
+
+
+def texts(
+    checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...], tiles: Tiling | None = None
+) -> dict[str, bytes]:
+    """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
+
+    ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
+    """
+    folder = checkpoint.folder
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
+    made = (
+        _view_texts(checkpoint, visual_tokens, external) if tiles is None else _tile_texts(checkpoint, tiles, external)
+    )
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer_config.json" in copied:
-        made["tokenizer_config.json"] = _with_template(folder)
+        made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
     return copied | {name: _json(content) for name, content in made.items()}
 
 
@@ -137,9 +205,14 @@ def chat_template(folder: Path) -> Any | None:
     return read_plain(config).get("chat_template") if config.is_file() else None
 
 
-def _with_template(folder: Path) -> dict[str, Any]:
-    """The tokenizer's configuration with the chat template in it: where transformers.js looks for LLaVA's."""
-    template = chat_template(folder)
+def _with_template(folder: Path, *, older: bool) -> dict[str, Any]:
+    """The tokenizer's configuration with the chat template in it: where transformers.js looks for it.
+
+    With ``older`` the one of ``chat_template.json`` where there is no other, as SmolVLM was first published.
+    """
+    template, path = chat_template(folder), folder / "chat_template.json"
+    if template is None and older and path.is_file():
+        template = read_plain(path).get("chat_template")
     return read_plain(folder / "tokenizer_config.json") | ({} if template is None else {"chat_template": template})
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, open_checkpoint
+from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, compression_of, open_checkpoint
 from vlmplan.errors import InputError
+from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan, catalogue
+from vlmplan.units import format_image
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 EXTERNAL_ABOVE_BYTES = 2**28  # a protobuf holds at most 2 GiB; smaller graphs stay in one file
@@ -25,7 +27,10 @@ def check_text(option: str, text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOrder:
-    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder."""
+    """What to export. ``weights`` are a learned compressor's; ``query`` is baked into QueCC's encoder.
+
+    Of a tiled checkpoint ``visual_tokens`` are those of an image of ``image`` pixels, width and height.
+    """
 
     checkpoint: str
     visual_tokens: int
@@ -36,6 +41,7 @@ class ExportOrder:
     random_weights: bool = False
     query: str | None = None
     all_logits: bool = False
+    image: tuple[int, int] | None = None
     plan: Plan | None = None
     external_above_bytes: int = EXTERNAL_ABOVE_BYTES
 
@@ -71,6 +77,7 @@ class ExportChoices:
     random_weights: bool = False
     query: str | None = None
     all_logits: bool = False
+    image: tuple[int, int] | None = None
 
 
 def order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
@@ -85,7 +92,9 @@ def order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
         asked.compressor or (plan.choice.compressor if plan is not None else None),
     )
     _check_known(checkpoint)
-    visual_tokens, compressor = compressed(open_checkpoint(checkpoint), *given)
+    opened = open_checkpoint(checkpoint)
+    image = _image(opened, asked, plan)
+    visual_tokens, compressor = compressed(opened, *given, image)
     precision = asked.precision or _planned_precision(plan)
     return ExportOrder(
         checkpoint=checkpoint,
@@ -97,8 +106,18 @@ def order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
         random_weights=asked.random_weights,
         query=asked.query,
         all_logits=asked.all_logits,
+        image=image,
         plan=plan,
     )
+
+
+def _image(checkpoint: Checkpoint, asked: ExportChoices, plan: Plan | None) -> tuple[int, int] | None:
+    """The size of an image that visual tokens are those of; None where every image makes as many."""
+    if checkpoint.tiled:
+        return asked.image or (USUAL_IMAGE if plan is None else plan.workload.image)
+    if asked.image is not None:
+        raise InputError(f"--image: an export of {checkpoint.config.model_type} makes one view of any; leave it out")
+    return None
 
 
 def _check_known(name: str) -> None:
@@ -112,12 +131,20 @@ def _check_known(name: str) -> None:
 
 
 def compressed(
-    checkpoint: Checkpoint, visual_tokens: int | None, compressor: Compressor | None
+    checkpoint: Checkpoint,
+    visual_tokens: int | None,
+    compressor: Compressor | None,
+    image: tuple[int, int] | None = None,
 ) -> tuple[int, Compressor]:
     """How many tokens, by what: as given, else as the checkpoint was trained, else all of them.
 
-    Raises InputError where that is not what it was trained for.
+    Of a tiled checkpoint those of ``image``. Raises InputError where that is not what it was trained for.
     """
+    if checkpoint.tiled is not (image is not None):
+        raise InputError(f"image: found {image}, expected {'its width and height' if checkpoint.tiled else 'none'}")
+    if image is not None:
+        compression_of(checkpoint, compressor or Compressor.NONE, 0)
+        return tiling(checkpoint, image, visual_tokens).visual_tokens, Compressor.NONE
     if checkpoint.trained is None:
         if visual_tokens is None and compressor not in (None, Compressor.NONE):
             raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
@@ -161,6 +188,7 @@ def _check_agreement(asked: ExportChoices, plan: Plan) -> None:
         ("--visual-tokens", asked.visual_tokens, plan.choice.visual_tokens),
         ("--compressor", asked.compressor, plan.choice.compressor),
         ("--precision", asked.precision, _planned_precision(plan)),
+        ("--image", asked.image and format_image(asked.image), format_image(plan.workload.image)),
     )
     for option, given, planned in pairs:
         if given is not None and given != planned:

@@ -16,14 +16,19 @@ from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.extras import require
 from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
+PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
 class Model(Protocol):
     """What generates: an export, or the PyTorch reference."""
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
-        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``.
+
+        With tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch, tiles,
+        size, size]`` says which pixels are no padding.
+        """
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
@@ -123,10 +128,16 @@ class OnnxModel:
         decoder = open_session(self.folder / DECODER, self.provider, self.threads, unrounded=True)
         return OnnxModel(self.folder, self.provider, self.threads, {**self.sessions, DECODER: decoder})
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:
-        """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``."""
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+        """As :class:`Model` has it; without a mask every pixel is seen."""
+        import numpy as np
+
         feeds = {"pixel_values": pixel_values}
-        if "text_query" in {value.name for value in self.session(VISION).get_inputs()}:
+        names = {value.name for value in self.session(VISION).get_inputs()}
+        if PIXEL_MASK in names:
+            shape = (*pixel_values.shape[:2], *pixel_values.shape[-2:])
+            feeds[PIXEL_MASK] = np.ones(shape, bool) if mask is None else mask.astype(bool)
+        if "text_query" in names:
             if query is None:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
@@ -220,11 +231,13 @@ class Prompt:
     """A question ready for a model: ``input_ids`` and ``attention_mask [batch, tokens]``, image tokens in place.
 
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
+    With tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size, size]``.
     """
 
     input_ids: Any
     attention_mask: Any
     pixel_values: Any | None
+    pixel_mask: Any | None = None
     question_ids: Any | None = None
     image_token: int = -1
 
@@ -264,7 +277,7 @@ def prompt_embeds(model: Model, prompt: Prompt) -> Any:
     if prompt.pixel_values is None:
         return embeds
     query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
-    features = model.image_features(prompt.pixel_values, query)
+    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask)
     places = prompt.input_ids == prompt.image_token
     if places.sum() != features.shape[0] * features.shape[1]:
         raise InputError(

@@ -43,9 +43,12 @@ class Sketch:
         """Append an operator with several outputs and return them."""
         return self.tape.op_multi_out(kind, list(inputs), attributes, num_outputs=outputs)
 
-    def input(self, name: str, shape: list[int | str], *, integer: bool = False, cache: bool = False) -> Any:
-        """Return an input: fp32 but for token ids and masks (int64) and the cache (the graph's own precision)."""
-        kind = self.ir.DataType.INT64 if integer else self.float_type if cache else self.ir.DataType.FLOAT
+    def input(
+        self, name: str, shape: list[int | str], *, integer: bool = False, cache: bool = False, boolean: bool = False
+    ) -> Any:
+        """Return an input: fp32 but for token ids and masks (int64), masks of pixels (bool) and the cache (its own)."""
+        types = self.ir.DataType
+        kind = types.BOOL if boolean else types.INT64 if integer else self.float_type if cache else types.FLOAT
         return self.ir.val(name, kind, shape)
 
     def _initialiser(self, name: str, tensor: Callable[[], Any]) -> Any:

@@ -24,9 +24,9 @@ class TimedRequest:
 
 
 def workload_prompt(
-    workload: Workload, visual_tokens: int, image_size: int, image_token: int, reads_question: bool
+    workload: Workload, visual_tokens: int, image_size: int, image_token: int, reads_question: bool, tiles: int = 0
 ) -> Prompt:
-    """Return a prompt of the workload's size: images first, then text."""
+    """Return a prompt of the workload's size: images first, then text; of an image so many ``tiles``, or one view."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -34,7 +34,8 @@ def workload_prompt(
     if workload.text_tokens:
         text = rng.integers(0, image_token, workload.text_tokens) if image_token > 0 else np.zeros(1, np.int64)
         ids[:, -workload.text_tokens :] = text
-    size = (workload.batch * workload.images, 3, image_size, image_size)
+    views = (workload.batch, workload.images * tiles) if tiles else (workload.batch * workload.images,)
+    size = (*views, 3, image_size, image_size)
     return Prompt(
         input_ids=ids,
         attention_mask=np.ones_like(ids),

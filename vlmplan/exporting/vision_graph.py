@@ -10,6 +10,7 @@ from typing import Any
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
 from vlmplan.exporting.sketch import Sketch
+from vlmplan.exporting.tower_graph import patches, tower_layer
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 
@@ -44,7 +45,7 @@ class _Encoder:
         x = self._embedded(pixels)
         found = {0: x} if 0 in wanted else {}
         for layer in range(max(wanted)):
-            x = self._layer(x, f"vision_tower.encoder.layers.{layer}")
+            x = tower_layer(self.sketch, self.tower, x, f"vision_tower.encoder.layers.{layer}")
             if layer + 1 in wanted:
                 found[layer + 1] = x
         return {number: self._patches(state) for number, state in found.items()}
@@ -55,12 +56,7 @@ class _Encoder:
 
     def _embedded(self, pixels: Any) -> Any:
         sketch, name, tower = self.sketch, "vision_tower.embeddings", self.tower
-        kernel = [sketch.parameter(f"{name}.patch_embedding.weight")]
-        if sketch.has(f"{name}.patch_embedding.bias"):
-            kernel.append(sketch.parameter(f"{name}.patch_embedding.bias"))
-        patch = tower.patch_size
-        x = sketch.op("Conv", pixels, *kernel, kernel_shape=[patch, patch], strides=[patch, patch])
-        x = sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(0, 0, -1)), perm=[0, 2, 1])
+        x = patches(sketch, tower, pixels)
         if sketch.has(f"{name}.class_embedding"):
             batch = sketch.op("Shape", pixels, start=0, end=1)
             shape = sketch.op("Concat", batch, sketch.ints(1, tower.hidden_size), axis=0)
@@ -69,16 +65,6 @@ class _Encoder:
         x = sketch.op("Add", x, sketch.parameter(f"{name}.position_embedding.weight"))
         norm = "vision_tower.pre_layrnorm"  # the tensor's name in transformers
         return sketch.layer_norm(x, norm, tower.layer_norm_eps) if sketch.has(f"{norm}.weight") else x
-
-    def _layer(self, x: Any, name: str) -> Any:
-        sketch, epsilon, heads = self.sketch, self.tower.layer_norm_eps, self.tower.num_attention_heads
-        normed = sketch.layer_norm(x, f"{name}.layer_norm1", epsilon)
-        parts = [sketch.linear(normed, f"{name}.self_attn.{part}_proj") for part in "qkv"]
-        attended = sketch.op("Attention", *parts, q_num_heads=heads, kv_num_heads=heads)
-        x = sketch.op("Add", x, sketch.linear(attended, f"{name}.self_attn.out_proj"))
-        normed = sketch.layer_norm(x, f"{name}.layer_norm2", epsilon)
-        inner = sketch.activation(sketch.linear(normed, f"{name}.mlp.fc1"), self.tower.hidden_act)
-        return sketch.op("Add", x, sketch.linear(inner, f"{name}.mlp.fc2"))
 
     def _joined(self, states: dict[int, Any], layers: tuple[int, ...]) -> Any:
         found = [states[layer] for layer in layers]

@@ -25,7 +25,7 @@ from vlmplan.checkpoints import (
     RandomWeights,
     Weights,
     check_shapes,
-    compression,
+    compression_of,
     compressor_weights,
     open_checkpoint,
     weights_source,
@@ -51,6 +51,8 @@ from vlmplan.exporting.manifest import (
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel, question_embedding
 from vlmplan.exporting.sketch import OPSET
+from vlmplan.exporting.tile_graph import tile_graph
+from vlmplan.exporting.tiles import Tiling, tiling
 from vlmplan.exporting.vision_graph import encoder_graph
 from vlmplan.hardware import Precision
 from vlmplan.planning import Plan
@@ -86,6 +88,12 @@ class Parts:
             hidden_output=self.order.compressor.reads_question,
         )
 
+    @property
+    def tiles(self) -> Tiling | None:
+        """What is asked of a tiled checkpoint's processor; None for others."""
+        order = self.order
+        return None if order.image is None else tiling(self.checkpoint, order.image, order.visual_tokens)
+
     def graph(self, name: str, query: Any | None = None) -> Any:
         """Draw one of the three graphs; ``query`` is QueCC's baked embedding."""
         text, floats = self.checkpoint.text, self.order.floats
@@ -93,13 +101,15 @@ class Parts:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:
             return embedding_graph(text, self.weights, floats)
+        if self.checkpoint.tiled:
+            return tile_graph(self.checkpoint, floats)
         return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
 
 
 def open_parts(order: ExportOrder) -> Parts:
     """Open the checkpoint and the compressor's weights. Raises InputError or Unavailable."""
     checkpoint = open_checkpoint(order.checkpoint)
-    plan = compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
+    plan = compression_of(checkpoint, order.compressor, order.visual_tokens)
     check_plan(order.plan, checkpoint)
     check_shapes(checkpoint)
     weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
@@ -212,6 +222,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         precision=order.precision,
         base_precision=order.floats,
         all_logits=order.all_logits,
+        image=order.image,
         opset=OPSET,
         batch="any",
         padding="left",
@@ -314,7 +325,7 @@ def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     """Write everything. All is drawn first, so that what is missing is said before anything large is written."""
     drawn = {name: parts.graph(name) for name in GRAPHS}
     external = tuple(name for name in GRAPHS if weight_bytes(drawn[name]) > parts.order.external_above_bytes)
-    contents = texts(parts.checkpoint, parts.order.visual_tokens, external)
+    contents = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles)
     query = _baked(parts, scratch)
     if query is not None:
         drawn[VISION] = parts.graph(VISION, query)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import MOST_SHUFFLED as MOST_SHUFFLED
     from vlmplan.models.visual_tokens import VisualInput as VisualInput
     from vlmplan.models.visual_tokens import at_most as at_most
+    from vlmplan.models.visual_tokens import edge_of as edge_of
     from vlmplan.models.visual_tokens import native_side_px as native_side_px
     from vlmplan.models.visual_tokens import native_visual_tokens as native_visual_tokens
     from vlmplan.models.visual_tokens import one_view as one_view
@@ -88,6 +89,7 @@ __getattr__, __all__ = face(
             "MOST_SHUFFLED",
             "VisualInput",
             "at_most",
+            "edge_of",
             "native_side_px",
             "native_visual_tokens",
             "one_view",

@@ -100,7 +100,7 @@ def _check_text(inner: Plain, named: str, vlm: Architecture, where: str) -> None
     """Raise InputError where the LLM's own class is neither its type's nor the whole model's."""
     stems = _stems(inner, where)
     own = {_plain_name(name) for name in (named, *(old for old, new in TEXT_NAMES.items() if new == named))}
-    if stems and not any(_plain_name(stem) in own or stem in vlm.classes for stem in stems):
+    if stems and not any(_plain_name(stem) in own or stem in (*vlm.classes, *vlm.text_classes) for stem in stems):
         raise InputError(
             f"{where}.architectures: '{inner['architectures'][0]}' is not read; it borrows model_type "
             f"'{inner.get('model_type', named)}'"

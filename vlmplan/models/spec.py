@@ -325,6 +325,11 @@ class ModelSpec(Document):
     cautions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
+    @property
+    def exports_tiles(self) -> bool:
+        """Whether an export keeps the processor's tiles and joins no tokens: others are left with one view."""
+        return self.exportable and self.image is not None and self.image.rule is Rule.SPLIT
+
     def __post_init__(self) -> None:
         """A vision model needs a tower, a projector and a rule; a text model none of them."""
         parts = (self.vision, self.projector, self.image)

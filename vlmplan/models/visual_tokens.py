@@ -178,6 +178,28 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
     return tuple(found[tokens] for tokens in sorted(found))
 
 
+def edge_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
+    """Return the longest edge in pixels at which a processor that splits makes ``visual_tokens`` of ``image``.
+
+    None where it does unasked. Raises InputError, with what can be had, for another number.
+    """
+    rule = model.image
+    if rule is None or rule.rule is not Rule.SPLIT:
+        raise InputError(f"{model.name}: its processor scales no longest edge")
+    native, edges = native_visual_tokens(model, image), dict[int, int]()
+    for grid, fill in _reachable(rule, *image):
+        edges.setdefault(grid.tokens, fill["edge"])
+    if visual_tokens == native:
+        return None
+    if visual_tokens not in edges:
+        listed = ", ".join(map(str, sorted(edges)))
+        raise InputError(
+            f"--visual-tokens: found {visual_tokens}; the processor makes one of {listed} of an image of "
+            f"{image[0]} x {image[1]}"
+        )
+    return edges[visual_tokens]
+
+
 def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:
     """Return the input of the most tokens the processor makes of ``image`` without exceeding a number, if any.
 

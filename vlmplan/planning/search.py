@@ -160,15 +160,16 @@ def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     if model.image is None or refused_shape(*space.workload.image, model.image):
         return []
     found = options(model, space.workload.image)
-    if space.route is Route.EXPORT:
+    whole = space.route is Route.EXPORT and model.exports_tiles
+    if space.route is Route.EXPORT and not whole:
         found = (one_view(model, space.workload.image),)
     least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
     kept = [option for option in found if option.visual_tokens >= least]
     if space.engine is not None:
         kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
-    if space.allow_untrained:
+    if space.allow_untrained and not whole:
         kept += _pooled_inputs(model, space.workload)
-    else:
+    if not space.allow_untrained:
         kept = [option for option in kept if not judge.unstudied(model, option)]
     return sorted(kept, key=lambda option: option.visual_tokens)
 

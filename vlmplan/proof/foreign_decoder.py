@@ -30,7 +30,7 @@ class _Text:
 
     __slots__ = ()
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:  # noqa: ARG002
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:  # noqa: ARG002
         """Raise InputError."""
         raise InputError("a text decoder has no vision encoder")
 

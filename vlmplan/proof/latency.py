@@ -99,6 +99,7 @@ def plan_matches(plan: Plan, manifest: Manifest, whose: str = GIVEN) -> Check:
         ("visual tokens", plan.choice.visual_tokens, manifest.visual_tokens),
         ("compressor", plan.choice.compressor, manifest.compressor),
         ("precision", asked_precision, manifest.precision),
+        ("image", plan.workload.image if manifest.image else None, manifest.image),
     )
     faults = [f"{what}: the plan says {asked}, the export has {made}" for what, asked, made in pairs if asked != made]
     return (

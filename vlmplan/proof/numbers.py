@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vlmplan.checkpoints import image_token_of
 from vlmplan.errors import InputError
-from vlmplan.exporting import Generation, Manifest, Model, Prompt, generate, prompt_embeds, question_embedding
+from vlmplan.exporting import Generation, Manifest, Model, Prompt, Tiling, generate, prompt_embeds, question_embedding
 from vlmplan.hardware import Precision
 from vlmplan.proof.report import Check, failed, passed, verdict
 
 STEPS = 16
+_PADDED_TILES = 2  # of the probe in which one is hidden in part
+_BLACK = -1.0  # a tile of zeros is no tile
 _LONGEST_WINDOW = 512  # tokens of a sliding window that a probe goes beyond
 FP32_TOLERANCE = 1e-4  # of logits whose root mean square is 1 or less, in proportion above
 FP16_TOLERANCE = 5e-2
@@ -23,15 +26,32 @@ VISION_MARGIN = 5  # features are compared at their own scale, and large weights
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
-def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
-    """Return seeded questions of different lengths, the image first, in the middle and last but one.
+def _pixels(rng: Any, size: int, shown: int | None) -> tuple[Any, Any | None]:
+    """A random image of one view, or of ``shown`` tiles with their mask.
 
-    One more goes beyond a sliding window, where there is a short one. ``config`` is the checkpoint's transformers
-    configuration.
+    Where there are two, the second one's mask hides its right quarter and its lower half: clients may pad a tile.
     """
     import numpy as np
 
-    vocabulary, image_token = config.text_config.vocab_size, config.image_token_index
+    shape = (1, 3, size, size) if shown is None else (1, shown, 3, size, size)
+    pixels = rng.standard_normal(shape).astype(np.float32)
+    if shown is None:
+        return pixels, None
+    mask = np.ones((1, shown, size, size), bool)
+    if shown == _PADDED_TILES:
+        mask[:, 1, size // 2 :] = mask[:, 1, :, size * 3 // 4 :] = False
+    return pixels, mask
+
+
+def probes(manifest: Manifest, config: Any, tiles: Tiling | None = None) -> tuple[Prompt, ...]:
+    """Return seeded questions of different lengths, the image first, in the middle and last but one.
+
+    One more goes beyond a sliding window, where there is a short one. ``config`` is the checkpoint's transformers
+    configuration; with ``tiles`` the images are one, two and as many as the export's.
+    """
+    import numpy as np
+
+    vocabulary, image_token = config.text_config.vocab_size, image_token_of(config)
     found = []
     window = getattr(config.text_config, "sliding_window", None) or _LONGEST_WINDOW + 1
     beyond = ((window + 7, 40),) if window <= _LONGEST_WINDOW else ()
@@ -39,15 +59,18 @@ def probes(manifest: Manifest, config: Any) -> tuple[Prompt, ...]:
         rng = np.random.default_rng(seed)
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary
-        ids = [*text[:before].tolist(), *[image_token] * manifest.visual_tokens, *text[before:].tolist()]
-        size = config.vision_config.image_size
+        shown = None if tiles is None else (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(seed, 2)]
+        seen = manifest.visual_tokens if tiles is None or shown is None else shown * tiles.view_tokens
+        ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
+        pixels, mask = _pixels(rng, config.vision_config.image_size, shown)
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(
             Prompt(
                 input_ids=input_ids,
                 attention_mask=np.ones_like(input_ids),
-                pixel_values=rng.standard_normal((1, 3, size, size)).astype(np.float32),
+                pixel_values=pixels,
+                pixel_mask=mask,
                 question_ids=question,
                 image_token=image_token,
             )
@@ -132,8 +155,9 @@ def vision(export: Model, reference: Model, manifest: Manifest, prompts: tuple[P
     worst, limit = 0.0, VISION_MARGIN * tolerance(manifest.base_precision)
     for prompt in prompts:
         query = None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
-        theirs = reference.image_features(prompt.pixel_values, query)
-        ours = export.image_features(prompt.pixel_values, query)
+        theirs, ours = (
+            model.image_features(prompt.pixel_values, query, prompt.pixel_mask) for model in (reference, export)
+        )
         if ours.shape != theirs.shape:
             return failed("vision", f"expected features of shape {list(theirs.shape)}, found {list(ours.shape)}")
         difference = float(np.abs(ours - theirs).max() / max(theirs.std(), 1e-12))
@@ -168,6 +192,11 @@ def divergence(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
     yield verdict("divergence", [detail] if worst > limit else [], detail, divergence_nats=worst)
 
 
+def _others(own: Any, theirs: Any) -> Any:
+    """Another image of the same shape: of tiles the first, as many as ``own``."""
+    return theirs[:, : own.shape[1]]
+
+
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
     """Another image, and a black one, change the first logits: the export does look.
 
@@ -178,8 +207,9 @@ def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: fl
     import numpy as np
 
     first, other = walks[0], walks[-1]
-    images = {"another image": other.prompt.pixel_values}
-    images["no image"] = np.zeros_like(first.prompt.pixel_values)
+    own: Any = first.prompt.pixel_values
+    images = {"another image": _others(own, other.prompt.pixel_values)}
+    images["no image"] = np.full_like(own, 0.0 if first.prompt.pixel_mask is None else _BLACK)
     for what, pixels in images.items():
         prompt = replace(first.prompt, pixel_values=pixels)
         moved, due = (

@@ -13,7 +13,7 @@ from typing import Any
 from vlmplan import __version__
 from vlmplan.checkpoints import (
     Checkpoint,
-    compression,
+    compression_of,
     compressor_weights,
     open_checkpoint,
     parameter_shapes,
@@ -27,6 +27,7 @@ from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
 from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
+from vlmplan.units import format_image
 
 _LONGEST_QUESTION = 300  # characters
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
@@ -43,6 +44,7 @@ class Given:
     compressor: Compressor | None = None
     precision: Precision | None = None
     query: str | None = None
+    image: tuple[int, int] | None = None
 
     def names(self, checkpoint: str) -> bool:
         """Whether a checkpoint is vouched for: it was given, or it is the model of the plan given."""
@@ -80,6 +82,7 @@ def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> Export
         random_weights=manifest.random_weights and not vouched,
         query=manifest.query,
         all_logits=manifest.all_logits,
+        image=manifest.image,
         plan=given.plan if given.plan is not None and manifest.plan is not None else manifest.plan,
     )
 
@@ -87,9 +90,9 @@ def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> Export
 def contradiction(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> str | None:
     """What in the manifest no export of this checkpoint could say; None where nothing is."""
     try:
-        compressed(checkpoint, manifest.visual_tokens, manifest.compressor)
+        compressed(checkpoint, manifest.visual_tokens, manifest.compressor, manifest.image)
         order = order_of(manifest, given, checkpoint)
-        plan = compression(manifest.compressor, checkpoint.grid_side, manifest.visual_tokens)
+        plan = compression_of(checkpoint, manifest.compressor, manifest.visual_tokens)
         check_plan(manifest.plan, checkpoint)
     except InputError as error:
         return str(error)
@@ -160,7 +163,7 @@ def same_weights(manifest: Manifest, order: ExportOrder, checkpoint: Checkpoint)
     """
     if manifest.weights is None or order.weights is not None or not _has_weights(Given(), checkpoint):
         return None
-    path, plan = Path(manifest.weights), compression(order.compressor, checkpoint.grid_side, order.visual_tokens)
+    path, plan = Path(manifest.weights), compression_of(checkpoint, order.compressor, order.visual_tokens)
     try:
         needed = parameter_shapes(checkpoint, plan)
         own, theirs = compressor_weights(checkpoint, plan, None, False), read_compressor(path, needed)
@@ -190,6 +193,7 @@ def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
         ("--compressor", given.compressor, manifest.compressor),
         ("--precision", given.precision, manifest.precision),
         ("--query", given.query, manifest.query),
+        ("--image", given.image and format_image(given.image), manifest.image and format_image(manifest.image)),
     ):
         if want not in (None, found):
             yield f"{option}: expected {want}, the export has {found}"
@@ -245,11 +249,17 @@ def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     return passed(JUDGE, f"against {against}{what}")
 
 
+def _size(image: tuple[int, int] | None) -> str:
+    """Of which image a number of tokens is; nothing where every image makes as many."""
+    return "" if image is None else f" of an image of {format_image(image)}"
+
+
 def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
     """What was asked for, as the options and the plan given say, and as only the export does."""
     plan = given.plan
     facts = [
         (f"{order.visual_tokens} visual tokens", plan is not None or given.visual_tokens is not None),
+        (_size(order.image), plan is not None or given.image is not None),
         (f" by {order.compressor}", plan is not None or given.compressor is not None),
         (f", {order.precision}", plan is not None or given.precision is not None),
     ]

@@ -50,7 +50,8 @@ class Options:
     """How to validate. ``checkpoint`` None means the one the manifest names; ``plan`` None the one it holds.
 
     ``weights`` are the learned compressor's, where they are not with the checkpoint. ``visual_tokens``, ``compressor``,
-    ``precision`` and ``query`` are what the export is expected to have; None takes the export's word.
+    ``precision``, ``query`` and ``image`` (of tiles: whose tokens are meant, width and height in pixels) are what the
+    export is expected to have; None takes the export's word.
     """
 
     checkpoint: str | None = None
@@ -60,6 +61,7 @@ class Options:
     compressor: Compressor | None = None
     precision: Precision | None = None
     query: str | None = None
+    image: tuple[int, int] | None = None
     provider: str = "cpu"
     threads: int | None = None
     repeats: int = 5
@@ -85,6 +87,7 @@ class Options:
         return trust.Given(
             checkpoint=self.checkpoint, weights=self.weights, plan=self.plan,
             visual_tokens=self.visual_tokens, compressor=self.compressor, precision=self.precision, query=self.query,
+            image=self.image,
         )  # fmt: skip
 
 
@@ -220,7 +223,7 @@ class Validator:
     ) -> Iterator[Check]:
         precision = manifest.precision
         followed = _Baked(reference, query) if query is not None else reference
-        found = check_numbers.probes(manifest, parts.checkpoint.config)
+        found = check_numbers.probes(manifest, parts.checkpoint.config, parts.tiles)
         self.progress("comparing numbers", 0, 1)
         yield check_numbers.vision(model, followed, manifest, found)
         walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
@@ -245,9 +248,9 @@ class Validator:
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
-        config = parts.checkpoint.config
-        size, token = config.vision_config.image_size, config.image_token_index
-        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question)
+        checkpoint, tiles = parts.checkpoint, 0 if parts.tiles is None else parts.tiles.views
+        size, token = checkpoint.tower.image_size, checkpoint.image_token
+        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question, tiles)
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:
@@ -257,7 +260,8 @@ class Validator:
             raise InputError(f"{folder}: no {FILE_NAME} names its checkpoint; give --checkpoint")
         options = self.options
         of_ours = {"--plan": options.plan, "--visual-tokens": options.visual_tokens, "--weights": options.weights,
-                   "--compressor": options.compressor, "--query": options.query}  # fmt: skip
+                   "--compressor": options.compressor, "--query": options.query,
+                   "--image": options.image}  # fmt: skip
         if given := [name for name, value in of_ours.items() if value is not None]:
             raise InputError(f"{given[0]}: {folder} is a text decoder made by others, which has none; leave it out")
         quiet_transformers()
@@ -349,12 +353,12 @@ class _Baked:
     def __init__(self, reference: Reference, query: Any) -> None:
         self.embeds, self.step, self._reference, self._query = reference.embeds, reference.step, reference, query
 
-    def image_features(self, pixel_values: Any, query: Any | None = None) -> Any:  # noqa: ARG002 - the baked one is used
-        """Features as the reference makes them of the baked question."""
+    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:  # noqa: ARG002
+        """Features as the reference makes them of the baked question, whatever is asked."""
         import numpy as np
 
         repeated = np.repeat(self._query, len(pixel_values), axis=0)
-        return self._reference.image_features(pixel_values, repeated)
+        return self._reference.image_features(pixel_values, repeated, mask)
 
 
 def _any_failed(checks: list[Check]) -> bool:

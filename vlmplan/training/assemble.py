@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan.checkpoints import (
     IMAGE_TOKEN,
-    MODEL_TYPES,
+    LLAVA_TYPES,
     TEXT_TYPES,
     TOWER_TYPES,
     compression,
@@ -177,10 +177,10 @@ def assemble(
 def _check_kind(folder: Path, checkpoint: str, tower: str | None) -> None:
     """Raise InputError where training cannot start from this type of checkpoint, or not with, or without, a tower."""
     kind = read_plain(folder / "config.json").get("model_type")
-    if kind not in (*MODEL_TYPES, *TEXT_TYPES):
-        expected = ", ".join((*MODEL_TYPES, *TEXT_TYPES))
+    if kind not in (*LLAVA_TYPES, *TEXT_TYPES):
+        expected = ", ".join((*LLAVA_TYPES, *TEXT_TYPES))
         raise InputError(f"{checkpoint}: model_type is {kind!r}; vlmplan trains {expected}")
-    if kind in MODEL_TYPES and tower is not None:
+    if kind in LLAVA_TYPES and tower is not None:
         raise InputError(f"--tower: {checkpoint} has a vision tower of its own; leave it out")
     if kind in TEXT_TYPES and tower is None:
         raise InputError(f"{checkpoint} is an LLM alone; name a vision tower with --tower DIR|HUB-ID")

@@ -9,7 +9,7 @@ from vlmplan import inert
 from vlmplan.exporting import GRAPHS, Manifest
 from vlmplan.models import Compressor
 from vlmplan.proof import Outcome, Report
-from vlmplan.units import format_bytes, format_seconds
+from vlmplan.units import format_bytes, format_image, format_seconds
 from vlmplan.views.text import new_console, new_table, print_lines, shortened
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def print_export(manifest: Manifest, out: Path) -> None:
     """Print what was written, and how to prove and use it."""
     shown = new_console()
     plural = "" if manifest.visual_tokens == 1 else "s"
-    reads = f"{manifest.visual_tokens} visual token{plural} by {manifest.compressor}"
+    by = f" by {manifest.compressor}" if manifest.image is None else f" of an image of {format_image(manifest.image)}"
+    reads = f"{manifest.visual_tokens} visual token{plural}{by}"
     shown.print(f"Exported {manifest.checkpoint} to {out}: {reads}, {manifest.precision}.", soft_wrap=True)
     rows = new_table("file", "size")
     for name in GRAPHS:

@@ -48,11 +48,13 @@ class Architecture:
 
     ``tower`` and ``text`` are the types meant where the nested table names none (or one that is not known); further
     names that checkpoints give the tower are ``towers`` (``tower_names`` as a ``model_name``), and the LLM
-    ``text_names``. ``text_key`` and ``vision_key`` name the nested tables; a type without ``text_key`` has its text
-    fields at the top, of a type that may follow from ``versions``. ``vision_defaults`` and ``text_defaults`` are
-    dimensions, ``traits`` what the tower has beyond its own type. ``by_tower`` is the type whose projector and image
-    rule a tower brings along. ``tied`` is whether the head is tied where no table says so. With ``newline`` a vector of
-    the LLM's width ends each row of patches. ``exportable``: ``vlmplan export`` draws its graphs.
+    ``text_names``, and names of its class ``text_classes``. ``text_key`` and ``vision_key`` name the nested tables; a
+    type without ``text_key`` has its text fields at the top, of a type that may follow from ``versions``.
+    ``vision_defaults`` and ``text_defaults`` are dimensions, ``traits`` what the tower has beyond its own type.
+    ``by_tower`` is the type whose projector and image rule a tower brings along. ``tied`` is whether the head is tied
+    where no table says so. With ``newline`` a vector of the LLM's width ends each row of patches. ``exportable``:
+    ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's tiles, as SmolVLM's, and
+    others are left with one view.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -69,6 +71,7 @@ class Architecture:
     synonyms: tuple[str, ...] = ()
     borrows: tuple[str, ...] = ()
     text_names: tuple[str, ...] = ()
+    text_classes: tuple[str, ...] = ()
     towers: tuple[str, ...] = ()
     tower_names: tuple[str, ...] = ()
     text_key: str = "text_config"
@@ -82,6 +85,7 @@ class Architecture:
     tied: bool | None = None
     newline: bool = False
     exportable: bool = False
+    tiled: bool = False
     overflows: tuple[Overflow, ...] = ()
 
 

@@ -1,0 +1,80 @@
+"""Compare what transformers.js made of exports with vlmplan's own loop, and whole exports with PyTorch.
+
+    PYTHONPATH=. python tools/compare_transformers_js.py CHECKPOINT DIR
+
+``DIR`` is what ``tools/try_transformers_js.mjs --out DIR`` wrote of exports of ``CHECKPOINT``. Each is fed the very
+pixels and token ids of transformers.js; how far those are from the Python processor's own is said beside it. Exits 1
+where tokens differ.
+"""
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.exporting.manifest import read_manifest
+from vlmplan.exporting.runner import OnnxModel, Prompt, generate
+from vlmplan.hardware.profile import Precision
+from vlmplan.models.spec import Compressor
+
+
+def _inputs(found: dict[str, Any]) -> tuple[Any, Any]:
+    """Token ids and pixels as transformers.js made them."""
+    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32).reshape(found["dims"])
+    return np.array([found["ids"]], np.int64), pixels.copy()
+
+
+def _alike(found: dict[str, Any], ids: Any, pixels: Any) -> str:
+    """How far the Python processor of the same folder is from these."""
+    from PIL import Image
+
+    processor = quiet_transformers().AutoProcessor.from_pretrained(found["folder"])
+    pictures = [Image.open(name).convert("RGB") for name in found["images"]]
+    own = processor(images=pictures, text=found["text"], return_tensors="np")
+    same = own["input_ids"].tolist() == ids.tolist()
+    apart = np.abs(own["pixel_values"] - pixels).max() if own["pixel_values"].shape == pixels.shape else np.inf
+    return f"token ids {'equal' if same else 'DIFFERENT'}, pixels apart by at most {apart:.2f}"
+
+
+def _by_torch(checkpoint: str, ids: Any, pixels: Any, count: int) -> list[int]:
+    """Transformers' own ``generate``."""
+    import torch
+
+    model = quiet_transformers().AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
+    given = {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(pixels)}
+    given["attention_mask"] = torch.ones_like(given["input_ids"])
+    with torch.inference_mode():
+        found = model.generate(**given, max_new_tokens=count, do_sample=False)
+    return [int(token) for token in found[0, ids.shape[1] :]]
+
+
+def main() -> None:
+    """Compare every file of the folder."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("folder", type=Path)
+    given, wrong = parser.parse_args(), 0
+    for path in sorted(given.folder.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        ids, pixels = _inputs(found)
+        config = json.loads((Path(found["folder"]) / "config.json").read_text(encoding="utf-8"))
+        token = config.get("image_token_index", config.get("image_token_id"))
+        prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=token)
+        theirs = {"own loop": list(generate(OnnxModel(Path(found["folder"])), prompt, len(found["tokens"])).tokens)}
+        manifest = read_manifest(Path(found["folder"]))
+        if manifest.precision is Precision.FP32 and manifest.compressor is Compressor.NONE:
+            theirs["PyTorch"] = _by_torch(given.checkpoint, ids, pixels, len(found["tokens"]))
+        same = {name: tokens == found["tokens"] for name, tokens in theirs.items()}
+        wrong += not all(same.values())
+        said = ", ".join(f"{name} {'equal' if one else 'DIFFERENT'}" for name, one in same.items())
+        print(f"{path.stem}: {len(found['tokens'])} tokens: {said}; {_alike(found, ids, pixels)}")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

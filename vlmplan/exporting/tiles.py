@@ -1,0 +1,58 @@
+"""How many tiles, and by which setting? What a tiled checkpoint's export asks of its processor.
+
+(checkpoint, image size, visual tokens) -> :class:`Tiling`. The numbers are those of ``vlmplan tokens``.
+"""
+
+from dataclasses import dataclass
+
+from vlmplan.checkpoints import Checkpoint
+from vlmplan.cost import read_model_config
+from vlmplan.errors import InputError
+from vlmplan.models import ModelSpec, Workload, edge_of, native_visual_tokens
+
+_LONGEST_SIDE = 65_536  # pixels
+USUAL_IMAGE = Workload(text_tokens=0).image  # of ``vlmplan tokens``, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """``visual_tokens`` of an image of ``image`` pixels (width, height), in ``views`` of ``view_tokens`` each.
+
+    ``edge`` is the longest edge in pixels that the processor scales to; None as the checkpoint has it.
+    """
+
+    image: tuple[int, int]
+    visual_tokens: int
+    view_tokens: int
+    edge: int | None
+
+    @property
+    def views(self) -> int:
+        """Tiles, and the whole image where there are several."""
+        return self.visual_tokens // self.view_tokens
+
+
+def _spec(checkpoint: Checkpoint) -> ModelSpec:
+    """The checkpoint as the planner reads it. Raises InputError for tiles of another size than the tower's."""
+    found = read_model_config(checkpoint.folder)
+    view, size = 0 if found.image is None else found.image.view_size, checkpoint.tower.image_size
+    if view != size:
+        raise InputError(f"{checkpoint.folder}: its processor cuts tiles of {view} pixels, the tower reads {size}")
+    return found
+
+
+def tiling(checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | None) -> Tiling:
+    """Return the tiling that makes ``visual_tokens`` of an image, or what the checkpoint makes of it unasked.
+
+    Raises InputError, with the numbers that can be had, for another.
+    """
+    if not all(1 <= side <= _LONGEST_SIDE for side in image):
+        raise InputError(f"image: expected a width and a height of 1 to {_LONGEST_SIDE} pixels, found {image}")
+    spec = _spec(checkpoint)
+    count = native_visual_tokens(spec, image) if visual_tokens is None else visual_tokens
+    return Tiling(
+        image=image,
+        visual_tokens=count,
+        view_tokens=(checkpoint.grid_side // checkpoint.joined_side) ** 2,
+        edge=edge_of(spec, image, count),
+    )
