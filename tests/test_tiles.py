@@ -41,7 +41,7 @@ from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.write import export
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.families import ARCHITECTURES
 from vlmplan.models.spec import Compressor
 from vlmplan.planning import catalogue

@@ -19,7 +19,7 @@ import numpy as np
 from vlmplan.checkpoints.checkpoint import quiet_transformers
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
-from vlmplan.hardware.profile import Precision
+from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 
 
