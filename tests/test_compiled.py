@@ -17,13 +17,14 @@ from vlmplan.errors import InputError
 from vlmplan.hardware.names import ReportedNames
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.models.spec import ModelSpec
-from vlmplan.planning import catalogue, compiled
+from vlmplan.planning import NamedWorkload, catalogue, compiled
 from vlmplan.planning.catalogue import TypicalCalibrations
 
 L4 = "hardware/l4.toml"
 MODEL = "models/OpenGVLab--InternVL3-1B.toml"
 KINDS: dict[str, type[Document]] = {
     "hardware": HardwareProfile,
+    "workloads": NamedWorkload,
     "models": ModelSpec,
     "laws": ScalingLaw,
     "scores": OwnScores,

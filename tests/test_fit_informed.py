@@ -147,7 +147,7 @@ def test_recommend_takes_the_law(points: tuple[Point, ...], tmp_path: Path) -> N
     table, law, picture = (str(tmp_path / name) for name in ("points.csv", "law.toml", "law.svg"))
     lines = ["llm_params_b,visual_tokens,error", *(f"{p.llm_params_b},{p.visual_tokens},{p.error}" for p in points)]
     Path(table).write_text("\n".join(lines))
-    fit = ("fit", table, "--task", "docvqa", "--draws", "300", "--out", law, "--plot", picture)
+    fit = ("fit", table, "--task", "docvqa", "--draws", "300", "--out", law, "--plot", picture, "-v")
     found = CliRunner().invoke(app, fit, catch_exceptions=False)
     assert found.exit_code == 0, found.stderr
     assert " ".join(found.stdout.split()).count("trained studies of DocVQA") == 2

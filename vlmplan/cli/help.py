@@ -11,26 +11,28 @@ from typing import Any
 import typer
 
 COMMAND_GROUPS = {
-    "Plan": ("recommend", "estimate", "tokens", "page"),
+    "Plan": ("recommend", "estimate", "tokens", "page", "explore"),
     "Know": ("catalogue", "profile", "doctor", "fit"),
     "Deploy": ("export", "validate", "run", "demo"),
     "Train": ("synthetic", "train", "evaluate", "sweep"),
 }
 _PLANNING: dict[str, tuple[str, ...]] = {
     "What is asked": (
-        "task", "model", "visual_tokens", "compressor", "text_tokens", "output_tokens", "image", "images",
-        "text_height", "batch", "concurrency", "cached_text_tokens", "cached_images",
+        "workload", "requests", "task", "model", "visual_tokens", "compressor", "text_tokens", "output_tokens",
+        "image", "images", "text_height", "batch", "concurrency", "cached_text_tokens", "cached_images",
     ),
     "Where it runs": ("hardware", "runtime", "gpus", "precision"),
-    "Limits": ("latency", "ttft", "tpot", "flops", "memory", "flop_rule"),
+    "Limits": ("latency", "ttft", "tpot", "flops", "memory", "max_error", "flop_rule"),
     "Which models": (
-        "models", "family", "license_", "max_params", "released_after", "candidates", "allow_untrained", "prefer",
-        "price",
+        "models", "family", "license_", "max_params", "released_after", "candidates", "allow_untrained", "minimise",
+        "prefer", "price",
     ),
 }  # fmt: skip
 _OUTPUT: dict[str, tuple[str, ...]] = {
-    "Output": ("confidence", "verbose", "explain", "why", "answers", "junit", "out", "json", "plot", "check", "help")
-}
+    "Output": (
+        "confidence", "verbose", "explain", "why", "answers", "junit", "out", "json", "plot", "open_", "check", "help",
+    )
+}  # fmt: skip
 # By command with more options than a screen takes in at a glance. Others, and new options, do without.
 OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "recommend": _PLANNING | _OUTPUT,
@@ -48,7 +50,9 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "On this machine": ("process_batch", "bf16", "gradient_checkpointing", "save_steps", "log_steps"),
     } | _OUTPUT,
     "validate": {
-        "What it should be": ("checkpoint", "plan", "visual_tokens", "compressor", "precision", "weights", "query"),
+        "What it should be": (
+            "checkpoint", "plan", "visual_tokens", "image", "compressor", "precision", "weights", "query",
+        ),
         "Where it runs": ("provider", "threads", "repeats"),
         "What is held": ("max_divergence", "logit_tolerance", "budget_only", "questions", "images"),
         "Output": ("recalibrate", *_OUTPUT["Output"]),
@@ -61,7 +65,7 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     } | _OUTPUT,
     "export": {
         "What is exported": (
-            "checkpoint", "model", "visual_tokens", "compressor", "weights", "random_weights", "query", "seed",
+            "checkpoint", "model", "visual_tokens", "image", "compressor", "weights", "random_weights", "query", "seed",
         ),
         "How it is stored": ("precision", "base_precision", "all_logits"),
         "Output": ("replace", *_OUTPUT["Output"]),

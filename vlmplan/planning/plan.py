@@ -293,13 +293,14 @@ def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
     deploy, serving = described.deploy, SERVING[query.runtime]
-    found = [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    found = []
+    if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
+        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
+    found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
     if query.limits.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
-    if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
-        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
         found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
