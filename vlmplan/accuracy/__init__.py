@@ -5,19 +5,52 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy.judge import ErrorSource as ErrorSource, Judge as Judge, ScoreBasis as ScoreBasis, ScoreUsed as ScoreUsed, by_scores as by_scores, parse_task as parse_task
-    from vlmplan.accuracy.law import Coefficient as Coefficient, Fit as Fit, Form as Form, Interval as Interval, Loss as Loss, PARAMETERS as PARAMETERS, Point as Point, PriorChoice as PriorChoice, RATIO as RATIO, ScalingLaw as ScalingLaw, optimal_visual_tokens as optimal_visual_tokens, shifted as shifted
+    from vlmplan.accuracy.judge import ErrorSource as ErrorSource
+    from vlmplan.accuracy.judge import Judge as Judge
+    from vlmplan.accuracy.judge import ScoreBasis as ScoreBasis
+    from vlmplan.accuracy.judge import ScoreUsed as ScoreUsed
+    from vlmplan.accuracy.judge import by_scores as by_scores
+    from vlmplan.accuracy.judge import parse_task as parse_task
+    from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
+    from vlmplan.accuracy.law import RATIO as RATIO
+    from vlmplan.accuracy.law import Coefficient as Coefficient
+    from vlmplan.accuracy.law import Fit as Fit
+    from vlmplan.accuracy.law import Form as Form
+    from vlmplan.accuracy.law import Interval as Interval
+    from vlmplan.accuracy.law import Loss as Loss
+    from vlmplan.accuracy.law import Point as Point
+    from vlmplan.accuracy.law import PriorChoice as PriorChoice
+    from vlmplan.accuracy.law import ScalingLaw as ScalingLaw
+    from vlmplan.accuracy.law import optimal_visual_tokens as optimal_visual_tokens
+    from vlmplan.accuracy.law import shifted as shifted
     from vlmplan.accuracy.law_judge import by_law as by_law
-    from vlmplan.accuracy.published_scores import Benchmark as Benchmark, Evidence as Evidence, OwnScores as OwnScores, SIZE_EXPONENT as SIZE_EXPONENT
-    from vlmplan.accuracy.reductions import Curve as Curve, Uncertain as Uncertain
+    from vlmplan.accuracy.published_scores import SIZE_EXPONENT as SIZE_EXPONENT
+    from vlmplan.accuracy.published_scores import Benchmark as Benchmark
+    from vlmplan.accuracy.published_scores import Evidence as Evidence
+    from vlmplan.accuracy.published_scores import OwnScores as OwnScores
+    from vlmplan.accuracy.reductions import Curve as Curve
+    from vlmplan.accuracy.reductions import Uncertain as Uncertain
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'judge': ('ErrorSource', 'Judge', 'ScoreBasis', 'ScoreUsed', 'by_scores', 'parse_task'),
-        'law': ('Coefficient', 'Fit', 'Form', 'Interval', 'Loss', 'PARAMETERS', 'Point', 'PriorChoice', 'RATIO', 'ScalingLaw', 'optimal_visual_tokens', 'shifted'),
-        'law_judge': ('by_law',),
-        'published_scores': ('Benchmark', 'Evidence', 'OwnScores', 'SIZE_EXPONENT'),
-        'reductions': ('Curve', 'Uncertain'),
+        "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "by_scores", "parse_task"),
+        "law": (
+            "Coefficient",
+            "Fit",
+            "Form",
+            "Interval",
+            "Loss",
+            "PARAMETERS",
+            "Point",
+            "PriorChoice",
+            "RATIO",
+            "ScalingLaw",
+            "optimal_visual_tokens",
+            "shifted",
+        ),
+        "law_judge": ("by_law",),
+        "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
+        "reductions": ("Curve", "Uncertain"),
     },
 )

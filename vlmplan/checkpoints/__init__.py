@@ -5,23 +5,91 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.checkpoints.checkpoint import Checkpoint as Checkpoint, Joined as Joined, LLAVA_TYPES as LLAVA_TYPES, MODEL_TYPES as MODEL_TYPES, TEXT_TYPES as TEXT_TYPES, TILED_TYPES as TILED_TYPES, TOWER_TYPES as TOWER_TYPES, Weights as Weights, canonical as canonical, check_shapes as check_shapes, head_dim as head_dim, image_token_of as image_token_of, local_folder as local_folder, open_checkpoint as open_checkpoint, quiet_transformers as quiet_transformers, read_config as read_config, read_layers as read_layers
-    from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights, compression_of as compression_of, compressor_weights as compressor_weights, parameter_shapes as parameter_shapes, read_compressor as read_compressor, weights_file as weights_file, weights_source as weights_source
-    from vlmplan.checkpoints.pictures import as_rgb as as_rgb, image_file as image_file
-    from vlmplan.checkpoints.reference import Reference as Reference, load_reference as load_reference, random_reference as random_reference
-    from vlmplan.checkpoints.regions import Compression as Compression, PACKER_EPSILON as PACKER_EPSILON, compression as compression, packer_heads as packer_heads, packer_layers as packer_layers
-    from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN as IMAGE_TOKEN, SmallModel as SmallModel, save_small as save_small, small_config as small_config, trained_tokenizer as trained_tokenizer, write_checkpoint as write_checkpoint
-    from vlmplan.checkpoints.torch_compressors import compressor_module as compressor_module, features_of as features_of
+    from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
+    from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
+    from vlmplan.checkpoints.checkpoint import TEXT_TYPES as TEXT_TYPES
+    from vlmplan.checkpoints.checkpoint import TILED_TYPES as TILED_TYPES
+    from vlmplan.checkpoints.checkpoint import TOWER_TYPES as TOWER_TYPES
+    from vlmplan.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from vlmplan.checkpoints.checkpoint import Joined as Joined
+    from vlmplan.checkpoints.checkpoint import Weights as Weights
+    from vlmplan.checkpoints.checkpoint import canonical as canonical
+    from vlmplan.checkpoints.checkpoint import check_shapes as check_shapes
+    from vlmplan.checkpoints.checkpoint import head_dim as head_dim
+    from vlmplan.checkpoints.checkpoint import image_token_of as image_token_of
+    from vlmplan.checkpoints.checkpoint import local_folder as local_folder
+    from vlmplan.checkpoints.checkpoint import open_checkpoint as open_checkpoint
+    from vlmplan.checkpoints.checkpoint import quiet_transformers as quiet_transformers
+    from vlmplan.checkpoints.checkpoint import read_config as read_config
+    from vlmplan.checkpoints.checkpoint import read_layers as read_layers
+    from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
+    from vlmplan.checkpoints.compressors import compression_of as compression_of
+    from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
+    from vlmplan.checkpoints.compressors import parameter_shapes as parameter_shapes
+    from vlmplan.checkpoints.compressors import read_compressor as read_compressor
+    from vlmplan.checkpoints.compressors import weights_file as weights_file
+    from vlmplan.checkpoints.compressors import weights_source as weights_source
+    from vlmplan.checkpoints.pictures import as_rgb as as_rgb
+    from vlmplan.checkpoints.pictures import image_file as image_file
+    from vlmplan.checkpoints.reference import Reference as Reference
+    from vlmplan.checkpoints.reference import load_reference as load_reference
+    from vlmplan.checkpoints.reference import random_reference as random_reference
+    from vlmplan.checkpoints.regions import PACKER_EPSILON as PACKER_EPSILON
+    from vlmplan.checkpoints.regions import Compression as Compression
+    from vlmplan.checkpoints.regions import compression as compression
+    from vlmplan.checkpoints.regions import packer_heads as packer_heads
+    from vlmplan.checkpoints.regions import packer_layers as packer_layers
+    from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN as IMAGE_TOKEN
+    from vlmplan.checkpoints.small_checkpoint import SmallModel as SmallModel
+    from vlmplan.checkpoints.small_checkpoint import save_small as save_small
+    from vlmplan.checkpoints.small_checkpoint import small_config as small_config
+    from vlmplan.checkpoints.small_checkpoint import trained_tokenizer as trained_tokenizer
+    from vlmplan.checkpoints.small_checkpoint import write_checkpoint as write_checkpoint
+    from vlmplan.checkpoints.torch_compressors import compressor_module as compressor_module
+    from vlmplan.checkpoints.torch_compressors import features_of as features_of
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'checkpoint': ('Checkpoint', 'Joined', 'LLAVA_TYPES', 'MODEL_TYPES', 'TEXT_TYPES', 'TILED_TYPES', 'TOWER_TYPES', 'Weights', 'canonical', 'check_shapes', 'head_dim', 'image_token_of', 'local_folder', 'open_checkpoint', 'quiet_transformers', 'read_config', 'read_layers'),
-        'compressors': ('RandomWeights', 'compression_of', 'compressor_weights', 'parameter_shapes', 'read_compressor', 'weights_file', 'weights_source'),
-        'pictures': ('as_rgb', 'image_file'),
-        'reference': ('Reference', 'load_reference', 'random_reference'),
-        'regions': ('Compression', 'PACKER_EPSILON', 'compression', 'packer_heads', 'packer_layers'),
-        'small_checkpoint': ('IMAGE_TOKEN', 'SmallModel', 'save_small', 'small_config', 'trained_tokenizer', 'write_checkpoint'),
-        'torch_compressors': ('compressor_module', 'features_of'),
+        "checkpoint": (
+            "Checkpoint",
+            "Joined",
+            "LLAVA_TYPES",
+            "MODEL_TYPES",
+            "TEXT_TYPES",
+            "TILED_TYPES",
+            "TOWER_TYPES",
+            "Weights",
+            "canonical",
+            "check_shapes",
+            "head_dim",
+            "image_token_of",
+            "local_folder",
+            "open_checkpoint",
+            "quiet_transformers",
+            "read_config",
+            "read_layers",
+        ),
+        "compressors": (
+            "RandomWeights",
+            "compression_of",
+            "compressor_weights",
+            "parameter_shapes",
+            "read_compressor",
+            "weights_file",
+            "weights_source",
+        ),
+        "pictures": ("as_rgb", "image_file"),
+        "reference": ("Reference", "load_reference", "random_reference"),
+        "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
+        "small_checkpoint": (
+            "IMAGE_TOKEN",
+            "SmallModel",
+            "save_small",
+            "small_config",
+            "trained_tokenizer",
+            "write_checkpoint",
+        ),
+        "torch_compressors": ("compressor_module", "features_of"),
     },
 )

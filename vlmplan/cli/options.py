@@ -18,31 +18,27 @@ HardwareOption = Annotated[
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[int | None, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
 OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated.")]
-ImageOption = Annotated[
-    str | None, typer.Option("--image", metavar="WxH", help="Image size in pixels [default: 1024x768].")
-]
-ImagesOption = Annotated[
-    int | None, typer.Option("--images", help="Images per request, or frames of a video [default: 1].")
-]
-BatchOption = Annotated[int | None, typer.Option("--batch", help="Requests run side by side [default: 1].")]
+ImageOption = Annotated[str | None, typer.Option("--image", metavar="WxH", help="Image size in pixels [1024x768].")]
+ImagesOption = Annotated[int | None, typer.Option("--images", help="Images, or frames of a video [1].")]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Requests run side by side [1].")]
 ConcurrencyOption = Annotated[
-    int | None, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight [default: 1].")
+    int | None, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight [1].")
 ]
 WorkloadOption = Annotated[
     str | None,
     typer.Option(
         "--workload",
         metavar="NAME|FILE.toml",
-        help="A usual request (document, chat, ...: 'vlmplan catalogue workloads'); other options go before it.",
+        help="A usual request; options go before it. See 'catalogue workloads'.",
     ),
 ]
 RequestsOption = Annotated[
     Path | None,
-    typer.Option("--requests", metavar="FILE.jsonl", help="Your requests: their median, and times of their tail."),
+    typer.Option("--requests", metavar="FILE.jsonl", help="Your own requests: median and tail."),
 ]
 CachedTextOption = Annotated[
     int | None,
-    typer.Option("--cached-text-tokens", help="Prompt tokens before the image, cached [default: 0]."),
+    typer.Option("--cached-text-tokens", help="Prompt tokens before the image, cached."),
 ]
 CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]

@@ -47,9 +47,7 @@ TtftOption = Annotated[str | None, _limit("--ttft", parse_seconds, "150ms", "Lim
 TpotOption = Annotated[str | None, _limit("--tpot", parse_seconds, "20ms", "Limit: each further token.")]
 FlopsOption = Annotated[str | None, _limit("--flops", parse_flops, "5TFLOP", "Limit: compute of a request.")]
 MemoryOption = Annotated[str | None, _limit("--memory", parse_bytes, "20GiB", "Limit: memory of one GPU.")]
-ErrorOption = Annotated[
-    str | None, _limit("--max-error", parse_percent, "30%", "Limit: wrong answers, by the interval's upper end.")
-]
+ErrorOption = Annotated[str | None, _limit("--max-error", parse_percent, "30%", "Limit: wrong answers, upper end.")]
 
 
 MinimiseOption = Annotated[

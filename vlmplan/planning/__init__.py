@@ -6,16 +6,39 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.planning.catalogue import Shelf as Shelf
-    from vlmplan.planning.checkup import Checkup as Checkup, Finding as Finding, State as State, examine as examine
-    from vlmplan.planning.comparison import Comparison as Comparison, DeviceChoice as DeviceChoice, compare as compare
+    from vlmplan.planning.checkup import Checkup as Checkup
+    from vlmplan.planning.checkup import Finding as Finding
+    from vlmplan.planning.checkup import State as State
+    from vlmplan.planning.checkup import examine as examine
+    from vlmplan.planning.comparison import Comparison as Comparison
+    from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
+    from vlmplan.planning.comparison import compare as compare
     from vlmplan.planning.handover import Deploy as Deploy
-    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes, times_at as times_at, times_by_plan as times_by_plan
-    from vlmplan.planning.options import Asked as Asked, CONFIDENCE as CONFIDENCE, CandidateSet as CandidateSet, FlopRule as FlopRule, INTERACTIVE as INTERACTIVE, Objective as Objective, Preference as Preference
+    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
+    from vlmplan.planning.logged_times import times_at as times_at
+    from vlmplan.planning.logged_times import times_by_plan as times_by_plan
+    from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
+    from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
+    from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import CandidateSet as CandidateSet
+    from vlmplan.planning.options import FlopRule as FlopRule
+    from vlmplan.planning.options import Objective as Objective
+    from vlmplan.planning.options import Preference as Preference
     from vlmplan.planning.own_profiles import own_path as own_path
-    from vlmplan.planning.plan import Choice as Choice, Outline as Outline, Plan as Plan, knee_curve_of as knee_curve_of, recommend as recommend
-    from vlmplan.planning.question import asked_task as asked_task, query as query
-    from vlmplan.planning.rechecks import Recheck as Recheck, markdown as markdown, recheck as recheck
-    from vlmplan.planning.request_log import MEDIAN as MEDIAN, RequestLog as RequestLog, TAIL as TAIL, read_requests as read_requests
+    from vlmplan.planning.plan import Choice as Choice
+    from vlmplan.planning.plan import Outline as Outline
+    from vlmplan.planning.plan import Plan as Plan
+    from vlmplan.planning.plan import knee_curve_of as knee_curve_of
+    from vlmplan.planning.plan import recommend as recommend
+    from vlmplan.planning.question import asked_task as asked_task
+    from vlmplan.planning.question import query as query
+    from vlmplan.planning.rechecks import Recheck as Recheck
+    from vlmplan.planning.rechecks import markdown as markdown
+    from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.request_log import MEDIAN as MEDIAN
+    from vlmplan.planning.request_log import TAIL as TAIL
+    from vlmplan.planning.request_log import RequestLog as RequestLog
+    from vlmplan.planning.request_log import read_requests as read_requests
     from vlmplan.planning.search import Budget as Budget
     from vlmplan.planning.this_machine import here as here
     from vlmplan.planning.workloads import NamedWorkload as NamedWorkload
@@ -23,19 +46,19 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        'catalogue': ('Shelf',),
-        'checkup': ('Checkup', 'Finding', 'State', 'examine'),
-        'comparison': ('Comparison', 'DeviceChoice', 'compare'),
-        'handover': ('Deploy',),
-        'logged_times': ('LoggedTimes', 'times_at', 'times_by_plan'),
-        'options': ('Asked', 'CONFIDENCE', 'CandidateSet', 'FlopRule', 'INTERACTIVE', 'Objective', 'Preference'),
-        'own_profiles': ('own_path',),
-        'plan': ('Choice', 'Outline', 'Plan', 'knee_curve_of', 'recommend'),
-        'question': ('asked_task', 'query'),
-        'rechecks': ('Recheck', 'markdown', 'recheck'),
-        'request_log': ('MEDIAN', 'RequestLog', 'TAIL', 'read_requests'),
-        'search': ('Budget',),
-        'this_machine': ('here',),
-        'workloads': ('NamedWorkload',),
+        "catalogue": ("Shelf",),
+        "checkup": ("Checkup", "Finding", "State", "examine"),
+        "comparison": ("Comparison", "DeviceChoice", "compare"),
+        "handover": ("Deploy",),
+        "logged_times": ("LoggedTimes", "times_at", "times_by_plan"),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective", "Preference"),
+        "own_profiles": ("own_path",),
+        "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
+        "question": ("asked_task", "query"),
+        "rechecks": ("Recheck", "markdown", "recheck"),
+        "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
+        "search": ("Budget",),
+        "this_machine": ("here",),
+        "workloads": ("NamedWorkload",),
     },
 )

@@ -255,7 +255,7 @@ def workload(name: str) -> "NamedWorkload":
     """Return a workload by name or path. Raises InputError."""
     from vlmplan.planning.workloads import NamedWorkload
 
-    return load(NamedWorkload, find(Shelf.WORKLOADS, name))
+    return _document(NamedWorkload, find(Shelf.WORKLOADS, name))
 
 
 def evidence() -> Evidence:
@@ -285,10 +285,12 @@ def compile_profiles(folder: Path | None = None) -> Path:
     Raises InputError for a profile that is none, or a folder that cannot be written.
     """
     from vlmplan.accuracy import ScalingLaw
+    from vlmplan.planning.workloads import NamedWorkload
 
     folder = folder or profiles_folder()
     shelves: dict[str, type[Document]] = {
         Shelf.HARDWARE: HardwareProfile, Shelf.MODELS: ModelSpec, Shelf.LAWS: ScalingLaw, _SCORES: OwnScores,
+        Shelf.WORKLOADS: NamedWorkload,
     }  # fmt: skip
     kinds: dict[str, type[Document]] = {_DEVICES: ReportedNames, _EVIDENCE: Evidence, _TYPICAL: TypicalCalibrations}
     for shelf, kind in shelves.items():

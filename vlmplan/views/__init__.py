@@ -5,39 +5,59 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.views.brief import print_brief as print_brief, print_why as print_why
+    from vlmplan.views.brief import print_brief as print_brief
+    from vlmplan.views.brief import print_why as print_why
     from vlmplan.views.comparison import print_comparison as print_comparison
     from vlmplan.views.demo import print_demo as print_demo
-    from vlmplan.views.deployment import print_answer as print_answer, print_export as print_export, print_report as print_report, progress as progress
+    from vlmplan.views.deployment import print_answer as print_answer
+    from vlmplan.views.deployment import print_export as print_export
+    from vlmplan.views.deployment import print_report as print_report
+    from vlmplan.views.deployment import progress as progress
     from vlmplan.views.doctor import print_checkup as print_checkup
-    from vlmplan.views.explorer import Explorer as Explorer, Offer as Offer
+    from vlmplan.views.explorer import Explorer as Explorer
+    from vlmplan.views.explorer import Offer as Offer
     from vlmplan.views.fit import print_fit as print_fit
-    from vlmplan.views.html_page import Dossier as Dossier, page as page
+    from vlmplan.views.html_page import Dossier as Dossier
+    from vlmplan.views.html_page import page as page
     from vlmplan.views.loopback import Loopback as Loopback
     from vlmplan.views.notebook import html_of as html_of
-    from vlmplan.views.plan import print_plan as print_plan, print_recheck as print_recheck
-    from vlmplan.views.plots import check_picture as check_picture, plot_front as plot_front, plot_law as plot_law
-    from vlmplan.views.profile import measuring as measuring, print_adjusted as print_adjusted, print_profiled as print_profiled, print_verdict as print_verdict
-    from vlmplan.views.text import print_device as print_device, print_document as print_document, print_estimate as print_estimate, print_shelf as print_shelf, print_tokens as print_tokens
-    from vlmplan.views.training import print_evaluation as print_evaluation, print_sweep as print_sweep, print_training as print_training, sweep_table as sweep_table, voice as voice
+    from vlmplan.views.plan import print_plan as print_plan
+    from vlmplan.views.plan import print_recheck as print_recheck
+    from vlmplan.views.plots import check_picture as check_picture
+    from vlmplan.views.plots import plot_front as plot_front
+    from vlmplan.views.plots import plot_law as plot_law
+    from vlmplan.views.profile import measuring as measuring
+    from vlmplan.views.profile import print_adjusted as print_adjusted
+    from vlmplan.views.profile import print_profiled as print_profiled
+    from vlmplan.views.profile import print_verdict as print_verdict
+    from vlmplan.views.text import print_device as print_device
+    from vlmplan.views.text import print_document as print_document
+    from vlmplan.views.text import print_estimate as print_estimate
+    from vlmplan.views.text import print_shelf as print_shelf
+    from vlmplan.views.text import print_tokens as print_tokens
+    from vlmplan.views.training import print_evaluation as print_evaluation
+    from vlmplan.views.training import print_sweep as print_sweep
+    from vlmplan.views.training import print_training as print_training
+    from vlmplan.views.training import sweep_table as sweep_table
+    from vlmplan.views.training import voice as voice
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'brief': ('print_brief', 'print_why'),
-        'comparison': ('print_comparison',),
-        'demo': ('print_demo',),
-        'deployment': ('print_answer', 'print_export', 'print_report', 'progress'),
-        'doctor': ('print_checkup',),
-        'explorer': ('Explorer', 'Offer'),
-        'fit': ('print_fit',),
-        'html_page': ('Dossier', 'page'),
-        'loopback': ('Loopback',),
-        'notebook': ('html_of',),
-        'plan': ('print_plan', 'print_recheck'),
-        'plots': ('check_picture', 'plot_front', 'plot_law'),
-        'profile': ('measuring', 'print_adjusted', 'print_profiled', 'print_verdict'),
-        'text': ('print_device', 'print_document', 'print_estimate', 'print_shelf', 'print_tokens'),
-        'training': ('print_evaluation', 'print_sweep', 'print_training', 'sweep_table', 'voice'),
+        "brief": ("print_brief", "print_why"),
+        "comparison": ("print_comparison",),
+        "demo": ("print_demo",),
+        "deployment": ("print_answer", "print_export", "print_report", "progress"),
+        "doctor": ("print_checkup",),
+        "explorer": ("Explorer", "Offer"),
+        "fit": ("print_fit",),
+        "html_page": ("Dossier", "page"),
+        "loopback": ("Loopback",),
+        "notebook": ("html_of",),
+        "plan": ("print_plan", "print_recheck"),
+        "plots": ("check_picture", "plot_front", "plot_law"),
+        "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
+        "text": ("print_device", "print_document", "print_estimate", "print_shelf", "print_tokens"),
+        "training": ("print_evaluation", "print_sweep", "print_training", "sweep_table", "voice"),
     },
 )
