@@ -29,7 +29,7 @@ WorkloadOption = Annotated[
     typer.Option(
         "--workload",
         metavar="NAME|FILE.toml",
-        help="A usual request; options go before it. See 'catalogue workloads'.",
+        help="A usual request ('catalogue workloads').",
     ),
 ]
 RequestsOption = Annotated[
