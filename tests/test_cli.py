@@ -228,7 +228,6 @@ def test_infeasible_is_three() -> None:
         (["catalogue", "planets"], "planets"),
         (["catalogue", "laws", "gravity"], "no law named"),
         (["launch"], "launch"),
-        (changed(ESTIMATE, text_tokens=None), "text-tokens"),
     ],
 )
 def test_bad_input_is_two_and_says_why(arguments: list[str], message: str) -> None:

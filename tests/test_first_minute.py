@@ -167,3 +167,24 @@ def test_why_refuses_what_it_would_not_do(
     assert (code, out) == (2, "")
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_estimate_of_a_model_alone_is_of_this_machine_and_of_what_the_model_makes_of_the_image() -> None:
+    code, out, err = run(
+        "estimate", "--model", "SmolVLM-256M-Instruct", "--image", "512x512", "--text-tokens", "20", "--json"
+    )
+    assert code == 0, err
+    assert (
+        json.loads(out)["visual_tokens"]
+        == vlmplan.tokens(model="SmolVLM-256M-Instruct", image="512x512").native.visual_tokens
+    )
+    said = _notes(err)
+    assert any(line.startswith("this machine: ") and "--hardware" in line for line in said)
+    assert sum("--visual-tokens" in line for line in said) == 1
+
+
+def test_what_estimate_is_told_is_not_assumed() -> None:
+    told = ("--hardware", "l4", "--visual-tokens", "64", "--text-tokens", "20", "--output-tokens", "8")
+    code, _, err = run("estimate", "--model", "llava-1.5-7b", *told, "--explain")
+    assert code == 0
+    assert not _notes(err)

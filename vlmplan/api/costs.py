@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, within
+from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, tell, within
 from vlmplan.api.workloads import described, tell_times
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
@@ -34,20 +34,27 @@ class Pricing(Words, total=False):
 
 
 def _priced(
-    model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, words: Mapping[str, Any]
+    model: File | ModelSpec,
+    hardware: File | HardwareProfile | None,
+    visual_tokens: int | None,
+    words: Mapping[str, Any],
 ) -> "tuple[Request, Machine, RequestLog | None]":
     """The request and the machine that words mean, and the log that says it. Raises InputError."""
     from vlmplan.cost import machine, request_of
-    from vlmplan.models import precision_for
+    from vlmplan.models import native_visual_tokens, precision_for
 
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
+    asked, found = described(words), spec(model)
+    if visual_tokens is None:
+        visual_tokens = native_visual_tokens(found, asked.workload.image)
+        width, height = asked.workload.image
+        tell(f"{visual_tokens} visual tokens: what {found.name} makes of {width}x{height} unasked (--visual-tokens)")
     within("--visual-tokens", visual_tokens, 0, MOST_TOKENS)
-    asked = described(words)
     compressor = one_of(Compressor, words["compressor"], "--compressor")
     if compressor is not None and not visual_tokens:
         raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
-    profile, found = device(hardware), spec(model)
+    profile = device(hardware)
     engine = one_of(Runtime, words["runtime"], "--runtime") or profile.default_runtime
     chosen = precision_for(found, one_of(Precision, words["precision"], "--precision"), profile, engine)
     request = request_of(found, asked.workload, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"])
@@ -57,8 +64,8 @@ def _priced(
 def estimate(
     *,
     model: File | ModelSpec,
-    hardware: File | HardwareProfile,
-    visual_tokens: int,
+    hardware: File | HardwareProfile | None = None,
+    visual_tokens: int | None = None,
     text_tokens: int | None = None,
     output_tokens: int | None = None,
     image: str | None = None,
@@ -80,10 +87,10 @@ def estimate(
 
     Args:
         model: Model: a hub id, a part of one, a path, or the specification.
-        hardware: Device: a name, a part of one, a profile's path, or the profile.
-        visual_tokens: Visual tokens an image; 0 for text alone.
-        text_tokens: Prompt tokens, the template included. 50 unless told; the command line wants to be told.
-        output_tokens: Tokens generated. 32 unless told; the command line wants to be told.
+        hardware: Device: a name, a part of one, a profile's path, or the profile. This machine unless told.
+        visual_tokens: Visual tokens an image; 0 for text alone. What the model makes of the image unless told.
+        text_tokens: Prompt tokens, the template included. 50 unless told.
+        output_tokens: Tokens generated. 32 unless told.
         image: Width and height in pixels. ``"1024x768"`` unless told.
         images: Images a request. 1 unless told.
         batch: Requests run side by side. 1 unless told.
@@ -132,7 +139,11 @@ def estimate(
 
 
 def explain(
-    *, model: File | ModelSpec, hardware: File | HardwareProfile, visual_tokens: int, **asked: Unpack[Pricing]
+    *,
+    model: File | ModelSpec,
+    hardware: File | HardwareProfile | None = None,
+    visual_tokens: int | None = None,
+    **asked: Unpack[Pricing],
 ) -> Mapping[Part, tuple[tuple[str, float], ...]]:
     """Show where the time of an estimate goes, operator by operator.
 

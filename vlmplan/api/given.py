@@ -6,12 +6,13 @@ with a unit (``"300ms"``, ``"20GiB"``), a size of an image ``"1024x768"``, a lis
 """
 
 import enum
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from vlmplan.document import Document, load
-from vlmplan.errors import InputError, did_you_mean
+from vlmplan.errors import Assumed, InputError, did_you_mean
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import ModelSpec
 from vlmplan.planning import CONFIDENCE, catalogue
@@ -57,8 +58,25 @@ def completed(asked: Mapping[str, Any], kind: type, function: Any) -> dict[str, 
     return usual | dict(asked)
 
 
-def device(given: File | HardwareProfile) -> HardwareProfile:
-    """Return the device of a name or a path, or the profile itself."""
+def tell(line: str) -> None:
+    """Say what was set or assumed, as a warning that the command line prints as a note."""
+    warnings.warn(line, Assumed, stacklevel=4)
+
+
+def this_machine() -> HardwareProfile:
+    """Return the machine that this runs on, and say what was assumed of it."""
+    from vlmplan.planning import here
+
+    found = here()
+    for line in (*found.assumed, *found.warnings):
+        tell(f"this machine: {line}")
+    return found.hardware
+
+
+def device(given: File | HardwareProfile | None) -> HardwareProfile:
+    """Return the device of a name or a path, or the profile itself; this machine where nothing was given."""
+    if given is None:
+        return this_machine()
     return catalogue.hardware(str(given)) if isinstance(given, str | Path) else given
 
 

@@ -17,9 +17,11 @@ from vlmplan.api.given import (
     named,
     one_of,
     quantity,
+    tell,
+    this_machine,
     within,
 )
-from vlmplan.api.workloads import Described, described, tell, with_log
+from vlmplan.api.workloads import Described, described, with_log
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.models import ModelSpec, Workload
@@ -146,16 +148,6 @@ def _others(budget: Budget) -> dict[str, float]:
     """The limits that are none of time."""
     found = {name: getattr(budget, name) for name in ("flops", "memory_bytes", "error_fraction")}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _this_machine() -> HardwareProfile:
-    """The machine that this runs on, with what was assumed of it."""
-    from vlmplan.planning import here
-
-    found = here()
-    for line in (*found.assumed, *found.warnings):
-        tell(f"this machine: {line}")
-    return found.hardware
 
 
 def _usual_task(task: File | ScalingLaw | None, named: "NamedWorkload | None") -> File | ScalingLaw:
@@ -386,7 +378,7 @@ def recommend(
         confidence=confidence, allow_untrained=allow_untrained, minimise=minimise, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
     question = _question(task, words)
-    device: str | HardwareProfile = _this_machine() if hardware is None else named(hardware)
+    device: str | HardwareProfile = this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
     plan = question.plan(device, None if price is None else _prices(price, [device]))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from vlmplan.api.given import D, File, must_be_one_of
+from vlmplan.api.given import D, File, device, must_be_one_of
 from vlmplan.document import load as load_document
 from vlmplan.document import to_json, to_toml, write_text
 from vlmplan.hardware import HardwareProfile
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from vlmplan.planning import NamedWorkload
 
 
-def hardware_profile(name: File) -> HardwareProfile:
+def hardware_profile(name: File | None = None) -> HardwareProfile:
     """Return a device's profile.
 
     Args:
         name: A shipped name (``"l4"``), a part of one, what its driver calls it, or the path of a profile.
+            Without one, this machine, with warnings that say what was assumed of it.
 
     Returns:
         The profile: memory in bytes, peaks in FLOP/s by precision, bandwidth in bytes/s, each with its source.
@@ -35,7 +36,7 @@ def hardware_profile(name: File) -> HardwareProfile:
         >>> vlmplan.hardware_profile("l4").memory_bytes
         23727177728
     """
-    return shelves.hardware(str(name))
+    return device(name)
 
 
 def model(name: File) -> ModelSpec:

@@ -3,14 +3,13 @@
 What is said in words goes before what a log shows, that before what a name sets; the rest is the usual case's.
 """
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.api.given import File, Words, quantity
-from vlmplan.errors import Assumed, InputError
+from vlmplan.api.given import File, Words, quantity, tell
+from vlmplan.errors import InputError
 from vlmplan.models import Workload
 from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
 from vlmplan.planning import catalogue as shelves
@@ -41,11 +40,6 @@ class Described:
     named: NamedWorkload | None = None
     own: bool = False
     log: RequestLog | None = None
-
-
-def tell(line: str) -> None:
-    """Say what was set or assumed, as a warning that the command line prints as a note."""
-    warnings.warn(line, Assumed, stacklevel=4)
 
 
 def _image(text: str) -> tuple[int, int]:

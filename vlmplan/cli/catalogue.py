@@ -1,5 +1,6 @@
 """``vlmplan catalogue``: what is shipped."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +9,11 @@ from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption
 from vlmplan.cli.output import deliver
+from vlmplan.document import Document
 from vlmplan.hardware import HardwareProfile
 from vlmplan.planning import Shelf
 
-READERS = {
+READERS: Mapping[Shelf, Callable[[str], Document]] = {
     Shelf.HARDWARE: api.hardware_profile,
     Shelf.MODELS: api.model,
     Shelf.LAWS: api.law,

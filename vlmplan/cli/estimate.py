@@ -1,6 +1,5 @@
 """``vlmplan estimate``: what one configuration costs."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from vlmplan.cli.options import (
     ConcurrencyOption,
     ConfidenceOption,
     GpusOption,
-    HardwareOption,
     ImageOption,
     ImagesOption,
     JsonOption,
@@ -27,17 +25,10 @@ from vlmplan.cli.options import (
     VerboseOption,
     WorkloadOption,
 )
-from vlmplan.cli.output import deliver
+from vlmplan.cli.output import deliver, tell_request
 from vlmplan.document import check_destination
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
-
-
-def _check_described(said: Mapping[str, int | None]) -> None:
-    """Raise InputError where nothing says how long the request is."""
-    missing = [option for option, value in said.items() if value is None]
-    if missing:
-        raise InputError(f"{', '.join(missing)}: missing; expected tokens, or a usual request such as --workload chat")
 
 
 def estimate(  # noqa: PLR0917 - one parameter an option
@@ -47,10 +38,16 @@ def estimate(  # noqa: PLR0917 - one parameter an option
             "--model", help="Hub id, part of one, checkpoint directory or config.json.", autocompletion=completion.model
         ),
     ],
-    hardware: HardwareOption,
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            "--hardware", help="A name, a part of one or a profile [this machine].", autocompletion=completion.device
+        ),
+    ] = None,
     visual_tokens: Annotated[
-        int, typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only.")
-    ],
+        int | None,
+        typer.Option("--visual-tokens", min=0, max=1_000_000, help="Per image; 0: text only [as the model does]."),
+    ] = None,
     text_tokens: TextOption = None,
     output_tokens: OutputOption = None,
     workload: WorkloadOption = None,
@@ -75,14 +72,16 @@ def estimate(  # noqa: PLR0917 - one parameter an option
 ) -> None:
     """Price one configuration: latency by part, memory, FLOPs, parameters, the knee.
 
+    What is not given is assumed, and said.
+
+    Example: vlmplan estimate --model InternVL3-1B
+
     Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
     --output-tokens 32
     """
     from vlmplan.views import print_estimate
 
     check_destination(out)
-    if workload is None and requests is None:
-        _check_described({"--text-tokens": text_tokens, "--output-tokens": output_tokens})
     device = api.hardware_profile(hardware)
     asked: dict[str, Any] = {
         "model": model, "hardware": device, "visual_tokens": visual_tokens, "text_tokens": text_tokens,
@@ -91,8 +90,9 @@ def estimate(  # noqa: PLR0917 - one parameter an option
         "precision": precision, "compressor": compressor, "gpus": gpus, "confidence": confidence, "workload": workload,
         "requests": requests,
     }  # fmt: skip
+    tell_request(asked)
     document = api.estimate(**asked)
-    explained = api.explain(**asked) if explain else {}
+    explained = api.explain(**(asked | {"visual_tokens": document.visual_tokens})) if explain else {}
     deliver(document, out, json, lambda: print_estimate(document, device, explained, verbose=verbose))
     if document.obstacles:
         raise Infeasible(

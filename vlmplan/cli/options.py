@@ -5,16 +5,9 @@ from typing import Annotated
 
 import typer
 
-from vlmplan.cli import completion
 from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
 
-HardwareOption = Annotated[
-    str,
-    typer.Option(
-        "--hardware", help="Device: a name, a unique part of one, or a profile.", autocompletion=completion.device
-    ),
-]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[int | None, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
 OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated.")]

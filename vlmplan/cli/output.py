@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import typer
 from vlmplan import inert
 from vlmplan.document import append_text, to_json, write_text
 from vlmplan.errors import Assumed, InputError
+from vlmplan.planning import INTERACTIVE
 
 
 class Reader:
@@ -60,3 +61,13 @@ def summarise(text: str) -> None:
             append_text(Path(summary), text)
         except InputError as error:
             say(f"vlmplan: warning: GITHUB_STEP_SUMMARY: {error}")
+
+
+def tell_request(asked: Mapping[str, Any]) -> None:
+    """Say which request was assumed, where nothing is said of it."""
+    if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
+        request = (
+            f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"
+        )
+        options = "--workload, --image, --text-tokens, --output-tokens"
+        warnings.warn(f"no request described: {request} ({options})", Assumed, stacklevel=2)

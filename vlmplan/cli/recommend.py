@@ -1,7 +1,6 @@
 """``vlmplan recommend``: the model and the visual tokens that answer best within a budget."""
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +26,11 @@ from vlmplan.cli.options import (
     RuntimeOption,
     WorkloadOption,
 )
-from vlmplan.cli.output import deliver, say, summarise
+from vlmplan.cli.output import deliver, say, summarise, tell_request
 from vlmplan.document import check_destination
-from vlmplan.errors import Assumed, Infeasible, InputError, NoCandidate, Outdated
+from vlmplan.errors import Infeasible, InputError, NoCandidate, Outdated
 from vlmplan.extras import require
-from vlmplan.planning import INTERACTIVE, CandidateSet, FlopRule, Objective, Preference, catalogue
+from vlmplan.planning import CandidateSet, FlopRule, Objective, Preference, catalogue
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:
@@ -188,16 +187,6 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _tell_workload(asked: dict[str, Any]) -> None:
-    """Say which request was assumed, where nothing is said of it."""
-    if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
-        request = (
-            f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"
-        )
-        options = "--workload, --image, --text-tokens, --output-tokens"
-        warnings.warn(f"no request described: {request} ({options})", Assumed, stacklevel=2)
-
-
 def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
     from vlmplan.planning import markdown
     from vlmplan.views import print_recheck
@@ -345,7 +334,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "allow_untrained": allow_untrained, "minimise": minimise, "prefer": prefer, "flop_rule": flop_rule,
         "workload": workload, "requests": requests,
     }  # fmt: skip
-    _tell_workload(asked)
+    tell_request(asked)
     device = names[0] if names else None
     with _with_ways(context):
         if why is not None:
