@@ -48,6 +48,7 @@ GROUND = (
     "lazy",
     "packed",
     "records",
+    "picture_files",
 )
 WHOLE = {"planning.catalogue"}  # modules that others use by their name, as ``catalogue.model(...)``
 HEAVY = {

@@ -658,3 +658,22 @@ def test_a_mistake_is_answered_with_what_was_meant(arguments: tuple[str, ...], m
     assert (code, out) == (2, "")
     assert meant in err
     assert len([line for line in err.splitlines() if "note:" not in line]) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_stream_that_lacks_a_letter_costs_no_answer(encoding: str, tmp_path: Path) -> None:
+    model = tmp_path / "\u56fe.toml"
+    model.write_text(to_toml(catalogue.hardware("l4")).replace("NVIDIA L4", "L4 \u56fe"), encoding="utf-8")
+    asked = [sys.executable, "-m", "vlmplan", "catalogue", "hardware", str(model)]
+    done = subprocess.run(asked, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rb"L4 \u56fe" in done.stdout
+    assert not done.stderr
+
+
+def test_a_plan_is_not_written_over_what_it_was_made_from(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    log.write_text('{"text_tokens": 20, "output_tokens": 8, "image": "640x480"}\n')
+    code, _, err = run("recommend", "--hardware", "l4", "--requests", str(log), "--latency", "2s", "--out", str(log))
+    assert (code, log.read_text()[:6]) == (2, '{"text')
+    assert "is the input" in err

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan.document import Document, digest, from_plain, load, plain, read_plain, to_json, to_toml, write_text
+from vlmplan.document import (
+    Document,
+    check_apart,
+    digest,
+    from_plain,
+    load,
+    plain,
+    read_plain,
+    to_json,
+    to_toml,
+    write_text,
+)
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision
@@ -171,3 +182,16 @@ def test_half_a_character_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InputError, match="found half a character"):
         to_toml(replace(catalogue.hardware("l4"), notes="\ud800"))
+
+
+def test_nothing_is_written_over_what_is_read_or_twice(tmp_path: Path) -> None:
+    table, link = tmp_path / "table.jsonl", tmp_path / "link.jsonl"
+    table.write_text("{}")
+    link.symlink_to(table)
+    check_apart({"--out": tmp_path / "a", "--answers": tmp_path / "b", "--plot": None}, (table, None))
+    for written, message in (
+        ({"--out": link}, "--out: .*link.jsonl is the input .*table.jsonl"),
+        ({"--out": tmp_path / "a", "--answers": tmp_path / "x" / ".." / "a"}, "--answers: .* is that of --out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_apart(written, (table,))

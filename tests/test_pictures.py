@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from small_models import checkpoint, exported
 
 from vlmplan.checkpoints.pictures import as_rgb, image_file
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
+from vlmplan.picture_files import open_picture
 from vlmplan.training.conversations import open_image
 
 RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64)
@@ -138,3 +139,24 @@ def test_floats_a_little_above_white_are_white_and_not_black() -> None:
     seen = np.asarray(as_rgb(Image.fromarray((1.02 * RAMP).astype(np.float32))))
     assert seen.max() == 255
     assert 120 < seen.mean() < 136
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_picture_starts_a_program(tmp_path: Path) -> None:
+    """Pillow reads PostScript by starting Ghostscript, whatever the file's name."""
+    path = tmp_path / "page.png"
+    path.write_bytes(EPS)
+    with Image.open(path) as opened:
+        assert opened.format == "EPS"
+    with pytest.raises(UnidentifiedImageError):
+        open_picture(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO"])
+def test_usual_pictures_are_opened(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"picture.{'tga' if kind == 'TGA' else 'x'}"
+    Image.new("RGB", (32, 16), (200, 30, 60)).save(path, format=kind)
+    with open_picture(path) as opened:
+        assert opened.format == kind

@@ -38,6 +38,8 @@ def main() -> None:
         sys.stderr = _Stderr(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     if sys.stdout is None:  # the command line refuses what would be lost, once it knows what was asked
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as above
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a stream may not know a letter of a name or an answer
     try:
         from vlmplan.cli.app import app
 

@@ -14,7 +14,7 @@ import re
 import stat
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -379,6 +379,17 @@ def check_destination(path: Path | None) -> None:
     if special or not reachable:
         why = "it is not a regular file" if special else f"{real.parent} is no folder one may write in"
         raise InputError(f"{path}: cannot be written ({why}); choose another file")
+
+
+def check_apart(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
+    """Raise InputError where a file would be written over one that is read, or twice: by option, then the inputs."""
+    taken = {os.path.realpath(path): f"the input {path}" for path in read if path is not None}
+    for option, path in written.items():
+        if path is None:
+            continue
+        if (other := taken.get(os.path.realpath(path))) is not None:
+            raise InputError(f"{option}: {path} is {other}; choose another file")
+        taken[os.path.realpath(path)] = f"that of {option}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ import typer
 from vlmplan import api
 from vlmplan.cli.options import ImageFolderOption, JsonOption, OutOption, ProviderOption, ThreadsOption
 from vlmplan.cli.output import deliver, prepare, say
-from vlmplan.document import check_destination
+from vlmplan.document import check_apart, check_destination
 from vlmplan.hardware import Provider
 
 
@@ -39,6 +39,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_evaluation, progress
 
     check_destination(out)
+    check_apart({"--out": out, "--answers": answers}, (questions,))
     with progress() as tell:
         found = api.evaluate(
             model=model, questions=questions, images=images, against=against, visual_tokens=visual_tokens, limit=limit,

@@ -1,7 +1,7 @@
 """``vlmplan recommend``: the model and the visual tokens that answer best within a budget."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,7 @@ from vlmplan.cli.options import (
     WorkloadOption,
 )
 from vlmplan.cli.output import deliver, say, summarise, tell_request
-from vlmplan.document import check_destination
+from vlmplan.document import check_apart, check_destination
 from vlmplan.errors import Infeasible, InputError, NoCandidate, Outdated
 from vlmplan.extras import require
 from vlmplan.planning import CandidateSet, FlopRule, Objective, Preference, catalogue
@@ -110,9 +110,10 @@ def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bo
     deliver(found, out, json, lambda: print_comparison(found, verbose=verbose))
 
 
-def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
-    """Raise InputError where a file cannot be written, or one would be written over the other."""
+def _check_files(out: Path | None, plot: Path | None, devices: int, read: Iterable[Path]) -> None:
+    """Raise InputError where a file cannot be written, or would be written over another or over one that is read."""
     check_destination(out)
+    check_apart({"--out": out, "--plot": plot}, read)
     if plot is None:
         return
     from vlmplan.views import check_picture
@@ -120,8 +121,6 @@ def _check_files(out: Path | None, plot: Path | None, devices: int) -> None:
     if devices > 1:
         raise InputError("--plot: draws the front of one device; found several")
     check_picture(plot)
-    if out is not None and plot.resolve() == out.resolve():
-        raise InputError(f"--out and --plot: both are {out}; expected two files")
 
 
 def _given(context: typer.Context) -> dict[str, str]:
@@ -320,7 +319,12 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     names = catalogue.devices(hardware, model) if hardware is not None or model is not None else []
     if why is not None:
         _why_alone(context, len(names))
-    _check_files(out, plot, len(names))
+    _check_files(
+        out,
+        plot,
+        len(names),
+        [Path(one) for one in (requests, workload, price, task, hardware, model) if one is not None],
+    )
     if open_:
         _check_open(len(names), why)
     asked: dict[str, Any] = {

@@ -14,6 +14,7 @@ from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
 from vlmplan.exporting.write import question_ids
+from vlmplan.picture_files import open_picture
 
 PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
 
@@ -36,12 +37,10 @@ class Answer:
 
 
 def _picture(path: Path) -> Any:
-    from PIL import Image
-
     if not os.path.isfile(path):  # noqa: PTH113 - False for a name too long, not an exception
         raise InputError(f"--image: {path} is no image that can be read (no such file)")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+        with warnings.catch_warnings(action="ignore"), open_picture(path) as opened:
             if max(opened.size) > MOST_ELONGATED * min(opened.size):
                 raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
             return as_rgb(opened)

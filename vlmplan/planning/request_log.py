@@ -20,6 +20,7 @@ from vlmplan.document import json_lines
 from vlmplan.errors import InputError
 from vlmplan.extras import require
 from vlmplan.models import native_visual_tokens
+from vlmplan.picture_files import open_picture
 from vlmplan.planning import catalogue
 from vlmplan.planning.catalogue import Shelf
 from vlmplan.planning.workloads import LARGEST_SIDE
@@ -132,10 +133,8 @@ def _stated_sizes(row: Mapping[str, Any]) -> tuple[Size, ...]:
 def _header_size(opened: Callable[[], Any]) -> Size:
     """The size that a picture's header states. Raises InputError for what Pillow does not know as a picture."""
     require("PIL")
-    from PIL import Image
-
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(opened()) as picture:
+        with warnings.catch_warnings(action="ignore"), open_picture(opened()) as picture:
             size = picture.size
     except Exception:  # each format raises its own
         raise InputError("a picture in it cannot be read; expected PNG, JPEG or another that Pillow knows") from None

@@ -15,6 +15,7 @@ from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import PLACEHOLDER
 from vlmplan.extras import require
+from vlmplan.picture_files import open_picture
 from vlmplan.progress import Progress
 
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
@@ -140,10 +141,8 @@ def open_image(image: Path | bytes) -> Any:
     """Return an image's file, or an encoded image, decoded as RGB. Raises InputError where it cannot be."""
     from io import BytesIO
 
-    from PIL import Image
-
     try:
-        with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+        with open_picture(BytesIO(image) if isinstance(image, bytes) else image) as opened:
             return as_rgb(opened)
     except Exception as error:  # each format raises its own
         shown = "its image" if isinstance(image, bytes) else printable(str(image))

@@ -1,0 +1,16 @@
+"""Which files are pictures? Those of formats that Pillow reads by itself; for others (EPS, WMF) it starts programs."""
+
+from typing import Any
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
+
+
+def open_picture(source: Any) -> Any:
+    """Open a file or a stream as ``PIL.Image.open`` does, of those formats that this Pillow has.
+
+    Raises what Pillow raises: UnidentifiedImageError for any other file.
+    """
+    from PIL import Image
+
+    Image.init()
+    return Image.open(source, formats=[one for one in FORMATS if one in Image.OPEN])
