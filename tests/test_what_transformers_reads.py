@@ -211,3 +211,19 @@ def test_what_nothing_compared_is_named(tmp_path: Path) -> None:
     said = next(check for check in report.reservations if check.name == "samples")
     assert said.outcome is Outcome.SKIPPED
     assert "not compared: vocab.json" in said.detail
+
+
+@pytest.mark.parametrize("kind", ["ViTImageProcessor", "MobileViTFeatureExtractor", "EfficientNetImageProcessorFast"])
+def test_processors_that_do_more_are_refused(kind: str, mine: Path, tmp_path: Path) -> None:
+    """They flip channels, offset values or resample otherwise where their files are silent."""
+    _changed(mine, "processor_config.json", lambda found: found["image_processor"].update(image_processor_type=kind))
+    with pytest.raises(InputError, match="which no export's files carry over"):
+        _exported(mine, tmp_path / "out")
+
+
+def test_a_template_in_the_processor_s_file_is_refused(mine: Path, tmp_path: Path) -> None:
+    """Transformers obeys it before any other, and an export has none there."""
+    path = mine / "processor_config.json"
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.is_file() else {}) | {"chat_template": "{{ 1 }}"}))
+    with pytest.raises(InputError, match="found a chat_template in it; move it to"):
+        _exported(mine, tmp_path / "out")

@@ -31,6 +31,7 @@ class _Stderr(io.TextIOWrapper):
 
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
+    os.environ["RUST_BACKTRACE"] = "0"  # tokenizers, which panics at odd files, would print a hundred lines
     gc.disable()  # a planning run is short and keeps nearly all it makes: collecting costs a tenth of it
     if sys.stderr is None:  # closed by the caller, as in 2>&-: what would be said there is lost, the answer is not
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
@@ -52,7 +53,14 @@ def main() -> None:
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
         sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
         os._exit(2)
-    except Exception:  # a bug: its traceback may hold text of a file's or a server's
+    except BaseException as error:  # a bug: its traceback may hold text of a file's or a server's
+        if isinstance(error, SystemExit):
+            raise
+        if type(error).__name__ == "PanicException":  # of a library written in Rust, which says what by itself
+            sys.stderr.write(
+                "vlmplan: error: a library gave up on a file, most likely a tokenizer.json that is damaged\n"
+            )
+            os._exit(2)
         from vlmplan import inert
         from vlmplan.secret import hidden, tokens_at_hand
 

@@ -30,6 +30,14 @@ TOKENIZER_FILES = (
 )
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+# Image processors that do no more than resize, crop, rescale and normalise, by the keys that are handed on.
+_CARRIED = frozenset({
+    "CLIPImageProcessor", "SiglipImageProcessor", "BlipImageProcessor", "BitImageProcessor", "DeiTImageProcessor",
+    "LlavaImageProcessor", "LlavaNextImageProcessor", "LlavaOnevisionImageProcessor", "Idefics3ImageProcessor",
+    "SmolVLMImageProcessor",
+})  # fmt: skip
+_BACKENDS = ("Fast", "Pil", "Torchvision")  # what transformers adds to a processor's name
+_CROP_KEYS = ("size", "do_center_crop", "crop_size")
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
@@ -55,7 +63,24 @@ def _image_settings(folder: Path) -> dict[str, Any]:
     found = inner if inner else read_plain(path) if path.is_file() else {}
     if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
         raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
-    return found
+    return found | _left_out(folder, found)
+
+
+def _left_out(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What a processor's class has where the file is silent. Raises InputError for one that does more than is kept."""
+    import transformers
+
+    named = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
+    kind = named.replace("FeatureExtractor", "ImageProcessor")
+    for backend in _BACKENDS:
+        kind = kind.removesuffix(backend)
+    if not kind:
+        return {}
+    if kind not in _CARRIED:
+        raise InputError(f"{folder}: its image processor is {named[:60]!r}, which no export's files carry over")
+    usual = getattr(transformers, f"{kind}Pil", None) or getattr(transformers, kind)
+    values = {key: getattr(usual, key, None) for key in _CROP_KEYS if key not in found}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
@@ -175,6 +200,12 @@ def texts(
     ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
     """
     folder = checkpoint.folder
+    processor = folder / "processor_config.json"
+    obeyed = (
+        read_plain(processor).get("chat_template") if processor.is_file() else None
+    )  # by transformers, first of all
+    if obeyed not in (None, chat_template(folder)):
+        raise InputError(f"{processor}: found a chat_template in it; move it to {folder / 'chat_template.jinja'}")
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
     made = (
