@@ -18,6 +18,8 @@ from vlmplan.proof.protobuf import check_tensors, read_proto, tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
 
 _FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
+_BOOL = 9
+_BY_CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
 
 
@@ -30,6 +32,11 @@ class Accused:
     proto: Any
     precision: Precision
 
+    @property
+    def counts_padding(self) -> bool:
+        """Whether attention reads how many tokens a text has, not which of them are padding."""
+        return any(node.op_type == "GroupQueryAttention" for node in self.proto.graph.node)
+
 
 def accused(path: Path, folder: Path) -> Accused:
     """Read a graph file. Raises InputError where it holds what no graph needs, or reads data from elsewhere."""
@@ -41,6 +48,8 @@ def accused(path: Path, folder: Path) -> Accused:
     kinds = {one.op_type for node in (*proto.graph.node, *functions) for one in _within(node)}
     if loops := sorted(kinds & {"Loop", "Scan"}):
         raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
+    if drawn := sorted(kinds & _BY_CHANCE | {one.op_type for one in proto.graph.node if _drops(one, proto.graph)}):
+        raise InputError(f"{path.name} has {', '.join(drawn)}: what it computes is left to chance")
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
     beside = [one for one in folder.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
@@ -49,7 +58,17 @@ def accused(path: Path, folder: Path) -> Accused:
             f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
             "compared; validate a folder with one graph and no code"
         )
-    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
+    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(path, live_names(proto.graph)))
+
+
+def _drops(node: Any, graph: Any) -> bool:
+    """Whether a Dropout drops anything: its third input turns that on, and is a constant where it does not."""
+    if not node.op_type.endswith("Dropout"):
+        return False
+    off = {tensor.name for tensor in graph.initializer if tensor.data_type == _BOOL and not any(tensor.raw_data)}
+    off -= {value.name for value in graph.input}
+    on = node.input[2:3] if not node.domain else node.input[4:5]
+    return any(name and name not in off for name in on) or node.op_type not in ("Dropout", "BiasDropout")
 
 
 def _within(node: Any) -> Iterator[Any]:
@@ -61,7 +80,7 @@ def _within(node: Any) -> Iterator[Any]:
                 yield from _within(inner)
 
 
-def _live(graph: Any) -> set[str]:
+def live_names(graph: Any) -> set[str]:
     """Names of what the outputs are computed from; what a branch reads counts as read by its operator."""
     makers = {name: node for node in graph.node for name in node.output if name}
     wanted, found = [value.name for value in graph.output], set()
@@ -85,12 +104,12 @@ def _read(node: Any) -> list[str]:
     return names
 
 
-def _arrays(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
+def arrays_of(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
     """Initialisers of some types that the outputs depend on, by name, as arrays."""
     from onnx import numpy_helper
 
     graph = accused.proto.graph
-    live = _live(graph)
+    live = live_names(graph)
     constants = [
         (node.output[0], attribute.t)
         for node in graph.node
@@ -141,7 +160,7 @@ def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
     return (True, True) if any(both) else (any(values), any(scales))
 
 
-def _due(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def due_tensors(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Tensors that a file may hold, with the checkpoint's that each stands for: alone, and joined as exporters join."""
     import torch
 
@@ -159,15 +178,15 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     Tensors rounded or joined in another way have no counterpart: they are left to the samples, and counted. Where only
     a few are not as ONNX Runtime's quantiser rounds them, they are faults.
     """
-    held = {name: (array.shape, _marks(array)) for name, array in _arrays(accused, _FLOATS).items()}
-    packed = [_marks(array.reshape(-1)) for array in _arrays(accused, _BYTES).values()]
+    held = {name: (array.shape, _marks(array)) for name, array in arrays_of(accused, _FLOATS).items()}
+    packed = [_marks(array.reshape(-1)) for array in arrays_of(accused, _BYTES).values()]
     known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
     state = reference.model.state_dict()
     due: set[bytes] = set()
     found: set[str] = set()
     halves: list[str] = []
     rounded = 0
-    for names, tensor in _due(state):
+    for names, tensor in due_tensors(state):
         marks = _forms(tensor)
         due |= marks
         values, scales = _rounded(tensor, known) if packed else (False, False)
@@ -219,7 +238,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     import torch
 
     name = _table(accused)
-    held = None if name is None else _arrays(accused, _FLOATS).get(name)
+    held = None if name is None else arrays_of(accused, _FLOATS).get(name)
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
@@ -254,7 +273,7 @@ def head(accused: Accused, reference: TextReference) -> Check | None:
     import torch
 
     where = _head(accused)
-    held = None if where is None else _arrays(accused, _FLOATS).get(where[0])
+    held = None if where is None else arrays_of(accused, _FLOATS).get(where[0])
     layer = reference.model.get_output_embeddings()
     if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:
         return None
