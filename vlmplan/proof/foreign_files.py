@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_plain, read_text
-from vlmplan.errors import InputError, one_line, printable
-from vlmplan.exporting import TOKENIZER_FILES, chat_template, quantised
+from vlmplan.errors import InputError, printable
+from vlmplan.exporting import quantised
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign_decoder import TextReference, precision_of
-from vlmplan.proof.protobuf import check_tensors, read_proto, tensors_of
-from vlmplan.proof.report import Check, skipped, verdict
+from vlmplan.proof.protobuf import check_tensors, read_proto
+from vlmplan.proof.report import Check, verdict
 
 _FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
 _BOOL = 9
@@ -321,135 +320,7 @@ def _above(name: str, makers: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _tokenizer(path: Path) -> tuple[str, Any]:
-    """A tokenizer as its library writes it without padding and cutting, and how it cuts and pads. Raises InputError."""
-    from tokenizers import Tokenizer
-
-    try:
-        made = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise InputError(f"{path.name} cannot be read ({one_line(error)})") from None
-    padding = made.padding or {}
-    apart = {"truncation": made.truncation, "padding to a length": padding.get("length")}
-    made.no_padding()
-    made.no_truncation()
-    return str(made.to_str()), apart
-
-
-def _templates(folder: Path) -> Iterator[Any]:
-    """Every chat template of a folder: that of the tokenizer's configuration, and that in a file of its own."""
-    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    if config.is_file() and (found := read_plain(config).get("chat_template")) is not None:
-        yield found
-    if template.is_file():
-        yield read_text(template)
-
-
-# What of a tokenizer's configuration decides how text becomes tokens, and where it ends.
-_OF_TOKENIZER = (
-    "added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side", "eos_token", "bos_token",
-    "unk_token", "add_bos_token", "add_eos_token", "add_prefix_space", "legacy", "split_special_tokens",
-)  # fmt: skip
-_ALIKE = {"special_tokens_map.json", "added_tokens.json", "chat_template.json"}  # the checkpoint's, key by key
-_READ_HERE = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json",
-              "genai_config.json"}  # fmt: skip
-
-
-def _stops(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens at which a configuration starts and ends a text, an end as the set of all its tokens."""
-    ends = config.get("eos_token_id")
-    return {
-        "bos_token_id": config.get("bos_token_id"),
-        "eos_token_id": sorted(ends if isinstance(ends, list) else [ends]),
-    }
-
-
-def _ends(folder: Path, checkpoint: Path) -> Iterator[str]:
-    """Faults of the files that say where generation starts and ends, and of what they load beside the graph."""
-    whole = read_plain(checkpoint / "config.json")
-    own = (
-        read_plain(checkpoint / "generation_config.json")
-        if (checkpoint / "generation_config.json").is_file()
-        else whole
-    )
-    allowed = [_stops({**whole, **own}), _stops(whole), _stops({**whole.get("text_config", {})})]
-    for name, inner in (("config.json", None), ("genai_config.json", "model"), ("generation_config.json", None)):
-        if not (folder / name).is_file():
-            continue
-        found = read_plain(folder / name)
-        table = found.get(inner, {}) if inner else found
-        said = {key: value for key, value in _stops(table).items() if table.get(key) is not None}
-        for key, value in said.items():
-            if value not in [one[key] for one in allowed]:
-                yield f"{name}: {key}: expected {allowed[0][key]}, found {value}"
-        if found.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
-            yield f"{name}: auto_map names code that is not the checkpoint's"
-        decoder = table.get("decoder", {}) if inner else {}
-        if inner and decoder.get("filename", "model.onnx") not in {"model.onnx", "onnx/model.onnx"}:
-            yield f"{name}: decoder.filename: expected the graph that is compared, found {decoder.get('filename')}"
-
-
-def uncompared(accused: Accused, checkpoint: Path) -> str:
-    """What the verdict says of files that clients may read and nothing here compared; empty where there are none."""
-    named = {
-        entry.value for tensor in tensors_of(accused.proto) for entry in tensor.external_data if entry.key == "location"
-    }
-    held = {accused.path, *(accused.path.parent / name for name in named)}
-    known = {name for name in (*_READ_HERE, *_ALIKE) if (checkpoint / name).is_file()} | {
-        "config.json",
-        "genai_config.json",
-    }
-    left = sorted(
-        str(path.relative_to(accused.folder))
-        for path in accused.folder.rglob("*")
-        if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
-    )
-    return (
-        f"not compared: {', '.join(map(printable, left[:5]))}{' and more' if len(left) > 5 else ''}; " if left else ""
-    )
-
-
-def configuration(folder: Path, checkpoint: Path) -> Check:
-    """The tokenizer beside the decoder, its chat template and where generation stops are the checkpoint's."""
-    faults, same = [], 0
-    both = {name for name in TOKENIZER_FILES if (folder / name).is_file() and (checkpoint / name).is_file()}
-    if name := next(iter(both & {"tokenizer.json"}), None):
-        same += 1
-        (ours, cut), (theirs, due) = _tokenizer(folder / name), _tokenizer(checkpoint / name)
-        if ours != theirs:
-            faults.append(f"{name} is another than the checkpoint's")
-        faults += [f"{name}: {key}: expected {due[key]}, found {cut[key]}" for key in due if cut[key] != due[key]]
-    if "generation_config.json" in both:
-        same += 1
-        found, want = (read_plain(one / "generation_config.json") for one in (folder, checkpoint))
-        faults += [
-            f"generation_config.json: {key}: expected {want.get(key)}, found {found.get(key)}"
-            for key in sorted((set(found) | set(want)) - {"transformers_version", "_from_model_config"})
-            if found.get(key) != want.get(key)
-        ]
-    if chat_template(folder) is not None and (due := chat_template(checkpoint)) is not None:
-        same += 1
-        if any(one != due for one in _templates(folder)):
-            faults.append("the chat template is another than the checkpoint's")
-    if "tokenizer_config.json" in both:
-        found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
-        faults += [
-            f"tokenizer_config.json: {key} is another than the checkpoint's"
-            for key in _OF_TOKENIZER
-            if found.get(key) != want.get(key)
-        ]
-    for name in _ALIKE & both:
-        same += 1
-        if read_plain(folder / name) != read_plain(checkpoint / name):
-            faults.append(f"{name} is another than the checkpoint's")
-    faults += _ends(folder, checkpoint)
-    if not same and not faults:
-        return skipped("configuration", "no tokenizer, chat template or generation beside both")
-    return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
-
-
-def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterator[Check]:
-    """What the files themselves show: tensors, rows of embeddings and head, the tokenizer beside them."""
+def files(found: Accused, reference: TextReference) -> Iterator[Check]:
+    """What the files themselves show: tensors, rows of embeddings and head."""
     yield weights(found, reference)
     yield from (one for one in (embeddings(found, reference), head(found, reference)) if one is not None)
-    yield configuration(found.folder, checkpoint)

@@ -4,7 +4,10 @@ Both are opened as clients open them, and encode, decode, pad and write prompts;
 tokenizer's files in different ways.
 """
 
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,24 @@ _SETTINGS = ("model_max_length", "padding_side", "truncation_side", "split_speci
 _PADDED = 3  # texts of a batch
 
 
+@contextmanager
+def panics() -> Iterator[None]:
+    """Turn what tokenizers raises into an InputError: its panics too, which are no Exception, and print on stderr."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise InputError(one_line(error)) from None
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def opened(folder: Path) -> Any | None:
     """Return a folder's tokenizer as transformers opens it, None where it has none. Raises InputError."""
     import transformers
@@ -23,21 +44,19 @@ def opened(folder: Path) -> Any | None:
     if not any((folder / name).is_file() for name in _FILES):
         return None
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except BaseException as error:  # tokenizers panics: an exception of pyo3's, which is no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        raise InputError(f"{folder.name}: its tokenizer cannot be opened ({one_line(error)})") from None
+        with panics():
+            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except InputError as error:
+        raise InputError(f"{folder.name}: its tokenizer cannot be opened ({error})") from None
 
 
 def _tried(call: Any) -> Any:
     """What a call gives, or the kind of its error: two tokenizers may refuse the same thing."""
     try:
-        return call()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        return f"{type(error).__name__}"
+        with panics():
+            return call()
+    except InputError as error:
+        return f"refused: {str(error)[:40]}"
 
 
 def behaviours(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str], ...]) -> Iterator[tuple[str, Any]]:

@@ -36,7 +36,7 @@ from vlmplan.progress import Progress
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
 from vlmplan.proof import foreign_decoder as text_decoder
-from vlmplan.proof import foreign_files, foreign_rounding, foreign_samples, foreign_texts, trust
+from vlmplan.proof import foreign_files, foreign_rounding, foreign_samples, foreign_settings, foreign_texts, trust
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
@@ -270,7 +270,10 @@ class Validator:
             found = foreign_rounding.with_precision(foreign_files.accused(path, folder), reference)
         except InputError as error:
             return self._rejected(folder, failed("integrity", str(error)))
-        checks = self._guarded(lambda: foreign_files.files(found, reference, local_folder(reference.name)))
+        checks = self._guarded(lambda: foreign_files.files(found, reference))
+        checks += self._guarded(
+            lambda: [foreign_settings.configuration(found, reference, local_folder(reference.name))]
+        )
         if self.options.precision not in (None, found.precision):
             checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
@@ -326,7 +329,7 @@ class Validator:
         swept, run = foreign_samples.vocabulary(model, reference, limit, seed, whole=whole)
         yield swept
         left = (
-            foreign_files.uncompared(found, local_folder(reference.name))
+            foreign_settings.uncompared(found, local_folder(reference.name))
             + foreign_files.branches(found)
             + foreign_samples.unswept(reference, run)
         )
