@@ -15,6 +15,7 @@ from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import decoder_pass, empty_cache, open_session
 from vlmplan.hardware import Precision
 
+_FP32, _HALVES = 1, (10, 16)  # ONNX's numbers of fp32; of fp16 and bf16
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
 
@@ -182,21 +183,19 @@ def load_text_reference(checkpoint: str) -> TextReference:
     return TextReference(name=checkpoint, model=model.eval())
 
 
-def precision_of(path: Path, live: set[str]) -> Precision:
-    """Tell the precision of most of a decoder's products: int4 stands for all rounded to integers.
+def precision_of(graph: Any, live: set[str]) -> Precision:
+    """Tell the precision of most of a decoder's products, a GraphProto: int4 stands for all rounded to integers.
 
     Only operators count of whose results, in ``live``, some output is made.
     """
-    import onnx_ir
+    import math
 
-    graph = onnx_ir.load(path).graph
-    kinds = [node.op_type for node in graph if any(one.name in live for one in node.outputs)]
+    kinds = [node.op_type for node in graph.node if live & set(node.output)]
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
-    whole, half = onnx_ir.DataType.FLOAT, (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
-    sizes = {True: 0, False: 0}
-    for value in graph.initializers.values():
-        if value.name in live and value.const_value is not None and value.dtype in (whole, *half):
-            sizes[value.dtype in half] += value.const_value.size
+    sizes = dict.fromkeys((_FP32, *_HALVES), 0)
+    for tensor in graph.initializer:
+        if tensor.name in live and tensor.data_type in sizes:
+            sizes[tensor.data_type] += math.prod(tensor.dims)
     if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
         return Precision.INT4
-    return Precision.FP16 if sizes[True] > sizes[False] else Precision.FP32
+    return Precision.FP16 if sum(sizes[half] for half in _HALVES) > sizes[_FP32] else Precision.FP32

@@ -57,7 +57,7 @@ def accused(path: Path, folder: Path) -> Accused:
             f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
             "compared; validate a folder with one graph and no code"
         )
-    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(path, live_names(proto.graph)))
+    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(proto.graph, live_names(proto.graph)))
 
 
 def _drops(node: Any, graph: Any) -> bool:
@@ -89,16 +89,16 @@ def live_names(graph: Any) -> set[str]:
             continue
         found.add(name)
         if name in makers:
-            wanted += _read(makers[name])
+            wanted += read_names(makers[name])
     return found
 
 
-def _read(node: Any) -> list[str]:
+def read_names(node: Any) -> list[str]:
     """Names that an operator reads, those of its branches with them."""
     names = list(node.input)
     for attribute in node.attribute:
         for branch in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            names += [name for inner in branch.node for name in _read(inner)]
+            names += [name for inner in branch.node for name in read_names(inner)]
             names += [value.name for value in branch.output]
     return names
 
@@ -214,7 +214,7 @@ def _table(accused: Accused) -> str | None:
     if accused.proto.functions:
         return None
     for node in graph.node:
-        read = [index for index, name in enumerate(_read(node)) if name in ids]
+        read = [index for index, name in enumerate(read_names(node)) if name in ids]
         if not read or (node.op_type == "Shape" and not node.domain):
             continue
         if node.op_type in ("Cast", "Identity") and not node.domain:
@@ -316,7 +316,7 @@ def _above(name: str, makers: Mapping[str, Any]) -> set[str]:
         if (name := wanted.pop()) in found:
             continue
         found.add(name)
-        wanted += _read(makers[name]) if name in makers else []
+        wanted += read_names(makers[name]) if name in makers else []
     return found
 
 

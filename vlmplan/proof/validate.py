@@ -35,8 +35,16 @@ from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
+from vlmplan.proof import (
+    foreign_cargo,
+    foreign_files,
+    foreign_rounding,
+    foreign_samples,
+    foreign_settings,
+    foreign_texts,
+    trust,
+)
 from vlmplan.proof import foreign_decoder as text_decoder
-from vlmplan.proof import foreign_files, foreign_rounding, foreign_samples, foreign_settings, foreign_texts, trust
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
@@ -268,6 +276,7 @@ class Validator:
         reference = text_decoder.load_text_reference(self.options.checkpoint)
         try:
             found = foreign_rounding.with_precision(foreign_files.accused(path, folder), reference)
+            foreign_cargo.check_cargo(found)
         except InputError as error:
             return self._rejected(folder, failed("integrity", str(error)))
         checks = self._guarded(lambda: foreign_files.files(found, reference))
@@ -331,6 +340,7 @@ class Validator:
         left = (
             foreign_settings.uncompared(found, local_folder(reference.name))
             + foreign_files.branches(found)
+            + foreign_cargo.cargo(found)
             + foreign_samples.unswept(reference, run)
         )
         yield foreign_samples.samples(longest, found.precision, seed, left)
