@@ -573,7 +573,20 @@ def _drawn_at_random(model: Any, _: Path) -> None:
     _added(model, [helper.make_node("RandomUniform", [], ["more"], shape=[1], low=0.0, high=1e-9)])
 
 
-@pytest.mark.parametrize("change", [_thrown, _drawn_at_random])
+def _thrown_in_a_function(model: Any, _: Path) -> None:
+    """As above, in a function of the file's own."""
+    dropout = helper.make_node("Dropout", ["die", "ratio", "train"], ["left"])
+    reduced = helper.make_node("ReduceMax", ["left"], ["one"], keepdims=0)
+    made = helper.make_function(
+        "own", "Luck", ["die", "ratio", "train"], ["one"], [dropout, reduced], list(model.opset_import)
+    )
+    model.functions.append(made)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    _constants(model, die=np.ones(1000, np.float32), ratio=np.float32(0.9999995), train=np.array(True))
+    _added(model, [helper.make_node("Luck", ["die", "ratio", "train"], ["more"], domain="own")])
+
+
+@pytest.mark.parametrize("change", [_thrown, _thrown_in_a_function, _drawn_at_random])
 def test_nothing_is_left_to_chance(change: Callable[[Any, Path], None], tmp_path: Path) -> None:
     foreign(tmp_path, positions=True)
     (fault,) = _judged(tmp_path, change).failed

@@ -44,10 +44,11 @@ def accused(path: Path, folder: Path) -> Accused:
     if proto.training_info:
         raise InputError(f"{path.name} has training steps, which do not belong")
     functions = [node for function in proto.functions for node in function.node]
-    kinds = {one.op_type for node in (*proto.graph.node, *functions) for one in _within(node)}
+    nodes = [one for node in (*proto.graph.node, *functions) for one in _within(node)]
+    kinds = {one.op_type for one in nodes}
     if loops := sorted(kinds & {"Loop", "Scan"}):
         raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
-    if drawn := sorted(kinds & _BY_CHANCE | {one.op_type for one in proto.graph.node if _drops(one, proto.graph)}):
+    if drawn := sorted(kinds & _BY_CHANCE | {one.op_type for one in nodes if _drops(one, proto.graph)}):
         raise InputError(f"{path.name} has {', '.join(drawn)}: what it computes is left to chance")
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
