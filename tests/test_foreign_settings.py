@@ -183,3 +183,14 @@ def test_genai_config_names_what_was_compared(place: str | None, value: Any, tmp
     assert {check.name for check in report.failed} == (set() if place is None else {"configuration"}), report.failed
     if place is not None:
         assert "genai_config.json" in report.failed[0].detail
+
+
+@pytest.mark.parametrize(("length", "good"), [(4096, True), (2048, False)])
+def test_texts_may_be_cut_where_the_model_ends(length: int, good: bool, tmp_path: Path) -> None:
+    """The builder of onnxruntime-genai writes the context where a checkpoint's tokenizer sets no length."""
+    ours, theirs = _pair(tmp_path)
+    for place in (ours, theirs):
+        _edited(place / "config.json", max_position_embeddings=4096)
+        _edited(place / "tokenizer_config.json", model_max_length=None)
+    _edited(ours / "tokenizer_config.json", model_max_length=length)
+    assert bool(_judged(ours, theirs).failed) is not good

@@ -34,7 +34,9 @@ class Accused:
     @property
     def counts_padding(self) -> bool:
         """Whether attention reads how many tokens a text has, not which of them are padding."""
-        return any(node.op_type == "GroupQueryAttention" for node in self.proto.graph.node)
+        live = live_names(self.proto.graph)
+        counting = [node for node in self.proto.graph.node if node.op_type == "GroupQueryAttention"]
+        return any(live & set(node.output) for node in counting)
 
 
 def accused(path: Path, folder: Path) -> Accused:

@@ -14,6 +14,7 @@ from vlmplan.exporting import TOKENIZER_FILES, chat_template
 from vlmplan.proof import foreign_genai, foreign_tokenizer
 from vlmplan.proof.foreign_decoder import TextReference
 from vlmplan.proof.foreign_files import Accused
+from vlmplan.proof.foreign_samples import LONGEST_TOKENS
 from vlmplan.proof.foreign_texts import CHAT, SENTENCES
 from vlmplan.proof.protobuf import tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
@@ -141,12 +142,12 @@ def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]
             yield "tokenizer_config.json: auto_map names code that is not the checkpoint's"
 
 
-def _of_behaviour(folder: Path, checkpoint: Path) -> Iterator[str]:
+def _of_behaviour(folder: Path, checkpoint: Path, context: int) -> Iterator[str]:
     """Faults of what the tokenizer does, where both folders say enough to open one."""
     if all(
         any((one / name).is_file() for name in ("tokenizer_config.json", "config.json")) for one in (folder, checkpoint)
     ):
-        yield from foreign_tokenizer.faults(folder, checkpoint, SENTENCES, CHAT)
+        yield from foreign_tokenizer.faults(folder, checkpoint, SENTENCES, CHAT, context)
 
 
 def uncompared(accused: Accused, checkpoint: Path) -> str:
@@ -176,7 +177,8 @@ def configuration(accused: Accused, reference: TextReference, checkpoint: Path) 
     faults = [*_of_file(folder, checkpoint)] if "tokenizer.json" in both else []
     faults += [*_of_template(folder, checkpoint), *_of_configs(folder, checkpoint, both)]
     own = None if faults else foreign_tokenizer.opened(checkpoint)
-    faults += [] if faults else [*_of_behaviour(folder, checkpoint)]
+    context = int(getattr(reference.model.config, "max_position_embeddings", LONGEST_TOKENS))
+    faults += [] if faults else [*_of_behaviour(folder, checkpoint, context)]
     faults += _ends(folder, checkpoint, getattr(own, "pad_token_id", None))
     faults += foreign_genai.faults(folder, accused.path, reference, generation_of(checkpoint))
     if not both and not faults:

@@ -15,7 +15,7 @@ from vlmplan.errors import InputError, one_line, printable
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
-_SETTINGS = ("model_max_length", "padding_side", "truncation_side", "split_special_tokens")
+_SETTINGS = ("padding_side", "truncation_side", "split_special_tokens")
 _PADDED = 3  # texts of a batch
 
 
@@ -95,11 +95,19 @@ def behaviours(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str
         )
 
 
-def faults(folder: Path, checkpoint: Path, texts: tuple[str, ...], chat: tuple[dict[str, str], ...]) -> Iterator[str]:
-    """Yield what the folder's tokenizer does otherwise than the checkpoint's; nothing where one of them has none."""
+def faults(
+    folder: Path, checkpoint: Path, texts: tuple[str, ...], chat: tuple[dict[str, str], ...], context: int
+) -> Iterator[str]:
+    """Yield what the folder's tokenizer does otherwise than the checkpoint's; nothing where one of them has none.
+
+    Texts may be cut at any length from ``context`` on, of which the model reads no more.
+    """
     ours, theirs = opened(folder), opened(checkpoint)
     if ours is None or theirs is None:
         return
+    cut, due = (min(one.model_max_length, context) for one in (ours, theirs))
+    if cut != due:
+        yield f"tokenizer: model_max_length: expected {due}, found {cut}"
     told = set[str]()
     pairs = zip(_plain(ours, texts, chat), _plain(theirs, texts, chat), strict=False)
     for (name, found), (other, want) in pairs:

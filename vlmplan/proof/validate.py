@@ -341,6 +341,7 @@ class Validator:
             foreign_settings.uncompared(found, local_folder(reference.name))
             + foreign_files.branches(found)
             + foreign_cargo.cargo(found)
+            + foreign_samples.one_sided(model)
             + foreign_samples.unswept(reference, run)
         )
         yield foreign_samples.samples(longest, found.precision, seed, left)
