@@ -102,6 +102,11 @@ class TextDecoder(_Text):
         """Whether attention is told how many tokens there are, not which (GroupQueryAttention): no gaps within."""
         return self._counts
 
+    @property
+    def slides(self) -> bool:
+        """Whether the checkpoint's attention sees a window of the last tokens, padding among them."""
+        return bool(getattr(self._opened[1], "sliding_window", None))
+
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the decoder on new token ids after ``cache``."""
         logits, kept = self._pass(embeds, mask, cache)

@@ -172,8 +172,8 @@ def _batch_apart(model: TextDecoder, texts: list[Any], due: Any, limit: Limit, *
     logits = model.whole(padded, mask)[0]
     given = [row for row, end in enumerate(ends) if long - end < logits.shape[1]]
     worst = apart(np.stack([logits[row, ends[row] - long - 1] for row in given]), due[0, given], limit)
-    if not left and model.counts_padding:
-        return worst  # no operator that counts tokens can read any after a gap
+    if not left and (model.counts_padding or model.slides):
+        return worst  # what counts tokens, or a window of them, cannot read any after a gap
     _, _, cache = model.step(padded, mask, None)
     for more in range(_STEPS):
         fed = np.array([[one[0, length + more]] for one, length in zip(texts, lengths, strict=True)])
