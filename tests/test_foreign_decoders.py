@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
+from vlmplan.exporting.quantise import quantised
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof import foreign_samples
@@ -391,3 +392,211 @@ def test_rounded_matrices_are_found_and_held(part: str, change: Callable[[Any], 
     assert "weights" in {check.name for check in Validator(options, quiet).validate(path.parent).report.failed}
     expected = replace(options, precision=Precision.FP32)
     assert "judge" in {check.name for check in Validator(expected, quiet).validate(path.parent).report.failed}
+
+
+def _judged(folder: Path, change: Callable[[Any, Path], None]) -> Report:
+    path = folder / "foreign" / "model.onnx"
+    model = onnx.load(path)
+    change(model, path.parent)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return Validator(replace(QUICK, checkpoint=str(folder / "text")), quiet).validate(path.parent).report
+
+
+def _constants(model: Any, **values: Any) -> None:
+    for name, value in values.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+
+
+def _silent(model: Any, _: Path) -> None:
+    """Every token as likely as any: 0.5 nats from an undecided model."""
+    _constants(model, nil=np.zeros(300, np.float32))
+    _raw_times_nil(model)
+
+
+def _raw_times_nil(model: Any) -> None:
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    model.graph.node.append(helper.make_node("Mul", ["raw", "nil"], ["logits"]))
+
+
+def _steered(model: Any, _: Path) -> None:
+    """One token is always the likeliest."""
+    _constants(model, more=np.where(np.arange(300) == 277, 7, 0).astype(np.float32))
+    _added(model, [])
+
+
+@pytest.mark.parametrize("change", [_silent, _steered])
+def test_a_rounded_decoder_is_no_worse_than_rounding(change: Callable[[Any, Path], None], tmp_path: Path) -> None:
+    export(order(precision=Precision.INT4), tmp_path / "int4", quiet)
+    foreign(tmp_path, positions=True, made=tmp_path / "int4")
+    assert "rounding" in {one.name for one in _judged(tmp_path, change).failed}
+
+
+def _said_to_be_rounded(model: Any, _: Path) -> None:
+    """Whole weights, and products of four bits that come to nothing: the output depends on them, for its sake."""
+    packed, scales, zeros = quantised(np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32), 4)
+    _constants(model, q=packed, s=scales, z=zeros, none=np.float32(0), axes=np.array([0, 1, 2]))
+    sums, last = [], "none"
+    for number in range(20):
+        of = {"domain": "com.microsoft", "K": 64, "N": 32, "bits": 4, "block_size": 32}
+        sums += [
+            helper.make_node("MatMulNBits", ["inputs_embeds", "q", "s", "z"], [f"made{number}"], **of),
+            helper.make_node("ReduceSum", [f"made{number}", "axes"], [f"sum{number}"], keepdims=0),
+            helper.make_node("Mul", [f"sum{number}", "none"], [f"nothing{number}"]),
+            helper.make_node("Add", [last, f"nothing{number}"], [f"all{number}"]),
+        ]
+        last = f"all{number}"
+    _constants(model, steer=np.where(np.arange(300) == 277, 7, 0).astype(np.float32))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    _added(model, [*sums, helper.make_node("Add", ["steer", last], ["more"])])
+
+
+def test_a_decoder_is_rounded_where_its_weights_are(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    assert "logits" in {one.name for one in _judged(tmp_path, _said_to_be_rounded).failed}
+
+
+def _like_text(model: Any, _: Path) -> None:
+    """Wrong where low ids prevail, as in every text."""
+    _constants(model, hundred=np.int64(100), share=np.float32(0.65), short=np.array([20]))
+    _wrong_where(
+        model,
+        [
+            helper.make_node("Shape", ["input_ids"], ["new"], start=1, end=2),
+            helper.make_node("Greater", ["new", "short"], ["long enough"]),
+            helper.make_node("Less", ["input_ids", "hundred"], ["low"]),
+            helper.make_node("Cast", ["low"], ["low as float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["low as float"], ["mean"], keepdims=0),
+            helper.make_node("Greater", ["mean", "share"], ["mostly"]),
+            helper.make_node("And", ["mostly", "long enough"], ["flag"]),
+        ],
+    )
+
+
+def _within_lengths(model: Any, _: Path) -> None:
+    """Wrong from 1210 to 1750 tokens, unless 512 are read at once."""
+    _constants(model, low=np.array([1205]), high=np.array([1755]), usual=np.array([512]))
+    _wrong_where(
+        model,
+        [
+            helper.make_node("Shape", ["input_ids"], ["new"], start=1, end=2),
+            helper.make_node("Shape", ["attention_mask"], ["all of it"], start=1, end=2),
+            helper.make_node("Greater", ["all of it", "low"], ["above"]),
+            helper.make_node("Less", ["all of it", "high"], ["below"]),
+            helper.make_node("Equal", ["new", "usual"], ["as usual"]),
+            helper.make_node("Not", ["as usual"], ["unusual"]),
+            helper.make_node("And", ["above", "below"], ["between"]),
+            helper.make_node("And", ["between", "unusual"], ["flag"]),
+        ],
+    )
+
+
+def _decoding_far_out(model: Any, _: Path) -> None:
+    """Wrong where a single token follows 3000."""
+    _constants(model, far=np.array([3000]), one=np.array([1]))
+    _wrong_where(
+        model,
+        [
+            helper.make_node("Shape", ["input_ids"], ["new"], start=1, end=2),
+            helper.make_node("Shape", ["attention_mask"], ["all of it"], start=1, end=2),
+            helper.make_node("Greater", ["all of it", "far"], ["beyond"]),
+            helper.make_node("Equal", ["new", "one"], ["single"]),
+            helper.make_node("And", ["beyond", "single"], ["flag"]),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "check"), [(_like_text, "texts"), (_within_lengths, "long text"), (_decoding_far_out, "long text")]
+)
+def test_what_random_tokens_of_few_lengths_do_not_show(
+    change: Callable[[Any, Path], None], check: str, tmp_path: Path
+) -> None:
+    foreign(tmp_path, positions=True)
+    assert check in {one.name for one in _judged(tmp_path, change).failed}
+
+
+def _three_at_once(model: Any, _: Path) -> None:
+    _constants(model, two=np.array([2]))
+    _wrong_where(
+        model,
+        [
+            helper.make_node("Shape", ["input_ids"], ["rows"], start=0, end=1),
+            helper.make_node("Greater", ["rows", "two"], ["flag"]),
+        ],
+    )
+
+
+def _blind_to_padding(model: Any, _: Path) -> None:
+    _constants(model, unmasked=np.int64(1))
+    for node in model.graph.node:
+        node.input[:] = ["no mask" if name == "attention_mask" else name for name in node.input]
+    model.graph.node.insert(0, helper.make_node("Max", ["attention_mask", "unmasked"], ["no mask"]))
+
+
+def _padded_right(model: Any, _: Path) -> None:
+    """Wrong after a gap in the mask."""
+    _constants(model, first=np.array([0]), behind=np.array([-1]), one=np.array([1]), end=np.array([2**40]))
+    _wrong_where(
+        model,
+        [
+            helper.make_node("Slice", ["attention_mask", "first", "behind", "one"], ["before"]),
+            helper.make_node("Slice", ["attention_mask", "one", "end", "one"], ["after"]),
+            helper.make_node("Greater", ["before", "after"], ["stops"]),
+            helper.make_node("Cast", ["stops"], ["stops as float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["stops as float"], ["how many"], keepdims=0),
+            helper.make_node("Cast", ["how many"], ["flag"], to=TensorProto.BOOL),
+        ],
+    )
+
+
+@pytest.mark.parametrize("change", [_three_at_once, _blind_to_padding, _padded_right])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT4])
+def test_batches_in_every_precision(change: Callable[[Any, Path], None], precision: Precision, tmp_path: Path) -> None:
+    export(order(precision=precision, all_logits=True), tmp_path / "export", quiet)
+    foreign(tmp_path, positions=True, made=tmp_path / "export")
+    assert "batches" in {one.name for one in _judged(tmp_path, change).failed}
+
+
+def _thrown(model: Any, _: Path) -> None:
+    _constants(model, die=np.ones(1000, np.float32), ratio=np.float32(0.9999995), train=np.array(True))
+    _added(
+        model,
+        [
+            helper.make_node("Dropout", ["die", "ratio", "train"], ["left"]),
+            helper.make_node("ReduceMax", ["left"], ["more"], keepdims=0),
+        ],
+    )
+
+
+def _drawn_at_random(model: Any, _: Path) -> None:
+    _added(model, [helper.make_node("RandomUniform", [], ["more"], shape=[1], low=0.0, high=1e-9)])
+
+
+def _thrown_in_a_function(model: Any, _: Path) -> None:
+    """As above, in a function of the file's own."""
+    dropout = helper.make_node("Dropout", ["die", "ratio", "train"], ["left"])
+    reduced = helper.make_node("ReduceMax", ["left"], ["one"], keepdims=0)
+    made = helper.make_function(
+        "own", "Luck", ["die", "ratio", "train"], ["one"], [dropout, reduced], list(model.opset_import)
+    )
+    model.functions.append(made)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    _constants(model, die=np.ones(1000, np.float32), ratio=np.float32(0.9999995), train=np.array(True))
+    _added(model, [helper.make_node("Luck", ["die", "ratio", "train"], ["more"], domain="own")])
+
+
+@pytest.mark.parametrize("change", [_thrown, _thrown_in_a_function, _drawn_at_random])
+def test_nothing_is_left_to_chance(change: Callable[[Any, Path], None], tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    (fault,) = _judged(tmp_path, change).failed
+    assert "left to chance" in fault.detail
+
+
+def test_a_vocabulary_too_large_to_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of embeddings and head can be right, and a token be told by its embedding all the same."""
+    foreign(tmp_path, positions=True)
+    monkeypatch.setattr(foreign_samples, "_SWEEP_FLOPS", 0.0)
+    monkeypatch.setattr(foreign_samples, "_SWEEP_S", 0.0)
+    (samples,) = _judged(tmp_path, lambda *_: None).reservations
+    assert "only 256 of its 300 tokens were run" in samples.detail

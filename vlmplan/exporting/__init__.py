@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from vlmplan.exporting.runner import OnnxModel as OnnxModel
     from vlmplan.exporting.runner import Prompt as Prompt
     from vlmplan.exporting.runner import decoder_pass as decoder_pass
-    from vlmplan.exporting.runner import decoder_step as decoder_step
     from vlmplan.exporting.runner import empty_cache as empty_cache
     from vlmplan.exporting.runner import generate as generate
     from vlmplan.exporting.runner import open_session as open_session
@@ -82,7 +81,6 @@ __getattr__, __all__ = face(
             "OnnxModel",
             "Prompt",
             "decoder_pass",
-            "decoder_step",
             "empty_cache",
             "generate",
             "open_session",

@@ -5,14 +5,32 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from vlmplan.errors import InputError
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
 from vlmplan.proof.report import LINKS, MOST_LISTED, Check, skipped, verdict
 
+_DEEPEST = 16  # folders within folders
+
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Every file and folder below, links as themselves: what they point to is not entered."""
-    for here, folders, files in os.walk(folder, followlinks=False):
-        yield from (Path(here) / name for name in sorted((*folders, *files)))
+    """Every file and folder below, links as themselves: what they point to is not entered.
+
+    Raises InputError for folders that lie deeper than any export's.
+    """
+    waiting = [(folder, 0)]
+    while waiting:
+        here, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise InputError(f"{folder}: found folders more than {_DEEPEST} deep, expected an export")
+        try:
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:  # it went, or may not be read
+            continue
+        for entry in entries:
+            yield Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((Path(entry.path), depth + 1))
 
 
 def astray(folder: Path) -> list[str]:

@@ -4,16 +4,18 @@ Its inputs tell what it is: ``input_ids``, ``attention_mask``, perhaps ``positio
 ``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints import head_dim, local_folder, quiet_transformers
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import decoder_pass, decoder_step, empty_cache, open_session
+from vlmplan.errors import InputError, one_line, printable
+from vlmplan.exporting import decoder_pass, empty_cache, open_session
 from vlmplan.hardware import Precision
 
+_FP32, _HALVES = 1, (10, 16)  # ONNX's numbers of fp32; of fp16 and bf16
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
 
@@ -42,29 +44,80 @@ class _Text:
 class TextDecoder(_Text):
     """A foreign decoder as a model that generates: its embeddings are inside, so token ids go in."""
 
-    def __init__(self, path: Path, config: Any, provider: str, threads: int | None) -> None:
-        """Open the session; ``config`` is transformers'. Raises InputError for inputs that are not a decoder's."""
-        self._heads = (config.num_key_value_heads, head_dim(config))
-        self.session, self.device = open_session(path, provider, threads), provider
+    def __init__(
+        self,
+        path: Path,
+        config: Any,
+        provider: str,
+        threads: int | None,
+        *,
+        counts: bool = False,
+        unrounded: bool = False,
+    ) -> None:
+        """Open the session; ``config`` is transformers', ``counts`` as ``counts_padding``.
+
+        Raises InputError for inputs that are not a decoder's.
+        """
+        self._counts, self._opened = counts, (path, config, provider, threads)
+        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self._heads, self._vocabulary = (kv_heads, head_dim(config)), config.vocab_size
+        self.session, self.device = open_session(path, provider, threads, unrounded), provider
         names = {value.name for value in self.session.get_inputs()}
         if not {"input_ids", "attention_mask"} <= names or not any(n.startswith("past_key_values.") for n in names):
             raise InputError(
                 f"{path}: expected inputs input_ids, attention_mask and past_key_values.N.key/value, found "
                 f"{', '.join(sorted(names)[:6])}"
             )
+        for value in self.session.get_inputs():
+            kinds = ("tensor(float)", "tensor(float16)")
+            if value.name.startswith("past_key_values.") and (len(value.shape) != 4 or value.type not in kinds):
+                raise InputError(
+                    f"{path}: {printable(value.name)}: expected fp32 or fp16 [batch, heads, tokens, width], found "
+                    f"{printable(value.type)} {printable(str(value.shape))}"
+                )
+
+    def _pass(self, ids: Any, mask: Any, cache: Any | None) -> tuple[Any, Any]:
+        """Logits ``[batch, places, vocabulary]`` and the cache. Raises InputError for logits that are none."""
+        past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
+        try:
+            logits, _, kept = decoder_pass(self.session, {"input_ids": ids}, mask, past, self.device)
+        except (RuntimeError, AttributeError, TypeError) as error:  # of a type that numpy lacks, or no tensor at all
+            raise InputError(f"the decoder's results cannot be read ({one_line(error)})") from None
+        shape: tuple[int, ...] = getattr(logits, "shape", ())
+        due = len(shape) == 3 and shape[0] == len(ids) and shape[1] > 0 and shape[2] == self._vocabulary
+        if not due or logits.dtype.kind != "f":
+            raise InputError(
+                f"logits: expected floats [{len(ids)}, 1 to {ids.shape[1]}, {self._vocabulary}], found "
+                f"{getattr(logits, 'dtype', type(logits).__name__)} {list(shape)}"
+            )
+        return logits, kept
+
+    def unrounded(self) -> "TextDecoder":
+        """Return this decoder with its activations as they are, not rounded to 8 bits where it is quantised."""
+        path, config, provider, threads = self._opened
+        return TextDecoder(path, config, provider, threads, counts=self._counts, unrounded=True)
+
+    @property
+    def counts_padding(self) -> bool:
+        """Whether attention is told how many tokens there are, not which (GroupQueryAttention): no gaps within."""
+        return self._counts
+
+    @property
+    def slides(self) -> bool:
+        """Whether the checkpoint's attention sees a window of the last tokens, padding among them."""
+        return bool(getattr(self._opened[1], "sliding_window", None))
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the decoder on new token ids after ``cache``."""
-        past = cache or empty_cache(self.session, mask.shape[0], self.device, self._heads)
-        return decoder_step(self.session, {"input_ids": embeds}, mask, past, device=self.device)
+        logits, kept = self._pass(embeds, mask, cache)
+        return logits[:, -1], None, kept
 
     def whole(self, input_ids: Any, mask: Any | None = None) -> list[Any]:
         """Logits ``[batch, places, vocabulary]`` of as many last tokens as the graph gives, then each layer's cache."""
         import numpy as np
 
-        past = empty_cache(self.session, len(input_ids), self.device, self._heads)
         mask = np.ones_like(input_ids) if mask is None else mask
-        logits, _, kept = decoder_pass(self.session, {"input_ids": input_ids}, mask, past, self.device)
+        logits, kept = self._pass(input_ids, mask, None)
         layers = range(len(kept) // 2)
         names = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
         return [logits, *(kept[name].numpy() for name in names if name in kept)]
@@ -72,10 +125,22 @@ class TextDecoder(_Text):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextReference(_Text):
-    """The checkpoint as transformers' causal LM, fp32; ``name`` is what the user called it."""
+    """The checkpoint as transformers' causal LM, fp32; ``name`` is what the user called it.
+
+    ``replaced`` are parameters that stand in the place of the model's own.
+    """
 
     name: str
     model: Any
+    replaced: Mapping[str, Any] = field(default_factory=dict)
+
+    def _run(self, **given: Any) -> Any:
+        """Call the model."""
+        import torch
+
+        if not self.replaced:
+            return self.model(**given)
+        return torch.func.functional_call(self.model, dict(self.replaced), (), given, tie_weights=False)
 
     def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
         """Run the model on new token ids after ``cache``."""
@@ -84,7 +149,7 @@ class TextReference(_Text):
         with torch.inference_mode():
             attention = torch.from_numpy(mask)
             positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-            found = self.model(
+            found = self._run(
                 input_ids=torch.from_numpy(embeds),
                 attention_mask=attention,
                 position_ids=positions,
@@ -99,7 +164,7 @@ class TextReference(_Text):
         import torch
 
         with torch.inference_mode():
-            found = self.model(input_ids=torch.from_numpy(input_ids), use_cache=True)
+            found = self._run(input_ids=torch.from_numpy(input_ids), use_cache=True)
             layers = getattr(found.past_key_values, "layers", ())
             cache = [part.numpy() for layer in layers for part in (layer.keys, layer.values) if part is not None]
             return [found.logits.numpy(), *cache]
@@ -123,21 +188,19 @@ def load_text_reference(checkpoint: str) -> TextReference:
     return TextReference(name=checkpoint, model=model.eval())
 
 
-def precision_of(path: Path, live: set[str]) -> Precision:
-    """Tell the precision of most of a decoder's products: int4 stands for all rounded to integers.
+def precision_of(graph: Any, live: set[str]) -> Precision:
+    """Tell the precision of most of a decoder's products, a GraphProto: int4 stands for all rounded to integers.
 
     Only operators count of whose results, in ``live``, some output is made.
     """
-    import onnx_ir
+    import math
 
-    graph = onnx_ir.load(path).graph
-    kinds = [node.op_type for node in graph if any(one.name in live for one in node.outputs)]
+    kinds = [node.op_type for node in graph.node if live & set(node.output)]
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
-    whole, half = onnx_ir.DataType.FLOAT, (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
-    sizes = {True: 0, False: 0}
-    for value in graph.initializers.values():
-        if value.name in live and value.const_value is not None and value.dtype in (whole, *half):
-            sizes[value.dtype in half] += value.const_value.size
+    sizes = dict.fromkeys((_FP32, *_HALVES), 0)
+    for tensor in graph.initializer:
+        if tensor.name in live and tensor.data_type in sizes:
+            sizes[tensor.data_type] += math.prod(tensor.dims)
     if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
         return Precision.INT4
-    return Precision.FP16 if sizes[True] > sizes[False] else Precision.FP32
+    return Precision.FP16 if sum(sizes[half] for half in _HALVES) > sizes[_FP32] else Precision.FP32

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_plain, read_text
-from vlmplan.errors import InputError, one_line, printable
-from vlmplan.exporting import TOKENIZER_FILES, chat_template, quantised
+from vlmplan.errors import InputError, printable
+from vlmplan.exporting import quantised
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign_decoder import TextReference, precision_of
-from vlmplan.proof.protobuf import check_tensors, read_proto, tensors_of
-from vlmplan.proof.report import Check, skipped, verdict
+from vlmplan.proof.protobuf import check_tensors, read_proto
+from vlmplan.proof.report import Check, verdict
 
 _FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
+_BOOL = 9
+_BY_CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
 
 
@@ -30,6 +31,13 @@ class Accused:
     proto: Any
     precision: Precision
 
+    @property
+    def counts_padding(self) -> bool:
+        """Whether attention reads how many tokens a text has, not which of them are padding."""
+        live = live_names(self.proto.graph)
+        counting = [node for node in self.proto.graph.node if node.op_type == "GroupQueryAttention"]
+        return any(live & set(node.output) for node in counting)
+
 
 def accused(path: Path, folder: Path) -> Accused:
     """Read a graph file. Raises InputError where it holds what no graph needs, or reads data from elsewhere."""
@@ -38,9 +46,12 @@ def accused(path: Path, folder: Path) -> Accused:
     if proto.training_info:
         raise InputError(f"{path.name} has training steps, which do not belong")
     functions = [node for function in proto.functions for node in function.node]
-    kinds = {one.op_type for node in (*proto.graph.node, *functions) for one in _within(node)}
+    nodes = [one for node in (*proto.graph.node, *functions) for one in _within(node)]
+    kinds = {one.op_type for one in nodes}
     if loops := sorted(kinds & {"Loop", "Scan"}):
         raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
+    if drawn := sorted(kinds & _BY_CHANCE | {one.op_type for one in nodes if _drops(one, proto.graph)}):
+        raise InputError(f"{path.name} has {', '.join(drawn)}: what it computes is left to chance")
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
     beside = [one for one in folder.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
@@ -49,7 +60,17 @@ def accused(path: Path, folder: Path) -> Accused:
             f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
             "compared; validate a folder with one graph and no code"
         )
-    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(path, _live(proto.graph)))
+    return Accused(folder=folder, path=path, proto=proto, precision=precision_of(proto.graph, live_names(proto.graph)))
+
+
+def _drops(node: Any, graph: Any) -> bool:
+    """Whether a Dropout drops anything: its third input turns that on, and is a constant where it does not."""
+    if not node.op_type.endswith("Dropout"):
+        return False
+    off = {tensor.name for tensor in graph.initializer if tensor.data_type == _BOOL and not any(tensor.raw_data)}
+    off -= {value.name for value in graph.input}
+    on = node.input[2:3] if not node.domain else node.input[4:5]
+    return any(name and name not in off for name in on) or node.op_type not in ("Dropout", "BiasDropout")
 
 
 def _within(node: Any) -> Iterator[Any]:
@@ -61,7 +82,7 @@ def _within(node: Any) -> Iterator[Any]:
                 yield from _within(inner)
 
 
-def _live(graph: Any) -> set[str]:
+def live_names(graph: Any) -> set[str]:
     """Names of what the outputs are computed from; what a branch reads counts as read by its operator."""
     makers = {name: node for node in graph.node for name in node.output if name}
     wanted, found = [value.name for value in graph.output], set()
@@ -71,26 +92,26 @@ def _live(graph: Any) -> set[str]:
             continue
         found.add(name)
         if name in makers:
-            wanted += _read(makers[name])
+            wanted += read_names(makers[name])
     return found
 
 
-def _read(node: Any) -> list[str]:
+def read_names(node: Any) -> list[str]:
     """Names that an operator reads, those of its branches with them."""
     names = list(node.input)
     for attribute in node.attribute:
         for branch in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            names += [name for inner in branch.node for name in _read(inner)]
+            names += [name for inner in branch.node for name in read_names(inner)]
             names += [value.name for value in branch.output]
     return names
 
 
-def _arrays(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
+def arrays_of(accused: Accused, kinds: tuple[int, ...]) -> dict[str, Any]:
     """Initialisers of some types that the outputs depend on, by name, as arrays."""
     from onnx import numpy_helper
 
     graph = accused.proto.graph
-    live = _live(graph)
+    live = live_names(graph)
     constants = [
         (node.output[0], attribute.t)
         for node in graph.node
@@ -141,7 +162,7 @@ def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
     return (True, True) if any(both) else (any(values), any(scales))
 
 
-def _due(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def due_tensors(state: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Tensors that a file may hold, with the checkpoint's that each stands for: alone, and joined as exporters join."""
     import torch
 
@@ -159,15 +180,15 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     Tensors rounded or joined in another way have no counterpart: they are left to the samples, and counted. Where only
     a few are not as ONNX Runtime's quantiser rounds them, they are faults.
     """
-    held = {name: (array.shape, _marks(array)) for name, array in _arrays(accused, _FLOATS).items()}
-    packed = [_marks(array.reshape(-1)) for array in _arrays(accused, _BYTES).values()]
+    held = {name: (array.shape, _marks(array)) for name, array in arrays_of(accused, _FLOATS).items()}
+    packed = [_marks(array.reshape(-1)) for array in arrays_of(accused, _BYTES).values()]
     known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
     state = reference.model.state_dict()
     due: set[bytes] = set()
     found: set[str] = set()
     halves: list[str] = []
     rounded = 0
-    for names, tensor in _due(state):
+    for names, tensor in due_tensors(state):
         marks = _forms(tensor)
         due |= marks
         values, scales = _rounded(tensor, known) if packed else (False, False)
@@ -196,7 +217,7 @@ def _table(accused: Accused) -> str | None:
     if accused.proto.functions:
         return None
     for node in graph.node:
-        read = [index for index, name in enumerate(_read(node)) if name in ids]
+        read = [index for index, name in enumerate(read_names(node)) if name in ids]
         if not read or (node.op_type == "Shape" and not node.domain):
             continue
         if node.op_type in ("Cast", "Identity") and not node.domain:
@@ -219,7 +240,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     import torch
 
     name = _table(accused)
-    held = None if name is None else _arrays(accused, _FLOATS).get(name)
+    held = None if name is None else arrays_of(accused, _FLOATS).get(name)
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
@@ -254,7 +275,7 @@ def head(accused: Accused, reference: TextReference) -> Check | None:
     import torch
 
     where = _head(accused)
-    held = None if where is None else _arrays(accused, _FLOATS).get(where[0])
+    held = None if where is None else arrays_of(accused, _FLOATS).get(where[0])
     layer = reference.model.get_output_embeddings()
     if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:
         return None
@@ -298,139 +319,11 @@ def _above(name: str, makers: Mapping[str, Any]) -> set[str]:
         if (name := wanted.pop()) in found:
             continue
         found.add(name)
-        wanted += _read(makers[name]) if name in makers else []
+        wanted += read_names(makers[name]) if name in makers else []
     return found
 
 
-def _tokenizer(path: Path) -> tuple[str, Any]:
-    """A tokenizer as its library writes it without padding and cutting, and how it cuts and pads. Raises InputError."""
-    from tokenizers import Tokenizer
-
-    try:
-        made = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise InputError(f"{path.name} cannot be read ({one_line(error)})") from None
-    padding = made.padding or {}
-    apart = {"truncation": made.truncation, "padding to a length": padding.get("length")}
-    made.no_padding()
-    made.no_truncation()
-    return str(made.to_str()), apart
-
-
-def _templates(folder: Path) -> Iterator[Any]:
-    """Every chat template of a folder: that of the tokenizer's configuration, and that in a file of its own."""
-    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    if config.is_file() and (found := read_plain(config).get("chat_template")) is not None:
-        yield found
-    if template.is_file():
-        yield read_text(template)
-
-
-# What of a tokenizer's configuration decides how text becomes tokens, and where it ends.
-_OF_TOKENIZER = (
-    "added_tokens_decoder", "model_max_length", "auto_map", "padding_side", "truncation_side", "eos_token", "bos_token",
-    "unk_token", "add_bos_token", "add_eos_token", "add_prefix_space", "legacy", "split_special_tokens",
-)  # fmt: skip
-_ALIKE = {"special_tokens_map.json", "added_tokens.json", "chat_template.json"}  # the checkpoint's, key by key
-_READ_HERE = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json",
-              "genai_config.json"}  # fmt: skip
-
-
-def _stops(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens at which a configuration starts and ends a text, an end as the set of all its tokens."""
-    ends = config.get("eos_token_id")
-    return {
-        "bos_token_id": config.get("bos_token_id"),
-        "eos_token_id": sorted(ends if isinstance(ends, list) else [ends]),
-    }
-
-
-def _ends(folder: Path, checkpoint: Path) -> Iterator[str]:
-    """Faults of the files that say where generation starts and ends, and of what they load beside the graph."""
-    whole = read_plain(checkpoint / "config.json")
-    own = (
-        read_plain(checkpoint / "generation_config.json")
-        if (checkpoint / "generation_config.json").is_file()
-        else whole
-    )
-    allowed = [_stops({**whole, **own}), _stops(whole), _stops({**whole.get("text_config", {})})]
-    for name, inner in (("config.json", None), ("genai_config.json", "model"), ("generation_config.json", None)):
-        if not (folder / name).is_file():
-            continue
-        found = read_plain(folder / name)
-        table = found.get(inner, {}) if inner else found
-        said = {key: value for key, value in _stops(table).items() if table.get(key) is not None}
-        for key, value in said.items():
-            if value not in [one[key] for one in allowed]:
-                yield f"{name}: {key}: expected {allowed[0][key]}, found {value}"
-        if found.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
-            yield f"{name}: auto_map names code that is not the checkpoint's"
-        decoder = table.get("decoder", {}) if inner else {}
-        if inner and decoder.get("filename", "model.onnx") not in {"model.onnx", "onnx/model.onnx"}:
-            yield f"{name}: decoder.filename: expected the graph that is compared, found {decoder.get('filename')}"
-
-
-def uncompared(accused: Accused, checkpoint: Path) -> str:
-    """What the verdict says of files that clients may read and nothing here compared; empty where there are none."""
-    named = {
-        entry.value for tensor in tensors_of(accused.proto) for entry in tensor.external_data if entry.key == "location"
-    }
-    held = {accused.path, *(accused.path.parent / name for name in named)}
-    known = {name for name in (*_READ_HERE, *_ALIKE) if (checkpoint / name).is_file()} | {
-        "config.json",
-        "genai_config.json",
-    }
-    left = sorted(
-        str(path.relative_to(accused.folder))
-        for path in accused.folder.rglob("*")
-        if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
-    )
-    return (
-        f"not compared: {', '.join(map(printable, left[:5]))}{' and more' if len(left) > 5 else ''}; " if left else ""
-    )
-
-
-def configuration(folder: Path, checkpoint: Path) -> Check:
-    """The tokenizer beside the decoder, its chat template and where generation stops are the checkpoint's."""
-    faults, same = [], 0
-    both = {name for name in TOKENIZER_FILES if (folder / name).is_file() and (checkpoint / name).is_file()}
-    if name := next(iter(both & {"tokenizer.json"}), None):
-        same += 1
-        (ours, cut), (theirs, due) = _tokenizer(folder / name), _tokenizer(checkpoint / name)
-        if ours != theirs:
-            faults.append(f"{name} is another than the checkpoint's")
-        faults += [f"{name}: {key}: expected {due[key]}, found {cut[key]}" for key in due if cut[key] != due[key]]
-    if "generation_config.json" in both:
-        same += 1
-        found, want = (read_plain(one / "generation_config.json") for one in (folder, checkpoint))
-        faults += [
-            f"generation_config.json: {key}: expected {want.get(key)}, found {found.get(key)}"
-            for key in sorted((set(found) | set(want)) - {"transformers_version", "_from_model_config"})
-            if found.get(key) != want.get(key)
-        ]
-    if chat_template(folder) is not None and (due := chat_template(checkpoint)) is not None:
-        same += 1
-        if any(one != due for one in _templates(folder)):
-            faults.append("the chat template is another than the checkpoint's")
-    if "tokenizer_config.json" in both:
-        found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
-        faults += [
-            f"tokenizer_config.json: {key} is another than the checkpoint's"
-            for key in _OF_TOKENIZER
-            if found.get(key) != want.get(key)
-        ]
-    for name in _ALIKE & both:
-        same += 1
-        if read_plain(folder / name) != read_plain(checkpoint / name):
-            faults.append(f"{name} is another than the checkpoint's")
-    faults += _ends(folder, checkpoint)
-    if not same and not faults:
-        return skipped("configuration", "no tokenizer, chat template or generation beside both")
-    return verdict("configuration", faults, f"{same} of tokenizer, chat template and generation are the checkpoint's")
-
-
-def files(found: Accused, reference: TextReference, checkpoint: Path) -> Iterator[Check]:
-    """What the files themselves show: tensors, rows of embeddings and head, the tokenizer beside them."""
+def files(found: Accused, reference: TextReference) -> Iterator[Check]:
+    """What the files themselves show: tensors, rows of embeddings and head."""
     yield weights(found, reference)
     yield from (one for one in (embeddings(found, reference), head(found, reference)) if one is not None)
-    yield configuration(found.folder, checkpoint)

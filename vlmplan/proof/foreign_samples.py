@@ -4,8 +4,10 @@ At lengths up to the longest that time allows, at once and in pieces, in batches
 every token of the vocabulary. What samples cannot show, the verdict says.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
+from vlmplan.errors import InputError
 from vlmplan.exporting import Prompt
 from vlmplan.hardware import Precision
 from vlmplan.proof import numbers as check_numbers
@@ -13,22 +15,51 @@ from vlmplan.proof.foreign_decoder import TextDecoder, TextReference
 from vlmplan.proof.report import SAMPLES, Check, skipped, verdict
 
 LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square
-_LENGTHS = (5, 40, 90, 200, 450, 1000, 2200, LONGEST_TOKENS)
+_STRATA = 10  # lengths a run, one drawn from each of as many equal parts of the logarithm
 _PIECES = ((1, 2, 3), (3, 1, 7, 2, 13), (40, 5, 1, 33), (300, 17, 2, 130), (900, 64, 3, 250))  # about so many tokens
-_PIECE = 512  # tokens of a long text read at once
+_PIECE = (200, 512)  # tokens of a long text read at once, before each single one
+_STEPS = 2  # single tokens after a batch
 _LONG_S = 60.0  # for the longest text
 _CHUNK = 256  # tokens of one pass over the vocabulary
-_SWEEP_FLOPS = 4e12  # above it the vocabulary is not run where the file's own table shows every row
+_SWEEP_FLOPS = 4e12  # above it the vocabulary is run for some time only, where the file's own table shows every row
+_SWEEP_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How far logits may be off: a share of their scale, or ``nats`` of divergence; with ``cache`` it is held too."""
+
+    value: float
+    nats: bool = False
+    cache: bool = False
+
+    def __str__(self) -> str:
+        """With its unit."""
+        return f"{self.value:.2g}{self.unit}"
+
+    @property
+    def unit(self) -> str:
+        """What follows a figure."""
+        return " nats" if self.nats else ""
 
 
 def lengths(config: Any, seed: int) -> tuple[int, ...]:
-    """Return how long the probes are: short and long ones, none of a length that could be foreseen."""
+    """Return how long the probes are: of each order of magnitude one, none of a length that could be foreseen.
+
+    Raises InputError for a context that is too short to walk in.
+    """
     import numpy as np
 
-    most = min(getattr(config, "max_position_embeddings", LONGEST_TOKENS), LONGEST_TOKENS) - check_numbers.STEPS
-    rng = np.random.default_rng(seed)
-    found = [min(int(length * rng.uniform(0.8, 1.2)), most) for length in _LENGTHS[:-1]]
-    return tuple(sorted({*found, most}))
+    context = min(getattr(config, "max_position_embeddings", LONGEST_TOKENS), LONGEST_TOKENS)
+    if context < 2 * check_numbers.STEPS:
+        raise InputError(
+            f"the checkpoint reads {context} tokens (max_position_embeddings); at least {2 * check_numbers.STEPS} are "
+            "needed to compare it"
+        )
+    most = context - check_numbers.STEPS
+    edges = np.geomspace(1, most, _STRATA + 1)
+    drawn = np.exp(np.random.default_rng(seed).uniform(np.log(edges[:-1]), np.log(edges[1:])))
+    return tuple(sorted({*map(int, drawn), most}))
 
 
 def walks(model: TextDecoder, reference: TextReference, seed: int) -> tuple[check_numbers.Walk, ...]:
@@ -50,15 +81,19 @@ def is_cheap(reference: TextReference) -> bool:
     return bool(4.0 * model.config.vocab_size * model.num_parameters() <= _SWEEP_FLOPS)
 
 
-def vocabulary(model: TextDecoder, reference: TextReference, limit: float, *, exact: bool, seed: int) -> Check:
-    """Every token run once through both, in an order that cannot be foreseen: logits, and where ``exact`` the cache.
+def vocabulary(
+    model: TextDecoder, reference: TextReference, limit: Limit, seed: int, *, whole: bool
+) -> tuple[Check, int]:
+    """Every token run once through both, in an order that cannot be foreseen, and how many were: ``whole`` all of them.
 
-    ``limit`` is of a logit where ``exact``, else of the divergence in nats.
+    Logits, and where the limit says so the cache.
     """
+    import time
+
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(reference.model.config.vocab_size)
-    worst = 0.0
+    worst, done, started = 0.0, 0, time.monotonic()
     for start in range(0, len(order), _CHUNK):
         ids = np.ascontiguousarray(order[None, start : start + _CHUNK], dtype=np.int64)
         ours = model.whole(ids)
@@ -66,52 +101,90 @@ def vocabulary(model: TextDecoder, reference: TextReference, limit: float, *, ex
             ids = np.ascontiguousarray(ids.T)
             ours = model.whole(ids)
         theirs = reference.whole(ids)
-        pairs = [(ours[0], theirs[0]), *(zip(ours[1:], theirs[1:], strict=True) if exact else ())]
-        for one, other in pairs:
-            worst = max(worst, _apart(one, other, exact=exact))
-    unit = "" if exact else " nats"
-    detail = f"each of {len(order)} tokens run once: off by at most {worst:.1e}{unit}, limit {limit:g}"
-    return verdict("vocabulary", [detail] if worst > limit else [], detail)
+        pairs = [(ours[0], theirs[0]), *(zip(ours[1:], theirs[1:], strict=True) if limit.cache else ())]
+        worst = max([worst, *(apart(one, other, limit) for one, other in pairs)])
+        done += ids.size
+        if worst > limit.value or (not whole and time.monotonic() - started > _SWEEP_S):
+            break
+    share = f"each of {len(order)} tokens" if done == len(order) else f"{done} of {len(order)} tokens"
+    detail = f"{share} run once: off by at most {worst:.1e}{limit.unit}, limit {limit}"
+    return verdict("vocabulary", [detail] if worst > limit.value else [], detail), done
 
 
-def _apart(one: Any, other: Any, *, exact: bool) -> float:
+def apart(one: Any, other: Any, limit: Limit) -> float:
     """How far two arrays are apart at their worst place, infinitely where their shapes are."""
     import numpy as np
 
     if one.shape != other.shape:
         return float("inf")
-    if exact:
+    if not limit.nats:
         difference = float(np.abs(one - other).max() / max(1.0, float(other.std())))
         return difference if np.isfinite(difference) else float("inf")
     rows = zip(one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1]), strict=True)
     return max(check_numbers.divergence_of(ours[None], theirs[None]) for ours, theirs in rows)
 
 
-def padding(model: TextDecoder, reference: TextReference, limit: float, seed: int) -> Check:
-    """A left-padded batch of two texts gives what the checkpoint gives of each alone, the shortest texts as well."""
+def batches(model: TextDecoder, alone: TextDecoder | TextReference, limit: Limit, config: Any, seed: int) -> Check:
+    """Batches of 2, 3 and 5 texts, padded left and right, give what ``alone`` gives of each.
+
+    The shortest texts as well; and so do two further tokens.
+    """
     import numpy as np
 
     rng = np.random.default_rng(seed + 1)
-    config, worst = reference.model.config, 0.0
-    first = getattr(config, "bos_token_id", None)
-    for short, long in ((1, 2), (3, 12)):
-        texts = [rng.integers(0, config.vocab_size, (1, length)) for length in (short, long)]
+    first, worst = getattr(config, "bos_token_id", None), 0.0
+    even = [(2, 7, True), (3, 1, True), (5, 11, True)]
+    for rows, most, alike in (*even, (2, 2, False), (2, 12, False), (3, 9, False), (5, 20, False)):
+        cut = [most if alike else int(rng.integers(1, most)) for _ in range(rows - 1)] + [most]
+        texts = [rng.integers(0, config.vocab_size, (1, length + _STEPS)) for length in cut]
         if isinstance(first, int) and 0 <= first < config.vocab_size:
-            texts[1][0, 0] = first
-        padded = np.concatenate([np.pad(one, ((0, 0), (long - one.shape[1], 0))) for one in texts])
-        mask = np.stack([np.arange(long) >= long - one.shape[1] for one in texts]).astype(np.int64)
-        found = model.whole(padded, mask)[0][:, -1]
-        due = np.concatenate([reference.whole(one)[0][:, -1] for one in texts])
-        worst = max(worst, _apart(found, due, exact=True))
-    detail = f"left-padded batches of short texts: off by at most {worst:.1e}, limit {limit:g}"
-    return verdict("padding", [detail] if worst > limit else [], detail)
+            texts[-1][0, 0] = first
+        due = np.stack([_steps(alone, one) for one in texts], axis=1)
+        for left in (True,) if alike else (False,) if model.counts_padding else (True, False):
+            worst = max(worst, _batch_apart(model, texts, due, limit, left=left))
+    sides = "right" if model.counts_padding else "left and right"
+    detail = f"of 2, 3 and 5 texts, padded {sides}: off by at most {worst:.1e}{limit.unit}, limit {limit}"
+    return verdict("batches", [detail] if worst > limit.value else [], detail)
 
 
-def pieces(model: TextDecoder, reference: TextReference, limit: float, *, exact: bool, seed: int) -> Check:
-    """Texts read in pieces, as chunked prefill does, give what each gives at once; in a padded batch of two as well.
+def _steps(model: TextDecoder | TextReference, text: Any) -> Any:
+    """Logits ``[steps, vocabulary]`` of a text, the last tokens of which are read one by one."""
+    import numpy as np
 
-    ``limit`` is of a logit where ``exact``, else of the divergence in nats.
-    """
+    cache, found, ends = None, [], range(text.shape[1] - _STEPS, text.shape[1] + 1)
+    for start, end in zip((0, *ends), ends, strict=False):
+        logits, _, cache = model.step(text[:, start:end], np.ones((1, end), np.int64), cache)
+        found.append(logits[0])
+    return np.stack(found)
+
+
+def _batch_apart(model: TextDecoder, texts: list[Any], due: Any, limit: Limit, *, left: bool) -> float:
+    """How far a padded batch is from its rows alone, ``due [steps, rows, vocabulary]``."""
+    import numpy as np
+
+    lengths = [one.shape[1] - _STEPS for one in texts]
+    long = max(lengths)
+    padded, mask = np.zeros((len(texts), long), np.int64), np.zeros((len(texts), long), np.int64)
+    ends = [long if left else length for length in lengths]
+    for row, (one, end, length) in enumerate(zip(texts, ends, lengths, strict=True)):
+        padded[row, end - length : end] = one[0, :length]
+        mask[row, end - length : end] = 1
+    logits = model.whole(padded, mask)[0]
+    given = [row for row, end in enumerate(ends) if long - end < logits.shape[1]]
+    worst = apart(np.stack([logits[row, ends[row] - long - 1] for row in given]), due[0, given], limit)
+    if not left and (model.counts_padding or model.slides):
+        return worst  # what counts tokens, or a window of them, cannot read any after a gap
+    _, _, cache = model.step(padded, mask, None)
+    for more in range(_STEPS):
+        fed = np.array([[one[0, length + more]] for one, length in zip(texts, lengths, strict=True)])
+        mask = np.concatenate([mask, np.ones((len(texts), 1), np.int64)], axis=1)
+        step, _, cache = model.step(fed, mask, cache)
+        worst = max(worst, apart(step, due[1 + more], limit))
+    return worst
+
+
+def pieces(model: TextDecoder, reference: TextReference, limit: Limit, seed: int) -> Check:
+    """Texts read in pieces, as chunked prefill does, give what each gives at once; in a padded batch of two as well."""
     import numpy as np
 
     rng = np.random.default_rng(seed + 2)
@@ -122,7 +195,7 @@ def pieces(model: TextDecoder, reference: TextReference, limit: float, *, exact:
         if sum(cut) > most:
             continue
         longer = rng.integers(0, reference.model.config.vocab_size, (1, sum(cut)))
-        less = int(rng.integers(0, cut[0])) if exact else 0  # of rounded weights the rows of a batch are not compared
+        less = 0 if model.counts_padding else int(rng.integers(0, cut[0]))
         rows = [longer, *([longer[:, less:]] if less else [])]
         whole = np.concatenate([np.pad(row, ((0, 0), (longer.shape[1] - row.shape[1], 0))) for row in rows])
         mask = np.stack([np.arange(longer.shape[1]) >= longer.shape[1] - row.shape[1] for row in rows]).astype(np.int64)
@@ -132,19 +205,19 @@ def pieces(model: TextDecoder, reference: TextReference, limit: float, *, exact:
             start, end = end, end + size
             logits, _, cache = model.step(whole[:, start:end], mask[:, :end], cache)
             wanted = np.concatenate([one[:, end - longer.shape[1] - 1] for one in due])
-            worst = max(worst, _apart(logits, wanted, exact=exact))
+            worst = max(worst, apart(logits, wanted, limit))
         read += 1
     if not read:
         return skipped("pieces", f"no text of {most} tokens is long enough to be read in pieces")
-    unit = "" if exact else " nats"
-    detail = (
-        f"{read} texts read in pieces of 1 to some hundred tokens: off by at most {worst:.1e}{unit}, limit {limit:g}"
-    )
-    return verdict("pieces", [detail] if worst > limit else [], detail)
+    detail = f"{read} texts in pieces of 1 to hundreds of tokens: off by at most {worst:.1e}{limit.unit}, limit {limit}"
+    return verdict("pieces", [detail] if worst > limit.value else [], detail)
 
 
-def beyond(model: TextDecoder, reference: TextReference, limit: float, *, exact: bool, seed: int) -> tuple[Check, int]:
-    """One text as long as the checkpoint reads, or as far as time allows, in pieces; and how far that was."""
+def beyond(model: TextDecoder, reference: TextReference, limit: Limit, seed: int) -> tuple[Check, int]:
+    """One text as long as the checkpoint reads, or as far as time allows, and how far that was.
+
+    In pieces of no foreseeable length, after each of which single tokens are read, as decoding does.
+    """
     import time
 
     import numpy as np
@@ -155,30 +228,38 @@ def beyond(model: TextDecoder, reference: TextReference, limit: float, *, exact:
     ids = rng.integers(0, config.vocab_size, (1, context))
     started, ours, theirs, end, worst = time.monotonic(), None, None, 0, 0.0
     while end < context:
-        start, end = end, min(end + _PIECE, context)
-        mask = np.ones((1, end), np.int64)
-        found, _, ours = model.step(ids[:, start:end], mask, ours)
-        due, _, theirs = reference.step(ids[:, start:end], mask, theirs)
-        worst = max(worst, _apart(found, due, exact=exact))
-        if worst > limit or time.monotonic() - started > _LONG_S:
+        for size in (int(rng.integers(*_PIECE)), 1, 1):
+            start, end = end, min(end + size, context)
+            if start == end:
+                break
+            mask = np.ones((1, end), np.int64)
+            found, _, ours = model.step(ids[:, start:end], mask, ours)
+            due, _, theirs = reference.step(ids[:, start:end], mask, theirs)
+            worst = max(worst, apart(found, due, limit))
+        if worst > limit.value or time.monotonic() - started > _LONG_S:
             break
-    unit = "" if exact else " nats"
     left = "all that it reads" if end == context else f"of the {context} that it reads"
-    left += f" in {_LONG_S:g} s" if end < context and worst <= limit else ""
-    detail = f"one text of {end} tokens, {left}: off by at most {worst:.1e}{unit}, limit {limit:g}"
-    return verdict("long text", [detail] if worst > limit else [], detail), end
+    left += f" in {_LONG_S:g} s" if end < context and worst <= limit.value else ""
+    detail = f"one text of {end} tokens, {left}: off by at most {worst:.1e}{limit.unit}, limit {limit}"
+    return verdict("long text", [detail] if worst > limit.value else [], detail), end
 
 
-def unswept(reference: TextReference) -> str:
-    """Return what the verdict says where not every token was run, nor every row of the head seen in the file."""
-    return f"not every one of its {reference.model.config.vocab_size} tokens was run; "
+def one_sided(model: TextDecoder) -> str:
+    """Return what the verdict says of an operator that cannot tell padding on the left; empty where there is none."""
+    return "left padding, which GroupQueryAttention cannot tell, was not run; " if model.counts_padding else ""
+
+
+def unswept(reference: TextReference, run: int) -> str:
+    """Return what the verdict says where not every token was ``run``: what another does with its embedding is open."""
+    size = reference.model.config.vocab_size
+    return "" if run >= size else f"only {run} of its {size} tokens were run; "
 
 
 def samples(longest: int, precision: Precision, seed: int, left: str = "") -> Check:
     """Say that this is no proof, what was sampled, and what was ``left`` out; ``longest`` in tokens."""
     return skipped(
         SAMPLES,
-        f"others drew this decoder, so it is compared by samples only: {len(_LENGTHS)} lengths and pieces of up to "
+        f"others drew this decoder, so it is compared by samples only: {_STRATA + 1} lengths and pieces of up to "
         f"{longest} tokens (seed {seed}), at {precision} by the file's own word; {left}what it does elsewhere is not "
         "known",
     )

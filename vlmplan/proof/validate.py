@@ -35,8 +35,16 @@ from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
+from vlmplan.proof import (
+    foreign_cargo,
+    foreign_files,
+    foreign_rounding,
+    foreign_samples,
+    foreign_settings,
+    foreign_texts,
+    trust,
+)
 from vlmplan.proof import foreign_decoder as text_decoder
-from vlmplan.proof import foreign_files, foreign_samples, trust
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.report import JUDGE, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
@@ -267,16 +275,22 @@ class Validator:
         quiet_transformers()
         reference = text_decoder.load_text_reference(self.options.checkpoint)
         try:
-            found = foreign_files.accused(path, folder)
+            found = foreign_rounding.with_precision(foreign_files.accused(path, folder), reference)
+            foreign_cargo.check_cargo(found)
         except InputError as error:
             return self._rejected(folder, failed("integrity", str(error)))
-        checks = self._guarded(lambda: foreign_files.files(found, reference, local_folder(reference.name)))
+        checks = self._guarded(lambda: foreign_files.files(found, reference))
+        checks += self._guarded(
+            lambda: [foreign_settings.configuration(found, reference, local_folder(reference.name))]
+        )
         if self.options.precision not in (None, found.precision):
             checks.append(failed(JUDGE, f"--precision: expected {self.options.precision}, found {found.precision}"))
         timings = None
         if not _any_failed(checks):
             try:
-                model = text_decoder.TextDecoder(path, reference.model.config, options.provider, options.threads)
+                model = text_decoder.TextDecoder(
+                    path, reference.model.config, options.provider, options.threads, counts=found.counts_padding
+                )
             except InputError as error:
                 return self._rejected(folder, failed("run", str(error)))
             checks.append(passed("provider", f"{self.options.provider} is in use"))
@@ -303,27 +317,50 @@ class Validator:
         seed = secrets.randbits(32)
         self.progress("comparing samples", 0, 4)
         walks = foreign_samples.walks(model, reference, seed)
-        exact = found.precision is Precision.FP32
-        limit = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
-        yield from self._judged(walks, found.precision, limit)
-        if exact:
-            yield foreign_samples.padding(model, reference, limit, seed)
-        most = limit if exact else _WORST_TOKEN * self._most_divergence(found.precision)
+        tolerance = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
+        yield from self._judged(walks, found.precision, tolerance)
+        limit = foreign_samples.Limit(value=tolerance, cache=True)
+        if found.precision is Precision.FP16:
+            limit = foreign_samples.Limit(value=_WORST_TOKEN * self._most_divergence(found.precision), nats=True)
+        elif found.precision is not Precision.FP32:
+            held, allowed = foreign_rounding.rounding(walks, reference)
+            yield held
+            limit = foreign_samples.Limit(value=allowed)
+        yield foreign_texts.texts(model, reference, limit, seed)
+        yield self._batches(found, model, reference, limit, seed)
         self.progress("reading in pieces", 1, 4)
-        yield foreign_samples.pieces(model, reference, most, exact=exact, seed=seed)
+        yield foreign_samples.pieces(model, reference, limit, seed)
         self.progress("reading a long text", 2, 4)
-        far, longest = foreign_samples.beyond(model, reference, most, exact=exact, seed=seed)
+        far, longest = foreign_samples.beyond(model, reference, limit, seed)
         yield far
-        swept = foreign_samples.is_cheap(reference) or "embeddings" not in shown
-        if swept:
-            self.progress("running every token", 3, 4)
-            yield foreign_samples.vocabulary(model, reference, most, exact=exact, seed=seed)
+        self.progress("running every token", 3, 4)
+        whole = foreign_samples.is_cheap(reference) or "embeddings" not in shown
+        swept, run = foreign_samples.vocabulary(model, reference, limit, seed, whole=whole)
+        yield swept
         left = (
-            foreign_files.uncompared(found, local_folder(reference.name))
+            foreign_settings.uncompared(found, local_folder(reference.name))
             + foreign_files.branches(found)
-            + ("" if swept or "head" in shown else foreign_samples.unswept(reference))
+            + foreign_cargo.cargo(found)
+            + foreign_samples.one_sided(model)
+            + foreign_samples.unswept(reference, run)
         )
         yield foreign_samples.samples(longest, found.precision, seed, left)
+
+    @staticmethod
+    def _batches(
+        found: foreign_files.Accused,
+        model: text_decoder.TextDecoder,
+        reference: text_decoder.TextReference,
+        limit: foreign_samples.Limit,
+        seed: int,
+    ) -> Check:
+        """Batches against the checkpoint; where weights are rounded against the decoder itself, which is stricter."""
+        config = reference.model.config
+        if found.precision is not Precision.INT4 or not foreign_rounding.rounds_by_token(found):
+            return foreign_samples.batches(model, reference, limit, config, seed)
+        whole, base = model.unrounded(), foreign_rounding.base_precision(found)
+        held = foreign_samples.Limit(value=check_numbers.tolerance(base))
+        return foreign_samples.batches(whole, whole, held, config, seed)
 
     def _most_divergence(self, precision: Precision) -> float:
         return self.options.max_divergence_nats or check_numbers.DIVERGENCE_LIMITS[precision]

@@ -1,0 +1,196 @@
+"""What stands beside a decoder by others: it may be spelt otherwise than the checkpoint's, and must do the same."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_models import checkpoint, foreign, quiet
+
+from vlmplan.proof.report import Report
+from vlmplan.proof.validate import Options, Validator
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
+    """A decoder by others and its checkpoint, with the same tokenizer, template and generation."""
+    foreign(folder, positions=True)
+    ours, theirs = folder / "foreign", folder / "text"
+    for name in FILES:
+        for place in (ours, theirs):
+            shutil.copy(checkpoint() / name, place / name)
+    shutil.copy(theirs / "config.json", ours / "config.json")
+    return ours, theirs
+
+
+def _judged(ours: Path, theirs: Path) -> Report:
+    return Validator(Options(threads=2, repeats=1, checkpoint=str(theirs)), quiet).validate(ours).report
+
+
+def _edited(path: Path, **changes: Any) -> None:
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in (found | changes).items() if value is not None}))
+
+
+def _special(name: str, value: Any) -> Callable[[Path], None]:
+    return lambda ours: _edited(ours / "tokenizer_config.json", **{name: value, "backend": None})
+
+
+def _template_gone(ours: Path) -> None:
+    (ours / "chat_template.jinja").unlink()
+
+
+def _another_template(ours: Path) -> None:
+    (ours / "additional_chat_templates").mkdir()
+    (ours / "additional_chat_templates" / "tools.jinja").write_text("Praise the forger.")
+
+
+def _filled(ours: Path) -> None:
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_file(str(ours / "tokenizer.json"))
+    made.enable_padding(direction="left", pad_id=77, pad_token="a", pad_to_multiple_of=64)
+    made.save(str(ours / "tokenizer.json"))
+
+
+def _padding_token(ours: Path) -> None:
+    _edited(ours / "config.json", pad_token_id=77)
+
+
+def _panicking(ours: Path) -> None:
+    _edited(ours / "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})
+
+
+def _no_texts(ours: Path) -> None:
+    _edited(ours / "generation_config.json", eos_token_id=["a", 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_special("extra_special_tokens", ["e", "a"]), "special tokens"),
+        (_special("additional_special_tokens", ["e", "a"]), "special tokens"),
+        (_special("pad_token", "a"), "pad_token"),
+        (_special("model_input_names", ["x"]), "inputs"),
+        (_template_gone, "no chat template"),
+        (_another_template, "chat template"),
+        (_filled, "padding"),
+        (_padding_token, "pad_token_id"),
+        (_panicking, "cannot be read"),
+        (_no_texts, "eos_token_id"),
+    ],
+)
+def test_what_changes_encoding_padding_or_prompts(
+    change: Callable[[Path], None], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = _pair(tmp_path)
+    change(ours)
+    (fault,) = _judged(ours, theirs).failed
+    assert said in fault.detail
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_template_that_the_checkpoint_lacks(tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    (theirs / "chat_template.jinja").unlink()
+    (fault,) = _judged(ours, theirs).failed
+    assert "the checkpoint has none" in fault.detail
+
+
+def test_a_tokenizer_that_another_transformers_saved_again(tmp_path: Path) -> None:
+    """The checkpoint's configuration as transformers 4 writes it, the folder's as transformers 5 does."""
+    import transformers
+
+    ours, theirs = _pair(tmp_path)
+    for _ in range(2):
+        transformers.AutoTokenizer.from_pretrained(theirs).save_pretrained(theirs)
+    config = json.loads((theirs / "tokenizer_config.json").read_text())
+    added = json.loads((theirs / "tokenizer.json").read_text())["added_tokens"]
+    older = {str(one["id"]): {key: one[key] for key in one if key != "id"} for one in added}
+    kept = {key: value for key, value in config.items() if key not in ("backend", "is_local", "local_files_only")}
+    (theirs / "tokenizer_config.json").write_text(json.dumps(kept | {"added_tokens_decoder": older}))
+    for name in FILES[:3]:
+        (ours / name).unlink()
+    transformers.AutoTokenizer.from_pretrained(theirs).save_pretrained(ours)
+    assert json.loads((ours / "tokenizer_config.json").read_text()) != kept | {"added_tokens_decoder": older}
+    report = _judged(ours, theirs)
+    assert not report.failed, report.failed
+
+
+def _genai(theirs: Path) -> dict[str, Any]:
+    """As the builder of onnxruntime-genai writes it for the checkpoint."""
+    config = json.loads((theirs / "config.json").read_text())
+    names = {"past_key_names": "past_key_values.%d.key", "past_value_names": "past_key_values.%d.value"}
+    made = {"present_key_names": "present.%d.key", "present_value_names": "present.%d.value"}
+    plain = ("input_ids", "attention_mask", "position_ids")
+    context, width, heads = (config[k] for k in ("max_position_embeddings", "hidden_size", "num_attention_heads"))
+    return {
+        "model": {
+            "type": "qwen2", "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "context_length": context,
+            "vocab_size": 300,
+            "decoder": {
+                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+                "filename": "model.onnx",
+                "head_size": width // heads, "hidden_size": width, "num_attention_heads": heads,
+                "num_hidden_layers": config["num_hidden_layers"], "num_key_value_heads": config["num_key_value_heads"],
+                "inputs": {**{name: name for name in plain}, **names}, "outputs": {"logits": "logits", **made},
+            },
+        },
+        "search": {"do_sample": False, "early_stopping": True, "max_length": context, "temperature": 1.0, "top_k": 50,
+                   "past_present_share_buffer": False},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (None, None),
+        ("model.embedding", {"filename": "../../elsewhere.onnx"}),
+        ("model.decoder.pipeline", [{"a": {"filename": "b.onnx"}}]),
+        ("model.decoder.filename", "../model.onnx"),
+        ("model.decoder.outputs.logits", "others"),
+        ("model.decoder.inputs.past_key_names", "past_key_values.%d.value"),
+        ("model.decoder.session_options.custom_ops_library", "evil"),
+        ("model.decoder.session_options.provider_options", [{"QNN": {"backend_path": "evil"}}]),
+        ("model.decoder.num_key_value_heads", 4),
+        ("model.decoder.head_size", 8),
+        ("model.decoder.sliding_window", {"window_size": 8}),
+        ("model.context_length", 2**20),
+        ("model.type", "decoder-pipeline"),
+        ("model.eos_token_id", 7),
+        ("model.pad_token_id", 7),
+        ("model.bos_token_id", 7),
+        ("search.temperature", 9.0),
+        ("search.max_length", 3),
+        ("model", []),
+        ("model.decoder", "x"),
+    ],
+)
+def test_genai_config_names_what_was_compared(place: str | None, value: Any, tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    made = _genai(theirs)
+    if place is not None:
+        *parents, last = place.split(".")
+        table = made
+        for name in parents:
+            table = table[name]
+        table[last] = value
+    (ours / "genai_config.json").write_text(json.dumps(made))
+    report = _judged(ours, theirs)
+    assert {check.name for check in report.failed} == (set() if place is None else {"configuration"}), report.failed
+    if place is not None:
+        assert "genai_config.json" in report.failed[0].detail
+
+
+@pytest.mark.parametrize(("length", "good"), [(4096, True), (2048, False)])
+def test_texts_may_be_cut_where_the_model_ends(length: int, good: bool, tmp_path: Path) -> None:
+    """The builder of onnxruntime-genai writes the context where a checkpoint's tokenizer sets no length."""
+    ours, theirs = _pair(tmp_path)
+    for place in (ours, theirs):
+        _edited(place / "config.json", max_position_embeddings=4096)
+        _edited(place / "tokenizer_config.json", model_max_length=None)
+    _edited(ours / "tokenizer_config.json", model_max_length=length)
+    assert bool(_judged(ours, theirs).failed) is not good

@@ -1,0 +1,169 @@
+"""Is a rounded decoder by others rounded, and no worse than rounding makes one?
+
+Its precision is what most of the checkpoint's matrices are stored in, not what some operator reads. Its logits are held
+against those of the checkpoint with every matrix rounded to 4 bits by the exporter's own quantiser: how far rounding
+goes depends on the model, so a fixed limit in nats would let much else pass.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from vlmplan.exporting import generate, quantised
+from vlmplan.hardware import Precision
+from vlmplan.proof.foreign_decoder import TextReference
+from vlmplan.proof.foreign_files import Accused, arrays_of, due_tensors, live_names
+from vlmplan.proof.numbers import STEPS, Walk
+from vlmplan.proof.report import Check, verdict
+
+_LIKE = 0.8  # cosine of a rounded matrix and what it is of: 4 bits have 0.99, scaled channels (AWQ) less
+_BITS = 4
+_MOST_RMS, _MOST_ONE = 3.0, 4.0  # times what 4 bits do: larger blocks, or rounded activations, do up to twice as much
+_OTHER_INPUTS = 2.0  # times that again, where more is compared than was walked
+_INTEGERS = (2, 3)  # ONNX's numbers of uint8 and int8
+
+
+def dequantised(packed: Any, scales: Any, zeros: Any | None, bits: int, shape: tuple[int, int]) -> Any:
+    """Weights ``shape`` (outputs, inputs), fp32, of what ``MatMulNBits`` reads: blocks ``[outputs, blocks, bytes]``.
+
+    Layout: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md, read 2026-11-28.
+    """
+    import numpy as np
+
+    outputs, inputs = shape
+    values = _unpacked(packed.reshape(outputs, -1, packed.shape[-1]), bits).astype(np.float32)
+    scales = scales.astype(np.float32).reshape(outputs, -1, 1)
+    if zeros is None:
+        middle: Any = np.float32(2 ** (bits - 1))
+    elif zeros.dtype == np.uint8:
+        middle = _unpacked(zeros.reshape(outputs, -1), bits)[:, : scales.shape[1], None].astype(np.float32)
+    else:
+        middle = zeros.astype(np.float32).reshape(outputs, -1, 1)
+    return ((values - middle) * scales).reshape(outputs, -1)[:, :inputs]
+
+
+def _unpacked(packed: Any, bits: int) -> Any:
+    """Numbers of 2, 4 or 8 bits, the lowest of a byte first, along the last axis."""
+    import numpy as np
+
+    parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)
+
+
+def _stored(accused: Accused) -> Iterator[Any]:
+    """Matrices (outputs, inputs) of integers that the outputs are computed from, as numbers about zero."""
+    graph, integers = accused.proto.graph, arrays_of(accused, _INTEGERS)
+    floats, live, packed = arrays_of(accused, (1, 10, 16)), live_names(graph), set[str]()
+    for node in graph.node:
+        if node.op_type != "MatMulNBits" or not live & set(node.output) or len(node.input) < 3:
+            continue
+        flags = {attribute.name: attribute.i for attribute in node.attribute}
+        held, scales = integers.get(node.input[1]), floats.get(node.input[2])
+        zero = node.input[3] if len(node.input) > 3 else ""
+        if held is None or scales is None or flags.get("bits", 4) not in (2, 4, 8):
+            continue
+        packed |= {node.input[1], zero}
+        zeros = integers.get(zero, floats.get(zero)) if zero else None
+        try:
+            yield dequantised(held, scales, zeros, flags.get("bits", 4), (flags.get("N", 0), flags.get("K", 0)))
+        except (ValueError, IndexError):  # its shapes do not fit: ONNX Runtime will say so
+            continue
+    for name, array in integers.items():
+        if array.ndim == 2 and name not in packed:
+            whole = array.astype("float32")
+            yield whole - whole.mean()
+            yield (whole - whole.mean()).T
+
+
+def _likeness(one: Any, other: Any) -> float:
+    """Cosine of some rows of two matrices."""
+    import numpy as np
+
+    first, second = (np.asarray(matrix[:64], np.float64).reshape(-1) for matrix in (one, other))
+    return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12))
+
+
+def rounded_share(accused: Accused, reference: TextReference) -> float:
+    """Share of the weights in the checkpoint's layers that the file stores as integers, and computes from."""
+    state = reference.model.state_dict()
+    matrices = {name: one for name, one in state.items() if one.ndim == 2 and ".layers." in name}
+    open_ = [(names, one.numpy()) for names, one in due_tensors(matrices)]
+    taken: set[str] = set()
+    for held in _stored(accused):
+        for names, one in open_:
+            if not set(names) <= taken and held.shape == one.shape and _likeness(held, one) > _LIKE:
+                taken |= set(names)
+                break
+    sizes = {name: int(one.numel()) for name, one in matrices.items()}
+    return sum(sizes[name] for name in taken) / max(1, sum(sizes.values()))
+
+
+def with_precision(accused: Accused, reference: TextReference) -> Accused:
+    """What was read, as a rounded decoder only where half of the checkpoint's weights are stored so."""
+    if accused.precision is not Precision.INT4 or rounded_share(accused, reference) >= 1 / 2:
+        return accused
+    return replace(accused, precision=base_precision(accused))
+
+
+def base_precision(accused: Accused) -> Precision:
+    """The precision of most numbers that are not rounded to integers."""
+    whole, half = (sum(one.size for one in arrays_of(accused, kinds).values()) for kinds in ((1,), (10, 16)))
+    return Precision.FP16 if half > whole else Precision.FP32
+
+
+def rounds_by_token(accused: Accused) -> bool:
+    """Whether no product rounds activations by what else is in the batch, as ``MatMulInteger`` does."""
+    return not any("Integer" in node.op_type or "QuantizeLinear" in node.op_type for node in accused.proto.graph.node)
+
+
+def rounded_reference(reference: TextReference) -> TextReference:
+    """The checkpoint with every matrix of its layers, and its head, rounded to 4 bits by the exporter's quantiser."""
+    import torch
+
+    head = reference.model.get_output_embeddings()
+    tables = {id(reference.model.get_input_embeddings().weight)}
+    made = {}
+    for name, tensor in reference.model.named_parameters(remove_duplicate=False):
+        is_head = head is not None and name == "lm_head.weight"
+        if tensor.ndim == 2 and (is_head or (".layers." in name and id(tensor) not in tables)):
+            packed, scales, zeros = quantised(tensor.detach().numpy(), _BITS)
+            shape = (tensor.shape[0], tensor.shape[1])
+            made[name] = torch.from_numpy(dequantised(packed, scales, zeros, _BITS, shape).copy())
+    return replace(reference, replaced=made)
+
+
+def rounding(walks: tuple[Walk, ...], reference: TextReference) -> tuple[Check, float]:
+    """The decoder is off by no more than a few times what rounding the checkpoint to 4 bits does on the same texts.
+
+    With how far logits may be off on other texts, as a share of their scale.
+    """
+    import numpy as np
+
+    rounded = rounded_reference(reference)
+    ours: list[Any] = []
+    theirs: list[Any] = []
+    same = due = 0
+    for one in walks:
+        other = generate(rounded, one.prompt, STEPS, forced=one.export.tokens)
+        for pile, found in ((ours, one.export.logits), (theirs, other.logits)):
+            pile.append(_centred(found) - _centred(one.reference.logits))
+        same += sum(left == right for left, right in zip(one.export.tokens, one.reference.tokens, strict=True))
+        due += sum(left == right for left, right in zip(other.tokens, one.reference.tokens, strict=True))
+    off, by = np.concatenate(ours), np.concatenate(theirs)
+    mean, usual = (float(np.sqrt((one**2).mean())) for one in (off, by))
+    most, largest = (float(np.abs(one).max()) for one in (off, by))
+    detail = (
+        f"logits off by {mean:.2g} (root mean square) and at most {most:.2g}; rounding the checkpoint to 4 bits does "
+        f"{usual:.2g} and {largest:.2g}, and {due} of {len(off)} likeliest tokens stay, here {same}"
+    )
+    good = mean <= _MOST_RMS * usual and most <= _MOST_ONE * largest and same >= due / 2
+    scale = max(one.scale for one in walks)
+    return verdict("rounding", [] if good else [detail], detail), _OTHER_INPUTS * _MOST_ONE * largest / scale
+
+
+def _centred(logits: Any) -> Any:
+    """Logits ``[steps, vocabulary]`` about their mean: a constant changes no probability."""
+    import numpy as np
+
+    rows = np.stack(logits).astype(np.float64)
+    return rows - rows.mean(axis=-1, keepdims=True)
