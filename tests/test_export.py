@@ -173,6 +173,12 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
             (folder / "tokenizer.json").unlink()
         case "no processor":
             (folder / "processor_config.json").unlink()
+        case "another picture" | "no crop":
+            found = json.loads((folder / "processor_config.json").read_text())
+            kind = "EfficientNetImageProcessor" if what == "another picture" else "CLIPImageProcessor"
+            image = {key: value for key, value in found["image_processor"].items() if "crop" not in key}
+            found["image_processor"] = image | {"image_processor_type": kind}
+            (folder / "processor_config.json").write_text(json.dumps(found))
         case "no config":
             (folder / "config.json").unlink()
             return
@@ -198,6 +204,8 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("another encoding", "chat_template.jinja: expected UTF-8"),
         ("no tokenizer", "no tokenizer.json"),
         ("no processor", "found neither"),
+        ("another picture", "image processor is EfficientNetImageProcessor, which no export's files carry over"),
+        ("no crop", "crops to {'height': 224, 'width': 224}"),
         ("no config", "no config.json"),
     ],
 )

@@ -30,6 +30,8 @@ TOKENIZER_FILES = (
 )
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+# Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
+_SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
@@ -106,6 +108,14 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
     if checkpoint.config.model_type != "llava":
         return kept | whole
+    kind = str(found.get("image_processor_type") or found.get("feature_extractor_type") or _SQUARES[0])
+    if (kind := kind.removesuffix("Fast").removesuffix("Pil")) not in _SQUARES:
+        raise InputError(
+            f"{folder}: its image processor is {kind:.60}, which no export's files carry over; expected one of "
+            f"{', '.join(_SQUARES)}"
+        )
+    if kind != "SiglipImageProcessor" and "image_processor_type" in found:  # as transformers fills in what is not said
+        found = {"do_center_crop": True, "crop_size": 224, "size": 224} | found
     if odd := [key for key, usual in (("do_pad", False), ("do_resize", True)) if found.get(key, usual) is not usual]:
         raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
     resized = _sides(found.get("size", size))
