@@ -24,7 +24,10 @@ def _entries(folder: Path) -> Iterator[Path]:
             raise InputError(
                 f"{folder}: has folders more than {_MOST_DEEP} deep; expected one that vlmplan export wrote"
             )
-        found = sorted(here.iterdir())
+        try:
+            found = sorted(here.iterdir())
+        except OSError:  # it went, or may not be read
+            continue
         yield from found
         waiting += [path for path in found if path.is_dir() and not path.is_symlink()]
 
