@@ -52,10 +52,21 @@ def main() -> None:
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
         sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
         os._exit(2)
-    except Exception:  # a bug: its traceback may hold text of a file's or a server's
+    except (
+        BaseException
+    ) as error:  # a bug, or a panic of a library in Rust: its traceback may hold text of a file's or a server's
+        if isinstance(error, SystemExit):
+            raise
         from vlmplan import inert
+        from vlmplan.errors import one_line
+        from vlmplan.panics import is_panic
         from vlmplan.secret import hidden, tokens_at_hand
 
+        if is_panic(error):
+            sys.stderr.write(
+                f"vlmplan: error: a library panics at what it was given ({inert.terminal(one_line(error))})\n"
+            )
+            os._exit(2)
         told = [hidden(line, *tokens_at_hand()) for line in traceback.format_exc().splitlines()]
         sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
         os._exit(1)

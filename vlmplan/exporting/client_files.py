@@ -86,6 +86,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
+    folder = checkpoint.folder
     found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.edge)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)
@@ -96,6 +97,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             "processor_class": IDEFICS3,
             "image_seq_len": tiles.view_tokens,
             "image_processor": image,
+            **_own_template(folder),
         },
     }
 
@@ -160,6 +162,13 @@ def _external(graphs: tuple[str, ...]) -> dict[str, Any]:
     return {"transformers.js_config": {"use_external_data_format": listed}} if graphs else {}
 
 
+def _own_template(folder: Path) -> dict[str, Any]:
+    """The chat template that a processor's own file holds: transformers' processors heed it before any other."""
+    path = folder / "processor_config.json"
+    template = read_plain(path).get("chat_template") if path.is_file() else None
+    return {} if template is None else {"chat_template": template}
+
+
 def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of one view, as LLaVA's classes read them."""
     image = _image_processor(checkpoint)
@@ -173,7 +182,7 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     return {
         "config.json": _config(checkpoint, visual_tokens, external),
         "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
-        "processor_config.json": processor | {"image_processor": image},
+        "processor_config.json": processor | {"image_processor": image} | _own_template(checkpoint.folder),
     }
 
 
