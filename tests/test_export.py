@@ -451,7 +451,6 @@ def test_an_export_about_to_be_replaced_is_never_removed(tmp_path: Path) -> None
     [
         ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="}),
         ("pre_tokenizer", {"type": "FixedLength", "length": 0}),
-        ("decoder", {"type": "Strip", "content": "k", "start": 10**9, "stop": 10**9}),
     ],
 )
 def test_a_tokenizer_whose_library_panics_is_refused_in_one_line(
