@@ -48,6 +48,7 @@ GROUND = (
     "lazy",
     "packed",
     "records",
+    "panics",
     "picture_files",
 )
 WHOLE = {"planning.catalogue"}  # modules that others use by their name, as ``catalogue.model(...)``

@@ -21,6 +21,7 @@ from test_cli import process
 from vlmplan.checkpoints.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.answers import Prompts, answer
+from vlmplan.exporting.client_files import texts
 from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export
@@ -173,6 +174,12 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
             (folder / "tokenizer.json").unlink()
         case "no processor":
             (folder / "processor_config.json").unlink()
+        case "another picture" | "no crop":
+            found = json.loads((folder / "processor_config.json").read_text())
+            kind = "EfficientNetImageProcessor" if what == "another picture" else "CLIPImageProcessor"
+            image = {key: value for key, value in found["image_processor"].items() if "crop" not in key}
+            found["image_processor"] = image | {"image_processor_type": kind}
+            (folder / "processor_config.json").write_text(json.dumps(found))
         case "no config":
             (folder / "config.json").unlink()
             return
@@ -198,6 +205,8 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("another encoding", "chat_template.jinja: expected UTF-8"),
         ("no tokenizer", "no tokenizer.json"),
         ("no processor", "found neither"),
+        ("another picture", "image processor is EfficientNetImageProcessor, which no export's files carry over"),
+        ("no crop", "crops to {'height': 224, 'width': 224}"),
         ("no config", "no config.json"),
     ],
 )
@@ -435,3 +444,35 @@ def test_an_export_about_to_be_replaced_is_never_removed(tmp_path: Path) -> None
     shutil.rmtree(left)  # as after a replacement that was killed while the old one was taken away
     export(order(), tmp_path / "other", quiet, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="}),
+        ("pre_tokenizer", {"type": "FixedLength", "length": 0}),
+    ],
+)
+def test_a_tokenizer_whose_library_panics_is_refused_in_one_line(
+    key: str, value: Any, tmp_path: Path, picture: Path
+) -> None:
+    shutil.copytree(exported(), tmp_path / "made")
+    path = tmp_path / "made" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    done = process("run", str(tmp_path / "made"), "--image", str(picture), "--prompt", "hi", "--max-tokens", "2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "its library panics" in done.stderr
+
+
+def test_a_template_in_the_processors_own_file_is_carried_over(tmp_path: Path) -> None:
+    shutil.copytree(checkpoint(), given := tmp_path / "given")
+    path = given / "processor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "OWN {{ messages[0].content }}"}))
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, content in texts(open_checkpoint(str(given)), 36, ()).items():
+        (made / name).write_bytes(content)
+    said = [{"role": "user", "content": "hi"}]
+    load = quiet_transformers().AutoProcessor.from_pretrained
+    asked = [load(folder).apply_chat_template(said) for folder in (given, made)]
+    assert asked == ["OWN hi"] * 2

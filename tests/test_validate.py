@@ -21,7 +21,7 @@ from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
-from vlmplan.exporting.manifest import GRAPH_REVISION
+from vlmplan.exporting.manifest import GRAPH_REVISION, read_manifest
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -32,8 +32,9 @@ from vlmplan.planning import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import Budget
 from vlmplan.proof import latency as check_latency
-from vlmplan.proof.folder import links
+from vlmplan.proof.folder import astray, integrity, links
 from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown
+from vlmplan.proof.trust import claims
 from vlmplan.proof.validate import Options, Validator
 
 QUICK = Options(threads=2, repeats=1)
@@ -65,6 +66,27 @@ def _hunt(seeds: range, tmp_path: Path) -> tuple[Counter[str], int]:
         assert not (hidden and failed[0].name == "integrity"), f"seed {seed}: {said}"
         caught[failed[0].name] += 1
     return caught, nothing
+
+
+def test_what_a_hub_lays_beside_is_no_stranger_and_all_else_is(tmp_path: Path) -> None:
+    shutil.copytree(exported(), folder := tmp_path / "made")
+    cache = folder / ".cache" / "huggingface" / "download" / "onnx"
+    cache.mkdir(parents=True)
+    for path in (folder / ".gitattributes", folder / "README.md", cache / "decoder_model_merged.onnx.metadata"):
+        path.write_text("text")
+    manifest = read_manifest(folder)
+    assert (good := integrity(folder, manifest, 2**30)).outcome is Outcome.PASSED
+    assert "of a model hub, and not judged: .cache/huggingface/download/onnx/decoder" in good.detail
+    (folder / "README.md").write_bytes(b"x" * 2**17)
+    (cache / "code.py").write_text("text")
+    assert "/code.py, README.md not in the manifest" in integrity(folder, manifest, 2**30).detail
+
+
+def test_a_deep_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    shutil.copytree(exported(), folder := tmp_path / "made")
+    (folder / "/".join("d" * 30)).mkdir(parents=True)
+    with pytest.raises(InputError, match="folders more than 16 deep"):
+        astray(folder)
 
 
 def test_mutants_are_rejected(tmp_path: Path) -> None:
@@ -405,3 +427,11 @@ def test_a_good_report_has_figures_and_no_failure() -> None:
     assert found.timings is not None
     with pytest.raises(InputError, match="no plan to compare with"):
         Validator(replace(QUICK, recalibrate=True), quiet).validate(exported())
+
+
+@pytest.mark.parametrize(("key", "text"), [("checkpoint", "x" * 2000), ("weights", "w" * 2000), ("checkpoint", "a\nb")])
+def test_a_name_in_the_manifest_holds_a_path_and_no_more(key: str, text: str) -> None:
+    named: Any = {key: text}
+    manifest = replace(read_manifest(exported()), **named)
+    given = replace(order(), weights=Path("given.safetensors"))
+    assert any(line.startswith(f"{key}: expected at most 1024") for line in claims(manifest, given))

@@ -219,20 +219,3 @@ def test_processors_that_do_more_are_refused(kind: str, mine: Path, tmp_path: Pa
     _changed(mine, "processor_config.json", lambda found: found["image_processor"].update(image_processor_type=kind))
     with pytest.raises(InputError, match="which no export's files carry over"):
         _exported(mine, tmp_path / "out")
-
-
-def test_a_template_in_the_processor_s_file_is_refused(mine: Path, tmp_path: Path) -> None:
-    """Transformers obeys it before any other, and an export has none there."""
-    path = mine / "processor_config.json"
-    path.write_text(json.dumps((json.loads(path.read_text()) if path.is_file() else {}) | {"chat_template": "{{ 1 }}"}))
-    with pytest.raises(InputError, match="found a chat_template in it; move it to"):
-        _exported(mine, tmp_path / "out")
-
-
-@pytest.mark.parametrize("key", ["checkpoint", "weights"])
-def test_a_manifest_names_paths_and_no_cargo(key: str, mine: Path, tmp_path: Path) -> None:
-    folder = _exported(mine, tmp_path / "out")
-    _changed(folder, "manifest.json", lambda found: found.update({key: "x" * 5000}))
-    (check,) = _judged(folder, checkpoint=str(mine)).checks
-    assert check.outcome is Outcome.FAILED
-    assert f"{key}: expected at most" in check.detail

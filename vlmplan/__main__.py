@@ -29,6 +29,21 @@ class _Stderr(io.TextIOWrapper):
             self._lost()
 
 
+def _told(error: BaseException) -> None:
+    """Say what a bug raised, whose traceback may hold text of others; a panic of Rust code ends here."""
+    from vlmplan import inert
+    from vlmplan.errors import one_line
+    from vlmplan.panics import is_panic
+    from vlmplan.secret import hidden, tokens_at_hand
+
+    if is_panic(error):
+        said = inert.terminal(one_line(error))
+        sys.stderr.write(f"vlmplan: error: a library panics at what it was given ({said})\n")
+        os._exit(2)
+    told = [hidden(line, *tokens_at_hand()) for line in traceback.format_exc().splitlines()]
+    sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
+
+
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
     os.environ["RUST_BACKTRACE"] = "0"  # tokenizers, which panics at odd files, would print a hundred lines
@@ -53,19 +68,10 @@ def main() -> None:
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
         sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
         os._exit(2)
-    except BaseException as error:  # a bug: its traceback may hold text of a file's or a server's
-        if isinstance(error, SystemExit):
-            raise
-        if type(error).__name__ == "PanicException":  # of a library written in Rust, which says what by itself
-            sys.stderr.write(
-                "vlmplan: error: a library gave up on a file, most likely a tokenizer.json that is damaged\n"
-            )
-            os._exit(2)
-        from vlmplan import inert
-        from vlmplan.secret import hidden, tokens_at_hand
-
-        told = [hidden(line, *tokens_at_hand()) for line in traceback.format_exc().splitlines()]
-        sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _told(error)
         os._exit(1)
     finally:
         gc.freeze()  # an end of the process looks for garbage among all that a plan made: an eighth of the whole

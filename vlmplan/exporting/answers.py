@@ -14,6 +14,7 @@ from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
 from vlmplan.exporting.write import question_ids
+from vlmplan.panics import panics_refused
 from vlmplan.picture_files import open_picture
 
 PLACEHOLDER = "<image>"  # where a question, or a row of LLaVA's, says that the image stands
@@ -61,7 +62,10 @@ class Prompts:
         transformers = quiet_transformers()
         try:
             kind = transformers.Idefics3Processor if _is_tiled(folder) else transformers.AutoProcessor
-            self.processor = kind.from_pretrained(folder, trust_remote_code=False)
+            with panics_refused(str(folder)):
+                self.processor = kind.from_pretrained(folder, trust_remote_code=False)
+        except InputError:
+            raise
         except Exception as error:  # a damaged configuration raises what it likes
             raise InputError(
                 f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
@@ -72,7 +76,7 @@ class Prompts:
             self.processor.num_additional_image_tokens = visual_tokens - 1
         if edge is not None:
             self.processor.image_processor.size = {"longest_edge": edge}
-        self.tokenizer = self.processor.tokenizer
+        self.folder, self.tokenizer = folder, self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
     def of(self, image: Any, text: str, reads_question: bool, where: str = "the question") -> Prompt:
@@ -92,7 +96,11 @@ class Prompts:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
         try:
-            made = processor(images=picture, text=asked, return_tensors="np")
+            with panics_refused(str(self.folder)):
+                made = processor(images=picture, text=asked, return_tensors="np")
+                asking = question_ids(self.tokenizer, text) if reads_question else None
+        except InputError:
+            raise
         except Exception as error:  # settings that no picture fits raise what they like
             raise InputError(f"the processor makes nothing of the picture and its prompt ({one_line(error)})") from None
         return Prompt(
@@ -100,14 +108,15 @@ class Prompts:
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
-            question_ids=question_ids(self.tokenizer, text) if reads_question else None,
+            question_ids=asking,
             image_token=int(processor.image_token_id),
         )
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return an answer's text."""
         kept = [token for token in tokens if token not in self.stop]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        with panics_refused(str(self.folder)):
+            return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
 def _is_tiled(folder: Path) -> bool:

@@ -30,14 +30,8 @@ TOKENIZER_FILES = (
 )
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
-# Image processors that do no more than resize, crop, rescale and normalise, by the keys that are handed on.
-_CARRIED = frozenset({
-    "CLIPImageProcessor", "SiglipImageProcessor", "BlipImageProcessor", "BitImageProcessor", "DeiTImageProcessor",
-    "LlavaImageProcessor", "LlavaNextImageProcessor", "LlavaOnevisionImageProcessor", "Idefics3ImageProcessor",
-    "SmolVLMImageProcessor",
-})  # fmt: skip
-_BACKENDS = ("Fast", "Pil", "Torchvision")  # what transformers adds to a processor's name
-_CROP_KEYS = ("size", "do_center_crop", "crop_size")
+# Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
+_SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
@@ -63,24 +57,7 @@ def _image_settings(folder: Path) -> dict[str, Any]:
     found = inner if inner else read_plain(path) if path.is_file() else {}
     if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
         raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
-    return found | _left_out(folder, found)
-
-
-def _left_out(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """What a processor's class has where the file is silent. Raises InputError for one that does more than is kept."""
-    import transformers
-
-    named = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
-    kind = named.replace("FeatureExtractor", "ImageProcessor")
-    for backend in _BACKENDS:
-        kind = kind.removesuffix(backend)
-    if not kind:
-        return {}
-    if kind not in _CARRIED:
-        raise InputError(f"{folder}: its image processor is {named[:60]!r}, which no export's files carry over")
-    usual = getattr(transformers, f"{kind}Pil", None) or getattr(transformers, kind)
-    values = {key: getattr(usual, key, None) for key in _CROP_KEYS if key not in found}
-    return {key: value for key, value in values.items() if value is not None}
+    return found
 
 
 def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
@@ -109,6 +86,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
+    folder = checkpoint.folder
     found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.edge)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)
@@ -119,6 +97,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             "processor_class": IDEFICS3,
             "image_seq_len": tiles.view_tokens,
             "image_processor": image,
+            **_own_template(folder),
         },
     }
 
@@ -131,6 +110,14 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
     if checkpoint.config.model_type != "llava":
         return kept | whole
+    kind = str(found.get("image_processor_type") or found.get("feature_extractor_type") or _SQUARES[0])
+    if (kind := kind.removesuffix("Fast").removesuffix("Pil")) not in _SQUARES:
+        raise InputError(
+            f"{folder}: its image processor is {kind:.60}, which no export's files carry over; expected one of "
+            f"{', '.join(_SQUARES)}"
+        )
+    if kind != "SiglipImageProcessor" and "image_processor_type" in found:  # as transformers fills in what is not said
+        found = {"do_center_crop": True, "crop_size": 224, "size": 224} | found
     if odd := [key for key, usual in (("do_pad", False), ("do_resize", True)) if found.get(key, usual) is not usual]:
         raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
     resized = _sides(found.get("size", size))
@@ -175,6 +162,13 @@ def _external(graphs: tuple[str, ...]) -> dict[str, Any]:
     return {"transformers.js_config": {"use_external_data_format": listed}} if graphs else {}
 
 
+def _own_template(folder: Path) -> dict[str, Any]:
+    """The chat template that a processor's own file holds: transformers' processors heed it before any other."""
+    path = folder / "processor_config.json"
+    template = read_plain(path).get("chat_template") if path.is_file() else None
+    return {} if template is None else {"chat_template": template}
+
+
 def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of one view, as LLaVA's classes read them."""
     image = _image_processor(checkpoint)
@@ -188,7 +182,7 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     return {
         "config.json": _config(checkpoint, visual_tokens, external),
         "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
-        "processor_config.json": processor | {"image_processor": image},
+        "processor_config.json": processor | {"image_processor": image} | _own_template(checkpoint.folder),
     }
 
 
@@ -200,12 +194,6 @@ def texts(
     ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
     """
     folder = checkpoint.folder
-    processor = folder / "processor_config.json"
-    obeyed = (
-        read_plain(processor).get("chat_template") if processor.is_file() else None
-    )  # by transformers, first of all
-    if obeyed not in (None, chat_template(folder)):
-        raise InputError(f"{processor}: found a chat_template in it; move it to {folder / 'chat_template.jinja'}")
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
     made = (

@@ -20,9 +20,6 @@ VISION, EMBED, DECODER = "onnx/vision_encoder.onnx", "onnx/embed_tokens.onnx", "
 GRAPHS = (VISION, EMBED, DECODER)
 
 
-LONGEST_PATH = 4096  # characters; Linux's PATH_MAX in bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDigest:
     """One file of the export."""
@@ -66,12 +63,6 @@ class Manifest(Document):
     files: Mapping[str, FileDigest]
     image: tuple[int, int] | None = None
     plan: Plan | None = None
-
-    def __post_init__(self) -> None:
-        """Names are no longer than a path may be. Raises InputError for one that is."""
-        for key in ("checkpoint", "weights"):
-            if len(getattr(self, key) or "") > LONGEST_PATH:
-                raise InputError(f"{key}: expected at most {LONGEST_PATH} characters, as paths have")
 
     @property
     def reads_question(self) -> bool:

@@ -55,6 +55,7 @@ from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.tiles import Tiling, tiling
 from vlmplan.exporting.vision_graph import encoder_graph
 from vlmplan.hardware import Precision
+from vlmplan.panics import panics_refused
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 
@@ -192,10 +193,13 @@ def baked_question_ids(folder: Path, text: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with panics_refused(str(folder)):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return question_ids(tokenizer, text)
+    except InputError:
+        raise
     except Exception as error:  # a damaged tokenizer raises what it likes
-        raise InputError(f"{folder}: its tokenizer cannot be loaded ({one_line(error)})") from None
-    return question_ids(tokenizer, text)
+        raise InputError(f"{folder}: its tokenizer cannot be used ({one_line(error)})") from None
 
 
 def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:

@@ -9,28 +9,36 @@ from vlmplan.errors import InputError
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
 from vlmplan.proof.report import LINKS, MOST_LISTED, Check, skipped, verdict
 
-_DEEPEST = 16  # folders within folders
+_MOST_DEEP = 16  # folders within folders
+_OF_A_HUB = (".gitattributes", "README.md")  # made by an upload
+_CACHED = (".metadata", ".lock", ".gitignore", "CACHEDIR.TAG")  # made below .cache by "hf download --local-dir"
+_MOST_OF_A_HUB_BYTES = 2**16
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Every file and folder below, links as themselves: what they point to is not entered.
-
-    Raises InputError for folders that lie deeper than any export's.
-    """
-    waiting = [(folder, 0)]
+    """Every file and folder below, links as themselves: what they point to is not entered."""
+    waiting = [folder]
     while waiting:
-        here, depth = waiting.pop()
-        if depth > _DEEPEST:
-            raise InputError(f"{folder}: found folders more than {_DEEPEST} deep, expected an export")
+        here = waiting.pop()
+        if len(here.relative_to(folder).parts) > _MOST_DEEP:
+            raise InputError(
+                f"{folder}: has folders more than {_MOST_DEEP} deep; expected one that vlmplan export wrote"
+            )
         try:
-            with os.scandir(here) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            found = sorted(here.iterdir())
         except OSError:  # it went, or may not be read
             continue
-        for entry in entries:
-            yield Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append((Path(entry.path), depth + 1))
+        yield from found
+        waiting += [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
+def _is_of_a_hub(folder: Path, name: str) -> bool:
+    """Whether a file is one that a model hub or its downloader lays beside others: small, and no client reads it."""
+    path = folder / name
+    if path.is_dir():
+        return name in (".cache", ".cache/huggingface") or name.startswith(".cache/huggingface/")
+    cached = name.startswith(".cache/huggingface/") and (path.suffix in _CACHED or path.name in _CACHED)
+    return (name in _OF_A_HUB or cached) and path.lstat().st_size <= _MOST_OF_A_HUB_BYTES
 
 
 def astray(folder: Path) -> list[str]:
@@ -113,8 +121,13 @@ def integrity(folder: Path, manifest: Manifest, most_bytes: int) -> Check:
             faults.append(f"{name} has another SHA-256 than the manifest says")
     known = {FILE_NAME, *manifest.files}
     known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
-    strangers = sorted({str(path.relative_to(folder)) for path in _entries(folder)} - known)
+    beside = {str(path.relative_to(folder)) for path in _entries(folder)} - known
+    strangers = sorted(name for name in beside if not _is_of_a_hub(folder, name))
     if strangers:
         faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
     size = sum(digest.size_bytes for digest in manifest.files.values())
-    return verdict("integrity", faults, f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as the manifest says")
+    marks = sorted(name for name in beside - set(strangers) if (folder / name).is_file())
+    good = f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as the manifest says"
+    more = f" and {len(marks) - MOST_LISTED} more" if len(marks) > MOST_LISTED else ""
+    good += f"; of a model hub, and not judged: {', '.join(marks[:MOST_LISTED])}{more}" if marks else ""
+    return verdict("integrity", faults, good)

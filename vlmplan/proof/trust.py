@@ -30,6 +30,7 @@ from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
 from vlmplan.units import format_image
 
 _LONGEST_QUESTION = 300  # characters
+_LONGEST_NAME = 1024  # characters of a path or hub id: more could hold anything
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
 
 
@@ -114,6 +115,10 @@ def claims(manifest: Manifest, order: ExportOrder) -> Iterator[str]:
             f"weights: found {manifest.weights}, expected none, or a file of the same tensors: the checkpoint brings "
             "its compressor"
         )
+    for key in ("checkpoint", "weights"):
+        text = getattr(manifest, key)
+        if text is not None and (len(text) > _LONGEST_NAME or printable(text) != text):
+            yield f"{key}: expected at most {_LONGEST_NAME} printable characters, found {len(text)}; export again"
     yield from _versions(manifest)
     if plain(manifest.plan) != plain(order.plan):
         where, want, found = _parting(plain(order.plan), plain(manifest.plan), "plan")
