@@ -212,7 +212,7 @@ def test_pretrained_checkpoints_are_never_chosen() -> None:
         (("--hardware", "l4,t4", "--precision", "bogus"), "error: --precision: found 'bogus'"),
         (("--model", "nosuch"), "error: no model named 'nosuch'"),
         (("--hardware", "l4", "--model", "Qwen3-VL-8B", "--candidates", "paper"), "expected a backbone to train"),
-        (("--hardware", "l4", "--out", "x.svg", "--plot", "x.svg"), "expected two files"),
+        (("--hardware", "l4", "--out", "x.svg", "--plot", "x.svg"), "is that of --out"),
         (("--price", "missing.toml", "--hardware", "l4"), "missing.toml"),
     ],
 )

@@ -416,6 +416,7 @@ def test_the_next_export_removes_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_elses_is_not_removed(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "notes.txt").write_text("precious")
+    (tmp_path / name / "manifest.json").write_text("{}")
     export(order(), tmp_path / "made", quiet)
     assert (tmp_path / name / "notes.txt").read_text() == "precious"
 

@@ -429,7 +429,7 @@ def test_a_good_report_has_figures_and_no_failure() -> None:
         Validator(replace(QUICK, recalibrate=True), quiet).validate(exported())
 
 
-@pytest.mark.parametrize(("key", "text"), [("checkpoint", "x" * 2000), ("weights", "w" * 2000), ("checkpoint", "a\nb")])
+@pytest.mark.parametrize(("key", "text"), [("checkpoint", "x" * 2000), ("weights", "w" * 2000)])
 def test_a_name_in_the_manifest_holds_a_path_and_no_more(key: str, text: str) -> None:
     named: Any = {key: text}
     manifest = replace(read_manifest(exported()), **named)

@@ -1,6 +1,5 @@
 """``vlmplan fit``: a scaling law from points."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,7 @@ from vlmplan import api
 from vlmplan.accuracy import Loss, PriorChoice
 from vlmplan.cli.options import ConfidenceOption, JsonOption, VerboseOption
 from vlmplan.cli.output import deliver, say
-from vlmplan.document import check_destination, to_toml, write_text
-from vlmplan.errors import InputError
+from vlmplan.document import check_apart, check_destination, to_toml, write_text
 from vlmplan.fitting import Harness
 from vlmplan.models import Reduction
 
@@ -70,7 +68,7 @@ def fit(  # noqa: PLR0917 - one parameter an option
 
     check_destination(out)
     check_picture(plot)
-    _check_apart(points, out, plot)
+    check_apart({"--out": out, "--plot": plot}, (points,))
     law, report = api.fit(
         points=points, from_=from_, runs=runs, metric=metric, task=task, score_max=score_max, form=form, prior=prior,
         floor=floor, loss=loss, reduction=reduction, like=like, drop=drop, keep=keep, draws=draws, seed=seed,
@@ -83,10 +81,3 @@ def fit(  # noqa: PLR0917 - one parameter an option
     if plot is not None:
         plot_law(law, text_tokens, plot)
         say(f"wrote {plot}")
-
-
-def _check_apart(points: Path, out: Path | None, plot: Path | None) -> None:
-    """Raise InputError where one file would be written over another."""
-    files = [os.path.realpath(path) for path in (points, out, plot) if path is not None]
-    if len(set(files)) < len(files):
-        raise InputError("--out, --plot: found the same file twice, or the points' own; expected different ones")

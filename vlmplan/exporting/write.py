@@ -291,7 +291,7 @@ def _clear(parent: Path) -> None:
         if (path.suffix == ".old" and path.with_suffix("").exists()) or old.exists() or not path.is_dir():
             continue
         ours = re.fullmatch(rf"{re.escape(_SCRATCH)}[0-9a-f]{{12}}(\.old)?", path.name)
-        if not ours or not any((path / name).is_file() for name in (_MARK, FILE_NAME)):
+        if not ours or not ((path / _MARK).is_file() or _is_export(path)):
             continue  # somebody else's
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
