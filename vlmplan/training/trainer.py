@@ -87,6 +87,11 @@ def _after(start: Start, before: Path | None) -> Start:
     return replace(start, model=model)
 
 
+def _adapted(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds adapters alone, not a model."""
+    return (checkpoint / "adapter_config.json").is_file()
+
+
 def _stage(order: TrainingOrder, stage: Stage, start: Start, voice: Voice) -> Any:
     """Run one stage on the model; return the Trainer."""
     recipe = order.recipe
@@ -141,7 +146,9 @@ def _trained(order: TrainingOrder, start: Start, state: Any, voice: Voice) -> Tr
     for stage in order.recipe.stages:
         folder = order.work / stage.name
         if finished(folder, stage) is None:
-            start = _after(start, before)
+            newest = latest(folder)
+            # the Trainer itself resumes by the names that weights have in memory, which those of a saved LLM are not
+            start = _after(start, before if newest is None or _adapted(newest) else newest)
             trainer = _stage(order, stage, start, voice)
             if stage is order.recipe.stages[-1]:
                 _save(order, start, trainer)
@@ -175,9 +182,8 @@ def _save(order: TrainingOrder, start: Start, trainer: Any) -> None:
 def _save_again(order: TrainingOrder, start: Start, before: Path | None, last: Path) -> None:
     """Write model and processor of a last stage that had ended when training was killed, whatever of them is there."""
     shutil.rmtree(order.work / "final", ignore_errors=True)
-    adapted = (last / "adapter_config.json").is_file()
-    model: Any = _after(start, before if adapted else last).model
-    if adapted:
+    model: Any = _after(start, before if _adapted(last) else last).model
+    if _adapted(last):
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, last).merge_and_unload()
