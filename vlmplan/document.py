@@ -381,9 +381,12 @@ def check_destination(path: Path | None) -> None:
         raise InputError(f"{path}: cannot be written ({why}); choose another file")
 
 
-def check_apart(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
-    """Raise InputError where a file would be written over one that is read, or twice: by option, then the inputs."""
-    taken = {os.path.realpath(path): f"the input {path}" for path in read if path is not None}
+def check_apart(written: Mapping[str, Path | None], read: Iterable[Path | None] = (), what: str = "") -> None:
+    """Raise InputError where a file would be written over one that is read, ``what`` in words, or twice.
+
+    ``written`` is by option.
+    """
+    taken = {os.path.realpath(path): what or f"the input {path}" for path in read if path is not None}
     for option, path in written.items():
         if path is None:
             continue

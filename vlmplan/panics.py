@@ -19,11 +19,8 @@ def is_panic(error: BaseException) -> bool:
 
 
 @contextmanager
-def panics_refused(where: str) -> Iterator[None]:
-    """Raise InputError, which begins with ``where``, for a panic within; what its hook wrote is not shown.
-
-    All else that is written to stderr meanwhile is shown afterwards.
-    """
+def stderr_held(*, show: bool = True) -> Iterator[None]:
+    """Hold what is written to file descriptor 2 within; show it afterwards, but of a panic or without ``show``."""
     sys.stderr.flush()
     try:
         shown = os.dup(2)
@@ -31,17 +28,27 @@ def panics_refused(where: str) -> Iterator[None]:
         shown = os.open(os.devnull, os.O_WRONLY)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
-        panicked = False
         try:
             yield
         except BaseException as error:
-            if not (panicked := is_panic(error)):
-                raise
-            raise InputError(f"{where}: the tokenizer cannot be used, its library panics ({one_line(error)})") from None
+            show = show and not is_panic(error)
+            raise
         finally:
             sys.stderr.flush()
             os.dup2(shown, 2)
             os.close(shown)
             held.seek(0)
-            if not panicked and (said := held.read()):
+            if show and (said := held.read()):
                 os.write(2, said)
+
+
+@contextmanager
+def panics_refused(where: str) -> Iterator[None]:
+    """Raise InputError, which begins with ``where``, for a panic within; what its hook wrote is not shown."""
+    try:
+        with stderr_held():
+            yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise InputError(f"{where}: the tokenizer cannot be used, its library panics ({one_line(error)})") from None

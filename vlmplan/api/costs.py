@@ -9,7 +9,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
 from vlmplan.models import Compressor, ModelSpec, Workload
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import parse_image
+from vlmplan.units import format_image, parse_image
 
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, KneeRow, Machine, Request
@@ -48,8 +48,8 @@ def _priced(
     asked, found = described(words), spec(model)
     if visual_tokens is None:
         visual_tokens = native_visual_tokens(found, asked.workload.image)
-        width, height = asked.workload.image
-        tell(f"{visual_tokens} visual tokens: what {found.name} makes of {width}x{height} unasked (--visual-tokens)")
+        size = format_image(asked.workload.image)
+        tell(f"{visual_tokens} visual tokens: what {found.name} makes of {size} unasked (--visual-tokens)")
     within("--visual-tokens", visual_tokens, 0, MOST_TOKENS)
     compressor = one_of(Compressor, words["compressor"], "--compressor")
     if compressor is not None and not visual_tokens:

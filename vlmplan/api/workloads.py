@@ -13,7 +13,7 @@ from vlmplan.errors import InputError
 from vlmplan.models import Workload
 from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
 from vlmplan.planning import catalogue as shelves
-from vlmplan.units import format_seconds, parse_image, parse_pixels
+from vlmplan.units import format_image, format_seconds, parse_image, parse_pixels
 
 if TYPE_CHECKING:
     from vlmplan.planning import LoggedTimes, Plan
@@ -74,18 +74,14 @@ def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
         tell(f"workload {named.name} ({named.title}): {', '.join(what)} ({', '.join(options)})")
 
 
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def _log_line(log: RequestLog) -> str:
     """What a log shows: how long and how large half of the requests are, and 95 of 100."""
     half, tail = log.at(MEDIAN), log.at(TAIL)
     names = ("text_tokens", "output_tokens", "images")
     shown = ", ".join(f"{name.replace('_', ' ')} {half[name]} ({tail[name]})" for name in names)
     line = (
-        f"{log.name}, {len(log.requests)} requests, p50 (p95): {shown}, image {_size(half['image'])} "
-        f"({_size(tail['image'])}); planned for the p50 (--text-tokens, --output-tokens, --images, --image)"
+        f"{log.name}, {len(log.requests)} requests, p50 (p95): {shown}, image {format_image(half['image'])} "
+        f"({format_image(tail['image'])}); planned for the p50 (--text-tokens, --output-tokens, --images, --image)"
     )
     if log.without_images:
         line += f"; {log.without_images} without a picture are left out"

@@ -9,8 +9,10 @@ from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
 
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
-TextOption = Annotated[int | None, typer.Option("--text-tokens", help="Prompt tokens, template included.")]
-OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated.")]
+TextOption = Annotated[
+    int | None, typer.Option("--text-tokens", help="Prompt tokens, template included [default: 50].")
+]
+OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated [default: 32].")]
 ImageOption = Annotated[str | None, typer.Option("--image", metavar="WxH", help="Image size in pixels [1024x768].")]
 ImagesOption = Annotated[int | None, typer.Option("--images", help="Images, or frames of a video [1].")]
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Requests run side by side [1].")]

@@ -13,7 +13,6 @@ import typer
 from vlmplan import inert
 from vlmplan.document import append_text, to_json, write_text
 from vlmplan.errors import Assumed, InputError
-from vlmplan.planning import INTERACTIVE
 
 
 class Reader:
@@ -65,6 +64,8 @@ def summarise(text: str) -> None:
 
 def tell_request(asked: Mapping[str, Any]) -> None:
     """Say which request was assumed, where nothing is said of it."""
+    from vlmplan.planning import INTERACTIVE
+
     if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
         request = (
             f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"

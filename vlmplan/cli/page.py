@@ -8,8 +8,7 @@ import typer
 from vlmplan import api
 from vlmplan.cli.browser import OpenOption, show
 from vlmplan.cli.output import say
-from vlmplan.document import check_destination, write_text
-from vlmplan.errors import InputError
+from vlmplan.document import check_apart, check_destination, write_text
 
 
 def page(
@@ -34,8 +33,7 @@ def page(
     read = api.load(Plan, plan)
     destination = out or plan.with_suffix(".html")
     check_destination(destination)
-    if destination.resolve() in {path.resolve() for path in (plan, report) if path is not None}:
-        raise InputError(f"--out: {destination} is one of the documents to show; choose another file")
+    check_apart({"--out": destination}, (plan, report), "one of the documents to show")
     write_text(destination, api.page(plan=read, export=export, report=report))
     say(f"wrote {destination}")
     if open_:

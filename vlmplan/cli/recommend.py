@@ -22,8 +22,10 @@ from vlmplan.cli.options import (
     ImagesOption,
     JsonOption,
     OutOption,
+    OutputOption,
     RequestsOption,
     RuntimeOption,
+    TextOption,
     WorkloadOption,
 )
 from vlmplan.cli.output import deliver, say, summarise, tell_request
@@ -191,8 +193,7 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
     from vlmplan.views import print_recheck
 
     check_destination(out)
-    if out is not None and out.resolve() == path.resolve():
-        raise InputError(f"--out: {out} is the plan itself; choose another file")
+    check_apart({"--out": out}, (path,), "the plan itself")
     found = api.recheck(plan=path, hardware=hardware, task=task)
     deliver(found, out, json, lambda: print_recheck(found))
     summarise(markdown(found))
@@ -202,12 +203,8 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
 
 def recommend(  # noqa: PLR0917 - one parameter an option
     context: typer.Context,
-    text_tokens: Annotated[
-        int | None, typer.Option("--text-tokens", help="Prompt tokens, template included [default: 50].")
-    ] = None,
-    output_tokens: Annotated[
-        int | None, typer.Option("--output-tokens", help="Tokens generated [default: 32].")
-    ] = None,
+    text_tokens: TextOption = None,
+    output_tokens: OutputOption = None,
     task: Annotated[
         str | None,
         typer.Option(

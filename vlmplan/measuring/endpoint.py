@@ -26,6 +26,7 @@ from vlmplan.measuring.observation import Observation, Quantity
 from vlmplan.measuring.timing import Samples
 from vlmplan.models import ModelSpec, Workload
 from vlmplan.secret import hidden
+from vlmplan.units import format_image
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
           "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
@@ -45,7 +46,7 @@ class Probe:
     @property
     def name(self) -> str:
         """In words."""
-        picture = "no image" if self.image is None else f"image {self.image[0]}x{self.image[1]}"
+        picture = "no image" if self.image is None else f"image {format_image(self.image)}"
         return f"{self.words} words, {picture}, {self.output_tokens} tokens out"
 
 

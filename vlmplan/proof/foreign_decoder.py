@@ -193,14 +193,19 @@ def precision_of(graph: Any, live: set[str]) -> Precision:
 
     Only operators count of whose results, in ``live``, some output is made.
     """
-    import math
-
     kinds = [node.op_type for node in graph.node if live & set(node.output)]
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
+    if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
+        return Precision.INT4
+    return base_precision(graph, live)
+
+
+def base_precision(graph: Any, live: set[str]) -> Precision:
+    """Return the precision of most numbers in ``live`` that are not rounded to integers."""
+    import math
+
     sizes = dict.fromkeys((_FP32, *_HALVES), 0)
     for tensor in graph.initializer:
         if tensor.name in live and tensor.data_type in sizes:
             sizes[tensor.data_type] += math.prod(tensor.dims)
-    if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
-        return Precision.INT4
     return Precision.FP16 if sum(sizes[half] for half in _HALVES) > sizes[_FP32] else Precision.FP32

@@ -12,7 +12,7 @@ from typing import Any
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import quantised
 from vlmplan.hardware import Precision
-from vlmplan.proof.foreign_decoder import TextReference, precision_of
+from vlmplan.proof.foreign_decoder import TextReference, base_precision, precision_of
 from vlmplan.proof.protobuf import check_tensors, read_proto
 from vlmplan.proof.report import Check, verdict
 
@@ -30,6 +30,11 @@ class Accused:
     path: Path
     proto: Any
     precision: Precision
+
+    @property
+    def base_precision(self) -> Precision:
+        """The precision of most numbers that are not rounded to integers."""
+        return base_precision(self.proto.graph, live_names(self.proto.graph))
 
     @property
     def counts_padding(self) -> bool:

@@ -102,13 +102,7 @@ def with_precision(accused: Accused, reference: TextReference) -> Accused:
     """What was read, as a rounded decoder only where half of the checkpoint's weights are stored so."""
     if accused.precision is not Precision.INT4 or rounded_share(accused, reference) >= 1 / 2:
         return accused
-    return replace(accused, precision=base_precision(accused))
-
-
-def base_precision(accused: Accused) -> Precision:
-    """The precision of most numbers that are not rounded to integers."""
-    whole, half = (sum(one.size for one in arrays_of(accused, kinds).values()) for kinds in ((1,), (10, 16)))
-    return Precision.FP16 if half > whole else Precision.FP32
+    return replace(accused, precision=accused.base_precision)
 
 
 def rounds_by_token(accused: Accused) -> bool:

@@ -4,14 +4,13 @@ Both are opened as clients open them, and encode, decode, pad and write prompts;
 tokenizer's files in different ways.
 """
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, one_line, printable
+from vlmplan.panics import stderr_held
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -22,19 +21,13 @@ _PADDED = 3  # texts of a batch
 @contextmanager
 def panics() -> Iterator[None]:
     """Turn what tokenizers raises into an InputError: its panics too, which are no Exception, and print on stderr."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
     try:
-        yield
+        with stderr_held(show=False):
+            yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         raise InputError(one_line(error)) from None
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def opened(folder: Path) -> Any | None:

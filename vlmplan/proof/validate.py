@@ -358,7 +358,7 @@ class Validator:
         config = reference.model.config
         if found.precision is not Precision.INT4 or not foreign_rounding.rounds_by_token(found):
             return foreign_samples.batches(model, reference, limit, config, seed)
-        whole, base = model.unrounded(), foreign_rounding.base_precision(found)
+        whole, base = model.unrounded(), found.base_precision
         held = foreign_samples.Limit(value=check_numbers.tolerance(base))
         return foreign_samples.batches(whole, whole, held, config, seed)
 

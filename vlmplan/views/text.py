@@ -13,7 +13,7 @@ from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
 from vlmplan.planning import Choice, NamedWorkload, Plan
-from vlmplan.units import format_bytes, format_count, format_flops, format_percent, format_seconds
+from vlmplan.units import format_bytes, format_count, format_flops, format_image, format_percent, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -453,7 +453,7 @@ def _law_row(law: "ScalingLaw") -> list[str]:
 
 
 def _workload_row(one: NamedWorkload) -> list[str]:
-    size = "" if one.image is None else f"{one.image[0]}x{one.image[1]}"
+    size = "" if one.image is None else format_image(one.image)
     images = size if one.images in (None, 1) else f"{one.images} of {size}".removesuffix(" of ")
     lengths = ("" if count is None else str(count) for count in (one.text_tokens, one.output_tokens))
     return [one.name, one.title, one.task or "", images, *lengths]
