@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,9 +182,30 @@ def test_what_was_measured_in_a_moment_is_kept(tmp_path: Path) -> None:
     assert any("other programs ran" in line for line in busy.warnings)
     assert kept(name, folder) is None
     first, second = (_here("raspberry-pi-5", tmp_path) for _ in range(2))
-    assert first.hardware == second.hardware == kept(name, folder)
+    found = kept(name, folder)
+    assert found is not None
+    assert first.hardware == second.hardware == found[0]
+    assert found[1]
     assert not first.warnings
     assert not own_profiles(folder)
+
+
+def test_a_reading_of_yesterday_is_made_anew_and_the_best_of_both_kept(tmp_path: Path) -> None:
+    """What a processor once reached it can; what it did not reach, something else kept it from."""
+    folder, name = tmp_path / "data", "here-raspberry-pi-5-model-b-rev-1-0-4-threads"
+    now = _here("raspberry-pi-5", tmp_path).hardware
+    path = folder / "quick" / f"{name}.toml"
+    slow_memory, fast_peak = now.bandwidth_bytes_per_s / 100, 100 * now.peak_flops_per_s[Precision.FP32]
+    earlier = replace(now, bandwidth_bytes_per_s=slow_memory, peak_flops_per_s={Precision.FP32: fast_peak})
+    path.write_text(to_toml(earlier), encoding="utf-8")
+    assert _here("raspberry-pi-5", tmp_path).hardware == earlier, "of today it is read as it is"
+    yesterday = time.time() - 25 * 3600
+    os.utime(path, (yesterday, yesterday))
+    again = _here("raspberry-pi-5", tmp_path).hardware
+    assert again.bandwidth_bytes_per_s > 10 * slow_memory
+    assert again.peak_flops_per_s == {Precision.FP32: fast_peak}
+    found = kept(name, folder)
+    assert found == (again, True)
 
 
 def test_where_nothing_can_be_kept_the_plan_goes_on(tmp_path: Path) -> None:
@@ -255,6 +277,7 @@ def test_a_processor_is_measured_in_a_moment() -> None:
     found = processor_rates(2**20)
     assert found.bandwidth_bytes_per_s > 1e8
     assert found.peak_flops_per_s[Precision.FP32] > 1e9
+    assert found.basis.endswith("by NumPy or ONNX Runtime"), "what serves is measured where it is installed"
     assert re.fullmatch(r"\d\.?\d?e\+\d+|\d+0+", f"{found.bandwidth_bytes_per_s:.6g}")
 
 

@@ -75,8 +75,8 @@ def test_each_is_answered(name: str, device: str, memory: str) -> None:
         assert getattr(plan.workload, field) == value
     assert plan.asked is not None and plan.asked.task == named.task
     assert f"note: workload {name} (" in err and f"note: workload {name}: task {named.task}" in err
-    widened = re.search(rf"workload {name}: .* (\d+) times its limits, which nothing keeps here", err)
-    times = 1 if widened is None else int(widened[1])
+    widened = re.search(rf"workload {name}: .* ([\d.]+) times its limits, which nothing keeps here", err)
+    times = 1.0 if widened is None else float(widened[1])
     assert times == 1 or device != "l4"
     for limit, value in vars_of(named.budget).items():
         if value is not None:

@@ -37,10 +37,19 @@ class Infeasible(VlmplanError):  # noqa: N818
 
     exit_code = 3
 
-    def __init__(self, message: str, brief: str | None = None, ways: Callable[[], Sequence[Any]] = tuple) -> None:
-        """``brief`` says the same beside others, where budget and device are known; ``ways`` finds ``changes``."""
+    def __init__(
+        self,
+        message: str,
+        brief: str | None = None,
+        ways: Callable[[], Sequence[Any]] = tuple,
+        times: float | None = None,
+    ) -> None:
+        """``brief`` says the same beside others, where budget and device are known; ``ways`` finds ``changes``.
+
+        ``times`` is the factor by which all limits of time have to grow; None where that is not enough.
+        """
         super().__init__(message)
-        self.brief = brief or message
+        self.brief, self.times = brief or message, times
         self._ways = ways
 
     @property

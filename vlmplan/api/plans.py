@@ -1,6 +1,6 @@
 """Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
 
-import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,24 +89,31 @@ class _Question:
     model: ModelSpec | None
     law: ScalingLaw | None
 
-    def limits(self, times: int = 1) -> Budget:
+    def limits(self, times: float = 1.0) -> Budget:
         """The limits stated, and those assumed so many times as wide."""
         if self.assumed is None:
             return self.budget or _USUAL_LIMITS
         return self.assumed.wider(times, self.budget)
 
     def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
-        """Ask one device; limits that are assumed are as wide as they have to be."""
+        """Ask one device; assumed limits grow with what the fastest needs, so that its speed decides less.
+
+        Raises Infeasible.
+        """
         if self.assumed is None:
             return self._within(self.limits(), device, prices)
-        *first, last = self.assumed.relaxed
-        for times in first:
-            with contextlib.suppress(Infeasible):
+        times = 1.0
+        while True:
+            try:
                 found = self._within(self.limits(times), device, prices)
+            except Infeasible as error:
+                if error.times is None or times >= self.assumed.most_times:
+                    self.assumed.tell(times)
+                    raise
+                times = _grown(times * error.times, self.assumed.most_times)
+            else:
                 self.assumed.tell(times)
                 return found
-        self.assumed.tell(last)
-        return self._within(self.limits(last), device, prices)
 
     def _within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         from vlmplan.planning import query
@@ -119,29 +126,39 @@ class _Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limits:
-    """Limits that a name or nobody set: by what, why, and the factors by which times grow where nothing keeps them."""
+    """Limits that a name or nobody set: by what, why, and how many times they may grow where nothing keeps them."""
 
     budget: Budget
     by: str
     whose: str
     why: str = ""
-    relaxed: tuple[int, ...] = INTERACTIVE.relaxed
+    most_times: float = INTERACTIVE.times
 
-    def wider(self, times: int, stated: Budget | None) -> Budget:
+    def wider(self, times: float, stated: Budget | None) -> Budget:
         """The times so many times as wide; limits of memory and compute that are stated take the place of these."""
         scaled = self.budget.scaled(times)
         others = {name: value for one in (self.budget, stated) if one for name, value in _others(one).items()}
         return replace(self.budget, **{name: getattr(scaled, name) for name in _TIMES}, **others)
 
-    def tell(self, times: int) -> None:
+    def tell(self, times: float) -> None:
         """Say which limits were assumed, and where nothing keeps them."""
         latency, ttft, tpot, *others = self.budget.limits
         timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
         found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
         found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
         shown = ", ".join(found)
-        why = self.why if times == 1 else f"{times} times {self.whose}, which nothing keeps here"
+        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing keeps here"
         tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
+
+
+def _grown(needed: float, most: float) -> float:
+    """How many times an assumed limit grows where the fastest needs ``needed`` times it; two digits.
+
+    Up to twice what it needs, so that a better model than the fastest has room, and nothing jumps where none is needed.
+    """
+    times = needed * min(INTERACTIVE.slack, needed)
+    digit = 10.0 ** (math.floor(math.log10(times)) - 1)
+    return min(most, round(math.ceil(round(times / digit, 6)) * digit, 6))
 
 
 def _others(budget: Budget) -> dict[str, float]:
@@ -182,8 +199,8 @@ def _assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> _Li
         return usual if stated is None else None
     if stated is not None and any((stated.latency_s, stated.ttft_s, stated.tpot_s)):
         return None
-    relaxed = (1,) if asked.own else INTERACTIVE.relaxed
-    return _Limits(budget=named.budget, by=f"workload {named.name}", whose="its limits", relaxed=relaxed)
+    most_times = 1.0 if asked.own else INTERACTIVE.times
+    return _Limits(budget=named.budget, by=f"workload {named.name}", whose="its limits", most_times=most_times)
 
 
 def _budget(words: Asking) -> Budget | None:

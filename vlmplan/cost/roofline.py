@@ -167,14 +167,14 @@ def _warnings(
     found = []
     if Basis.DATASHEET in {calibration.basis for calibration in used}:
         found.append(
-            f"{hardware.name} with {runtime}: datasheet peaks and typical efficiencies, not measured; "
+            f"{hardware.name} with {runtime}: the device's peaks and typical efficiencies, not measured requests; "
             "hence the wide intervals"
         )
     if stand_in:
         found.append("kernels of this precision were not measured; 16-bit ones stand in, with a wider interval")
     if hardware.confidence == "low":
         sources = "; ".join(hardware.sources) or "no source"
-        found.append(f"{hardware.name}: its datasheet figures are themselves uncertain ({sources})")
+        found.append(f"{hardware.name}: its peaks are themselves uncertain ({sources})")
     return tuple(found)
 
 

@@ -2,19 +2,22 @@
 
 ``$XDG_DATA_HOME/vlmplan/hardware`` or ``~/.local/share/...``, ``~/Library/Application Support/...`` on macOS,
 ``%LOCALAPPDATA%/...`` on Windows. What ``vlmplan profile`` measured and put there is found when this machine is
-planned for. ``quick/`` beside it keeps what was measured in a moment.
+planned for. ``quick/`` beside it keeps for a day what was measured in a moment.
 """
 
 import contextlib
 import os
 import platform
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from vlmplan.document import load, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile
+
+_KEPT_S = 24 * 3600.0
 
 
 def data_folder(environment: Mapping[str, str] | None = None, system: str | None = None) -> Path:
@@ -71,11 +74,12 @@ def _date(profile: HardwareProfile) -> str:
     return max((one.date or "" for one in profile.calibration), default="")
 
 
-def kept(name: str, folder: Path | None = None) -> HardwareProfile | None:
-    """Return what was measured in a moment and kept; None where nothing was, or it cannot be read."""
+def kept(name: str, folder: Path | None = None) -> tuple[HardwareProfile, bool] | None:
+    """Return what was measured in a moment and kept, and whether in the last day; None where nothing can be read."""
     path = (folder or data_folder()) / "quick" / f"{_slug(name)}.toml"
-    with contextlib.suppress(InputError):
-        return load(HardwareProfile, path) if path.is_file() else None
+    with contextlib.suppress(OSError, InputError):
+        if path.is_file():
+            return load(HardwareProfile, path), 0 <= time.time() - path.stat().st_mtime < _KEPT_S
     return None
 
 

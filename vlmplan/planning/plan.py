@@ -48,7 +48,16 @@ from vlmplan.planning.choice import (
 from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
 from vlmplan.planning.options import Asked, Objective, Preference
 from vlmplan.planning.remedies import Missed, changes
-from vlmplan.planning.search import Budget, Candidate, Space, candidates, error_interval, feasible, infeasible
+from vlmplan.planning.search import (
+    Budget,
+    Candidate,
+    Space,
+    candidates,
+    error_interval,
+    feasible,
+    infeasible,
+    times_needed,
+)
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -369,7 +378,8 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
-        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)))
+        times = times_needed(found, budget)
+        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)), times)
     return found, within
 
 

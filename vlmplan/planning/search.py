@@ -299,13 +299,33 @@ def _other_ratios(candidate: Candidate, budget: Budget) -> list[float]:
 
 def _overrun_but_error(candidate: Candidate, budget: Budget) -> float:
     """The largest ratio of a time's upper end, FLOPs or memory to its limit; 0 without one."""
+    return max(_time_ratios(candidate, budget) + _other_ratios(candidate, budget), default=0.0)
+
+
+def _time_ratios(candidate: Candidate, budget: Budget) -> list[float]:
+    """The ratios of the times' upper ends to their limits."""
     times = (
         (candidate.upper_latency_s, budget.latency_s),
         (candidate.upper_ttft_s, budget.ttft_s),
         (candidate.upper_tpot_s, budget.tpot_s),
     )
-    ratios = [upper_s / limit_s for upper_s, limit_s in times if limit_s is not None]
-    return max(ratios + _other_ratios(candidate, budget), default=0.0)
+    return [upper_s / limit_s for upper_s, limit_s in times if limit_s is not None]
+
+
+def times_needed(found: Iterable[Candidate], budget: Budget) -> float | None:
+    """Return the factor by which all limits of time have to grow for one candidate; None where none keeps the others.
+
+    Of the error, which is drawn only for what keeps the times, the prediction itself has to keep its limit.
+    """
+    most = math.inf if budget.error_fraction is None else budget.error_fraction
+    return min(
+        (
+            max(_time_ratios(one, budget), default=1.0)
+            for one in found
+            if max(_other_ratios(one, budget), default=0.0) <= 1 and one.predicted_error <= most
+        ),
+        default=None,
+    )
 
 
 def overrun(candidate: Candidate, budget: Budget) -> float:
@@ -349,7 +369,11 @@ def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...
 
 
 def infeasible(
-    found: tuple[Candidate, ...], budget: Budget, where: str, ways: Callable[[], Sequence[Any]] = tuple
+    found: tuple[Candidate, ...],
+    budget: Budget,
+    where: str,
+    ways: Callable[[], Sequence[Any]] = tuple,
+    times: float | None = None,
 ) -> Infeasible:
     """Return the error for a budget that nothing meets, naming the fastest, the smallest and the least wrong."""
     fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
@@ -371,4 +395,4 @@ def infeasible(
     if budget.error_fraction is not None:
         best = min(found, key=lambda candidate: candidate.predicted_error)
         brief += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
-    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief, ways)
+    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief, ways, times)

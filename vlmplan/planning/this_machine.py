@@ -235,20 +235,31 @@ def _of_processor(around: Surroundings, machine: FoundMachine, folder: Path | No
     if own := own_profile(processor.name, False, folder):
         line = f"{title}: planned by your own profile {own[0]} (--hardware NAME for another)"
         return Here(hardware=own[1], gpus=1, machine=machine, own=own[0], assumed=(line,))
-    profile = kept(_slug(title), folder)
+    earlier = kept(_slug(title), folder)
     said: tuple[str, ...] = ()
-    if profile is None:
+    if earlier is not None and earlier[1]:
+        profile = earlier[0]
+    else:
         profile, busy = _measured(machine, title), around.load() > processor.threads / 2
-        said = ("other programs ran while this processor was measured: plans for it are slower than it is",) * busy
+        profile = profile if earlier is None else _faster(profile, earlier[0])
         if not busy:
             keep(profile, folder)
+        elif earlier is None:
+            said = ("other programs ran while this processor was measured: plans for it are slower than it is",)
     line = (
         f"{title}: no GPU to plan for, so the processor by what it reached in a moment: "
         f"{profile.bandwidth_bytes_per_s / 1e9:.0f} GB/s, {max(profile.peak_flops_per_s.values()) / 1e9:.0f} GFLOP/s "
-        "(--hardware NAME for another, 'vlmplan profile' measures it well)"
+        "(--hardware NAME for another, 'vlmplan profile --quick' measures it in half a minute)"
     )
     profile = replace(profile, memory_bytes=machine.memory_bytes)
     return Here(hardware=profile, gpus=1, machine=machine, assumed=(line,), warnings=said)
+
+
+def _faster(now: HardwareProfile, earlier: HardwareProfile) -> HardwareProfile:
+    """The best of two readings: what a processor once reached it can; slower is what else ran."""
+    peaks = {kind: max(peak, earlier.peak_flops_per_s.get(kind, 0.0)) for kind, peak in now.peak_flops_per_s.items()}
+    bandwidth = max(now.bandwidth_bytes_per_s, earlier.bandwidth_bytes_per_s)
+    return replace(now, bandwidth_bytes_per_s=bandwidth, peak_flops_per_s=peaks)
 
 
 def _slug(title: str) -> str:

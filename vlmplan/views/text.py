@@ -27,7 +27,7 @@ LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the te
 MOST_WARNINGS = 2  # that a screen spells out
 _LONGEST = 150  # characters of a text in a list of a screen: two lines
 RESTS_ON = {
-    Basis.DATASHEET: "datasheet figures, not measurements",
+    Basis.DATASHEET: "the device's peaks, not measured requests",
     Basis.KERNELS: "measured kernels, not whole requests",
     Basis.MEASURED: "measured requests",
 }
