@@ -283,6 +283,7 @@ UNITS = (
     "_flops",
     "_per_s",
     "_fraction",
+    "_ratio",
     "_sd",
     "_params_b",
     "_tokens",

@@ -15,7 +15,7 @@ from PIL import Image
 from test_cli import run
 
 import vlmplan
-from vlmplan.planning import RequestLog, read_requests, times_by_plan
+from vlmplan.planning import RequestLog, read_requests
 from vlmplan.planning.logged_times import MOST_PRICED
 from vlmplan.planning.request_log import LoggedRequest, quantile
 
@@ -150,7 +150,25 @@ def test_a_tail_beyond_the_limit_is_a_warning(tmp_path: Path) -> None:
     with pytest.warns(vlmplan.Assumed):
         plan = vlmplan.recommend(hardware="l4", task="ocr", latency="1s", requests=log(tmp_path, *rows))
     assert plan.workload.output_tokens == 20
-    assert "log.jsonl: the p95 request's latency of" in plan.warnings[0] and "exceeds 1.00 s" in plan.warnings[0]
+    assert plan.warnings[0].startswith("logged requests: 10 of 100 do not keep the limits of time, by their medians; ")
+    assert "the p95's latency of" in plan.warnings[0] and "exceeds 1.00 s" in plan.warnings[0]
+    assert plan.logged is not None and plan.logged.kept == 90
+
+
+def test_the_command_lets_in_what_was_logged(tmp_path: Path) -> None:
+    """Planned for the medians; the longest request and the one with most pictures are served."""
+    short = {"text_tokens": 40, "output_tokens": 20, "image": "640x480", "images": 2}
+    rows = [short] * 9 + [{"text_tokens": 9000, "output_tokens": 1500, "image": "640x480", "images": 5}]
+    with pytest.warns(vlmplan.Assumed):
+        plan = vlmplan.recommend(
+            hardware="l4", task="ocr", latency="2s", model="Qwen3-VL-4B", requests=log(tmp_path, *rows)
+        )
+    deploy, logged = plan.choice.deploy, plan.logged
+    assert deploy is not None and logged is not None
+    assert logged.context_tokens == 9000 + 1500 + 5 * plan.choice.visual_tokens
+    assert 1.05 * logged.context_tokens <= deploy.context_tokens < 1.06 * logged.context_tokens
+    assert f"--max-model-len {deploy.context_tokens}" in str(deploy.command)
+    assert "--limit-mm-per-prompt '{\"image\": 5}'" in str(deploy.command)
 
 
 def test_words_go_before_the_log_and_the_log_before_a_name(tmp_path: Path) -> None:
@@ -196,7 +214,7 @@ def test_larger_pictures_make_the_tokens_that_the_setting_lets_them(model: str, 
         plan = vlmplan.recommend(
             hardware="l4", task="ocr", latency="60s", model=model, prefer="accuracy", requests=given
         )
-    found, seen = times_by_plan(plan, given), vlmplan.tokens(model=plan.model, image="3000x2000", visual_tokens=tokens)
+    found, seen = plan.logged, vlmplan.tokens(model=plan.model, image="3000x2000", visual_tokens=tokens)
     assert seen.wanted is not None and found is not None
     priced = vlmplan.estimate(
         model=plan.model, hardware="l4", visual_tokens=seen.wanted.visual_tokens, text_tokens=40, output_tokens=20,

@@ -1,6 +1,5 @@
 """Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from vlmplan.api.given import (
     this_machine,
     within,
 )
+from vlmplan.api.limits import USUAL_LIMITS, AssumedLimits, assumed_limits, grown
 from vlmplan.api.workloads import Described, described, with_log
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
@@ -74,10 +74,6 @@ class Asking(Words, total=False):
     flop_rule: str
 
 
-_USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
-_TIMES = ("ttft_s", "tpot_s", "latency_s")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     """All that is asked but the device: names and switches, and the documents given in place of names."""
@@ -85,14 +81,14 @@ class _Question:
     asked: Asked
     described: Described
     budget: Budget | None
-    assumed: "_Limits | None"
+    assumed: AssumedLimits | None
     model: ModelSpec | None
     law: ScalingLaw | None
 
     def limits(self, times: float = 1.0) -> Budget:
         """The limits stated, and those assumed so many times as wide."""
         if self.assumed is None:
-            return self.budget or _USUAL_LIMITS
+            return self.budget or USUAL_LIMITS
         return self.assumed.wider(times, self.budget)
 
     def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
@@ -107,10 +103,10 @@ class _Question:
             try:
                 found = self._within(self.limits(times), device, prices)
             except Infeasible as error:
-                if error.times is None or times >= self.assumed.most_times:
+                if error.times is None or times >= self.assumed.most_ratio:
                     self.assumed.tell(times)
                     raise
-                times = _grown(times * error.times, self.assumed.most_times)
+                times = grown(times * error.times, self.assumed.most_ratio)
             else:
                 self.assumed.tell(times)
                 return found
@@ -121,50 +117,9 @@ class _Question:
 
         asked = replace(self.asked, hardware=shelves.asked_as(Shelf.HARDWARE, device))
         profile = device if isinstance(device, HardwareProfile) else None
-        return find(query(asked, self.described.workload, budget, profile, self.model, self.law), prices)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Limits:
-    """Limits that a name or nobody set: by what, why, and how many times they may grow where nothing keeps them."""
-
-    budget: Budget
-    by: str
-    whose: str
-    why: str = ""
-    most_times: float = INTERACTIVE.times
-
-    def wider(self, times: float, stated: Budget | None) -> Budget:
-        """The times so many times as wide; limits of memory and compute that are stated take the place of these."""
-        scaled = self.budget.scaled(times)
-        others = {name: value for one in (self.budget, stated) if one for name, value in _others(one).items()}
-        return replace(self.budget, **{name: getattr(scaled, name) for name in _TIMES}, **others)
-
-    def tell(self, times: float) -> None:
-        """Say which limits were assumed, and where nothing keeps them."""
-        latency, ttft, tpot, *others = self.budget.limits
-        timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
-        found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
-        found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
-        shown = ", ".join(found)
-        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing keeps here"
-        tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
-
-
-def _grown(needed: float, most: float) -> float:
-    """How many times an assumed limit grows where the fastest needs ``needed`` times it; two digits.
-
-    Up to twice what it needs, so that a better model than the fastest has room, and nothing jumps where none is needed.
-    """
-    times = needed * min(INTERACTIVE.slack, needed)
-    digit = 10.0 ** (math.floor(math.log10(times)) - 1)
-    return min(most, round(math.ceil(round(times / digit, 6)) * digit, 6))
-
-
-def _others(budget: Budget) -> dict[str, float]:
-    """The limits that are none of time."""
-    found = {name: getattr(budget, name) for name in ("flops", "memory_bytes", "error_fraction")}
-    return {name: value for name, value in found.items() if value is not None}
+        work = self.described
+        meant = query(asked, work.workload, budget, profile, self.model, self.law)
+        return find(replace(meant, log=work.log), prices)
 
 
 def _usual_task(task: File | ScalingLaw | None, named: "NamedWorkload | None") -> File | ScalingLaw:
@@ -186,21 +141,6 @@ def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
         tell(f"workload {named.name}: prefers {named.prefer} (--prefer)")
         return named.prefer
     return Preference.BALANCED
-
-
-def _assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> _Limits | None:
-    """The limits of the named workload, or of the usual case; None where times are stated, or the ``whole`` budget."""
-    named = asked.named
-    if whole:
-        return None
-    if named is None or named.budget is None:
-        why = INTERACTIVE.why
-        usual = _Limits(budget=_USUAL_LIMITS, by="no limit given", whose="the usual case's", why=why)
-        return usual if stated is None else None
-    if stated is not None and any((stated.latency_s, stated.ttft_s, stated.tpot_s)):
-        return None
-    most_times = 1.0 if asked.own else INTERACTIVE.times
-    return _Limits(budget=named.budget, by=f"workload {named.name}", whose="its limits", most_times=most_times)
 
 
 def _budget(words: Asking) -> Budget | None:
@@ -264,7 +204,7 @@ def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
         asked=asked,
         described=work,
         budget=_with_error(budget, asked.minimise),
-        assumed=_assumed_limits(budget, work, words.get("budget") is not None),
+        assumed=assumed_limits(budget, work, words.get("budget") is not None),
         model=None if isinstance(model, str) else model,
         law=None if isinstance(law, str) else law,
     )

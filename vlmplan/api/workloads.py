@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.api.given import File, Words, quantity, tell
 from vlmplan.errors import InputError
 from vlmplan.models import Workload
-from vlmplan.planning import INTERACTIVE, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
+from vlmplan.planning import INTERACTIVE, LOGGED, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
 from vlmplan.planning import catalogue as shelves
 from vlmplan.units import format_image, format_seconds, parse_image, parse_pixels
 
@@ -144,9 +144,7 @@ def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
     """Return a plan that says how long its choice takes for the requests of a log; say it, too."""
     if log is None:
         return plan
-    from vlmplan.planning import times_by_plan
-
-    found = times_by_plan(plan, log)
+    found = plan.logged
     line = _times_line(log, found, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
     tell(line)
     over = []
@@ -156,8 +154,11 @@ def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
             ("TTFT", found.ttft_tail_s, plan.budget.ttft_s),
         )
         over = [
-            f"{log.name}: the p95 request's {name} of {format_seconds(time_s)} exceeds {format_seconds(limit_s)}"
+            f"the p95's {name} of {format_seconds(time_s)} exceeds {format_seconds(limit_s)}"
             for name, time_s, limit_s in times
             if limit_s is not None and time_s > limit_s
         ]
+        if left := found.requests - found.refused - found.kept:
+            over.insert(0, f"{left} of {found.requests} do not keep the limits of time, by their medians")
+    over = [f"{LOGGED} {'; '.join(over)}"] if over else []
     return replace(plan, assumptions=(*plan.assumptions, _log_line(log), line), warnings=(*over, *plan.warnings))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
     from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.logged_times import LOGGED as LOGGED
     from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
     from vlmplan.planning.logged_times import times_at as times_at
-    from vlmplan.planning.logged_times import times_by_plan as times_by_plan
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
     from vlmplan.planning.options import Asked as Asked
@@ -50,7 +50,7 @@ __getattr__, __all__ = face(
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy",),
-        "logged_times": ("LoggedTimes", "times_at", "times_by_plan"),
+        "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective", "Preference"),
         "own_profiles": ("own_path",),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),

@@ -7,7 +7,7 @@ docs/howto/tokens.md say what was read or tried); other engines' settings of V a
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 
 from vlmplan import inert
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
@@ -17,7 +17,8 @@ from vlmplan.records import dataclass
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
 LEAST_CONTEXT_TOKENS = 2048
-CONTEXT_SLACK = 1.05  # of the tokens planned for: markers about an image, a longer template
+LOG_SLACK = 1.05  # of the longest request that was logged: markers about an image, a longer template
+CONTEXT_SLACK, CONTEXT_STEP = 2, 256  # of a request that stands for others, which differ; where memory holds them
 SHARED_MEMORY_SLACK = 1.2  # of what a plan needs where the device's memory is the system's, too
 MOST_GPUS = 8  # of one machine
 # Types that vLLM's list of models does not run in pipeline stages.
@@ -35,6 +36,17 @@ _SCHEMES = {
     Precision.INT8: ("W8A16", "auto_round"),
     Precision.INT8_W8A8: ("INT8", "llm_compressor"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Most:
+    """What one request takes at most: tokens at its end, and pictures."""
+
+    context_tokens: int = 0
+    images: int = 0
+
+
+NOTHING_LOGGED = Most()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +129,7 @@ def _stored(candidate: Candidate, hardware: HardwareProfile) -> tuple[str, str |
 
 
 def _served(
-    candidate: Candidate, fraction: float | None, context_tokens: int, stored: tuple[str, str | None, str | None]
+    candidate: Candidate, fraction: float | None, most: Most, stored: tuple[str, str | None, str | None]
 ) -> list[str] | None:
     """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
     request, model = candidate.request, candidate.model
@@ -126,13 +138,13 @@ def _served(
         return None
     name, dtype, _ = stored
     workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
-    parts.append(f"--max-model-len {context_tokens}")
+    parts.append(f"--max-model-len {most.context_tokens}")
     if fraction is not None:
         parts.append(f"--gpu-memory-utilization {fraction:g}")
     if workload.decoded_together > 1:
         parts.append(f"--max-num-seqs {workload.decoded_together}")
     if workload.images > 1:
-        parts.append(f"--limit-mm-per-prompt '{{\"image\": {workload.images}}}'")
+        parts.append(f"--limit-mm-per-prompt '{{\"image\": {max(workload.images, most.images)}}}'")
     return [part for part in (*parts, model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM)) if part]
 
 
@@ -150,14 +162,35 @@ def _two_machines(served: list[str], candidate: Candidate) -> tuple[str, ...]:
     return (f"{both} --node-rank 0", f"{both} --node-rank 1 --headless")
 
 
+def _context_tokens(candidate: Candidate, share_bytes: float | None, logged_tokens: int) -> int:
+    """The longest request that is let in: more than was planned for, as far as memory and the model's context go."""
+    request, memory = candidate.request, candidate.cost.memory_bytes
+    planned = request.context_tokens
+    least = math.ceil(LOG_SLACK * max(planned, logged_tokens))
+    wanted = max(LEAST_CONTEXT_TOKENS, CONTEXT_STEP * math.ceil(CONTEXT_SLACK * planned / CONTEXT_STEP), least)
+    if share_bytes is not None and memory.kv_cache > 0:  # an engine does not start where one request cannot be held
+        left_bytes = share_bytes - (memory.total - memory.kv_cache)
+        held = int(left_bytes / memory.kv_cache * planned * request.workload.decoded_together)
+        wanted = max(min(wanted, held), math.ceil(LOG_SLACK * planned))
+    longest = request.model.llm.max_context_tokens
+    return wanted if longest is None else min(wanted, longest)
+
+
 def hand_over(
-    candidate: Candidate, runtime: Runtime, hardware: HardwareProfile, limit_bytes: float | None = None
+    candidate: Candidate,
+    runtime: Runtime,
+    hardware: HardwareProfile,
+    limit_bytes: float | None = None,
+    logged: Most = NOTHING_LOGGED,
 ) -> Deploy:
-    """Return what is handed over for ``candidate`` on ``hardware``; ``limit_bytes`` is the plan's memory budget."""
+    """Return what is handed over for ``candidate`` on ``hardware``.
+
+    ``limit_bytes`` is the plan's memory budget, ``logged`` what the requests of a log take at most.
+    """
     request, engines = candidate.request, candidate.visual.engines
-    context_tokens = max(LEAST_CONTEXT_TOKENS, math.ceil(CONTEXT_SLACK * request.context_tokens))
-    if (longest := request.model.llm.max_context_tokens) is not None:
-        context_tokens = min(context_tokens, longest)
+    fraction = _memory_fraction(candidate, hardware, limit_bytes)
+    share_bytes = fraction * hardware.memory_bytes if fraction and hardware.memory_bytes else None
+    context_tokens = _context_tokens(candidate, share_bytes, logged.context_tokens)
     if candidate.route is Route.EXPORT:
         return _export(candidate, context_tokens)
     others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
@@ -169,9 +202,12 @@ def hand_over(
             f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {inert.argument(hardware.name)} "
             f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {request.precision}"
         )
-    fraction = _memory_fraction(candidate, hardware, limit_bytes)
     stored = _stored(candidate, hardware)
-    served = _served(candidate, fraction, context_tokens, stored) if runtime is Runtime.VLLM else None
+    served = (
+        _served(candidate, fraction, replace(logged, context_tokens=context_tokens), stored)
+        if runtime is Runtime.VLLM
+        else None
+    )
     if served is None:
         return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
     spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""

@@ -4,27 +4,37 @@ Each request is priced by itself, in seconds, with as many in flight as are plan
 of the largest. Left out: that requests in flight at one time differ.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vlmplan.cost import Machine, Request, cost, machine
+from vlmplan.cost import Machine, Request, cost
 from vlmplan.errors import InputError
 from vlmplan.models import Compressor, Route, Rule, VisualInput, at_most, native_visual_tokens, one_view, options
 from vlmplan.models import visual_input as visual_of
-from vlmplan.planning.plan import Plan
 from vlmplan.planning.request_log import MEDIAN, TAIL, LoggedRequest, RequestLog, quantile
+from vlmplan.planning.search import Budget
 
 MOST_PRICED = 2000  # half a millisecond each
+LOGGED = "logged requests:"  # how a warning of them begins
+_NO_LIMITS = Budget(latency_s=sys.float_info.max)
 
 Seen = Callable[[tuple[int, int]], VisualInput | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedTimes:
-    """Times that half of the requests keep, and 95 of 100; ``refused`` of ``requests`` cannot be answered at all."""
+    """Times that half of the requests keep, and 95 of 100; ``refused`` of ``requests`` cannot be answered at all.
+
+    ``kept`` of them keep the limits of time by their medians. ``context_tokens`` is what the longest takes, ``images``
+    how many pictures the one with most has.
+    """
 
     requests: int
     refused: int
+    kept: int
+    context_tokens: int
+    images: int
     ttft_median_s: float
     ttft_tail_s: float
     latency_median_s: float
@@ -41,8 +51,18 @@ def _sample(log: RequestLog) -> list[LoggedRequest]:
     return [ordered[int(index * step)] for index in range(min(len(ordered), MOST_PRICED))]
 
 
-def _times(one: LoggedRequest, seen: Seen, like: Request, ready: Machine) -> tuple[float, float] | None:
-    """Seconds to the first and to the last token; None where the model's context or processor refuses it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Priced:
+    """One request: tokens at its end, seconds to the first and to the last token, and whether those keep the limits."""
+
+    context_tokens: int
+    ttft_s: float
+    latency_s: float
+    kept: bool
+
+
+def _priced(one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None) -> _Priced | None:
+    """Price a request; None where the model's context or processor refuses it."""
     workload = replace(
         like.workload,
         text_tokens=one.text_tokens,
@@ -57,22 +77,35 @@ def _times(one: LoggedRequest, seen: Seen, like: Request, ready: Machine) -> tup
         return None
     if not request.fits_context:
         return None
-    priced = cost(request, ready)
-    return priced.ttft_s, priced.latency_s
+    found, within = cost(request, ready), limits or _NO_LIMITS
+    times = ((found.ttft_s, within.ttft_s), (found.tpot_s or 0.0, within.tpot_s), (found.latency_s, within.latency_s))
+    return _Priced(
+        context_tokens=request.context_tokens,
+        ttft_s=found.ttft_s,
+        latency_s=found.latency_s,
+        kept=all(limit is None or time <= limit for time, limit in times),
+    )
 
 
-def logged_times(log: RequestLog, like: Request, seen: Seen, ready: Machine) -> LoggedTimes | None:
+def logged_times(
+    log: RequestLog, like: Request, seen: Seen, ready: Machine, limits: Budget | None = None
+) -> LoggedTimes | None:
     """Price every request as ``like`` is served, ``seen`` making a picture's tokens; None where all are refused."""
     sample = _sample(log)
-    found = {one: _times(one, seen, like, ready) for one in dict.fromkeys(sample)}
-    times = [time for one in sample if (time := found[one]) is not None]
-    if not times:
+    found = {one: _priced(one, seen, like, ready, limits) for one in dict.fromkeys(sample)}
+    answered = [priced for one in sample if (priced := found[one]) is not None]
+    if not answered:
         return None
-
-    first, last = sorted(one[0] for one in times), sorted(one[1] for one in times)
+    longest = max(log.requests, key=lambda one: one.text_tokens + one.output_tokens)
+    ends = (*answered, *(one for one in [_priced(longest, seen, like, ready, limits)] if one is not None))
+    first, last = sorted(one.ttft_s for one in answered), sorted(one.latency_s for one in answered)
+    share = len(log.requests) / len(sample)
     return LoggedTimes(
         requests=len(log.requests),
-        refused=round((len(sample) - len(times)) * len(log.requests) / len(sample)),
+        refused=round((len(sample) - len(answered)) * share),
+        kept=round(sum(one.kept for one in answered) * share),
+        context_tokens=max(one.context_tokens for one in ends),
+        images=max(len(one.images) for one in log.requests),
         ttft_median_s=quantile(first, MEDIAN),
         ttft_tail_s=quantile(first, TAIL),
         latency_median_s=quantile(last, MEDIAN),
@@ -80,30 +113,26 @@ def logged_times(log: RequestLog, like: Request, seen: Seen, ready: Machine) -> 
     )
 
 
-def _as_planned(plan: Plan) -> Seen:
-    """What the plan's setting makes of a picture of any size."""
-    model, choice, planned = plan.model, plan.choice, plan.workload.image
-    if choice.route is Route.EXPORT and choice.compressor is Compressor.NONE:
+def _as_planned(like: Request, visual: VisualInput, route: Route) -> Seen:
+    """What the setting that is planned makes of a picture of any size."""
+    model, tokens = like.model, visual.visual_tokens
+    if route is Route.EXPORT and visual.compressor is Compressor.NONE:
         return lambda image: one_view(model, image)
-    if choice.compressor is not Compressor.NONE or model.image is None:
-        return lambda image: visual_of(model, image, choice.visual_tokens, choice.compressor)
+    if visual.compressor is not Compressor.NONE or model.image is None:
+        return lambda image: visual_of(model, image, tokens, visual.compressor)
     limited = model.image.rule in (Rule.AREA, Rule.PADDED)  # whose command states the planned picture's pixels
-    if choice.visual_tokens == native_visual_tokens(model, planned) and not limited:
+    if tokens == native_visual_tokens(model, like.workload.image) and not limited:
         return lambda image: options(model, image)[-1]
-    return lambda image: at_most(model, image, choice.visual_tokens) or options(model, image)[0]
+    return lambda image: at_most(model, image, tokens) or options(model, image)[0]
 
 
-def times_by_plan(plan: Plan, log: RequestLog) -> LoggedTimes | None:
-    """Price every logged request by a plan's choice; None where it can answer none."""
-    choice, seen = plan.choice, _as_planned(plan)
-    like = Request(
-        model=plan.model,
-        workload=plan.workload,
-        visual=seen(plan.workload.image),
-        precision=choice.precision,
-        gpus=choice.gpus,
-    )
-    return logged_times(log, like, seen, machine(plan.hardware, (), plan.runtime, choice.precision))
+def times_as_planned(
+    log: RequestLog, like: Request, route: Route, ready: Machine, limits: Budget
+) -> LoggedTimes | None:
+    """Price every logged request as the request that is planned for is served; None where it can answer none."""
+    if like.visual is None:
+        return logged_times(log, like, lambda _: None, ready, limits)
+    return logged_times(log, like, _as_planned(like, like.visual, route), ready, limits)
 
 
 def times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:

@@ -93,7 +93,8 @@ class Asked:
 class Case:
     """What is planned for where nobody says what: somebody waits for an answer about a picture.
 
-    Where nothing keeps the limits they grow to at most ``slack`` times what the fastest needs, and so many ``times``.
+    Where nothing keeps the limits they grow to at most ``slack_ratio`` times what the fastest
+    needs, and ``most_ratio`` times themselves.
     """
 
     task: str = "reasoning"
@@ -102,8 +103,8 @@ class Case:
     ttft_s: float = 1.0
     tpot_s: float = 0.15
     why: str = "an answer within the second that keeps a thought, and as fast as one reads"
-    slack: float = 2.0
-    times: float = 1024.0
+    slack_ratio: float = 2.0
+    most_ratio: float = 1024.0
 
 
 # A second keeps the flow of thought (Miller 1968; Nielsen, Usability Engineering, 1993, chapter 5). People read 238

@@ -45,9 +45,11 @@ from vlmplan.planning.choice import (
     stability,
     thinned,
 )
-from vlmplan.planning.handover import MOST_GPUS, Deploy, hand_over
+from vlmplan.planning.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
+from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective, Preference
 from vlmplan.planning.remedies import Missed, changes
+from vlmplan.planning.request_log import RequestLog
 from vlmplan.planning.search import (
     Budget,
     Candidate,
@@ -175,6 +177,7 @@ class Plan(Document):
     left_out: tuple[str, ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
+    logged: LoggedTimes | None = None
     asked: Asked | None = None
 
     def __post_init__(self) -> None:
@@ -206,6 +209,7 @@ class Query:
     aim: Aim = Aim()
     left_out: tuple[str, ...] = ()
     asked: Asked | None = None
+    log: RequestLog | None = None
 
     @property
     def limits(self) -> Budget:
@@ -236,7 +240,14 @@ def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | 
     )
 
 
-def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | None, draw: ErrorDraws) -> Choice:
+def _choice(
+    candidate: Candidate,
+    query: Query,
+    knee: Knees,
+    prices: Prices | None,
+    draw: ErrorDraws,
+    logged: LoggedTimes | None,
+) -> Choice:
     level = query.space.confidence
     return Choice(
         model=candidate.model.name,
@@ -252,7 +263,13 @@ def _choice(candidate: Candidate, query: Query, knee: Knees, prices: Prices | No
         error_interval=error_interval(draw(candidate), candidate.predicted_error, level),
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
-        deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes),
+        deploy=hand_over(
+            candidate,
+            query.runtime,
+            query.hardware,
+            query.budget.memory_bytes,
+            Most(context_tokens=logged.context_tokens, images=logged.images) if logged else NOTHING_LOGGED,
+        ),
         **cost_fields(candidate.cost, knee, level, query.hardware.usable_bytes(query.runtime)),
     )
 
@@ -400,6 +417,19 @@ def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
     )
 
 
+def _logged(query: Query, choice: Candidate, ready: Machine) -> LoggedTimes | None:
+    """How long the choice takes for the requests of a log; None without one."""
+    if query.log is None:
+        return None
+    return times_as_planned(query.log, choice.request, choice.route, ready, query.budget)
+
+
+def _at_budget(factor: float, query: Query, found: tuple[Candidate, ...], draw: ErrorDraws) -> Outline | None:
+    """What would be chosen within ``factor`` times the budget; None where nothing keeps it."""
+    left = feasible(found, within_memory(query.budget.scaled(factor), query.hardware, query.runtime))
+    return _outline(choose(left, query.aim, draw)) if left else None
+
+
 def recommend(query: Query, prices: Prices | None = None) -> Plan:
     """Find the plan; with ``prices``, what a thousand requests cost.
 
@@ -411,11 +441,8 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
     losers, ready = runners_up(found, choice, budget, aim), machines[choice.request.precision]
-    described = _choice(choice, query, knees(choice.request, ready), prices, draw)
-
-    def at(factor: float) -> Outline | None:
-        left = feasible(found, within_memory(query.budget.scaled(factor), hardware, runtime))
-        return _outline(choose(left, aim, draw)) if left else None
+    logged = _logged(query, choice, ready)
+    described = _choice(choice, query, knees(choice.request, ready), prices, draw, logged)
 
     return Plan(
         hardware=ready.as_used,
@@ -436,13 +463,14 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         stability=stability(_finalists(front, choice, losers), choice, budget, aim, draw),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
-        if_budget_10_percent_smaller=at(0.9),
-        if_budget_10_percent_larger=at(1.1),
+        if_budget_10_percent_smaller=_at_budget(0.9, query, found, draw),
+        if_budget_10_percent_larger=_at_budget(1.1, query, found, draw),
         candidates_considered=len(found),
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
         warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
+        logged=logged,
         asked=query.asked,
     )
 

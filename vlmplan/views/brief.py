@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from vlmplan.planning import Objective, Outline, Plan
+from vlmplan.planning import LOGGED, Budget, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
 from vlmplan.views.plan import headline
 from vlmplan.views.text import (
@@ -50,12 +50,23 @@ def expected(plan: Plan) -> Iterator[str]:
     if choice.tpot_s is not None and choice.tpot_interval_s is not None and budget.tpot_s is not None:
         further = f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s)}"
     yield f"Time: {whole}, {first}{further}."
+    if plan.logged is not None:
+        yield _logged(plan.logged, budget)
     held = memory_words(choice.memory_bytes.total, plan.hardware.memory_bytes)
     own = budget.memory_bytes is None or budget.memory_bytes == plan.hardware.usable_bytes(plan.runtime)
     limit = "" if own or budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
     yield f"Memory: {held}{limit}; {load_words(choice, plan.workload)}."
     if choice.price:
         yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."
+
+
+def _logged(logged: LoggedTimes, budget: Budget) -> str:
+    """How many of the logged requests keep the limits, and how long they take."""
+    timed = any((budget.latency_s, budget.ttft_s, budget.tpot_s))
+    kept = f"{logged.kept} of {logged.requests} keep the limits of time by their medians; " if timed else ""
+    refused = f"; {logged.refused} cannot be answered, for context or shape" if logged.refused else ""
+    half, tail = format_seconds(logged.latency_median_s), format_seconds(logged.latency_tail_s)
+    return f"Logged requests: {kept}half take up to {half}, 95 of 100 up to {tail}{refused}."
 
 
 def _known(plan: Plan) -> list[Outline]:
@@ -134,7 +145,7 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
     firm = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
     first = f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm}"
-    return first, [one for one in plan.warnings if not one.startswith(said)]
+    return first, [one for one in plan.warnings if not one.startswith((said, LOGGED))]
 
 
 def print_brief(plan: Plan) -> None:
