@@ -149,10 +149,33 @@ def test_text_below_what_is_legible_is_warned_of() -> None:
     model = catalogue.model("Qwen2.5-VL-7B")
     few, whole = options(model, PAGE.image)[5], options(model, PAGE.image)[-1]
     judge = by_scores(EVIDENCE, {"docvqa": 1.0}, replace(PAGE, text_height_px=20))
-    assert any("text 20 px high in an image of 1700 x 2200 is seen" in text for text in judge.warnings(model, few))
-    assert not any("text 20 px" in text for text in judge.warnings(model, whole))
+    first = judge.warnings(model, few)[0]
+    assert first.startswith("text too small: 20 px high in an image of 1700 x 2200, it is seen ")
+    assert not any("text too small" in text for text in judge.warnings(model, whole))
     silent = by_scores(EVIDENCE, {"docvqa": 1.0}, PAGE)
-    assert not any("px high" in text for text in silent.warnings(model, few))
+    assert not any("text too small" in text for text in silent.warnings(model, few))
+
+
+def test_text_that_cannot_be_read_is_not_answered() -> None:
+    """At three pixels nobody reads; at the height where the middle reader does, only some readers fail."""
+    model = catalogue.model("Qwen2.5-VL-7B")
+    whole = options(model, PAGE.image)[-1]
+    shrunk = whole.seen_side_px / math.sqrt(math.prod(PAGE.image))
+
+    def judged(seen_px: float, task: str = "docvqa") -> tuple[float, list[float]]:
+        judge = by_scores(EVIDENCE, {task: 1.0}, replace(PAGE, text_height_px=seen_px / shrunk))
+        return judge.error(model, whole, BF16), judge.draws(model, whole, BF16, count=400)
+
+    plain = by_scores(EVIDENCE, {"docvqa": 1.0}, PAGE).error(model, whole, BF16)
+    errors = [judged(seen_px)[0] for seen_px in (2, 3, 5, 7, 9.2, 12, 20, 40)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] > 0.8 and errors[-1] == pytest.approx(plain)
+    assert plain < errors[4] < plain + 0.08
+    low, *_, high = statistics.quantiles(judged(7)[1], n=20)
+    assert low < 0.1 and high > 0.4, "a reader of fine print, and one of none"
+    assert judged(3, "MMMU_val")[0] == pytest.approx(
+        by_scores(EVIDENCE, {"MMMU_val": 1.0}, PAGE).error(model, whole, BF16)
+    )
 
 
 def test_fewer_bits_cost_error_and_certainty() -> None:

@@ -1,8 +1,10 @@
-"""How high must text be to be read? ``facts/legibility.csv`` -> a height in pixels, as the model or engine sees it.
+"""How high must text be to be read, and how much is read below? ``facts/legibility.csv`` -> pixels, and a curve.
 
-Heights are of capital letters or digits: where a table gives the size of a font or of its cell, 0.716 of it (Arial's
-digits). Of each reader and task with several heights, the threshold is where accuracy comes to nine tenths of its best,
-by interpolation in the logarithm of the height. Readers weigh the same, whatever was tried on them.
+Heights are of capital letters or digits as the model or engine sees them: where a table gives the size of a font or of
+its cell, 0.716 of it (Arial's digits). Of each reader and task with several heights, the threshold is where accuracy
+comes to nine tenths of its best, by interpolation in the logarithm of the height. Readers weigh the same, whatever was
+tried on them. Below it the share of a reader's best is a logistic curve of that logarithm, of one scale for all of
+them, by least squares.
 
     python tools/legibility.py
 """
@@ -12,15 +14,17 @@ import math
 from collections import defaultdict
 from statistics import mean, median
 
+from scipy.optimize import minimize_scalar
+
 from facts import number, rows
+from vlmplan.accuracy.published_scores import ENOUGH_READ, read_share
 
 LEAST_HEIGHTS = 4
-ENOUGH = 0.9  # of a reader's best
 LETTER_HEIGHT_FRACTION = 0.716  # of a font's size
 
 
-def thresholds() -> dict[str, float]:
-    """Return reader -> height in pixels at which it reads nine tenths of what it reads at best."""
+def series() -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Return (subject, quantity) -> (height in pixels, accuracy), lowest first, where enough heights were tried."""
     by_task: defaultdict[tuple[str, str], defaultdict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows("legibility.csv"):
         height, value = number_or_none(row["text_height_px"]), number_or_none(row["value"])
@@ -28,10 +32,17 @@ def thresholds() -> dict[str, float]:
             letters = any(word in row["note"] for word in ("capital height", "digit height", "Arial digits"))
             height *= 1.0 if letters else LETTER_HEIGHT_FRACTION
             by_task[row["subject"], row["quantity"]][height].append(value)
+    found = {
+        key: sorted((height, mean(values)) for height, values in heights.items()) for key, heights in by_task.items()
+    }
+    return {key: points for key, points in found.items() if len(points) >= LEAST_HEIGHTS}
+
+
+def thresholds() -> dict[str, float]:
+    """Return reader -> height in pixels at which it reads nine tenths of what it reads at best."""
     by_reader: defaultdict[str, list[float]] = defaultdict(list)
-    for (subject, _), by_height in by_task.items():
-        points = sorted((height, mean(values)) for height, values in by_height.items())
-        if len(points) >= LEAST_HEIGHTS and (found := _crossing(points)):
+    for (subject, _), points in series().items():
+        if found := _crossing(points):
             by_reader[reader_of(subject)].append(found)
     return {reader: math.exp(mean(math.log(one) for one in found)) for reader, found in by_reader.items()}
 
@@ -51,7 +62,7 @@ def reader_of(subject: str) -> str:
 
 def _crossing(points: list[tuple[float, float]]) -> float | None:
     """Where accuracy first comes to nine tenths of its best from below; None where it never was below."""
-    enough = ENOUGH * max(value for _, value in points)
+    enough = ENOUGH_READ * max(value for _, value in points)
     for (low, under), (high, over) in itertools.pairwise(points):
         if under < enough <= over:
             share = (enough - under) / (over - under)
@@ -67,12 +78,28 @@ def legible_text_px() -> tuple[float, float]:
     return middle, spread
 
 
+def legible_log_sd() -> float:
+    """Return the scale of the logistic curve of the share that is read, by the logarithm of height over threshold."""
+    shares = [
+        (height / enough, accuracy / max(value for _, value in points) / ENOUGH_READ)
+        for points in series().values()
+        if (enough := _crossing(points))
+        for height, accuracy in points
+    ]
+
+    def misfit(log_sd: float) -> float:
+        return sum((read_share(ratio, 1.0, log_sd) - min(1.0, share)) ** 2 for ratio, share in shares)
+
+    return float(minimize_scalar(misfit, bounds=(0.05, 1.0), method="bounded").x)
+
+
 def main() -> None:
-    """Print every reader's threshold and the middle one."""
+    """Print every reader's threshold, the middle one, and the scale of the curve below it."""
     for reader, height in sorted(thresholds().items(), key=lambda one: one[1]):
         print(f"{height:5.1f} px  {reader}")
     middle, spread = legible_text_px()
     print(f"{middle:5.1f} px  the middle reader (spread {spread:.1f} px)")
+    print(f"{legible_log_sd():5.2f}     the scale of the logistic curve below it")
 
 
 if __name__ == "__main__":

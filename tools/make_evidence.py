@@ -9,7 +9,7 @@ from collections import defaultdict
 from statistics import mean, stdev
 
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
-from legibility import legible_text_px
+from legibility import legible_log_sd, legible_text_px
 from published import BENCHMARKS, CHANCE, TASKS, Published, family_years, logit, party_sd, published, sizes
 from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
 from token_curves import Axis, Inference, axis, constants, of_axis
@@ -293,6 +293,7 @@ def main() -> None:
         precision_offsets=precision_offsets(),
         precision_sources=sources,
         legible_text_px=Uncertain(value=round(height_px, 1), sd=round(spread_px, 1)),
+        legible_log_sd=round(legible_log_sd(), 2),
         legible_sources=(LEGIBILITY,),
     )
     print(evidence.precision_offsets)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.accuracy.judge import TOO_SMALL as TOO_SMALL
     from vlmplan.accuracy.judge import ErrorSource as ErrorSource
     from vlmplan.accuracy.judge import Judge as Judge
     from vlmplan.accuracy.judge import ScoreBasis as ScoreBasis
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "by_scores", "parse_task"),
+        "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "TOO_SMALL", "by_scores", "parse_task"),
         "law": (
             "Coefficient",
             "Fit",

@@ -32,6 +32,7 @@ from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_s
 from vlmplan.records import dataclass
 
 SHARE_TOLERANCE = 1e-6
+TOO_SMALL = "text too small:"  # how the warning begins that goes before all others
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
@@ -136,14 +137,23 @@ def native_sides_px(evidence: Evidence, names: Iterable[str], model: ModelSpec) 
     return {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
 
 
-def sight(sides_px: Mapping[str, float], visual: VisualInput) -> Sight:
-    """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``."""
+def seen_text_px(workload: Workload, visual: VisualInput) -> float | None:
+    """Return how high the smallest text is in what a model sees, in pixels; None where nobody says how high it is."""
+    if workload.text_height_px is None:
+        return None
+    width, height = workload.image
+    return workload.text_height_px * visual.seen_side_px / math.sqrt(width * height)
+
+
+def sight(sides_px: Mapping[str, float], visual: VisualInput, text_px: float | None = None) -> Sight:
+    """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``; of text ``text_px`` high."""
     return Sight(
         side_px=visual.seen_side_px,
         native_sides_px=sides_px,
         visual_tokens=visual.visual_tokens,
         unreduced_tokens=visual.unreduced_tokens,
         reduction=visual.reduction,
+        text_px=text_px,
     )
 
 
@@ -186,18 +196,15 @@ def unstudied(evidence: Evidence, names: Iterable[str], seen: Sight) -> tuple[st
     return tuple(found)
 
 
-def _legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> Iterator[str]:
-    """A word where the user's text becomes smaller than what studies say is read."""
-    height_px = workload.text_height_px
-    if height_px is None:
-        return
-    width, height = workload.image
-    seen_px = height_px * visual.seen_side_px / math.sqrt(width * height)
-    if seen_px < evidence.legible_text_px.value:
+def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> Iterator[str]:
+    """Yield a warning where the user's text becomes smaller than what studies say is read."""
+    seen_px, enough = seen_text_px(workload, visual), evidence.legible_text_px
+    if seen_px is not None and seen_px < enough.value:
+        width, height = workload.image
         yield (
-            f"text {height_px:g} px high in an image of {width} x {height} is seen {seen_px:.1f} px high; below about "
-            f"{evidence.legible_text_px.value:g} px ({evidence.legible_text_px.value - evidence.legible_text_px.sd:.0f}"
-            f" to {evidence.legible_text_px.value + evidence.legible_text_px.sd:.0f}) models stop reading it"
+            f"{TOO_SMALL} {workload.text_height_px:g} px high in an image of {width} x {height}, it is seen "
+            f"{seen_px:.1f} px high; below about {enough.value:g} px ({enough.value - enough.sd:.0f} to "
+            f"{enough.value + enough.sd:.0f}) models stop reading"
         )
 
 
@@ -262,7 +269,7 @@ class _Scores:
         return found
 
     def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
-        return sight(self._of(model).sides_px, visual)
+        return sight(self._of(model).sides_px, visual, seen_text_px(self.workload, visual))
 
     def _subject(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
         facts = self._of(model)
@@ -294,7 +301,9 @@ class _Scores:
         """The scores that a prediction stands on, with nothing lost of them."""
         judged = self._subject(model, options(model, self.workload.image)[-1], Precision.BF16)
         seen = judged.sight
-        whole = replace(judged, sight=replace(seen, side_px=math.inf, visual_tokens=seen.unreduced_tokens))
+        whole = replace(
+            judged, sight=replace(seen, side_px=math.inf, text_px=None, visual_tokens=seen.unreduced_tokens)
+        )
         return tuple(_scores_used(self.evidence, self.weights, whole, self.own(model.name)))
 
     def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
@@ -304,8 +313,8 @@ class _Scores:
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
         return (
+            *legibility(self.evidence, self.workload, visual),
             *self.unstudied(model, visual),
-            *_legibility(self.evidence, self.workload, visual),
             *_score_warnings(self.rests(model), self._sight(model, visual), self.evidence, model.name),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from vlmplan.accuracy.judge import ErrorSource, Judge, native_sides_px, sight, unstudied
+from vlmplan.accuracy.judge import ErrorSource, Judge, legibility, native_sides_px, sight, unstudied
 from vlmplan.accuracy.law import Draw, Form, ScalingLaw, shifted
 from vlmplan.accuracy.published_scores import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.cost import active_llm_params
@@ -195,7 +195,8 @@ class _Laws:
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
-        found = self.unstudied(model, visual) + _law_warnings(self.laws, _size_b(model), model, visual)
+        found = (*legibility(self.evidence, self.workload, visual), *self.unstudied(model, visual))
+        found += _law_warnings(self.laws, _size_b(model), model, visual)
         nameless = [name for name, (law, _) in self.laws.items() if self.stock and not law.fit.families]
         return found + tuple(
             f"the law '{name}' names no family; {model.name} is judged as if it were one of its models"

@@ -115,7 +115,8 @@ class Benchmark:
 class Evidence(Document):
     """All estimators, the one table of tasks, and what each precision costs (an offset taken off the logit).
 
-    ``legible_text_px`` is the height of text in the pixels that a model sees, below which reading fails.
+    ``legible_text_px`` is the height of text in the pixels that a model sees at which it reads nine tenths of what it
+    reads at best; ``legible_log_sd`` the scale of the logistic curve of that share over the height's logarithm.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.evidence/2"
@@ -125,6 +126,7 @@ class Evidence(Document):
     precision_offsets: Mapping[Precision, Uncertain]
     precision_sources: tuple[str, ...]
     legible_text_px: Uncertain
+    legible_log_sd: float
     legible_sources: tuple[str, ...]
 
     def benchmark(self, name: str) -> Benchmark:
@@ -178,7 +180,7 @@ class Sight:
 
     ``side_px`` is the side of a square with as many pixels as it sees of the image asked about, ``native_sides_px``
     that of each benchmark's own images under its default setting. Its views make ``unreduced_tokens``, of which
-    ``reduction`` leaves ``visual_tokens``.
+    ``reduction`` leaves ``visual_tokens``. The smallest text asked about is ``text_px`` high in what it sees.
     """
 
     side_px: float
@@ -186,6 +188,7 @@ class Sight:
     visual_tokens: float
     unreduced_tokens: float
     reduction: Reduction
+    text_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +232,8 @@ def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
         yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
 
 
+READ = (Kind.READING, Kind.CHARTS)  # whose questions are about text in the image
+ENOUGH_READ = 0.9  # of what a reader reads at best: where text counts as legible
 # Gauss and Hermite's three points: (standard deviations, weight).
 _POINTS = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
 
@@ -262,6 +267,32 @@ def left_draws(benchmark: Benchmark, family: str, sight: Sight, count: int) -> l
             for one, scale, guess in zip(left, scales, guesses, strict=True)
         ]
     return left
+
+
+def read_share(text_px: float, enough_px: float, log_sd: float) -> float:
+    """Return the share left of what a reader reads, of text of a height, who reads nine tenths at ``enough_px``.
+
+    From there on nothing is lost: benchmarks' own text is of many heights.
+    """
+    logit = math.log(max(text_px, 1e-3) / max(enough_px, 1e-3)) / log_sd + math.log(ENOUGH_READ / (1 - ENOUGH_READ))
+    return min(1.0, 1 / (1 + math.exp(-max(-60.0, logit))) / ENOUGH_READ)
+
+
+def _expected_read(evidence: Evidence, sight: Sight) -> float:
+    """The share of its reading that small text is expected to leave a reader that nobody measured."""
+    if sight.text_px is None:
+        return 1.0
+    enough, log_sd = evidence.legible_text_px, evidence.legible_log_sd
+    return sum(weight * read_share(sight.text_px, enough.value + enough.sd * z, log_sd) for z, weight in _POINTS)
+
+
+def _read_draws(evidence: Evidence, sight: Sight, count: int) -> list[float]:
+    """Draws of that share, alike for all: how small a text a reader reads is a spread between readers."""
+    if sight.text_px is None:
+        return [1.0] * count
+    enough, log_sd = evidence.legible_text_px, evidence.legible_log_sd
+    heights = _drawn([_Term(key="legible text", value=enough.value, sd=enough.sd)], count)
+    return [read_share(sight.text_px, height_px, log_sd) for height_px in heights]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,11 +350,12 @@ def _level_terms(subject: Subject, benchmark: Benchmark) -> tuple[bool, list[_Te
 def predicted_error(evidence: Evidence, weights: Mapping[str, float], subject: Subject) -> float:
     """Return the predicted error of ``subject`` on the weighted benchmarks."""
     shift = -evidence.precision_offsets[subject.precision].value
-    score = 0.0
+    score, read = 0.0, _expected_read(evidence, subject.sight)
     for name, weight in weights.items():
         benchmark = evidence.benchmark(name)
         own, level = _level_terms(subject, benchmark)
         left = expected_left(benchmark, subject.family, subject.sight)
+        left = min(left, read) if benchmark.kind in READ else left
         score += weight * _scorer(benchmark, own)(sum(term.value for term in level), left, shift)
     return 1 - score
 
@@ -348,11 +380,12 @@ def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subje
     """Return draws of the error, seeded by each term's name, so that two subjects share what they have in common."""
     offset = evidence.precision_offsets[subject.precision]
     shifts = _drawn([_Term(key=f"precision {subject.precision}", value=-offset.value, sd=offset.sd)], count)
-    errors = [1.0] * count
+    errors, read = [1.0] * count, _read_draws(evidence, subject.sight, count)
     for name, weight in weights.items():
         benchmark = evidence.benchmark(name)
         own, terms = _level_terms(subject, benchmark)
         levels, left = _drawn(terms, count), left_draws(benchmark, subject.family, subject.sight, count)
+        left = [*map(min, left, read)] if benchmark.kind in READ else left
         scores = map(_scorer(benchmark, own), levels, left, shifts)
         errors = [error - weight * score for error, score in zip(errors, scores, strict=True)]
     return errors

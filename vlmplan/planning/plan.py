@@ -8,7 +8,7 @@ clock, no host, no absolute path.
 from dataclasses import replace
 from typing import ClassVar
 
-from vlmplan.accuracy import ErrorSource, Judge, ScoreUsed
+from vlmplan.accuracy import TOO_SMALL, ErrorSource, Judge, ScoreUsed
 from vlmplan.cost import (
     Flops,
     Interval,
@@ -342,7 +342,7 @@ def _warnings(
     found += _checkpoint_warnings(choice, deploy)
     if prices and described.price is None:
         found.append(f"no price given for {query.hardware.name}")
-    return tuple(found)
+    return tuple(sorted(found, key=lambda line: not line.startswith(TOO_SMALL)))
 
 
 def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:

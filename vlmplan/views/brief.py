@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from vlmplan.accuracy import TOO_SMALL
 from vlmplan.planning import LOGGED, Budget, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
 from vlmplan.views.plan import headline
@@ -44,6 +45,7 @@ def expected(plan: Plan) -> Iterator[str]:
         f"Error: about {100 * choice.predicted_error:.0f} ({math.floor(100 * low)} to {math.ceil(100 * high)}) of 100 "
         f"answers wrong on {_task(plan)}."
     )
+    yield from (f"Warning: {line}." for line in plan.warnings if line.startswith(TOO_SMALL))
     first = f"the first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s)}"
     whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s)}"
     further = ""
@@ -145,7 +147,7 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
     firm = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
     first = f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm}"
-    return first, [one for one in plan.warnings if not one.startswith((said, LOGGED))]
+    return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
 
 
 def print_brief(plan: Plan) -> None:
