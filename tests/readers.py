@@ -29,7 +29,7 @@ from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf, TypicalCalibrations, profiles_folder
+from vlmplan.planning.catalogue import TypicalCalibrations, profiles_folder
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, knee_curve_of, recommend
 from vlmplan.planning.question import query
@@ -169,7 +169,7 @@ READERS: tuple[Reader, ...] = (
         name="prices",
         file="prices.toml",
         good=(ROOT / "docs" / "prices.toml").read_bytes,
-        read=lambda path: read_prices(path, catalogue.names(Shelf.HARDWARE)),
+        read=lambda path: read_prices(str(path), lambda name: catalogue.hardware(name).name),
     ),
     Reader(name="points", file="points.csv", good=(ROOT / "tools" / "points" / "ocr.csv").read_bytes, read=_fitted),
     Reader(name="table", file="table.csv", good=RUNS.encode, read=read_table),

@@ -54,7 +54,8 @@ def test_several_devices_best_first() -> None:
 def test_a_device_that_meets_no_budget_says_why() -> None:
     found = _json("--hardware", "t4,h100-sxm", "--models", "Qwen3-VL-8B")
     assert [one["model"] is None for one in found["devices"]] == [False, True]
-    assert "the fastest needs up to" in found["devices"][1]["reason"]
+    reason = found["devices"][1]["reason"]
+    assert reason.startswith("nearest is Qwen/Qwen3-VL-8B-Instruct at ") and " exceeds " in reason
 
 
 def test_none_of_the_devices_is_infeasible() -> None:
@@ -116,7 +117,10 @@ def test_prices_are_of_thousand_requests(prices: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (PRICES.replace("h100-sxm", "h100-sxn"), "no such device; nearest: h100-sxm"),
+        (
+            PRICES.replace("h100-sxm", "h100-sxn"),
+            "hour_price: no hardware named 'h100-sxn'; nearest: h100-nvl, h100-pcie, h100-sxm",
+        ),
         (PRICES.replace("0.5", "-1"), "expected 0 to"),
         (PRICES.replace("0.5", '"half"'), "expected float"),
         (PRICES.replace("currency", "money"), "money"),
@@ -130,7 +134,29 @@ def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "prices.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        read_prices(path, catalogue.names(Shelf.HARDWARE))
+        read_prices(str(path), lambda name: catalogue.hardware(name).name)
+
+
+def test_prices_may_be_stated_by_the_names_that_people_have() -> None:
+    found = _json("--hardware", "l4,h100", "--price", "h100=3,NVIDIA L4=.7")
+    assert {one["hardware"]: one["hour_price"] for one in found["devices"]} == {"h100-sxm": 3.0, "l4": 0.7}
+    assert found["currency"] == "USD"
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("l4=cheap", "found 'l4=cheap', expected a price an hour, such as l4=0.7"),
+        ("l4=0.7,l4=0.8", "found two prices of l4"),
+        ("h100=3,h100-sxm=4", "found two prices of h100-sxm"),
+        ("l5=0.7", "no hardware named 'l5'"),
+        ("0.70", "found '0.70', an amount, expected each device's price an hour: l4=0.7,h100=3, or a file"),
+    ],
+)
+def test_prices_stated_amiss(stated: str, message: str) -> None:
+    code, _, err = run(*ASKED, "--hardware", "l4", "--price", stated)
+    assert code == 2
+    assert f"--price: {message}" in err
 
 
 def test_the_cheapest_device_first(prices: Path) -> None:
@@ -282,7 +308,7 @@ def test_none_of_the_devices_says_why_of_each() -> None:
     )
     assert code == 3
     assert "none of 4 devices meets the budget" in err
-    for reason in ("v100-sxm2-32gb has no fp8 peak", "l4: the fastest needs up to", "v100-pcie-16gb has no fp8 peak"):
+    for reason in ("v100-sxm2-32gb has no fp8 peak", "l4: nearest is ", "v100-pcie-16gb has no fp8 peak"):
         assert reason in err, err
     code, _, err = run(*ASKED, "--hardware", "all", "--models", "Qwen3-VL-235B*")
     assert code == 3

@@ -211,14 +211,14 @@ def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
 
 
 def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":
-    """The prices given, or those in a file, all of them of devices that are known."""
+    """The prices given, stated, or in a file, all of them of devices that are known."""
     from vlmplan.hardware import Prices, read_prices
 
     if given is None or isinstance(given, Prices):
         return given
     own = [one.name for one in devices if isinstance(one, HardwareProfile)]
     own += [shelves.hardware(one).name for one in devices if isinstance(one, str) and one.endswith(".toml")]
-    return read_prices(Path(given), (*shelves.names(Shelf.HARDWARE), *own))
+    return read_prices(str(given), lambda name: name if name in own else shelves.hardware(name).name)
 
 
 def recommend(
@@ -407,8 +407,8 @@ def compare(
     prices = _prices(price, listed)
     if question.asked.minimise is Objective.COST and prices is None and len(known) > 1:
         raise InputError(
-            "--minimise cost: found several devices and no prices; expected --price FILE.toml, the price of each an "
-            "hour (docs/prices.toml shows the format)"
+            "--minimise cost: found several devices and no prices; expected --price, what each costs an "
+            f"hour, such as --price {','.join(f'{one}=1.5' for one in list(known)[:2])}, or a file of prices"
         )
     return ask_all(known, lambda name: question.plan(known[name], prices), budget, prices, tell)
 

@@ -268,7 +268,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         str | None, typer.Option("--released-after", metavar="DATE", help="Only later ones: 2025-01-31, or 2025.")
     ] = None,
     price: Annotated[
-        Path | None, typer.Option("--price", metavar="FILE.toml", help="Prices an hour: adds costs of requests.")
+        str | None,
+        typer.Option("--price", metavar="DEVICE=USD,...|FILE", help="Prices an hour: adds costs of requests."),
     ] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,

@@ -234,8 +234,22 @@ def _winner(drawn: list[tuple[float, Candidate]], most: float, aim: Aim, z: floa
     )[2]
 
 
-def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim, draw: ErrorDraws) -> float:
-    """Return the share of paired draws of error and latency in which ``choice`` wins among ``finalists``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmness:
+    """How firm a choice is: shares of draws in which it wins and in which it breaks a limit itself.
+
+    ``lost_points`` is how much more it errs than what wins the others, on average.
+    """
+
+    wins_fraction: float
+    breaks_fraction: float
+    lost_points: float
+
+
+def firmness(
+    finalists: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim, draw: ErrorDraws
+) -> Firmness:
+    """Return in how many paired draws of error and latency ``choice`` wins among ``finalists``, and what it loses.
 
     Those that keep the budget by the upper ends take part; what caution excluded is for a larger budget to say. All
     latencies of a draw are off by the same quantile, since their errors come from the same kernels, and must keep it
@@ -246,8 +260,8 @@ def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budge
     tied = choice.predicted_error - min(one.predicted_error for one in finalists)
     margin = max(aim.preference.price_error, tied)
     errors, overruns = [draw(one) for one in finalists], [overrun_at(one, budget) for one in finalists]
-    random = Random("latency")
-    wins = 0
+    random, chosen = Random("latency"), draw(choice)
+    wins, breaks, lost = 0, 0, list[float]()
     for index in range(DRAWS):
         z = random.gauss(0, 1)
         within = [
@@ -255,9 +269,15 @@ def stability(finalists: tuple[Candidate, ...], choice: Candidate, budget: Budge
             for one, values, at in zip(finalists, errors, overruns, strict=True)
             if at(z, values[index]) <= 1
         ]
-        if within:
-            wins += _winner(within, margin, aim, z) is choice
-    return wins / DRAWS
+        if not any(one is choice for _, one in within):
+            breaks += 1
+        elif (winner := _winner(within, margin, aim, z)) is choice:
+            wins += 1
+        else:
+            lost.append(100 * (chosen[index] - draw(winner)[index]))
+    return Firmness(
+        wins_fraction=wins / DRAWS, breaks_fraction=breaks / DRAWS, lost_points=sum(lost) / max(1, len(lost))
+    )
 
 
 def thinned(front: tuple[Candidate, ...], choice: Candidate, most: int) -> tuple[Candidate, ...]:

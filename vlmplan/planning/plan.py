@@ -38,11 +38,11 @@ from vlmplan.planning.choice import (
     choose,
     chosen_because,
     draws_of,
+    firmness,
     next_tokens,
     pareto_front,
     reason_lost,
     runners_up,
-    stability,
     thinned,
 )
 from vlmplan.planning.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
@@ -58,7 +58,6 @@ from vlmplan.planning.search import (
     error_interval,
     feasible,
     infeasible,
-    times_needed,
 )
 from vlmplan.records import dataclass
 
@@ -168,6 +167,8 @@ class Plan(Document):
     fewer_tokens: Outline | None = None
     more_tokens: Outline | None = None
     stability: float
+    breaks_fraction: float | None = None
+    lost_points: float | None = None
     front: tuple[Outline, ...]
     runners_up: tuple[Outline, ...]
     if_budget_10_percent_smaller: Outline | None
@@ -395,8 +396,7 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
-        times = times_needed(found, budget)
-        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)), times)
+        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)), budget)
     return found, within
 
 
@@ -441,7 +441,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
     losers, ready = runners_up(found, choice, budget, aim), machines[choice.request.precision]
-    logged = _logged(query, choice, ready)
+    firm, logged = firmness(_finalists(front, choice, losers), choice, budget, aim, draw), _logged(query, choice, ready)
     described = _choice(choice, query, knees(choice.request, ready), prices, draw, logged)
 
     return Plan(
@@ -460,7 +460,9 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         preference=aim.preference,
         chosen_because=chosen_because(choice, within, aim, draw),
         **_steps(found, choice, budget, aim),
-        stability=stability(_finalists(front, choice, losers), choice, budget, aim, draw),
+        stability=firm.wins_fraction,
+        breaks_fraction=firm.breaks_fraction,
+        lost_points=round(firm.lost_points, 2),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=_at_budget(0.9, query, found, draw),

@@ -373,12 +373,15 @@ def infeasible(
     budget: Budget,
     where: str,
     ways: Callable[[], Sequence[Any]] = tuple,
-    times: float | None = None,
+    limits: Budget | None = None,
 ) -> Infeasible:
-    """Return the error for a budget that nothing meets, naming the fastest, the smallest and the least wrong."""
+    """Return the error for a budget that nothing meets, naming the fastest, the smallest and the least wrong.
+
+    Beside other devices it names what comes nearest to the ``limits``: the budget, and what the device holds.
+    """
     fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
     smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
-    limits = (
+    stated = (
         ("a latency of", budget.latency_s, format_seconds),
         ("a TTFT of", budget.ttft_s, format_seconds),
         ("a TPOT of", budget.tpot_s, format_seconds),
@@ -386,13 +389,16 @@ def infeasible(
         ("", budget.memory_bytes, format_bytes),
         ("an error of", budget.error_fraction, format_percent),
     )
-    asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in limits if value is not None)
-    brief = (
+    asked = " and ".join(f"{name} {show(value)}".strip() for name, value, show in stated if value is not None)
+    told = (
         f"the fastest needs up to {format_seconds(fastest.upper_latency_s)} (TTFT "
         f"{format_seconds(fastest.upper_ttft_s)}, {format_flops(fastest.budget_flops)}; {fastest.label}), the smallest "
         f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
     )
     if budget.error_fraction is not None:
         best = min(found, key=lambda candidate: candidate.predicted_error)
-        brief += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
-    return Infeasible(f"no plan meets {asked} on {where}: {brief}; {WIDEN}", brief, ways, times)
+        told += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
+    limits = limits or budget
+    nearest = min(found, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
+    brief = f"nearest is {nearest.label}: {'; '.join(shortfalls(nearest, limits))}"
+    return Infeasible(f"no plan meets {asked} on {where}: {told}; {WIDEN}", brief, ways, times_needed(found, limits))

@@ -11,6 +11,7 @@ from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
     counted,
+    firm,
     load_words,
     memory_words,
     new_console,
@@ -84,10 +85,13 @@ def _least_wrong(found: Iterable[Outline]) -> Outline | None:
 def alternatives(plan: Plan) -> dict[str, Outline]:
     """Return what is clearly faster, better or smaller than the choice, at the least loss; only what there is.
 
-    What is better breaks the budget, or costs more time than it is worth; of several the fastest.
+    What is better breaks the budget, or costs more time than it is worth, and fits the device; of several the fastest.
     """
     choice, known = plan.choice, _known(plan)
-    better = [one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR]
+    held = plan.hardware.usable_bytes(plan.runtime) or math.inf
+    better = [
+        one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR and one.memory_bytes <= held
+    ]
     found = {
         "faster": _least_wrong(one for one in known if one.latency_s <= _CLEARLY * choice.latency_s),
         "better": min(better, key=lambda one: one.latency_s, default=None),
@@ -144,9 +148,10 @@ def alternative_lines(plan: Plan) -> Iterator[str]:
 
 def unsure(plan: Plan) -> tuple[str, list[str]]:
     """Return what a reader should doubt: on what the times rest and how firm the choice is; then the warnings."""
-    firm = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
-    first = f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm}"
+    first = (
+        f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm(plan)}"
+    )
     return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vlmplan.hardware import Basis
-from vlmplan.planning import Comparison, DeviceChoice
+from vlmplan.planning import Comparison, DeviceChoice, Objective
 from vlmplan.units import format_seconds
 from vlmplan.views.text import (
     RESTS_ON,
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEAST_WIDTH = 132  # of the whole view, whatever the terminal's: a device, figures and a model's name in one line
+_BEST = {
+    Objective.ERROR: "answers best",
+    Objective.COST: "costs least",
+    Objective.LATENCY: "answers fastest",
+    Objective.MEMORY: "takes the least memory",
+    Objective.SIZE: "does with the smallest model",
+}
 MOST_ROWS, MOST_REASONS, MOST_NAMES = 8, 2, 5  # of a screen: devices that meet the budget, and of those that do not
 
 
@@ -93,8 +100,9 @@ def _standing_out(found: Comparison, meets: Sequence[DeviceChoice]) -> Iterator[
     for name, one in (("Fastest", fastest), ("Cheapest", cheapest)):
         if one is not None and one is not meets[0]:
             cost = f", {_cost(one)} {found.currency} for 1,000 requests" if one.thousand_requests_price else ""
+            model = "" if one.model == meets[0].model else f" with {(one.model or '').rpartition('/')[2]}"
             yield (
-                f"{name}: {_device(one)}, {format_seconds(one.latency_s or 0.0)} an answer, error "
+                f"{name}: {_device(one)}{model}, {format_seconds(one.latency_s or 0.0)} an answer, error "
                 f"{percent(one.predicted_error or 0.0)}{cost}."
             )
 
@@ -109,13 +117,13 @@ def _price(one: DeviceChoice) -> float:
 
 
 def _verdict(found: Comparison, best: DeviceChoice) -> str:
-    """The device that answers best, in a sentence."""
+    """The device that is best at what was asked for, in a sentence."""
     error, latency = best.predicted_error or 0.0, best.latency_s or 0.0
     low, high = best.error_interval or (error, error)
     within = "" if best.latency_interval_s is None else f" ({time_range(best.latency_interval_s)})"
     cost = f", {_cost(best)} {found.currency} for 1,000 requests" if best.thousand_requests_price else ""
     return (
-        f"{_device(best)} answers best: {best.model} with {tokens(best.visual_tokens or 0)} an image, "
+        f"{_device(best)} {_BEST[found.objective]}: {best.model} with {tokens(best.visual_tokens or 0)} an image, "
         f"{best.precision}; error {percent(error)} ({percent(low)} to {percent(high)}), {format_seconds(latency)} an "
         f"answer{within}{cost}."
     )
@@ -150,9 +158,10 @@ def _print_brief(
     console.print(_verdict(found, meets[0]), style="bold")
     for line in _standing_out(found, meets):
         console.print(line)
-    console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget, best first:")
+    first = "best" if found.objective is Objective.ERROR else f"least {found.objective}"
+    console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget, {first} first:")
     reasons = missing if len(missing) <= MOST_REASONS else []
-    most = MOST_ROWS - len(reasons) - (2 if found.currency is not None else 0)  # prices take two lines more
+    most = MOST_ROWS - len(reasons) - (3 if found.currency is not None else 0)  # prices take three lines more
     _print_rows(console, found, meets, most)
     for one in reasons:
         console.print(f"Not on {one.hardware}: {shortened(one.reason or '')}")

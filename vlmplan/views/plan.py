@@ -8,6 +8,7 @@ from vlmplan.accuracy import ScoreBasis, ScoreUsed
 from vlmplan.planning import Choice, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
+    firm,
     knee_line,
     load_line,
     memory_line,
@@ -157,7 +158,7 @@ def sensitivity(plan: Plan) -> str:
         )
 
     return (
-        f"Stability: chosen in {plan.stability * 100:.0f} % of paired draws of error and latency. With a 10 % smaller "
+        f"Stability: {firm(plan)}, paired. With a 10 % smaller "
         f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
     )
 
