@@ -644,7 +644,7 @@ def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatc
         ((*RECOMMEND, "--confidence", "90"), "did you mean 0.9?"),
         ((*RECOMMEND, "--released-after", "2025/06"), "did you mean 2025-06?"),
         ((*RECOMMEND, "--image", "1024*768"), "--image: found '1024*768'"),
-        ((*RECOMMEND, "--price", "0.8"), "an amount, expected a file"),
+        ((*RECOMMEND, "--price", "0.8"), "an amount, expected each device's price an hour"),
         (("recommend", "--hardware", "l5*"), "nearest: l4"),
         (("estimate", "--precision", "w4a16"), "did you mean int4?"),
         (("catalogue", "hardwre"), "did you mean hardware?"),

@@ -61,6 +61,14 @@ def test_every_number_has_its_source(name: str) -> None:
         assert len(source) > 20
 
 
+def test_other_words_for_a_workload_mean_it() -> None:
+    """What people call it; a word means one workload."""
+    words = [word for name in NAMES for word in vlmplan.workload(name).also]
+    assert len(words) == len(set(words)) and not set(words) & set(NAMES)
+    assert vlmplan.workload("invoice") == vlmplan.workload("receipt")
+    assert vlmplan.workload("PDF").name == "document"
+
+
 def vars_of(budget: Budget | None) -> dict[str, float | None]:
     return {} if budget is None else {name: getattr(budget, name) for name in Budget.__dataclass_fields__}
 

@@ -83,6 +83,7 @@ model = _completer(_models)
 tasks = _of_list(_tasks)
 precisions = _of_list(_precisions)
 family = _completer(lambda incomplete: _starting(sorted(_families()), incomplete))
+workload = _completer(lambda incomplete: _starting(catalogue.names(Shelf.WORKLOADS), incomplete))
 licence = _completer(lambda incomplete: _starting(sorted(_licences()), incomplete))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vlmplan import api
+from vlmplan.cli import completion
 from vlmplan.cli.browser import show_address
 from vlmplan.cli.options import ImageOption
 from vlmplan.cli.output import prepare, say
@@ -25,10 +26,18 @@ def _device(text: str | None) -> str:
 
 def explore(  # noqa: PLR0917 - one parameter an option
     hardware: Annotated[
-        str | None, typer.Option("--hardware", help="Device to start with: a name or a profile [this machine].")
+        str | None,
+        typer.Option(
+            "--hardware",
+            help="Device to start with: a name or a profile [this machine].",
+            autocompletion=completion.device,
+        ),
     ] = None,
     task: Annotated[
-        str, typer.Option("--task", help="Task to start with: a task, a mix, or a LAW.toml.")
+        str,
+        typer.Option(
+            "--task", help="Task to start with: a task, a mix, or a LAW.toml.", autocompletion=completion.tasks
+        ),
     ] = INTERACTIVE.task,
     latency: LatencyOption = None,
     ttft: TtftOption = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from vlmplan.cli import completion
 from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
 
@@ -25,6 +26,7 @@ WorkloadOption = Annotated[
         "--workload",
         metavar="NAME|FILE.toml",
         help="A usual request ('catalogue workloads').",
+        autocompletion=completion.workload,
     ),
 ]
 RequestsOption = Annotated[

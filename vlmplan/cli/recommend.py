@@ -82,7 +82,7 @@ def _asking(count: int) -> Iterator[Callable[[str], None]]:
 def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None, *, verbose: bool) -> None:
     from vlmplan.views import print_brief, print_plan
 
-    deliver(plan, out, json, lambda: (print_plan if verbose else print_brief)(plan))
+    deliver(plan, out, json, lambda: (print_plan if verbose else print_brief)(plan, out))
     if plot is not None:
         from vlmplan.views import plot_front
 
@@ -269,7 +269,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     ] = None,
     price: Annotated[
         str | None,
-        typer.Option("--price", metavar="DEVICE=USD,...|FILE", help="Prices an hour: adds costs of requests."),
+        typer.Option("--price", metavar="PRICES", help="An hour, l4=0.7,h100=3, or a FILE.toml."),
     ] = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,

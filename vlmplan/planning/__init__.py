@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
+    from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.logged_times import LOGGED as LOGGED
     from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
@@ -49,7 +50,7 @@ __getattr__, __all__ = face(
         "catalogue": ("Shelf",),
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
-        "handover": ("Deploy",),
+        "handover": ("Deploy", "PLAN_FILE"),
         "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective", "Preference"),
         "own_profiles": ("own_path",),

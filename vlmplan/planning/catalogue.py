@@ -90,7 +90,10 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
         return exact
     if shelf is Shelf.HARDWARE:
         return devices_named(name)
-    return tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+    found = tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+    if shelf is Shelf.WORKLOADS and not found:
+        return tuple(one for one in known if folded in workload(one).also)
+    return found
 
 
 @functools.cache

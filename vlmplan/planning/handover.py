@@ -17,6 +17,7 @@ from vlmplan.records import dataclass
 
 VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
 LEAST_CONTEXT_TOKENS = 2048
+PLAN_FILE = "PLAN.json"  # what commands call the plan: it does not know where it is written
 LOG_SLACK = 1.05  # of the longest request that was logged: markers about an image, a longer template
 CONTEXT_SLACK, CONTEXT_STEP = 2, 256  # of a request that stands for others, which differ; where memory holds them
 SHARED_MEMORY_SLACK = 1.2  # of what a plan needs where the device's memory is the system's, too
@@ -76,9 +77,9 @@ def _export(candidate: Candidate, context_tokens: int) -> Deploy:
     name = candidate.model.name
     folder = inert.argument(f"{name.rpartition('/')[2]}-{candidate.visual.visual_tokens}")
     return Deploy(
-        command=f"vlmplan export PLAN.json --checkpoint {inert.argument(name)} --out {folder}",
+        command=f"vlmplan export {PLAN_FILE} --checkpoint {inert.argument(name)} --out {folder}",
         context_tokens=context_tokens,
-        check=f"vlmplan validate {folder} --plan PLAN.json --checkpoint {inert.argument(name)}",
+        check=f"vlmplan validate {folder} --plan {PLAN_FILE} --checkpoint {inert.argument(name)}",
     )
 
 
@@ -87,9 +88,9 @@ def _train(candidate: Candidate, context_tokens: int) -> Deploy:
     made = f"{candidate.model.name.rpartition('/')[2]}-{candidate.visual.visual_tokens}"
     folder = inert.argument(made)
     return Deploy(
-        command=f"vlmplan train PLAN.json --data DATA.json --images IMAGES --out {folder} --bf16",
+        command=f"vlmplan train {PLAN_FILE} --data DATA.json --images IMAGES --out {folder} --bf16",
         context_tokens=context_tokens,
-        check=f"vlmplan export PLAN.json --checkpoint {folder} --out {inert.argument(f'{made}-onnx')}",
+        check=f"vlmplan export {PLAN_FILE} --checkpoint {folder} --out {inert.argument(f'{made}-onnx')}",
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
-from vlmplan.hardware import SERVING, HardwareProfile, Precision, Runtime
+from vlmplan.hardware import SERVING, Basis, HardwareProfile, Precision, Runtime
 from vlmplan.models import (
     Engine,
     ModelSpec,
@@ -44,11 +44,16 @@ def _precisions(
 ) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
     """Read a comma list: those that the hardware runs, and a note on each that it does not.
 
-    Without a list, the device's usual one, and those that quantised checkpoints have. Raises InputError where the
+    Without a list, the device's usual one, those that quantised checkpoints have, and of exports those that were
+    measured on the device. Raises InputError where the
     hardware runs none, or for a precision that is not the one of the only checkpoint.
     """
     if text is None:
-        usual = (own_precision(model) or hardware.default_precision(runtime) for model in models)
+        usual = [own_precision(model) or hardware.default_precision(runtime) for model in models]
+        if SERVING[runtime].exported:  # which rounds any model: what was measured here is worth a choice
+            usual += [
+                one.precision for one in hardware.calibration if (one.runtime, one.basis) == (runtime, Basis.MEASURED)
+            ]
         return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
     found, refused = [], []
     several = "," in text

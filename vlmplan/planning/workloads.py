@@ -17,7 +17,7 @@ from vlmplan.planning.search import Budget
 LARGEST_SIDE = 65_536  # pixels, as of --image
 _REQUEST = tuple(one.name for one in fields(Workload))
 _LIMITS = tuple(one.name for one in fields(Budget))
-_HEAD = ("name", "title", "sources")
+_HEAD = ("name", "title", "also", "sources")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,15 @@ class NamedWorkload(Document):
     """A request, the limits of its answer and what it is about; None is left to the usual case.
 
     The fields are those of :class:`Workload` and of :class:`Budget`, then ``task``, and ``prefer``: what error speed is
-    worth. A video is ``images`` frames of one size. ``sources`` says of each field that is set where it comes from.
+    worth. A video is ``images`` frames of one size. ``also`` are other words that people have for it. ``sources`` says
+    of each field that is set where it comes from.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.workload/1"
 
     name: str
     title: str
+    also: tuple[str, ...] = ()
     task: str | None = None
     text_tokens: int | None = None
     output_tokens: int | None = None
@@ -55,6 +57,8 @@ class NamedWorkload(Document):
         """A request that can be asked, limits that can be kept, and sources of what is set. Raises InputError."""
         for key in ("name", "title"):
             check_name(key, getattr(self, key))
+        for word in self.also:
+            check_name("also", word)
         for side in self.image or ():
             check_range("image", side, 1, LARGEST_SIDE)
         Workload(**{"text_tokens": self.cached_text_tokens or 0} | self.request)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
+from vlmplan.hardware import Precision, Runtime
 from vlmplan.planning import LOGGED, Budget, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import headline
+from vlmplan.views.plan import command_lines, headline
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
@@ -23,6 +25,7 @@ from vlmplan.views.text import (
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
 _LEAST_POINTS = 0.05  # below it a difference of error shows as none
+_DTYPES = {Precision.BF16: "bfloat16", Precision.FP16: "float16", Precision.FP32: "float32"}
 _LESS_ERROR = 0.005  # and one that is better, at least so much less error
 
 
@@ -155,20 +158,28 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
     return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
 
 
-def print_brief(plan: Plan) -> None:
-    """Print the choice in a screen; ``print_plan`` has the rest."""
+def _by_hand(plan: Plan) -> str:
+    """What to do where no command does it: load the model and set the tokens in a program."""
+    choice, dtype = plan.choice, _DTYPES.get(plan.choice.precision)
+    tokens_by = "" if choice.setting == "none" else f"; tokens are set by: {choice.setting}"
+    if plan.runtime is Runtime.TRANSFORMERS and dtype is not None:
+        return f'Load: AutoModelForImageTextToText.from_pretrained("{choice.model}", dtype="{dtype}"){tokens_by}.'
+    return f"Run: no command of {plan.runtime} is known for it{tokens_by}."
+
+
+def print_brief(plan: Plan, written: Path | None = None) -> None:
+    """Print the choice in a screen, its command with the file ``written``; ``print_plan`` has the rest."""
     console, choice = new_console(), plan.choice
     console.print(f"{headline(choice)}, on {plan.hardware.name} with {plan.runtime}.", style="bold")
     for line in expected(plan):
         console.print(line)
     if plan.objective is not Objective.ERROR:
         console.print(f"Chosen: {plan.chosen_because}.")
-    if choice.deploy and choice.deploy.make:
-        console.print(f"Make: {choice.deploy.make}", soft_wrap=True)
-    if choice.deploy and choice.deploy.command:
-        console.print(f"Run: {choice.deploy.command}", soft_wrap=True)
-    elif choice.setting != "none":
-        console.print(f"Tokens set by: {choice.setting}.")
+    if choice.deploy is not None:
+        for line in command_lines(choice.deploy, written):
+            console.print(line, soft_wrap=True)
+    if choice.deploy is None or not choice.deploy.command:
+        console.print(_by_hand(plan), soft_wrap=True)
     console.print()
     for line in alternative_lines(plan):
         console.print(line)

@@ -2,10 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import Choice, Deploy, Outline, Plan, knee_curve_of
+from vlmplan.planning import PLAN_FILE, Choice, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
     firm,
@@ -174,13 +176,26 @@ def choice_lines(plan: Plan) -> Iterator[str]:
             yield f"One step {name} in tokens, {one.visual_tokens}: error {percent(one.predicted_error)}; {one.reason}."
 
 
-def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
-    """Print the commands, never folded so that they can be copied, and what to add to spread them."""
+def command_lines(deploy: Deploy, written: Path | None) -> Iterator[str]:
+    """Yield what makes a checkpoint and what runs it, with the file that the plan is written to, or how to write it."""
     if deploy.make:
-        console.print(f"Make: {deploy.make}", soft_wrap=True)
-    spread = f" --tensor-parallel-size {gpus}"
+        yield f"Make: {deploy.make}"
     if deploy.command:
-        console.print(f"Run: {deploy.command}", soft_wrap=True)
+        yield f"Run: {of_written(deploy.command, written)}"
+        if written is None and PLAN_FILE in deploy.command:
+            yield f"{PLAN_FILE}: this command with --out {PLAN_FILE} writes it."
+
+
+def of_written(text: str, written: Path | None) -> str:
+    """Return a command with the file that the plan was written to."""
+    return text if written is None else text.replace(PLAN_FILE, inert.argument(str(written)))
+
+
+def _print_deploy(console: "Console", deploy: Deploy, gpus: int, written: Path | None) -> None:
+    """Print the commands, never folded so that they can be copied, and what to add to spread them."""
+    for line in command_lines(deploy, written):
+        console.print(line, soft_wrap=True)
+    spread = f" --tensor-parallel-size {gpus}"
     served = (deploy.command or "").removesuffix(spread if gpus > 1 else "")
     instead = f" instead of{spread}" if gpus > 1 else ""
     if deploy.more_gpus:
@@ -195,7 +210,7 @@ def _print_deploy(console: "Console", deploy: Deploy, gpus: int) -> None:
     for engine, text in deploy.settings.items():
         console.print(f"Tokens in {engine}: {text}", soft_wrap=True)
     if deploy.check:
-        console.print(f"Check: {deploy.check}", soft_wrap=True)
+        console.print(f"Check: {of_written(deploy.check, written)}", soft_wrap=True)
     if deploy.command or deploy.settings or deploy.check:
         console.print()
 
@@ -216,8 +231,11 @@ def scores_line(scores: Sequence[ScoreUsed]) -> str:
     return "; ".join(one(used) for used in scores)
 
 
-def print_plan(plan: Plan) -> None:
-    """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings."""
+def print_plan(plan: Plan, written: Path | None = None) -> None:
+    """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings.
+
+    ``written`` is the file that the plan goes to, which its commands read.
+    """
     console, choice = new_console(), plan.choice
     level = f"{plan.interval_level_fraction * 100:g} %"
     console.print(sentence(plan), style="bold")
@@ -235,7 +253,7 @@ def print_plan(plan: Plan) -> None:
         )
     console.print()
     if choice.deploy:
-        _print_deploy(console, choice.deploy, choice.gpus)
+        _print_deploy(console, choice.deploy, choice.gpus, written)
     console.print(parts(choice, plan.workload))
     console.print()
     console.print(memory_line(choice, plan.hardware))

@@ -65,7 +65,7 @@ def print_profiled(profiled: "Profiled", *, verbose: bool = False) -> None:
         first = f"least sure is {name}, off by {worst:.1%} (median) at a width or tower that was left out"
         print_unsure(shown, first, profiled.warnings)
         shown.print("More: -v (errors by precision and part), --check (requests never seen), --json.")
-    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)
+    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))}", soft_wrap=True)
 
 
 def _explained(profiled: "Profiled") -> str:
@@ -254,4 +254,4 @@ def print_adjusted(found: Adjusted, out: Path, *, verbose: bool = False) -> None
         rest = len(found.compared) - len(compared)
         every = f"the other {counted(rest, 'measurement')}, and all as they came" if rest else "all as they came"
         shown.print(f"More: -v ({every}), --json.")
-    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))} ...", soft_wrap=True)
+    shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))}", soft_wrap=True)
