@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vlmplan.proof.validate import Validation as Validation
     from vlmplan.proof.validate import Validator as Validator
     from vlmplan.proof.validate import trusted_order as trusted_order
+    from vlmplan.proof.whole_chain import MACHINE as MACHINE
     from vlmplan.proof.whole_chain import Shown as Shown
     from vlmplan.proof.whole_chain import demo as demo
 
@@ -42,6 +43,6 @@ __getattr__, __all__ = face(
             "with_check",
         ),
         "validate": ("Options", "Validation", "Validator", "trusted_order"),
-        "whole_chain": ("Shown", "demo"),
+        "whole_chain": ("MACHINE", "Shown", "demo"),
     },
 )

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vlmplan.proof import Held, Outcome, held
+from vlmplan import inert
+from vlmplan.proof import MACHINE, Held, Outcome, held
 from vlmplan.units import format_seconds
 from vlmplan.views.text import new_console, new_table, print_lines, time_range, tokens
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _ASKED = "--task reasoning --text-tokens 50 --output-tokens 32"
 _NEXT = f"""
+On this machine, by what was just measured:
+  vlmplan recommend --hardware %s
 On your own GPU, with ONNX Runtime for it (extra deploy-gpu):
   vlmplan profile --device cuda:0 --out my-gpu.toml
   vlmplan recommend --hardware my-gpu.toml --runtime onnxruntime --latency 2s {_ASKED}
@@ -63,4 +66,4 @@ def print_demo(shown: "Shown") -> None:
         )  # fmt: skip
     for check in shown.report.failed:
         console.print(f"Failed: {check.name}: {check.detail}", style="bold red", soft_wrap=True)
-    print_lines(console, _NEXT)
+    print_lines(console, _NEXT % inert.argument(str(shown.folder / MACHINE)))
