@@ -10,11 +10,11 @@ ROOT = Path(__file__).resolve().parent
 
 
 class CompiledCatalogue(BuildHookInterface):
-    """Runs ``vlmplan.planning.catalogue.compile_profiles`` of this tree, whatever vlmplan is installed."""
+    """Runs ``vlmplan.inventory.catalogue.compile_profiles`` of this tree, whatever vlmplan is installed."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - what hatchling gives
         """Write ``profiles/compiled.jsonl``, which the wheel takes with the profiles. Raises InputError."""
         sys.path.insert(0, str(ROOT))
-        from vlmplan.planning import catalogue
+        from vlmplan.inventory import catalogue
 
         catalogue.compile_profiles()

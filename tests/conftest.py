@@ -10,9 +10,9 @@ from hypothesis import settings
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.hardware.profile import HardwareProfile, Kind
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import ModelSpec
-from vlmplan.planning import catalogue
 
 # What one's own machines were measured at belongs to whoever runs the tests: neither read nor written by them.
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="vlmplan-data-")

@@ -25,18 +25,18 @@ from vlmplan.hardware.detect import Setup
 from vlmplan.hardware.prices import read_prices
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget
+from vlmplan.inventory.catalogue import TypicalCalibrations, profiles_folder
+from vlmplan.inventory.workloads import NamedWorkload
 from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
 from vlmplan.models.spec import ModelSpec, Workload
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import TypicalCalibrations, profiles_folder
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, knee_curve_of, recommend
 from vlmplan.planning.question import query
 from vlmplan.planning.rechecks import recheck
 from vlmplan.planning.request_log import read_requests
-from vlmplan.planning.search import Budget
-from vlmplan.planning.workloads import NamedWorkload
 from vlmplan.proof.report import Report, junit_xml, markdown, passed
 from vlmplan.sweeping.grid import Grid
 from vlmplan.training.conversations import read_rows

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from vlmplan.hardware.runtimes import Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget
 from vlmplan.models.spec import Workload
-from vlmplan.planning import catalogue
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, recommend
 from vlmplan.planning.question import query
-from vlmplan.planning.search import Budget
 
 
 def plan_for(checkpoint: Path, limit_s: float) -> Plan:

@@ -134,14 +134,17 @@ def _names_of_types() -> dict[str, Any]:
         exporting,
         fitting,
         hardware,
+        inventory,
         measuring,
         models,
         planning,
         proof,
     )
 
-    rooms = (accuracy, checkpoints, cost, evaluation, exporting, fitting, hardware, measuring, models, planning, proof)
-    return {name: getattr(room, name) for room in rooms for name in room.__all__} | {"Document": Document}
+    rooms = (accuracy, checkpoints, cost, evaluation, exporting, fitting, hardware, inventory, measuring, models)
+    return {name: getattr(room, name) for room in (*rooms, planning, proof) for name in room.__all__} | {
+        "Document": Document
+    }
 
 
 def test_words_left_to_one_function_are_the_others() -> None:
@@ -588,9 +591,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         assert "vlmplan/py.typed" in wheel.namelist()
-        beside = [path for path in (ROOT / "vlmplan" / "views").iterdir() if path.suffix in {".css", ".js", ".jinja"}]
+        beside = [path for path in (ROOT / "vlmplan" / "pages").iterdir() if path.suffix in {".css", ".js", ".jinja"}]
         assert beside
-        assert {f"vlmplan/views/{path.name}" for path in beside} <= set(wheel.namelist())
+        assert {f"vlmplan/pages/{path.name}" for path in beside} <= set(wheel.namelist())
         wheel.extractall(next((folder / "venv" / "lib").glob("python*/site-packages")))
     return folder / "venv" / "bin" / "python"
 

@@ -15,10 +15,10 @@ from vlmplan.cost.totals import Cost, cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Calibration, Efficiency, Kind, Part
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.measuring.calibrate import Free, fit
 from vlmplan.measuring.observation import Observation, Quantity, kernel_seconds
 from vlmplan.models.spec import Workload
-from vlmplan.planning import catalogue
 
 LLAVA = catalogue.model("llava-hf/llava-1.5-7b-hf")
 SMALL = catalogue.model("llava-hf/llava-onevision-qwen2-0.5b-ov-hf")

@@ -27,7 +27,7 @@ def test_a_built_wheel_finds_its_profiles(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); from vlmplan.planning import catalogue; "
+        f"import sys; sys.path.insert(0, {str(site)!r}); from vlmplan.inventory import catalogue; "
         "print(catalogue.profiles_folder(), catalogue.hardware('l4').name, len(catalogue.models())); "
         "print('tomli' in sys.modules)"
     )

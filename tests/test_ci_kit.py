@@ -15,7 +15,7 @@ from small_models import checkpoint
 from test_cli import run
 
 from vlmplan.document import load, to_toml
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.proof.report import Report
 

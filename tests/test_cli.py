@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from vlmplan.cli.app import app
 from vlmplan.document import load, read_plain, to_toml
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 from vlmplan.planning.plan import Plan
 
 REQUEST = ["--text-tokens", "50", "--output-tokens", "32"]

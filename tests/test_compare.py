@@ -11,8 +11,8 @@ from test_cli import changed, run
 from vlmplan.cost.totals import total_params
 from vlmplan.errors import InputError
 from vlmplan.hardware.prices import Prices, read_prices
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
 
 ASKED = ["recommend", "--task", "reasoning", "--text-tokens", "50", "--output-tokens", "32", "--latency", "2s"]
 PRICES = """schema = "vlmplan.prices/1"

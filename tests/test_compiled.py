@@ -16,9 +16,9 @@ from vlmplan.document import Document, digest, load
 from vlmplan.errors import InputError
 from vlmplan.hardware.names import ReportedNames
 from vlmplan.hardware.profile import HardwareProfile
+from vlmplan.inventory import NamedWorkload, catalogue, compiled
+from vlmplan.inventory.catalogue import TypicalCalibrations
 from vlmplan.models.spec import ModelSpec
-from vlmplan.planning import NamedWorkload, catalogue, compiled
-from vlmplan.planning.catalogue import TypicalCalibrations
 
 L4 = "hardware/l4.toml"
 MODEL = "models/OpenGVLab--InternVL3-1B.toml"
@@ -162,7 +162,7 @@ def test_a_plan_reads_no_toml_where_all_is_compiled(made: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 catalogue.profiles_folder = lambda: Path({str(made)!r})
 import vlmplan
 plan = vlmplan.recommend(hardware="l4", task="ocr", latency="400ms", text_tokens=50, output_tokens=32)

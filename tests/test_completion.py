@@ -13,7 +13,7 @@ import pytest
 from vlmplan.cli import completion
 from vlmplan.cli.app import COMMANDS
 from vlmplan.errors import InputError
-from vlmplan.planning import Shelf, catalogue
+from vlmplan.inventory import Shelf, catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-c", "from vlmplan.cli.app import app; app(prog_name='vlmplan')"]

@@ -18,8 +18,8 @@ from vlmplan.cost.totals import Cost, cost, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Basis, Efficiency, Kind, Part
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
-from vlmplan.planning import catalogue
 
 MACHINES = [
     machine_of(name, runtime)

@@ -8,7 +8,7 @@ from test_cli import run
 
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.proof.latency import DEFAULT_WORKLOAD
 from vlmplan.proof.whole_chain import budget_of, plan_in

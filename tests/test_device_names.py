@@ -7,8 +7,8 @@ import pytest
 from test_cli import run
 
 from vlmplan.errors import Assumed, InputError
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
 
 FACTS = Path(__file__).resolve().parents[1] / "facts"
 

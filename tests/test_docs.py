@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 import vlmplan
 from vlmplan.cli.app import app
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

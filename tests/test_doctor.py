@@ -15,9 +15,9 @@ from test_cli import run
 from vlmplan.cli.app import COMMANDS
 from vlmplan.hardware import Package, extras, folder, hub_cache, providers, torch_cuda
 from vlmplan.hardware.installed import LEAST_GPU_RUNTIME, Folder, numbers, refused_on_cuda, version_of
-from vlmplan.planning import Checkup, Finding, State, examine
-from vlmplan.planning import checkup as rules
-from vlmplan.planning.checkup import NEEDS, Installation
+from vlmplan.inventory import Checkup, Finding, State, examine
+from vlmplan.inventory import checkup as rules
+from vlmplan.inventory.checkup import NEEDS, Installation
 
 GOOD = Installation(
     extras={

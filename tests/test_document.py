@@ -24,7 +24,7 @@ from vlmplan.document import (
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

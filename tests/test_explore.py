@@ -28,9 +28,10 @@ import vlmplan
 from vlmplan import inert
 from vlmplan.document import to_json
 from vlmplan.errors import InputError
-from vlmplan.planning import Plan, catalogue
-from vlmplan.views.explorer import Explorer, Offer, command, words
-from vlmplan.views.loopback import MOST_BYTES, Loopback
+from vlmplan.inventory import catalogue
+from vlmplan.pages.explorer import Explorer, Offer, command, words
+from vlmplan.pages.loopback import MOST_BYTES, Loopback
+from vlmplan.planning import Plan
 
 OFFER = Offer(
     devices={"": "this machine", "l4": "NVIDIA L4", "a100-80gb-sxm": "A100"},

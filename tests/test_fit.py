@@ -19,7 +19,7 @@ from vlmplan.fitting.fit_form import Fitted, Options, fit_form, posed, untold
 from vlmplan.fitting.least_squares import predicted, solve
 from vlmplan.fitting.point_tables import of_task, points, read_points
 from vlmplan.fitting.resampling import cost_limit, left_out, profile, rms
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 
 QUICK = Options(draws=400)
 

@@ -19,8 +19,8 @@ from vlmplan.fitting.fit import fit_law
 from vlmplan.fitting.fit_form import Options
 from vlmplan.fitting.informed_fit import fit_informed
 from vlmplan.fitting.prior import Prior, shipped_prior
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
-from vlmplan.planning import catalogue
 
 EVIDENCE = catalogue.evidence()
 PRIOR = Prior(

@@ -18,9 +18,9 @@ from vlmplan.document import Document, from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.models.visual_tokens import options
-from vlmplan.planning import catalogue
 
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1, 3, 10**9, 10**30, -(10**30), 0.0, -1.5, 0.5, 1e-300, 1e300, math.inf, math.nan,

@@ -24,10 +24,11 @@ from vlmplan.evaluation.questions import Agreement, Evaluation, Share
 from vlmplan.exporting.answers import Answer
 from vlmplan.exporting.manifest import FILE_NAME, Manifest
 from vlmplan.fitting.fit import FitReport
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
 from vlmplan.models.spec import Compressor
 from vlmplan.models.token_report import Tokens
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
+from vlmplan.pages.html_page import Dossier, page
 from vlmplan.planning.comparison import Comparison
 from vlmplan.planning.rechecks import markdown, recheck
 from vlmplan.proof.report import junit_xml
@@ -41,7 +42,6 @@ from vlmplan.views.brief import print_brief
 from vlmplan.views.comparison import print_comparison
 from vlmplan.views.deployment import print_answer, print_export, print_report
 from vlmplan.views.fit import print_fit
-from vlmplan.views.html_page import Dossier, page
 from vlmplan.views.plan import print_plan, print_recheck
 from vlmplan.views.plots import plot_front, plot_law
 from vlmplan.views.profile import measuring

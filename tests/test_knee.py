@@ -13,8 +13,8 @@ from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.hardware.profile import Basis
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, Workload
-from vlmplan.planning import catalogue
 
 LLAVA = catalogue.model("llava-1.5-7b")
 

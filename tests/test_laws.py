@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vlmplan.accuracy.law import Coefficient, Draw, Fit, Form, ScalingLaw, optimal_visual_tokens
 from vlmplan.document import from_plain, load, plain, to_toml
 from vlmplan.errors import InputError
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 
 REASONING, OCR, DOCVQA = (catalogue.law(name) for name in ("reasoning", "ocr", "docvqa"))
 

@@ -16,11 +16,11 @@ from test_measurements import slower
 
 import vlmplan
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.measuring.check_profile import Row, Verdict, cases
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import Profiled
 from vlmplan.measuring.table import adjusted
-from vlmplan.planning import catalogue
 from vlmplan.proof.report import Check, Report, failed, passed, skipped
 from vlmplan.views.brief import alternative_lines, alternatives, print_brief
 from vlmplan.views.comparison import print_comparison

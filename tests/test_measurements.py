@@ -14,10 +14,10 @@ from vlmplan.document import load
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Basis, HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
 from vlmplan.measuring.observation import Observation, Quantity
 from vlmplan.measuring.table import COLUMNS, adjusted, read_measurements
 from vlmplan.models.spec import Workload
-from vlmplan.planning import catalogue
 
 MODEL = "llava-hf/llava-1.5-7b-hf"
 DEVICE = catalogue.hardware("l4")

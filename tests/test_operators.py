@@ -16,10 +16,10 @@ from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import active_llm_params, request_of
 from vlmplan.hardware.profile import Kind, Part
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
-from vlmplan.planning import catalogue
 
 BF16 = Precision.BF16
 

@@ -18,10 +18,10 @@ from test_plans_again import planned
 from vlmplan.document import from_plain, load, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import read_manifest
+from vlmplan.pages.html_page import Dossier, page
+from vlmplan.pages.page_charts import front_chart, knee_chart, latency_chart, parts_chart
 from vlmplan.planning.plan import Plan, knee_curve_of
 from vlmplan.proof.report import Report, held, passed
-from vlmplan.views.html_page import Dossier, page
-from vlmplan.views.page_charts import front_chart, knee_chart, latency_chart, parts_chart
 
 SLOWER = 1.5  # than predicted
 

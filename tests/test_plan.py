@@ -18,8 +18,9 @@ from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile
 from vlmplan.hardware.runtimes import CONTEXT_BYTES, Precision, Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget, Preference
 from vlmplan.models.spec import Reduction, Route, Workload
-from vlmplan.planning import catalogue
 from vlmplan.planning.choice import (
     ALIKE,
     TIE_ERROR,
@@ -30,10 +31,10 @@ from vlmplan.planning.choice import (
     no_worse_share,
     pareto_front,
 )
-from vlmplan.planning.options import Asked, Objective, Preference
+from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.plan import Plan, Query, recommend
 from vlmplan.planning.question import query
-from vlmplan.planning.search import Budget, Candidate, candidates, feasible, overrun
+from vlmplan.planning.search import Candidate, candidates, feasible, overrun
 
 WORK = Workload(text_tokens=50, output_tokens=32)
 CACHED = Workload(text_tokens=50, cached_text_tokens=50, cached_images=True)

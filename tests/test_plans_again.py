@@ -13,7 +13,7 @@ from test_cli import RECOMMEND, changed, run
 from vlmplan.document import from_plain, load, to_json, to_toml
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Runtime
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.rechecks import Figure, Recheck, recheck
 

@@ -14,9 +14,9 @@ from vlmplan.accuracy.published_scores import Benchmark, Evidence
 from vlmplan.cost.totals import active_llm_params
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, Reduction, Workload
 from vlmplan.models.visual_tokens import options, visual_input
-from vlmplan.planning import catalogue
 
 EVIDENCE = catalogue.evidence()
 WORK = Workload(text_tokens=50)

@@ -9,8 +9,8 @@ import pytest
 
 from vlmplan.document import to_toml
 from vlmplan.hardware.profile import HardwareProfile
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -379,7 +379,7 @@ def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) ->
     """No --dtype, no placeholder: vLLM reads from the checkpoint how it is quantised."""
     from test_plan import ask
 
-    from vlmplan.planning.search import Budget
+    from vlmplan.inventory.budget import Budget
 
     folder = tmp_path / "Qwen2.5-VL-7B-Instruct-AWQ"
     folder.mkdir()

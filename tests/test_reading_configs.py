@@ -16,9 +16,9 @@ from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import ImageRule, ModelSpec, Workload
 from vlmplan.models.visual_tokens import native_visual_tokens
-from vlmplan.planning import catalogue
 
 Config = dict[str, Any]
 # As published with the checkpoints: what equals the class's default is left out.

@@ -13,10 +13,10 @@ from test_quantisation import AWQ, FP8, GPTQ, INT4, INT8, compressed
 
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget
 from vlmplan.models.families import ARCHITECTURES, TEXTS
 from vlmplan.models.refusals import precision_for, refusal
-from vlmplan.planning import catalogue
-from vlmplan.planning.search import Budget
 
 ASKED = ("--text-tokens", "50", "--output-tokens", "32")
 

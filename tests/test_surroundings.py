@@ -12,7 +12,7 @@ from small_models import checkpoint
 from test_cli import RECOMMEND
 
 from vlmplan.document import load
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 from vlmplan.planning.plan import Plan
 
 ODD = "ein Ordner mit Ünïcode 图 ' \" $x"

@@ -14,10 +14,11 @@ from vlmplan.document import to_toml
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.hardware.rates import cuda_peaks, cuda_rates, processor_rates
+from vlmplan.inventory import Budget, catalogue
+from vlmplan.inventory.own_profiles import data_folder, kept, own_path, own_profile, own_profiles
+from vlmplan.inventory.this_machine import Here, here
 from vlmplan.models import Workload
-from vlmplan.planning import Asked, Budget, catalogue, query, recommend
-from vlmplan.planning.own_profiles import data_folder, kept, own_path, own_profile, own_profiles
-from vlmplan.planning.this_machine import Here, here
+from vlmplan.planning import Asked, query, recommend
 
 FACTS = Path(__file__).resolve().parents[1] / "facts"
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="recorded tools are shell scripts")

@@ -42,9 +42,9 @@ from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models.families import ARCHITECTURES
 from vlmplan.models.spec import Compressor
-from vlmplan.planning import catalogue
 from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Options, Validator
 from vlmplan.training.assemble import assemble

@@ -15,8 +15,8 @@ from token_curves import Axis, Constants, Inference, axis, constants, effects, h
 from token_studies import Series, series, series_of
 
 from vlmplan.accuracy.reductions import Kind
+from vlmplan.inventory.budget import Preference
 from vlmplan.models.spec import Reduction
-from vlmplan.planning.options import Preference
 
 SPREADS = {"kind": 0.3, "benchmark": 0.3, "reduction": 0.2, "kind and reduction": 0.2, "family": 0.1, "paper": 0.3,
            "paper and kind": 0.1, "series": 0.2}  # fmt: skip

@@ -25,12 +25,12 @@ from vlmplan.exporting.manifest import GRAPH_REVISION, read_manifest
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget
 from vlmplan.measuring.recalibrate import recalibrated
 from vlmplan.measuring.timing import Samples
 from vlmplan.models.spec import Compressor
-from vlmplan.planning import catalogue
 from vlmplan.planning.plan import Plan
-from vlmplan.planning.search import Budget
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof.folder import astray, integrity, links
 from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown

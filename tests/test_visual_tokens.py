@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlmplan.errors import InputError
+from vlmplan.inventory import catalogue
 from vlmplan.models.grids import GRIDS, refused_shape
 from vlmplan.models.spec import PLACEHOLDERS, Compressor, Reduction
 from vlmplan.models.visual_tokens import native_visual_tokens, options, visual_input
-from vlmplan.planning import catalogue
 
 SIZES = [
     (336, 336),

@@ -8,10 +8,10 @@ import pytest
 from test_cli import run
 
 import vlmplan
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
-from vlmplan.planning.search import Budget
-from vlmplan.planning.workloads import NamedWorkload
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.budget import Budget
+from vlmplan.inventory.catalogue import Shelf
+from vlmplan.inventory.workloads import NamedWorkload
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = catalogue.names(Shelf.WORKLOADS)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from vlmplan.planning import catalogue, compiled
+from vlmplan.inventory import catalogue, compiled
 
 REQUEST = ["--text-tokens", "50", "--output-tokens", "32"]
 TAB = {"_VLMPLAN_COMPLETE": "complete_bash", "COMP_WORDS": "vlmplan recommend --task o", "COMP_CWORD": "3"}

@@ -21,10 +21,10 @@ from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.intervals import quantile
+from vlmplan.inventory import catalogue
 from vlmplan.measuring.observation import Quantity, predicted
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
-from vlmplan.planning import catalogue
 
 ARGONNE = "Argonne LLM-Inference-Bench"
 PUBLISHED = FACTS / "published_latency.csv"

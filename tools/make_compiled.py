@@ -4,7 +4,7 @@ Every document is read, written as a row, and compared with what comes back of i
 that they are read into, have changed (``make compiled``); until then commands read the changed ones as TOML.
 """
 
-from vlmplan.planning import catalogue
+from vlmplan.inventory import catalogue
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from vlmplan.accuracy.published_scores import (
 from vlmplan.accuracy.reductions import Curve, Uncertain
 from vlmplan.document import to_toml
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
-from vlmplan.planning import catalogue
 
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_studies.csv.gz: scores at several numbers of pixels or visual tokens, a source each"

@@ -28,7 +28,7 @@ from vlmplan.document import to_toml
 from vlmplan.hardware.names import ReportedNames, Variants
 from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind
 from vlmplan.hardware.runtimes import Precision, Runtime
-from vlmplan.planning.catalogue import TypicalCalibrations
+from vlmplan.inventory.catalogue import TypicalCalibrations
 
 PEAKS = {
     Precision.FP32: "peak_fp32_tflops",

@@ -12,8 +12,8 @@ from statistics import median
 
 from facts import generation, rows
 from vlmplan.cost.totals import active_llm_params, total_llm_params
+from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
-from vlmplan.planning import catalogue
 
 TASKS = {
     "reasoning": {"MMMU_val": 0.25, "MMBench_EN": 0.25, "AI2D_test": 0.25, "MathVista_mini": 0.25},

@@ -35,7 +35,7 @@ from token_curves import (
 from token_studies import Series, series, series_of
 
 from facts import read_rows
-from vlmplan.planning.options import Preference
+from vlmplan.inventory import Preference
 
 TEXT_TOKENS = 50
 BUDGETS = 10

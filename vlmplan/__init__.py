@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from vlmplan.hardware import Prices as Prices
     from vlmplan.hardware import Provider as Provider
     from vlmplan.hardware import Runtime as Runtime
+    from vlmplan.inventory import Budget as Budget
+    from vlmplan.inventory import NamedWorkload as NamedWorkload
+    from vlmplan.inventory import Preference as Preference
     from vlmplan.measuring import Adjusted as Adjusted
     from vlmplan.measuring import Profiled as Profiled
     from vlmplan.measuring import Verdict as Verdict
@@ -65,13 +68,10 @@ if TYPE_CHECKING:
     from vlmplan.models import Reduction as Reduction
     from vlmplan.models import Tokens as Tokens
     from vlmplan.models import Workload as Workload
-    from vlmplan.planning import Budget as Budget
     from vlmplan.planning import Choice as Choice
     from vlmplan.planning import Comparison as Comparison
-    from vlmplan.planning import NamedWorkload as NamedWorkload
     from vlmplan.planning import Outline as Outline
     from vlmplan.planning import Plan as Plan
-    from vlmplan.planning import Preference as Preference
     from vlmplan.planning import Recheck as Recheck
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
@@ -126,7 +126,8 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
-            "planning": ("Budget", "Choice", "Comparison", "NamedWorkload", "Outline", "Plan", "Preference", "Recheck"),
+            "inventory": ("Budget", "NamedWorkload", "Preference"),
+            "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck"),
             "proof": ("Check", "Report", "Validation"),
         },
     )

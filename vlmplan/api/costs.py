@@ -7,14 +7,15 @@ from vlmplan.api.given import File, Words, check_confidence, completed, device, 
 from vlmplan.api.workloads import described, tell_times
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
+from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import Compressor, ModelSpec, Workload
-from vlmplan.planning import catalogue as shelves
 from vlmplan.units import format_image, parse_image
 
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, KneeRow, Machine, Request
+    from vlmplan.inventory import NamedWorkload
     from vlmplan.models import Tokens
-    from vlmplan.planning import NamedWorkload, RequestLog
+    from vlmplan.planning import RequestLog
 
 MOST_TOKENS = 1_000_000
 # Which LLM the knees are shown for: the backbones of arXiv 2411.03312.

@@ -75,7 +75,8 @@ def export(
         raise InputError("--model and --checkpoint both say what to export; give one")
     from vlmplan.exporting import ExportChoices, order
     from vlmplan.exporting import export as write
-    from vlmplan.planning import Plan, catalogue
+    from vlmplan.inventory import catalogue
+    from vlmplan.planning import Plan
 
     within("--visual-tokens", visual_tokens, 1, 10**9)
     named = None if checkpoint is None else str(checkpoint)
@@ -320,10 +321,10 @@ def page(*, plan: "File | Plan", export: File | None = None, report: "File | Rep
         >>> vlmplan.page(plan=plan).startswith("<!doctype html>")
         True
     """
+    from vlmplan.pages import Dossier
+    from vlmplan.pages import page as made
     from vlmplan.planning import Plan
     from vlmplan.proof import Report
-    from vlmplan.views import Dossier
-    from vlmplan.views import page as made
 
     read = document(Plan, plan)
     if read is None:

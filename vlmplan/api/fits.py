@@ -190,7 +190,7 @@ def _forms(text: str) -> tuple[Form, ...]:
 def _prior(points: Sequence[Point], options: "Options", shares: "dict[str, float]") -> "Prior | None":
     """What the shipped evidence says of the points' law, read only where they cannot tell it."""
     from vlmplan.fitting import shipped_prior, untold
-    from vlmplan.planning import catalogue
+    from vlmplan.inventory import catalogue
 
     if not all(untold(points, form, options) for form in options.asked):
         return None

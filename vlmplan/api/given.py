@@ -14,8 +14,9 @@ from typing import Any, TypedDict, TypeVar
 from vlmplan.document import Document, load
 from vlmplan.errors import Assumed, InputError, did_you_mean
 from vlmplan.hardware import HardwareProfile
+from vlmplan.inventory import catalogue
 from vlmplan.models import ModelSpec
-from vlmplan.planning import CONFIDENCE, catalogue
+from vlmplan.planning import CONFIDENCE
 
 File = str | Path
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def tell(line: str) -> None:
 
 def this_machine() -> HardwareProfile:
     """Return the machine that this runs on, and say what was assumed of it."""
-    from vlmplan.planning import here
+    from vlmplan.inventory import here
 
     found = here()
     for line in (*found.assumed, *found.warnings):

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from vlmplan.api.given import tell
 from vlmplan.api.workloads import Described
-from vlmplan.planning import INTERACTIVE, Budget
+from vlmplan.inventory import Budget
+from vlmplan.planning import INTERACTIVE
 from vlmplan.records import dataclass
 
 USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)

@@ -4,7 +4,7 @@ from vlmplan.document import Document, shown_in_notebooks
 
 
 def _html(document: Document) -> str | None:
-    from vlmplan.views import html_of
+    from vlmplan.pages import html_of
 
     return html_of(document)
 

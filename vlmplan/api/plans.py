@@ -24,25 +24,17 @@ from vlmplan.api.limits import USUAL_LIMITS, AssumedLimits, assumed_limits, grow
 from vlmplan.api.workloads import Described, described, with_log
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
+from vlmplan.inventory import Budget, Preference, Shelf
+from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.planning import (
-    INTERACTIVE,
-    Asked,
-    Budget,
-    CandidateSet,
-    FlopRule,
-    Objective,
-    Preference,
-    Shelf,
-    asked_task,
-)
-from vlmplan.planning import catalogue as shelves
+from vlmplan.planning import INTERACTIVE, Asked, CandidateSet, FlopRule, Objective, asked_task
 from vlmplan.records import dataclass
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
-    from vlmplan.planning import Comparison, NamedWorkload, Plan, Recheck, RequestLog
+    from vlmplan.inventory import NamedWorkload
+    from vlmplan.planning import Comparison, Plan, Recheck, RequestLog
 
 
 class Asking(Words, total=False):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from vlmplan.api.given import File, device, must_be_one_of, one_of, spec, within
 from vlmplan.errors import InputError, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
-from vlmplan.planning import catalogue as shelves
 from vlmplan.progress import Progress, silent
 from vlmplan.units import parse_seconds
 
@@ -22,8 +22,8 @@ def _order(  # noqa: PLR0917 - the words, in order
 ) -> "ProfileOrder":  # fmt: skip
     """What is to be measured here. Raises InputError or Unavailable."""
     from vlmplan.hardware import setup
+    from vlmplan.inventory import own_path
     from vlmplan.measuring import Effort, ProfileOrder, precisions_asked, precisions_of
-    from vlmplan.planning import own_path
 
     within("--threads", threads, 1, 256)
     found = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)

@@ -8,14 +8,14 @@ from vlmplan.api.given import D, File, device, must_be_one_of
 from vlmplan.document import load as load_document
 from vlmplan.document import to_json, to_toml, write_text
 from vlmplan.hardware import HardwareProfile
+from vlmplan.inventory import Shelf
+from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
-from vlmplan.planning import Shelf
-from vlmplan.planning import catalogue as shelves
 
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
     from vlmplan.document import Document
-    from vlmplan.planning import NamedWorkload
+    from vlmplan.inventory import NamedWorkload
 
 
 def hardware_profile(name: File | None = None) -> HardwareProfile:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan.api.given import File, Words, quantity, tell
 from vlmplan.errors import InputError
+from vlmplan.inventory import NamedWorkload, Shelf
+from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import Workload
-from vlmplan.planning import INTERACTIVE, LOGGED, MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
-from vlmplan.planning import catalogue as shelves
+from vlmplan.planning import INTERACTIVE, LOGGED, MEDIAN, TAIL, RequestLog
 from vlmplan.units import format_image, format_seconds, parse_image, parse_pixels
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from vlmplan.cli.options import JsonOption
 from vlmplan.cli.output import deliver
 from vlmplan.document import Document
 from vlmplan.hardware import HardwareProfile
-from vlmplan.planning import Shelf
+from vlmplan.inventory import Shelf
 
 READERS: Mapping[Shelf, Callable[[str], Document]] = {
     Shelf.HARDWARE: api.hardware_profile,

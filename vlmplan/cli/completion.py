@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import typer
 
 from vlmplan.errors import VlmplanError
-from vlmplan.planning import Shelf, catalogue
+from vlmplan.inventory import Shelf, catalogue
 
 _APART = re.compile(r"([^\w./+=,-])")  # what takes a name apart in a shell: families and licences have blanks
 

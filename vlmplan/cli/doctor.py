@@ -12,7 +12,7 @@ def doctor(json: JsonOption = False) -> None:
 
     Example: vlmplan doctor
     """
-    from vlmplan.planning import examine
+    from vlmplan.inventory import examine
     from vlmplan.views import print_checkup
 
     found = examine()

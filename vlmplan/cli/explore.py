@@ -11,7 +11,8 @@ from vlmplan.cli.options import ImageOption
 from vlmplan.cli.output import prepare, say
 from vlmplan.cli.recommend import LatencyOption, TtftOption
 from vlmplan.errors import InputError
-from vlmplan.planning import INTERACTIVE, catalogue
+from vlmplan.inventory import catalogue
+from vlmplan.planning import INTERACTIVE
 
 
 def _device(text: str | None) -> str:
@@ -55,7 +56,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan explore --hardware l4 --latency 300ms
     """
-    from vlmplan.views import Explorer, Loopback, Offer
+    from vlmplan.pages import Explorer, Loopback, Offer
 
     device = _device(hardware)
     profiles = {one.name: f"{one.title} ({one.name})" for one in api.catalogue("hardware")}

@@ -32,7 +32,8 @@ from vlmplan.cli.output import deliver, say, summarise, tell_request
 from vlmplan.document import check_apart, check_destination
 from vlmplan.errors import Infeasible, InputError, NoCandidate, Outdated
 from vlmplan.extras import require
-from vlmplan.planning import CandidateSet, FlopRule, Objective, Preference, catalogue
+from vlmplan.inventory import Preference, catalogue
+from vlmplan.planning import CandidateSet, FlopRule, Objective
 from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_pixels, parse_seconds, written
 
 if TYPE_CHECKING:

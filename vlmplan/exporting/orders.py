@@ -7,8 +7,9 @@ from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, compression_of, open_ch
 from vlmplan.errors import InputError
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision
+from vlmplan.inventory import catalogue
 from vlmplan.models import Compressor
-from vlmplan.planning import Plan, catalogue
+from vlmplan.planning import Plan
 from vlmplan.units import format_image
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)

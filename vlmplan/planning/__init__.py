@@ -5,11 +5,6 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.planning.catalogue import Shelf as Shelf
-    from vlmplan.planning.checkup import Checkup as Checkup
-    from vlmplan.planning.checkup import Finding as Finding
-    from vlmplan.planning.checkup import State as State
-    from vlmplan.planning.checkup import examine as examine
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
@@ -24,8 +19,6 @@ if TYPE_CHECKING:
     from vlmplan.planning.options import CandidateSet as CandidateSet
     from vlmplan.planning.options import FlopRule as FlopRule
     from vlmplan.planning.options import Objective as Objective
-    from vlmplan.planning.options import Preference as Preference
-    from vlmplan.planning.own_profiles import own_path as own_path
     from vlmplan.planning.plan import Choice as Choice
     from vlmplan.planning.plan import Outline as Outline
     from vlmplan.planning.plan import Plan as Plan
@@ -40,26 +33,17 @@ if TYPE_CHECKING:
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
     from vlmplan.planning.request_log import read_requests as read_requests
-    from vlmplan.planning.search import Budget as Budget
-    from vlmplan.planning.this_machine import here as here
-    from vlmplan.planning.workloads import NamedWorkload as NamedWorkload
 
 __getattr__, __all__ = face(
     __name__,
     {
-        "catalogue": ("Shelf",),
-        "checkup": ("Checkup", "Finding", "State", "examine"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
         "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
-        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective", "Preference"),
-        "own_profiles": ("own_path",),
+        "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
-        "search": ("Budget",),
-        "this_machine": ("here",),
-        "workloads": ("NamedWorkload",),
     },
 )

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from vlmplan.accuracy import Judge
-from vlmplan.planning.options import Objective, Preference
-from vlmplan.planning.search import DRAWS, Budget, Candidate, feasible, overrun, overrun_at, shortfalls
+from vlmplan.inventory import Budget, Preference
+from vlmplan.planning.options import Objective
+from vlmplan.planning.search import DRAWS, Candidate, feasible, overrun, overrun_at, shortfalls
 from vlmplan.records import dataclass
 from vlmplan.units import format_bytes, format_count, format_percent, format_seconds
 

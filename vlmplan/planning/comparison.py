@@ -12,10 +12,11 @@ from vlmplan.cost import Interval
 from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
+from vlmplan.inventory import Budget
 from vlmplan.models import Workload
 from vlmplan.planning.options import Objective
 from vlmplan.planning.plan import Plan
-from vlmplan.planning.search import WIDEN, Budget
+from vlmplan.planning.search import WIDEN
 
 SHOWN_REASONS = 4  # of why no device will do, in a message
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from vlmplan.cost import Machine, Request, cost
 from vlmplan.errors import InputError
+from vlmplan.inventory import Budget
 from vlmplan.models import Compressor, Route, Rule, VisualInput, at_most, native_visual_tokens, one_view, options
 from vlmplan.models import visual_input as visual_of
 from vlmplan.planning.request_log import MEDIAN, TAIL, LoggedRequest, RequestLog, quantile
-from vlmplan.planning.search import Budget
 
 MOST_PRICED = 2000  # half a millisecond each
 LOGGED = "logged requests:"  # how a warning of them begins

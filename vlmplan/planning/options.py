@@ -4,22 +4,10 @@ import enum
 
 from vlmplan.errors import InputError, check_range
 from vlmplan.hardware import Runtime
+from vlmplan.inventory import Preference
 from vlmplan.records import dataclass
 
 CONFIDENCE = (0.5, 0.999)  # the shares that an interval may be asked to hold
-
-
-class Preference(enum.StrEnum):
-    """What counts between speed and accuracy, once the budget is kept."""
-
-    SPEED = "speed"
-    BALANCED = "balanced"
-    ACCURACY = "accuracy"
-
-    @property
-    def price_error(self) -> float:
-        """How much error is paid for speed, however much of it that buys: a point, a tenth, nothing."""
-        return {Preference.SPEED: 0.01, Preference.BALANCED: 0.001, Preference.ACCURACY: 0.0}[self]
 
 
 class Objective(enum.StrEnum):

@@ -28,6 +28,7 @@ from vlmplan.cost import (
 from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
+from vlmplan.inventory import Budget, Preference
 from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
 from vlmplan.planning.choice import (
     FINALISTS,
@@ -47,18 +48,10 @@ from vlmplan.planning.choice import (
 )
 from vlmplan.planning.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
 from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
-from vlmplan.planning.options import Asked, Objective, Preference
+from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
-from vlmplan.planning.search import (
-    Budget,
-    Candidate,
-    Space,
-    candidates,
-    error_interval,
-    feasible,
-    infeasible,
-)
+from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (

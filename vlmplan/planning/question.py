@@ -15,6 +15,7 @@ from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
 from vlmplan.hardware import SERVING, Basis, HardwareProfile, Precision, Runtime
+from vlmplan.inventory import Budget, catalogue
 from vlmplan.models import (
     Engine,
     ModelSpec,
@@ -28,11 +29,10 @@ from vlmplan.models import (
     runnable,
     with_what_works,
 )
-from vlmplan.planning import catalogue
 from vlmplan.planning.choice import Aim
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Query
-from vlmplan.planning.search import Budget, Space
+from vlmplan.planning.search import Space
 from vlmplan.units import format_count
 
 NAMED = "not named by --models"

@@ -16,13 +16,12 @@ from vlmplan.cost import machine
 from vlmplan.document import Document, digest
 from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
+from vlmplan.inventory import Budget, Shelf, asked_as, catalogue, is_path
 from vlmplan.models import Compressor, ModelSpec
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf, asked_as, is_path
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Choice, Plan, Query, recommend
 from vlmplan.planning.question import asked_task, query
-from vlmplan.planning.search import Budget, Candidate, candidates, shortfalls
+from vlmplan.planning.search import Candidate, candidates, shortfalls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from vlmplan.cost import Machine, machine
 from vlmplan.hardware import Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.inventory import Budget, catalogue
 from vlmplan.models import Engine, Route, Workload, runnable
-from vlmplan.planning import catalogue
-from vlmplan.planning.search import Budget, Candidate, Space, feasible, overrun
+from vlmplan.planning.search import Candidate, Space, feasible, overrun
 from vlmplan.units import BYTES_TYPED, FLOPS_TYPED, PERCENT_TYPED, SECONDS_TYPED, at_least, format_percent
 
 MODELS_TRIED = 3  # those that miss the budget by the least

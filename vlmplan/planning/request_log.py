@@ -19,11 +19,9 @@ from typing import Any, TypeVar
 from vlmplan.document import json_lines
 from vlmplan.errors import InputError
 from vlmplan.extras import require
+from vlmplan.inventory import LARGEST_SIDE, Shelf, catalogue
 from vlmplan.models import native_visual_tokens
 from vlmplan.picture_files import open_picture
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
-from vlmplan.planning.workloads import LARGEST_SIDE
 from vlmplan.units import parse_image
 
 LARGEST_LOG_BYTES = 2**29  # pictures stand in rows, as text

@@ -7,13 +7,14 @@ candidates only where that is asked for. Left out: fractions of a GPU, pipelines
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, fields
+from dataclasses import field
 from typing import Any
 
 from vlmplan.accuracy import Judge
 from vlmplan.cost import Cost, Interval, Machine, Request, active_llm_params, cost, paper_prefill_flops
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
+from vlmplan.inventory import Budget
 from vlmplan.models import (
     SHAPE_KEEPING,
     Compressor,
@@ -36,53 +37,6 @@ from vlmplan.units import format_bytes, format_flops, format_percent, format_sec
 WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
 DRAWS = 200  # of a candidate's error
 HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Upper limits; None means unlimited.
-
-    ``flops`` is a count per request, ``memory_bytes`` of one GPU, ``error_fraction`` of answers that are wrong.
-    """
-
-    latency_s: float | None = None
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    flops: float | None = None
-    memory_bytes: float | None = None
-    error_fraction: float | None = None
-
-    def __post_init__(self) -> None:
-        """At least one limit, all of them above zero."""
-        limits = [value for _, value, _ in self.limits if value is not None]
-        if not limits:
-            raise InputError(
-                "no budget given; expected at least one of --latency, --ttft, --tpot, --flops, --memory or --max-error"
-            )
-        if not all(math.isfinite(value) and value > 0 for value in limits):
-            raise InputError("budget: expected finite limits above 0")
-        if self.error_fraction is not None and self.error_fraction > 1:
-            raise InputError(f"error_fraction: expected at most 1, found {self.error_fraction:g}")
-
-    @property
-    def limits(self) -> tuple[tuple[str, float | None, Callable[[float], str]], ...]:
-        """Every limit: what it is of, its value or None, how it is written."""
-        return (
-            ("latency", self.latency_s, format_seconds),
-            ("TTFT", self.ttft_s, format_seconds),
-            ("TPOT", self.tpot_s, format_seconds),
-            ("compute", self.flops, format_flops),
-            ("memory", self.memory_bytes, format_bytes),
-            ("error", self.error_fraction, format_percent),
-        )
-
-    def scaled(self, factor: float) -> "Budget":
-        """Return the budget with every limit times ``factor``; no more than all answers are wrong."""
-        limits = {one.name: getattr(self, one.name) for one in fields(self)}
-        found = {name: value * factor for name, value in limits.items() if value is not None}
-        if "error_fraction" in found:
-            found["error_fraction"] = min(1.0, found["error_fraction"])
-        return Budget(**found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,10 @@ from vlmplan.document import load, to_json, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting import ExportChoices, Manifest, export, order
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
+from vlmplan.inventory import Budget, Shelf, catalogue
 from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
 from vlmplan.models import Compressor
-from vlmplan.planning import Asked, Budget, Plan, Shelf, catalogue, query, recommend
+from vlmplan.planning import Asked, Plan, query, recommend
 from vlmplan.progress import Progress
 from vlmplan.proof.latency import DEFAULT_WORKLOAD
 from vlmplan.proof.report import Report

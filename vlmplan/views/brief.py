@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
 from vlmplan.hardware import Precision, Runtime
-from vlmplan.planning import LOGGED, Budget, LoggedTimes, Objective, Outline, Plan
+from vlmplan.inventory import Budget
+from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
 from vlmplan.views.plan import command_lines, headline
 from vlmplan.views.text import (

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vlmplan.hardware import Folder, FoundMachine
-from vlmplan.planning import Checkup, Finding, State
+from vlmplan.inventory import Checkup, Finding, State
 from vlmplan.units import format_bytes
 from vlmplan.views.text import new_console, new_table
 

@@ -11,8 +11,9 @@ from vlmplan import inert
 from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
+from vlmplan.inventory import NamedWorkload
 from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
-from vlmplan.planning import Choice, NamedWorkload, Plan
+from vlmplan.planning import Choice, Plan
 from vlmplan.units import format_bytes, format_count, format_flops, format_image, format_percent, format_seconds
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_name, check_range, nearest
+from vlmplan.inventory.budget import Budget, Preference
 from vlmplan.models import Workload
-from vlmplan.planning.options import Preference
-from vlmplan.planning.search import Budget
 
 LARGEST_SIDE = 65_536  # pixels, as of --image
 _REQUEST = tuple(one.name for one in fields(Workload))

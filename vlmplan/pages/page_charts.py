@@ -14,7 +14,7 @@ from vlmplan.cost import Estimate
 from vlmplan.planning import Outline, Plan, knee_curve_of
 from vlmplan.proof import Report, held
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.text import overhead_name
+from vlmplan.views import overhead_name
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

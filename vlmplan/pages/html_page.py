@@ -12,12 +12,21 @@ from vlmplan import __version__, inert
 from vlmplan.document import digest
 from vlmplan.errors import missing_library
 from vlmplan.exporting import Manifest
+from vlmplan.pages import page_charts
 from vlmplan.planning import Plan
 from vlmplan.proof import Report
 from vlmplan.units import format_bytes, format_count, format_seconds
-from vlmplan.views import page_charts
-from vlmplan.views.plan import choice_lines, scores_line, sensitivity, sentence
-from vlmplan.views.text import knee_line, load_line, memory_line, percent, time_range
+from vlmplan.views import (
+    choice_lines,
+    knee_line,
+    load_line,
+    memory_line,
+    percent,
+    scores_line,
+    sensitivity,
+    sentence,
+    time_range,
+)
 
 TEMPLATE = "page.html.jinja"
 

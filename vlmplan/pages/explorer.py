@@ -18,15 +18,14 @@ from vlmplan import __version__, inert
 from vlmplan.cost import Estimate
 from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Precision, Runtime
+from vlmplan.inventory import Preference
 from vlmplan.models import Tokens
-from vlmplan.planning import Outline, Plan, Preference
+from vlmplan.pages import page_charts
+from vlmplan.pages.html_page import libraries, templates
+from vlmplan.pages.loopback import File
+from vlmplan.planning import Outline, Plan
 from vlmplan.units import format_seconds
-from vlmplan.views import page_charts
-from vlmplan.views.brief import expected, unsure
-from vlmplan.views.html_page import libraries, templates
-from vlmplan.views.loopback import File
-from vlmplan.views.plan import sentence
-from vlmplan.views.text import percent, time_range, tokens
+from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
 _WHOLE = ("text_tokens", "output_tokens", "concurrency")

@@ -19,13 +19,13 @@ from vlmplan.accuracy import Evidence, OwnScores
 from vlmplan.document import Document, load
 from vlmplan.errors import Assumed, InputError, Unavailable, nearest
 from vlmplan.hardware import Calibration, HardwareProfile, ReportedNames, meant, near, without_memory
+from vlmplan.inventory import compiled
 from vlmplan.models import ModelSpec
-from vlmplan.planning import compiled
 from vlmplan.records import dataclass
 
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
-    from vlmplan.planning.workloads import NamedWorkload
+    from vlmplan.inventory.workloads import NamedWorkload
 
 D = TypeVar("D", bound=Document)
 _SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
@@ -256,7 +256,7 @@ def law(name: str) -> "ScalingLaw":
 
 def workload(name: str) -> "NamedWorkload":
     """Return a workload by name or path. Raises InputError."""
-    from vlmplan.planning.workloads import NamedWorkload
+    from vlmplan.inventory.workloads import NamedWorkload
 
     return _document(NamedWorkload, find(Shelf.WORKLOADS, name))
 
@@ -288,7 +288,7 @@ def compile_profiles(folder: Path | None = None) -> Path:
     Raises InputError for a profile that is none, or a folder that cannot be written.
     """
     from vlmplan.accuracy import ScalingLaw
-    from vlmplan.planning.workloads import NamedWorkload
+    from vlmplan.inventory.workloads import NamedWorkload
 
     folder = folder or profiles_folder()
     shelves: dict[str, type[Document]] = {

@@ -22,9 +22,9 @@ from vlmplan.hardware import (
     near,
     processor_rates,
 )
-from vlmplan.planning import catalogue
-from vlmplan.planning.catalogue import Shelf
-from vlmplan.planning.own_profiles import keep, kept, own_profile
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
+from vlmplan.inventory.own_profiles import keep, kept, own_profile
 from vlmplan.units import format_bytes
 
 _MEMORY_TOLERANCE = 0.1  # what two drivers, or a driver and a data sheet, differ by

@@ -36,8 +36,8 @@ from vlmplan.hardware import (
     versions_of,
     within,
 )
-from vlmplan.planning.own_profiles import data_folder, own_profiles
-from vlmplan.planning.this_machine import here
+from vlmplan.inventory.own_profiles import data_folder, own_profiles
+from vlmplan.inventory.this_machine import here
 from vlmplan.units import format_bytes
 
 _LOW_DISK_BYTES = 10 * 2**30  # a checkpoint of 7B parameters takes 15 GB, an export as much again

@@ -16,9 +16,22 @@ from vlmplan.models import Workload
 from vlmplan.planning import Choice, Comparison, Deploy, Outline, Plan, Recheck
 from vlmplan.proof import Report
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
-from vlmplan.views.fit import EQUATIONS
-from vlmplan.views.plan import FIGURES, FRONT_ROWS, choice_lines, front_about_choice, scores_line, sensitivity, sentence
-from vlmplan.views.text import knee_line, load_line, memory_line, part_times, percent, time_range
+from vlmplan.views import (
+    EQUATIONS,
+    FIGURES,
+    FRONT_ROWS,
+    choice_lines,
+    front_about_choice,
+    knee_line,
+    load_line,
+    memory_line,
+    part_times,
+    percent,
+    scores_line,
+    sensitivity,
+    sentence,
+    time_range,
+)
 
 Rows = Iterable[Sequence[str]]
 _BAR_PX = 160
