@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_none_of_the_devices_is_infeasible() -> None:
     code, _, err = run(*ASKED, "--hardware", "t4,l4", "--models", "InternVL3-78B")
     assert code == 3
     assert "none of 2 devices meets the budget" in err
+
+
+def test_what_would_be_enough_on_the_nearest_of_several_is_a_command_that_works() -> None:
+    code, _, err = run(*changed([*ASKED, "--hardware", "t4,l4"], latency="10ms"))
+    assert code == 3
+    assert "Each of these alone would be enough:" in err
+    command = next(line.strip() for line in err.splitlines() if "--latency" in line and "vlmplan recommend" in line)
+    code, out, _ = run(*shlex.split(command)[1:])
+    assert code == 0
+    assert "devices meet the budget" in out
+
+
+def test_of_logged_requests_those_in_time_are_counted_on_every_device(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    rows = [{"text_tokens": 40, "output_tokens": 20, "image": "640x480"}] * 9
+    rows += [{"text_tokens": 40, "output_tokens": 900, "image": "640x480"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    asked = ["recommend", "--task", "ocr", "--latency", "2s", "--hardware", "t4,l4", "--requests", str(path)]
+    code, out, _ = run(*asked)
+    assert code == 0
+    assert re.search(r"\bin time\b", out) and len(re.findall(r"9 of 10", out)) == 2
+    found = json.loads(run(*asked, "--json")[1])
+    assert [one["logged"]["kept"] for one in found["devices"]] == [9, 9]
 
 
 def test_one_model_is_asked_of_all_devices() -> None:

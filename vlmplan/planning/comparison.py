@@ -14,6 +14,7 @@ from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
 from vlmplan.inventory import Budget
 from vlmplan.models import Workload
+from vlmplan.planning.logged_times import LoggedTimes
 from vlmplan.planning.options import Objective
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import WIDEN
@@ -41,6 +42,7 @@ class DeviceChoice:
     requests_per_s: float | None = None
     hour_price: float | None = None
     thousand_requests_price: float | None = None
+    logged: LoggedTimes | None = None
     reason: str | None = None
 
 
@@ -80,6 +82,7 @@ def _row(plan: Plan) -> DeviceChoice:
         requests_per_s=choice.requests_per_s,
         hour_price=choice.price.hour_price if choice.price else None,
         thousand_requests_price=choice.price.thousand_requests_price if choice.price else None,
+        logged=plan.logged,
     )
 
 
@@ -131,7 +134,10 @@ def _refusal(refused: Mapping[str, Infeasible | InputError]) -> VlmplanError:
         shown.append(f"and {rest} more")
     listed = "; ".join(shown)
     if hopeless:
-        return Infeasible(f"none of {len(refused)} devices meets the budget; {listed}; {WIDEN}")
+        nearest = min(hopeless, key=lambda error: error.times or math.inf)  # what is enough there is enough
+        return Infeasible(
+            f"none of {len(refused)} devices meets the budget; {listed}; {WIDEN}", ways=lambda: nearest.changes
+        )
     return type(first)(f"none of {len(refused)} devices can be asked; {listed}")
 
 

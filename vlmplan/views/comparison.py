@@ -135,13 +135,16 @@ def _print_rows(console: "Console", found: Comparison, meets: Sequence[DeviceCho
     A model that stands in the row above is not named again: names are long, and fold in a narrow terminal.
     """
     priced, one_model = found.currency is not None, len({one.model for one in meets}) == 1
+    logged = any(one.logged for one in meets)
     columns = ["device", "error", "latency", *([f"{found.currency}/1000"] if priced else []), "tokens"]
+    columns += ["in time"] if logged else []
     table = new_table(*columns, *([] if one_model else ["model"]), wrap="model")
     shown = meets if len(meets) <= most + 1 else meets[:most]
     above = ""
     for one in shown:
         cells = [_device(one), percent(one.predicted_error or 0.0), format_seconds(one.latency_s or 0.0)]
         cells += [*([_cost(one)] if priced else []), str(one.visual_tokens)]
+        cells += [f"{one.logged.kept} of {one.logged.requests}" if one.logged else ""] if logged else []
         name = (one.model or "").rpartition("/")[2]
         table.add_row(*cells, *([] if one_model else ["the same" if one.model == above else name]))
         above = one.model or ""
