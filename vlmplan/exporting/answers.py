@@ -149,6 +149,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     prompt = prompts.of(image, text, manifest.reads_question, "--prompt")
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
     found = generate(model, prompt, limit, prompts.stop)
+    found.margins(str(folder))
     return Answer(
         text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],

@@ -263,6 +263,22 @@ class Generation:
         more = len(self.token_s) - 1
         return (self.token_s[-1] - self.token_s[0]) / more if more else None
 
+    def margins(self, whose: str) -> tuple[float, ...]:
+        """Return by how much each token led the next likeliest, in logits.
+
+        Raises InputError, naming ``whose`` they are, where these are no numbers: then no token was chosen at all.
+        """
+        import numpy as np
+
+        pairs = [np.partition(row, -2)[-2:] for row in self.logits]  # NaN sorts last
+        for number, pair in enumerate(pairs, 1):
+            if not np.isfinite(pair).all():
+                raise InputError(
+                    f"{whose}: found {pair[1]:g} and {pair[0]:g} as the largest logits of answer token {number}, "
+                    "expected finite numbers; are there such in its weights, or too large ones for its precision?"
+                )
+        return tuple(float(pair[1] - pair[0]) for pair in pairs)
+
 
 def question_embedding(model: Model, question_ids: Any) -> Any:
     """``[batch, tokens] -> [batch, LLM width]``: the last token's final hidden state, by an LLM pass of its own."""
