@@ -13,6 +13,7 @@ from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
+from vlmplan.exporting.templates import templated
 from vlmplan.exporting.write import question_ids
 from vlmplan.panics import panics_refused
 from vlmplan.picture_files import open_picture
@@ -122,14 +123,6 @@ class Prompts:
 def _is_tiled(folder: Path) -> bool:
     """Whether a folder's processor is Idefics3's or SmolVLM's, which treats an image alike."""
     return (folder / "config.json").is_file() and read_plain(folder / "config.json").get("model_type") in TILED_TYPES
-
-
-def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
-    """Return messages as a folder's chat template writes them. Raises InputError where it fails, or says to."""
-    try:
-        return str(processor.apply_chat_template(messages, **options))
-    except Exception as error:  # a template is a program of the folder's author
-        raise InputError(f"the chat template cannot be used ({one_line(error)})") from None
 
 
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
