@@ -13,6 +13,7 @@ from typing import Any
 
 from vlmplan.errors import InputError
 from vlmplan.exporting import templated
+from vlmplan.panics import panics_refused
 from vlmplan.training.conversations import Conversation, Turn, open_image
 
 IGNORED = -100  # torch's cross-entropy leaves labels of this number out
@@ -49,7 +50,8 @@ class Writer:
         """Return token ids, with ``visual_tokens`` places for the image, and labels on the answers to be learnt."""
         key = (sample.row.name, sample.learnt)
         if key not in self._kept:
-            self._kept[key] = self._written(sample.row.turns, sample.learnt)
+            with panics_refused("the checkpoint"):
+                self._kept[key] = self._written(sample.row.turns, sample.learnt)
             if len(self._kept) > _KEPT_TEXTS:
                 self._kept.popitem(last=False)
         ids, labels = self._kept[key]
@@ -92,7 +94,8 @@ class Writer:
 
     def question(self, text: str) -> list[int]:
         """Return the bare question's ids: what QueCC embeds."""
-        return self._ids(text.strip(), first=True)
+        with panics_refused("the checkpoint"):
+            return self._ids(text.strip(), first=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
