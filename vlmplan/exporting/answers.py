@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import TILED_TYPES, as_rgb, quiet_transformers
+from vlmplan.checkpoints import TILED_TYPES, as_rgb, check_resized, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
@@ -44,10 +44,10 @@ def _picture(path: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"), open_picture(path) as opened:
             if max(opened.size) > MOST_ELONGATED * min(opened.size):
-                raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
+                raise InputError(f"it is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
             return as_rgb(opened)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"--image: {path} cannot be used: {error}") from None
     except Exception as error:  # each format raises its own
         raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
@@ -87,6 +87,7 @@ class Prompts:
         """
         processor = self.processor
         picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
+        check_resized(picture.size, processor.image_processor)
         if processor.image_token in text:
             raise InputError(
                 f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"

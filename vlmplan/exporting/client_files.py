@@ -6,10 +6,11 @@ Idefics3's counts the tiles that it cuts, and its setting is the edge that it sc
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import IMAGE_TOKEN, Checkpoint
+from vlmplan.checkpoints import IMAGE_TOKEN, MOST_RESIZED, Checkpoint
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
@@ -32,6 +33,7 @@ IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and n
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
 # Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
 _SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
+_LONGEST_SIDE = math.isqrt(MOST_RESIZED)  # pixels
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
@@ -134,13 +136,13 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _sides(given: Any, *, square: bool = False) -> dict[str, int]:
     """A processor's size as a table; a number is the shortest edge, or of a crop both. Raises InputError."""
-    if isinstance(given, int) and not isinstance(given, bool):
-        return {"height": given, "width": given} if square else {"shortest_edge": given}
-    if isinstance(given, dict) and set(given) == {"shortest_edge"} and square:
-        return {"height": given["shortest_edge"], "width": given["shortest_edge"]}
-    if not isinstance(given, dict) or set(given) not in ({"shortest_edge"}, {"height", "width"}):
+    sides = {"shortest_edge": given} if isinstance(given, int) else given
+    if not isinstance(sides, dict) or set(sides) not in ({"shortest_edge"}, {"height", "width"}):
         raise InputError(f"the image processor's size is {given!r:.60}; expected shortest_edge, or height and width")
-    return {key: int(value) for key, value in given.items()}
+    if not all(type(side) in (int, float) and 1 <= side <= _LONGEST_SIDE for side in sides.values()):
+        raise InputError(f"the image processor's size is {given!r:.60}; expected 1 to {_LONGEST_SIDE} pixels a side")
+    found = {key: int(value) for key, value in sides.items()}
+    return {"height": found["shortest_edge"], "width": found["shortest_edge"]} if square and len(found) == 1 else found
 
 
 def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import check_resized
 from vlmplan.errors import InputError
 from vlmplan.exporting import templated
 from vlmplan.panics import panics_refused
@@ -133,7 +134,9 @@ class Pixels:
     def of(self, image: Path | bytes) -> Any:
         """Return ``[3, size, size]`` of an image. Raises InputError for one that cannot be read any more."""
         if image not in self._kept:
-            made = self.image_processor(open_image(image), return_tensors="pt")["pixel_values"][0]
+            picture = open_image(image)
+            check_resized(picture.size, self.image_processor)
+            made = self.image_processor(picture, return_tensors="pt")["pixel_values"][0]
             self._kept[image] = made
             if len(self._kept) * made.nbytes > CACHE_BYTES:
                 self._kept.popitem(last=False)
