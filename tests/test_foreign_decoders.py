@@ -14,6 +14,7 @@ from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
 from vlmplan.exporting.quantise import quantised
+from vlmplan.exporting.runner import decoder_pass, open_session
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof import foreign_samples
@@ -600,3 +601,26 @@ def test_a_vocabulary_too_large_to_run_is_said(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(foreign_samples, "_SWEEP_S", 0.0)
     (samples,) = _judged(tmp_path, lambda *_: None).reservations
     assert "only 256 of its 300 tokens were run" in samples.detail
+
+
+def test_a_graph_that_declares_other_shapes_than_it_makes_says_what_to_build(tmp_path: Path) -> None:
+    """As onnxruntime-genai's builder does in fp16 for cpu: ONNX Runtime shares memory by what is declared."""
+    nodes = [
+        helper.make_node("Neg", ["ids"], ["a"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Concat", ["b", "b"], ["c"], axis=1),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("Sin", ["d"], ["logits"]),
+    ]
+    shape = ["batch", "tokens"]
+    declared = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "abcd"]
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "more"])]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, value_info=declared)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "model.onnx"
+    )
+    session = open_session(tmp_path / "model.onnx", "cpu", None)
+    ids = np.ones((1, 4), np.float32)
+    with pytest.raises(InputError, match=r"the decoder declares \{1,4\} where it makes \{1,8\}; build it for cuda"):
+        decoder_pass(session, {"ids": ids}, np.ones((1, 4), np.int64), None, "cpu")
