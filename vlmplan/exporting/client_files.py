@@ -10,11 +10,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import IMAGE_TOKEN, MOST_RESIZED, Checkpoint
+from vlmplan.checkpoints import IMAGE_TOKEN, MOST_RESIZED, Checkpoint, quiet_transformers
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Tiling
+from vlmplan.panics import panics_refused
 
 # Tokenizer files are handed on as they are; a client reads those it knows.
 TOKENIZER_FILES = (
@@ -202,6 +203,7 @@ def texts(
         _view_texts(checkpoint, visual_tokens, external) if tiles is None else _tile_texts(checkpoint, tiles, external)
     )
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
     return copied | {name: _json(content) for name, content in made.items()}
@@ -216,6 +218,38 @@ def _copied(path: Path) -> bytes:
     if path.suffix == ".json":
         read_plain(path)
     return path.read_bytes()
+
+
+# Texts by which tokenizers differ: accents as letters of their own, wide and joined letters, blanks, marks, numbers.
+_PROBES = (
+    "cafe\u0301 nai\u0308ve Gro\u0308\u00dfe A\u030a",
+    "\uff41\uff42 \ufb01 \u2460 \u212b \u1100\u1161",
+    "  two  blanks, a\ttab\n\nand lines ",
+    "It's 12,345.67 I'LL \u200d\u00ad x",
+)
+
+
+def _as_opened(folder: Path, content: bytes) -> bytes:
+    """The file of the tokenizer, as transformers' class for the checkpoint's type makes it where that reads otherwise.
+
+    Some classes set a normaliser that a file may lack (Qwen2's joins accents to their letters), and which class is
+    taken depends on ``model_type``, which is another one in an export. What cannot be opened is handed on as it is.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        with panics_refused(str(folder)):
+            opened = quiet_transformers().AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+            theirs, ours = Tokenizer.from_str(opened.backend_tokenizer.to_str()), Tokenizer.from_str(content.decode())
+            for one in (theirs, ours):
+                one.no_truncation()
+                one.no_padding()
+            pairs = ((ours.encode(text).ids, theirs.encode(text).ids) for text in _PROBES)
+            return content if all(one == other for one, other in pairs) else theirs.to_str(pretty=True).encode()
+    except Exception:  # a damaged tokenizer raises what it likes, and is told of where it is used
+        return content
 
 
 def chat_template(folder: Path) -> Any | None:
