@@ -1,6 +1,7 @@
 """Text decoders that others wrote: proved by structure where it is known, sampled beyond, and the verdict says so."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -393,6 +394,19 @@ def test_rounded_matrices_are_found_and_held(part: str, change: Callable[[Any], 
     assert "weights" in {check.name for check in Validator(options, quiet).validate(path.parent).report.failed}
     expected = replace(options, precision=Precision.FP32)
     assert "judge" in {check.name for check in Validator(expected, quiet).validate(path.parent).report.failed}
+
+
+@pytest.mark.parametrize(("precision", "most"), [(Precision.INT8, 0.8), (Precision.INT4, 4.0)])
+def test_a_rounded_decoder_is_held_to_what_its_rounding_does(precision: Precision, most: float, tmp_path: Path) -> None:
+    """Good ones keep half of the limit free; it was nine times the spread of the logits, whatever the precision."""
+    export(order(precision=precision), tmp_path / "made", quiet)
+    foreign(tmp_path, positions=True, made=tmp_path / "made")
+    report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(tmp_path / "foreign").report
+    assert not report.failed, report.failed
+    for name in ("texts", "vocabulary"):
+        detail = next(check.detail for check in report.checks if check.name == name)
+        off, limit = (float(word) for word in re.findall(r"[0-9.]+(?:e[+-][0-9]+)?$|(?<=at most )[0-9.e+-]+", detail))
+        assert 2 * off <= limit <= most
 
 
 def _judged(folder: Path, change: Callable[[Any, Path], None]) -> Report:
