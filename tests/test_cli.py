@@ -677,3 +677,32 @@ def test_a_plan_is_not_written_over_what_it_was_made_from(tmp_path: Path) -> Non
     code, _, err = run("recommend", "--hardware", "l4", "--requests", str(log), "--latency", "2s", "--out", str(log))
     assert (code, log.read_text()[:6]) == (2, '{"text')
     assert "is the input" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--data", "FILE", "--images", ".", "--out", "FILE"],
+        ["profile", "--from-measurements", "FILE", "--hardware", "l4", "--out", "FILE"],
+        ["profile", "--from-measurements", "t.csv", "--hardware", "FILE", "--out", "FILE"],
+        ["export", "FILE", "--out", "FILE"],
+        ["export", "--checkpoint", ".", "--weights", "FILE", "--out", "FILE"],
+        ["sweep", "FILE", "--out", "FILE"],
+        ["estimate", "--model", "llava-1.5-7b", "--hardware", "l4", "--workload", "FILE", "--out", "FILE"],
+        ["tokens", "--model", "FILE", "--out", "FILE"],
+        ["validate", ".", "--plan", "FILE", "--out", "FILE"],
+        ["validate", ".", "--weights", "FILE", "--junit", "FILE"],
+        ["validate", ".", "--questions", "FILE", "--images", ".", "--recalibrate", "FILE"],
+    ],
+)
+def test_no_command_writes_over_what_it_reads(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "given.toml"
+    content = to_toml(catalogue.hardware("l4"))
+    file.write_text(content)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    given = [{"FILE": str(file), ".": str(folder)}.get(word, word) for word in words]
+    done = CliRunner().invoke(app, given, catch_exceptions=False)
+    assert done.exit_code == 2
+    assert f"{file} is the input {file}; choose another file" in done.stderr
+    assert file.read_text() == content

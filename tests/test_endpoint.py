@@ -1,5 +1,6 @@
 """A server timed over its socket: a real process with a small model behind it, and everything that can go wrong."""
 
+import base64
 import html
 import json
 import socket
@@ -298,6 +299,19 @@ def test_a_key_is_not_in_what_is_written_of_a_server() -> None:
     with pytest.raises(InputError, match="OPENAI_API_KEY: found what no header can hold") as caught:
         Endpoint(url="http://h/v1", model="x", key="secret\nX-A: b")
     assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_that_repeats_its_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = base64.b64encode(b"joe:hunter-two").decode()
+    reply = f"HTTP/1.0 407 hunter-two\r\n\r\nBasic {sent} of http://joe:hunter-two@proxy".encode()
+    for server in ("http://h.invalid/v1", "https://h.invalid/v1"):
+        with answering(reply) as url, pytest.raises(Unavailable) as caught:
+            for name in ("http_proxy", "https_proxy"):
+                monkeypatch.setenv(name, url.removesuffix("/v1").replace("//", "//joe:hunter-two@"))
+            monkeypatch.setenv("no_proxy", "")
+            Endpoint(url=server, model="x", timeout_s=5).ask(SHORT, seed=1)
+        assert "407" in str(caught.value)
+        assert "hunter" not in str(caught.value) and sent not in str(caught.value)
 
 
 def test_a_hostile_server_is_one_line_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

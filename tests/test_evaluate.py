@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from small_models import checkpoint, exported, quiet
 from small_training import drawn, trained
 from typer.testing import CliRunner
@@ -86,6 +88,8 @@ ROW = {"image": "a.png", "question": "What?", "answer": "red"}
         ({"image": "a.png", "question": "What?"}, "answer: expected text, or answers"),
         (ROW | {"kind": 1}, "kind: expected text, found 1"),
         ([1], "expected a table with image, question and answer"),
+        (ROW | {"score": float("nan")}, "found NaN or an infinite number"),
+        (ROW | {"scores": [{"a": float("-inf")}]}, "found NaN or an infinite number"),
     ],
 )
 def test_bad_questions_are_named(row: object, message: str, tmp_path: Path) -> None:
@@ -121,6 +125,27 @@ def test_the_command_compares_and_writes_answers(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert sum(line["right"] for line in lines) == found["overall"]["right"]
     assert lines[0]["question"] == "questions.jsonl line 1"
+
+
+def test_logits_that_are_no_numbers_are_no_answer(tmp_path: Path) -> None:
+    """One line, and no file of answers: a comparison with NaN is false, so each token would be the first one."""
+    shutil.copytree(checkpoint(), tmp_path / "made")
+    weights = load_file(tmp_path / "made" / "model.safetensors")
+    weights["language_model.model.norm.weight"][3] = float("nan")
+    save_file(weights, tmp_path / "made" / "model.safetensors", metadata={"format": "pt"})
+    export(order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "q.jsonl").write_text(json.dumps(ROW))
+    asked = [str(tmp_path / "q.jsonl"), "--images", str(tmp_path), "--answers", str(tmp_path / "answers.jsonl")]
+    for words in (
+        ["evaluate", str(tmp_path / "out"), *asked],
+        ["evaluate", str(tmp_path / "made"), *asked],
+        ["run", str(tmp_path / "out"), "--image", str(tmp_path / "a.png"), "--prompt", "What?"],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2
+        assert "largest logits of answer token 1, expected finite numbers" in " ".join(done.stderr.split())
+    assert not (tmp_path / "answers.jsonl").exists()
 
 
 def test_validate_reports_the_accuracy() -> None:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+import unicodedata
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import KINDS, checkpoint, exported, order, quiet
 from test_cli import process
+from transformers import AutoTokenizer
 
 from vlmplan.checkpoints.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
 from vlmplan.errors import InputError, Unavailable
@@ -463,6 +466,21 @@ def test_a_tokenizer_whose_library_panics_is_refused_in_one_line(
     done = process("run", str(tmp_path / "made"), "--image", str(picture), "--prompt", "hi", "--max-tokens", "2")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "its library panics" in done.stderr
+
+
+def test_a_normaliser_of_the_checkpoints_class_is_carried_over(tmp_path: Path) -> None:
+    """LLaVA-OneVision's tokenizer is opened by a class that joins accents to letters, an export's by its file."""
+    shutil.copytree(checkpoint("siglip-mistral"), given := tmp_path / "given")
+    path = given / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "Qwen2Tokenizer"}))
+    export(replace(order("siglip-mistral", visual_tokens=81), checkpoint=str(given)), tmp_path / "made", quiet)
+    ours, theirs = (AutoTokenizer.from_pretrained(folder) for folder in (tmp_path / "made", given))
+    for text in (unicodedata.normalize("NFD", "Café, naïve Größe"), "Café", "<image> 12 of  3"):
+        assert ours(text)["input_ids"] == theirs(text)["input_ids"]
+    validator = Validator(Options(checkpoint=str(given), threads=2, repeats=1), quiet)
+    assert not validator.validate(tmp_path / "made").report.failed
+    shutil.copy(given / "tokenizer.json", tmp_path / "made" / "tokenizer.json")
+    assert "configuration" in {check.name for check in validator.validate(tmp_path / "made").report.failed}
 
 
 def test_a_template_in_the_processors_own_file_is_carried_over(tmp_path: Path) -> None:

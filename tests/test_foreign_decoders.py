@@ -1,6 +1,7 @@
 """Text decoders that others wrote: proved by structure where it is known, sampled beyond, and the verdict says so."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
 from vlmplan.exporting.quantise import quantised
+from vlmplan.exporting.runner import decoder_pass, open_session
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof import foreign_samples
@@ -394,6 +396,19 @@ def test_rounded_matrices_are_found_and_held(part: str, change: Callable[[Any], 
     assert "judge" in {check.name for check in Validator(expected, quiet).validate(path.parent).report.failed}
 
 
+@pytest.mark.parametrize(("precision", "most"), [(Precision.INT8, 0.8), (Precision.INT4, 4.0)])
+def test_a_rounded_decoder_is_held_to_what_its_rounding_does(precision: Precision, most: float, tmp_path: Path) -> None:
+    """Good ones keep half of the limit free; it was nine times the spread of the logits, whatever the precision."""
+    export(order(precision=precision), tmp_path / "made", quiet)
+    foreign(tmp_path, positions=True, made=tmp_path / "made")
+    report = Validator(replace(QUICK, checkpoint=str(tmp_path / "text")), quiet).validate(tmp_path / "foreign").report
+    assert not report.failed, report.failed
+    for name in ("texts", "vocabulary"):
+        detail = next(check.detail for check in report.checks if check.name == name)
+        off, limit = (float(word) for word in re.findall(r"[0-9.]+(?:e[+-][0-9]+)?$|(?<=at most )[0-9.e+-]+", detail))
+        assert 2 * off <= limit <= most
+
+
 def _judged(folder: Path, change: Callable[[Any, Path], None]) -> Report:
     path = folder / "foreign" / "model.onnx"
     model = onnx.load(path)
@@ -600,3 +615,26 @@ def test_a_vocabulary_too_large_to_run_is_said(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(foreign_samples, "_SWEEP_S", 0.0)
     (samples,) = _judged(tmp_path, lambda *_: None).reservations
     assert "only 256 of its 300 tokens were run" in samples.detail
+
+
+def test_a_graph_that_declares_other_shapes_than_it_makes_says_what_to_build(tmp_path: Path) -> None:
+    """As onnxruntime-genai's builder does in fp16 for cpu: ONNX Runtime shares memory by what is declared."""
+    nodes = [
+        helper.make_node("Neg", ["ids"], ["a"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Concat", ["b", "b"], ["c"], axis=1),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("Sin", ["d"], ["logits"]),
+    ]
+    shape = ["batch", "tokens"]
+    declared = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "abcd"]
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "more"])]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, value_info=declared)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "model.onnx"
+    )
+    session = open_session(tmp_path / "model.onnx", "cpu", None)
+    ids = np.ones((1, 4), np.float32)
+    with pytest.raises(InputError, match=r"the decoder declares \{1,4\} where it makes \{1,8\}; build it for cuda"):
+        decoder_pass(session, {"ids": ids}, np.ones((1, 4), np.int64), None, "cpu")

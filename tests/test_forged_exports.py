@@ -175,6 +175,25 @@ def test_a_compressors_file_is_named_by_who_validates(tmp_path: Path) -> None:
     assert _failed(_judged(tmp_path / "pooled", **given, weights=right)) == {"manifest"}
 
 
+def test_weights_that_the_export_calls_otherwise_are_said(tmp_path: Path) -> None:
+    kind, compressor = "clip-llama", Compressor.TOKEN_PACKER
+    right = _weights(kind, compressor, 4, tmp_path / "right.safetensors")
+    other = _weights(kind, compressor, 4, tmp_path / "other.safetensors", sign=-1.0)
+    export(order(kind, visual_tokens=4, compressor=compressor, weights=right), tmp_path / "made", quiet)
+    path = tmp_path / "made" / "manifest.json"
+    given: dict[str, Any] = {"checkpoint": str(checkpoint(kind)), "weights": right}
+
+    def judged(name: str) -> Report:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"weights": name}))
+        return _judged(tmp_path / "made", **given)
+
+    gone = judged(str(tmp_path / "gone.safetensors"))
+    assert not gone.failed and not gone.reservations
+    assert "gone.safetensors" in next(check.detail for check in gone.checks if check.name == "judge")
+    assert "other.safetensors, another file" in judged(str(other)).reservations[0].detail
+    assert not judged(str(right)).reservations
+
+
 def test_a_random_compressor_is_said_to_be_one(tmp_path: Path) -> None:
     made = order(visual_tokens=4, compressor=Compressor.TOKEN_PACKER, random_weights=True)
     export(made, tmp_path / "random", quiet)

@@ -1,6 +1,8 @@
 """Pictures: the file that a row means and no other, and how it looks to a viewer."""
 
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 from small_models import checkpoint, exported
 
+from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.checkpoints.pictures import as_rgb, image_file
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
+from vlmplan.exporting.client_files import texts
 from vlmplan.picture_files import open_picture
 from vlmplan.training.conversations import open_image
 
@@ -119,6 +123,33 @@ def test_run_and_evaluate_see_what_train_sees(tmp_path: Path) -> None:
         assert np.abs(found - wanted).max() < 0.05
         with Image.open(tmp_path / "wide.png") as opened:
             assert np.array_equal(_pixels(prompts, opened), found)
+
+
+def test_sizes_without_end_are_one_line(tmp_path: Path) -> None:
+    """Neither a small file of many pixels nor a processor's setting decides how much memory is taken."""
+    Image.new("L", (12_000, 12_000)).save(tmp_path / "bomb.png")
+    Image.new("L", (800, 20)).save(tmp_path / "small.png")
+    with pytest.raises(InputError, match=r"--image: .*12000 x 12000 pixels, at most 89478485 are read; scale it down"):
+        Prompts(exported()).of(tmp_path / "bomb.png", "What?", reads_question=False)
+    with pytest.raises(InputError, match=r"12000 x 12000 pixels|144000000 pixels"):
+        open_image(tmp_path / "bomb.png")
+    for name, value in (
+        ("crop_size", {"height": 20_000, "width": 20_000}),
+        ("size", {"height": 30_000, "width": 30_000}),
+        ("size", {"shortest_edge": 2_000}),  # of a picture forty times as long as it is high
+        ("size", {"shortest_edge": 10**9}),
+    ):
+        made = tmp_path / "made"
+        shutil.copytree(checkpoint(), made)
+        settings = json.loads((made / "processor_config.json").read_text())
+        settings["image_processor"][name] = value
+        (made / "processor_config.json").write_text(json.dumps(settings))
+        with pytest.raises(InputError, match=rf"the processor's {name} .*at most 33554432 are made; mend {name} in"):
+            Prompts(made).of(tmp_path / "small.png", "What?", reads_question=False)
+        if max(value.values()) > 6_000:
+            with pytest.raises(InputError, match="expected 1 to 5792 pixels a side"):
+                texts(open_checkpoint(str(made)), 36, ())
+        shutil.rmtree(made)
 
 
 def test_plain_pictures_are_as_they_were() -> None:

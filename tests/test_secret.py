@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmplan.secret import hidden
+from vlmplan.secret import hidden, proxy_passwords, tokens_at_hand
 
 KEY = "sk-abCD/efGH+ij=='x\""
 SPELT = {
@@ -97,6 +97,19 @@ READABLE = {
     "in short octal": "".join(f"\\{ord(one):o}" for one in LONG),
     "quoted-printable": "".join(f"={ord(one):02X}" for one in LONG),
     "base32": base64.b32encode(LONG.encode()).decode(),
+    "as hexadecimal numbers": " ".join(f"0x{ord(one):02x}" for one in LONG),
+    "as octal numbers": " ".join(f"{ord(one):o}" for one in LONG),
+    "as bits": " ".join(f"{ord(one):08b}" for one in LONG),
+    "as code points": " ".join(f"U+{ord(one):04X}" for one in LONG),
+    "in an old browser's address": "".join(f"%u{ord(one):04x}" for one in LONG),
+    "in Python's long escapes": "".join(f"\\U{ord(one):08x}" for one in LONG),
+    "base64, spaced": " ".join(_base64(LONG)),
+    "base64 in escapes": "".join(f"\\u{ord(one):04x}" for one in _base64(LONG)),
+    "base64 in an address, spaced": "%20".join(_base64(LONG)),
+    "hex in HTML": "".join(f"&#{ord(one)};" for one in LONG.encode().hex()),
+    "base64 of two bytes a letter": base64.b64encode(LONG.encode("utf-16-le")).decode(),
+    "a list of letters": json.dumps(list(LONG)),
+    "spaced in JSON in an address": quote(json.dumps(" ".join(LONG))),
     "rotated": codecs.encode(LONG, "rot13"),
 }
 
@@ -131,6 +144,29 @@ def test_long_texts_are_looked_through_in_a_moment() -> None:
     ):
         hidden(text, LONG)
     assert time.monotonic() - started < 5
+
+
+def test_a_key_of_any_length_is_looked_for_in_a_moment() -> None:
+    """Four times the length, about four times as long: 8,000 characters took seconds a text."""
+    for length in (8_000, 32_000):
+        key = "".join(f"{number:x}-%+/" for number in range(length))[:length]
+        started = time.monotonic()
+        for text in ("answered 401 " * 300, json.dumps(key), quote(key), "A" * 4_000, " ".join(map(str, range(2_000)))):
+            assert key[:40] not in hidden(text, key)
+        assert time.monotonic() - started < 5
+
+
+def test_a_proxys_password_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says 407 may repeat what it was sent, and what is no address is told as a port."""
+    monkeypatch.setenv("https_proxy", "http://joe:s3cr%40t-Pass@proxy:3128")
+    sent = _base64("joe:s3cr@t-Pass")
+    for said in (f"407 Basic {sent}", "http://joe:s3cr%40t-Pass@proxy:3128", "joe:s3cr@t-Pass", "s3cr%2540t-Pass"):
+        shown = hidden(f"refused: {said} is wrong", *proxy_passwords())
+        assert shown.startswith("refused: ") and shown.endswith("[key] is wrong" if "//" not in said else " is wrong")
+        assert "Pass" not in shown and sent not in shown
+    assert set(proxy_passwords()) <= set(tokens_at_hand())
+    monkeypatch.setenv("https_proxy", "http://joe:pass/word@proxy:3128")
+    assert hidden("Invalid port: 'pass'", *proxy_passwords()) == "Invalid port: '[key]'"
 
 
 class _Hub(BaseHTTPRequestHandler):

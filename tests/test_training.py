@@ -384,6 +384,26 @@ def test_bad_options_are_one_line(flags: list[str], message: str, tmp_path: Path
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="}),
+        ("pre_tokenizer", {"type": "FixedLength", "length": 0}),
+    ],
+)
+def test_a_tokenizer_whose_library_panics_is_one_line(key: str, value: Any, tmp_path: Path) -> None:
+    """The first panics where it is opened, the second where it reads; a panic is no Exception."""
+    shutil.copytree(base(), tmp_path / "base")
+    path = tmp_path / "base" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    flags = _flags(tmp_path / "made")
+    flags[flags.index("--checkpoint") + 1] = str(tmp_path / "base")
+    done = CliRunner().invoke(app, flags, catch_exceptions=False)
+    assert done.exit_code == 2
+    assert "its library panics" in done.stderr
+    assert not (tmp_path / "made" / RESULT).exists()
+
+
 def test_passes_and_stages() -> None:
     assert passes(665, 128, 1) == 6
     assert passes(5, 128, 1) == 1

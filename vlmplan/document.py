@@ -381,7 +381,7 @@ def check_destination(path: Path | None) -> None:
         raise InputError(f"{path}: cannot be written ({why}); choose another file")
 
 
-def check_apart(written: Mapping[str, Path | None], read: Iterable[Path | None] = (), what: str = "") -> None:
+def check_apart(written: Mapping[str, Path | None], read: Iterable[Path | str | None] = (), what: str = "") -> None:
     """Raise InputError where a file would be written over one that is read, ``what`` in words, or twice.
 
     ``written`` is by option.

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
+    from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
+    from vlmplan.checkpoints.pictures import check_resized as check_resized
     from vlmplan.checkpoints.pictures import image_file as image_file
     from vlmplan.checkpoints.reference import Reference as Reference
     from vlmplan.checkpoints.reference import load_reference as load_reference
@@ -79,7 +81,7 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
-        "pictures": ("as_rgb", "image_file"),
+        "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
         "small_checkpoint": (

@@ -26,7 +26,7 @@ from vlmplan.cli.options import (
     WorkloadOption,
 )
 from vlmplan.cli.output import deliver, tell_request
-from vlmplan.document import check_destination
+from vlmplan.document import check_apart, check_destination
 from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
 
@@ -82,6 +82,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_estimate
 
     check_destination(out)
+    check_apart({"--out": out}, (model, hardware, workload, requests))
     device = api.hardware_profile(hardware)
     asked: dict[str, Any] = {
         "model": model, "hardware": device, "visual_tokens": visual_tokens, "text_tokens": text_tokens,

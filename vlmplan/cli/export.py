@@ -9,6 +9,7 @@ from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
+from vlmplan.document import check_apart
 from vlmplan.hardware import Precision
 
 
@@ -50,6 +51,7 @@ def export(  # noqa: PLR0917 - one parameter an option
     prepare()
     from vlmplan.views import print_export, progress
 
+    check_apart({"--out": out}, (plan, weights, checkpoint))
     with progress() as tell:
         manifest = api.export(
             out=out, plan=plan, model=model, checkpoint=checkpoint, visual_tokens=visual_tokens, compressor=compressor,

@@ -11,7 +11,7 @@ from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption, RuntimeOption, VerboseOption
 from vlmplan.cli.output import deliver, prepare, say
-from vlmplan.document import check_destination, to_toml, write_text
+from vlmplan.document import check_apart, check_destination, to_toml, write_text
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.units import parse_wait, written
 
@@ -94,6 +94,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     base = api.hardware_profile(hardware)
     destination = out or Path(f"{base.name}-measured.toml")
     check_destination(destination)
+    check_apart({"--out": destination}, (from_measurements, hardware, model))
     if from_measurements is not None:
         _refuse(remote, "belong to --endpoint")
         found = api.profile_measurements(from_measurements=from_measurements, hardware=base, runtime=runtime)

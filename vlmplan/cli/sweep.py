@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vlmplan.cli.output import prepare
-from vlmplan.document import load
+from vlmplan.document import check_apart, load
 
 
 def sweep(
@@ -27,6 +27,7 @@ def sweep(
     from vlmplan.sweeping import sweep as run
     from vlmplan.views import print_sweep, sweep_table, voice
 
+    check_apart({"--out": out}, (grid,))
     read = load(Grid, grid)
     cluster = None if ray is None else Cluster(address=ray, cpus=trial_cpus, gpus=trial_gpus)
     with voice() as heard, sweep_table() as show:

@@ -8,7 +8,7 @@ from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption, OutOption, VerboseOption
 from vlmplan.cli.output import deliver
-from vlmplan.document import check_destination
+from vlmplan.document import check_apart, check_destination
 
 
 def tokens(  # noqa: PLR0917 - one parameter an option
@@ -34,5 +34,6 @@ def tokens(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_tokens
 
     check_destination(out)
+    check_apart({"--out": out}, (model,))
     document = api.tokens(model=model, image=image, images=images, visual_tokens=visual_tokens)
     deliver(document, out, json, lambda: print_tokens(document, verbose=verbose))

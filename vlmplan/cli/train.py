@@ -16,7 +16,7 @@ from vlmplan.cli.options import (
     SeedOption,
 )
 from vlmplan.cli.output import deliver, prepare
-from vlmplan.document import load
+from vlmplan.document import check_apart, load
 from vlmplan.errors import InputError
 
 
@@ -94,6 +94,7 @@ def train(  # noqa: PLR0917 - one parameter an option
     from vlmplan.training import train as run
     from vlmplan.views import print_training, voice
 
+    check_apart({"--out": out}, (plan, data, images, checkpoint, tower))
     read = None if plan is None else load(Plan, plan)
     asked = TrainingChoices(
         checkpoint=checkpoint,

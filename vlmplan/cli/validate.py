@@ -17,7 +17,7 @@ from vlmplan.cli.options import (
     WeightsOption,
 )
 from vlmplan.cli.output import deliver, prepare, say, summarise
-from vlmplan.document import check_destination, to_toml, write_text
+from vlmplan.document import check_apart, check_destination, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Provider
 from vlmplan.models import Compressor
@@ -77,6 +77,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_report, progress
 
     _check_destinations(folder, (junit, recalibrate, out))
+    check_apart({"--out": out, "--junit": junit, "--recalibrate": recalibrate}, (plan, weights, questions, checkpoint))
     with progress() as tell:
         found = api.validate(
             folder=folder, plan=plan, checkpoint=checkpoint, weights=weights, visual_tokens=visual_tokens,

@@ -115,6 +115,10 @@ def _question(name: str, row: Any, images: Path) -> Question:
     """Read one row. Raises InputError, naming it."""
     if not isinstance(row, dict):
         raise InputError(f"{name}: expected a table with image, question and answer")
+    try:
+        json.dumps(row, allow_nan=False)
+    except ValueError:
+        raise InputError(f"{name}: found NaN or an infinite number, expected JSON, which has null for them") from None
     texts = {key: row.get(key, "") for key in ("image", "question", "task", "kind")}
     for key, text in texts.items():
         if not isinstance(text, str) or (key in ("image", "question") and not text.strip()):
@@ -164,20 +168,20 @@ class Subject:
 
     def say(self, image: Any, text: str, limit: int) -> str:
         """Answer one question about a PIL image or an image's file, in at most ``limit`` tokens."""
-        return self.prompts.text(self._generated(image, text, limit).tokens)
+        found = self._generated(image, text, limit)
+        found.margins(self.name)
+        return self.prompts.text(found.tokens)
 
     def answer(self, question: Question) -> Answered:
-        """Answer greedily. Raises InputError for a picture that cannot be read."""
-        import numpy as np
-
+        """Answer greedily. Raises InputError for a picture that cannot be read, or logits that are no numbers."""
         found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
-        best = [np.partition(logits, -2)[-2:] for logits in found.logits]
+        margins = found.margins(f"{self.name}, {question.name}")
         text = self.prompts.text(found.tokens)
         return Answered(
             text=text,
             right=_plain(text) in {_plain(one) for one in question.answers},
             tokens=found.tokens,
-            margins=tuple(float(pair[1] - pair[0]) for pair in best),
+            margins=margins,
         )
 
 

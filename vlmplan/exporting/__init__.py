@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from vlmplan.exporting.answers import Answer as Answer
     from vlmplan.exporting.answers import Prompts as Prompts
     from vlmplan.exporting.answers import answer as answer
-    from vlmplan.exporting.answers import templated as templated
     from vlmplan.exporting.client_files import TOKENIZER_FILES as TOKENIZER_FILES
     from vlmplan.exporting.client_files import chat_template as chat_template
     from vlmplan.exporting.client_files import part_of as part_of
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
     from vlmplan.exporting.runner import open_session as open_session
     from vlmplan.exporting.runner import prompt_embeds as prompt_embeds
     from vlmplan.exporting.runner import question_embedding as question_embedding
+    from vlmplan.exporting.templates import EndlessTemplate as EndlessTemplate
+    from vlmplan.exporting.templates import templated as templated
     from vlmplan.exporting.tiles import USUAL_IMAGE as USUAL_IMAGE
     from vlmplan.exporting.tiles import Tiling as Tiling
     from vlmplan.exporting.tiles import tiling as tiling
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "templated"),
+        "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer"),
         "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
         "manifest": (
             "DECODER",
@@ -87,6 +88,7 @@ __getattr__, __all__ = face(
             "prompt_embeds",
             "question_embedding",
         ),
+        "templates": ("EndlessTemplate", "templated"),
         "tiles": ("Tiling", "USUAL_IMAGE", "tiling"),
         "timed": ("TimedRequest", "workload_prompt"),
         "write": (

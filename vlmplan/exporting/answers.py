@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import TILED_TYPES, as_rgb, quiet_transformers
+from vlmplan.checkpoints import TILED_TYPES, as_rgb, check_resized, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
+from vlmplan.exporting.templates import templated
 from vlmplan.exporting.write import question_ids
 from vlmplan.panics import panics_refused
 from vlmplan.picture_files import open_picture
@@ -43,10 +44,10 @@ def _picture(path: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"), open_picture(path) as opened:
             if max(opened.size) > MOST_ELONGATED * min(opened.size):
-                raise InputError(f"--image: {path} is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
+                raise InputError(f"it is {opened.size[0]} x {opened.size[1]}, too long to be cropped")
             return as_rgb(opened)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"--image: {path} cannot be used: {error}") from None
     except Exception as error:  # each format raises its own
         raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
@@ -86,6 +87,7 @@ class Prompts:
         """
         processor = self.processor
         picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
+        check_resized(picture.size, processor.image_processor)
         if processor.image_token in text:
             raise InputError(
                 f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"
@@ -124,14 +126,6 @@ def _is_tiled(folder: Path) -> bool:
     return (folder / "config.json").is_file() and read_plain(folder / "config.json").get("model_type") in TILED_TYPES
 
 
-def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
-    """Return messages as a folder's chat template writes them. Raises InputError where it fails, or says to."""
-    try:
-        return str(processor.apply_chat_template(messages, **options))
-    except Exception as error:  # a template is a program of the folder's author
-        raise InputError(f"the chat template cannot be used ({one_line(error)})") from None
-
-
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Token ids that end an answer: the generation configuration's and the tokenizer's."""
     path = folder / "generation_config.json"
@@ -149,6 +143,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     prompt = prompts.of(image, text, manifest.reads_question, "--prompt")
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
     found = generate(model, prompt, limit, prompts.stop)
+    found.margins(str(folder))
     return Answer(
         text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],

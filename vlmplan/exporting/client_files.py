@@ -6,14 +6,16 @@ Idefics3's counts the tiles that it cuts, and its setting is the edge that it sc
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import IMAGE_TOKEN, Checkpoint
+from vlmplan.checkpoints import IMAGE_TOKEN, MOST_RESIZED, Checkpoint, quiet_transformers
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Tiling
+from vlmplan.panics import panics_refused
 
 # Tokenizer files are handed on as they are; a client reads those it knows.
 TOKENIZER_FILES = (
@@ -32,6 +34,7 @@ IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and n
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
 # Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
 _SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
+_LONGEST_SIDE = math.isqrt(MOST_RESIZED)  # pixels
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
 
 
@@ -134,13 +137,13 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _sides(given: Any, *, square: bool = False) -> dict[str, int]:
     """A processor's size as a table; a number is the shortest edge, or of a crop both. Raises InputError."""
-    if isinstance(given, int) and not isinstance(given, bool):
-        return {"height": given, "width": given} if square else {"shortest_edge": given}
-    if isinstance(given, dict) and set(given) == {"shortest_edge"} and square:
-        return {"height": given["shortest_edge"], "width": given["shortest_edge"]}
-    if not isinstance(given, dict) or set(given) not in ({"shortest_edge"}, {"height", "width"}):
+    sides = {"shortest_edge": given} if isinstance(given, int) else given
+    if not isinstance(sides, dict) or set(sides) not in ({"shortest_edge"}, {"height", "width"}):
         raise InputError(f"the image processor's size is {given!r:.60}; expected shortest_edge, or height and width")
-    return {key: int(value) for key, value in given.items()}
+    if not all(type(side) in (int, float) and 1 <= side <= _LONGEST_SIDE for side in sides.values()):
+        raise InputError(f"the image processor's size is {given!r:.60}; expected 1 to {_LONGEST_SIDE} pixels a side")
+    found = {key: int(value) for key, value in sides.items()}
+    return {"height": found["shortest_edge"], "width": found["shortest_edge"]} if square and len(found) == 1 else found
 
 
 def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, Any]:
@@ -200,6 +203,7 @@ def texts(
         _view_texts(checkpoint, visual_tokens, external) if tiles is None else _tile_texts(checkpoint, tiles, external)
     )
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
     return copied | {name: _json(content) for name, content in made.items()}
@@ -214,6 +218,38 @@ def _copied(path: Path) -> bytes:
     if path.suffix == ".json":
         read_plain(path)
     return path.read_bytes()
+
+
+# Texts by which tokenizers differ: accents as letters of their own, wide and joined letters, blanks, marks, numbers.
+_PROBES = (
+    "cafe\u0301 nai\u0308ve Gro\u0308\u00dfe A\u030a",
+    "\uff41\uff42 \ufb01 \u2460 \u212b \u1100\u1161",
+    "  two  blanks, a\ttab\n\nand lines ",
+    "It's 12,345.67 I'LL \u200d\u00ad x",
+)
+
+
+def _as_opened(folder: Path, content: bytes) -> bytes:
+    """The file of the tokenizer, as transformers' class for the checkpoint's type makes it where that reads otherwise.
+
+    Some classes set a normaliser that a file may lack (Qwen2's joins accents to their letters), and which class is
+    taken depends on ``model_type``, which is another one in an export. What cannot be opened is handed on as it is.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        with panics_refused(str(folder)):
+            opened = quiet_transformers().AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+            theirs, ours = Tokenizer.from_str(opened.backend_tokenizer.to_str()), Tokenizer.from_str(content.decode())
+            for one in (theirs, ours):
+                one.no_truncation()
+                one.no_padding()
+            pairs = ((ours.encode(text).ids, theirs.encode(text).ids) for text in _PROBES)
+            return content if all(one == other for one, other in pairs) else theirs.to_str(pretty=True).encode()
+    except Exception:  # a damaged tokenizer raises what it likes, and is told of where it is used
+        return content
 
 
 def chat_template(folder: Path) -> Any | None:

@@ -4,6 +4,7 @@ Image and token ids in, token ids and timings out. The KV cache stays where it w
 crosses to the host. A provider that was asked for and is not the one in use is an error, never a silent fall-back.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from vlmplan.extras import require
 from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
+# What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
+_SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
@@ -97,6 +100,12 @@ def _running(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
+        if shapes := _SHARED.search(str(error)):
+            raise InputError(
+                f"the {what} declares {shapes[1]} where it makes {shapes[2]}; build it for cuda, or in fp32 or int4 "
+                "(onnxruntime-genai's builder does so in fp16 for cpu, and ONNX Runtime shares memory by what is "
+                "declared)"
+            ) from None
         raise InputError(f"ONNX Runtime cannot run the {what} ({one_line(error, 300)})") from None
 
 
@@ -262,6 +271,22 @@ class Generation:
         """Mean time of the further tokens; None where there are none."""
         more = len(self.token_s) - 1
         return (self.token_s[-1] - self.token_s[0]) / more if more else None
+
+    def margins(self, whose: str) -> tuple[float, ...]:
+        """Return by how much each token led the next likeliest, in logits.
+
+        Raises InputError, naming ``whose`` they are, where these are no numbers: then no token was chosen at all.
+        """
+        import numpy as np
+
+        pairs = [np.partition(row, -2)[-2:] for row in self.logits]  # NaN sorts last
+        for number, pair in enumerate(pairs, 1):
+            if not np.isfinite(pair).all():
+                raise InputError(
+                    f"{whose}: found {pair[1]:g} and {pair[0]:g} as the largest logits of answer token {number}, "
+                    "expected finite numbers; are there such in its weights, or too large ones for its precision?"
+                )
+        return tuple(float(pair[1] - pair[0]) for pair in pairs)
 
 
 def question_embedding(model: Model, question_ids: Any) -> Any:

@@ -25,7 +25,7 @@ from vlmplan.hardware import Precision
 from vlmplan.measuring.observation import Observation, Quantity
 from vlmplan.measuring.timing import Samples
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.secret import hidden
+from vlmplan.secret import hidden, proxy_passwords
 from vlmplan.units import format_image
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
@@ -88,8 +88,8 @@ class Endpoint:
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
     def hidden(self, text: str) -> str:
-        """Return ``text`` without the key, however a server wrote it: to be done before it is cut or shown."""
-        return hidden(text, self.key)
+        """Return ``text`` without the key and proxies' passwords, however written: before it is cut or shown."""
+        return hidden(text, self.key, *proxy_passwords())
 
     def _open(self, path: str, body: dict[str, Any] | None) -> Any:
         """Send one request. Raises Unavailable where nothing, or an error, comes back."""

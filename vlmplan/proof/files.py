@@ -28,6 +28,7 @@ from vlmplan.exporting import (
 from vlmplan.progress import Progress
 from vlmplan.proof.folder import integrity, links
 from vlmplan.proof.graphs import Differences, compare
+from vlmplan.proof.pictures import pictures
 from vlmplan.proof.protobuf import beyond, check_tensors, misplaced, read_proto, skeleton
 from vlmplan.proof.report import Check, verdict
 from vlmplan.proof.trust import claims, same_weights
@@ -50,7 +51,7 @@ def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pro
     external = apart(folder, {name: weight_bytes(parts.graph(name)) for name in GRAPHS})
     due_files = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles)
     yield promises(folder, manifest, parts, {*due_files, *map(data_file, external)})
-    yield configuration(folder, due_files)
+    yield pictures(folder, parts, configuration(folder, due_files))
     yield from graphs(folder, parts, drawn, external, progress)
 
 

@@ -13,13 +13,16 @@ from vlmplan.exporting import generate, quantised
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign_decoder import TextReference
 from vlmplan.proof.foreign_files import Accused, arrays_of, due_tensors, live_names
-from vlmplan.proof.numbers import STEPS, Walk
+from vlmplan.proof.numbers import FP16_TOLERANCE, STEPS, Walk
 from vlmplan.proof.report import Check, verdict
 
 _LIKE = 0.8  # cosine of a rounded matrix and what it is of: 4 bits have 0.99, scaled channels (AWQ) less
 _BITS = 4
 _MOST_RMS, _MOST_ONE = 3.0, 4.0  # times what 4 bits do: larger blocks, or rounded activations, do up to twice as much
-_OTHER_INPUTS = 2.0  # times that again, where more is compared than was walked
+# Elsewhere than on the walks: 30 roundings (3 small models, 4 and 8 bits, blocks of 32, 128 and a row, 2 seeds) were
+# off by at most 1.5 times what they were there, and by 2.0 times what our 4 bits were; twice the latter.
+_ELSEWHERE = 4.0
+_BY_BATCH = 2.0 * _MOST_ONE  # where activations are rounded by what else is in a batch, which nothing bounds so closely
 _INTEGERS = (2, 3)  # ONNX's numbers of uint8 and int8
 
 
@@ -126,10 +129,11 @@ def rounded_reference(reference: TextReference) -> TextReference:
     return replace(reference, replaced=made)
 
 
-def rounding(walks: tuple[Walk, ...], reference: TextReference) -> tuple[Check, float]:
+def rounding(walks: tuple[Walk, ...], reference: TextReference, *, by_token: bool) -> tuple[Check, float]:
     """The decoder is off by no more than a few times what rounding the checkpoint to 4 bits does on the same texts.
 
-    With how far logits may be off on other texts, as a share of their scale.
+    With how far logits may be off on other texts, as a share of their scale: a few times what they are here, or what 4
+    bits make them, the less of both; where a token's rounding is its own (``by_token``).
     """
     import numpy as np
 
@@ -152,7 +156,8 @@ def rounding(walks: tuple[Walk, ...], reference: TextReference) -> tuple[Check, 
     )
     good = mean <= _MOST_RMS * usual and most <= _MOST_ONE * largest and same >= due / 2
     scale = max(one.scale for one in walks)
-    return verdict("rounding", [] if good else [detail], detail), _OTHER_INPUTS * _MOST_ONE * largest / scale
+    allowed = _ELSEWHERE * min(most, largest) if by_token else _BY_BATCH * largest
+    return verdict("rounding", [] if good else [detail], detail), max(FP16_TOLERANCE, allowed / scale)
 
 
 def _centred(logits: Any) -> Any:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints import local_folder
+from vlmplan.errors import InputError
+from vlmplan.exporting import EndlessTemplate, templated
 from vlmplan.proof.foreign_decoder import TextDecoder, TextReference
 from vlmplan.proof.foreign_samples import Limit, apart
 from vlmplan.proof.foreign_tokenizer import opened
@@ -51,8 +53,10 @@ def _encoded(folder: Path) -> Iterator[list[int]]:
         yield tokenizer(text)["input_ids"]
     if getattr(tokenizer, "chat_template", None):
         try:
-            text = tokenizer.apply_chat_template(list(CHAT), tokenize=False, add_generation_prompt=True)
-        except Exception:  # a template raises what it likes, and may want another order of roles
+            text = templated(tokenizer, list(CHAT), tokenize=False, add_generation_prompt=True)
+        except EndlessTemplate:
+            raise
+        except InputError:  # it may want another order of roles
             return
         yield tokenizer(text, add_special_tokens=False)["input_ids"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, one_line, printable
+from vlmplan.exporting import EndlessTemplate, templated
 from vlmplan.panics import stderr_held
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -78,14 +79,17 @@ def behaviours(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str
     yield "a long text", _tried(lambda: len(tokenizer("to be or not " * 300)["input_ids"]))
     yield "chat template", getattr(tokenizer, "chat_template", None)
     for prompt in (True, False):
-        yield (
-            "chat template",
-            _tried(
-                lambda prompt=prompt: tokenizer.apply_chat_template(
-                    list(chat), tokenize=False, add_generation_prompt=prompt
-                )
-            ),
-        )
+        yield "chat template", _chat(tokenizer, list(chat), prompt)
+
+
+def _chat(tokenizer: Any, chat: list[dict[str, str]], prompt: bool) -> str:
+    """What a chat template writes, or how it fails. Raises EndlessTemplate."""
+    try:
+        return templated(tokenizer, chat, tokenize=False, add_generation_prompt=prompt)
+    except EndlessTemplate:
+        raise
+    except InputError as error:
+        return f"refused: {str(error)[:60]}"
 
 
 def faults(

@@ -4,9 +4,11 @@
 for. What a checkpoint that vlmplan trained allows is what ``export`` allows: its own compressor, at its own counts.
 """
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,16 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import plain
 from vlmplan.errors import InputError, printable
-from vlmplan.exporting import LIBRARIES, ExportOrder, Manifest, check_plan, compressed, planned_base
+from vlmplan.exporting import LIBRARIES, ExportOrder, Manifest, check_plan, compressed, file_sha256, planned_base
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
-from vlmplan.proof.report import JUDGE, Check, failed, passed, skipped
+from vlmplan.proof.report import JUDGE, Check, Outcome, failed, passed, skipped
 from vlmplan.units import format_image
 
 _LONGEST_QUESTION = 300  # characters
 _LONGEST_NAME = 1024  # characters of a path or hub id: more could hold anything
+_SHOWN = 80  # characters of a path in a verdict: its end tells more
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,40}")
 
 
@@ -217,7 +220,31 @@ def _quoted(text: str) -> str:
     return f"'{text}'" if len(text) <= _LONGEST_QUESTION else f"'{text[:_LONGEST_QUESTION]}' and so on"
 
 
+def _other_names(manifest: Manifest, given: Given) -> Iterator[tuple[str, bool]]:
+    """Where the export calls what was given by another name, and whether a file of that name is here and another."""
+    if given.checkpoint is not None and manifest.checkpoint != given.checkpoint:
+        yield f"it calls its checkpoint {manifest.checkpoint[:60]}", False
+    if given.weights is None or manifest.weights is None:
+        return
+    named, other = Path(manifest.weights), False
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have, or a file that nobody may read
+        if named.suffix == given.weights.suffix and named.is_file():
+            other = file_sha256(named) != file_sha256(given.weights)
+    if other or os.path.realpath(named) != os.path.realpath(given.weights):
+        end = manifest.weights if len(manifest.weights) <= _SHOWN else f"...{manifest.weights[-_SHOWN:]}"
+        yield f"it calls its compressor's weights {end}{', another file' if other else ''}", other
+
+
 def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
+    """Say who named what, and where the export calls it otherwise; a file that is another is not passed over."""
+    found, others = _judged(manifest, given, order), [*_other_names(manifest, given)]
+    detail = printable("; ".join([found.detail, *(what for what, _ in others)]))
+    if found.outcome is Outcome.PASSED and any(another for _, another in others):
+        return skipped(JUDGE, detail)
+    return replace(found, detail=detail)
+
+
+def _judged(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     """Say who named what: passed where all that decides came from outside, skipped where the export named its judge.
 
     A compressor's file that only the export names fails beside a checkpoint that was given: it could be any file.
@@ -249,8 +276,6 @@ def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     known, own = _asked(given, order)
     what = f", and as expected: {known}" if known else ""
     what += f"; asked for, by the export's own word: {own}" if own else ""
-    if given.checkpoint is not None and manifest.checkpoint != given.checkpoint:
-        what += f"; it calls its checkpoint {manifest.checkpoint[:60]}"
     return passed(JUDGE, f"against {against}{what}")
 
 

@@ -323,7 +323,8 @@ class Validator:
         if found.precision is Precision.FP16:
             limit = foreign_samples.Limit(value=_WORST_TOKEN * self._most_divergence(found.precision), nats=True)
         elif found.precision is not Precision.FP32:
-            held, allowed = foreign_rounding.rounding(walks, reference)
+            by_token = foreign_rounding.rounds_by_token(found)
+            held, allowed = foreign_rounding.rounding(walks, reference, by_token=by_token)
             yield held
             limit = foreign_samples.Limit(value=allowed)
         yield foreign_texts.texts(model, reference, limit, seed)

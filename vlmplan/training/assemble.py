@@ -22,6 +22,7 @@ from vlmplan.checkpoints import (
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.models import Compressor
+from vlmplan.panics import panics_refused
 
 if TYPE_CHECKING:
     from vlmplan.training.vlm import CompressedLlava
@@ -100,15 +101,26 @@ def _built(config: Any, parts: dict[str, Any], seed: int, dtype: Any) -> "Compre
     return model
 
 
+def _opened(what: str, kind: str, folder: Path, **options: Any) -> Any:
+    """Open a folder's processor or tokenizer by one of transformers' classes. Raises InputError where it cannot be."""
+    opener = getattr(quiet_transformers(), kind)
+    try:
+        with panics_refused(str(folder)):
+            return opener.from_pretrained(folder, trust_remote_code=False, **options)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file raises what it likes
+        raise InputError(f"{folder}: its {what} cannot be loaded ({one_line(error)})") from None
+
+
 def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int], seed: int, dtype: Any) -> Start:
-    transformers = quiet_transformers()
     config = read_config(folder)
     wanted = _compressed_config(config, compressor, visual_tokens)
     if getattr(config, "vlmplan", None) == wanted.vlmplan:
         from vlmplan.training.vlm import CompressedLlava
 
         model = CompressedLlava.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        return Start(model=model, processor=transformers.AutoProcessor.from_pretrained(folder))
+        return Start(model=model, processor=_opened("processor", "AutoProcessor", folder))
     base = _loaded(folder, "AutoModelForImageTextToText", dtype)
     parts = {"lm_head": base.lm_head, "model.vision_tower": base.model.vision_tower}
     parts["model.language_model"] = base.model.language_model
@@ -116,11 +128,7 @@ def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int]
         parts["model.multi_modal_projector"] = base.model.multi_modal_projector
     model = _built(wanted, parts, seed, dtype)
     model.generation_config = base.generation_config
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a damaged processor raises what it likes
-        raise InputError(f"{folder}: its processor cannot be loaded ({one_line(error)})") from None
-    return Start(model=model, processor=processor)
+    return Start(model=model, processor=_opened("processor", "AutoProcessor", folder))
 
 
 def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[int]], seed: int, dtype: Any) -> Start:
@@ -129,7 +137,7 @@ def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[in
     language = _loaded(folder, "AutoModelForCausalLM", dtype)
     clip = read_plain(tower / "config.json")["model_type"].startswith("clip")
     seeing = _loaded(tower, "CLIPVisionModel" if clip else "SiglipVisionModel", dtype)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = _opened("tokenizer", "AutoTokenizer", folder)
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)
     if len(tokenizer) > language.get_input_embeddings().num_embeddings:
         language.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
@@ -144,7 +152,7 @@ def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[in
     parts = {"model.vision_tower": seeing, "model.language_model": language.model, "lm_head": language.lm_head}
     model = _built(config, parts, seed, dtype)
     model.generation_config = language.generation_config
-    image = transformers.AutoImageProcessor.from_pretrained(tower, backend="pil")
+    image = _opened("image processor", "AutoImageProcessor", tower, backend="pil")
     processor = transformers.LlavaProcessor(
         image_processor=image, tokenizer=tokenizer, patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy, image_token=IMAGE_TOKEN,

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints import check_resized
 from vlmplan.errors import InputError
 from vlmplan.exporting import templated
+from vlmplan.panics import panics_refused
 from vlmplan.training.conversations import Conversation, Turn, open_image
 
 IGNORED = -100  # torch's cross-entropy leaves labels of this number out
@@ -49,7 +51,8 @@ class Writer:
         """Return token ids, with ``visual_tokens`` places for the image, and labels on the answers to be learnt."""
         key = (sample.row.name, sample.learnt)
         if key not in self._kept:
-            self._kept[key] = self._written(sample.row.turns, sample.learnt)
+            with panics_refused("the checkpoint"):
+                self._kept[key] = self._written(sample.row.turns, sample.learnt)
             if len(self._kept) > _KEPT_TEXTS:
                 self._kept.popitem(last=False)
         ids, labels = self._kept[key]
@@ -92,7 +95,8 @@ class Writer:
 
     def question(self, text: str) -> list[int]:
         """Return the bare question's ids: what QueCC embeds."""
-        return self._ids(text.strip(), first=True)
+        with panics_refused("the checkpoint"):
+            return self._ids(text.strip(), first=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,9 @@ class Pixels:
     def of(self, image: Path | bytes) -> Any:
         """Return ``[3, size, size]`` of an image. Raises InputError for one that cannot be read any more."""
         if image not in self._kept:
-            made = self.image_processor(open_image(image), return_tensors="pt")["pixel_values"][0]
+            picture = open_image(image)
+            check_resized(picture.size, self.image_processor)
+            made = self.image_processor(picture, return_tensors="pt")["pixel_values"][0]
             self._kept[image] = made
             if len(self._kept) * made.nbytes > CACHE_BYTES:
                 self._kept.popitem(last=False)

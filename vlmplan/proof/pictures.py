@@ -1,0 +1,83 @@
+"""Does an export see pictures as its checkpoint does? Two of awkward shapes, through both image processors.
+
+The files beside an export say how a picture is cut and scaled in other words than the checkpoint's; here it is done.
+Where the checkpoint makes several views of a picture and the export one, that one is the whole picture, the first.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from vlmplan.checkpoints import quiet_transformers
+from vlmplan.errors import InputError, one_line
+from vlmplan.exporting import Parts
+from vlmplan.panics import panics_refused
+from vlmplan.proof.report import Check, Outcome, failed, passed
+
+_SHAPES = ((37, 131), (143, 29))  # height and width in pixels: neither square nor even
+_MOST_OFF = 0.05  # of a pixel that is brought to mean 0 and spread 1: less than two of 255 greys
+
+
+def _processor(folder: Path) -> Any:
+    """A folder's image processor as transformers opens it. Raises InputError."""
+    try:
+        with panics_refused(str(folder)):
+            return quiet_transformers().AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged configuration raises what it likes
+        raise InputError(f"the image processor cannot be opened ({one_line(error)})") from None
+
+
+def _pixels(processor: Any, picture: Any) -> Any:
+    """What a processor makes of a picture: ``[1, 3, size, size]``, or ``[1, views, 3, size, size]``."""
+    import numpy as np
+
+    try:
+        return np.asarray(processor(images=[picture], return_tensors="np")["pixel_values"])
+    except Exception as error:  # settings that fit no picture raise what they like
+        raise InputError(f"the image processor makes nothing of a picture ({one_line(error)})") from None
+
+
+def _compared(ours: Any, theirs: Any) -> tuple[int, float]:
+    """How many pictures were compared, and by how much a pixel is off at most, infinity for another shape."""
+    import numpy as np
+    from PIL import Image
+
+    rng, compared, worst = np.random.default_rng(5), 0, 0.0
+    for shape in _SHAPES:
+        picture = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+        found, want = _pixels(ours, picture), _pixels(theirs, picture)
+        if want.ndim == found.ndim + 1:
+            want = want[:, 0]
+        off = float(np.abs(found - want).max()) if found.shape == want.shape else float("inf")
+        compared, worst = compared + 1, max(worst, off if np.isfinite(off) else float("inf"))
+    return compared, worst
+
+
+def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
+    """Return the check of the configuration, with what was found of pictures; one that failed as it is.
+
+    A checkpoint of a type that cuts views, with a processor that makes one by a crop, is compared by its files only.
+    """
+    if configured.outcome is not Outcome.PASSED:
+        return configured
+    try:
+        theirs = _processor(parts.checkpoint.folder)
+    except InputError as error:
+        return passed(configured.name, f"{configured.detail}; pictures not compared: the checkpoint's {error}")
+    crops = type(theirs).__name__.startswith("CLIP") and theirs.do_center_crop
+    if crops and parts.checkpoint.config.model_type != "llava":
+        return passed(configured.name, f"{configured.detail}; pictures not compared: its processor cuts no views")
+    if parts.tiles is not None and parts.tiles.edge is not None:
+        theirs.size = {"longest_edge": parts.tiles.edge}
+    try:
+        count, worst = _compared(_processor(folder), theirs)
+    except InputError as error:
+        return failed(configured.name, str(error))
+    if worst > _MOST_OFF:
+        return failed(
+            configured.name,
+            f"pictures are not cut as the checkpoint's {type(theirs).__name__} cuts them: pixels off by {worst:.2g} of "
+            f"their spread, limit {_MOST_OFF:g}",
+        )
+    return passed(configured.name, f"{configured.detail}; {count} pictures cut as its processor cuts them")
