@@ -27,7 +27,9 @@ def _pair(folder: Path) -> tuple[Path, Path]:
 
 
 def _judged(ours: Path, theirs: Path) -> Report:
-    return Validator(Options(threads=2, repeats=1, checkpoint=str(theirs)), quiet).validate(ours).report
+    return (
+        Validator(Options(by_samples=True, threads=2, repeats=1, checkpoint=str(theirs)), quiet).validate(ours).report
+    )
 
 
 def _edited(path: Path, **changes: Any) -> None:
