@@ -29,6 +29,7 @@ _PLAIN = {"diversity_penalty": (0.0,), "do_sample": (False,), "early_stopping": 
           "min_length": (0,), "no_repeat_ngram_size": (0,), "num_beams": (1,), "num_return_sequences": (1,),
           "repetition_penalty": (1.0,), "temperature": (1.0,), "top_k": (50, 1), "top_p": (1.0,),
           "past_present_share_buffer": (True, False)}  # fmt: skip
+_SWITCHES = ("enable_", "enableGraphCapture", "validationMode")  # of CUDA and WebGPU, as the builder writes them
 _SESSION = {"log_id", "provider_options"}
 _CODE = (".so", ".dll", ".dylib", ".onnx", ".ort")
 
@@ -120,7 +121,7 @@ def _session(options: Any) -> Iterator[str]:
     tables = providers if isinstance(providers, list) else [providers]
     for one in tables:
         for name, settings in one.items() if isinstance(one, dict) else [(one, {})]:
-            if not isinstance(settings, dict) or any(not str(key).startswith("enable_") for key in settings):
+            if not isinstance(settings, dict) or any(not str(key).startswith(_SWITCHES) for key in settings):
                 yield f"{FILE}: provider_options: {_shown(name)}: {_shown(settings)} was not compared"
 
 
