@@ -31,7 +31,7 @@ def _judged(folder: Path, change: Change) -> Report:
 
 def _of(folder: Path) -> Report:
     return (
-        Validator(Options(threads=2, repeats=1, checkpoint=str(folder / "text")), quiet)
+        Validator(Options(by_samples=True, threads=2, repeats=1, checkpoint=str(folder / "text")), quiet)
         .validate(folder / "foreign")
         .report
     )

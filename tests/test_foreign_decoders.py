@@ -23,7 +23,7 @@ from vlmplan.proof.foreign_files import accused
 from vlmplan.proof.report import Outcome, Report, markdown
 from vlmplan.proof.validate import Options, Validator
 
-QUICK = Options(threads=2, repeats=1)
+QUICK = Options(by_samples=True, threads=2, repeats=1)
 
 
 def _outcome(report: Report, name: str) -> Outcome:

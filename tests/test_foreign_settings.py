@@ -26,8 +26,9 @@ def _pair(folder: Path) -> tuple[Path, Path]:
     return ours, theirs
 
 
-def _judged(ours: Path, theirs: Path) -> Report:
-    return Validator(Options(threads=2, repeats=1, checkpoint=str(theirs)), quiet).validate(ours).report
+def _judged(ours: Path, theirs: Path, *, by_samples: bool = True) -> Report:
+    options = Options(by_samples=by_samples, threads=2, repeats=1, checkpoint=str(theirs))
+    return Validator(options, quiet).validate(ours).report
 
 
 def _edited(path: Path, **changes: Any) -> None:
@@ -64,6 +65,21 @@ def _panicking(ours: Path) -> None:
     _edited(ours / "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})
 
 
+def _strips(ours: Path) -> None:
+    found = json.loads((ours / "tokenizer.json").read_text())
+    for one in found["added_tokens"]:
+        one["lstrip"] = True
+    (ours / "tokenizer.json").write_text(json.dumps(found))
+
+
+def _sampled(ours: Path) -> None:
+    _edited(ours / "config.json", repetition_penalty=1.3)
+
+
+def _shorter(ours: Path) -> None:
+    _edited(ours / "config.json", max_position_embeddings=64)
+
+
 def _no_texts(ours: Path) -> None:
     _edited(ours / "generation_config.json", eos_token_id=["a", 1])
 
@@ -75,6 +91,13 @@ def _no_texts(ours: Path) -> None:
         (_special("additional_special_tokens", ["e", "a"]), "special tokens"),
         (_special("pad_token", "a"), "pad_token"),
         (_special("model_input_names", ["x"]), "inputs"),
+        (_special("model_input_names", [1, {}]), "inputs"),
+        (_special("model_max_length", "many"), "model_max_length"),
+        (_special("fast_tokenizer_files", ["tokenizer.4.0.0.json"]), "fast_tokenizer_files"),
+        (_special("vocab_file", "../vocab.json"), "vocab_file"),
+        (_strips, "tokenizer.json is another"),
+        (_sampled, "repetition_penalty"),
+        (_shorter, "max_position_embeddings"),
         (_template_gone, "no chat template"),
         (_another_template, "chat template"),
         (_filled, "padding"),
@@ -194,3 +217,20 @@ def test_texts_may_be_cut_where_the_model_ends(length: int, good: bool, tmp_path
         _edited(place / "tokenizer_config.json", model_max_length=None)
     _edited(ours / "tokenizer_config.json", model_max_length=length)
     assert bool(_judged(ours, theirs).failed) is not good
+
+
+def test_what_no_samples_prove_passes_only_where_that_is_accepted(tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    (fault,) = _judged(ours, theirs, by_samples=False).failed
+    assert fault.name == "samples" and fault.detail.endswith("--by-samples accepts that")
+    accepted = _judged(ours, theirs)
+    assert not accepted.failed and "samples" in {one.name for one in accepted.reservations}
+
+
+@pytest.mark.parametrize("ends", [[2, 1], [1, 0]])
+def test_an_end_that_stands_in_a_file_left_out(ends: list[int], tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    _edited(theirs / "generation_config.json", eos_token_id=ends)
+    (ours / "generation_config.json").unlink()
+    (fault,) = _judged(ours, theirs).failed
+    assert "generation_config.json is left out, which ends texts at" in fault.detail

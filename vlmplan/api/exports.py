@@ -116,6 +116,7 @@ def validate(
     questions: File | None = None,
     images: File | None = None,
     recalibrate: bool = False,
+    by_samples: bool = False,
     progress: Progress = silent,
 ) -> "Validation":
     """Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Needs the extra ``deploy``.
@@ -139,6 +140,7 @@ def validate(
         questions: A JSONL of questions: compare answers to these, one by one.
         images: Where the images of the questions are.
         recalibrate: Whether ``recalibrated()`` of what is returned will be asked for.
+        by_samples: Whether a decoder that others drew may pass by samples; its graph cannot be proved.
         progress: Hears (what, done, in all).
 
     Returns:
@@ -168,7 +170,7 @@ def validate(
         query=query, image=None if image is None else parse_image(str(image)),
         provider=must_be_one_of(Provider, provider, "--provider").value, threads=threads, repeats=repeats,
         max_divergence_nats=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
-        recalibrate=recalibrate,
+        recalibrate=recalibrate, by_samples=by_samples,
     )  # fmt: skip
     asked = _questions(file(questions), file(images))
     found = Validator(options, progress).validate(Path(folder))

@@ -54,7 +54,7 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
             "checkpoint", "plan", "visual_tokens", "image", "compressor", "precision", "weights", "query",
         ),
         "Where it runs": ("provider", "threads", "repeats"),
-        "What is held": ("max_divergence", "logit_tolerance", "budget_only", "questions", "images"),
+        "What is held": ("max_divergence", "logit_tolerance", "budget_only", "by_samples", "questions", "images"),
         "Output": ("recalibrate", *_OUTPUT["Output"]),
     },
     "profile": {

@@ -56,6 +56,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
     budget_only: Annotated[
         bool, typer.Option("--budget-only", help="Hold times against the budget, not the prediction.")
     ] = False,
+    by_samples: Annotated[
+        bool, typer.Option("--by-samples", help="Let a decoder that others drew pass by samples, unproved.")
+    ] = False,
     questions: Annotated[
         Path | None, typer.Option("--questions", metavar="FILE.jsonl", help="Compare answers to these, one by one.")
     ] = None,
@@ -84,7 +87,8 @@ def validate(  # noqa: PLR0917 - one parameter an option
             compressor=compressor, precision=precision, query=query, image=image, provider=provider,
             threads=threads, repeats=repeats,
             max_divergence=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
-            questions=questions, images=images, recalibrate=recalibrate is not None, progress=tell,
+            questions=questions, images=images, recalibrate=recalibrate is not None,
+            by_samples=by_samples, progress=tell,
         )  # fmt: skip
     report = found.report
     deliver(report, out, json, lambda: print_report(report, verbose=verbose))

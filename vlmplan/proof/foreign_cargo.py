@@ -17,8 +17,10 @@ from vlmplan.proof.foreign_files import Accused, live_names, read_names
 from vlmplan.proof.protobuf import tensors_of
 
 LOAD_S = 60.0
+MOST_TENSORS = 20_000  # a decoder of a hundred layers has two thousand
 _SAID_ABOVE_BYTES = 2**12
-_OTHER_KINDS = (".json", ".jinja", ".txt", ".model", ".py", ".sh", ".so", ".dll", ".exe", ".onnx", ".ort", ".html")
+_OTHER_KINDS = (".json", ".jinja", ".txt", ".model", ".py", ".sh", ".so", ".dll", ".exe", ".onnx", ".ort", ".html",
+                ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".npz", ".gguf")  # fmt: skip
 # What is computed of constants in good graphs, in no time: shapes and layouts.
 _QUICK = {"Cast", "Constant", "DequantizeLinear", "Gather", "Identity", "Neg", "Reshape", "Shape", "Slice", "Squeeze",
           "Transpose", "Unsqueeze"}  # fmt: skip
@@ -29,7 +31,14 @@ _LOADING = (
 
 
 def check_cargo(accused: Accused) -> None:
-    """Raise InputError where a data file is another thing, or loading would take longer than ``LOAD_S``."""
+    """Raise InputError for too many tensors or a data file that is another thing, or slow loading (``LOAD_S``)."""
+    if (count := len(accused.proto.graph.initializer)) > MOST_TENSORS:
+        raise InputError(f"{accused.path.name}: found {count} tensors, expected at most {MOST_TENSORS} of a decoder")
+    for node in _trapping(accused.proto.graph):
+        raise InputError(
+            f"{accused.path.name}: {printable(node.name or node.op_type)} divides whole numbers by what it computes; "
+            "some of them end the process"
+        )
     for location, used in _data_files(accused):
         if location in TOKENIZER_FILES or Path(location).suffix.lower() in _OTHER_KINDS:
             raise InputError(f"{printable(location)} is named as another thing than the tensors of {accused.path.name}")
@@ -38,6 +47,53 @@ def check_cargo(accused: Accused) -> None:
     folded = sorted({node.op_type for node in _constant(accused.proto.graph)} - _QUICK)
     if folded:
         _load(accused.path, folded)
+
+
+def _trapping(graph: Any) -> Iterator[Any]:
+    """Divisions of whole numbers by anything but a constant other than 0 and -1: processors trap those."""
+    from onnx_ir import serde
+
+    whole = {6, 7, 2, 3, 4, 5, 12, 13}  # ONNX's numbers of integers
+    divisors = {
+        tensor.name: serde.deserialize_tensor(tensor).numpy()
+        for tensor in graph.initializer
+        if tensor.data_type in whole and not tensor.external_data
+    }
+    constants = {
+        node.output[0]: serde.deserialize_tensor(one.t).numpy()
+        for node in graph.node
+        if node.op_type == "Constant"
+        for one in node.attribute
+        if one.name == "value" and one.t.data_type in whole
+    }
+    known, kinds = divisors | constants, _kinds(graph)
+    for node in graph.node:
+        if node.op_type not in ("Div", "Mod") or len(node.input) < 2:
+            continue
+        by = known.get(node.input[1])
+        if (by is not None and ((by == 0) | (by == -1)).any()) or (
+            by is None and kinds.get(node.input[1], kinds.get(node.input[0])) in whole
+        ):
+            yield node
+
+
+def _kinds(graph: Any) -> dict[str, int]:
+    """The types of values as far as the graph states them or operators of shapes make them: ONNX's numbers."""
+    found = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("Shape", "Size", "NonZero", "ArgMax", "ArgMin"):
+            found |= dict.fromkeys(node.output, 7)
+        elif node.op_type == "Cast":
+            found |= {node.output[0]: next((one.i for one in node.attribute if one.name == "to"), 0)}
+        elif node.op_type == "Constant":
+            found[node.output[0]] = next((one.t.data_type for one in node.attribute if one.name == "value"), 0)
+        elif node.input and node.output and node.op_type not in ("MatMul", "Gather"):
+            made = found.get(node.input[0])
+            found |= {name: made for name in node.output if name not in found and made is not None}
+        elif node.op_type == "Gather":
+            found |= {node.output[0]: found[node.input[0]]} if node.input[0] in found else {}
+    return found
 
 
 def _data_files(accused: Accused) -> Iterator[tuple[str, bool]]:
@@ -82,11 +138,17 @@ def cargo(accused: Accused) -> str:
     """What the verdict says of tensors that no result is made of, and of notes; empty where there are few."""
     graph = accused.proto.graph
     live = live_names(graph)
-    idle_bytes = sum(tensor.ByteSize() for tensor in graph.initializer if tensor.name not in live)
+    idle_bytes = sum(_stored_bytes(tensor) for tensor in graph.initializer if tensor.name not in live)
     said = [f"{idle_bytes} bytes of tensors that nothing reads"] if idle_bytes > _SAID_ABOVE_BYTES else []
     notes_bytes = sum(map(_notes_bytes, (accused.proto, graph, *graph.node, *graph.initializer)))
     said += [f"{notes_bytes} bytes of notes"] if notes_bytes > _SAID_ABOVE_BYTES else []
     return f"the graph carries {' and '.join(said)}; " if said else ""
+
+
+def _stored_bytes(tensor: Any) -> int:
+    """Bytes of a tensor in the graph, and in the file beside it."""
+    lengths = (entry.value for entry in tensor.external_data if entry.key == "length")
+    return int(tensor.ByteSize()) + sum(int(length) for length in lengths if length.isascii() and length.isdigit())
 
 
 def _notes_bytes(message: Any) -> int:

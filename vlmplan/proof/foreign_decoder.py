@@ -4,6 +4,7 @@ Its inputs tell what it is: ``input_ids``, ``attention_mask``, perhaps ``positio
 ``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vlmplan.exporting import decoder_pass, empty_cache, open_session
 from vlmplan.hardware import Precision
 
 _FP32, _HALVES = 1, (10, 16)  # ONNX's numbers of fp32; of fp16 and bf16
+_FED = re.compile(r"input_ids|attention_mask|position_ids|use_cache_branch|past_key_values\.[0-9]+\.(key|value)")
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
 
@@ -68,6 +70,9 @@ class TextDecoder(_Text):
                 f"{path}: expected inputs input_ids, attention_mask and past_key_values.N.key/value, found "
                 f"{', '.join(sorted(names)[:6])}"
             )
+        optional = {value.name for value in self.session.get_overridable_initializers()}
+        if strange := sorted(name for name in names | optional if not _FED.fullmatch(name)):
+            raise InputError(f"{path}: input {printable(strange[0])} is none that clients feed a decoder")
         for value in self.session.get_inputs():
             kinds = ("tensor(float)", "tensor(float16)")
             if value.name.startswith("past_key_values.") and (len(value.shape) != 4 or value.type not in kinds):

@@ -154,13 +154,17 @@ def _forms(tensor: Any) -> set[bytes]:
 
 
 def _rounded(tensor: Any, known: set[bytes]) -> tuple[bool, bool]:
-    """Whether the file holds a matrix's packed values, and its scales, as ONNX Runtime's own quantiser makes them."""
+    """Whether the file holds a matrix's packed values, and its scales, as ONNX Runtime's own quantiser makes them.
+
+    It is handed fp32, or for GPUs fp16.
+    """
     import numpy as np
 
     if tensor.ndim != 2:
         return False, False
     ways = ((4, True), (4, False), (8, True))
-    made = [quantised(tensor.numpy(), bits, symmetric=symmetric) for bits, symmetric in ways]
+    handed = [tensor.numpy(), tensor.half().float().numpy()]
+    made = [quantised(array, bits, symmetric=symmetric) for array in handed for bits, symmetric in ways]
     values = [bool(_marks(packed.reshape(-1)) & known) for packed, *_ in made]
     scales = [any(_marks(one.astype(kind)) & known for kind in (np.float32, np.float16)) for _, one, _ in made]
     both = [one and other for one, other in zip(values, scales, strict=True)]

@@ -29,6 +29,8 @@ _PLAIN = {"diversity_penalty": (0.0,), "do_sample": (False,), "early_stopping": 
           "min_length": (0,), "no_repeat_ngram_size": (0,), "num_beams": (1,), "num_return_sequences": (1,),
           "repetition_penalty": (1.0,), "temperature": (1.0,), "top_k": (50, 1), "top_p": (1.0,),
           "past_present_share_buffer": (True, False)}  # fmt: skip
+_SWITCHES = ("enable_", "enableGraphCapture", "validationMode")  # of CUDA and WebGPU, as the builder writes them
+_SESSION = {"log_id", "provider_options"}
 _CODE = (".so", ".dll", ".dylib", ".onnx", ".ort")
 
 
@@ -46,6 +48,9 @@ def faults(folder: Path, path: Path, reference: TextReference, generation: Mappi
     if not (isinstance(model, dict) and isinstance(decoder, dict) and isinstance(search, dict)):
         yield f"{FILE}: model, model.decoder and search: expected tables"
         return
+    if strange := sorted(set(whole) - {"model", "search"}):
+        yield f"{FILE}: {printable(strange[0])} is none of a single decoder's, and was not compared"
+    yield from _session(decoder.get("session_options", {}))
     if strange := sorted({*set(model) - _MODEL, *(f"decoder.{key}" for key in set(decoder) - _DECODER)}):
         yield f"{FILE}: model.{printable(strange[0])} is none of a single decoder's, and was not compared"
     name = decoder.get("filename")
@@ -97,12 +102,27 @@ def _sizes(model: Mapping[str, Any], decoder: Mapping[str, Any], reference: Text
         if found is not None and found not in list(allowed):
             yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {_shown(found)}"
     length = model.get("context_length")
-    if length is not None and (type(length) is not int or not 0 < length <= (context or length)):
-        yield f"{FILE}: model.context_length: expected at most {context}, found {_shown(length)}"
+    if length is not None and (type(length) is not int or length < 1 or length != (context or length)):
+        yield f"{FILE}: model.context_length: expected {context}, found {_shown(length)}"
     slides = decoder.get("sliding_window")
     size = slides.get("window_size") if isinstance(slides, dict) else slides
     if slides is not None and size != window:
         yield f"{FILE}: decoder.sliding_window: expected {window}, found {_shown(size)}"
+
+
+def _session(options: Any) -> Iterator[str]:
+    """Settings of ONNX Runtime: what its builder writes, and switches of a provider."""
+    if not isinstance(options, dict):
+        yield f"{FILE}: decoder.session_options: expected a table"
+        return
+    if strange := sorted(set(options) - _SESSION):
+        yield f"{FILE}: session_options.{printable(strange[0])} is none that its builder writes, and was not compared"
+    providers = options.get("provider_options", [])
+    tables = providers if isinstance(providers, list) else [providers]
+    for one in tables:
+        for name, settings in one.items() if isinstance(one, dict) else [(one, {})]:
+            if not isinstance(settings, dict) or any(not str(key).startswith(_SWITCHES) for key in settings):
+                yield f"{FILE}: provider_options: {_shown(name)}: {_shown(settings)} was not compared"
 
 
 def _sampling(search: Mapping[str, Any], reference: TextReference, generation: Mapping[str, Any]) -> Iterator[str]:

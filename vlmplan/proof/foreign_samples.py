@@ -12,7 +12,7 @@ from vlmplan.exporting import Prompt
 from vlmplan.hardware import Precision
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.foreign_decoder import TextDecoder, TextReference
-from vlmplan.proof.report import SAMPLES, Check, skipped, verdict
+from vlmplan.proof.report import SAMPLES, Check, failed, skipped, verdict
 
 LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square
 _STRATA = 10  # lengths a run, one drawn from each of as many equal parts of the logarithm
@@ -255,11 +255,15 @@ def unswept(reference: TextReference, run: int) -> str:
     return "" if run >= size else f"only {run} of its {size} tokens were run; "
 
 
-def samples(longest: int, precision: Precision, seed: int, left: str = "") -> Check:
-    """Say that this is no proof, what was sampled, and what was ``left`` out; ``longest`` in tokens."""
-    return skipped(
+def samples(longest: int, precision: Precision, seed: int, left: str, *, accepted: bool) -> Check:
+    """Say that this is no proof, what was sampled, and what was ``left`` out; ``longest`` in tokens.
+
+    Whoever validates has to have ``accepted`` that: a graph of any operators may do otherwise wherever none looked.
+    """
+    outcome = skipped if accepted else failed
+    return outcome(
         SAMPLES,
         f"others drew this decoder, so it is compared by samples only: {_STRATA + 1} lengths and pieces of up to "
         f"{longest} tokens (seed {seed}), at {precision} by the file's own word; {left}what it does elsewhere is not "
-        "known",
+        f"known{'' if accepted else '; --by-samples accepts that'}",
     )

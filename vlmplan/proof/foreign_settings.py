@@ -20,9 +20,16 @@ from vlmplan.proof.protobuf import tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
 
 _ALIKE = ("special_tokens_map.json", "added_tokens.json", "chat_template.json")  # the checkpoint's, key by key
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".py", ".onnx")  # said first: what clients load
 _READ_HERE = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json",
               "genai_config.json"}  # fmt: skip
 _OWN_WORDS = {"transformers_version", "_from_model_config"}  # of generation_config.json, and decide nothing
+_NAMES_FILES = ("_file", "_files")  # how a tokenizer's keys end that send a client elsewhere
+_CORRUPTS = "clean_up_tokenization_spaces_"  # as transformers 5 spells what it does to BPE only when it is told to
+# Of config.json what no client decides by: who wrote it, in which format, and where from.
+_FREE_KEYS = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "use_cache", "auto_map",
+              "_attn_implementation_autoset", "_commit_hash", "bos_token_id", "eos_token_id", "pad_token_id",
+              "output_attentions", "output_hidden_states", "return_dict"}  # fmt: skip
 
 
 def _tokenizer(path: Path) -> tuple[str, Any, Mapping[str, Any]]:
@@ -117,13 +124,28 @@ def _ends(folder: Path, checkpoint: Path, padding: int | None) -> Iterator[str]:
         starts = [one["bos_token_id"] for one in allowed]
         starts += [1] if name == foreign_genai.FILE and starts[0] is None else []  # its builder writes 1 for none
         due = {"bos_token_id": starts, "eos_token_id": [one["eos_token_id"] for one in allowed]}
+        if name == foreign_genai.FILE:  # which heeds this alone
+            due["eos_token_id"] = due["eos_token_id"][:1]
         for key, value in _stops(table).items():
-            if table.get(key) is not None and value not in due[key]:
+            missing = table.get(key) is None and (name != foreign_genai.FILE or key == "bos_token_id")
+            if not missing and value not in due[key]:
                 yield f"{name}: {key}: expected {due[key][0]}, found {printable(str(value)[:60])}"
         if (pad := table.get("pad_token_id")) is not None and pad not in fill:
             yield f"{name}: pad_token_id: expected {fill[0]}, found {printable(str(pad)[:60])}"
         if found.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
             yield f"{name}: auto_map names code that is not the checkpoint's"
+
+
+def _left_out(folder: Path, checkpoint: Path) -> Iterator[str]:
+    """A fault where what ends the checkpoint's texts stands in a file that the folder has not."""
+    name = "generation_config.json"
+    if (folder / name).is_file() or (folder / foreign_genai.FILE).is_file() or not (checkpoint / name).is_file():
+        return
+    due, rest = (
+        _stops(one)["eos_token_id"] for one in (read_plain(checkpoint / name), read_plain(checkpoint / "config.json"))
+    )
+    if due not in ([None], rest):
+        yield f"{name} is left out, which ends texts at {_shown(due)}"
 
 
 def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]:
@@ -136,10 +158,42 @@ def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]
             for key in sorted((set(found) | set(want)) - _OWN_WORDS)
             if found.get(key) != want.get(key)
         )
-    if "tokenizer_config.json" in both:
-        found, want = (read_plain(one / "tokenizer_config.json") for one in (folder, checkpoint))
+    if (folder / "tokenizer_config.json").is_file():
+        name = "tokenizer_config.json"
+        found, want = (read_plain(one / name) if (one / name).is_file() else {} for one in (folder, checkpoint))
         if found.get("auto_map") != want.get("auto_map"):
-            yield "tokenizer_config.json: auto_map names code that is not the checkpoint's"
+            yield f"{name}: auto_map names code that is not the checkpoint's"
+        for key in sorted(key for key in found if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS)):
+            if found[key] not in (None, False, want.get(key)):
+                yield f"{name}: {printable(key[:60])}: expected {_shown(want.get(key))}, found {_shown(found[key])}"
+
+
+def _shown(value: Any) -> str:
+    return printable(str(value)[:60])
+
+
+def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
+    """Faults of ``config.json``: what transformers reads of it otherwise than of the checkpoint's, and other keys."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        return
+    try:
+        with foreign_tokenizer.panics():
+            found, want = (
+                AutoConfig.from_pretrained(one, trust_remote_code=False, local_files_only=True).to_dict()
+                for one in (folder, checkpoint)
+            )
+    except InputError as error:
+        raise InputError(f"config.json cannot be read ({error})") from None
+    # keys that transformers drops: its version 4 and other clients still read how to sample there
+    raw, due = (read_plain(one / "config.json") for one in (folder, checkpoint))
+    found = {key: value for key, value in raw.items() if key not in found} | found
+    want = {key: value for key, value in due.items() if key not in want} | want
+    for key in sorted((set(found) | set(want)) - _FREE_KEYS):
+        if found.get(key) != want.get(key):
+            expected, said = _shown(want.get(key)), _shown(found.get(key))
+            yield f"config.json: {printable(key[:60])}: expected {expected}, found {said}"
 
 
 def _of_behaviour(folder: Path, checkpoint: Path, context: int) -> Iterator[str]:
@@ -160,11 +214,12 @@ def uncompared(accused: Accused, checkpoint: Path) -> str:
         "config.json",
         "genai_config.json",
     }
-    left = sorted(
-        str(path.relative_to(accused.folder))
+    found = (
+        path.relative_to(accused.folder)
         for path in accused.folder.rglob("*")
         if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
     )
+    left = [str(one) for one in sorted(found, key=lambda one: (one.suffix.lower() not in _WEIGHTS, str(one)))]
     return (
         f"not compared: {', '.join(map(printable, left[:5]))}{' and more' if len(left) > 5 else ''}; " if left else ""
     )
@@ -179,7 +234,9 @@ def configuration(accused: Accused, reference: TextReference, checkpoint: Path) 
     own = None if faults else foreign_tokenizer.opened(checkpoint)
     context = int(getattr(reference.model.config, "max_position_embeddings", LONGEST_TOKENS))
     faults += [] if faults else [*_of_behaviour(folder, checkpoint, context)]
+    faults += _of_model(folder, checkpoint)
     faults += _ends(folder, checkpoint, getattr(own, "pad_token_id", None))
+    faults += _left_out(folder, checkpoint)
     faults += foreign_genai.faults(folder, accused.path, reference, generation_of(checkpoint))
     if not both and not faults:
         return skipped("configuration", "no tokenizer, chat template or generation beside both")

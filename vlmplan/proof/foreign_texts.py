@@ -30,6 +30,7 @@ SENTENCES = (
     '{"name": "receipt", "total": 41.95, "items": [{"what": "tea", "price": 3.5}], "paid": true}',
     "SELECT name, COUNT(*) FROM visits WHERE day >= '2024-01-01' GROUP BY name ORDER BY 2 DESC;",
     "1 + 1 = 2, 12 * 12 = 144, 3.14159 and 0x7fff; call 555-0199 before 17:30!",
+    "a word . Next , it 's not so ! is n't it ? we 're",  # which some clean up when they decode
     "a" * 60,
     "the the the the the the the the the the the the the the the the",
     "\n\n\n   \t  \n",

@@ -15,7 +15,7 @@ from vlmplan.panics import stderr_held
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
-_SETTINGS = ("padding_side", "truncation_side", "split_special_tokens")
+_SETTINGS = ("padding_side", "truncation_side", "split_special_tokens", "clean_up_tokenization_spaces")
 _PADDED = 3  # texts of a batch
 
 
@@ -59,9 +59,13 @@ def behaviours(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str
         yield name, getattr(tokenizer, name, None)
     for name in _ROLES:
         yield name, (getattr(tokenizer, name, None), _tried(lambda one=name: getattr(tokenizer, f"{one}_id")))
-    yield "special tokens", sorted(tokenizer.all_special_ids)
-    yield "added tokens", sorted((number, str(one)) for number, one in tokenizer.added_tokens_decoder.items())
-    yield "inputs", sorted(tokenizer.model_input_names)
+    yield "special tokens", _tried(lambda: sorted(tokenizer.all_special_ids))
+    yield (
+        "added tokens",
+        _tried(lambda: sorted((number, repr(one)) for number, one in tokenizer.added_tokens_decoder.items())),
+    )
+    yield "inputs", _tried(lambda: sorted(tokenizer.model_input_names))
+    yield "vocabulary", _tried(lambda: sorted(tokenizer.get_vocab().items()))
     special = [str(one) for one in tokenizer.all_special_tokens]
     for text in (*texts, *(f"so {one} it{one}" for one in special)):
         ids = _tried(lambda text=text: tokenizer(text)["input_ids"])
@@ -102,7 +106,7 @@ def faults(
     ours, theirs = opened(folder), opened(checkpoint)
     if ours is None or theirs is None:
         return
-    cut, due = (min(one.model_max_length, context) for one in (ours, theirs))
+    cut, due = (_most(one.model_max_length, context) for one in (ours, theirs))
     if cut != due:
         yield f"tokenizer: model_max_length: expected {due}, found {cut}"
     told = set[str]()
@@ -115,6 +119,11 @@ def faults(
                 yield f"tokenizer: {name}: expected {_brief(want)}, found {_brief(found)}"
         if name != other:
             return
+
+
+def _most(length: Any, context: int) -> Any:
+    """The most tokens of a text, of which a model reads ``context``; what is no number as it is."""
+    return min(length, context) if isinstance(length, int | float) else repr(length)
 
 
 def _plain(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str], ...]) -> Iterator[tuple[str, Any]]:
