@@ -171,6 +171,21 @@ def test_the_command_lets_in_what_was_logged(tmp_path: Path) -> None:
     assert "--limit-mm-per-prompt '{\"image\": 5}'" in str(deploy.command)
 
 
+def test_what_memory_does_not_hold_is_refused_and_said(tmp_path: Path) -> None:
+    """An engine does not start for longer requests than its memory holds: those of the log do not count as served."""
+    rows = [{"text_tokens": 40, "output_tokens": 20, "image": "640x480"}] * 9
+    rows += [{"text_tokens": 60_000, "output_tokens": 500, "image": "640x480"}]
+    with pytest.warns(vlmplan.Assumed) as said:
+        plan = vlmplan.recommend(
+            hardware="l4", task="ocr", latency="9s", model="Qwen3-VL-8B", requests=log(tmp_path, *rows)
+        )
+    deploy, logged = plan.choice.deploy, plan.logged
+    assert deploy is not None and logged is not None
+    assert deploy.context_tokens < 60_000
+    assert logged.refused == 1 and logged.context_tokens <= deploy.context_tokens
+    assert any("1 cannot be answered: context, memory or image shape" in str(one.message) for one in said)
+
+
 def test_words_go_before_the_log_and_the_log_before_a_name(tmp_path: Path) -> None:
     path = log(tmp_path, {"text_tokens": 40, "output_tokens": 20, "image": "640x480"})
     with pytest.warns(vlmplan.Assumed) as said:
@@ -194,7 +209,7 @@ def test_requests_that_the_model_refuses_are_counted(tmp_path: Path) -> None:
     rows.append({"text_tokens": 5_000_000, "output_tokens": 20, "image": "640x480"})
     with pytest.warns(vlmplan.Assumed) as said:
         vlmplan.recommend(hardware="l4", task="ocr", latency="2s", requests=log(tmp_path, *rows))
-    assert str(said[-1].message).endswith("; 1 cannot be answered: context or image shape")
+    assert str(said[-1].message).endswith("; 1 cannot be answered: context, memory or image shape")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from vlmplan.planning import INTERACTIVE
 from vlmplan.records import dataclass
 
 USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
+_READS = "that reads such text "
 _TIMES = ("ttft_s", "tpot_s", "latency_s")
 
 
@@ -29,14 +30,14 @@ class AssumedLimits:
         others = {name: value for one in (self.budget, stated) if one for name, value in _others(one).items()}
         return replace(self.budget, **{name: getattr(scaled, name) for name in _TIMES}, **others)
 
-    def tell(self, times: float) -> None:
-        """Say which limits were assumed, and where nothing keeps them."""
+    def tell(self, times: float, *, to_read: bool = False) -> None:
+        """Say which limits were assumed, and where nothing keeps them, or nothing ``to_read`` small text by."""
         latency, ttft, tpot, *others = self.budget.limits
         timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
         found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
         found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
         shown = ", ".join(found)
-        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing keeps here"
+        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing {_READS * to_read}keeps here"
         tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
 
 

@@ -66,6 +66,9 @@ class Asking(Words, total=False):
     flop_rule: str
 
 
+_WIDER = (2.0, 4.0, 8.0, 16.0)  # times that limits nobody set give way, where what fits them cannot read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     """All that is asked but the device: names and switches, and the documents given in place of names."""
@@ -100,8 +103,23 @@ class _Question:
                     raise
                 times = grown(times * error.times, self.assumed.most_ratio)
             else:
-                self.assumed.tell(times)
+                wider, found = self._legible(times, found, device, prices)
+                self.assumed.tell(wider, to_read=wider > times)
                 return found
+
+    def _legible(
+        self, times: float, found: "Plan", device: str | HardwareProfile, prices: "Prices | None"
+    ) -> "tuple[float, Plan]":
+        """The plan, or one within wider assumed limits where its text is too small to be read, and theirs is not."""
+        from vlmplan.accuracy import TOO_SMALL
+
+        for more in _WIDER if self.assumed is not None and self.assumed.most_ratio > 1 else ():
+            if not any(line.startswith(TOO_SMALL) for line in found.warnings):
+                break
+            wider = self._within(self.limits(times * more), device, prices)
+            if not any(line.startswith(TOO_SMALL) for line in wider.warnings):
+                return times * more, wider
+        return times, found
 
     def _within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         from vlmplan.planning import query

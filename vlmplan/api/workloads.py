@@ -117,7 +117,7 @@ def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
         shipped = given.name in shelves.names(Shelf.WORKLOADS) and given == shelves.workload(given.name)
         return given, not shipped
     path = shelves.find(Shelf.WORKLOADS, str(given))
-    return shelves.workload(str(path)), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
+    return shelves.workload(str(path.absolute())), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
 
 
 def _log(given: File | RequestLog | None) -> RequestLog | None:
@@ -132,7 +132,7 @@ def _times_line(log: RequestLog, found: "LoggedTimes | None", what: str) -> str:
         return f"{log.name}: {what} can answer none of the requests: they exceed its context, or its processor refuses"
     pairs = ((found.latency_median_s, found.latency_tail_s), (found.ttft_median_s, found.ttft_tail_s))
     whole, first = (f"{format_seconds(median_s)} ({format_seconds(tail_s)})" for median_s, tail_s in pairs)
-    refused = f"; {found.refused} cannot be answered: context or image shape" if found.refused else ""
+    refused = f"; {found.refused} cannot be answered: context, memory or image shape" if found.refused else ""
     return f"{log.name}: with {what} the p50 (p95) request takes {whole}, {first} to the first token{refused}"
 
 

@@ -4,6 +4,7 @@ Each request is priced by itself, in seconds, with as many in flight as are plan
 of the largest. Left out: that requests in flight at one time differ.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -61,8 +62,10 @@ class _Priced:
     kept: bool
 
 
-def _priced(one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None) -> _Priced | None:
-    """Price a request; None where the model's context or processor refuses it."""
+def _priced(
+    one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
+) -> _Priced | None:
+    """Price a request; None where the model's context, its processor or ``most_tokens`` in memory refuse it."""
     workload = replace(
         like.workload,
         text_tokens=one.text_tokens,
@@ -75,7 +78,7 @@ def _priced(one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limit
         request = replace(like, workload=workload, visual=seen(one.image))
     except InputError:
         return None
-    if not request.fits_context:
+    if not request.fits_context or request.context_tokens > most_tokens:
         return None
     found, within = cost(request, ready), limits or _NO_LIMITS
     times = ((found.ttft_s, within.ttft_s), (found.tpot_s or 0.0, within.tpot_s), (found.latency_s, within.latency_s))
@@ -88,16 +91,21 @@ def _priced(one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limit
 
 
 def logged_times(
-    log: RequestLog, like: Request, seen: Seen, ready: Machine, limits: Budget | None = None
+    log: RequestLog,
+    like: Request,
+    seen: Seen,
+    ready: Machine,
+    limits: Budget | None = None,
+    most_tokens: float = math.inf,
 ) -> LoggedTimes | None:
     """Price every request as ``like`` is served, ``seen`` making a picture's tokens; None where all are refused."""
     sample = _sample(log)
-    found = {one: _priced(one, seen, like, ready, limits) for one in dict.fromkeys(sample)}
+    found = {one: _priced(one, seen, like, ready, limits, most_tokens) for one in dict.fromkeys(sample)}
     answered = [priced for one in sample if (priced := found[one]) is not None]
     if not answered:
         return None
     longest = max(log.requests, key=lambda one: one.text_tokens + one.output_tokens)
-    ends = (*answered, *(one for one in [_priced(longest, seen, like, ready, limits)] if one is not None))
+    ends = (*answered, *(one for one in [_priced(longest, seen, like, ready, limits, most_tokens)] if one is not None))
     first, last = sorted(one.ttft_s for one in answered), sorted(one.latency_s for one in answered)
     share = len(log.requests) / len(sample)
     return LoggedTimes(
@@ -127,12 +135,15 @@ def _as_planned(like: Request, visual: VisualInput, route: Route) -> Seen:
 
 
 def times_as_planned(
-    log: RequestLog, like: Request, route: Route, ready: Machine, limits: Budget
+    log: RequestLog, like: Request, route: Route, ready: Machine, limits: Budget, most_tokens: float = math.inf
 ) -> LoggedTimes | None:
-    """Price every logged request as the request that is planned for is served; None where it can answer none."""
+    """Price every logged request as the request that is planned for is served; None where it can answer none.
+
+    Longer ones than ``most_tokens``, which memory holds, are refused.
+    """
     if like.visual is None:
-        return logged_times(log, like, lambda _: None, ready, limits)
-    return logged_times(log, like, _as_planned(like, like.visual, route), ready, limits)
+        return logged_times(log, like, lambda _: None, ready, limits, most_tokens)
+    return logged_times(log, like, _as_planned(like, like.visual, route), ready, limits, most_tokens)
 
 
 def times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:

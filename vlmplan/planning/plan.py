@@ -5,6 +5,8 @@ and names the evidence by digest, so it can be checked without the machine that 
 clock, no host, no absolute path.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -410,11 +412,20 @@ def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
     )
 
 
-def _logged(query: Query, choice: Candidate, ready: Machine) -> LoggedTimes | None:
-    """How long the choice takes for the requests of a log; None without one."""
+def _logged(query: Query, choice: Candidate, ready: Machine, most_tokens: float = math.inf) -> LoggedTimes | None:
+    """How long the choice takes for the requests of a log, longer ones refused; None without one."""
     if query.log is None:
         return None
-    return times_as_planned(query.log, choice.request, choice.route, ready, query.budget)
+    return times_as_planned(query.log, choice.request, choice.route, ready, query.budget, most_tokens)
+
+
+def _held(
+    logged: LoggedTimes | None, deploy: Deploy | None, again: Callable[[int], LoggedTimes | None]
+) -> LoggedTimes | None:
+    """The logged requests' times, asked ``again`` where the engine is let to take shorter ones only."""
+    if logged is None or deploy is None or deploy.context_tokens >= logged.context_tokens:
+        return logged
+    return again(deploy.context_tokens)
 
 
 def _at_budget(factor: float, query: Query, found: tuple[Candidate, ...], draw: ErrorDraws) -> Outline | None:
@@ -465,7 +476,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
         warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
-        logged=logged,
+        logged=_held(logged, described.deploy, lambda most: _logged(query, choice, ready, most)),
         asked=query.asked,
     )
 

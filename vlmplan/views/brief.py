@@ -71,7 +71,7 @@ def _logged(logged: LoggedTimes, budget: Budget) -> str:
     """How many of the logged requests keep the limits, and how long they take."""
     timed = any((budget.latency_s, budget.ttft_s, budget.tpot_s))
     kept = f"{logged.kept} of {logged.requests} keep the limits of time by their medians; " if timed else ""
-    refused = f"; {logged.refused} cannot be answered, for context or shape" if logged.refused else ""
+    refused = f"; {logged.refused} cannot be answered, for context, memory or shape" if logged.refused else ""
     half, tail = format_seconds(logged.latency_median_s), format_seconds(logged.latency_tail_s)
     return f"Logged requests: {kept}half take up to {half}, 95 of 100 up to {tail}{refused}."
 

@@ -183,7 +183,7 @@ def command_lines(deploy: Deploy, written: Path | None) -> Iterator[str]:
     if deploy.command:
         yield f"Run: {of_written(deploy.command, written)}"
         if written is None and PLAN_FILE in deploy.command:
-            yield f"{PLAN_FILE}: this command with --out {PLAN_FILE} writes it."
+            yield f"{PLAN_FILE} is what 'vlmplan recommend' writes when it is asked again with --out {PLAN_FILE}."
 
 
 def of_written(text: str, written: Path | None) -> str:
