@@ -6,6 +6,7 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
+    from vlmplan.checkpoints.checkpoint import MASKED_TYPES as MASKED_TYPES
     from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
     from vlmplan.checkpoints.checkpoint import TEXT_TYPES as TEXT_TYPES
     from vlmplan.checkpoints.checkpoint import TILED_TYPES as TILED_TYPES
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import canonical as canonical
     from vlmplan.checkpoints.checkpoint import check_shapes as check_shapes
     from vlmplan.checkpoints.checkpoint import head_dim as head_dim
-    from vlmplan.checkpoints.checkpoint import image_token_of as image_token_of
     from vlmplan.checkpoints.checkpoint import local_folder as local_folder
     from vlmplan.checkpoints.checkpoint import open_checkpoint as open_checkpoint
     from vlmplan.checkpoints.checkpoint import quiet_transformers as quiet_transformers
     from vlmplan.checkpoints.checkpoint import read_config as read_config
     from vlmplan.checkpoints.checkpoint import read_layers as read_layers
+    from vlmplan.checkpoints.checkpoint import side_of as side_of
     from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
     from vlmplan.checkpoints.compressors import compression_of as compression_of
     from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
@@ -55,6 +56,7 @@ __getattr__, __all__ = face(
             "Checkpoint",
             "Joined",
             "LLAVA_TYPES",
+            "MASKED_TYPES",
             "MODEL_TYPES",
             "TEXT_TYPES",
             "TILED_TYPES",
@@ -63,12 +65,12 @@ __getattr__, __all__ = face(
             "canonical",
             "check_shapes",
             "head_dim",
-            "image_token_of",
             "local_folder",
             "open_checkpoint",
             "quiet_transformers",
             "read_config",
             "read_layers",
+            "side_of",
         ),
         "compressors": (
             "RandomWeights",

@@ -34,8 +34,8 @@ class Reference:
     def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out).
 
-        Of a tiled checkpoint ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; its
-        ``mask [batch, tiles, size, size]`` says which pixels are no padding.
+        Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
+        ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
         """
         import torch
 
@@ -56,8 +56,11 @@ class Reference:
         import torch
 
         with torch.inference_mode():
+            pixels = self._tensor(pixel_values)
+            if not self.checkpoint.masked:
+                return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
-            found = torch.cat(self.model.get_image_features(self._tensor(pixel_values), seen).pooler_output)
+            found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
             return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
 
     def embeds(self, input_ids: Any) -> Any:

@@ -2,7 +2,8 @@
 
 The layout is that of transformers.js. A LLaVA processor counts an image's tokens as (size / patch)² plus a number it is
 told: with a patch as large as the image that is 1 + (V - 1), so that any V is reached through configuration alone.
-Idefics3's counts the tiles that it cuts, and its setting is the edge that it scales an image to.
+Idefics3's counts the tiles that it cuts, and its setting is the edge that it scales an image to; InternVL's is the most
+tiles.
 """
 
 import json
@@ -28,8 +29,13 @@ TOKENIZER_FILES = (
     "chat_template.json",
     "generation_config.json",
 )
+INTERNVL = "InternVLProcessor"
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+_WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its src/models/registry.js)
+# How InternVL's tokenizers call the tokens that its processor writes, and an image's among them.
+_NAMED = ("context_image_token", "start_image_token", "end_image_token", "video_token")
+_STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
 # Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
 _SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
@@ -62,7 +68,7 @@ def _image_settings(folder: Path) -> dict[str, Any]:
 
 def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     """How an image becomes tiles: as the checkpoint does it, perhaps of another longest edge."""
-    folder, size = checkpoint.folder, {"longest_edge": checkpoint.tower.image_size}
+    folder, size = checkpoint.folder, {"longest_edge": checkpoint.image_size}
     found = _image_settings(folder)
     if odd := [key for key in ("do_resize", "do_pad") if found.get(key, True) is not True]:
         raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
@@ -79,6 +85,67 @@ def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     }
 
 
+def clients(checkpoint: Checkpoint, *, asks: bool) -> tuple[str, ...]:
+    """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
+    return ("vlmplan",) if asks or checkpoint.config.model_type in _WITHOUT_JS else ("vlmplan", "transformers.js")
+
+
+def _stack_processor(checkpoint: Checkpoint, most: int | None) -> dict[str, Any]:
+    """How an image becomes InternVL's tiles: as the checkpoint does it, perhaps at most other tiles."""
+    folder, size = checkpoint.folder, checkpoint.image_size
+    found = _image_settings(folder)
+    if found.get("do_resize", True) is not True:
+        raise InputError(
+            f"{folder}: its processor has do_resize {found['do_resize']}, which no export's files carry over"
+        )
+    kind = str(found.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
+    if kind != _STACKER:
+        raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_STACKER}")
+    counts = {"min_patches": found.get("min_patches", 1), "max_patches": found.get("max_patches", 12)}
+    return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
+        "do_resize": True,
+        "crop_to_patches": True,
+        "size": {"height": size, "width": size},
+        "image_processor_type": _STACKER,
+        **(counts if most is None else counts | {"max_patches": most}),
+    }
+
+
+def _check_named(checkpoint: Checkpoint) -> None:
+    """Raise InputError where the tokenizer does not say which tokens the processor is to write around an image."""
+    path = checkpoint.folder / "tokenizer_config.json"
+    config = read_plain(path) if path.is_file() else {}
+    extra = config.get("extra_special_tokens")
+    told = config | (extra if isinstance(extra, dict) else {})
+    if missing := [key for key in _NAMED if key not in told]:
+        raise InputError(
+            f"{path}: expected {', '.join(missing)}, by which InternVL's processor writes images; found none"
+        )
+    if told[_NAMED[0]] != image_token(checkpoint):
+        raise InputError(
+            f"{path}: {_NAMED[0]} is {told[_NAMED[0]]!r:.40}, the config's image token is {image_token(checkpoint)}"
+        )
+
+
+def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Configuration and processor of tiles that are one list: the checkpoint's, as InternVL's classes read them."""
+    _check_named(checkpoint)
+    found, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
+    kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "downsample_ratio",
+            "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy")  # fmt: skip
+    config = {key: found[key] for key in kept if key in found} | {"image_seq_length": tiles.view_tokens}
+    return {
+        "config.json": config | _external(external),
+        "preprocessor_config.json": image | {"processor_class": INTERNVL},
+        "processor_config.json": {
+            "processor_class": INTERNVL,
+            "image_seq_length": tiles.view_tokens,
+            "image_processor": image,
+            **_own_template(checkpoint.folder),
+        },
+    }
+
+
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of a tiled checkpoint: its own, as Idefics3's classes read them."""
     if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in _added_tokens(checkpoint).values():
@@ -87,7 +154,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
     folder = checkpoint.folder
-    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.edge)
+    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)
     return {
@@ -104,7 +171,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
 
 def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
-    folder, size = checkpoint.folder, checkpoint.tower.image_size
+    folder, size = checkpoint.folder, checkpoint.image_size
     found = _image_settings(folder)
     kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
@@ -174,7 +241,7 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     image = _image_processor(checkpoint)
     processor = {
         "processor_class": "LlavaProcessor",
-        "patch_size": checkpoint.tower.image_size,
+        "patch_size": checkpoint.image_size,
         "num_additional_image_tokens": visual_tokens - 1,
         "vision_feature_select_strategy": "full",
         "image_token": image_token(checkpoint),
@@ -196,9 +263,10 @@ def texts(
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
-    made = (
-        _view_texts(checkpoint, visual_tokens, external) if tiles is None else _tile_texts(checkpoint, tiles, external)
-    )
+    if tiles is None:
+        made = _view_texts(checkpoint, visual_tokens, external)
+    else:
+        made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
