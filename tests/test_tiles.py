@@ -1,4 +1,4 @@
-"""SmolVLM and Idefics3: an image is as many tiles as the processor cuts; exports give what transformers gives."""
+"""SmolVLM, Idefics3, InternVL: an image is as many tiles as the processor cuts; exports do what transformers does."""
 
 import functools
 import json
@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import (
+    MASKED,
     TILE_TOKENS,
     TILED,
     USUAL_IMAGE,
@@ -35,6 +36,7 @@ from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
+from vlmplan.exporting.internvit_graph import internvit_graph
 from vlmplan.exporting.manifest import GRAPHS
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as chosen
@@ -76,7 +78,7 @@ def _failed(report: Report) -> set[str]:
     return {check.name for check in report.failed}
 
 
-@pytest.mark.parametrize("kind", TILED)
+@pytest.mark.parametrize("kind", MASKED)
 def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     """Two requests of several tiles, the second padded with a tile of zeros; tiles hidden in part by the mask."""
     opened, size = _opened(kind), TILED[kind].vision.get("image_size", 112)
@@ -95,6 +97,18 @@ def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     )["image_features"]
     moved = np.abs(whole - found).max(axis=(1, 2)) > 1e-3
     assert moved.tolist() == [True, True, False, False, False]  # those that the mask hides nothing of are the same
+
+
+@pytest.mark.parametrize("kind", sorted(TILED.keys() - set(MASKED)))
+def test_features_of_a_list_of_tiles_equal_pytorch(kind: str, tmp_path: Path) -> None:
+    """Any number of them; a black one is a tile like any other."""
+    opened, rng = _opened(kind), np.random.default_rng(0)
+    pixels = rng.standard_normal((3, 3, 112, 112)).astype(np.float32)
+    pixels[1] = 0
+    found = run_graph(internvit_graph(opened, Precision.FP32), {"pixel_values": pixels}, tmp_path)["image_features"]
+    expected = _reference(kind).image_features(pixels)
+    assert found.shape == (3, TILE_TOKENS[kind], 64)
+    assert largest_difference(found, expected) < 1e-5 * expected.std()
 
 
 @pytest.mark.parametrize(("size", "patch", "joined"), [(512, 16, 4), (384, 14, 3), (364, 14, 2)])
@@ -124,14 +138,18 @@ def test_positions_are_transformers_own_at_the_sizes_of_real_towers(
         ("smolvlm", Precision.INT8, Precision.FP16),
         ("idefics3", Precision.FP16, Precision.FP32),
         ("idefics3", Precision.INT4, Precision.FP32),
+        ("internvl", Precision.FP32, Precision.FP32),
+        ("internvl", Precision.INT4, Precision.FP32),
+        ("internvl-large", Precision.FP16, Precision.FP32),
+        ("internvl-large", Precision.INT8, Precision.FP16),
     ],
 )
 def test_exports_validate(kind: str, precision: Precision, base: Precision, tmp_path: Path) -> None:
     views = {Precision.FP32: 13, Precision.INT8: 1}.get(precision, 5)
     made = order(kind, precision=precision, base_precision=base, visual_tokens=views * TILE_TOKENS[kind])
     manifest = export(made, tmp_path / "made", quiet)
-    assert manifest.architecture == kind
-    assert manifest.clients == ("vlmplan", "transformers.js")
+    assert manifest.architecture == TILED[kind].model_type
+    assert manifest.clients == (("vlmplan", "transformers.js") if kind in MASKED else ("vlmplan",))
     report = _judged(tmp_path / "made", kind, visual_tokens=made.visual_tokens, image=USUAL_IMAGE)
     assert not report.failed and not report.reservations, report.failed
     if precision is Precision.FP32:
@@ -147,20 +165,24 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, tmp_
         ("smolvlm", 13, (200, 500), 9),
         ("idefics3", 5, (600, 150), 3),
         ("idefics3", 13, (512, 384), 13),
+        ("internvl", 1, (300, 200), 1),
+        ("internvl", 5, (300, 300), 5),
+        ("internvl", 7, (200, 500), 4),
+        ("internvl-large", 7, (600, 150), 5),
+        ("internvl-large", 13, (512, 384), 13),
     ],
 )
 def test_tokens_are_those_of_transformers_own_generate(
     kind: str, views: int, size: tuple[int, int], seen: int, tmp_path: Path
 ) -> None:
     """The checkpoint's processor, set as ``vlmplan tokens`` says, and ``generate``, against the export's own files."""
-    transformers = quiet_transformers()
     tokens = views * TILE_TOKENS[kind]
     export(order(kind, visual_tokens=tokens), tmp_path / "made", quiet)
     picture = _picture(tmp_path, *size)
     prompt = Prompts(tmp_path / "made").of(picture, "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == seen * TILE_TOKENS[kind]
     ours = generate(OnnxModel(tmp_path / "made"), prompt, 12)
-    processor = transformers.Idefics3Processor.from_pretrained(checkpoint(kind))
+    processor = Prompts(checkpoint(kind)).processor
     found = api.tokens(model=checkpoint(kind), visual_tokens=tokens)
     assert found.wanted is not None
     setting = json.loads("{" + found.wanted.setting.split("={", 1)[1])
@@ -173,17 +195,19 @@ def test_tokens_are_those_of_transformers_own_generate(
     assert list(ours.tokens) == theirs[0, -12:].tolist()
 
 
-def test_several_images_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "views"), [("smolvlm", 5 + 5), ("internvl", 5 + 1)])
+def test_several_images_are_read(kind: str, views: int, tmp_path: Path) -> None:
     """Two images of other shapes in one prompt, as a client may send them; ``vlmplan run`` takes one."""
-    processor = quiet_transformers().AutoProcessor.from_pretrained(exported("smolvlm"))
+    processor = Prompts(exported(kind)).processor
     images = [Image.open(_picture(tmp_path, *size)) for size in ((420, 300), (100, 100))]
-    made = processor(images=images, text="<image> or <image>?", return_tensors="np")
-    assert made["pixel_values"].shape[1] == 5 + 5
+    token = processor.image_token
+    made = processor(images=images, text=f"{token} or {token}?", return_tensors="np")
+    assert made["pixel_values"].shape[kind in MASKED] == views
     prompt = Prompt(
         input_ids=made["input_ids"], attention_mask=made["attention_mask"], pixel_values=made["pixel_values"],
-        pixel_mask=made["pixel_attention_mask"], image_token=3,
+        pixel_mask=made.get("pixel_attention_mask"), image_token=3,
     )  # fmt: skip
-    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported("smolvlm")), _reference("smolvlm")))
+    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported(kind)), _reference(kind)))
     assert ours.tokens == theirs.tokens
     assert largest_difference(np.stack(ours.logits), np.stack(theirs.logits)) < 1e-4
 
