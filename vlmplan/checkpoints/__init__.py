@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
+    from vlmplan.checkpoints.internvl_chat import CONTEXT as CONTEXT
+    from vlmplan.checkpoints.internvl_chat import END as END
+    from vlmplan.checkpoints.internvl_chat import START as START
+    from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
+    from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import image_file as image_file
     from vlmplan.checkpoints.reference import Reference as Reference
@@ -81,6 +86,7 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
+        "internvl_chat": ("CONTEXT", "END", "START", "added_tokens", "fast_tokenizer"),
         "pictures": ("as_rgb", "image_file"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),

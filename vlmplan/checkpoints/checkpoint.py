@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, Unjoined, chat_config, chat_name
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
@@ -155,12 +156,16 @@ def head_dim(config: Any) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""
+    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration.
+
+    Of InternVL's ``first_format`` it is the one that transformers' own would have; the files keep their keys.
+    """
 
     name: str
     folder: Path
     config: Any
     tensors: Weights
+    first_format: bool = False
 
     @property
     def text(self) -> Any:
@@ -244,7 +249,8 @@ def quiet_transformers() -> Any:
 def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) -> Path:
     """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable.
 
-    ``check`` sees a directory with ``config.json`` before any weights are downloaded, and raises what is wrong with it.
+    ``check`` sees a directory with ``config.json`` and the tokenizer before any weights are downloaded, and raises what
+    is wrong with them.
     """
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for an unknown user
     try:
@@ -257,7 +263,7 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
     if known or not is_hub_id(name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
-    check(downloaded(name, ("config.json",)))
+    check(downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json")))
     return downloaded(name, _DOWNLOADED)
 
 
@@ -355,8 +361,9 @@ def read_config(folder: Path) -> Any:
         )
     transformers = quiet_transformers()
     with _config_errors(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return _checked(config, folder)
+        if plain["model_type"] == FIRST_FORMAT:
+            return _checked(chat_config(plain, folder, transformers), folder)
+        return _checked(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False), folder)
 
 
 @contextmanager
@@ -392,5 +399,8 @@ def open_checkpoint(name: str) -> Checkpoint:
     """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
     quiet_transformers()
     folder = local_folder(name, read_config)
-    config = read_config(folder)
-    return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(_weight_files(folder)))
+    config, files = read_config(folder), _weight_files(folder)
+    if read_plain(folder / "config.json").get("model_type") != FIRST_FORMAT:
+        return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))
+    tensors = Unjoined(stored=Tensors(files, rename=chat_name))
+    return Checkpoint(name=name, folder=folder, config=config, tensors=tensors, first_format=True)

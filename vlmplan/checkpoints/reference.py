@@ -4,10 +4,11 @@ Image features go through transformers' own tower, the torch compressor and the 
 Prefill and decode are separate steps, as the runner's are, so that both are compared like with like.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, head_dim, quiet_transformers
+from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
 from vlmplan.checkpoints.regions import Compression
 
@@ -103,23 +104,36 @@ class Reference:
 
 def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights | None) -> Reference:
     """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
-    import torch
-
     from vlmplan.checkpoints.torch_compressors import compressor_module
 
-    transformers = quiet_transformers()
-    model = transformers.AutoModelForImageTextToText.from_pretrained(
-        checkpoint.folder,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        local_files_only=True,
-    ).eval()
+    model = _loaded(checkpoint).eval()
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
     if weights is not None:
         _load(model, module, weights, parameter_shapes(checkpoint, plan))
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def _loaded(checkpoint: Checkpoint) -> Any:
+    """The model as transformers loads it; of InternVL's first format its class filled under transformers' names."""
+    import torch
+
+    kind = quiet_transformers().AutoModelForImageTextToText
+    if not checkpoint.first_format:
+        return kind.from_pretrained(
+            checkpoint.folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    model = kind.from_config(copy.deepcopy(checkpoint.config), dtype=torch.float32)  # which notes its dtype there
+    tied = checkpoint.config.tie_word_embeddings and checkpoint.tensors.shape("lm_head.weight") is None
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if not (tied and name == "lm_head.weight"):
+                tensor.copy_(torch.from_numpy(checkpoint.tensors.array(canonical(name))))
+    return model
 
 
 def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dtype: str) -> Reference:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import IMAGE_TOKEN, Checkpoint
+from vlmplan.checkpoints import CONTEXT, END, IMAGE_TOKEN, START, Checkpoint, added_tokens, fast_tokenizer
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
@@ -36,6 +36,14 @@ _WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its 
 # How InternVL's tokenizers call the tokens that its processor writes, and an image's among them.
 _NAMED = ("context_image_token", "start_image_token", "end_image_token", "video_token")
 _STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
+# What the first format's files do not say: its code writes these around an image, and prompts in ChatML.
+_FIRST_NAMES = dict(zip(_NAMED, (CONTEXT, START, END, "<video>"), strict=True))
+_FIRST_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}" + CONTEXT + "\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 # Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
 _SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
 _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize", "do_convert_rgb", "resample")
@@ -44,15 +52,9 @@ _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_no
 def image_token(checkpoint: Checkpoint) -> str:
     """Return the text of the image token. Raises InputError where the tokenizer has none of that number."""
     number = checkpoint.image_token
-    if number in (added := _added_tokens(checkpoint)):
+    if number in (added := added_tokens(checkpoint.folder)):
         return added[number]
     raise InputError(f"{checkpoint.folder}/tokenizer.json: found no added token {number}, the config's image token")
-
-
-def _added_tokens(checkpoint: Checkpoint) -> dict[int, str]:
-    """The tokens that the tokenizer splits a text at, by number."""
-    listed = read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", [])
-    return {entry["id"]: str(entry.get("content")) for entry in listed if isinstance(entry.get("id"), int)}
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
@@ -94,21 +96,30 @@ def _stack_processor(checkpoint: Checkpoint, most: int | None) -> dict[str, Any]
     """How an image becomes InternVL's tiles: as the checkpoint does it, perhaps at most other tiles."""
     folder, size = checkpoint.folder, checkpoint.image_size
     found = _image_settings(folder)
-    if found.get("do_resize", True) is not True:
-        raise InputError(
-            f"{folder}: its processor has do_resize {found['do_resize']}, which no export's files carry over"
-        )
-    kind = str(found.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
-    if kind != _STACKER:
-        raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_STACKER}")
-    counts = {"min_patches": found.get("min_patches", 1), "max_patches": found.get("max_patches", 12)}
+    if checkpoint.first_format:
+        least, usual = _first_counts(read_plain(folder / "config.json"))
+    else:
+        if found.get("do_resize", True) is not True:
+            raise InputError(f"{folder}: its processor has do_resize off, which no export's files carry over")
+        kind = str(found.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
+        if kind != _STACKER:
+            raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_STACKER}")
+        least, usual = found.get("min_patches", 1), found.get("max_patches", 12)
     return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
         "do_resize": True,
         "crop_to_patches": True,
         "size": {"height": size, "width": size},
         "image_processor_type": _STACKER,
-        **(counts if most is None else counts | {"max_patches": most}),
+        "min_patches": least,
+        "max_patches": usual if most is None else most,
     }
+
+
+def _first_counts(config: dict[str, Any]) -> tuple[int, int]:
+    """The fewest and the most tiles of the first format, whose limits stand in ``config.json``."""
+    if config.get("dynamic_image_size", True) is not True:
+        return 1, 1
+    return int(config.get("min_dynamic_patch") or 1), int(config.get("max_dynamic_patch") or 12)
 
 
 def _check_named(checkpoint: Checkpoint) -> None:
@@ -129,7 +140,8 @@ def _check_named(checkpoint: Checkpoint) -> None:
 
 def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of tiles that are one list: the checkpoint's, as InternVL's classes read them."""
-    _check_named(checkpoint)
+    if not checkpoint.first_format:
+        _check_named(checkpoint)
     found, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "downsample_ratio",
             "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy")  # fmt: skip
@@ -148,7 +160,7 @@ def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...
 
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of a tiled checkpoint: its own, as Idefics3's classes read them."""
-    if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in _added_tokens(checkpoint).values():
+    if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in added_tokens(checkpoint.folder).values():
         raise InputError(
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
@@ -261,7 +273,7 @@ def texts(
     ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
     """
     folder = checkpoint.folder
-    if not (folder / "tokenizer.json").is_file():
+    if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
     if tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
@@ -270,7 +282,19 @@ def texts(
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
+    if checkpoint.first_format:
+        made["tokenizer_config.json"] = _first_tokenizer(folder)
+        copied.pop("chat_template.json", None)
+        copied |= {"chat_template.jinja": _FIRST_TEMPLATE.encode(), "tokenizer.json": fast_tokenizer(folder)}
     return copied | {name: _json(content) for name, content in made.items()}
+
+
+def _first_tokenizer(folder: Path) -> dict[str, Any]:
+    """The tokenizer's configuration with what InternVL's processor asks for. Raises InputError where there is none."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: found no tokenizer_config.json; expected the tokenizer beside the model")
+    return read_plain(path) | _FIRST_NAMES | {"chat_template": _FIRST_TEMPLATE}
 
 
 def _json(content: dict[str, Any]) -> bytes:
