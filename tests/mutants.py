@@ -100,7 +100,7 @@ def rolled_positions(folder: Path, rng: Random) -> str:
 
     def change(model: onnx.ModelProto) -> str:
         tensor = next(one for one in model.graph.initializer if "position_embedding" in one.name)
-        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=0))
+        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=-2))
         return "positions off by one"
 
     return _edit(folder, VISION, change)

@@ -229,9 +229,9 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
     assert chosen(tall, None).visual_tokens == 3 * TILE_TOKENS[kind]
 
 
-def _checkpoint_with(folder: Path, name: str, **changed: Any) -> ExportChoices:
-    """A copy of the small SmolVLM with other values in one of its files, or its image processor."""
-    shutil.copytree(checkpoint("smolvlm"), folder / "changed")
+def _checkpoint_with(folder: Path, name: str, kind: str = "smolvlm", **changed: Any) -> ExportChoices:
+    """A copy of a small checkpoint with other values in one of its files, or its image processor."""
+    shutil.copytree(checkpoint(kind), folder / "changed")
     path = folder / "changed" / name
     content = json.loads(path.read_text())
     table = content.get("image_processor", content)
@@ -239,6 +239,50 @@ def _checkpoint_with(folder: Path, name: str, **changed: Any) -> ExportChoices:
     content.update({key: value for key, value in changed.items() if key in content})
     path.write_text(json.dumps(content))
     return ExportChoices(checkpoint=str(folder / "changed"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        (
+            "config.json",
+            {"downsample_ratio": 0.3},
+            "downsample_ratio is 0.3, expected 1 over a divisor of the",
+        ),
+        ("config.json", {"vision_feature_layer": -2}, "vision_feature_layer is -2; vlmplan exports -1"),
+        ("config.json", {"vision_feature_select_strategy": "full"}, "strategy is 'full'; vlmplan exports default"),
+        (
+            "processor_config.json",
+            {"size": {"height": 224, "width": 224}, "image_seq_length": 64},
+            "cuts tiles of 224 pixels, the tower reads 112",
+        ),
+        (
+            "processor_config.json",
+            {"image_seq_length": 15},
+            "writes 15 tokens a tile, the model makes 16",
+        ),
+        ("processor_config.json", {"do_resize": False}, "its processor has do_resize off"),
+        (
+            "processor_config.json",
+            {"image_processor_type": "CLIPImageProcessor"},
+            "its image processor is CLIPImageProcessor, expected GotOcr2ImageProcessor",
+        ),
+        ("tokenizer.json", {"added_tokens": []}, "found no added token 3"),
+        (
+            "tokenizer_config.json",
+            {"context_image_token": None, "video_token": None},
+            "expected context_image_token, video_token, by which InternVL's processor writes images; found none",
+        ),
+        ("tokenizer_config.json", {"context_image_token": "<img>"}, "is '<img>', the config's image token is <IMG_CON"),
+    ],
+)
+def test_what_cannot_be_exported_of_a_list_of_tiles_is_named(
+    name: str, changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    choices = _checkpoint_with(tmp_path, name, "internvl", **changed)
+    with pytest.raises(InputError, match=message):
+        export(chosen(choices, None), tmp_path / "made", quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["changed"]
 
 
 @pytest.mark.parametrize(
@@ -375,6 +419,23 @@ def _negated(folder: Path) -> None:
     _constant(folder, "connector.modality_projection.proj.weight.T", lambda array: -array)
 
 
+def _unscaled(folder: Path) -> None:
+    """The branches of a layer as they come."""
+    _constant(folder, "vision_tower.encoder.layer.1.lambda_2", np.ones_like)
+
+
+def _patches_shifted(folder: Path) -> None:
+    """The first token is kept, and the last patch cut off."""
+
+    def change(graph: Any) -> None:
+        node = next(one for one in graph.node if one.op_type == "Slice")
+        ends = {"first": [0], "before": [-1]}
+        graph.initializer.extend(numpy_helper.from_array(np.array(at, np.int64), name) for name, at in ends.items())
+        node.input[1:3] = [*ends]
+
+    _rewired(folder, change)
+
+
 def _positions_off(folder: Path) -> None:
     _constant(folder, "places", lambda array: np.roll(array, 1, axis=1))
 
@@ -413,33 +474,80 @@ def _settings(folder: Path, **changed: Any) -> None:
 
 FORGED: dict[str, tuple[Any, set[str]]] = {
     "tiles reversed": (_reversed_tiles, {"structure"}),
-    "connector negated": (_negated, {"weights", "vision"}),
-    "positions off": (_positions_off, {"weights", "vision"}),
-    "mask ignored": (_mask_ignored, {"structure"}),
     "columns before rows": (_columns_first, {"structure"}),
-    "scale_factor": (lambda folder: _json(folder, "config.json", scale_factor=4), {"configuration"}),
-    "longer edge": (lambda folder: _settings(folder, size={"longest_edge": 448}), {"configuration"}),
-    "tiles of another size": (lambda folder: _settings(folder, max_image_size={"longest_edge": 56}), {"configuration"}),
-    "not split": (lambda folder: _settings(folder, do_image_splitting=False), {"configuration"}),
-    "other tokens a tile": (lambda folder: _json(folder, "processor_config.json", image_seq_len=8), {"configuration"}),
-    "an image of another edge": (lambda folder: _json(folder, "manifest.json", image=[4000, 300]), {"configuration"}),
     "an image of other numbers": (lambda folder: _json(folder, "manifest.json", image=[1024, 300]), {"manifest"}),
     "an image of no width": (lambda folder: _json(folder, "manifest.json", image=[0, 768]), {"manifest"}),
     "an endless image": (lambda folder: _json(folder, "manifest.json", image=[10**30, 1]), {"manifest"}),
     "three sides": (lambda folder: _json(folder, "manifest.json", image=[1024, 768, 3]), {"manifest"}),
     "no image": (lambda folder: _json(folder, "manifest.json", image=None), {"manifest"}),
-    "other tokens": (lambda folder: _json(folder, "manifest.json", visual_tokens=160), {"configuration", "judge"}),
 }
 
 
-@pytest.mark.parametrize("what", FORGED)
-def test_forgeries_of_tiles_are_refused(what: str, tmp_path: Path) -> None:
+# What only one family has.
+FORGED_OF: dict[str, dict[str, tuple[Any, set[str]]]] = {
+    "smolvlm": {
+        "connector negated": (_negated, {"weights", "vision"}),
+        "positions off": (_positions_off, {"weights", "vision"}),
+        "mask ignored": (_mask_ignored, {"structure"}),
+        "an image of another edge": (
+            lambda folder: _json(folder, "manifest.json", image=[4000, 300]),
+            {"configuration"},
+        ),
+        "other tokens": (
+            lambda folder: _json(folder, "manifest.json", visual_tokens=160),
+            {"configuration", "judge"},
+        ),
+        "scale_factor": (lambda folder: _json(folder, "config.json", scale_factor=4), {"configuration"}),
+        "longer edge": (lambda folder: _settings(folder, size={"longest_edge": 448}), {"configuration"}),
+        "tiles of another size": (
+            lambda folder: _settings(folder, max_image_size={"longest_edge": 56}),
+            {"configuration"},
+        ),
+        "not split": (lambda folder: _settings(folder, do_image_splitting=False), {"configuration"}),
+        "other tokens a tile": (
+            lambda folder: _json(folder, "processor_config.json", image_seq_len=8),
+            {"configuration"},
+        ),
+    },
+    "internvl": {
+        "layer unscaled": (_unscaled, {"weights", "vision"}),
+        "patches shifted": (_patches_shifted, {"structure"}),
+        "an image of other tiles": (
+            lambda folder: _json(folder, "manifest.json", image=[200, 200]),
+            {"configuration"},
+        ),
+        "other tokens": (
+            lambda folder: _json(folder, "manifest.json", visual_tokens=112),
+            {"configuration", "judge"},
+        ),
+        "downsample_ratio": (lambda folder: _json(folder, "config.json", downsample_ratio=0.25), {"configuration"}),
+        "more tiles": (lambda folder: _settings(folder, max_patches=12), {"configuration"}),
+        "fewest tiles": (lambda folder: _settings(folder, min_patches=2), {"configuration"}),
+        "tiles of another size": (
+            lambda folder: _settings(folder, size={"height": 56, "width": 56}),
+            {"configuration"},
+        ),
+        "not cropped": (lambda folder: _settings(folder, crop_to_patches=False), {"configuration"}),
+        "other tokens a tile": (
+            lambda folder: _json(folder, "processor_config.json", image_seq_length=8),
+            {"configuration"},
+        ),
+        "another client": (
+            lambda folder: _json(folder, "manifest.json", clients=["vlmplan", "transformers.js"]),
+            {"manifest"},
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "what"), [(kind, what) for kind, own in FORGED_OF.items() for what in FORGED | own])
+def test_forgeries_of_tiles_are_refused(kind: str, what: str, tmp_path: Path) -> None:
     """All digests agree with what was forged, and yet it is seen."""
-    shutil.copytree(exported("smolvlm"), tmp_path / "forged")
-    change, expected = FORGED[what]
+    shutil.copytree(exported(kind), tmp_path / "forged")
+    change, expected = (FORGED | FORGED_OF[kind])[what]
     change(tmp_path / "forged")
     agree(tmp_path / "forged")
-    report = _judged(tmp_path / "forged", "smolvlm", visual_tokens=80)
+    report = _judged(tmp_path / "forged", kind, visual_tokens=80)
     assert expected <= _failed(report), report.checks
     assert "integrity" not in _failed(report)
 

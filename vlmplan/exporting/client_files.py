@@ -128,7 +128,7 @@ def _check_named(checkpoint: Checkpoint) -> None:
     config = read_plain(path) if path.is_file() else {}
     extra = config.get("extra_special_tokens")
     told = config | (extra if isinstance(extra, dict) else {})
-    if missing := [key for key in _NAMED if key not in told]:
+    if missing := [key for key in _NAMED if told.get(key) is None]:
         raise InputError(
             f"{path}: expected {', '.join(missing)}, by which InternVL's processor writes images; found none"
         )

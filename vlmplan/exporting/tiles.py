@@ -40,11 +40,15 @@ class Tiling:
 
 
 def _spec(checkpoint: Checkpoint) -> ModelSpec:
-    """The checkpoint as the planner reads it. Raises InputError for tiles of another size than the tower's."""
+    """The checkpoint as the planner reads it. Raises InputError for tiles of another size or number of tokens."""
     found = read_model_config(checkpoint.folder)
     view, size = 0 if found.image is None else found.image.view_size, checkpoint.image_size
     if view != size:
         raise InputError(f"{checkpoint.folder}: its processor cuts tiles of {view} pixels, the tower reads {size}")
+    tokens = (checkpoint.grid_side // checkpoint.joined_side) ** 2
+    if found.image is not None and found.image.tokens_per_view != tokens:
+        written = found.image.tokens_per_view
+        raise InputError(f"{checkpoint.folder}: its processor writes {written} tokens a tile, the model makes {tokens}")
     return found
 
 
