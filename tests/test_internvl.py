@@ -197,6 +197,20 @@ def test_limits_of_the_first_format_are_its_configurations(tmp_path: Path) -> No
         assert written["image_processor"]["max_patches"] == most
 
 
+def test_the_first_format_and_its_export_answer_alike(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = _first_format(tmp_path / "first")
+    export(chosen(ExportChoices(checkpoint=str(folder), visual_tokens=80), None), tmp_path / "made", quiet)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 420, 3), np.uint8)).save(tmp_path / "noise.png")
+    row = {"image": "noise.png", "question": "What is this?", "answer": "nothing"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n")
+    asked: dict[str, Any] = {"questions": tmp_path / "questions.jsonl", "images": tmp_path}
+    beside = api.evaluate(model=tmp_path / "made", against=folder, **asked)
+    assert beside.against is not None and beside.against.differing == 0
+    assert api.evaluate(model=folder, visual_tokens=80, **asked).visual_tokens == 80
+
+
 def test_shipped_models_can_be_exported_where_their_llm_can() -> None:
     models = [model for model in catalogue.models() if model.architecture == "internvl_chat"]
     able = {model.name.rpartition("/")[2] for model in models if model.exportable}

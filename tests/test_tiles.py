@@ -572,39 +572,44 @@ def test_exports_that_name_no_image_are_read(tmp_path: Path) -> None:
     assert not _failed(_judged(tmp_path / "older", "clip-qwen2"))
 
 
-def test_checkpoint_and_export_answer_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["smolvlm", "internvl"])
+def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
     picture = _picture(tmp_path, 420, 300)
     row = {"image": picture.name, "question": "What is this?", "answer": "nothing"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n")
     found = api.evaluate(
-        model=exported("smolvlm"), questions=tmp_path / "questions.jsonl", images=tmp_path,
-        against=checkpoint("smolvlm"),
+        model=exported(kind), questions=tmp_path / "questions.jsonl", images=tmp_path, against=checkpoint(kind),
     )  # fmt: skip
     assert found.visual_tokens == 80
     assert found.against is not None and found.against.differing == 0
 
 
-def test_names_of_tensors_are_the_checkpoints() -> None:
+@pytest.mark.parametrize(
+    ("kind", "last"),
+    [("smolvlm", "vision_tower.post_layernorm.bias"), ("internvl-large", "vision_tower.layernorm.bias")],
+)
+def test_names_of_tensors_are_the_checkpoints(kind: str, last: str) -> None:
     """Every tensor of the checkpoint is in a graph, under its name."""
-    stored = load_file(checkpoint("smolvlm") / "model.safetensors")
-    graphs = [onnx.load(exported("smolvlm") / name) for name in GRAPHS]
+    stored = load_file(checkpoint(kind) / "model.safetensors")
+    graphs = [onnx.load(exported(kind) / name) for name in GRAPHS]
     held = {one.name.removesuffix(".T") for model in graphs for one in model.graph.initializer}
     assert {canonical(name) for name in stored} <= held
-    assert {"language_model.norm.weight", "vision_tower.post_layernorm.bias"} <= held
+    assert {"language_model.norm.weight", last} <= held
 
 
-def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(tmp_path: Path) -> None:
-    folder = checkpoint("smolvlm")
+@pytest.mark.parametrize("kind", ["smolvlm", "internvl"])
+def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
+    folder = checkpoint(kind)
     plan = plan_for(folder, 10.0)
     assert (plan.choice.visual_tokens, plan.choice.compressor) == (208, Compressor.NONE)
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (208, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = _judged(tmp_path / "made", "smolvlm", plan=plan, budget_only=True)
+    report = _judged(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
     export(replace(made, plan=None), tmp_path / "other", quiet)
-    report = _judged(tmp_path / "other", "smolvlm", plan=other, budget_only=True)
+    report = _judged(tmp_path / "other", kind, plan=other, budget_only=True)
     assert _failed(report) == {"plan"}
     with pytest.raises(InputError, match="--image: found 640x640, the plan says 1024x768"):
         chosen(ExportChoices(checkpoint=str(folder), image=(640, 640)), plan)
@@ -613,7 +618,7 @@ def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(tmp_path: 
 def test_untrained_pooling_is_not_offered_where_an_export_has_none() -> None:
     """Of one view pooled tokens are candidates; of tiles the processor's own numbers alone."""
     law = str(catalogue.find(catalogue.Shelf.LAWS, "reasoning"))
-    for kind, fewest in (("smolvlm", 16), ("clip-qwen2", 1)):
+    for kind, fewest in (("smolvlm", 16), ("internvl", 16), ("clip-qwen2", 1)):
         found = api.recommend(
             hardware="amd-epyc-9654", runtime="onnxruntime", models=checkpoint(kind), task=law, latency="10s",
             allow_untrained=True, text_tokens=20, output_tokens=8, precision="fp32",

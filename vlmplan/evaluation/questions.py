@@ -8,6 +8,7 @@ ones, but for case, outer punctuation and spaces.
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from vlmplan.exporting import (
     generate,
     open_parts,
     read_manifest,
+    texts,
     tiling,
 )
 from vlmplan.intervals import quantile
@@ -207,9 +209,20 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     reference = load_reference(checkpoint, plan, compressor_weights(checkpoint, plan, None, random_weights=False))
     return Subject(
         name=name, runtime="pytorch", model=reference,
-        prompts=Prompts(checkpoint.folder, None if checkpoint.tiled else count, limit),
-        visual_tokens=count, compressor=kind,
+        prompts=_prompts(checkpoint, count, limit), visual_tokens=count, compressor=kind,
     )  # fmt: skip
+
+
+def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | None) -> Prompts:
+    """A checkpoint's own prompts; of InternVL's first format, which has no processor, those of its export."""
+    if not checkpoint.first_format:
+        return Prompts(checkpoint.folder, None if checkpoint.tiled else visual_tokens, limit)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in texts(
+            checkpoint, visual_tokens, (), tiling(checkpoint, USUAL_IMAGE, visual_tokens)
+        ).items():
+            (Path(scratch) / name).write_bytes(content)
+        return Prompts(Path(scratch))
 
 
 def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compressor, int, int | None]:
