@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, Unjoined, chat_config, chat_name
+from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
@@ -101,6 +101,30 @@ class Tensors:
         opened, stored = self._place[name]
         found: Array = opened.get_tensor(stored).float().numpy()
         return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjoined:
+    """Tensors of InternVL's first format, whose layers hold queries, keys and values in one: each by its own name."""
+
+    stored: Tensors
+
+    def stored_names(self) -> tuple[str, ...]:
+        """Return all names as the files have them."""
+        return self.stored.stored_names()
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+        joint = third_of(name)
+        whole = self.stored.shape(name if joint is None else joint[0])
+        return whole if joint is None or whole is None or whole[0] % 3 else (whole[0] // 3, *whole[1:])
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where there is none."""
+        joint = third_of(name)
+        whole = self.stored.array(name if joint is None else joint[0])
+        rows = len(whole) // 3
+        return whole if joint is None else whole[joint[1] * rows : (joint[1] + 1) * rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

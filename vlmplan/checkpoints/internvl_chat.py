@@ -7,16 +7,12 @@ modeling_intern_vit.py and modeling_internvl_chat.py, and transformers' convert_
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.panics import panics_refused
-
-if TYPE_CHECKING:
-    from vlmplan.checkpoints.checkpoint import Tensors
 
 FIRST_FORMAT = "internvl_chat"
 CONTEXT, START, END = "<IMG_CONTEXT>", "<img>", "</img>"  # of a visual token, and around an image's
@@ -67,37 +63,10 @@ def chat_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unjoined:
-    """Tensors whose layers hold queries, keys and values in one: each by its own name."""
-
-    stored: "Tensors"
-
-    def _joint(self, name: str) -> tuple[str, int] | None:
-        """The tensor that a name is a third of, and which."""
-        found = _THIRD.match(name)
-        return None if found is None else (f"{found[1]}qkv.{found[3]}", "qkv".index(found[2]))
-
-    def stored_names(self) -> tuple[str, ...]:
-        """Return all names as the files have them."""
-        return self.stored.stored_names()
-
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the tensor's shape, or None where there is no such tensor."""
-        joint = self._joint(name)
-        if joint is None:
-            return self.stored.shape(name)
-        whole = self.stored.shape(joint[0])
-        return whole if whole is None or whole[0] % 3 else (whole[0] // 3, *whole[1:])
-
-    def array(self, name: str) -> Any:
-        """Return the tensor in fp32. Raises InputError where there is none."""
-        joint = self._joint(name)
-        if joint is None:
-            return self.stored.array(name)
-        whole = self.stored.array(joint[0])
-        rows = len(whole) // 3
-        return whole[joint[1] * rows : (joint[1] + 1) * rows]
+def third_of(name: str) -> tuple[str, int] | None:
+    """Return the tensor of queries, keys and values that a layer's tensor is a third of, and which; None for others."""
+    found = _THIRD.match(name)
+    return None if found is None else (f"{found[1]}qkv.{found[3]}", "qkv".index(found[2]))
 
 
 def _table(plain: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
