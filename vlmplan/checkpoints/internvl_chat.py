@@ -82,6 +82,7 @@ def _check_fixed(plain: Mapping[str, Any], vision: Mapping[str, Any], folder: Pa
         ("select_layer", plain.get("select_layer", -1), -1),
         ("ps_version", plain.get("ps_version", "v1"), "v2"),
         ("use_thumbnail", plain.get("use_thumbnail", True), True),
+        ("vision_config.num_channels", vision.get("num_channels", 3), 3),
         ("force_image_size", plain.get("force_image_size") or vision["image_size"], vision["image_size"]),
     ]
     if vision["qk_normalization"]:

@@ -127,7 +127,10 @@ def _loaded(checkpoint: Checkpoint) -> Any:
             use_safetensors=True,
             local_files_only=True,
         )
-    model = kind.from_config(copy.deepcopy(checkpoint.config), dtype=torch.float32)  # which notes its dtype there
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = kind.from_config(copy.deepcopy(checkpoint.config), dtype=torch.float32)  # which notes its dtype there
     tied = checkpoint.config.tie_word_embeddings and checkpoint.tensors.shape("lm_head.weight") is None
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

@@ -217,10 +217,9 @@ def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | None) -> P
     """A checkpoint's own prompts; of InternVL's first format, which has no processor, those of its export."""
     if not checkpoint.first_format:
         return Prompts(checkpoint.folder, None if checkpoint.tiled else visual_tokens, limit)
+    tiles = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, content in texts(
-            checkpoint, visual_tokens, (), tiling(checkpoint, USUAL_IMAGE, visual_tokens)
-        ).items():
+        for name, content in texts(checkpoint, visual_tokens, (), tiles).items():
             (Path(scratch) / name).write_bytes(content)
         return Prompts(Path(scratch))
 

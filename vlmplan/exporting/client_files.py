@@ -144,7 +144,8 @@ def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...
         _check_named(checkpoint)
     found, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "downsample_ratio",
-            "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy")  # fmt: skip
+            "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy",
+            "tie_word_embeddings")  # fmt: skip
     config = {key: found[key] for key in kept if key in found} | {"image_seq_length": tiles.view_tokens}
     return {
         "config.json": config | _external(external),
