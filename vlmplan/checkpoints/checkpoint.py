@@ -273,8 +273,7 @@ def quiet_transformers() -> Any:
 def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) -> Path:
     """Return the directory of a checkpoint, downloading a hub id's. Raises InputError or Unavailable.
 
-    ``check`` sees a directory with ``config.json`` and the tokenizer before any weights are downloaded, and raises what
-    is wrong with them.
+    ``check`` sees a directory with ``config.json`` before any weights are downloaded, and raises what is wrong with it.
     """
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for an unknown user
     try:
@@ -287,8 +286,17 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
     if known or not is_hub_id(name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
-    check(downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json")))
+    found = downloaded(name, ("config.json",))
+    if _stored_type(found) == FIRST_FORMAT:  # whose image token only the tokenizer says
+        found = downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json"))
+    check(found)
     return downloaded(name, _DOWNLOADED)
+
+
+def _stored_type(folder: Path) -> Any:
+    """The ``model_type`` in a folder's ``config.json``; None where nothing says."""
+    path = folder / "config.json"
+    return read_plain(path).get("model_type") if path.is_file() else None
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
@@ -424,7 +432,7 @@ def open_checkpoint(name: str) -> Checkpoint:
     quiet_transformers()
     folder = local_folder(name, read_config)
     config, files = read_config(folder), _weight_files(folder)
-    if read_plain(folder / "config.json").get("model_type") != FIRST_FORMAT:
+    if _stored_type(folder) != FIRST_FORMAT:
         return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))
     tensors = Unjoined(stored=Tensors(files, rename=chat_name))
     return Checkpoint(name=name, folder=folder, config=config, tensors=tensors, first_format=True)
