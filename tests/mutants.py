@@ -233,7 +233,8 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
     """The processor counts another number of visual tokens."""
 
     def change(content: dict[str, Any]) -> str:
-        key = "image_seq_len" if "image_seq_len" in content else "num_additional_image_tokens"
+        keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
+        key = next(one for one in keys if one in content)
         content[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 
