@@ -100,7 +100,7 @@ def rolled_positions(folder: Path, rng: Random) -> str:
 
     def change(model: onnx.ModelProto) -> str:
         tensor = next(one for one in model.graph.initializer if "position_embedding" in one.name)
-        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=0))
+        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=-2))
         return "positions off by one"
 
     return _edit(folder, VISION, change)
@@ -233,7 +233,8 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
     """The processor counts another number of visual tokens."""
 
     def change(content: dict[str, Any]) -> str:
-        key = "image_seq_len" if "image_seq_len" in content else "num_additional_image_tokens"
+        keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
+        key = next(one for one in keys if one in content)
         content[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 

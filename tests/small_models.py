@@ -32,8 +32,13 @@ TILED = {
     "smolvlm": SmallModel(model_type="smolvlm", llm="llama", seed=4),
     "idefics3": SmallModel(model_type="idefics3", llm="llama", vision={"image_size": 130, "patch_size": 16}, joined=4,
                            seed=5),
+    "internvl": SmallModel(model_type="internvl", llm="qwen2", seed=6),
+    "internvl-large": SmallModel(model_type="internvl", llm="qwen3", text={"head_dim": 16}, joined=4, seed=7,
+                                 vision={"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": True,
+                                         "use_mean_pooling": False}),
 }  # fmt: skip
-TILE_TOKENS = {"smolvlm": 16, "idefics3": 4}
+MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
+TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
 USUAL_IMAGE = (1024, 768)
 
 

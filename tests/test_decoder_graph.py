@@ -43,6 +43,7 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-mha": ("llama", {"num_key_value_heads": 4}),
     "llama-gqa": ("llama", {}),
@@ -51,6 +52,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama3-rope": ("llama", {"rope_parameters": LLAMA3}),
     "yarn-rope": ("llama", {"rope_parameters": YARN}),
     "linear-rope": ("llama", {"rope_parameters": LINEAR}),
+    "dynamic-rope": ("qwen2", {"rope_parameters": DYNAMIC}),
+    "dynamic-rope-beyond": ("qwen2", {"rope_parameters": DYNAMIC, "max_position_embeddings": 8}),
     "qwen2": ("qwen2", {}),
     "qwen2-windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
     "mistral-window": ("mistral", {"sliding_window": 6, "head_dim": 24}),

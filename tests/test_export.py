@@ -1,5 +1,6 @@
 """Exports are whole, repeatable and refused in one line when they cannot be made."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from first_format import first_format
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import KINDS, checkpoint, exported, order, quiet
@@ -196,7 +198,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("pickles", "pickles are not read"),
         ("cut weights", "expected a safetensors file"),
         ("a tensor less", "no tensor 'language_model.layers.1.mlp.up_proj.weight'"),
-        ("another family", "vlmplan exports llava, llava_next, llava_onevision"),
+        ("another family", "vlmplan exports internvl_chat, internvl, llava, llava_next"),
         ("another llm", "text_config.model_type is 'gemma2'"),
         ("another patch size", r"patch_embedding.weight is \[64, 3, 14, 14\], expected"),
         ("another width", "is config.json of this checkpoint?"),
@@ -328,29 +330,34 @@ class _Hub(BaseHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
     config: ClassVar[bytes] = json.dumps({"model_type": "qwen2_5_vl", "vision_config": {}}).encode()
 
+    def files(self) -> dict[str, bytes]:
+        return {"config.json": self.config, "tokenizer.json": b"0" * 100, "model.safetensors": b"0" * 100}
+
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", '"0"')
+        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
         self.send_header("X-Repo-Commit", "0" * 40)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
 
     def do_GET(self) -> None:
-        files = ("config.json", "tokenizer.json", "model.safetensors")
+        files = self.files()
         if "/tree/" in self.path:
-            self._answer(
-                json.dumps([{"type": "file", "path": name, "oid": "0" * 40, "size": 100} for name in files]).encode()
-            )
+            listed = [
+                {"type": "file", "path": name, "oid": "0" * 40, "size": len(body)} for name, body in files.items()
+            ]
+            self._answer(json.dumps(listed).encode())
         elif "/api/models/" in self.path:
             listed = [{"rfilename": name} for name in files]
             self._answer(json.dumps({"id": "some/model", "sha": "0" * 40, "siblings": listed}).encode())
         elif "/resolve/" not in self.path:
             self._answer(b"{}")
         else:
-            self.asked.append(self.path.rpartition("/")[2])
-            self._answer(self.config if self.path.endswith("config.json") else b"0" * 100)
+            name = self.path.rpartition("/")[2]
+            self.asked.append(name)
+            self._answer(files[name])
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
@@ -367,7 +374,7 @@ def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> No
     try:
         done = process("export", "--checkpoint", "some/model", "--out", str(tmp_path / "out"), **local)
         assert done.returncode == 2
-        assert 'model_type is "qwen2_5_vl"; vlmplan exports llava' in done.stderr
+        assert 'model_type is "qwen2_5_vl"; vlmplan exports internvl_chat' in done.stderr
         assert set(_Hub.asked) == {"config.json"}
         _Hub.asked.clear()
         done = process("export", "--model", "Qwen2.5-VL-7B", "--out", str(tmp_path / "out"), **local)
@@ -377,6 +384,35 @@ def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> No
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Folder(_Hub):
+    """A hub with one model, the files of a folder."""
+
+    asked: ClassVar[list[str]] = []
+    folder: ClassVar[Path]
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
+
+
+def test_code_of_a_hub_id_is_not_downloaded(tmp_path: Path) -> None:
+    """Of InternVL's first format: the configuration, the tokenizer, which says what the image token is, the weights."""
+    _Folder.folder = first_format(tmp_path / "first")
+    (_Folder.folder / "modeling_internvl_chat.py").write_text("raise SystemExit('run')")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    local = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
+    try:
+        done = process("export", "--checkpoint", "some/model", "--out", str(tmp_path / "out"), **local)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    first = [_Folder.asked.index(name) for name in ("config.json", "tokenizer.json", "model.safetensors")]
+    assert first == sorted(first)
+    assert "modeling_internvl_chat.py" not in _Folder.asked
 
 
 def test_hub_ids_and_missing_folders() -> None:

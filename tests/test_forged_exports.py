@@ -290,6 +290,7 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
             order("idefics3", precision=Precision.INT4, visual_tokens=13 * TILE_TOKENS["idefics3"], **small),
             {"image": USUAL_IMAGE},
         ),
+        (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
         (order("next-qwen3", **quecc, **small), {}),
         (_own_order(packer, precision=Precision.INT8, **small), {}),
@@ -337,7 +338,7 @@ def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
     for path, options in goods:
         report = Validator(options, quiet).validate(path).report
         assert not report.failed, (path, report.failed)
-    kinds, _ = _hunt(goods[2:6], len(FORGERIES), tmp_path)
+    kinds, _ = _hunt([*goods[2:6], goods[7]], len(FORGERIES), tmp_path)
     assert len(kinds) > 20
 
 

@@ -25,9 +25,9 @@ QUICK = Options(threads=2, repeats=1)
 
 def _padding(folder: Path, model: OnnxModel) -> Check:
     """The check with the export as its own reference: only how padding moves it counts."""
-    config = open_checkpoint(read_manifest(folder).checkpoint).config
+    opened = open_checkpoint(read_manifest(folder).checkpoint)
     served = OnnxModel(folder, threads=2)
-    prompts = check_numbers.probes(read_manifest(folder), config)
+    prompts = check_numbers.probes(read_manifest(folder), opened)
     walks = tuple(check_numbers.walk(served, served, prompt) for prompt in prompts)
     return check_numbers.padding(model, walks, 1e-4 * max(one.scale for one in walks))
 

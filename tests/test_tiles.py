@@ -1,4 +1,4 @@
-"""SmolVLM and Idefics3: an image is as many tiles as the processor cuts; exports give what transformers gives."""
+"""SmolVLM, Idefics3, InternVL: an image is as many tiles as the processor cuts; exports do what transformers does."""
 
 import functools
 import json
@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import (
+    MASKED,
     TILE_TOKENS,
     TILED,
     USUAL_IMAGE,
@@ -35,6 +36,7 @@ from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
+from vlmplan.exporting.internvit_graph import internvit_graph
 from vlmplan.exporting.manifest import GRAPHS
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as chosen
@@ -76,7 +78,7 @@ def _failed(report: Report) -> set[str]:
     return {check.name for check in report.failed}
 
 
-@pytest.mark.parametrize("kind", TILED)
+@pytest.mark.parametrize("kind", MASKED)
 def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     """Two requests of several tiles, the second padded with a tile of zeros; tiles hidden in part by the mask."""
     opened, size = _opened(kind), TILED[kind].vision.get("image_size", 112)
@@ -95,6 +97,18 @@ def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     )["image_features"]
     moved = np.abs(whole - found).max(axis=(1, 2)) > 1e-3
     assert moved.tolist() == [True, True, False, False, False]  # those that the mask hides nothing of are the same
+
+
+@pytest.mark.parametrize("kind", sorted(TILED.keys() - set(MASKED)))
+def test_features_of_a_list_of_tiles_equal_pytorch(kind: str, tmp_path: Path) -> None:
+    """Any number of them; a black one is a tile like any other."""
+    opened, rng = _opened(kind), np.random.default_rng(0)
+    pixels = rng.standard_normal((3, 3, 112, 112)).astype(np.float32)
+    pixels[1] = 0
+    found = run_graph(internvit_graph(opened, Precision.FP32), {"pixel_values": pixels}, tmp_path)["image_features"]
+    expected = _reference(kind).image_features(pixels)
+    assert found.shape == (3, TILE_TOKENS[kind], 64)
+    assert largest_difference(found, expected) < 1e-5 * expected.std()
 
 
 @pytest.mark.parametrize(("size", "patch", "joined"), [(512, 16, 4), (384, 14, 3), (364, 14, 2)])
@@ -124,14 +138,18 @@ def test_positions_are_transformers_own_at_the_sizes_of_real_towers(
         ("smolvlm", Precision.INT8, Precision.FP16),
         ("idefics3", Precision.FP16, Precision.FP32),
         ("idefics3", Precision.INT4, Precision.FP32),
+        ("internvl", Precision.FP32, Precision.FP32),
+        ("internvl", Precision.INT4, Precision.FP32),
+        ("internvl-large", Precision.FP16, Precision.FP32),
+        ("internvl-large", Precision.INT8, Precision.FP16),
     ],
 )
 def test_exports_validate(kind: str, precision: Precision, base: Precision, tmp_path: Path) -> None:
     views = {Precision.FP32: 13, Precision.INT8: 1}.get(precision, 5)
     made = order(kind, precision=precision, base_precision=base, visual_tokens=views * TILE_TOKENS[kind])
     manifest = export(made, tmp_path / "made", quiet)
-    assert manifest.architecture == kind
-    assert manifest.clients == ("vlmplan", "transformers.js")
+    assert manifest.architecture == TILED[kind].model_type
+    assert manifest.clients == (("vlmplan", "transformers.js") if kind in MASKED else ("vlmplan",))
     report = _judged(tmp_path / "made", kind, visual_tokens=made.visual_tokens, image=USUAL_IMAGE)
     assert not report.failed and not report.reservations, report.failed
     if precision is Precision.FP32:
@@ -147,20 +165,24 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, tmp_
         ("smolvlm", 13, (200, 500), 9),
         ("idefics3", 5, (600, 150), 3),
         ("idefics3", 13, (512, 384), 13),
+        ("internvl", 1, (300, 200), 1),
+        ("internvl", 5, (300, 300), 5),
+        ("internvl", 7, (200, 500), 4),
+        ("internvl-large", 7, (600, 150), 5),
+        ("internvl-large", 13, (512, 384), 13),
     ],
 )
 def test_tokens_are_those_of_transformers_own_generate(
     kind: str, views: int, size: tuple[int, int], seen: int, tmp_path: Path
 ) -> None:
     """The checkpoint's processor, set as ``vlmplan tokens`` says, and ``generate``, against the export's own files."""
-    transformers = quiet_transformers()
     tokens = views * TILE_TOKENS[kind]
     export(order(kind, visual_tokens=tokens), tmp_path / "made", quiet)
     picture = _picture(tmp_path, *size)
     prompt = Prompts(tmp_path / "made").of(picture, "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == seen * TILE_TOKENS[kind]
     ours = generate(OnnxModel(tmp_path / "made"), prompt, 12)
-    processor = transformers.Idefics3Processor.from_pretrained(checkpoint(kind))
+    processor = Prompts(checkpoint(kind)).processor
     found = api.tokens(model=checkpoint(kind), visual_tokens=tokens)
     assert found.wanted is not None
     setting = json.loads("{" + found.wanted.setting.split("={", 1)[1])
@@ -173,17 +195,19 @@ def test_tokens_are_those_of_transformers_own_generate(
     assert list(ours.tokens) == theirs[0, -12:].tolist()
 
 
-def test_several_images_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "views"), [("smolvlm", 5 + 5), ("internvl", 5 + 1)])
+def test_several_images_are_read(kind: str, views: int, tmp_path: Path) -> None:
     """Two images of other shapes in one prompt, as a client may send them; ``vlmplan run`` takes one."""
-    processor = quiet_transformers().AutoProcessor.from_pretrained(exported("smolvlm"))
+    processor = Prompts(exported(kind)).processor
     images = [Image.open(_picture(tmp_path, *size)) for size in ((420, 300), (100, 100))]
-    made = processor(images=images, text="<image> or <image>?", return_tensors="np")
-    assert made["pixel_values"].shape[1] == 5 + 5
+    token = processor.image_token
+    made = processor(images=images, text=f"{token} or {token}?", return_tensors="np")
+    assert made["pixel_values"].shape[kind in MASKED] == views
     prompt = Prompt(
         input_ids=made["input_ids"], attention_mask=made["attention_mask"], pixel_values=made["pixel_values"],
-        pixel_mask=made["pixel_attention_mask"], image_token=3,
+        pixel_mask=made.get("pixel_attention_mask"), image_token=3,
     )  # fmt: skip
-    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported("smolvlm")), _reference("smolvlm")))
+    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported(kind)), _reference(kind)))
     assert ours.tokens == theirs.tokens
     assert largest_difference(np.stack(ours.logits), np.stack(theirs.logits)) < 1e-4
 
@@ -205,9 +229,9 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
     assert chosen(tall, None).visual_tokens == 3 * TILE_TOKENS[kind]
 
 
-def _checkpoint_with(folder: Path, name: str, **changed: Any) -> ExportChoices:
-    """A copy of the small SmolVLM with other values in one of its files, or its image processor."""
-    shutil.copytree(checkpoint("smolvlm"), folder / "changed")
+def _checkpoint_with(folder: Path, name: str, kind: str = "smolvlm", **changed: Any) -> ExportChoices:
+    """A copy of a small checkpoint with other values in one of its files, or its image processor."""
+    shutil.copytree(checkpoint(kind), folder / "changed")
     path = folder / "changed" / name
     content = json.loads(path.read_text())
     table = content.get("image_processor", content)
@@ -215,6 +239,50 @@ def _checkpoint_with(folder: Path, name: str, **changed: Any) -> ExportChoices:
     content.update({key: value for key, value in changed.items() if key in content})
     path.write_text(json.dumps(content))
     return ExportChoices(checkpoint=str(folder / "changed"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        (
+            "config.json",
+            {"downsample_ratio": 0.3},
+            "downsample_ratio is 0.3, expected 1 over a divisor of the",
+        ),
+        ("config.json", {"vision_feature_layer": -2}, "vision_feature_layer is -2; vlmplan exports -1"),
+        ("config.json", {"vision_feature_select_strategy": "full"}, "strategy is 'full'; vlmplan exports default"),
+        (
+            "processor_config.json",
+            {"size": {"height": 224, "width": 224}, "image_seq_length": 64},
+            "cuts tiles of 224 pixels, the tower reads 112",
+        ),
+        (
+            "processor_config.json",
+            {"image_seq_length": 15},
+            "writes 15 tokens a tile, the model makes 16",
+        ),
+        ("processor_config.json", {"do_resize": False}, "its processor has do_resize off"),
+        (
+            "processor_config.json",
+            {"image_processor_type": "CLIPImageProcessor"},
+            "its image processor is CLIPImageProcessor, expected GotOcr2ImageProcessor",
+        ),
+        ("tokenizer.json", {"added_tokens": []}, "found no added token 3"),
+        (
+            "tokenizer_config.json",
+            {"context_image_token": None, "video_token": None},
+            "expected context_image_token, video_token, by which InternVL's processor writes images; found none",
+        ),
+        ("tokenizer_config.json", {"context_image_token": "<img>"}, "is '<img>', the config's image token is <IMG_CON"),
+    ],
+)
+def test_what_cannot_be_exported_of_a_list_of_tiles_is_named(
+    name: str, changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    choices = _checkpoint_with(tmp_path, name, "internvl", **changed)
+    with pytest.raises(InputError, match=message):
+        export(chosen(choices, None), tmp_path / "made", quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["changed"]
 
 
 @pytest.mark.parametrize(
@@ -351,6 +419,23 @@ def _negated(folder: Path) -> None:
     _constant(folder, "connector.modality_projection.proj.weight.T", lambda array: -array)
 
 
+def _unscaled(folder: Path) -> None:
+    """The branches of a layer as they come."""
+    _constant(folder, "vision_tower.encoder.layer.1.lambda_2", np.ones_like)
+
+
+def _patches_shifted(folder: Path) -> None:
+    """The first token is kept, and the last patch cut off."""
+
+    def change(graph: Any) -> None:
+        node = next(one for one in graph.node if one.op_type == "Slice")
+        ends = {"first": [0], "before": [-1]}
+        graph.initializer.extend(numpy_helper.from_array(np.array(at, np.int64), name) for name, at in ends.items())
+        node.input[1:3] = [*ends]
+
+    _rewired(folder, change)
+
+
 def _positions_off(folder: Path) -> None:
     _constant(folder, "places", lambda array: np.roll(array, 1, axis=1))
 
@@ -389,33 +474,80 @@ def _settings(folder: Path, **changed: Any) -> None:
 
 FORGED: dict[str, tuple[Any, set[str]]] = {
     "tiles reversed": (_reversed_tiles, {"structure"}),
-    "connector negated": (_negated, {"weights", "vision"}),
-    "positions off": (_positions_off, {"weights", "vision"}),
-    "mask ignored": (_mask_ignored, {"structure"}),
     "columns before rows": (_columns_first, {"structure"}),
-    "scale_factor": (lambda folder: _json(folder, "config.json", scale_factor=4), {"configuration"}),
-    "longer edge": (lambda folder: _settings(folder, size={"longest_edge": 448}), {"configuration"}),
-    "tiles of another size": (lambda folder: _settings(folder, max_image_size={"longest_edge": 56}), {"configuration"}),
-    "not split": (lambda folder: _settings(folder, do_image_splitting=False), {"configuration"}),
-    "other tokens a tile": (lambda folder: _json(folder, "processor_config.json", image_seq_len=8), {"configuration"}),
-    "an image of another edge": (lambda folder: _json(folder, "manifest.json", image=[4000, 300]), {"configuration"}),
     "an image of other numbers": (lambda folder: _json(folder, "manifest.json", image=[1024, 300]), {"manifest"}),
     "an image of no width": (lambda folder: _json(folder, "manifest.json", image=[0, 768]), {"manifest"}),
     "an endless image": (lambda folder: _json(folder, "manifest.json", image=[10**30, 1]), {"manifest"}),
     "three sides": (lambda folder: _json(folder, "manifest.json", image=[1024, 768, 3]), {"manifest"}),
     "no image": (lambda folder: _json(folder, "manifest.json", image=None), {"manifest"}),
-    "other tokens": (lambda folder: _json(folder, "manifest.json", visual_tokens=160), {"configuration", "judge"}),
 }
 
 
-@pytest.mark.parametrize("what", FORGED)
-def test_forgeries_of_tiles_are_refused(what: str, tmp_path: Path) -> None:
+# What only one family has.
+FORGED_OF: dict[str, dict[str, tuple[Any, set[str]]]] = {
+    "smolvlm": {
+        "connector negated": (_negated, {"weights", "vision"}),
+        "positions off": (_positions_off, {"weights", "vision"}),
+        "mask ignored": (_mask_ignored, {"structure"}),
+        "an image of another edge": (
+            lambda folder: _json(folder, "manifest.json", image=[4000, 300]),
+            {"configuration"},
+        ),
+        "other tokens": (
+            lambda folder: _json(folder, "manifest.json", visual_tokens=160),
+            {"configuration", "judge"},
+        ),
+        "scale_factor": (lambda folder: _json(folder, "config.json", scale_factor=4), {"configuration"}),
+        "longer edge": (lambda folder: _settings(folder, size={"longest_edge": 448}), {"configuration"}),
+        "tiles of another size": (
+            lambda folder: _settings(folder, max_image_size={"longest_edge": 56}),
+            {"configuration"},
+        ),
+        "not split": (lambda folder: _settings(folder, do_image_splitting=False), {"configuration"}),
+        "other tokens a tile": (
+            lambda folder: _json(folder, "processor_config.json", image_seq_len=8),
+            {"configuration"},
+        ),
+    },
+    "internvl": {
+        "layer unscaled": (_unscaled, {"weights", "vision"}),
+        "patches shifted": (_patches_shifted, {"structure"}),
+        "an image of other tiles": (
+            lambda folder: _json(folder, "manifest.json", image=[200, 200]),
+            {"configuration"},
+        ),
+        "other tokens": (
+            lambda folder: _json(folder, "manifest.json", visual_tokens=112),
+            {"configuration", "judge"},
+        ),
+        "downsample_ratio": (lambda folder: _json(folder, "config.json", downsample_ratio=0.25), {"configuration"}),
+        "more tiles": (lambda folder: _settings(folder, max_patches=12), {"configuration"}),
+        "fewest tiles": (lambda folder: _settings(folder, min_patches=2), {"configuration"}),
+        "tiles of another size": (
+            lambda folder: _settings(folder, size={"height": 56, "width": 56}),
+            {"configuration"},
+        ),
+        "not cropped": (lambda folder: _settings(folder, crop_to_patches=False), {"configuration"}),
+        "other tokens a tile": (
+            lambda folder: _json(folder, "processor_config.json", image_seq_length=8),
+            {"configuration"},
+        ),
+        "another client": (
+            lambda folder: _json(folder, "manifest.json", clients=["vlmplan", "transformers.js"]),
+            {"manifest"},
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "what"), [(kind, what) for kind, own in FORGED_OF.items() for what in FORGED | own])
+def test_forgeries_of_tiles_are_refused(kind: str, what: str, tmp_path: Path) -> None:
     """All digests agree with what was forged, and yet it is seen."""
-    shutil.copytree(exported("smolvlm"), tmp_path / "forged")
-    change, expected = FORGED[what]
+    shutil.copytree(exported(kind), tmp_path / "forged")
+    change, expected = (FORGED | FORGED_OF[kind])[what]
     change(tmp_path / "forged")
     agree(tmp_path / "forged")
-    report = _judged(tmp_path / "forged", "smolvlm", visual_tokens=80)
+    report = _judged(tmp_path / "forged", kind, visual_tokens=80)
     assert expected <= _failed(report), report.checks
     assert "integrity" not in _failed(report)
 
@@ -440,39 +572,44 @@ def test_exports_that_name_no_image_are_read(tmp_path: Path) -> None:
     assert not _failed(_judged(tmp_path / "older", "clip-qwen2"))
 
 
-def test_checkpoint_and_export_answer_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["smolvlm", "internvl"])
+def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
     picture = _picture(tmp_path, 420, 300)
     row = {"image": picture.name, "question": "What is this?", "answer": "nothing"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n")
     found = api.evaluate(
-        model=exported("smolvlm"), questions=tmp_path / "questions.jsonl", images=tmp_path,
-        against=checkpoint("smolvlm"),
+        model=exported(kind), questions=tmp_path / "questions.jsonl", images=tmp_path, against=checkpoint(kind),
     )  # fmt: skip
     assert found.visual_tokens == 80
     assert found.against is not None and found.against.differing == 0
 
 
-def test_names_of_tensors_are_the_checkpoints() -> None:
+@pytest.mark.parametrize(
+    ("kind", "last"),
+    [("smolvlm", "vision_tower.post_layernorm.bias"), ("internvl-large", "vision_tower.layernorm.bias")],
+)
+def test_names_of_tensors_are_the_checkpoints(kind: str, last: str) -> None:
     """Every tensor of the checkpoint is in a graph, under its name."""
-    stored = load_file(checkpoint("smolvlm") / "model.safetensors")
-    graphs = [onnx.load(exported("smolvlm") / name) for name in GRAPHS]
+    stored = load_file(checkpoint(kind) / "model.safetensors")
+    graphs = [onnx.load(exported(kind) / name) for name in GRAPHS]
     held = {one.name.removesuffix(".T") for model in graphs for one in model.graph.initializer}
     assert {canonical(name) for name in stored} <= held
-    assert {"language_model.norm.weight", "vision_tower.post_layernorm.bias"} <= held
+    assert {"language_model.norm.weight", last} <= held
 
 
-def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(tmp_path: Path) -> None:
-    folder = checkpoint("smolvlm")
+@pytest.mark.parametrize("kind", ["smolvlm", "internvl"])
+def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
+    folder = checkpoint(kind)
     plan = plan_for(folder, 10.0)
     assert (plan.choice.visual_tokens, plan.choice.compressor) == (208, Compressor.NONE)
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (208, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = _judged(tmp_path / "made", "smolvlm", plan=plan, budget_only=True)
+    report = _judged(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
     export(replace(made, plan=None), tmp_path / "other", quiet)
-    report = _judged(tmp_path / "other", "smolvlm", plan=other, budget_only=True)
+    report = _judged(tmp_path / "other", kind, plan=other, budget_only=True)
     assert _failed(report) == {"plan"}
     with pytest.raises(InputError, match="--image: found 640x640, the plan says 1024x768"):
         chosen(ExportChoices(checkpoint=str(folder), image=(640, 640)), plan)
@@ -481,7 +618,7 @@ def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(tmp_path: 
 def test_untrained_pooling_is_not_offered_where_an_export_has_none() -> None:
     """Of one view pooled tokens are candidates; of tiles the processor's own numbers alone."""
     law = str(catalogue.find(catalogue.Shelf.LAWS, "reasoning"))
-    for kind, fewest in (("smolvlm", 16), ("clip-qwen2", 1)):
+    for kind, fewest in (("smolvlm", 16), ("internvl", 16), ("clip-qwen2", 1)):
         found = api.recommend(
             hardware="amd-epyc-9654", runtime="onnxruntime", models=checkpoint(kind), task=law, latency="10s",
             allow_untrained=True, text_tokens=20, output_tokens=8, precision="fp32",

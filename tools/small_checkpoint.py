@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from vlmplan.checkpoints.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
+from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.errors import VlmplanError
 
@@ -19,7 +20,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--llm", choices=TEXT_TYPES, default="qwen2")
     parser.add_argument("--tower", choices=TOWER_TYPES, default="clip_vision_model", help="of the LLaVA families")
-    parser.add_argument("--family", choices=MODEL_TYPES, default="llava")
+    made_here = [kind for kind in MODEL_TYPES if kind != FIRST_FORMAT]
+    parser.add_argument("--family", choices=made_here, default="llava")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     made = SmallModel(model_type=given.family, llm=given.llm, tower=given.tower, seed=given.seed)

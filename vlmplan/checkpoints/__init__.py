@@ -6,6 +6,7 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
+    from vlmplan.checkpoints.checkpoint import MASKED_TYPES as MASKED_TYPES
     from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
     from vlmplan.checkpoints.checkpoint import TEXT_TYPES as TEXT_TYPES
     from vlmplan.checkpoints.checkpoint import TILED_TYPES as TILED_TYPES
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import canonical as canonical
     from vlmplan.checkpoints.checkpoint import check_shapes as check_shapes
     from vlmplan.checkpoints.checkpoint import head_dim as head_dim
-    from vlmplan.checkpoints.checkpoint import image_token_of as image_token_of
     from vlmplan.checkpoints.checkpoint import local_folder as local_folder
     from vlmplan.checkpoints.checkpoint import open_checkpoint as open_checkpoint
     from vlmplan.checkpoints.checkpoint import quiet_transformers as quiet_transformers
     from vlmplan.checkpoints.checkpoint import read_config as read_config
     from vlmplan.checkpoints.checkpoint import read_layers as read_layers
+    from vlmplan.checkpoints.checkpoint import side_of as side_of
     from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
     from vlmplan.checkpoints.compressors import compression_of as compression_of
     from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
+    from vlmplan.checkpoints.internvl_chat import CONTEXT as CONTEXT
+    from vlmplan.checkpoints.internvl_chat import END as END
+    from vlmplan.checkpoints.internvl_chat import START as START
+    from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
+    from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
     from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import check_resized as check_resized
@@ -57,6 +63,7 @@ __getattr__, __all__ = face(
             "Checkpoint",
             "Joined",
             "LLAVA_TYPES",
+            "MASKED_TYPES",
             "MODEL_TYPES",
             "TEXT_TYPES",
             "TILED_TYPES",
@@ -65,12 +72,12 @@ __getattr__, __all__ = face(
             "canonical",
             "check_shapes",
             "head_dim",
-            "image_token_of",
             "local_folder",
             "open_checkpoint",
             "quiet_transformers",
             "read_config",
             "read_layers",
+            "side_of",
         ),
         "compressors": (
             "RandomWeights",
@@ -81,6 +88,7 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
+        "internvl_chat": ("CONTEXT", "END", "START", "added_tokens", "fast_tokenizer"),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),

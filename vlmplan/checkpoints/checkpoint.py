@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
-from vlmplan.models import ARCHITECTURES, Compressor, downloaded, is_hub_id, method_of, with_file_beside
+from vlmplan.models import ARCHITECTURES, TEXTS, Compressor, downloaded, is_hub_id, method_of, with_file_beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.exportable)
 # Whose processor cuts tiles that all go through the tower, and whose own connector joins patches.
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
+MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
 LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in TILED_TYPES)
-TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
+ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
+_ROUNDING = 1e-9  # of a ratio that is written in decimals
 _RENAMES = (
     (re.compile(r"^(model\.)?language_model\.lm_head\."), "lm_head."),
     (re.compile(r"^(model\.)?language_model\.(model\.)?"), "language_model."),
@@ -100,6 +104,30 @@ class Tensors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unjoined:
+    """Tensors of InternVL's first format, whose layers hold queries, keys and values in one: each by its own name."""
+
+    stored: Tensors
+
+    def stored_names(self) -> tuple[str, ...]:
+        """Return all names as the files have them."""
+        return self.stored.stored_names()
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the tensor's shape, or None where there is no such tensor."""
+        joint = third_of(name)
+        whole = self.stored.shape(name if joint is None else joint[0])
+        return whole if joint is None or whole is None or whole[0] % 3 else (whole[0] // 3, *whole[1:])
+
+    def array(self, name: str) -> "Array":
+        """Return the tensor in fp32. Raises InputError where there is none."""
+        joint = third_of(name)
+        whole = self.stored.array(name if joint is None else joint[0])
+        rows = len(whole) // 3
+        return whole if joint is None else whole[joint[1] * rows : (joint[1] + 1) * rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     """Several sets of tensors; the first that has a name gives it."""
 
@@ -128,6 +156,17 @@ def class_tokens(config: Any) -> int:
     return int(getattr(config, "vision_feature_select_strategy", "full") == "default")
 
 
+def side_of(value: Any) -> Any:
+    """Return a side in pixels where a configuration has a pair of equal ones; anything else as it is."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1] else value
+
+
+def joined_side(config: Any) -> int:
+    """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
+    ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
+    return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
+
+
 def image_token_of(config: Any) -> int:
     """Return the number of the token that stands for a visual token, by either of its names."""
     found = getattr(config, "image_token_index", None)
@@ -141,12 +180,16 @@ def head_dim(config: Any) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration."""
+    """A checkpoint. ``name`` is what the user called it, ``config`` a transformers configuration.
+
+    Of InternVL's ``first_format`` it is the one that transformers' own would have; the files keep their keys.
+    """
 
     name: str
     folder: Path
     config: Any
     tensors: Weights
+    first_format: bool = False
 
     @property
     def text(self) -> Any:
@@ -161,7 +204,12 @@ class Checkpoint:
     @property
     def grid_side(self) -> int:
         """Patches on a side of the image."""
-        return int(self.tower.image_size // self.tower.patch_size)
+        return int(self.image_size // side_of(self.tower.patch_size))
+
+    @property
+    def image_size(self) -> int:
+        """Pixels on a side of what the tower reads: the image, or a tile of it."""
+        return int(side_of(self.tower.image_size))
 
     @property
     def tiled(self) -> bool:
@@ -169,9 +217,14 @@ class Checkpoint:
         return self.config.model_type in TILED_TYPES
 
     @property
+    def masked(self) -> bool:
+        """Whether tiles stand in rows, one a request, with a mask of what is no padding; else they are one list."""
+        return self.config.model_type in MASKED_TYPES
+
+    @property
     def joined_side(self) -> int:
         """Patches of a side that the checkpoint's own connector joins to a token."""
-        return int(self.config.scale_factor) if self.tiled else 1
+        return joined_side(self.config) if self.tiled else 1
 
     @property
     def image_token(self) -> int:
@@ -233,8 +286,17 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
     if known or not is_hub_id(name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
-    check(downloaded(name, ("config.json",)))
+    found = downloaded(name, ("config.json",))
+    if _stored_type(found) == FIRST_FORMAT:  # whose image token only the tokenizer says
+        found = downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json"))
+    check(found)
     return downloaded(name, _DOWNLOADED)
+
+
+def _stored_type(folder: Path) -> Any:
+    """The ``model_type`` in a folder's ``config.json``; None where nothing says."""
+    path = folder / "config.json"
+    return read_plain(path).get("model_type") if path.is_file() else None
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
@@ -260,11 +322,12 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
     text, tower = config.text_config, config.vision_config
+    image_size, patch_size = side_of(tower.image_size), side_of(tower.patch_size)
     sizes = (
         ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
         ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
-        ("vision_config.image_size", tower.image_size, 100_000),
-        ("vision_config.patch_size", tower.patch_size, 10_000),
+        ("vision_config.image_size", image_size, 100_000),
+        ("vision_config.patch_size", patch_size, 10_000),
         ("vision_config.hidden_size", tower.hidden_size, 1_000_000),
         ("text_config.hidden_size", text.hidden_size, 1_000_000),
         ("text_config.vocab_size", text.vocab_size, 10_000_000),
@@ -277,36 +340,37 @@ def _checked(config: Any, folder: Path) -> Any:
             f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
             "and not in a whole prompt; expected full_attention"
         )
-    if tower.patch_size > tower.image_size:
-        raise InputError(
-            f"{folder}: vision_config.patch_size is {tower.patch_size}, above the image's {tower.image_size}"
-        )
-    tiled = config.model_type in TILED_TYPES
+    if patch_size > image_size:
+        raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
+    tiled, stacked = config.model_type in TILED_TYPES, config.model_type not in (*LLAVA_TYPES, *MASKED_TYPES)
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, TEXT_TYPES),
         # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
         ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
-        ("text_config.rope_parameters.rope_type", _rope_type(text), ("default", "linear", "llama3", "yarn")),
+        ("text_config.rope_parameters.rope_type", _rope_type(text), ROPE_TYPES),
         ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
-         ("default", "full")),
+         ("default",) if stacked else ("default", "full")),
+        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
     )  # fmt: skip
     for key, value, expected in found:
         if value not in expected:
-            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(expected)}")
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
     if tiled:
-        _check_joined(config, folder)
+        _check_joined(config, folder, image_size // patch_size)
     return config
 
 
-def _check_joined(config: Any, folder: Path) -> None:
-    """Raise InputError where the connector cannot join the patches of a tile in squares."""
-    side, joined = config.vision_config.image_size // config.vision_config.patch_size, config.scale_factor
-    if not isinstance(joined, int) or joined < 1 or side % joined:
-        raise InputError(
-            f"{folder}: scale_factor is {joined!r}, expected a divisor of the tower's {side} patches of a side"
-        )
+def _check_joined(config: Any, folder: Path, side: int) -> None:
+    """Raise InputError where the connector cannot join the ``side`` patches of a tile's side in squares."""
+    shuffled = hasattr(config, "downsample_ratio")
+    key, due = ("downsample_ratio", "1 over a divisor") if shuffled else ("scale_factor", "a divisor")
+    given = getattr(config, key)
+    joined = joined_side(config) if shuffled else given
+    exact = abs(joined * given - 1) < _ROUNDING if shuffled else isinstance(given, int)
+    if not exact or joined < 1 or side % joined:
+        raise InputError(f"{folder}: {key} is {given!r}, expected {due} of the tower's {side} patches of a side")
 
 
 def _rope_type(text: Any) -> str:
@@ -329,8 +393,9 @@ def read_config(folder: Path) -> Any:
         )
     transformers = quiet_transformers()
     with _config_errors(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return _checked(config, folder)
+        if plain["model_type"] == FIRST_FORMAT:
+            return _checked(chat_config(plain, folder, transformers), folder)
+        return _checked(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False), folder)
 
 
 @contextmanager
@@ -366,5 +431,8 @@ def open_checkpoint(name: str) -> Checkpoint:
     """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
     quiet_transformers()
     folder = local_folder(name, read_config)
-    config = read_config(folder)
-    return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(_weight_files(folder)))
+    config, files = read_config(folder), _weight_files(folder)
+    if _stored_type(folder) != FIRST_FORMAT:
+        return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))
+    tensors = Unjoined(stored=Tensors(files, rename=chat_name))
+    return Checkpoint(name=name, folder=folder, config=config, tensors=tensors, first_format=True)

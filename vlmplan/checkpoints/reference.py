@@ -4,10 +4,11 @@ Image features go through transformers' own tower, the torch compressor and the 
 Prefill and decode are separate steps, as the runner's are, so that both are compared like with like.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, head_dim, quiet_transformers
+from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
 from vlmplan.checkpoints.regions import Compression
 
@@ -34,8 +35,8 @@ class Reference:
     def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out).
 
-        Of a tiled checkpoint ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; its
-        ``mask [batch, tiles, size, size]`` says which pixels are no padding.
+        Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
+        ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
         """
         import torch
 
@@ -56,8 +57,11 @@ class Reference:
         import torch
 
         with torch.inference_mode():
+            pixels = self._tensor(pixel_values)
+            if not self.checkpoint.masked:
+                return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
-            found = torch.cat(self.model.get_image_features(self._tensor(pixel_values), seen).pooler_output)
+            found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
             return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
 
     def embeds(self, input_ids: Any) -> Any:
@@ -100,23 +104,39 @@ class Reference:
 
 def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights | None) -> Reference:
     """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
-    import torch
-
     from vlmplan.checkpoints.torch_compressors import compressor_module
 
-    transformers = quiet_transformers()
-    model = transformers.AutoModelForImageTextToText.from_pretrained(
-        checkpoint.folder,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        local_files_only=True,
-    ).eval()
+    model = _loaded(checkpoint).eval()
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
     if weights is not None:
         _load(model, module, weights, parameter_shapes(checkpoint, plan))
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
+
+
+def _loaded(checkpoint: Checkpoint) -> Any:
+    """The model as transformers loads it; of InternVL's first format its class filled under transformers' names."""
+    import torch
+
+    kind = quiet_transformers().AutoModelForImageTextToText
+    if not checkpoint.first_format:
+        return kind.from_pretrained(
+            checkpoint.folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = kind.from_config(copy.deepcopy(checkpoint.config), dtype=torch.float32)  # which notes its dtype there
+    tied = checkpoint.config.tie_word_embeddings and checkpoint.tensors.shape("lm_head.weight") is None
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if not (tied and name == "lm_head.weight"):
+                tensor.copy_(torch.from_numpy(checkpoint.tensors.array(canonical(name))))
+    return model
 
 
 def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dtype: str) -> Reference:

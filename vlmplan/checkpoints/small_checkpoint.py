@@ -3,18 +3,23 @@
 The weights are random but lively: an image changes every logit, so that a wrong export shows. The answers mean nothing.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import TILED_TYPES, quiet_transformers
+from vlmplan.checkpoints.checkpoint import MASKED_TYPES, TILED_TYPES, joined_side, quiet_transformers, side_of
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
 _TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
 _OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
 _MOST_TILES = 4  # of a side, as SmolVLM is shipped
+_CONTEXT = "<IMG_CONTEXT>"  # what InternVL's tokenizers call the token of a visual token
+_STACKED = ("<pad>", "<s>", "</s>", _CONTEXT, "<img>", "</img>", "<video>")
+_STACKED_NAMES = {"context_image_token": _CONTEXT, "start_image_token": "<img>", "end_image_token": "</img>",
+                  "video_token": "<video>"}  # fmt: skip
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -54,11 +59,12 @@ def small_config(made: SmallModel) -> Any:
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     if made.model_type in TILED_TYPES:
+        masked = made.model_type in MASKED_TYPES
         return transformers.CONFIG_MAPPING[made.model_type](
             text_config=transformers.CONFIG_MAPPING[made.llm](**text, **special),
             vision_config=vision | {"image_size": 112} | made.vision,
             image_token_id=_SPECIAL.index(IMAGE_TOKEN),
-            scale_factor=made.joined,
+            **({"scale_factor": made.joined} if masked else {"downsample_ratio": 1 / made.joined}),
             **special,
         )
     return transformers.CONFIG_MAPPING[made.model_type](
@@ -86,7 +92,7 @@ def enliven(model: Any, seed: int) -> None:
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
 
 
-def _wrapped(made: Any, template: str, special: tuple[str, ...] = _SPECIAL) -> Any:
+def _wrapped(made: Any, template: str, special: tuple[str, ...] = _SPECIAL, names: dict[str, str] | None = None) -> Any:
     """A transformers tokenizer of a byte-level model."""
     from tokenizers import AddedToken, decoders, pre_tokenizers
 
@@ -95,17 +101,19 @@ def _wrapped(made: Any, template: str, special: tuple[str, ...] = _SPECIAL) -> A
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(token, special=True) for token in special])
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", chat_template=template
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", chat_template=template,
+        **({} if names is None else {"extra_special_tokens": names}),
     )  # fmt: skip
 
 
-def _tokenizer(special: tuple[str, ...] = _SPECIAL) -> Any:
-    """A byte-level tokenizer: every byte is a token, so that any text is."""
+def _tokenizer(special: tuple[str, ...] = _SPECIAL, names: dict[str, str] | None = None) -> Any:
+    """A byte-level tokenizer: every byte is a token, so that any text is. ``names`` are what it calls some tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate((*special, *alphabet))}
-    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), _TEMPLATE, special)
+    template = _TEMPLATE.replace(IMAGE_TOKEN, special[_SPECIAL.index(IMAGE_TOKEN)])
+    return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), template, special, names)
 
 
 def trained_tokenizer(texts: Sequence[str], vocabulary: int = 512) -> Any:
@@ -161,6 +169,17 @@ def _save_tiling(config: Any, folder: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8").replace('"Idefics3', '"SmolVLM'), encoding="utf-8")
 
 
+def _save_stacking(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of InternVL, whose own class wants torchvision to be made, for videos."""
+    transformers, size = quiet_transformers(), side_of(config.vision_config.image_size)
+    tokenizer = _tokenizer(_STACKED, _STACKED_NAMES)
+    tokenizer.save_pretrained(folder)
+    image = transformers.GotOcr2ImageProcessorPil(size={"height": size, "width": size}, max_patches=12)
+    tokens = (size // side_of(config.vision_config.patch_size) // joined_side(config)) ** 2
+    found = {"image_processor": image.to_dict(), "image_seq_length": tokens, "processor_class": "InternVLProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
 def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
     model.save_pretrained(folder)
@@ -175,7 +194,7 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     enliven(model, made.seed)
     if made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
-        _save_tiling(config, folder)
+        (_save_tiling if made.model_type in MASKED_TYPES else _save_stacking)(config, folder)
     else:
         save_small(model, config, _tokenizer(), folder)
     return folder

@@ -8,6 +8,7 @@ ones, but for case, outer punctuation and spaces.
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from vlmplan.exporting import (
     generate,
     open_parts,
     read_manifest,
+    texts,
     tiling,
 )
 from vlmplan.intervals import quantile
@@ -202,7 +204,7 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     if provider != "cpu":
         raise InputError(f"--provider: found {provider} for a checkpoint, which PyTorch runs on the CPU")
     checkpoint = open_checkpoint(name)
-    kind, count, edge = _reading(checkpoint, visual_tokens)
+    kind, count, limit = _reading(checkpoint, visual_tokens)
     plan = compression_of(checkpoint, kind, count)
     if threads is not None:
         import torch
@@ -211,19 +213,29 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     reference = load_reference(checkpoint, plan, compressor_weights(checkpoint, plan, None, random_weights=False))
     return Subject(
         name=name, runtime="pytorch", model=reference,
-        prompts=Prompts(checkpoint.folder, None if checkpoint.tiled else count, edge),
-        visual_tokens=count, compressor=kind,
+        prompts=_prompts(checkpoint, count, limit), visual_tokens=count, compressor=kind,
     )  # fmt: skip
 
 
+def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | None) -> Prompts:
+    """A checkpoint's own prompts; of InternVL's first format, which has no processor, those of its export."""
+    if not checkpoint.first_format:
+        return Prompts(checkpoint.folder, None if checkpoint.tiled else visual_tokens, limit)
+    tiles = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in texts(checkpoint, visual_tokens, (), tiles).items():
+            (Path(scratch) / name).write_bytes(content)
+        return Prompts(Path(scratch))
+
+
 def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compressor, int, int | None]:
-    """By what a checkpoint reads how many tokens, and of tiles the longest edge asked of its processor.
+    """By what a checkpoint reads how many tokens, and of tiles the limit asked of its processor.
 
     Raises InputError for a number that it does not read.
     """
     if checkpoint.tiled:
         found = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
-        return Compressor.NONE, found.visual_tokens, found.edge
+        return Compressor.NONE, found.visual_tokens, found.limit
     kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
     count = visual_tokens or counts[0]
     if count not in counts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import TILED_TYPES, as_rgb, check_resized, quiet_transformers
+from vlmplan.checkpoints import MASKED_TYPES, TILED_TYPES, as_rgb, check_resized, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
@@ -55,16 +55,16 @@ def _picture(path: Path) -> Any:
 class Prompts:
     """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
 
-    def __init__(self, folder: Path, visual_tokens: int | None = None, edge: int | None = None) -> None:
-        """Load the processor; an image becomes ``visual_tokens``, or is scaled to ``edge`` pixels, where given.
+    def __init__(self, folder: Path, visual_tokens: int | None = None, limit: int | None = None) -> None:
+        """Load the processor; an image becomes ``visual_tokens``, or tiles within a ``limit``, where given.
 
+        The limit is the longest edge in pixels, or the most tiles, as the processor's rule has it.
         Raises InputError where it cannot be.
         """
-        transformers = quiet_transformers()
+        model_type = _model_type(folder)
         try:
-            kind = transformers.Idefics3Processor if _is_tiled(folder) else transformers.AutoProcessor
             with panics_refused(str(folder)):
-                self.processor = kind.from_pretrained(folder, trust_remote_code=False)
+                self.processor = _processor_class(model_type).from_pretrained(folder, trust_remote_code=False)
         except InputError:
             raise
         except Exception as error:  # a damaged configuration raises what it likes
@@ -75,8 +75,10 @@ class Prompts:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"
             self.processor.num_additional_image_tokens = visual_tokens - 1
-        if edge is not None:
-            self.processor.image_processor.size = {"longest_edge": edge}
+        if limit is not None and model_type in MASKED_TYPES:
+            self.processor.image_processor.size = {"longest_edge": limit}
+        elif limit is not None:
+            self.processor.image_processor.max_patches = limit
         self.folder, self.tokenizer = folder, self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
@@ -121,9 +123,29 @@ class Prompts:
             return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
-def _is_tiled(folder: Path) -> bool:
-    """Whether a folder's processor is Idefics3's or SmolVLM's, which treats an image alike."""
-    return (folder / "config.json").is_file() and read_plain(folder / "config.json").get("model_type") in TILED_TYPES
+def _model_type(folder: Path) -> str:
+    """What a folder's model is; empty where nothing says."""
+    path = folder / "config.json"
+    return str(read_plain(path).get("model_type", "")) if path.is_file() else ""
+
+
+def _processor_class(model_type: str) -> Any:
+    """The class of a type's processor, without what only videos need: torchvision, and SmolVLM's num2words."""
+    transformers = quiet_transformers()
+    if model_type in MASKED_TYPES:
+        return transformers.Idefics3Processor  # which does the same with images as SmolVLM's
+    if model_type not in TILED_TYPES:
+        return transformers.AutoProcessor
+
+    class OfImages(transformers.InternVLProcessor):  # type: ignore[misc, name-defined]
+        """InternVL's processor without a part for videos."""
+
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            """Return the names of its parts."""
+            return ["image_processor", "tokenizer"]
+
+    return OfImages
 
 
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:

@@ -2,7 +2,8 @@
 
 The layout is that of transformers.js. A LLaVA processor counts an image's tokens as (size / patch)² plus a number it is
 told: with a patch as large as the image that is 1 + (V - 1), so that any V is reached through configuration alone.
-Idefics3's counts the tiles that it cuts, and its setting is the edge that it scales an image to.
+Idefics3's counts the tiles that it cuts, and its setting is the edge that it scales an image to; InternVL's is the most
+tiles.
 """
 
 import json
@@ -10,7 +11,17 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import IMAGE_TOKEN, MOST_RESIZED, Checkpoint, quiet_transformers
+from vlmplan.checkpoints import (
+    CONTEXT,
+    END,
+    IMAGE_TOKEN,
+    MOST_RESIZED,
+    START,
+    Checkpoint,
+    added_tokens,
+    fast_tokenizer,
+    quiet_transformers,
+)
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
@@ -30,8 +41,21 @@ TOKENIZER_FILES = (
     "chat_template.json",
     "generation_config.json",
 )
+INTERNVL = "InternVLProcessor"
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+_WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its src/models/registry.js)
+# How InternVL's tokenizers call the tokens that its processor writes, and an image's among them.
+_NAMED = ("context_image_token", "start_image_token", "end_image_token", "video_token")
+_STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
+# What the first format's files do not say: its code writes these around an image, and prompts in ChatML.
+_FIRST_NAMES = dict(zip(_NAMED, (CONTEXT, START, END, "<video>"), strict=True))
+_FIRST_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}" + CONTEXT + "\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 # Image processors of LLaVA checkpoints that an export's files stand for, pixel by pixel; others flip, shift or scale.
 _SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "CLIPFeatureExtractor")
 _LONGEST_SIDE = math.isqrt(MOST_RESIZED)  # pixels
@@ -41,15 +65,9 @@ _IMAGE_KEYS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_no
 def image_token(checkpoint: Checkpoint) -> str:
     """Return the text of the image token. Raises InputError where the tokenizer has none of that number."""
     number = checkpoint.image_token
-    if number in (added := _added_tokens(checkpoint)):
+    if number in (added := added_tokens(checkpoint.folder)):
         return added[number]
     raise InputError(f"{checkpoint.folder}/tokenizer.json: found no added token {number}, the config's image token")
-
-
-def _added_tokens(checkpoint: Checkpoint) -> dict[int, str]:
-    """The tokens that the tokenizer splits a text at, by number."""
-    listed = read_plain(checkpoint.folder / "tokenizer.json").get("added_tokens", [])
-    return {entry["id"]: str(entry.get("content")) for entry in listed if isinstance(entry.get("id"), int)}
 
 
 def _image_settings(folder: Path) -> dict[str, Any]:
@@ -65,7 +83,7 @@ def _image_settings(folder: Path) -> dict[str, Any]:
 
 def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     """How an image becomes tiles: as the checkpoint does it, perhaps of another longest edge."""
-    folder, size = checkpoint.folder, {"longest_edge": checkpoint.tower.image_size}
+    folder, size = checkpoint.folder, {"longest_edge": checkpoint.image_size}
     found = _image_settings(folder)
     if odd := [key for key in ("do_resize", "do_pad") if found.get(key, True) is not True]:
         raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
@@ -82,15 +100,87 @@ def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     }
 
 
+def clients(checkpoint: Checkpoint, *, asks: bool) -> tuple[str, ...]:
+    """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
+    return ("vlmplan",) if asks or checkpoint.config.model_type in _WITHOUT_JS else ("vlmplan", "transformers.js")
+
+
+def _stack_processor(checkpoint: Checkpoint, most: int | None) -> dict[str, Any]:
+    """How an image becomes InternVL's tiles: as the checkpoint does it, perhaps at most other tiles."""
+    folder, size = checkpoint.folder, checkpoint.image_size
+    found = _image_settings(folder)
+    if checkpoint.first_format:
+        least, usual = _first_counts(read_plain(folder / "config.json"))
+    else:
+        if found.get("do_resize", True) is not True:
+            raise InputError(f"{folder}: its processor has do_resize off, which no export's files carry over")
+        kind = str(found.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
+        if kind != _STACKER:
+            raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_STACKER}")
+        least, usual = found.get("min_patches", 1), found.get("max_patches", 12)
+    return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
+        "do_resize": True,
+        "crop_to_patches": True,
+        "size": {"height": size, "width": size},
+        "image_processor_type": _STACKER,
+        "min_patches": least,
+        "max_patches": usual if most is None else most,
+    }
+
+
+def _first_counts(config: dict[str, Any]) -> tuple[int, int]:
+    """The fewest and the most tiles of the first format, whose limits stand in ``config.json``."""
+    if config.get("dynamic_image_size", True) is not True:
+        return 1, 1
+    return int(config.get("min_dynamic_patch") or 1), int(config.get("max_dynamic_patch") or 12)
+
+
+def _check_named(checkpoint: Checkpoint) -> None:
+    """Raise InputError where the tokenizer does not say which tokens the processor is to write around an image."""
+    path = checkpoint.folder / "tokenizer_config.json"
+    config = read_plain(path) if path.is_file() else {}
+    extra = config.get("extra_special_tokens")
+    told = config | (extra if isinstance(extra, dict) else {})
+    if missing := [key for key in _NAMED if told.get(key) is None]:
+        raise InputError(
+            f"{path}: expected {', '.join(missing)}, by which InternVL's processor writes images; found none"
+        )
+    if told[_NAMED[0]] != image_token(checkpoint):
+        raise InputError(
+            f"{path}: {_NAMED[0]} is {told[_NAMED[0]]!r:.40}, the config's image token is {image_token(checkpoint)}"
+        )
+
+
+def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Configuration and processor of tiles that are one list: the checkpoint's, as InternVL's classes read them."""
+    if not checkpoint.first_format:
+        _check_named(checkpoint)
+    found, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
+    kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "downsample_ratio",
+            "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy",
+            "tie_word_embeddings")  # fmt: skip
+    config = {key: found[key] for key in kept if key in found} | {"image_seq_length": tiles.view_tokens}
+    return {
+        "config.json": config | _external(external),
+        "preprocessor_config.json": image | {"processor_class": INTERNVL},
+        "processor_config.json": {
+            "processor_class": INTERNVL,
+            "image_seq_length": tiles.view_tokens,
+            "image_processor": image,
+            **_own_template(checkpoint.folder),
+        },
+    }
+
+
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of a tiled checkpoint: its own, as Idefics3's classes read them."""
-    if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in _added_tokens(checkpoint).values():
+    if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in added_tokens(checkpoint.folder).values():
         raise InputError(
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
     folder = checkpoint.folder
-    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.edge)
+    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)
     return {
@@ -107,7 +197,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
 
 def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
-    folder, size = checkpoint.folder, checkpoint.tower.image_size
+    folder, size = checkpoint.folder, checkpoint.image_size
     found = _image_settings(folder)
     kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
@@ -177,7 +267,7 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     image = _image_processor(checkpoint)
     processor = {
         "processor_class": "LlavaProcessor",
-        "patch_size": checkpoint.tower.image_size,
+        "patch_size": checkpoint.image_size,
         "num_additional_image_tokens": visual_tokens - 1,
         "vision_feature_select_strategy": "full",
         "image_token": image_token(checkpoint),
@@ -197,16 +287,30 @@ def texts(
     ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
     """
     folder = checkpoint.folder
-    if not (folder / "tokenizer.json").is_file():
+    if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
-    made = (
-        _view_texts(checkpoint, visual_tokens, external) if tiles is None else _tile_texts(checkpoint, tiles, external)
-    )
+    if tiles is None:
+        made = _view_texts(checkpoint, visual_tokens, external)
+    else:
+        made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
-    copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
+    if "tokenizer.json" in copied:
+        copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
+    if checkpoint.first_format:
+        made["tokenizer_config.json"] = _first_tokenizer(folder)
+        copied.pop("chat_template.json", None)
+        copied |= {"chat_template.jinja": _FIRST_TEMPLATE.encode(), "tokenizer.json": fast_tokenizer(folder)}
     return copied | {name: _json(content) for name, content in made.items()}
+
+
+def _first_tokenizer(folder: Path) -> dict[str, Any]:
+    """The tokenizer's configuration with what InternVL's processor asks for. Raises InputError where there is none."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: found no tokenizer_config.json; expected the tokenizer beside the model")
+    return read_plain(path) | _FIRST_NAMES | {"chat_template": _FIRST_TEMPLATE}
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -108,6 +108,8 @@ class _Decoder:
         sketch, numpy = self.sketch, self.sketch.np
         rotary = LlamaRotaryEmbedding(self.config)
         frequencies = sketch.constant("rotary.inverse_frequencies", rotary.inv_freq.numpy().astype(numpy.float32))
+        if rotary.rope_type == "dynamic":
+            frequencies = self._stretched(frequencies, positions, rotary.original_max_seq_len)
         angles = sketch.op("Cast", sketch.op("Unsqueeze", positions, sketch.ints(2)), to=sketch.ir.DataType.FLOAT)
         angles = sketch.op("Mul", angles, frequencies)
         found = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
@@ -116,6 +118,23 @@ class _Decoder:
             found = [sketch.op("Mul", part, scale) for part in found]
         cosines, sines = (sketch.inner(part) for part in found)
         return cosines, sines
+
+    def _stretched(self, frequencies: Any, positions: Any, trained: int) -> Any:
+        """Frequencies of texts longer than ``trained`` tokens, by a base that grows with them (NTK-aware, dynamic).
+
+        The base times ``s = factor * length / trained - (factor - 1)`` to the power of ``dim / (dim - 2)``, so that
+        frequency i falls by ``s ** (-2i / (dim - 2))``; up to ``trained`` tokens s is 1. Keys in the cache stay as they
+        were turned, as transformers leaves them.
+        """
+        sketch, numpy, types = self.sketch, self.sketch.np, self.sketch.ir.DataType
+        factor = self.config.rope_parameters["factor"]
+        last = sketch.op("ReduceMax", positions, keepdims=0)
+        length = sketch.op("Max", sketch.op("Add", last, sketch.scalar(1)), sketch.scalar(trained))
+        slope = sketch.constant("rotary.slope", numpy.array(factor / trained, numpy.float32))
+        offset = sketch.constant("rotary.offset", numpy.array(factor - 1, numpy.float32))
+        grown = sketch.op("Sub", sketch.op("Mul", sketch.op("Cast", length, to=types.FLOAT), slope), offset)
+        powers = -numpy.arange(0, self.dim, 2, dtype=numpy.float32) / (self.dim - 2)
+        return sketch.op("Mul", frequencies, sketch.op("Pow", grown, sketch.constant("rotary.powers", powers)))
 
     def _visible(self, embeds: Any, mask: Any, window: int | None) -> Any:
         """Which keys each new token sees: bool [batch, 1, new, total]; itself always, so that no row is empty."""

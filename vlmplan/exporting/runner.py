@@ -29,8 +29,8 @@ class Model(Protocol):
     def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``.
 
-        With tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch, tiles,
-        size, size]`` says which pixels are no padding.
+        With masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch,
+        tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
         """
 
     def embeds(self, input_ids: Any) -> Any:
@@ -240,7 +240,8 @@ class Prompt:
     """A question ready for a model: ``input_ids`` and ``attention_mask [batch, tokens]``, image tokens in place.
 
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
-    With tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size, size]``.
+    With masked tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size,
+    size]``; other tiles are one list, ``[all tiles, 3, size, size]``.
     """
 
     input_ids: Any

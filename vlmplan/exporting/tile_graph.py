@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.exporting.sketch import Sketch
-from vlmplan.exporting.tower_graph import patches, tower_layer
+from vlmplan.exporting.tower_graph import joined, patches, tower_layer
 from vlmplan.hardware import Precision
 
 _LAST_SHARE = 1.0 - 1e-6  # of a side: transformers lets no patch lie at its end
@@ -45,11 +45,12 @@ class _TileEncoder:
         pixels = sketch.input("pixel_values", shape)
         mask = sketch.input("pixel_attention_mask", [*shape[:2], size, size], boolean=True)
         tiles, seen = self._kept(pixels, mask)
-        x, visible = self._placed(patches(sketch, tower, sketch.inner(tiles)), seen), self._visible(seen)
+        x, visible = self._placed(patches(sketch, tower.patch_size, sketch.inner(tiles)), seen), self._visible(seen)
         for layer in range(tower.num_hidden_layers):
             x = tower_layer(sketch, tower, x, f"vision_tower.encoder.layers.{layer}", visible)
         x = sketch.layer_norm(x, "vision_tower.post_layernorm", tower.layer_norm_eps)
-        found = sketch.linear(self._joined(x), "connector.modality_projection.proj")
+        x = joined(sketch, x, self.side, self.checkpoint.joined_side, tower.hidden_size)
+        found = sketch.linear(x, "connector.modality_projection.proj")
         tokens = (self.side // self.checkpoint.joined_side) ** 2
         out = sketch.output(found, "image_features", ["num_tiles", tokens, self.checkpoint.text.hidden_size])
         return sketch.model("vision_encoder", [pixels, mask], [out])
@@ -97,14 +98,6 @@ class _TileEncoder:
         sketch = self.sketch
         flat = sketch.op("Reshape", seen, sketch.ints(0, 1, 1, -1))
         return sketch.op("Expand", flat, sketch.ints(1, 1, self.side**2, 1))
-
-    def _joined(self, x: Any) -> Any:
-        """``[tiles, patches, width] -> [tiles, tokens, width x joined²]``: squares of patches, row by row."""
-        sketch, joined = self.sketch, self.checkpoint.joined_side
-        grid = self.side // joined
-        x = sketch.op("Reshape", x, sketch.ints(0, grid, joined, grid, joined, -1))
-        x = sketch.op("Transpose", x, perm=[0, 1, 3, 2, 4, 5])
-        return sketch.op("Reshape", x, sketch.ints(0, grid * grid, self.tower.hidden_size * joined**2))
 
 
 def tile_graph(checkpoint: Checkpoint, precision: Precision) -> Any:

@@ -4,11 +4,12 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.cost import read_model_config
 from vlmplan.errors import InputError
-from vlmplan.models import ModelSpec, Workload, edge_of, native_visual_tokens
+from vlmplan.models import ModelSpec, Workload, limit_of, native_visual_tokens
 
 _LONGEST_SIDE = 65_536  # pixels
 USUAL_IMAGE = Workload(text_tokens=0).image  # of ``vlmplan tokens``, too
@@ -18,26 +19,36 @@ USUAL_IMAGE = Workload(text_tokens=0).image  # of ``vlmplan tokens``, too
 class Tiling:
     """``visual_tokens`` of an image of ``image`` pixels (width, height), in ``views`` of ``view_tokens`` each.
 
-    ``edge`` is the longest edge in pixels that the processor scales to; None as the checkpoint has it.
+    ``limit`` is the longest edge in pixels that the processor scales to, or the most tiles that it cuts, by its rule;
+    None as the checkpoint has it. ``masked`` tiles stand in rows, one a request; others are one list.
     """
 
     image: tuple[int, int]
     visual_tokens: int
     view_tokens: int
-    edge: int | None
+    limit: int | None
+    masked: bool
 
     @property
     def views(self) -> int:
         """Tiles, and the whole image where there are several."""
         return self.visual_tokens // self.view_tokens
 
+    def as_read(self, pixels: Any) -> Any:
+        """Return ``pixels [requests, tiles, 3, size, size]`` as the vision encoder reads them."""
+        return pixels if self.masked else pixels.reshape(-1, *pixels.shape[2:])
+
 
 def _spec(checkpoint: Checkpoint) -> ModelSpec:
-    """The checkpoint as the planner reads it. Raises InputError for tiles of another size than the tower's."""
+    """The checkpoint as the planner reads it. Raises InputError for tiles of another size or number of tokens."""
     found = read_model_config(checkpoint.folder)
-    view, size = 0 if found.image is None else found.image.view_size, checkpoint.tower.image_size
+    view, size = 0 if found.image is None else found.image.view_size, checkpoint.image_size
     if view != size:
         raise InputError(f"{checkpoint.folder}: its processor cuts tiles of {view} pixels, the tower reads {size}")
+    tokens = (checkpoint.grid_side // checkpoint.joined_side) ** 2
+    if found.image is not None and found.image.tokens_per_view != tokens:
+        written = found.image.tokens_per_view
+        raise InputError(f"{checkpoint.folder}: its processor writes {written} tokens a tile, the model makes {tokens}")
     return found
 
 
@@ -54,5 +65,6 @@ def tiling(checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | 
         image=image,
         visual_tokens=count,
         view_tokens=(checkpoint.grid_side // checkpoint.joined_side) ** 2,
-        edge=edge_of(spec, image, count),
+        limit=limit_of(spec, image, count),
+        masked=checkpoint.masked,
     )

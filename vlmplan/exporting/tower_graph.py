@@ -1,18 +1,35 @@
-"""What do vision towers share? The patches of an image, and a layer: CLIP's, SigLIP's and those made after it."""
+"""What do vision towers share? An image's patches, a first token, squares joined; a layer of CLIP's and SigLIP's."""
 
 from typing import Any
 
 from vlmplan.exporting.sketch import Sketch
 
 
-def patches(sketch: Sketch, tower: Any, pixels: Any) -> Any:
-    """``[batch, channels, height, width] -> [batch, patches, width]``: a convolution whose stride is its kernel."""
-    name, patch = "vision_tower.embeddings.patch_embedding", tower.patch_size
+def patches(sketch: Sketch, patch: int, pixels: Any, name: str = "vision_tower.embeddings.patch_embedding") -> Any:
+    """``[batch, channels, height, width] -> [batch, patches, width]``: a convolution whose stride is its kernel.
+
+    ``patch`` is a patch's side in pixels, ``name`` the convolution's among the tensors.
+    """
     kernel = [sketch.parameter(f"{name}.weight")]
     if sketch.has(f"{name}.bias"):
         kernel.append(sketch.parameter(f"{name}.bias"))
     x = sketch.op("Conv", pixels, *kernel, kernel_shape=[patch, patch], strides=[patch, patch])
     return sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(0, 0, -1)), perm=[0, 2, 1])
+
+
+def with_first(sketch: Sketch, x: Any, pixels: Any, name: str, width: int) -> Any:
+    """``x [batch, patches, width]`` of ``pixels`` with the token of a tensor's name before them."""
+    batch = sketch.op("Shape", pixels, start=0, end=1)
+    shape = sketch.op("Concat", batch, sketch.ints(1, width), axis=0)
+    return sketch.op("Concat", sketch.op("Expand", sketch.parameter(name), shape), x, axis=1)
+
+
+def joined(sketch: Sketch, x: Any, side: int, factor: int, width: int) -> Any:
+    """``[tiles, side², width] -> [tiles, (side / factor)², width x factor²]``: squares of patches, row by row."""
+    grid = side // factor
+    x = sketch.op("Reshape", x, sketch.ints(0, grid, factor, grid, factor, -1))
+    x = sketch.op("Transpose", x, perm=[0, 1, 3, 2, 4, 5])
+    return sketch.op("Reshape", x, sketch.ints(0, grid * grid, width * factor**2))
 
 
 def tower_layer(sketch: Sketch, tower: Any, x: Any, name: str, visible: Any | None = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
 from vlmplan.exporting.sketch import Sketch
-from vlmplan.exporting.tower_graph import patches, tower_layer
+from vlmplan.exporting.tower_graph import patches, tower_layer, with_first
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 
@@ -56,12 +56,9 @@ class _Encoder:
 
     def _embedded(self, pixels: Any) -> Any:
         sketch, name, tower = self.sketch, "vision_tower.embeddings", self.tower
-        x = patches(sketch, tower, pixels)
+        x = patches(sketch, tower.patch_size, pixels)
         if sketch.has(f"{name}.class_embedding"):
-            batch = sketch.op("Shape", pixels, start=0, end=1)
-            shape = sketch.op("Concat", batch, sketch.ints(1, tower.hidden_size), axis=0)
-            first = sketch.op("Expand", sketch.parameter(f"{name}.class_embedding"), shape)
-            x = sketch.op("Concat", first, x, axis=1)
+            x = with_first(sketch, x, pixels, f"{name}.class_embedding", tower.hidden_size)
         x = sketch.op("Add", x, sketch.parameter(f"{name}.position_embedding.weight"))
         norm = "vision_tower.pre_layrnorm"  # the tensor's name in transformers
         return sketch.layer_norm(x, norm, tower.layer_norm_eps) if sketch.has(f"{norm}.weight") else x

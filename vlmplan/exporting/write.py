@@ -33,8 +33,9 @@ from vlmplan.checkpoints import (
 from vlmplan.cost import read_model_config
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable, one_line
-from vlmplan.exporting.client_files import texts
+from vlmplan.exporting.client_files import clients, texts
 from vlmplan.exporting.decoder_graph import DecoderOptions, decoder_graph, embedding_graph
+from vlmplan.exporting.internvit_graph import internvit_graph
 from vlmplan.exporting.manifest import (
     DECODER,
     EMBED,
@@ -103,7 +104,7 @@ class Parts:
         if name == EMBED:
             return embedding_graph(text, self.weights, floats)
         if self.checkpoint.tiled:
-            return tile_graph(self.checkpoint, floats)
+            return (tile_graph if self.checkpoint.masked else internvit_graph)(self.checkpoint, floats)
         return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
 
 
@@ -216,7 +217,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         checkpoint=order.checkpoint,
         checkpoint_sha256=file_sha256(checkpoint.folder / "config.json"),
         architecture=checkpoint.config.model_type,
-        image_size=checkpoint.tower.image_size,
+        image_size=checkpoint.image_size,
         visual_tokens=order.visual_tokens,
         compressor=order.compressor,
         weights=None if order.weights is None else str(order.weights),
@@ -230,7 +231,7 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         opset=OPSET,
         batch="any",
         padding="left",
-        clients=("vlmplan",) if quecc else ("vlmplan", "transformers.js"),
+        clients=clients(checkpoint, asks=quecc),
         files=files,
         plan=order.plan,
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlmplan.models.download import downloaded as downloaded
     from vlmplan.models.download import is_hub_id as is_hub_id
     from vlmplan.models.families import ARCHITECTURES as ARCHITECTURES
+    from vlmplan.models.families import TEXTS as TEXTS
     from vlmplan.models.grids import refused_shape as refused_shape
     from vlmplan.models.quantisation import Quantisation as Quantisation
     from vlmplan.models.quantisation import operator_key as operator_key
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import MOST_SHUFFLED as MOST_SHUFFLED
     from vlmplan.models.visual_tokens import VisualInput as VisualInput
     from vlmplan.models.visual_tokens import at_most as at_most
-    from vlmplan.models.visual_tokens import edge_of as edge_of
+    from vlmplan.models.visual_tokens import limit_of as limit_of
     from vlmplan.models.visual_tokens import native_side_px as native_side_px
     from vlmplan.models.visual_tokens import native_visual_tokens as native_visual_tokens
     from vlmplan.models.visual_tokens import one_view as one_view
@@ -66,7 +67,7 @@ __getattr__, __all__ = face(
         "configs.keys": ("Plain",),
         "decoder": ("Decoder", "LayerGroup", "Mixing", "layer_groups"),
         "download": ("CONFIGS", "downloaded", "is_hub_id"),
-        "families": ("ARCHITECTURES",),
+        "families": ("ARCHITECTURES", "TEXTS"),
         "grids": ("refused_shape",),
         "quantisation": ("Quantisation", "operator_key"),
         "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
@@ -89,7 +90,7 @@ __getattr__, __all__ = face(
             "MOST_SHUFFLED",
             "VisualInput",
             "at_most",
-            "edge_of",
+            "limit_of",
             "native_side_px",
             "native_visual_tokens",
             "one_view",

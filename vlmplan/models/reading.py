@@ -268,7 +268,7 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         family=kind,
         architecture=kind,
         llm=llm,
-        exportable=vlm.exportable,
+        exportable=vlm.exportable and text_type.exportable,
         sources=(where, *files),
         cautions=processor.warnings(),
         **parts,

@@ -111,6 +111,8 @@ class Rule(enum.StrEnum):
 
 # Rules that keep the image's shape in one view, so that its pixels follow its tokens.
 SHAPE_KEEPING = (Rule.AREA, Rule.PADDED, Rule.BUDGET, Rule.ROWS)
+# Rules whose tiles an export keeps, and what its processor is told: its placeholder in settings.
+WHOLE_TILES = {Rule.SPLIT: "edge", Rule.TILES: "views"}
 
 
 class Engine(enum.StrEnum):
@@ -328,7 +330,7 @@ class ModelSpec(Document):
     @property
     def exports_tiles(self) -> bool:
         """Whether an export keeps the processor's tiles and joins no tokens: others are left with one view."""
-        return self.exportable and self.image is not None and self.image.rule is Rule.SPLIT
+        return self.exportable and self.image is not None and self.image.rule in WHOLE_TILES
 
     def __post_init__(self) -> None:
         """A vision model needs a tower, a projector and a rule; a text model none of them."""

@@ -11,7 +11,17 @@ from dataclasses import field, replace
 
 from vlmplan.errors import InputError
 from vlmplan.models.grids import GRIDS, Grid, refused_shape, stretched_pixels
-from vlmplan.models.spec import PLACEHOLDERS, SHAPE_KEEPING, Compressor, Engine, ImageRule, ModelSpec, Reduction, Rule
+from vlmplan.models.spec import (
+    PLACEHOLDERS,
+    SHAPE_KEEPING,
+    WHOLE_TILES,
+    Compressor,
+    Engine,
+    ImageRule,
+    ModelSpec,
+    Reduction,
+    Rule,
+)
 from vlmplan.records import dataclass
 
 MOST_SHUFFLED = 16  # beyond it the first projector layer outgrows everything else
@@ -178,26 +188,27 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
     return tuple(found[tokens] for tokens in sorted(found))
 
 
-def edge_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
-    """Return the longest edge in pixels at which a processor that splits makes ``visual_tokens`` of ``image``.
+def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
+    """Return the setting at which a processor that cuts tiles makes ``visual_tokens`` of ``image``.
 
-    None where it does unasked. Raises InputError, with what can be had, for another number.
+    By its rule the longest edge in pixels, or the most tiles; None where it does unasked. Raises InputError, with what
+    can be had, for another number.
     """
     rule = model.image
-    if rule is None or rule.rule is not Rule.SPLIT:
-        raise InputError(f"{model.name}: its processor scales no longest edge")
-    native, edges = native_visual_tokens(model, image), dict[int, int]()
+    if rule is None or rule.rule not in WHOLE_TILES:
+        raise InputError(f"{model.name}: its processor cuts no tiles by a longest edge or a number of them")
+    native, limits = native_visual_tokens(model, image), dict[int, int]()
     for grid, fill in _reachable(rule, *image):
-        edges.setdefault(grid.tokens, fill["edge"])
+        limits.setdefault(grid.tokens, fill[WHOLE_TILES[rule.rule]])
     if visual_tokens == native:
         return None
-    if visual_tokens not in edges:
-        listed = ", ".join(map(str, sorted(edges)))
+    if visual_tokens not in limits:
+        listed = ", ".join(map(str, sorted(limits)))
         raise InputError(
             f"--visual-tokens: found {visual_tokens}; the processor makes one of {listed} of an image of "
             f"{image[0]} x {image[1]}"
         )
-    return edges[visual_tokens]
+    return limits[visual_tokens]
 
 
 def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:

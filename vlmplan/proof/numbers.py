@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints import image_token_of
+from vlmplan.checkpoints import Checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting import Generation, Manifest, Model, Prompt, Tiling, generate, prompt_embeds, question_embedding
 from vlmplan.hardware import Precision
@@ -26,43 +26,43 @@ VISION_MARGIN = 5  # features are compared at their own scale, and large weights
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
-def _pixels(rng: Any, size: int, shown: int | None) -> tuple[Any, Any | None]:
-    """A random image of one view, or of ``shown`` tiles with their mask.
+def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any, Any | None]:
+    """A random image of one view, or of ``shown`` tiles, with their mask where they have one.
 
     Where there are two, the second one's mask hides its right quarter and its lower half: clients may pad a tile.
     """
     import numpy as np
 
-    shape = (1, 3, size, size) if shown is None else (1, shown, 3, size, size)
+    shape = (1, 3, size, size) if tiles is None else (1, shown, 3, size, size)
     pixels = rng.standard_normal(shape).astype(np.float32)
-    if shown is None:
-        return pixels, None
+    if tiles is None or not tiles.masked:
+        return (pixels if tiles is None else tiles.as_read(pixels)), None
     mask = np.ones((1, shown, size, size), bool)
     if shown == _PADDED_TILES:
         mask[:, 1, size // 2 :] = mask[:, 1, :, size * 3 // 4 :] = False
     return pixels, mask
 
 
-def probes(manifest: Manifest, config: Any, tiles: Tiling | None = None) -> tuple[Prompt, ...]:
+def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = None) -> tuple[Prompt, ...]:
     """Return seeded questions of different lengths, the image first, in the middle and last but one.
 
-    One more goes beyond a sliding window, where there is a short one. ``config`` is the checkpoint's transformers
-    configuration; with ``tiles`` the images are one, two and as many as the export's.
+    One more goes beyond a sliding window, where there is a short one. With ``tiles`` the images are one, two and as
+    many as the export's.
     """
     import numpy as np
 
-    vocabulary, image_token = config.text_config.vocab_size, image_token_of(config)
+    vocabulary, image_token = checkpoint.text.vocab_size, checkpoint.image_token
     found = []
-    window = getattr(config.text_config, "sliding_window", None) or _LONGEST_WINDOW + 1
+    window = getattr(checkpoint.text, "sliding_window", None) or _LONGEST_WINDOW + 1
     beyond = ((window + 7, 40),) if window <= _LONGEST_WINDOW else ()
     for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2), *beyond)):
         rng = np.random.default_rng(seed)
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary
-        shown = None if tiles is None else (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(seed, 2)]
-        seen = manifest.visual_tokens if tiles is None or shown is None else shown * tiles.view_tokens
+        shown = 1 if tiles is None else (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(seed, 2)]
+        seen = manifest.visual_tokens if tiles is None else shown * tiles.view_tokens
         ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
-        pixels, mask = _pixels(rng, config.vision_config.image_size, shown)
+        pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles)
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(
@@ -194,7 +194,7 @@ def divergence(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
 
 def _others(own: Any, theirs: Any) -> Any:
     """Another image of the same shape: of tiles the first, as many as ``own``."""
-    return theirs[:, : own.shape[1]]
+    return theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
 
 
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:

@@ -61,6 +61,8 @@ def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     """
     if configured.outcome is not Outcome.PASSED:
         return configured
+    if parts.checkpoint.first_format:
+        return passed(configured.name, f"{configured.detail}; pictures not compared: its processor is code, not run")
     try:
         theirs = _processor(parts.checkpoint.folder)
     except InputError as error:
@@ -68,8 +70,11 @@ def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     crops = type(theirs).__name__.startswith("CLIP") and theirs.do_center_crop
     if crops and parts.checkpoint.config.model_type != "llava":
         return passed(configured.name, f"{configured.detail}; pictures not compared: its processor cuts no views")
-    if parts.tiles is not None and parts.tiles.edge is not None:
-        theirs.size = {"longest_edge": parts.tiles.edge}
+    if parts.tiles is not None and parts.tiles.limit is not None:
+        if parts.checkpoint.masked:
+            theirs.size = {"longest_edge": parts.tiles.limit}
+        else:
+            theirs.max_patches = parts.tiles.limit
     try:
         count, worst = _compared(_processor(folder), theirs)
     except InputError as error:

@@ -6,7 +6,7 @@
 import math
 import secrets
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ class Validator:
     ) -> Iterator[Check]:
         precision = manifest.precision
         followed = _Baked(reference, query) if query is not None else reference
-        found = check_numbers.probes(manifest, parts.checkpoint.config, parts.tiles)
+        found = check_numbers.probes(manifest, parts.checkpoint, parts.tiles)
         self.progress("comparing numbers", 0, 1)
         yield check_numbers.vision(model, followed, manifest, found)
         walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
@@ -257,9 +257,12 @@ class Validator:
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
-        checkpoint, tiles = parts.checkpoint, 0 if parts.tiles is None else parts.tiles.views
-        size, token = checkpoint.tower.image_size, checkpoint.image_token
-        prompt = workload_prompt(workload, manifest.visual_tokens, size, token, manifest.reads_question, tiles)
+        checkpoint, tiles = parts.checkpoint, parts.tiles
+        views = 0 if tiles is None else tiles.views
+        sizes = (manifest.visual_tokens, checkpoint.image_size, checkpoint.image_token)
+        prompt = workload_prompt(workload, *sizes, reads_question=manifest.reads_question, tiles=views)
+        if tiles is not None:
+            prompt = replace(prompt, pixel_values=tiles.as_read(prompt.pixel_values))
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:

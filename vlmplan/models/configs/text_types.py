@@ -46,7 +46,7 @@ class TextType:
     ``pattern`` is the kind of layer of all but every n-th, which has full attention, where a config lists none.
     ``keys`` are defaults of keys that only some types have (``layers.py`` reads those). ``names`` mean the same type.
     ``joined`` are modules that checkpoints hold for several projections of an operator. ``overflows`` says which
-    runtimes do not run it in fp16.
+    runtimes do not run it in fp16. ``exportable``: ``vlmplan export`` draws its graph.
     """
 
     defaults: Plain
@@ -56,6 +56,7 @@ class TextType:
     names: tuple[str, ...] = ()
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     overflows: tuple[Overflow, ...] = ()
+    exportable: bool = False
 
 
 _UNSTABLE = (
@@ -118,8 +119,8 @@ _GLM4_MOE = _GLM4 | {
 _GLM4_MOE_KEYS = {"n_shared_experts": 1, "expert_score_bias": 1}
 _PHI3 = _LLAMA | {"vocabulary": 32064, "hidden": 3072, "intermediate": 8192}
 SHARED_TEXTS: Mapping[str, TextType] = {
-    "llama": TextType(defaults=_LLAMA, names=("minicpm", "granite")),
-    "mistral": TextType(defaults=_LLAMA | {"intermediate": 14336, "kv_heads": 8}),
+    "llama": TextType(defaults=_LLAMA, names=("minicpm", "granite"), exportable=True),
+    "mistral": TextType(defaults=_LLAMA | {"intermediate": 14336, "kv_heads": 8}, exportable=True),
     "internlm2": TextType(defaults=_LLAMA | {"vocabulary": 103168}),
     "internlm3": TextType(
         defaults=_LLAMA | {"vocabulary": 128512, "intermediate": 10240, "layers": 48, "kv_heads": 2, "head_dim": 128}
@@ -131,8 +132,8 @@ SHARED_TEXTS: Mapping[str, TextType] = {
         traits={"gated_mlp": False, "qkv_bias": True, "output_bias": True, "mlp_bias": True, "head_bias": True,
                 "norm_bias": True, "norms_per_layer": 1},
     ),
-    "qwen2": TextType(defaults=_QWEN2, traits={"qkv_bias": True}),
-    "qwen3": TextType(defaults=_QWEN2 | {"head_dim": 128}, traits={"qk_norm": True}),
+    "qwen2": TextType(defaults=_QWEN2, traits={"qkv_bias": True}, exportable=True),
+    "qwen3": TextType(defaults=_QWEN2 | {"head_dim": 128}, traits={"qk_norm": True}, exportable=True),
     "qwen3_moe": TextType(defaults=_QWEN3_MOE, traits={"qk_norm": True}),
     "qwen3_5_text": TextType(
         defaults=_QWEN35,

@@ -99,6 +99,7 @@ _SMOLVLM = Architecture(
     tied=True,
     exportable=True,
     tiled=True,
+    masked=True,
     projector=_scaled,
     image=_split_rule,
     settings=EDGES,
