@@ -110,6 +110,13 @@ def test_a_constant_makes_too_narrow_intervals_hold_on_sources_left_out() -> Non
     assert tool.coverage(found, 0.9, tool.needed_log_sd(found)) == pytest.approx(0.9, abs=0.005)
 
 
+def test_taking_a_common_bias_off_is_better_than_widening_for_it() -> None:
+    judged = tool.rules(tool.shifted(_made(between=0.2, within=0.1, log_sd=0.1, sources=60), -1.0))
+    centred = judged["bias taken off, with a constant"]
+    assert centred.held == pytest.approx(0.9, abs=0.06) and centred.log_sd < judged["with a constant"].log_sd / 2
+    assert centred.score < judged["with a constant"].score / 2
+
+
 def test_every_source_counts_alike() -> None:
     one, many = _made(0.0, 0.0, 0.1, sources=1, each=1), _made(0.0, 0.0, 0.1, sources=1, each=9)
     far = [replace(each, source="far", measured_s=9.0) for each in many]

@@ -12,7 +12,7 @@ import argparse
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -203,40 +203,41 @@ def interval_score(one: Residual, log_sd: float, level: float = LEVEL) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule for the width of intervals, on sources left out: what it holds, its score, its median log sd."""
+    """A rule for intervals, on sources left out: what it holds, its score, its median log sd."""
 
     held: float
     score: float
     log_sd: float
 
 
-def left_out(found: Sequence[Residual], log_sd: Callable[[Residual, Sequence[Residual]], float]) -> Rule:
-    """Judge a rule that gives a time's log sd from the times of all other sources."""
-    sds = []
-    for one in found:
-        sds.append(log_sd(one, [other for other in found if other.source != one.source]))
+def judged(found: Sequence[Residual], log_sds: Sequence[float]) -> Rule:
+    """Judge the log sd that a rule gives each time."""
     share = weights(found)
-    held = [abs(one.log_ratio) <= quantile(LEVEL) * sd for one, sd in zip(found, sds, strict=True)]
-    scores = [interval_score(one, sd) for one, sd in zip(found, sds, strict=True)]
-    return Rule(
-        held=float(share @ np.array(held, dtype=float)), score=float(share @ np.array(scores)), log_sd=median(sds)
-    )
+    pairs = list(zip(found, log_sds, strict=True))
+    held = np.array([abs(one.log_ratio) <= quantile(LEVEL) * log_sd for one, log_sd in pairs], dtype=float)
+    scores = np.array([interval_score(one, log_sd) for one, log_sd in pairs])
+    return Rule(held=float(share @ held), score=float(share @ scores), log_sd=median(log_sds))
+
+
+def shifted(found: Sequence[Residual], log_bias: float) -> list[Residual]:
+    """Return the times beside predictions that are longer by ``log_bias``."""
+    return [replace(one, predicted_s=one.predicted_s * math.exp(log_bias)) for one in found]
 
 
 def rules(found: Sequence[Residual]) -> dict[str, Rule]:
-    """Judge three rules: as shipped, with one more constant, and a constant alone."""
-    more = _by_source(found, needed_log_sd)
-    alone = _by_source(found, lambda rest: needed_log_sd(rest, known=False))
+    """Judge four rules, each source by what the others say: the intervals as shipped, and three others."""
+    others = {name: [one for one in found if one.source != name] for name in {one.source: 0 for one in found}}
+    more = {name: needed_log_sd(rest) for name, rest in others.items()}
+    alone = {name: needed_log_sd(rest, known=False) for name, rest in others.items()}
+    bias = {name: spread(rest).mean for name, rest in others.items()}
+    beside = {name: needed_log_sd(shifted(rest, bias[name])) for name, rest in others.items()}
+    centred = [shifted([one], bias[one.source])[0] for one in found]
     return {
-        "as shipped": left_out(found, lambda one, _: one.log_sd),
-        "with a constant": left_out(found, lambda one, _: math.hypot(one.log_sd, more[one.source])),
-        "a constant alone": left_out(found, lambda one, _: alone[one.source]),
+        "as shipped": judged(found, [one.log_sd for one in found]),
+        "with a constant": judged(found, [math.hypot(one.log_sd, more[one.source]) for one in found]),
+        "bias taken off, with a constant": judged(centred, [math.hypot(o.log_sd, beside[o.source]) for o in centred]),
+        "a constant alone": judged(found, [alone[one.source] for one in found]),
     }
-
-
-def _by_source(found: Sequence[Residual], fit: Callable[[Sequence[Residual]], float]) -> dict[str, float]:
-    """What ``fit`` gives without each source."""
-    return {name: fit([one for one in found if one.source != name]) for name in {one.source: 0 for one in found}}
 
 
 def _groups(found: Sequence[Residual], key: Callable[[Residual], str]) -> dict[str, list[Residual]]:
@@ -289,7 +290,9 @@ def print_rules(found: Sequence[Residual]) -> None:
     """Print what one more constant would do, each source judged by the others'."""
     cells = []
     for quantity, here in _told(found).items():
-        constants = ("", f"{needed_log_sd(here):.2f}", f"{needed_log_sd(here, known=False):.2f}")
+        centred = needed_log_sd(shifted(here, spread(here).mean))
+        needed = (needed_log_sd(here), centred, needed_log_sd(here, known=False))
+        constants = ("", *map("{:.2f}".format, needed))
         for (name, rule), constant in zip(rules(here).items(), constants, strict=True):
             cells.append([quantity, name, constant, f"{rule.held:.0%}", f"{rule.log_sd:.2f}", f"{rule.score:.2f}"])
     print_table("quantity | rule | constant | 90 % hold | median sd | interval score", cells, 2)
