@@ -55,6 +55,15 @@ def test_no_source_is_one_that_was_fitted_on() -> None:
     assert not {row["url"] for row in _rows()} & {row["url"] for row in _rows("published_latency.csv")}
 
 
+def test_the_page_shows_what_the_tool_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    found = tool.residuals()
+    tool.print_coverage(found, "engine", lambda one: one.engine)
+    tool.print_coverage(found, "source", lambda one: one.source)
+    tool.print_rules(found)
+    shown = (FACTS.parent / "docs" / "evidence" / "latency.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in capsys.readouterr().out.splitlines() if line not in shown] == []
+
+
 def test_every_row_is_priced_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
     found = tool.residuals()
     assert {one.source for one in found} == {row["source"] for row in _rows()}
