@@ -71,6 +71,7 @@ curves: $(PYTHON) ## the constants of the curves of fewer pixels and tokens: ten
 tables: $(PYTHON) ## the tables of docs/evidence.md and docs/scores.svg
 	$(PYTHON) tools/fit_efficiency.py
 	$(PYTHON) tools/fit_overhead.py
+	$(PYTHON) tools/latency_coverage.py
 	$(PYTHON) tools/plot_scores.py
 	$(PYTHON) tools/leave_one_study_out.py
 	$(PYTHON) tools/curve_forms.py

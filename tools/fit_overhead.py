@@ -33,7 +33,8 @@ ARGONNE_GPUS = {"a100": "a100-40gb-sxm", "h100": "h100-sxm"}
 ARGONNE_ENGINES = {"argonne-vLLM": Runtime.VLLM, "argonne-TensorRT-LLM": Runtime.TENSORRT_LLM}
 
 
-def _decoder(layers: int, hidden: int, heads: int, kv: int, mlp: int, words: int, **other: object) -> Decoder:
+def decoder(layers: int, hidden: int, heads: int, kv: int, mlp: int, words: int, **other: object) -> Decoder:
+    """Return a decoder of a llama's shape by its dimensions."""
     given = {"head_dim": 128, "tied_embeddings": False} | other
     return Decoder(
         layers=layers, hidden=hidden, heads=heads, kv_heads=kv, intermediate=mlp, vocabulary=words, **given  # type: ignore[arg-type]
@@ -42,18 +43,18 @@ def _decoder(layers: int, hidden: int, heads: int, kv: int, mlp: int, words: int
 
 # Dimensions from the models' own config.json files on the hub.
 MODELS = {
-    "Llama-2-7B": _decoder(32, 4096, 32, 32, 11008, 32000),
-    "Llama-2-13B": _decoder(40, 5120, 40, 40, 13824, 32000),
-    "Llama-2-70B": _decoder(80, 8192, 64, 8, 28672, 32000),
-    "Mistral-7B": _decoder(32, 4096, 32, 8, 14336, 32000),
-    "Llama-3-8B": _decoder(32, 4096, 32, 8, 14336, 128256),
-    "Qwen2.5-0.5B": _decoder(24, 896, 14, 2, 4864, 151936, tied_embeddings=True, head_dim=64, qkv_bias=True),
-    "Qwen2.5-1.5B": _decoder(28, 1536, 12, 2, 8960, 151936, tied_embeddings=True, qkv_bias=True),
-    "Qwen2.5-7B": _decoder(28, 3584, 28, 4, 18944, 152064, qkv_bias=True),
-    "Qwen2.5-14B": _decoder(48, 5120, 40, 8, 13824, 152064, qkv_bias=True),
-    "Qwen2.5-32B": _decoder(64, 5120, 40, 8, 27648, 152064, qkv_bias=True),
-    "Qwen3-1.7B": _decoder(28, 2048, 16, 8, 6144, 151936, tied_embeddings=True, qk_norm=True),
-    "Qwen3-8B": _decoder(36, 4096, 32, 8, 12288, 151936, qk_norm=True),
+    "Llama-2-7B": decoder(32, 4096, 32, 32, 11008, 32000),
+    "Llama-2-13B": decoder(40, 5120, 40, 40, 13824, 32000),
+    "Llama-2-70B": decoder(80, 8192, 64, 8, 28672, 32000),
+    "Mistral-7B": decoder(32, 4096, 32, 8, 14336, 32000),
+    "Llama-3-8B": decoder(32, 4096, 32, 8, 14336, 128256),
+    "Qwen2.5-0.5B": decoder(24, 896, 14, 2, 4864, 151936, tied_embeddings=True, head_dim=64, qkv_bias=True),
+    "Qwen2.5-1.5B": decoder(28, 1536, 12, 2, 8960, 151936, tied_embeddings=True, qkv_bias=True),
+    "Qwen2.5-7B": decoder(28, 3584, 28, 4, 18944, 152064, qkv_bias=True),
+    "Qwen2.5-14B": decoder(48, 5120, 40, 8, 13824, 152064, qkv_bias=True),
+    "Qwen2.5-32B": decoder(64, 5120, 40, 8, 27648, 152064, qkv_bias=True),
+    "Qwen3-1.7B": decoder(28, 2048, 16, 8, 6144, 151936, tied_embeddings=True, qk_norm=True),
+    "Qwen3-8B": decoder(36, 4096, 32, 8, 12288, 151936, qk_norm=True),
 }
 _ARGONNE_MODELS = {"Llama-2-7b": "Llama-2-7B", "Qwen2-7B": "Qwen2.5-7B"}
 # LLaVA-1.5-7B on an A100 with transformers: compressor, visual tokens, TTFT (arXiv 2411.03312). The length
