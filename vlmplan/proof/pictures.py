@@ -7,7 +7,7 @@ Where the checkpoint makes several views of a picture and the export one, that o
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import quiet_transformers
+from vlmplan.checkpoints import Checkpoint, quiet_transformers
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting import Parts
 from vlmplan.panics import panics_refused
@@ -54,6 +54,15 @@ def _compared(ours: Any, theirs: Any) -> tuple[int, float]:
     return compared, worst
 
 
+def _cut_as_asked(processor: Any, checkpoint: Checkpoint, limit: int | None) -> None:
+    """Set an image processor to cut tiles as the checkpoint's processor asks it to, up to the limit of an export."""
+    if not checkpoint.masked:
+        processor.crop_to_patches = True
+        processor.max_patches = limit or processor.max_patches
+    elif limit is not None:
+        processor.size = {"longest_edge": limit}
+
+
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     """Return the check of the configuration, with what was found of pictures; one that failed as it is.
 
@@ -70,11 +79,8 @@ def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     crops = type(theirs).__name__.startswith("CLIP") and theirs.do_center_crop
     if crops and parts.checkpoint.config.model_type != "llava":
         return passed(configured.name, f"{configured.detail}; pictures not compared: its processor cuts no views")
-    if parts.tiles is not None and parts.tiles.limit is not None:
-        if parts.checkpoint.masked:
-            theirs.size = {"longest_edge": parts.tiles.limit}
-        else:
-            theirs.max_patches = parts.tiles.limit
+    if parts.tiles is not None:
+        _cut_as_asked(theirs, parts.checkpoint, parts.tiles.limit)
     try:
         count, worst = _compared(_processor(folder), theirs)
     except InputError as error:
