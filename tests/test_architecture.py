@@ -27,6 +27,7 @@ ROOMS = (
     "inventory",
     "planning",
     "checkpoints",
+    "graphs",
     "exporting",
     "measuring",
     "proof",

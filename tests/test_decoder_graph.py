@@ -17,9 +17,9 @@ from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import FOUR_BIT_PARTS
 from vlmplan.cost.stored import read_model_config
 from vlmplan.cost.totals import request_of
-from vlmplan.exporting.decoder_graph import DecoderOptions, cache_names, decoder_graph
-from vlmplan.exporting.quantise import BLOCK, packed_shape, quantised, zeros_shape
 from vlmplan.exporting.runner import decoder_step
+from vlmplan.graphs.decoder import DecoderOptions, cache_names, decoder_graph
+from vlmplan.graphs.quantise import BLOCK, packed_shape, quantised, zeros_shape
 from vlmplan.hardware.profile import Kind
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Workload

@@ -13,7 +13,7 @@ from small_models import foreign, quiet
 
 from vlmplan.checkpoints import quiet_transformers
 from vlmplan.errors import InputError
-from vlmplan.proof import foreign_cargo
+from vlmplan.proof.foreign import cargo as foreign_cargo
 from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Options, Validator
 

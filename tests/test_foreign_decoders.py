@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.errors import InputError
-from vlmplan.exporting.quantise import quantised
 from vlmplan.exporting.runner import decoder_pass, open_session
 from vlmplan.exporting.write import export
+from vlmplan.graphs.quantise import quantised
 from vlmplan.hardware.runtimes import Precision
-from vlmplan.proof import foreign_samples
-from vlmplan.proof.foreign_files import accused
+from vlmplan.proof.foreign import samples as foreign_samples
+from vlmplan.proof.foreign.files import accused
 from vlmplan.proof.report import Outcome, Report, markdown
 from vlmplan.proof.validate import Options, Validator
 

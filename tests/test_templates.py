@@ -13,7 +13,7 @@ from small_models import checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting import templates
 from vlmplan.exporting.templates import EndlessTemplate, templated
-from vlmplan.proof import foreign_tokenizer
+from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
 
 CHAT: list[dict[str, Any]] = [{"role": "user", "content": "Hello, {{ 7 * 7 }}"}, {"role": "assistant", "content": "Ä"}]
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -36,13 +36,13 @@ from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
-from vlmplan.exporting.internvit_graph import internvit_graph
 from vlmplan.exporting.manifest import GRAPHS
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
-from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.write import export
+from vlmplan.graphs.internvit import internvit_graph
+from vlmplan.graphs.tiles import tile_graph
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.families import ARCHITECTURES

@@ -13,7 +13,7 @@ from vlmplan.checkpoints.compressors import compressor_weights
 from vlmplan.checkpoints.reference import load_reference
 from vlmplan.checkpoints.regions import compression, packer_layers, possible_visual_tokens
 from vlmplan.errors import InputError
-from vlmplan.exporting.vision_graph import encoder_graph
+from vlmplan.graphs.vision import encoder_graph
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 

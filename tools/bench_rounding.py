@@ -20,12 +20,12 @@ from typing import Any
 from real_weights import write_real
 
 from vlmplan.checkpoints.checkpoint import head_dim, open_checkpoint, quiet_transformers
-from vlmplan.exporting.decoder_graph import cache_names
 from vlmplan.exporting.manifest import DECODER, data_file
 from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.runner import OnnxModel, open_session
 from vlmplan.exporting.timed import TimedRequest, workload_prompt
 from vlmplan.exporting.write import export, open_parts, write_graph
+from vlmplan.graphs.decoder import cache_names
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.measuring.timing import measure
 from vlmplan.models.spec import Compressor, Workload

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import compressed as compressed
     from vlmplan.exporting.orders import order as order
     from vlmplan.exporting.orders import planned_base as planned_base
-    from vlmplan.exporting.quantise import quantised as quantised
     from vlmplan.exporting.runner import Generation as Generation
     from vlmplan.exporting.runner import Model as Model
     from vlmplan.exporting.runner import OnnxModel as OnnxModel
@@ -75,7 +74,6 @@ __getattr__, __all__ = face(
             "read_manifest",
         ),
         "orders": ("EXTERNAL_ABOVE_BYTES", "ExportChoices", "ExportOrder", "compressed", "order", "planned_base"),
-        "quantise": ("quantised",),
         "runner": (
             "Generation",
             "Model",

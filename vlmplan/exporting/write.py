@@ -34,8 +34,6 @@ from vlmplan.cost import read_model_config
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.exporting.client_files import clients, texts
-from vlmplan.exporting.decoder_graph import DecoderOptions, decoder_graph, embedding_graph
-from vlmplan.exporting.internvit_graph import internvit_graph
 from vlmplan.exporting.manifest import (
     DECODER,
     EMBED,
@@ -51,10 +49,16 @@ from vlmplan.exporting.manifest import (
 )
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.runner import OnnxModel, question_embedding
-from vlmplan.exporting.sketch import OPSET
-from vlmplan.exporting.tile_graph import tile_graph
 from vlmplan.exporting.tiles import Tiling, tiling
-from vlmplan.exporting.vision_graph import encoder_graph
+from vlmplan.graphs import (
+    OPSET,
+    DecoderOptions,
+    decoder_graph,
+    embedding_graph,
+    encoder_graph,
+    internvit_graph,
+    tile_graph,
+)
 from vlmplan.hardware import Precision
 from vlmplan.panics import panics_refused
 from vlmplan.planning import Plan

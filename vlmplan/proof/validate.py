@@ -35,18 +35,16 @@ from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
-from vlmplan.proof import (
-    foreign_cargo,
-    foreign_files,
-    foreign_rounding,
-    foreign_samples,
-    foreign_settings,
-    foreign_texts,
-    trust,
-)
-from vlmplan.proof import foreign_decoder as text_decoder
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof import trust
+from vlmplan.proof.foreign import cargo as foreign_cargo
+from vlmplan.proof.foreign import decoder as text_decoder
+from vlmplan.proof.foreign import files as foreign_files
+from vlmplan.proof.foreign import rounding as foreign_rounding
+from vlmplan.proof.foreign import samples as foreign_samples
+from vlmplan.proof.foreign import settings as foreign_settings
+from vlmplan.proof.foreign import texts as foreign_texts
 from vlmplan.proof.report import JUDGE, SAMPLES, Check, Outcome, Report, failed, passed, skipped, verdict, with_check
 
 _WORST_TOKEN = 4  # times the mean divergence that a precision may have: what one token of a good decoder does

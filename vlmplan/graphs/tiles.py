@@ -9,8 +9,8 @@ that are seen, and squares of patches are joined and projected.
 from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
-from vlmplan.exporting.sketch import Sketch
-from vlmplan.exporting.tower_graph import joined, patches, tower_layer
+from vlmplan.graphs.sketch import Sketch
+from vlmplan.graphs.tower import joined, patches, tower_layer
 from vlmplan.hardware import Precision
 
 _LAST_SHARE = 1.0 - 1e-6  # of a side: transformers lets no patch lie at its end

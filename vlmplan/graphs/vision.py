@@ -9,8 +9,8 @@ import functools
 from typing import Any
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
-from vlmplan.exporting.sketch import Sketch
-from vlmplan.exporting.tower_graph import patches, tower_layer, with_first
+from vlmplan.graphs.sketch import Sketch
+from vlmplan.graphs.tower import patches, tower_layer, with_first
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlmplan.exporting.sketch import Sketch
+from vlmplan.graphs.sketch import Sketch
 
 
 def patches(sketch: Sketch, patch: int, pixels: Any, name: str = "vision_tower.embeddings.patch_embedding") -> Any:

@@ -11,7 +11,7 @@ from vlmplan.errors import InputError
 from vlmplan.exporting import Prompt
 from vlmplan.hardware import Precision
 from vlmplan.proof import numbers as check_numbers
-from vlmplan.proof.foreign_decoder import TextDecoder, TextReference
+from vlmplan.proof.foreign.decoder import TextDecoder, TextReference
 from vlmplan.proof.report import SAMPLES, Check, failed, skipped, verdict
 
 LONGEST_TOKENS = 4096  # of a probe: attention in PyTorch takes its square

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.errors import InputError, printable
-from vlmplan.exporting import quantised
+from vlmplan.graphs import quantised
 from vlmplan.hardware import Precision
-from vlmplan.proof.foreign_decoder import TextReference, base_precision, precision_of
+from vlmplan.proof.foreign.decoder import TextReference, base_precision, precision_of
 from vlmplan.proof.protobuf import check_tensors, read_proto
 from vlmplan.proof.report import Check, verdict
 

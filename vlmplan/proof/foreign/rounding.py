@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from vlmplan.exporting import generate, quantised
+from vlmplan.exporting import generate
+from vlmplan.graphs import quantised
 from vlmplan.hardware import Precision
-from vlmplan.proof.foreign_decoder import TextReference
-from vlmplan.proof.foreign_files import Accused, arrays_of, due_tensors, live_names
+from vlmplan.proof.foreign.decoder import TextReference
+from vlmplan.proof.foreign.files import Accused, arrays_of, due_tensors, live_names
 from vlmplan.proof.numbers import FP16_TOLERANCE, STEPS, Walk
 from vlmplan.proof.report import Check, verdict
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlmplan.checkpoints import Weights, head_dim
-from vlmplan.exporting.quantise import bits_of
-from vlmplan.exporting.sketch import Sketch
+from vlmplan.graphs.quantise import bits_of
+from vlmplan.graphs.sketch import Sketch
 from vlmplan.hardware import Precision
 
 NEW, PAST, TOTAL = "sequence_length", "past_sequence_length", "total_sequence_length"

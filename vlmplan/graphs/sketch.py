@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmplan.checkpoints import Weights
 from vlmplan.errors import InputError
-from vlmplan.exporting.quantise import BLOCK, blocks, packed_shape, quantised, zeros_shape
+from vlmplan.graphs.quantise import BLOCK, blocks, packed_shape, quantised, zeros_shape
 from vlmplan.hardware import Precision
 
 OPSET, IR_VERSION = 23, 10

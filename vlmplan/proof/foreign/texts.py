@@ -10,9 +10,9 @@ from typing import Any
 from vlmplan.checkpoints import local_folder
 from vlmplan.errors import InputError
 from vlmplan.exporting import EndlessTemplate, templated
-from vlmplan.proof.foreign_decoder import TextDecoder, TextReference
-from vlmplan.proof.foreign_samples import Limit, apart
-from vlmplan.proof.foreign_tokenizer import opened
+from vlmplan.proof.foreign.decoder import TextDecoder, TextReference
+from vlmplan.proof.foreign.samples import Limit, apart
+from vlmplan.proof.foreign.tokenizer import opened
 from vlmplan.proof.report import Check, verdict
 
 SENTENCES = (

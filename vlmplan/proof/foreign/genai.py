@@ -11,7 +11,7 @@ from typing import Any
 from vlmplan.checkpoints import head_dim
 from vlmplan.document import read_plain
 from vlmplan.errors import printable
-from vlmplan.proof.foreign_decoder import TextReference
+from vlmplan.proof.foreign.decoder import TextReference
 
 FILE = "genai_config.json"
 _INPUTS = {

@@ -11,11 +11,12 @@ from typing import Any
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import TOKENIZER_FILES, chat_template
-from vlmplan.proof import foreign_genai, foreign_tokenizer
-from vlmplan.proof.foreign_decoder import TextReference
-from vlmplan.proof.foreign_files import Accused
-from vlmplan.proof.foreign_samples import LONGEST_TOKENS
-from vlmplan.proof.foreign_texts import CHAT, SENTENCES
+from vlmplan.proof.foreign import genai as foreign_genai
+from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
+from vlmplan.proof.foreign.decoder import TextReference
+from vlmplan.proof.foreign.files import Accused
+from vlmplan.proof.foreign.samples import LONGEST_TOKENS
+from vlmplan.proof.foreign.texts import CHAT, SENTENCES
 from vlmplan.proof.protobuf import tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
 

@@ -8,8 +8,8 @@ the first token is cut off, squares of patches are joined, normed and projected.
 from typing import Any
 
 from vlmplan.checkpoints import Checkpoint, side_of
-from vlmplan.exporting.sketch import Sketch
-from vlmplan.exporting.tower_graph import joined, patches, with_first
+from vlmplan.graphs.sketch import Sketch
+from vlmplan.graphs.tower import joined, patches, with_first
 from vlmplan.hardware import Precision
 
 _QK_EPSILON = 1e-6  # of the norms of queries and keys, whatever the tower's

@@ -13,7 +13,7 @@ from typing import Any
 
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import TOKENIZER_FILES
-from vlmplan.proof.foreign_files import Accused, live_names, read_names
+from vlmplan.proof.foreign.files import Accused, live_names, read_names
 from vlmplan.proof.protobuf import tensors_of
 
 LOAD_S = 60.0

@@ -1,0 +1,27 @@
+"""A configuration and tensors -> ONNX graphs drawn operator by operator, whole or rounded."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.graphs.decoder import DecoderOptions as DecoderOptions
+    from vlmplan.graphs.decoder import decoder_graph as decoder_graph
+    from vlmplan.graphs.decoder import embedding_graph as embedding_graph
+    from vlmplan.graphs.internvit import internvit_graph as internvit_graph
+    from vlmplan.graphs.quantise import quantised as quantised
+    from vlmplan.graphs.sketch import OPSET as OPSET
+    from vlmplan.graphs.tiles import tile_graph as tile_graph
+    from vlmplan.graphs.vision import encoder_graph as encoder_graph
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "decoder": ("DecoderOptions", "decoder_graph", "embedding_graph"),
+        "internvit": ("internvit_graph",),
+        "quantise": ("quantised",),
+        "sketch": ("OPSET",),
+        "tiles": ("tile_graph",),
+        "vision": ("encoder_graph",),
+    },
+)
