@@ -1,7 +1,7 @@
 """What do the files of a decoder by others show? Its structure where it is known, every tensor, what stands beside it.
 
 The checkpoint is trusted; the graph, and the precision that it has, are the file's own word. Others draw their own
-operators: what these compute is sampled (``foreign_samples.py``).
+operators: what these compute is sampled (``samples.py``).
 """
 
 from collections.abc import Iterator, Mapping
