@@ -207,7 +207,7 @@ def test_files_beside_a_decoder_by_others(name: str, content: str, inside: str, 
 def test_what_nothing_compared_is_named(tmp_path: Path) -> None:
     foreign(tmp_path, positions=True)
     (tmp_path / "foreign" / "vocab.json").write_text("{}")
-    report = _judged(tmp_path / "foreign", checkpoint=str(tmp_path / "text"))
+    report = _judged(tmp_path / "foreign", checkpoint=str(tmp_path / "text"), by_samples=True)
     said = next(check for check in report.reservations if check.name == "samples")
     assert said.outcome is Outcome.SKIPPED
     assert "not compared: vocab.json" in said.detail

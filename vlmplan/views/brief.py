@@ -9,7 +9,7 @@ from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Budget
 from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import command_lines, headline
+from vlmplan.views.plan import command_lines, headline, plan_is_asked_for
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
@@ -185,7 +185,8 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     for line in alternative_lines(plan):
         console.print(line)
     first, warnings = unsure(plan)
-    print_unsure(console, first, warnings, 1 if len({*alternatives(plan).values()}) > 2 else MOST_WARNINGS)
+    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written)
+    print_unsure(console, first, warnings, 1 if long else MOST_WARNINGS)
     console.print("More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json, vlmplan page.")
 
 

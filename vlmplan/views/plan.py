@@ -182,8 +182,13 @@ def command_lines(deploy: Deploy, written: Path | None) -> Iterator[str]:
         yield f"Make: {deploy.make}"
     if deploy.command:
         yield f"Run: {of_written(deploy.command, written)}"
-        if written is None and PLAN_FILE in deploy.command:
+        if plan_is_asked_for(deploy, written):
             yield f"{PLAN_FILE} is what 'vlmplan recommend' writes when it is asked again with --out {PLAN_FILE}."
+
+
+def plan_is_asked_for(deploy: Deploy | None, written: Path | None) -> bool:
+    """Whether the command reads a plan that was not written."""
+    return written is None and deploy is not None and PLAN_FILE in (deploy.command or "")
 
 
 def of_written(text: str, written: Path | None) -> str:

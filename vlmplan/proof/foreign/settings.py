@@ -186,7 +186,8 @@ def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
                 for one in (folder, checkpoint)
             )
     except InputError as error:
-        raise InputError(f"config.json cannot be read ({error})") from None
+        yield f"config.json cannot be read ({error})"
+        return
     # keys that transformers drops: its version 4 and other clients still read how to sample there
     raw, due = (read_plain(one / "config.json") for one in (folder, checkpoint))
     found = {key: value for key, value in raw.items() if key not in found} | found
