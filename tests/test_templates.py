@@ -1,5 +1,7 @@
 """Chat templates are programs of others: rendered as transformers does, and ended where they would not end."""
 
+import gc
+import os
 import subprocess
 import sys
 import time
@@ -90,3 +92,27 @@ def test_no_process_is_left_and_nobodys_output_is_held() -> None:
             time.sleep(0.05)
         state = Path(f"/proc/{child}/stat")
         assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+class _Waiting:
+    """Garbage that waits when it is collected, as a session of ONNX Runtime does for threads that a fork left behind."""
+
+    def __init__(self) -> None:
+        self.made_in, self.itself = os.getpid(), self
+
+    def __del__(self) -> None:
+        if os.getpid() != self.made_in:
+            time.sleep(60)
+
+
+def test_the_process_that_renders_collects_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage of the parent's is not ended in a process that has none of its threads."""
+    monkeypatch.setattr(templates, "RENDER_S", 3.0)
+    tokenizer, many, before = _tokenizer("read"), CHAT * 20_000, gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(5000)  # more than are made up to the fork, fewer than the messages there
+    _Waiting()
+    try:
+        assert templated(tokenizer, many, tokenize=False) == "read"
+    finally:
+        gc.set_threshold(*before)

@@ -6,6 +6,7 @@ processor or tokenizer; what it costs after that is a message to and fro.
 """
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -41,6 +42,7 @@ class _Renderer:
         with warnings.catch_warnings(action="ignore"):  # Python warns of threads: none of them renders
             self._child: int | None = os.fork()
         if not self._child:
+            gc.disable()  # garbage is the parent's: a session of ONNX Runtime in it waits for threads not forked
             _serve(processor, theirs, ours)
         os.close(theirs)
         os.close(ours)
