@@ -95,7 +95,7 @@ def test_no_process_is_left_and_nobodys_output_is_held() -> None:
 
 
 class _Waiting:
-    """Garbage that waits when it is collected, as a session of ONNX Runtime does for threads that a fork left behind."""
+    """Garbage that waits when it is collected, as a session of ONNX Runtime does for threads not forked."""
 
     def __init__(self) -> None:
         self.made_in, self.itself = os.getpid(), self
