@@ -69,6 +69,13 @@ class Asking(Words, total=False):
 _WIDER = (2.0, 4.0, 8.0, 16.0)  # times that limits nobody set give way, where what fits them cannot read
 
 
+def _is_read(plan: "Plan") -> bool:
+    """Whether no text of the request is too small for the choice."""
+    from vlmplan.accuracy import TOO_SMALL
+
+    return not any(line.startswith(TOO_SMALL) for line in plan.warnings)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     """All that is asked but the device: names and switches, and the documents given in place of names."""
@@ -111,13 +118,11 @@ class _Question:
         self, times: float, found: "Plan", device: str | HardwareProfile, prices: "Prices | None"
     ) -> "tuple[float, Plan]":
         """The plan, or one within wider assumed limits where its text is too small to be read, and theirs is not."""
-        from vlmplan.accuracy import TOO_SMALL
-
-        for more in _WIDER if self.assumed is not None and self.assumed.most_ratio > 1 else ():
-            if not any(line.startswith(TOO_SMALL) for line in found.warnings):
-                break
+        if self.assumed is None or self.assumed.most_ratio <= 1 or _is_read(found):
+            return times, found
+        for more in _WIDER:
             wider = self._within(self.limits(times * more), device, prices)
-            if not any(line.startswith(TOO_SMALL) for line in wider.warnings):
+            if _is_read(wider):
                 return times * more, wider
         return times, found
 

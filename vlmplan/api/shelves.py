@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from vlmplan.inventory import NamedWorkload
 
 
-def _asked(name: File) -> str:
-    """A name, or a path as one that no name is taken for."""
-    return str(name.absolute()) if isinstance(name, Path) and name.exists() else str(name)
-
-
 def hardware_profile(name: File | None = None) -> HardwareProfile:
     """Return a device's profile.
 
@@ -62,7 +57,7 @@ def model(name: File) -> ModelSpec:
         >>> vlmplan.model("InternVL3-1B").name
         'OpenGVLab/InternVL3-1B'
     """
-    return shelves.model(_asked(name))
+    return shelves.model(name)
 
 
 def law(name: File) -> "ScalingLaw":
@@ -84,7 +79,7 @@ def law(name: File) -> "ScalingLaw":
         >>> law.error(llm_params_b=7, visual_tokens=64) > law.error(llm_params_b=7, visual_tokens=576)
         True
     """
-    return shelves.law(_asked(name))
+    return shelves.law(name)
 
 
 def workload(name: File) -> "NamedWorkload":
@@ -104,7 +99,7 @@ def workload(name: File) -> "NamedWorkload":
         >>> vlmplan.workload("document").image
         (1710, 2220)
     """
-    return shelves.workload(_asked(name))
+    return shelves.workload(name)
 
 
 @overload

@@ -117,7 +117,7 @@ def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
         shipped = given.name in shelves.names(Shelf.WORKLOADS) and given == shelves.workload(given.name)
         return given, not shipped
     path = shelves.find(Shelf.WORKLOADS, str(given))
-    return shelves.workload(str(path.absolute())), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
+    return shelves.workload(path), path.parent != shelves.profiles_folder() / Shelf.WORKLOADS
 
 
 def _log(given: File | RequestLog | None) -> RequestLog | None:

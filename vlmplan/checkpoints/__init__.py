@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import read_config as read_config
     from vlmplan.checkpoints.checkpoint import read_layers as read_layers
     from vlmplan.checkpoints.checkpoint import side_of as side_of
+    from vlmplan.checkpoints.checkpoint import stored_type as stored_type
     from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
     from vlmplan.checkpoints.compressors import compression_of as compression_of
     from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
     from vlmplan.checkpoints.internvl_chat import CONTEXT as CONTEXT
-    from vlmplan.checkpoints.internvl_chat import END as END
-    from vlmplan.checkpoints.internvl_chat import START as START
+    from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
     from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
     from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
     from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
@@ -78,6 +78,7 @@ __getattr__, __all__ = face(
             "read_config",
             "read_layers",
             "side_of",
+            "stored_type",
         ),
         "compressors": (
             "RandomWeights",
@@ -88,7 +89,7 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
-        "internvl_chat": ("CONTEXT", "END", "START", "added_tokens", "fast_tokenizer"),
+        "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),

@@ -287,14 +287,14 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
     found = downloaded(name, ("config.json",))
-    if _stored_type(found) == FIRST_FORMAT:  # whose image token only the tokenizer says
+    if stored_type(found) == FIRST_FORMAT:  # whose image token only the tokenizer says
         found = downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json"))
     check(found)
     return downloaded(name, _DOWNLOADED)
 
 
-def _stored_type(folder: Path) -> Any:
-    """The ``model_type`` in a folder's ``config.json``; None where nothing says."""
+def stored_type(folder: Path) -> Any:
+    """Return the ``model_type`` in a folder's ``config.json``; None where nothing says."""
     path = folder / "config.json"
     return read_plain(path).get("model_type") if path.is_file() else None
 
@@ -432,7 +432,7 @@ def open_checkpoint(name: str) -> Checkpoint:
     quiet_transformers()
     folder = local_folder(name, read_config)
     config, files = read_config(folder), _weight_files(folder)
-    if _stored_type(folder) != FIRST_FORMAT:
+    if stored_type(folder) != FIRST_FORMAT:
         return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))
     tensors = Unjoined(stored=Tensors(files, rename=chat_name))
     return Checkpoint(name=name, folder=folder, config=config, tensors=tensors, first_format=True)

@@ -16,6 +16,9 @@ from vlmplan.panics import panics_refused
 
 FIRST_FORMAT = "internvl_chat"
 CONTEXT, START, END = "<IMG_CONTEXT>", "<img>", "</img>"  # of a visual token, and around an image's
+# How InternVL's tokenizers call the tokens that its processor writes, and an image's among them.
+TOKEN_NAMES = {"context_image_token": CONTEXT, "start_image_token": START, "end_image_token": END,
+               "video_token": "<video>"}  # fmt: skip
 _RENAMES = (
     (re.compile(r"^language_model\.lm_head\."), "lm_head."),
     (re.compile(r"^language_model\.model\."), "language_model."),

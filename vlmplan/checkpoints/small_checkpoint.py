@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints.checkpoint import MASKED_TYPES, TILED_TYPES, joined_side, quiet_transformers, side_of
+from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
 _TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
 _OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
 _MOST_TILES = 4  # of a side, as SmolVLM is shipped
-_CONTEXT = "<IMG_CONTEXT>"  # what InternVL's tokenizers call the token of a visual token
-_STACKED = ("<pad>", "<s>", "</s>", _CONTEXT, "<img>", "</img>", "<video>")
-_STACKED_NAMES = {"context_image_token": _CONTEXT, "start_image_token": "<img>", "end_image_token": "</img>",
-                  "video_token": "<video>"}  # fmt: skip
+_STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -172,7 +170,7 @@ def _save_tiling(config: Any, folder: Path) -> None:
 def _save_stacking(config: Any, folder: Path) -> None:
     """Tokenizer and processor of InternVL, whose own class wants torchvision to be made, for videos."""
     transformers, size = quiet_transformers(), side_of(config.vision_config.image_size)
-    tokenizer = _tokenizer(_STACKED, _STACKED_NAMES)
+    tokenizer = _tokenizer(_STACKED, TOKEN_NAMES)
     tokenizer.save_pretrained(folder)
     image = transformers.GotOcr2ImageProcessorPil(size={"height": size, "width": size}, max_patches=12)
     tokens = (size // side_of(config.vision_config.patch_size) // joined_side(config)) ** 2

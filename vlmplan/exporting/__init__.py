@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.answers import Answer as Answer
     from vlmplan.exporting.answers import Prompts as Prompts
     from vlmplan.exporting.answers import answer as answer
+    from vlmplan.exporting.answers import cut_within as cut_within
     from vlmplan.exporting.client_files import TOKENIZER_FILES as TOKENIZER_FILES
     from vlmplan.exporting.client_files import chat_template as chat_template
     from vlmplan.exporting.client_files import part_of as part_of
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer"),
+        "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
         "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
         "manifest": (
             "DECODER",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import MASKED_TYPES, TILED_TYPES, as_rgb, check_resized, quiet_transformers
+from vlmplan.checkpoints import MASKED_TYPES, TILED_TYPES, as_rgb, check_resized, quiet_transformers, stored_type
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
@@ -52,6 +52,14 @@ def _picture(path: Path) -> Any:
         raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
 
+def cut_within(image_processor: Any, limit: int, *, masked: bool) -> None:
+    """Set an image processor to a limit: of ``masked`` tiles the longest edge in pixels, else their number."""
+    if masked:
+        image_processor.size = {"longest_edge": limit}
+    else:
+        image_processor.max_patches = limit
+
+
 class Prompts:
     """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
 
@@ -61,7 +69,7 @@ class Prompts:
         The limit is the longest edge in pixels, or the most tiles, as the processor's rule has it.
         Raises InputError where it cannot be.
         """
-        model_type = _model_type(folder)
+        model_type = stored_type(folder)
         try:
             with panics_refused(str(folder)):
                 self.processor = _processor_class(model_type).from_pretrained(folder, trust_remote_code=False)
@@ -75,10 +83,8 @@ class Prompts:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"
             self.processor.num_additional_image_tokens = visual_tokens - 1
-        if limit is not None and model_type in MASKED_TYPES:
-            self.processor.image_processor.size = {"longest_edge": limit}
-        elif limit is not None:
-            self.processor.image_processor.max_patches = limit
+        if limit is not None:
+            cut_within(self.processor.image_processor, limit, masked=model_type in MASKED_TYPES)
         self.folder, self.tokenizer = folder, self.processor.tokenizer
         self.stop = _stop_tokens(folder, self.tokenizer)
 
@@ -123,13 +129,7 @@ class Prompts:
             return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
-def _model_type(folder: Path) -> str:
-    """What a folder's model is; empty where nothing says."""
-    path = folder / "config.json"
-    return str(read_plain(path).get("model_type", "")) if path.is_file() else ""
-
-
-def _processor_class(model_type: str) -> Any:
+def _processor_class(model_type: Any) -> Any:
     """The class of a type's processor, without what only videos need: torchvision, and SmolVLM's num2words."""
     transformers = quiet_transformers()
     if model_type in MASKED_TYPES:

@@ -13,10 +13,9 @@ from typing import Any
 
 from vlmplan.checkpoints import (
     CONTEXT,
-    END,
     IMAGE_TOKEN,
     MOST_RESIZED,
-    START,
+    TOKEN_NAMES,
     Checkpoint,
     added_tokens,
     fast_tokenizer,
@@ -45,11 +44,8 @@ INTERNVL = "InternVLProcessor"
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
 _WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its src/models/registry.js)
-# How InternVL's tokenizers call the tokens that its processor writes, and an image's among them.
-_NAMED = ("context_image_token", "start_image_token", "end_image_token", "video_token")
 _STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
-# What the first format's files do not say: its code writes these around an image, and prompts in ChatML.
-_FIRST_NAMES = dict(zip(_NAMED, (CONTEXT, START, END, "<video>"), strict=True))
+# What the first format's files do not say, beside its tokens' names: its code prompts in ChatML.
 _FIRST_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -141,13 +137,13 @@ def _check_named(checkpoint: Checkpoint) -> None:
     config = read_plain(path) if path.is_file() else {}
     extra = config.get("extra_special_tokens")
     told = config | (extra if isinstance(extra, dict) else {})
-    if missing := [key for key in _NAMED if told.get(key) is None]:
+    if missing := [key for key in TOKEN_NAMES if told.get(key) is None]:
         raise InputError(
             f"{path}: expected {', '.join(missing)}, by which InternVL's processor writes images; found none"
         )
-    if told[_NAMED[0]] != image_token(checkpoint):
+    if (context := told["context_image_token"]) != image_token(checkpoint):
         raise InputError(
-            f"{path}: {_NAMED[0]} is {told[_NAMED[0]]!r:.40}, the config's image token is {image_token(checkpoint)}"
+            f"{path}: context_image_token is {context!r:.40}, the config's image token is {image_token(checkpoint)}"
         )
 
 
@@ -310,7 +306,7 @@ def _first_tokenizer(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         raise InputError(f"{folder}: found no tokenizer_config.json; expected the tokenizer beside the model")
-    return read_plain(path) | _FIRST_NAMES | {"chat_template": _FIRST_TEMPLATE}
+    return read_plain(path) | TOKEN_NAMES | {"chat_template": _FIRST_TEMPLATE}
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -151,13 +151,16 @@ def is_path(text: str) -> bool:
     return text.endswith((".toml", ".json")) or text.startswith((".", "/", "~"))
 
 
-def find(shelf: Shelf, text: str) -> Path:
+def find(shelf: Shelf, given: str | Path) -> Path:
     """Return the file that a name or a path means.
 
-    What looks like a path is one; then an exact name or a part of one; then whatever else exists. Raises InputError
-    for an unknown or ambiguous name.
+    A ``Path`` that exists is one, and what looks like a path; then an exact name or a part of one; then whatever else
+    exists. Raises InputError for an unknown or ambiguous name.
     """
     # os.path rather than Path: an impossible path is then one that does not exist, not an exception
+    if isinstance(given, Path) and os.path.exists(given):  # noqa: PTH110
+        return given
+    text = str(given)
     if is_path(text) or (os.path.exists(text) and not _meant(shelf, text)):  # noqa: PTH110
         return Path(os.path.expanduser(text))  # noqa: PTH111
     return resolve(shelf, text)
@@ -206,7 +209,7 @@ def devices(text: str | None, model: str | None) -> list[str]:
     return sorted(by_path.values(), key=found.index)
 
 
-def model(name: str) -> ModelSpec:
+def model(name: str | Path) -> ModelSpec:
     """Return a model by hub id, part of one, profile, ``config.json`` or checkpoint directory. Raises InputError.
 
     A hub id that is not shipped is read from the Hub, or from its cache: the few files that say what it is.
@@ -214,7 +217,7 @@ def model(name: str) -> ModelSpec:
     try:
         path = find(Shelf.MODELS, name)
     except InputError as unknown:
-        return _hub_model(name, unknown)
+        return _hub_model(str(name), unknown)
     if path.suffix == ".toml":
         return _document(ModelSpec, path)
     from vlmplan.cost import read_model_config
@@ -247,14 +250,14 @@ def models() -> tuple[ModelSpec, ...]:
     )
 
 
-def law(name: str) -> "ScalingLaw":
+def law(name: str | Path) -> "ScalingLaw":
     """Return a scaling law by name or path. Raises InputError."""
     from vlmplan.accuracy import ScalingLaw
 
     return _document(ScalingLaw, find(Shelf.LAWS, name))
 
 
-def workload(name: str) -> "NamedWorkload":
+def workload(name: str | Path) -> "NamedWorkload":
     """Return a workload by name or path. Raises InputError."""
     from vlmplan.inventory.workloads import NamedWorkload
 

@@ -100,19 +100,18 @@ def logged_times(
 ) -> LoggedTimes | None:
     """Price every request as ``like`` is served, ``seen`` making a picture's tokens; None where all are refused."""
     sample = _sample(log)
-    found = {one: _priced(one, seen, like, ready, limits, most_tokens) for one in dict.fromkeys(sample)}
+    longest = max(log.requests, key=lambda one: one.text_tokens + one.output_tokens)  # perhaps not in the sample
+    found = {one: _priced(one, seen, like, ready, limits, most_tokens) for one in dict.fromkeys((*sample, longest))}
     answered = [priced for one in sample if (priced := found[one]) is not None]
     if not answered:
         return None
-    longest = max(log.requests, key=lambda one: one.text_tokens + one.output_tokens)
-    ends = (*answered, *(one for one in [_priced(longest, seen, like, ready, limits, most_tokens)] if one is not None))
     first, last = sorted(one.ttft_s for one in answered), sorted(one.latency_s for one in answered)
     share = len(log.requests) / len(sample)
     return LoggedTimes(
         requests=len(log.requests),
         refused=round((len(sample) - len(answered)) * share),
         kept=round(sum(one.kept for one in answered) * share),
-        context_tokens=max(one.context_tokens for one in ends),
+        context_tokens=max(one.context_tokens for one in found.values() if one is not None),
         images=max(len(one.images) for one in log.requests),
         ttft_median_s=quantile(first, MEDIAN),
         ttft_tail_s=quantile(first, TAIL),

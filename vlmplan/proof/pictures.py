@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.checkpoints import Checkpoint, quiet_transformers
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import Parts
+from vlmplan.exporting import Parts, cut_within
 from vlmplan.panics import panics_refused
 from vlmplan.proof.report import Check, Outcome, failed, passed
 
@@ -58,9 +58,8 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, limit: int | None) -> 
     """Set an image processor to cut tiles as the checkpoint's processor asks it to, up to the limit of an export."""
     if not checkpoint.masked:
         processor.crop_to_patches = True
-        processor.max_patches = limit or processor.max_patches
-    elif limit is not None:
-        processor.size = {"longest_edge": limit}
+    if limit is not None:
+        cut_within(processor, limit, masked=checkpoint.masked)
 
 
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:

@@ -55,14 +55,15 @@ def faults(folder: Path, path: Path, reference: TextReference, generation: Mappi
         yield f"{FILE}: model.{printable(strange[0])} is none of a single decoder's, and was not compared"
     name = decoder.get("filename")
     if not isinstance(name, str) or folder / name != path:
-        yield f"{FILE}: decoder.filename: expected {path.relative_to(folder)}, found {_shown(name)}"
+        yield f"{FILE}: decoder.filename: expected {path.relative_to(folder)}, found {shown(name)}"
     yield from _names(decoder)
     yield from _sizes(model, decoder, reference)
     yield from _sampling(search, reference, generation)
-    yield from (f"{FILE}: session_options names {_shown(one)}" for one in _files(decoder.get("session_options")))
+    yield from (f"{FILE}: session_options names {shown(one)}" for one in _files(decoder.get("session_options")))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return the beginning of a value from a file, harmless in a message."""
     return printable(str(value)[:60])
 
 
@@ -75,7 +76,7 @@ def _names(decoder: Mapping[str, Any]) -> Iterator[str]:
             continue
         for role, name in found.items():
             if name != due.get(role, role):
-                yield f"{FILE}: decoder.{table}.{printable(role)}: expected {due.get(role, role)}, found {_shown(name)}"
+                yield f"{FILE}: decoder.{table}.{printable(role)}: expected {due.get(role, role)}, found {shown(name)}"
 
 
 def _sizes(model: Mapping[str, Any], decoder: Mapping[str, Any], reference: TextReference) -> Iterator[str]:
@@ -100,14 +101,14 @@ def _sizes(model: Mapping[str, Any], decoder: Mapping[str, Any], reference: Text
     }
     for name, (found, allowed) in due.items():
         if found is not None and found not in list(allowed):
-            yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {_shown(found)}"
+            yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {shown(found)}"
     length = model.get("context_length")
     if length is not None and (type(length) is not int or length < 1 or length != (context or length)):
-        yield f"{FILE}: model.context_length: expected {context}, found {_shown(length)}"
+        yield f"{FILE}: model.context_length: expected {context}, found {shown(length)}"
     slides = decoder.get("sliding_window")
     size = slides.get("window_size") if isinstance(slides, dict) else slides
     if slides is not None and size != window:
-        yield f"{FILE}: decoder.sliding_window: expected {window}, found {_shown(size)}"
+        yield f"{FILE}: decoder.sliding_window: expected {window}, found {shown(size)}"
 
 
 def _session(options: Any) -> Iterator[str]:
@@ -122,7 +123,7 @@ def _session(options: Any) -> Iterator[str]:
     for one in tables:
         for name, settings in one.items() if isinstance(one, dict) else [(one, {})]:
             if not isinstance(settings, dict) or any(not str(key).startswith(_SWITCHES) for key in settings):
-                yield f"{FILE}: provider_options: {_shown(name)}: {_shown(settings)} was not compared"
+                yield f"{FILE}: provider_options: {shown(name)}: {shown(settings)} was not compared"
 
 
 def _sampling(search: Mapping[str, Any], reference: TextReference, generation: Mapping[str, Any]) -> Iterator[str]:
@@ -135,7 +136,7 @@ def _sampling(search: Mapping[str, Any], reference: TextReference, generation: M
             allowed += [found] if type(found) is int and found >= min(2048, context or 2048) else []
         if found is not None and found not in allowed:
             due = generation.get(name) if generation.get(name) is not None else allowed[0]
-            yield f"{FILE}: search.{printable(name)}: expected {_shown(due)}, found {_shown(found)}"
+            yield f"{FILE}: search.{printable(name)}: expected {shown(due)}, found {shown(found)}"
 
 
 def _files(value: Any, key: str = "") -> Iterator[str]:

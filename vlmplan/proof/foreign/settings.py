@@ -15,6 +15,7 @@ from vlmplan.proof.foreign import genai as foreign_genai
 from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
 from vlmplan.proof.foreign.decoder import TextReference
 from vlmplan.proof.foreign.files import Accused
+from vlmplan.proof.foreign.genai import shown
 from vlmplan.proof.foreign.samples import LONGEST_TOKENS
 from vlmplan.proof.foreign.texts import CHAT, SENTENCES
 from vlmplan.proof.protobuf import tensors_of
@@ -146,7 +147,7 @@ def _left_out(folder: Path, checkpoint: Path) -> Iterator[str]:
         _stops(one)["eos_token_id"] for one in (read_plain(checkpoint / name), read_plain(checkpoint / "config.json"))
     )
     if due not in ([None], rest):
-        yield f"{name} is left out, which ends texts at {_shown(due)}"
+        yield f"{name} is left out, which ends texts at {shown(due)}"
 
 
 def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]:
@@ -166,11 +167,7 @@ def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]
             yield f"{name}: auto_map names code that is not the checkpoint's"
         for key in sorted(key for key in found if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS)):
             if found[key] not in (None, False, want.get(key)):
-                yield f"{name}: {printable(key[:60])}: expected {_shown(want.get(key))}, found {_shown(found[key])}"
-
-
-def _shown(value: Any) -> str:
-    return printable(str(value)[:60])
+                yield f"{name}: {printable(key[:60])}: expected {shown(want.get(key))}, found {shown(found[key])}"
 
 
 def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
@@ -194,7 +191,7 @@ def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
     want = {key: value for key, value in due.items() if key not in want} | want
     for key in sorted((set(found) | set(want)) - _FREE_KEYS):
         if found.get(key) != want.get(key):
-            expected, said = _shown(want.get(key)), _shown(found.get(key))
+            expected, said = shown(want.get(key)), shown(found.get(key))
             yield f"config.json: {printable(key[:60])}: expected {expected}, found {said}"
 
 
