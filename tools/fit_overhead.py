@@ -1,8 +1,11 @@
-"""Fit what a runtime adds to its kernels on published times of whole requests: per request, per call, per layer.
+"""Fit what a stack adds to its kernels on published times of single requests, and by how much stacks differ.
 
-Sources: ``facts/e2e`` (Argonne LLM-Inference-Bench, BSD-3) and ``facts/published_latency.csv``,
-whose rows name theirs. All GPUs together: what sources disagree by is versions and hosts more than devices. Every
-source counts alike however many rows it has. ``tools/make_hardware.py`` prints the errors with each source left out.
+Medians: overhead per request, per call and per layer of each runtime, and how many times longer than measured here
+(``facts/preprocess.csv``) servers take to make an image ready. Spreads: of kernels before the first token, of a step's,
+of a call's overhead, and of what a host adds to a request. Sources: ``facts/e2e`` (Argonne LLM-Inference-Bench, BSD-3)
+and ``facts/published_latency.csv``, whose rows name theirs. All GPUs together: what sources disagree by is versions and
+hosts more than devices. Every source counts alike however many rows it has, and every error is of a fit without its
+source. ``latency_coverage.py`` judges the intervals.
 """
 
 import csv
@@ -10,12 +13,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, median
+from typing import Any
 
 import numpy as np
+from measure_preprocess import px_seconds
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, minimize
 
 from facts import FACTS, rows
+from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, exposed_s
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
@@ -23,6 +29,7 @@ from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.intervals import quantile
 from vlmplan.inventory import catalogue
 from vlmplan.measuring.observation import Quantity, predicted
+from vlmplan.models import native_visual_tokens
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.spec import Compressor, ModelSpec, Workload
 
@@ -55,6 +62,13 @@ MODELS = {
     "Qwen2.5-32B": decoder(64, 5120, 40, 8, 27648, 152064, qkv_bias=True),
     "Qwen3-1.7B": decoder(28, 2048, 16, 8, 6144, 151936, tied_embeddings=True, qk_norm=True),
     "Qwen3-8B": decoder(36, 4096, 32, 8, 12288, 151936, qk_norm=True),
+    "Llama-3-70B": decoder(80, 8192, 64, 8, 28672, 128256),
+    "Llama-3.1-405B": decoder(126, 16384, 128, 8, 53248, 128256),
+    "CodeLlama-34B": decoder(48, 8192, 64, 8, 22016, 32000),
+    "Llama-3.2-1B": decoder(16, 2048, 32, 8, 8192, 128256, tied_embeddings=True, head_dim=64),
+    "Llama-3.2-3B": decoder(28, 3072, 24, 8, 8192, 128256, tied_embeddings=True),
+    "Qwen3-0.6B": decoder(28, 1024, 16, 8, 3072, 151936, tied_embeddings=True, qk_norm=True),
+    "Qwen3-4B": decoder(36, 2560, 32, 8, 9728, 151936, tied_embeddings=True, qk_norm=True),
 }
 _ARGONNE_MODELS = {"Llama-2-7b": "Llama-2-7B", "Qwen2-7B": "Qwen2.5-7B"}
 # LLaVA-1.5-7B on an A100 with transformers: compressor, visual tokens, TTFT (arXiv 2411.03312). The length
@@ -63,11 +77,18 @@ LLAVA = "LLaVA-1.5-7B TTFT on an A100 (vlmplan's design notes)"
 LLAVA_TTFT_S = ((Compressor.NONE, 576, 0.067), (Compressor.TOKEN_PACKER, 16, 0.038), (Compressor.QUECC, 16, 0.063))
 
 
+# An engine that is not priced goes by its nearest.
+NEAREST = {"sglang": Runtime.VLLM, "tensorrt-edge-llm": Runtime.TENSORRT_LLM}
+# What their servers make images ready with: transformers' processors on torchvision.
+SERVER_BACKEND = "torchvision"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One published time, and the kernels that are in it. ``served``: timed by a client over HTTP."""
 
     source: str
+    engine: str
     runtime: Runtime
     hardware: str
     model: str
@@ -78,70 +99,95 @@ class Point:
     layers: tuple[float, int]  # run before the LLM, of the LLM
     steps: int
     served: bool
+    image: bool
+    preprocess_s: float  # for its images, as measured here
     kernels_log_sd: float
+
+    @property
+    def kind(self) -> str:
+        """The quantity, and whether an image is part of it."""
+        return f"{self.quantity}, image" if self.image else f"{self.quantity}"
 
 
 MachineOf = Callable[[str, Runtime, Precision], Machine]
 
 
+def runtime_of(engine: str) -> Runtime:
+    """Return the runtime that prices an engine."""
+    return NEAREST.get(engine) or Runtime(engine)
+
+
+def model_of(name: str) -> ModelSpec:
+    """Return a text model by its dimensions, or the catalogue's."""
+    if name in MODELS:
+        return ModelSpec(name=name, family="text", architecture="llama", llm=MODELS[name])
+    return catalogue.model(name)
+
+
+def _priced(request: Request, ready: Machine, quantity: Quantity, measured_ms: str, **other: Any) -> Point:
+    """A time beside the kernels that are in it."""
+    priced, visual, workload = cost(request, ready), request.visual, request.workload
+    preprocess_s = 0.0
+    if visual is not None:
+        sent_s, seen_s = px_seconds(SERVER_BACKEND)
+        area_px = workload.image[0] * workload.image[1]
+        preprocess_s = workload.images * (area_px * sent_s + visual.views * visual.pixels_per_view * seen_s)
+    return Point(
+        runtime=ready.runtime,
+        hardware=ready.hardware.name,
+        precision=request.precision,
+        quantity=quantity,
+        measured_s=float(measured_ms) / 1e3,
+        kernels_s=(priced.vision_s + priced.compressor_s, priced.prefill_s, priced.tpot_s or 0.0),
+        layers=overhead_layers(request),
+        steps=workload.output_tokens - 1,
+        image=visual is not None and quantity is not Quantity.TPOT,
+        preprocess_s=preprocess_s,
+        kernels_log_sd=predicted(quantity, priced)[1],
+        **other,
+    )
+
+
 def _llava_points(machine_of: MachineOf) -> list[Point]:
+    """Times of a model given pixels that are ready."""
     ready = machine_of("a100-80gb-sxm", Runtime.TRANSFORMERS, Precision.BF16)
+    spec, workload = catalogue.model("llava-hf/llava-1.5-7b-hf"), Workload(text_tokens=50, image=(336, 336))
     found = []
     for compressor, tokens, measured_s in LLAVA_TTFT_S:
-        workload = Workload(text_tokens=50, image=(336, 336))
-        spec = catalogue.model("llava-hf/llava-1.5-7b-hf")
         request = request_of(spec, workload, tokens, Precision.BF16, compressor)
-        priced = cost(request, ready)
-        found.append(
-            Point(
-                source=LLAVA,
-                runtime=Runtime.TRANSFORMERS,
-                hardware=ready.hardware.name,
-                model=f"{spec.name} {compressor}",
-                precision=Precision.BF16,
-                quantity=Quantity.TTFT,
-                measured_s=measured_s,
-                kernels_s=(priced.vision_s + priced.compressor_s, priced.prefill_s, 0.0),
-                layers=overhead_layers(request),
-                steps=0,
-                served=False,
-                kernels_log_sd=priced.ttft_log_sd,
-            )
-        )
+        name = f"{spec.name} {compressor}"
+        one = _priced(request, ready, Quantity.TTFT, f"{1e3 * measured_s}", source=LLAVA, engine="transformers",
+                      model=name, served=False)  # fmt: skip
+        found.append(replace(one, preprocess_s=0.0))
     return found
 
 
+def workload_of(row: dict[str, str]) -> Workload:
+    """Return what a row asked for; a prompt of no words still has its template's."""
+    text, out = max(1, int(row["text_tokens"])), int(row["output_tokens"])
+    if row.get("images", "0") == "0":
+        return Workload(text_tokens=text, output_tokens=out)
+    size = (int(row["image_width_px"]), int(row["image_height_px"]))
+    return Workload(text_tokens=text, output_tokens=out, images=int(row["images"]), image=size)
+
+
 def _points(row: dict[str, str], machine_of: MachineOf) -> list[Point]:
-    runtime, precision = Runtime(row["runtime"]), Precision(row["precision"])
+    """The times of a row; of a whole latency only where neither of its parts is given."""
+    runtime, precision = runtime_of(row["runtime"]), Precision(row["precision"])
     try:
         ready = machine_of(row["hardware"], runtime, precision)
     except (InputError, KeyError):
         return []  # a device or a precision that is not in the catalogue
-    spec = ModelSpec(name=row["model"], family="text", architecture="llama", llm=MODELS[row["model"]])
-    workload = Workload(text_tokens=int(row["text_tokens"]), output_tokens=int(row["output_tokens"]))
-    priced = cost(request_of(spec, workload, 0, precision), ready)
-    found = []
-    for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY):
-        text = row.get(f"{quantity}_ms") or ""
-        whole = quantity is Quantity.LATENCY and (row.get("ttft_ms") or row.get("tpot_ms"))
-        if text and not whole:
-            found.append(
-                Point(
-                    source=row["source"],
-                    runtime=runtime,
-                    hardware=row["hardware"],
-                    model=row["model"],
-                    precision=precision,
-                    quantity=quantity,
-                    measured_s=float(text) / 1e3,
-                    kernels_s=(0.0, priced.prefill_s, priced.tpot_s or 0.0),
-                    layers=(0, spec.llm.layers),
-                    steps=workload.output_tokens - 1,
-                    served=row["client"] == "http",
-                    kernels_log_sd=predicted(quantity, priced)[1],
-                )
-            )
-    return found
+    spec, workload = model_of(row["model"]), workload_of(row)
+    tokens = native_visual_tokens(spec, workload.image) if row.get("images", "0") != "0" else 0
+    request = request_of(spec, workload, tokens, precision, gpus=int(row.get("tensor_parallel") or 1))
+    parts = row.get("ttft_ms") or row.get("tpot_ms")
+    return [
+        _priced(request, ready, quantity, text, source=row["source"], engine=str(row["runtime"]), model=row["model"],
+                served=row["client"] == "http")
+        for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY)
+        if (text := row.get(f"{quantity}_ms") or "") and not (quantity is Quantity.LATENCY and parts)
+    ]  # fmt: skip
 
 
 def argonne_rows() -> list[dict[str, str]]:
@@ -170,6 +216,22 @@ def published_rows() -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Where a predicted time goes: kernels before the first token, a step's, a call's overhead, a request's, images."""
+
+    first_s: float
+    step_s: float
+    call_s: float
+    request_s: float
+    image_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.first_s + self.step_s + self.call_s + self.request_s + self.image_s
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overhead:
     """What a runtime adds. ``overlap`` is how far it runs beside the kernels (1: not at all)."""
 
@@ -178,120 +240,184 @@ class Overhead:
     per_layer_s: float
     overlap: float
 
-    def kernels_s(self, point: Point) -> float:
-        """Seconds of a point that are not overhead."""
-        return replace(self, per_request_s=0.0, per_call_s=0.0, per_layer_s=0.0).seconds(point)
-
-    def seconds(self, point: Point) -> float:
-        """Predict a point."""
+    def parts(self, point: Point, preprocess_factor: float) -> Parts:
+        """Predict a point; images take ``preprocess_factor`` times as long as they do here."""
         front, prefill, step = point.kernels_s
-        call = self.per_call_s + self.per_layer_s * point.layers[1]
-        first = prefill + exposed_s(prefill, call, self.overlap)
-        first += front + exposed_s(front, self.per_layer_s * point.layers[0], self.overlap)
-        first += self.per_request_s if point.served else 0.0
-        more = step + exposed_s(step, call, self.overlap)
-        whole = {Quantity.TTFT: first, Quantity.TPOT: more, Quantity.LATENCY: first + point.steps * more}
-        return whole[point.quantity]
+        before, layers = point.layers
+        call = self.per_call_s + self.per_layer_s * layers
+        first_call_s = exposed_s(prefill, call, self.overlap)
+        first_call_s += exposed_s(front, self.per_layer_s * before, self.overlap)
+        step_call_s = exposed_s(step, call, self.overlap)
+        firsts = 0 if point.quantity is Quantity.TPOT else 1
+        steps = {Quantity.TTFT: 0, Quantity.TPOT: 1, Quantity.LATENCY: point.steps}[point.quantity]
+        return Parts(
+            first_s=firsts * (front + prefill),
+            step_s=steps * step,
+            call_s=firsts * first_call_s + steps * step_call_s,
+            request_s=firsts * self.per_request_s if point.served else 0.0,
+            image_s=firsts * preprocess_factor * point.preprocess_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks:
+    """What stacks add, at the median: each runtime's overhead, and how many times longer than here images take."""
+
+    overheads: dict[Runtime, Overhead]
+    preprocess_factor: float
+
+    def parts(self, point: Point) -> Parts:
+        """Predict a point."""
+        return self.overheads[point.runtime].parts(point, self.preprocess_factor)
 
 
 # Runtimes that replay captured graphs pay once a call; an eager framework pays for every layer, ahead of the device.
 EAGER = {Runtime.TRANSFORMERS}
-OVERHEAD_LOG_SD = 0.5  # versions, hosts and clients differ: an assumption, a factor of 1.65 either way
+FITTED = (Runtime.VLLM, Runtime.TENSORRT_LLM, Runtime.TRANSFORMERS)  # too few times are published of others
 _START_S = {Runtime.TRANSFORMERS: 8e-4}
+_ROBUST_LOG = 0.3  # errors beyond it count less than squared: about what sources differ by
+_HELD = 0.05  # weakly to the start, so that what no point tells stays where it is
 
 
-def fit(points: Sequence[Point], runtime: Runtime) -> Overhead:
-    """Fit one runtime's overhead, every source weighing the same."""
+def fit(points: Sequence[Point]) -> Stacks:
+    """Fit all runtimes together, every source weighing the same."""
     sources = [point.source for point in points]
     weights = np.array([1 / math.sqrt(sources.count(source)) for source in sources])
-    served = any(point.served for point in points)
+    served = {point.runtime for point in points if point.served}
 
-    def made(values: NDArray[np.float64]) -> Overhead:
-        request, main, overlap = np.exp(values)
+    def overhead(runtime: Runtime, values: NDArray[np.float64]) -> Overhead:
+        request, main, overlap = map(float, np.exp(values))
         eager = runtime in EAGER
         return Overhead(
-            per_request_s=float(request) if served else 0.0,
-            per_call_s=0.0 if eager else float(main),
-            per_layer_s=float(main) if eager else 0.0,
-            overlap=1 + float(overlap) if eager else 1.0,
+            per_request_s=request if runtime in served else 0.0,
+            per_call_s=0.0 if eager else main,
+            per_layer_s=main if eager else 0.0,
+            overlap=1 + overlap if eager else 1.0,
         )
+
+    def made(values: NDArray[np.float64]) -> Stacks:
+        each = {runtime: overhead(runtime, values[3 * i : 3 * i + 3]) for i, runtime in enumerate(FITTED)}
+        return Stacks(overheads=each, preprocess_factor=float(np.exp(values[-1])))
 
     def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
         one = made(values)
-        off = np.array([math.log(one.seconds(point) / point.measured_s) for point in points])
-        robust = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + (off / 0.1) ** 2) - 1))
-        # Held weakly to the start, so that what no point tells stays where it is.
-        return np.concatenate([robust * weights, 0.05 * (values - start)])
+        off = np.array([math.log(one.parts(point).total_s / point.measured_s) for point in points])
+        robust = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + (off / _ROBUST_LOG) ** 2) - 1))
+        return np.concatenate([robust * weights, _HELD * (values - start)])
 
-    start = np.log([5e-3, _START_S.get(runtime, 8e-4), 3.0])
-    bounds = (np.log([1e-4, 1e-5, 0.05]), np.log([5e-2, 5e-3, 7.0]))
-    return made(least_squares(residuals, start, bounds=bounds).x)
+    start = np.log([value for runtime in FITTED for value in (5e-3, _START_S.get(runtime, 8e-4), 3.0)] + [2.0])
+    low = np.log([value for _ in FITTED for value in (1e-4, 1e-5, 0.05)] + [0.2])
+    high = np.log([value for _ in FITTED for value in (5e-2, 5e-3, 7.0)] + [20.0])
+    return made(least_squares(residuals, start, bounds=(low, high)).x)
 
 
-def left_out(points: Sequence[Point], runtime: Runtime, key: Callable[[Point], str]) -> list[tuple[Point, float]]:
-    """Return log(predicted / measured) of every point by a fit without its group."""
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """A published time beside the prediction of a fit without its group."""
+
+    point: Point
+    parts: Parts
+
+    @property
+    def log_ratio(self) -> float:
+        """log(measured / predicted): above zero, the stack was slower."""
+        return math.log(self.point.measured_s / self.parts.total_s)
+
+
+def left_out(points: Sequence[Point], key: Callable[[Point], str] = lambda point: point.source) -> list[Residual]:
+    """Return every point beside its prediction by a fit without its group."""
     found = []
     for group in dict.fromkeys(map(key, points)):
-        rest = [point for point in points if key(point) != group]
-        if rest:
-            one = fit(rest, runtime)
-            found += [
-                (point, math.log(one.seconds(point) / point.measured_s)) for point in points if key(point) == group
-            ]
+        one = fit([point for point in points if key(point) != group])
+        found += [Residual(point=point, parts=one.parts(point)) for point in points if key(point) == group]
     return found
 
 
-def model_log_sd(errors: Sequence[tuple[Point, float]], one: Overhead, level: float = 0.8) -> float:
-    """Return the spread, beside those of kernels and overhead, with which ``level`` of the left-out errors are held.
+def shares(residuals: Sequence[Residual]) -> NDArray[np.float64]:
+    """Return shares that sum to one, every source counting alike."""
+    sources = [one.point.source for one in residuals]
+    each = np.array([1 / sources.count(source) for source in sources])
+    return np.asarray(each / each.sum())
 
-    Every source counts alike. At least 0.05: clocks and versions differ by as much.
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """By how much one stack differs from another: log standard deviations of the parts of a time.
+
+    Of kernels before the first token, of a step's, of a call's overhead; of what a host adds to a request, images
+    included.
     """
-    sources = [point.source for point, _ in errors]
-    weight = [1 / sources.count(point.source) for point, _ in errors]
-    known = [_known_log_sd(point, one) for point, _ in errors]
-    low, high = 0.05, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        held = sum(
-            share
-            for (_, error), share, spread in zip(errors, weight, known, strict=True)
-            if abs(error) <= quantile(level) * math.hypot(middle, spread)
-        )
-        low, high = (low, middle) if held >= level * sum(weight) else (middle, high)
-    return high
+
+    first: float
+    step: float
+    call: float
+    host: float
+
+    def log_sd(self, one: Residual) -> float:
+        """Return the spread of a time: of the stack's parts, beside what the kernels' own fits are off by."""
+        parts, total_s = one.parts, one.parts.total_s
+        kernels_s = one.point.kernels_log_sd * (parts.first_s + parts.step_s)
+        host_s = self.host * (parts.request_s + parts.image_s)
+        off_s = (kernels_s, self.first * parts.first_s, self.step * parts.step_s, self.call * parts.call_s, host_s)
+        return math.hypot(*off_s) / total_s
 
 
-def _known_log_sd(point: Point, one: Overhead) -> float:
-    """The spread that the kernels' and the overhead's own give a point."""
-    share = one.kernels_s(point) / one.seconds(point)
-    return math.hypot(point.kernels_log_sd * share, OVERHEAD_LOG_SD * (1 - share))
+LEVEL = 0.9
+_USUAL = Spread(first=0.15, step=0.1, call=0.5, host=0.8)  # where the fit of the spread begins, and is held weakly to
+_SPREAD_HELD = 0.1
 
 
-def points(machine_of: MachineOf) -> dict[Runtime, list[Point]]:
-    """Return all published times by runtime, with the kernels that ``machine_of`` prices without overhead."""
-    found: dict[Runtime, list[Point]] = {}
-    for row in (*argonne_rows(), *published_rows()):
-        for point in _points(row, machine_of):
-            found.setdefault(point.runtime, []).append(point)
-    found.setdefault(Runtime.TRANSFORMERS, []).extend(_llava_points(machine_of))
-    return found
+def interval_scores(off: NDArray[np.float64], log_sd: NDArray[np.float64], level: float = LEVEL) -> NDArray[np.float64]:
+    """Return widths of intervals of log time, and 2 / (1 - level) for every unit that a time lies outside.
+
+    Gneiting & Raftery 2007, equation 43; less is better.
+    """
+    half = quantile(level) * log_sd
+    return np.asarray(2 * half + 2 / (1 - level) * np.maximum(0.0, np.abs(off) - half))
 
 
-def print_errors(found: dict[Runtime, list[Point]]) -> None:
-    """Print each runtime's overhead, and errors with each source, and each of Argonne's models, left out."""
-    for runtime, mine in found.items():
-        print(f"{runtime}: {fit(mine, runtime)}")
-        errors = left_out(mine, runtime, lambda point: point.source)
-        print(f"  model_log_sd {model_log_sd(errors, fit(mine, runtime)):.3f}")
-        for quantity in dict.fromkeys(point.quantity for point, _ in errors):
-            rows_ = [(point, math.expm1(error)) for point, error in errors if point.quantity is quantity]
-            for source in dict.fromkeys(point.source for point, _ in rows_):
-                off = [error for point, error in rows_ if point.source == source]
-                print(f"    {quantity:8} {source[:44]:44} {len(off):3}  mean {mean(off):+6.1%}  |mean| "
-                      f"{mean(map(abs, off)):6.1%}")  # fmt: skip
-            print(f"    {quantity:8} {'all':44} {len(rows_):3}  |mean| {mean(abs(error) for _, error in rows_):6.1%}")
-        argonne = [point for point in mine if point.source == ARGONNE]
-        by_device = {point.hardware: [one for one in argonne if one.hardware == point.hardware] for point in argonne}
-        for device, here in by_device.items():
-            off = [abs(math.expm1(error)) for _, error in left_out(here, runtime, lambda point: point.model)]
-            print(f"  {ARGONNE} on {device}, model left out: median {median(off):.1%} of {len(off)}")
+def spread(residuals: Sequence[Residual]) -> Spread:
+    """Fit the spread between stacks: that of the best interval score, every source counting alike."""
+    weight, off = shares(residuals), np.array([one.log_ratio for one in residuals])
+    parts = np.array([[one.parts.first_s, one.parts.step_s, one.parts.call_s, one.parts.request_s + one.parts.image_s]
+                      for one in residuals])  # fmt: skip
+    totals = np.array([one.parts.total_s for one in residuals])
+    known = np.array([one.point.kernels_log_sd for one in residuals]) * parts[:, :2].sum(axis=1) / totals
+    squares = (parts / totals[:, None]) ** 2
+    usual = np.log([_USUAL.first, _USUAL.step, _USUAL.call, _USUAL.host])
+
+    def loss(values: NDArray[np.float64]) -> float:
+        log_sd = np.sqrt(known**2 + squares @ np.exp(2 * values))
+        return float(weight @ interval_scores(off, log_sd) + _SPREAD_HELD * ((values - usual) ** 2).sum())
+
+    starts = [usual + step for step in (-0.7, 0.0, 0.7)]
+    options = {"maxiter": 3000, "xatol": 1e-3, "fatol": 1e-5}
+    best = min((minimize(loss, start, method="Nelder-Mead", options=options) for start in starts), key=lambda r: r.fun)
+    first, step, call, host = map(float, np.exp(best.x))
+    return Spread(first=first, step=step, call=call, host=host)
+
+
+def points(machine_of: MachineOf) -> list[Point]:
+    """Return all published times, with the kernels that ``machine_of`` prices without overhead."""
+    found = [point for row in (*argonne_rows(), *published_rows()) for point in _points(row, machine_of)]
+    return [point for point in (*found, *_llava_points(machine_of)) if point.runtime in FITTED]
+
+
+def print_errors(found: Sequence[Point]) -> None:
+    """Print what was fitted, and errors with each source, and each of Argonne's models, left out."""
+    one, residuals = fit(found), left_out(found)
+    for runtime, overhead in one.overheads.items():
+        print(f"{runtime}: {overhead}")
+    print(f"images: {one.preprocess_factor:.2f} times as long as here; {spread(residuals)}")
+    for kind in dict.fromkeys(each.point.kind for each in residuals):
+        mine = [each for each in residuals if each.point.kind == kind]
+        for source in dict.fromkeys(each.point.source for each in mine):
+            off = [math.expm1(-each.log_ratio) for each in mine if each.point.source == source]
+            print(f"  {kind:14} {source[:44]:44} {len(off):3}  mean {mean(off):+6.1%}  |mean| "
+                  f"{mean(map(abs, off)):6.1%}")  # fmt: skip
+        print(f"  {kind:14} {'all':44} {len(mine):3}  |mean| {mean(abs(math.expm1(-e.log_ratio)) for e in mine):6.1%}")
+    argonne = [point for point in found if point.source == ARGONNE]
+    for device in dict.fromkeys(point.hardware for point in argonne):
+        here = [point for point in argonne if point.hardware == device]
+        off = [abs(math.expm1(-each.log_ratio)) for each in left_out(here, lambda point: point.model)]
+        print(f"  {ARGONNE} on {device}, model left out: median {median(off):.1%} of {len(off)}")

@@ -1,9 +1,9 @@
 """How often do intervals of latency hold on stacks that no fit has seen? Coverage, bias, spread between sources.
 
-``facts/unseen_latency.csv``: published times of single requests. Each is priced with the shipped profiles, as
-``estimate`` prices it; an engine that is not priced goes by its nearest (``NEAREST``). A residual is
-log(measured / predicted). Every source counts alike, however many times it gave. Scores are those of intervals of log
-time (Gneiting & Raftery 2007, equation 43).
+All published times of single requests that ``fit_overhead.py`` reads. Each is predicted by a fit without its source,
+and its interval is told from the errors of the other sources; so no source has a say in how it is judged. A residual
+is log(measured / predicted). Every source counts alike, however many times it gave. Scores are those of intervals of
+log time (Gneiting & Raftery 2007, equation 43).
 
     PYTHONPATH=. python tools/latency_coverage.py [--draws 500]
 """
@@ -12,44 +12,25 @@ import argparse
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
+import make_hardware
 import numpy as np
-from fit_overhead import MODELS, decoder
+from fit_overhead import LEVEL, interval_scores, left_out, points
+from fit_overhead import spread as stack_spread
 from numpy.typing import NDArray
 
-from facts import rows
-from vlmplan.cost.roofline import Machine, machine
-from vlmplan.cost.totals import cost, request_of
-from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.intervals import quantile
-from vlmplan.inventory import catalogue
-from vlmplan.measuring.observation import Quantity, predicted
-from vlmplan.models import native_visual_tokens
-from vlmplan.models.spec import ModelSpec, Workload
 
-TABLE = "unseen_latency.csv"
 LEVELS = (0.5, 0.8, 0.9)
-LEVEL = 0.9
 LEAST_SOURCES = 3  # that a spread between sources is told from
-NEAREST = {"sglang": Runtime.VLLM, "tensorrt-edge-llm": Runtime.TENSORRT_LLM}
-# Dimensions from the models' own config.json files on the hub.
-TEXT_MODELS = MODELS | {
-    "Llama-3-70B": decoder(80, 8192, 64, 8, 28672, 128256),
-    "Llama-3.1-405B": decoder(126, 16384, 128, 8, 53248, 128256),
-    "CodeLlama-34B": decoder(48, 8192, 64, 8, 22016, 32000),
-    "Llama-3.2-1B": decoder(16, 2048, 32, 8, 8192, 128256, tied_embeddings=True, head_dim=64),
-    "Llama-3.2-3B": decoder(28, 3072, 24, 8, 8192, 128256, tied_embeddings=True),
-    "Qwen3-0.6B": decoder(28, 1024, 16, 8, 3072, 151936, tied_embeddings=True, qk_norm=True),
-    "Qwen3-4B": decoder(36, 2560, 32, 8, 9728, 151936, tied_embeddings=True, qk_norm=True),
-}
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """One published time beside its prediction. ``quantity`` says whether a first token waits for an image."""
+    """One published time beside its prediction and spread. ``quantity`` says whether it holds an image."""
 
     source: str
     engine: str
@@ -64,67 +45,33 @@ class Residual:
         """log(measured / predicted): above zero, the stack was slower."""
         return math.log(self.measured_s / self.predicted_s)
 
-    def held(self, level: float, more_log_sd: float = 0.0) -> bool:
+    def held(self, level: float) -> bool:
         """Whether the central interval holds the time."""
-        return abs(self.log_ratio) <= quantile(level) * math.hypot(self.log_sd, more_log_sd)
+        return abs(self.log_ratio) <= quantile(level) * self.log_sd
 
 
 @functools.cache
-def _machine(hardware: str, runtime: Runtime, precision: Precision) -> Machine:
-    return machine(catalogue.hardware(hardware), catalogue.typical(), runtime, precision)
-
-
-def runtime_of(engine: str) -> Runtime:
-    """Return the runtime that prices an engine."""
-    return NEAREST.get(engine) or Runtime(engine)
-
-
-def model_of(name: str) -> ModelSpec:
-    """Return a text model by its dimensions, or the catalogue's."""
-    if name in TEXT_MODELS:
-        return ModelSpec(name=name, family="text", architecture="llama", llm=TEXT_MODELS[name])
-    return catalogue.model(name)
-
-
-def _workload(row: dict[str, str]) -> Workload:
-    # A prompt of no words still has its template's.
-    text, out = max(1, int(row["text_tokens"])), int(row["output_tokens"])
-    if row["images"] == "0":
-        return Workload(text_tokens=text, output_tokens=out)
-    size = (int(row["image_width_px"]), int(row["image_height_px"]))
-    return Workload(text_tokens=text, output_tokens=out, images=int(row["images"]), image=size)
-
-
-def residuals_of(row: dict[str, str]) -> list[Residual]:
-    """Price one row. A whole latency is taken where neither of its parts is given."""
-    spec, workload, seen = model_of(row["model"]), _workload(row), row["images"] != "0"
-    tokens = native_visual_tokens(spec, workload.image) if seen else 0
-    precision = Precision(row["precision"])
-    request = request_of(spec, workload, tokens, precision, gpus=int(row["tensor_parallel"]))
-    priced = cost(request, _machine(row["hardware"], runtime_of(row["runtime"]), precision))
-    found = []
-    for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY):
-        text = row[f"{quantity}_ms"]
-        if text and not (quantity is Quantity.LATENCY and (row["ttft_ms"] or row["tpot_ms"])):
-            seconds, log_sd = predicted(quantity, priced)
-            image = seen and quantity is not Quantity.TPOT
-            found.append(
-                Residual(
-                    source=row["source"],
-                    engine=row["runtime"],
-                    hardware=row["hardware"],
-                    quantity=f"{quantity}, image" if image else f"{quantity}",
-                    measured_s=float(text) / 1e3,
-                    predicted_s=seconds,
-                    log_sd=log_sd,
-                )
+def residuals() -> tuple[Residual, ...]:
+    """Predict every time by a fit without its source, and tell its spread from the other sources' errors."""
+    profiles, _ = make_hardware.devices()
+    found = left_out(points(make_hardware.bare_machines(profiles)))
+    judged = []
+    for source in dict.fromkeys(one.point.source for one in found):
+        others = stack_spread([one for one in found if one.point.source != source])
+        judged += [
+            Residual(
+                source=source,
+                engine=one.point.engine,
+                hardware=one.point.hardware,
+                quantity=one.point.kind,
+                measured_s=one.point.measured_s,
+                predicted_s=one.parts.total_s,
+                log_sd=others.log_sd(one),
             )
-    return found
-
-
-def residuals() -> list[Residual]:
-    """Price every row of the table."""
-    return [one for row in rows(TABLE) for one in residuals_of(row)]
+            for one in found
+            if one.point.source == source
+        ]
+    return tuple(judged)
 
 
 def weights(found: Sequence[Residual]) -> Floats:
@@ -134,9 +81,9 @@ def weights(found: Sequence[Residual]) -> Floats:
     return np.asarray(each / each.sum())
 
 
-def coverage(found: Sequence[Residual], level: float, more_log_sd: float = 0.0) -> float:
+def coverage(found: Sequence[Residual], level: float) -> float:
     """Return the share of times that intervals of ``level`` hold, every source counting alike."""
-    return float(weights(found) @ np.array([one.held(level, more_log_sd) for one in found], dtype=float))
+    return float(weights(found) @ np.array([one.held(level) for one in found], dtype=float))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,22 +132,6 @@ def bootstrap(found: Sequence[Residual], draws: int, level: float = LEVEL) -> tu
     return float(low), float(high)
 
 
-def needed_log_sd(found: Sequence[Residual], level: float = LEVEL, known: bool = True) -> float:
-    """Return the least constant log sd, beside the predicted one if ``known``, with which intervals hold ``level``."""
-    off = np.array([abs(one.log_ratio) / quantile(level) for one in found])
-    sd = np.array([one.log_sd if known else 0.0 for one in found])
-    needed = np.sqrt(np.maximum(0.0, off**2 - sd**2))
-    order = np.argsort(needed)
-    reached = np.searchsorted(np.cumsum(weights(found)[order]), level - 1e-9)
-    return float(needed[order][min(int(reached), len(found) - 1)])
-
-
-def interval_score(one: Residual, log_sd: float, level: float = LEVEL) -> float:
-    """Return the width of the interval of log time, and 2 / (1 - level) for every unit that the time lies outside."""
-    half = quantile(level) * log_sd
-    return 2 * half + 2 / (1 - level) * max(0.0, abs(one.log_ratio) - half)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """A rule for intervals, on sources left out: what it holds, its score, its median log sd."""
@@ -212,31 +143,29 @@ class Rule:
 
 def judged(found: Sequence[Residual], log_sds: Sequence[float]) -> Rule:
     """Judge the log sd that a rule gives each time."""
-    share = weights(found)
-    pairs = list(zip(found, log_sds, strict=True))
-    held = np.array([abs(one.log_ratio) <= quantile(LEVEL) * log_sd for one, log_sd in pairs], dtype=float)
-    scores = np.array([interval_score(one, log_sd) for one, log_sd in pairs])
+    share, off, sds = weights(found), np.array([one.log_ratio for one in found]), np.array(log_sds)
+    held = (np.abs(off) <= quantile(LEVEL) * sds).astype(float)
+    scores = interval_scores(off, sds)
     return Rule(held=float(share @ held), score=float(share @ scores), log_sd=median(log_sds))
 
 
-def shifted(found: Sequence[Residual], log_bias: float) -> list[Residual]:
-    """Return the times beside predictions that are longer by ``log_bias``."""
-    return [replace(one, predicted_s=one.predicted_s * math.exp(log_bias)) for one in found]
+_WIDTHS = np.geomspace(0.02, 3.0, 200)
+
+
+def best_constant(found: Sequence[Residual]) -> float:
+    """Return the log sd that, given to every time, has the best interval score."""
+    share, off = weights(found), np.array([one.log_ratio for one in found])
+    scores = [float(share @ interval_scores(off, np.full(len(off), width))) for width in _WIDTHS]
+    return float(_WIDTHS[int(np.argmin(scores))])
 
 
 def rules(found: Sequence[Residual]) -> dict[str, Rule]:
-    """Judge four rules, each source by what the others say: the intervals as shipped, and three others."""
+    """Judge two rules, each source by what the others say: the intervals as fitted, and the best constant width."""
     others = {name: [one for one in found if one.source != name] for name in {one.source: 0 for one in found}}
-    more = {name: needed_log_sd(rest) for name, rest in others.items()}
-    alone = {name: needed_log_sd(rest, known=False) for name, rest in others.items()}
-    bias = {name: spread(rest).mean for name, rest in others.items()}
-    beside = {name: needed_log_sd(shifted(rest, bias[name])) for name, rest in others.items()}
-    centred = [shifted([one], bias[one.source])[0] for one in found]
+    alone = {name: best_constant(rest) for name, rest in others.items() if rest}
     return {
-        "as shipped": judged(found, [one.log_sd for one in found]),
-        "with a constant": judged(found, [math.hypot(one.log_sd, more[one.source]) for one in found]),
-        "bias taken off, with a constant": judged(centred, [math.hypot(o.log_sd, beside[o.source]) for o in centred]),
-        "a constant alone": judged(found, [alone[one.source] for one in found]),
+        "as fitted": judged(found, [one.log_sd for one in found]),
+        "the best constant": judged(found, [alone[one.source] for one in found]),
     }
 
 
@@ -287,15 +216,12 @@ def print_spreads(found: Sequence[Residual], draws: int) -> None:
 
 
 def print_rules(found: Sequence[Residual]) -> None:
-    """Print what one more constant would do, each source judged by the others'."""
+    """Print the intervals beside those of the best constant width, each source judged by the others'."""
     cells = []
-    for quantity, here in _told(found).items():
-        centred = needed_log_sd(shifted(here, spread(here).mean))
-        needed = (needed_log_sd(here), centred, needed_log_sd(here, known=False))
-        constants = ("", *map("{:.2f}".format, needed))
-        for (name, rule), constant in zip(rules(here).items(), constants, strict=True):
-            cells.append([quantity, name, constant, f"{rule.held:.0%}", f"{rule.log_sd:.2f}", f"{rule.score:.2f}"])
-    print_table("quantity | rule | constant | 90 % hold | median sd | interval score", cells, 2)
+    for quantity, here in {**_told(found), "all": list(found)}.items():
+        for name, rule in rules(here).items():
+            cells.append([quantity, name, f"{rule.held:.0%}", f"{rule.log_sd:.2f}", f"{rule.score:.2f}"])
+    print_table("quantity | intervals | 90 % hold | median sd | interval score", cells, 2)
 
 
 def main() -> None:

@@ -12,21 +12,23 @@ import math
 import re
 import tomllib
 from collections import defaultdict
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 
 import fit_efficiency
 import tomli_w
 from fit_efficiency import AICONFIGURATOR, VIDUR
-from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, fit, left_out, model_log_sd, print_errors
+from fit_overhead import FITTED, SERVER_BACKEND, MachineOf, Overhead, Point, Spread, fit, left_out, print_errors, spread
 from fit_overhead import points as published
+from measure_preprocess import px_seconds
 
 from facts import PROFILES, number, rows
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
 from vlmplan.hardware.names import ReportedNames, Variants
-from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind
+from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind, Preprocess
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory.catalogue import TypicalCalibrations
 
@@ -95,9 +97,13 @@ RESERVE = {
     Runtime.ONNXRUNTIME: 2**30,
 }
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
-# Per layer, per call, log sd, model log sd: where too few published times tell.
-ONNXRUNTIME_OVERHEAD = (5e-5, 5e-4, 0.7, 0.15)
+# Per layer and per call: too few published times tell, and four of Mistral-7B on an A100 agree within 10 %.
+ONNXRUNTIME_OVERHEAD = Overhead(per_request_s=0.0, per_call_s=5e-4, per_layer_s=5e-5, overlap=1.0)
 ONNXRUNTIME_SOURCE = "an assumption that four published prefill times of Mistral-7B on an A100 agree with within 10 %"
+# What a library in the client's own process makes images ready with, and by how much hosts differ: an assumption.
+IN_PROCESS_BACKEND = {Runtime.TRANSFORMERS: "torchvision", Runtime.ONNXRUNTIME: "pil"}
+IN_PROCESS_LOG_SD = 0.5
+PREPROCESS_SOURCE = "transformers' processors and Pillow's JPEG on one core of an AMD EPYC (facts/preprocess.csv)"
 
 
 def name_of(title: str) -> str:
@@ -237,35 +243,75 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     )
 
 
-Told = tuple[Overhead, float, float, str]  # overhead, its log sd, the whole's, and what they rest on
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What published times tell of a runtime: overhead, the spread between stacks, what images take, sources."""
+
+    overhead: Overhead
+    spread: Spread
+    preprocess: Preprocess
+    why: str
 
 
-def overheads(points: dict[Runtime, list[Point]]) -> dict[Runtime, Told]:
-    """The overhead that published requests show, all GPUs together, with the spread of sources left out."""
-    per_layer, per_call, log_sd, spread = ONNXRUNTIME_OVERHEAD
-    assumed = Overhead(per_request_s=0.0, per_call_s=per_call, per_layer_s=per_layer, overlap=1.0)
-    found: dict[Runtime, Told] = {}
-    for runtime, mine in points.items():
-        one = fit(mine, runtime)
-        spread_here = model_log_sd(left_out(mine, runtime, lambda point: point.source), one)
+def in_process(runtime: Runtime) -> Preprocess:
+    """What images take in the client's own process: as measured here."""
+    sent_px_s, seen_px_s = px_seconds(IN_PROCESS_BACKEND[runtime])
+    return Preprocess(
+        sent_px_s=short(sent_px_s), seen_px_s=short(seen_px_s), log_sd=IN_PROCESS_LOG_SD, source=PREPROCESS_SOURCE
+    )
+
+
+def stacks(points: Sequence[Point]) -> dict[Runtime, Told]:
+    """What published requests show of every runtime, all GPUs together; the spread is of sources left out."""
+    fitted, between = fit(points), spread(left_out(points))
+    factor, (sent_px_s, seen_px_s) = fitted.preprocess_factor, px_seconds(SERVER_BACKEND)
+    served = Preprocess(
+        sent_px_s=short(factor * sent_px_s),
+        seen_px_s=short(factor * seen_px_s),
+        log_sd=round(between.host, 3),
+        source=f"{PREPROCESS_SOURCE}, times {factor:.3g}: published times of servers with images",
+    )
+    found = {}
+    for runtime in FITTED:
+        mine = [point for point in points if point.runtime is runtime]
         sources = "; ".join(sorted({point.source for point in mine}))
-        why = f"{len(mine)} published times ({sources}; facts/published_latency.csv), all GPUs together"
-        found[runtime] = (one, OVERHEAD_LOG_SD, spread_here, why)
-    return found | {Runtime.ONNXRUNTIME: (assumed, log_sd, spread, ONNXRUNTIME_SOURCE)}
+        found[runtime] = Told(
+            overhead=fitted.overheads[runtime],
+            spread=between,
+            preprocess=in_process(runtime) if runtime in IN_PROCESS_BACKEND else served,
+            why=f"{len(mine)} published times ({sources}; facts/published_latency.csv), all GPUs together; spread "
+            f"between stacks: {len({point.source for point in points})} sources, each left out of its fit",
+        )
+    return found | {
+        Runtime.ONNXRUNTIME: Told(
+            overhead=ONNXRUNTIME_OVERHEAD,
+            spread=between,
+            preprocess=in_process(Runtime.ONNXRUNTIME),
+            why=ONNXRUNTIME_SOURCE,
+        )
+    }
+
+
+def short(value: float) -> float:
+    """Three digits: more would be noise."""
+    return float(f"{value:.3g}")
 
 
 def with_overhead(found: Calibration, told: dict[Runtime, Told]) -> Calibration:
-    """Add the overhead of the calibration's runtime."""
-    overhead, log_sd, spread, why = told[found.runtime]
+    """Add what the calibration's runtime adds to its kernels."""
+    one = told[found.runtime]
     return replace(
         found,
-        overhead_per_request_s=float(f"{overhead.per_request_s:.3g}"),
-        overhead_per_call_s=float(f"{overhead.per_call_s:.3g}"),
-        overhead_per_layer_s=float(f"{overhead.per_layer_s:.3g}"),
-        overhead_overlap=round(overhead.overlap, 2),
-        overhead_log_sd=log_sd,
-        model_log_sd=round(spread, 3),
-        source=f"{found.source}. Overhead: {why}",
+        overhead_per_request_s=short(one.overhead.per_request_s),
+        overhead_per_call_s=short(one.overhead.per_call_s),
+        overhead_per_layer_s=short(one.overhead.per_layer_s),
+        overhead_overlap=round(one.overhead.overlap, 2),
+        overhead_log_sd=round(one.spread.call, 3),
+        request_log_sd=round(one.spread.host, 3),
+        first_log_sd=round(one.spread.first, 3),
+        step_log_sd=round(one.spread.step, 3),
+        preprocess=one.preprocess,
+        source=f"{found.source}. Overhead: {one.why}",
     )
 
 
@@ -279,24 +325,33 @@ def typical(told: dict[Runtime, Told]) -> TypicalCalibrations:
     return TypicalCalibrations(calibration=tuple(found))
 
 
-def request_residuals(points: dict[Runtime, list[Point]]) -> list[dict[str, str | int | float]]:
+def request_residuals(points: Sequence[Point]) -> list[dict[str, str | int | float]]:
     """Errors of whole requests by runtime, source and quantity, the source being left out of the fit."""
     found: list[dict[str, str | int | float]] = []
-    for runtime, mine in points.items():
-        errors = left_out(mine, runtime, lambda point: point.source)
-        for source, quantity in dict.fromkeys((point.source, point.quantity) for point, _ in errors):
-            off = [math.expm1(error) for point, error in errors if (point.source, point.quantity) == (source, quantity)]
-            found.append(
-                {
-                    "runtime": runtime.value,
-                    "source": source,
-                    "quantity": quantity.value,
-                    "rows": len(off),
-                    "mean_error_fraction": round(mean(off), 4),
-                    "mean_absolute_error_fraction": round(mean(map(abs, off)), 4),
-                }
-            )
+    residuals = left_out(points)
+    groups = dict.fromkeys((one.point.runtime, one.point.source, one.point.quantity) for one in residuals)
+    for runtime, source, quantity in groups:
+        off = [
+            math.expm1(-one.log_ratio)
+            for one in residuals
+            if (one.point.runtime, one.point.source, one.point.quantity) == (runtime, source, quantity)
+        ]
+        found.append(
+            {
+                "runtime": runtime.value,
+                "source": source,
+                "quantity": quantity.value,
+                "rows": len(off),
+                "mean_error_fraction": round(mean(off), 4),
+                "mean_absolute_error_fraction": round(mean(map(abs, off)), 4),
+            }
+        )
     return found
+
+
+def precisions(profile: HardwareProfile) -> tuple[Precision, ...]:
+    """The precisions that a device is calibrated at."""
+    return (Precision.BF16, *[Precision.FP8] * (Precision.FP8 in profile.peak_flops_per_s))
 
 
 def bare_machines(profiles: dict[str, HardwareProfile]) -> MachineOf:
@@ -304,10 +359,9 @@ def bare_machines(profiles: dict[str, HardwareProfile]) -> MachineOf:
 
     @functools.cache
     def machine_of(name: str, runtime: Runtime, precision: Precision) -> Machine:
-        sixteen = Precision.BF16 if precision is Precision.FP16 else precision
-        kinds = dict.fromkeys((Precision.BF16, sixteen))
-        bare = tuple(calibration(runtime, one, name) for one in kinds)
-        return machine(replace(profiles[name], calibration=bare), (), runtime, precision)
+        own = tuple(calibration(runtime, one, name) for one in precisions(profiles[name]) if name in MEASURED)
+        usual = tuple(calibration(runtime, one, None) for one in (Precision.BF16, Precision.FP8))
+        return machine(replace(profiles[name], calibration=own), usual, runtime, precision)
 
     return machine_of
 
@@ -347,8 +401,8 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def main() -> None:
-    """Write all profiles."""
+def devices() -> tuple[dict[str, HardwareProfile], dict[str, str]]:
+    """Return all devices, uncalibrated, by name; and the name of the profile of every row that has one."""
     profiles: dict[str, HardwareProfile] = {}
     named: dict[str, str] = {}
     for row in (*rows("accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
@@ -358,15 +412,20 @@ def main() -> None:
             bracket = name_of(row["name"].rpartition("(")[2].rstrip(")"))
             name = f"{found.name}-{bracket}" if found.name in profiles else found.name
             profiles[name], named[row["name"]] = replace(found, name=name), name
+    return profiles, named
+
+
+def main() -> None:
+    """Write all profiles."""
+    profiles, named = devices()
     points = published(bare_machines(profiles))
     print_errors(points)
-    told = overheads(points)
+    told = stacks(points)
     folder = PROFILES / "hardware"
     for old in folder.glob("*.toml"):
         if old.stem not in profiles:
             old.unlink()
     for name, profile in profiles.items():
-        precisions = [Precision.BF16] + [Precision.FP8] * (Precision.FP8 in profile.peak_flops_per_s)
         done = (
             profile
             if name not in MEASURED
@@ -375,7 +434,7 @@ def main() -> None:
                 calibration=tuple(
                     with_overhead(calibration(runtime, precision, name), told)
                     for runtime in Runtime
-                    for precision in precisions
+                    for precision in precisions(profile)
                 ),
             )
         )

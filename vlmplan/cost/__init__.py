@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlmplan.cost.totals import cost as cost
     from vlmplan.cost.totals import overhead_layers as overhead_layers
     from vlmplan.cost.totals import paper_prefill_flops as paper_prefill_flops
+    from vlmplan.cost.totals import preprocess_s as preprocess_s
     from vlmplan.cost.totals import request_of as request_of
     from vlmplan.cost.totals import total_llm_params as total_llm_params
     from vlmplan.cost.totals import total_params as total_params
@@ -60,6 +61,7 @@ __getattr__, __all__ = face(
             "cost",
             "overhead_layers",
             "paper_prefill_flops",
+            "preprocess_s",
             "request_of",
             "total_llm_params",
             "total_params",

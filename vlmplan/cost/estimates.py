@@ -52,6 +52,7 @@ class Estimate(Document):
     tpot_interval_s: Interval | None
     latency_s: float
     latency_interval_s: Interval
+    preprocess_s: float = 0.0
     overhead_s: float
     vision_s: float
     compressor_s: float
@@ -115,8 +116,8 @@ def range_warnings(request: Request, ready: Machine) -> tuple[str, ...]:
 
 def cost_fields(priced: Cost, found: Knees, level: float, memory_bytes: float | None) -> dict[str, Any]:
     """The cost fields that an estimate and a choice have in common, with intervals that hold ``level``."""
-    names = ("ttft_s", "tpot_s", "latency_s", "overhead_s", "vision_s", "compressor_s", "prefill_s", "params", "flops",
-             "memory_bytes", "requests_per_s")  # fmt: skip
+    names = ("ttft_s", "tpot_s", "latency_s", "preprocess_s", "overhead_s", "vision_s", "compressor_s", "prefill_s",
+             "params", "flops", "memory_bytes", "requests_per_s")  # fmt: skip
     return {name: getattr(priced, name) for name in names} | {
         "ttft_interval_s": priced.ttft_interval_s(level),
         "tpot_interval_s": priced.tpot_interval_s(level),

@@ -19,7 +19,9 @@ WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the b
 # Weight-only kernels unpack before they multiply; no measurement of them is shipped, nor of integer or fp32 kernels, so
 # the interval says so: a factor of e^0.25 = 1.28 either way at one standard deviation.
 UNMEASURED_LINEAR_LOG_SD = 0.25
-# Typical efficiencies are those of data-centre GPUs; on another kind of device they are a guess: a wider interval.
+# Typical efficiencies are those of data-centre GPUs; on another kind of device they are a guess: a wider interval. That
+# their memories are read as well as those of GPUs do the published steps of Jetsons show, so only kernels before the
+# first token are less sure there; of a CPU's typical rates nothing is known.
 _UNMEASURED_KIND_LOG_SD = 0.5
 
 
@@ -43,6 +45,7 @@ class Machine:
     base: Calibration
     quantised: Calibration
     model_log_sd: float
+    first_log_sd: float
     unmeasured_linear: bool
     rates_by_class: Mapping[tuple[Kind, bool], Rates]
     warnings: tuple[str, ...] = ()
@@ -134,9 +137,11 @@ def machine(
         borrowed = None if weight_only else _calibration(hardware, typical, runtime, precision)
         quantised = borrowed or base
         stand_in = weight_only or _stands_in(quantised, compute)
-    model_log_sd = base.model_log_sd
-    if base.basis is Basis.DATASHEET and hardware.kind != "gpu":
+    model_log_sd, first_log_sd = base.model_log_sd, base.first_log_sd
+    if base.basis is Basis.DATASHEET and hardware.kind == "cpu":
         model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
+    elif base.basis is Basis.DATASHEET and hardware.kind != "gpu":
+        first_log_sd = math.hypot(first_log_sd, _UNMEASURED_KIND_LOG_SD)
     return Machine(
         hardware=hardware,
         runtime=runtime,
@@ -145,6 +150,7 @@ def machine(
         base=base,
         quantised=quantised,
         model_log_sd=model_log_sd,
+        first_log_sd=first_log_sd,
         rates_by_class=_rates(hardware, {False: base, True: quantised}, {False: base_precision, True: compute}),
         unmeasured_linear=stand_in,
         warnings=(

@@ -1,10 +1,10 @@
 """What does a request cost? Folds over the operator list: parameters, FLOPs, memory, seconds and their intervals.
 
-(request, machine) -> seconds part by part. ``ttft_s = overhead_s + vision_s + compressor_s + prefill_s``; ``tpot_s``
-is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. With c requests in flight (continuous
-batching) a step decodes c of them, and a new one waits for half a step and for the c - 1 others' prefills; the wait
-is in ``overhead_s``. Left out: requests waiting for a place, speculative decoding, the network, host work that the
-runtime's overhead does not already hold.
+(request, machine) -> seconds part by part. ``ttft_s = preprocess_s + overhead_s + vision_s + compressor_s +
+prefill_s``; ``tpot_s`` is the mean over tokens 2 to n; ``latency_s = ttft_s + (n - 1) * tpot_s``. With c requests in
+flight (continuous batching) a step decodes c of them, and a new one waits for half a step and for the c - 1 others'
+prefills; the wait is in ``overhead_s``. Left out: requests waiting for a place, speculative decoding, the network, host
+work that neither the runtime's overhead nor ``preprocess_s`` holds.
 """
 
 import functools
@@ -63,6 +63,7 @@ class MemoryBytes:
 class Cost:
     """The price of one request; times are of the whole batch. ``sd`` fields are of the logarithm of a time."""
 
+    preprocess_s: float
     overhead_s: float
     vision_s: float
     compressor_s: float
@@ -82,7 +83,7 @@ class Cost:
     @property
     def ttft_s(self) -> float:
         """Time to the first token."""
-        return self.overhead_s + self.vision_s + self.compressor_s + self.prefill_s
+        return self.preprocess_s + self.overhead_s + self.vision_s + self.compressor_s + self.prefill_s
 
     @property
     def latency_s(self) -> float:
@@ -160,6 +161,19 @@ class _Totals:
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)
 
 
+def preprocess_s(request: Request, machine: Machine) -> float:
+    """Seconds that the host spends on a request's images, one after the other, before the tower has them.
+
+    A cached image is decoded and looked up, not processed.
+    """
+    rates, visual, workload = machine.base.preprocess, request.visual, request.workload
+    if rates is None or visual is None:
+        return 0.0
+    sent_px = workload.image[0] * workload.image[1]
+    seen_px = 0 if workload.cached_images else visual.views * visual.pixels_per_view
+    return workload.batch * workload.images * (sent_px * rates.sent_px_s + seen_px * rates.seen_px_s)
+
+
 def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, Spent]:
     """Where the time to the first token goes, and that of a decode step."""
     base, seconds = machine.base, totals.seconds
@@ -176,10 +190,13 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, 
             Part.COMPRESSOR: seconds[Part.COMPRESSOR],
             Part.PREFILL: seconds[Part.PREFILL] + prefill_s + base.overhead_per_request_s,
         },
+        first_kernels_s=seconds[Part.VISION] + seconds[Part.COMPRESSOR] + seconds[Part.PREFILL],
         overhead_s=front_s + prefill_s + base.overhead_per_request_s,
+        request_s=base.overhead_per_request_s,
+        preprocess_s=preprocess_s(request, machine),
     )
     decode = {Part.DECODE: seconds[Part.DECODE] + step_s}
-    return first, Spent(by_class=totals.step, by_part=decode, overhead_s=step_s)
+    return first, Spent(by_class=totals.step, by_part=decode, step_kernels_s=seconds[Part.DECODE], overhead_s=step_s)
 
 
 def _sum(*terms: tuple[Spent, float]) -> Spent:
@@ -191,25 +208,30 @@ def _sum(*terms: tuple[Spent, float]) -> Spent:
             by_class[key] += times * seconds
         for part, seconds in spent.by_part.items():
             by_part[part] += times * seconds
-    overhead_s = sum(times * spent.overhead_s for spent, times in terms)
-    return Spent(by_class=by_class, by_part=by_part, overhead_s=overhead_s)
+    summed = {
+        name: sum(times * getattr(spent, name) for spent, times in terms)
+        for name in ("first_kernels_s", "step_kernels_s", "overhead_s", "request_s", "preprocess_s")
+    }
+    return Spent(by_class=by_class, by_part=by_part, **summed)
 
 
-def _waited(first: Spent, workload: Workload, request_s: float) -> Spent:
+def _waited(first: Spent, workload: Workload) -> Spent:
     """The time to the first token with ``workload.concurrency`` requests in flight, but for the step they break into.
 
     A request finds all others before their first token, however much is generated: with one token out a device that
     serves one after another cannot do better, and with more it is so wherever clients come at once. The overhead of a
-    request, ``request_s``, is spent beside the device and keeps nobody else waiting. Left out: clients that come one by
-    one meet others that decode; then part of the wait falls on later tokens, and the latency is the same.
+    request and the work on its images are spent beside the device and keep nobody else waiting. Left out: clients that
+    come one by one meet others that decode; then part of the wait falls on later tokens, and the latency is the same.
     """
     others = workload.concurrency - 1
     if not others:
         return first
     on_device = replace(
         first,
-        overhead_s=first.overhead_s - request_s,
-        by_part={**first.by_part, Part.PREFILL: first.by_part[Part.PREFILL] - request_s},
+        overhead_s=first.overhead_s - first.request_s,
+        request_s=0.0,
+        preprocess_s=0.0,
+        by_part={**first.by_part, Part.PREFILL: first.by_part[Part.PREFILL] - first.request_s},
     )
     return _sum((first, 1), (on_device, others))
 
@@ -222,12 +244,13 @@ def cost(request: Request, machine: Machine) -> Cost:
     seconds, params, flops = totals.seconds, totals.params, totals.flops
     further = extrapolation_log_sd(request, machine)
     alone, step = _spent(request, machine, totals)
-    waited = _waited(alone, request.workload, base.overhead_per_request_s)
+    waited = _waited(alone, request.workload)
     # Half of a step of those that decode is as unsure as the rest: no output's length makes the first token surer.
     first = _sum((waited, 1), (step, 0.5 if steps and request.workload.concurrency > 1 else 0))
     flops[Part.DECODE] *= steps / request.workload.concurrency
     kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
     return Cost(
+        preprocess_s=alone.preprocess_s,
         overhead_s=alone.overhead_s + (first.total_s - alone.total_s),
         vision_s=seconds[Part.VISION],
         compressor_s=seconds[Part.COMPRESSOR],

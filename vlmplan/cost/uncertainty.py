@@ -18,16 +18,24 @@ Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """Where a summed time went: kernels by class and by part, the part's exposed overhead with it, and overhead."""
+    """Where a summed time went.
+
+    Kernels by class, those before the first token and those of steps; by part with its exposed overhead; overhead, of
+    which that of a request; and the host's work on images.
+    """
 
     by_class: Seconds
     by_part: Mapping[Part, float]
+    first_kernels_s: float = 0.0
+    step_kernels_s: float = 0.0
     overhead_s: float
+    request_s: float = 0.0
+    preprocess_s: float = 0.0
 
     @property
     def total_s(self) -> float:
         """All of it."""
-        return self.overhead_s + sum(self.by_class.values())
+        return self.overhead_s + self.preprocess_s + sum(self.by_class.values())
 
 
 def log_sd(spent: Spent, machine: Machine) -> float:
@@ -36,20 +44,27 @@ def log_sd(spent: Spent, machine: Machine) -> float:
     Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
     together, those of different classes do not.
     """
-    total_s, variance = spent.total_s, 0.0
+    total_s, base = spent.total_s, machine.base
+    image_s = base.preprocess.log_sd * spent.preprocess_s if base.preprocess else 0.0
+    squares = 0.0
     if machine.unmeasured_linear:
         quantised_s = sum(one_s**2 for (_, quantised), one_s in spent.by_class.items() if quantised)
-        variance += UNMEASURED_LINEAR_LOG_SD**2 * quantised_s / total_s**2
-    measured = machine.quantised.part_log_sd or machine.base.part_log_sd
+        squares += UNMEASURED_LINEAR_LOG_SD**2 * quantised_s
+    measured = machine.quantised.part_log_sd or base.part_log_sd
     if measured:
-        parts = sum((measured.get(part, 0.0) * one_s / total_s) ** 2 for part, one_s in spent.by_part.items())
-        return math.sqrt(variance + parts)
-    variance += machine.model_log_sd**2 + (machine.base.overhead_log_sd * spent.overhead_s / total_s) ** 2
+        squares += image_s**2
+        squares += sum((measured.get(part, 0.0) * one_s) ** 2 for part, one_s in spent.by_part.items())
+        return math.sqrt(squares) / total_s
+    # A host that is slow with requests is slow with their images.
+    squares += (base.request_log_sd * spent.request_s + image_s) ** 2
+    squares += (machine.model_log_sd * total_s) ** 2
+    squares += (base.overhead_log_sd * (spent.overhead_s - spent.request_s)) ** 2
+    squares += (machine.first_log_sd * spent.first_kernels_s) ** 2 + (base.step_log_sd * spent.step_kernels_s) ** 2
     deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
     for (kind, quantised), part_s in spent.by_class.items():
         apart = quantised and machine.quantised is not machine.base
         deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
-    return math.sqrt(variance + sum((one_s / total_s) ** 2 for one_s in deviation_s.values()))
+    return math.sqrt(squares + sum(one_s**2 for one_s in deviation_s.values())) / total_s
 
 
 # How much less sure a prediction is for every factor of e beyond what was measured: an assumption.

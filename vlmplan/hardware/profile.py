@@ -78,6 +78,26 @@ class Efficiency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """What the host spends on an image before the vision tower has it: decoded, resized, made patches, and moved.
+
+    ``sent_px_s`` seconds for every pixel of the image as it is sent, ``seen_px_s`` for every pixel that the tower sees;
+    ``log_sd`` of their sum.
+    """
+
+    sent_px_s: float
+    seen_px_s: float
+    log_sd: float
+    source: str
+
+    def __post_init__(self) -> None:
+        """Seconds and spread are in range."""
+        check_range("preprocess.sent_px_s", self.sent_px_s, 0, 1)
+        check_range("preprocess.seen_px_s", self.seen_px_s, 0, 1)
+        check_range("preprocess.log_sd", self.log_sd, 0, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What one runtime reaches at one precision on one device (or, in ``typical.toml``, on a kind of device).
 
@@ -85,7 +105,10 @@ class Calibration:
     ``overhead_overlap`` says: a part takes ``(kernels^p + overhead^p)^(1/p)``, p = 1 being the sum (a captured graph)
     and a large p the longer of the two (an eager framework that launches ahead). Where parts were measured,
     ``part_log_sd`` is what their predictions were off by on measurements left out, and tells the interval;
-    ``measured_range`` is the least and the most of each of ``Request.sizes`` that was measured.
+    ``measured_range`` is the least and the most of each of ``Request.sizes`` that was measured. Elsewhere the interval
+    holds by how much one stack (version, driver, host, flags) differs from another: ``first_log_sd`` of the kernels
+    before the first token, ``step_log_sd`` of a step's, ``overhead_log_sd`` of a call's overhead, ``request_log_sd`` of
+    a request's, and ``model_log_sd`` of the whole.
     """
 
     runtime: Runtime
@@ -96,7 +119,11 @@ class Calibration:
     overhead_per_request_s: float = 0.0
     overhead_overlap: float = 1.0
     overhead_log_sd: float
+    request_log_sd: float = 0.0
+    first_log_sd: float = 0.0
+    step_log_sd: float = 0.0
     model_log_sd: float
+    preprocess: Preprocess | None = None
     part_log_sd: Mapping[Part, float] = field(default_factory=dict)
     measured_range: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     reserve_bytes: int
@@ -115,7 +142,8 @@ class Calibration:
         check_range("overhead_per_call_s", self.overhead_per_call_s, 0, 100)
         check_range("overhead_per_request_s", self.overhead_per_request_s, 0, 100)
         check_range("overhead_overlap", self.overhead_overlap, 1, 100)
-        check_range("overhead_log_sd", self.overhead_log_sd, 0, 5)
+        for name in ("overhead_log_sd", "request_log_sd", "first_log_sd", "step_log_sd"):
+            check_range(name, getattr(self, name), 0, 5)
         for part, log_sd in self.part_log_sd.items():
             check_range(f"part_log_sd.{part}", log_sd, 0, 5)
         for name, (low, high) in self.measured_range.items():

@@ -124,7 +124,7 @@ class _Model:
         )
         overhead = call * np.array([0.0, 1.0, 1.0]) + layer * ops.layers
         both = overlapped_seconds(kernels, overhead, self.machine.base.overhead_overlap)
-        return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests)
+        return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests + ops.preprocess_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def fit(
         raise InputError("found no measurement to fit to; expected at least one")
     measured = np.array([one.measured_s for one in observations])
     noise = np.array([one.noise_log_sd for one in observations])
-    error = max(_LEAST_LOG_SD, machine.model_log_sd)
+    error = max(_LEAST_LOG_SD, machine.model_log_sd, machine.base.step_log_sd)
     model = _Model(observations, machine, free, fixed_base)
     found = _solved(model, measured, noise, error)
     in_sample = np.log(model.seconds(found) / measured)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.cost import Cost, Machine, Op, Request, operators, overhead_layers
+from vlmplan.cost import Cost, Machine, Op, Request, operators, overhead_layers, preprocess_s
 from vlmplan.errors import InputError
 from vlmplan.hardware import Efficiency, Kind, Part
 
@@ -92,6 +92,7 @@ class Columns:
     times: Any  # observations x 3: how often each call is made
     layers: Any  # observations x 3: layers that a call launches
     requests: Any  # observations: 1 where the overhead of a request is in what was timed
+    preprocess_s: Any  # observations: the host's work on images that is in what was timed
     classes: tuple[tuple[Kind, bool], ...]
 
 
@@ -121,6 +122,9 @@ def columns(observations: Sequence[Observation], machine: Machine) -> Columns:
         times=np.array(times, dtype=float),
         layers=np.array([(before, llm, llm) for before, llm in layers], dtype=float),
         requests=np.array([one.quantity in whole for one in observations], dtype=float),
+        preprocess_s=np.array(
+            [preprocess_s(one.request, machine) * (one.quantity in whole) for one in observations], dtype=float
+        ),
         classes=tuple(classes),
     )
 

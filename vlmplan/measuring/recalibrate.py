@@ -38,6 +38,9 @@ def _scaled(calibration: Calibration, compute: float, memory: float, model_log_s
         overhead_per_layer_s=calibration.overhead_per_layer_s * memory,
         overhead_per_call_s=calibration.overhead_per_call_s * memory,
         overhead_log_sd=min(calibration.overhead_log_sd, _LOG_SD),
+        request_log_sd=min(calibration.request_log_sd, _LOG_SD),
+        first_log_sd=0.0,
+        step_log_sd=0.0,
         model_log_sd=model_log_sd,
         operators={kind: slower(one) for kind, one in calibration.operators.items()},
         source=source,
@@ -77,7 +80,7 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
     def ratios(compute: float, memory: float) -> tuple[float, float]:
         """How many times longer TTFT and TPOT were than this profile predicts."""
         found = cost(request, machine(profile(compute, memory), (), plan.runtime, choice.precision))
-        first = ttft_s / found.ttft_s
+        first = ttft_s / (found.ttft_s - found.preprocess_s)  # the runner is given images that are ready
         return first, first if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
 
     return profile(*_best_factors(ratios, plan.hardware.name))

@@ -144,7 +144,8 @@ def _free(ready: Machine) -> tuple[Free, ...]:
         Kind.VISION_ATTENTION: ("compute_fraction",),
     }
     for kind, fields in rates.items():
-        spread = math.hypot(ready.base.operators[kind].log_sd, ready.model_log_sd)
+        stack = ready.base.step_log_sd if kind is Kind.DECODE_ATTENTION else ready.first_log_sd
+        spread = math.hypot(ready.base.operators[kind].log_sd, ready.model_log_sd, stack)
         found += [Free(kind=kind, field=field, prior_log_sd=spread) for field in fields]
     return tuple(found)
 

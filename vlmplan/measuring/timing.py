@@ -35,6 +35,10 @@ class Samples:
         if not self.samples_s:
             raise InputError("samples_s: expected at least one measurement")
 
+    def longer(self, by_s: float) -> "Samples":
+        """Return the same runs, each longer by ``by_s``."""
+        return Samples(samples_s=tuple(one_s + by_s for one_s in self.samples_s))
+
     @property
     def median_s(self) -> float:
         """The middle one."""

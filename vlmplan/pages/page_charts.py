@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FRONT, CHOICE, LOST, BUDGET, SECOND = "#3b82d6", "#e8590c", "#8a8f98", "#e64980", "#2b9a66"
-TRIED = "#ae3ec9"
+TRIED, HOST = "#ae3ec9", "#f0a202"
 _CLEAR = "rgba(0,0,0,0)"
 SLOW_S = 10.0  # a chart whose choice takes as long is in seconds
 LEAST_LABELLED = 0.09  # of the latency: a narrower part has no room for its name
@@ -115,6 +115,7 @@ def parts_chart(plan: Plan) -> "Figure":
     made = _figure(unit, "", height=190)
     steps = plan.workload.output_tokens - 1
     parts = [
+        ("preprocess", choice.preprocess_s, HOST),
         (overhead_name(plan.workload), choice.overhead_s, LOST),
         ("vision", choice.vision_s, SECOND),
         ("compressor", choice.compressor_s, TRIED),

@@ -103,6 +103,7 @@ class Choice:
     tpot_interval_s: Interval | None
     latency_s: float
     latency_interval_s: Interval
+    preprocess_s: float = 0.0
     overhead_s: float
     vision_s: float
     compressor_s: float

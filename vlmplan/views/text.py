@@ -155,6 +155,7 @@ def part_times(costed: Choice | Estimate, workload: Workload) -> Iterator[tuple[
     """Yield name, seconds and share of the latency of every part, in the order that they run."""
     steps = workload.output_tokens - 1
     rows = [
+        ("preprocess", costed.preprocess_s),
         (overhead_name(workload), costed.overhead_s),
         ("vision", costed.vision_s),
         ("compressor", costed.compressor_s),
