@@ -167,7 +167,8 @@ def test_compressors_on_an_a100(compressor: Compressor, tokens: int, millisecond
 
 def test_the_weaker_the_basis_the_wider_the_interval() -> None:
     by_basis = {
-        ready.basis: priced(LLAVA, ready).latency_log_sd for ready in (machine_of("h100-sxm"), machine_of("l4"))
+        ready.basis: priced(LLAVA, ready).latency_spread.usual_log_sd
+        for ready in (machine_of("h100-sxm"), machine_of("l4"))
     }
     assert by_basis[Basis.DATASHEET] > by_basis[Basis.KERNELS] > 0.05
     assert any("not measured requests" in warning for warning in machine_of("l4").warnings)
@@ -178,7 +179,7 @@ def test_weight_only_is_faster_to_decode_and_less_sure() -> None:
     full = cost(request, machine_of("a100-80gb-sxm"))
     quarter = cost(replace(request, precision=Precision.INT4), machine_of("a100-80gb-sxm", precision=Precision.INT4))
     assert (quarter.tpot_s or 0) < 0.5 * (full.tpot_s or 0)
-    assert quarter.tpot_log_sd > full.tpot_log_sd
+    assert quarter.tpot_spread.usual_log_sd > full.tpot_spread.usual_log_sd
 
 
 def test_several_gpus_need_an_interconnect() -> None:
@@ -245,7 +246,7 @@ def test_borrowed_kernels_are_less_sure_and_it_is_said() -> None:
     """No integer kernel was measured: W8A8 on an H100 rests on 16-bit ones."""
     fp8, w8a8 = (machine_of("h100-sxm", precision=p) for p in (Precision.FP8, Precision.INT8_W8A8))
     request = request_of(LLAVA, Workload(text_tokens=50), 576, Precision.FP8)
-    sds = [cost(replace(request, precision=ready.precision), ready).ttft_log_sd for ready in (fp8, w8a8)]
+    sds = [cost(replace(request, precision=ready.precision), ready).ttft_spread.usual_log_sd for ready in (fp8, w8a8)]
     assert sds[1] > sds[0]
     assert any("16-bit ones stand in" in warning for warning in w8a8.warnings)
     assert not any("stand in" in warning for warning in fp8.warnings)
@@ -333,8 +334,8 @@ def test_parts_that_were_measured_tell_the_interval() -> None:
     base = replace(ready.base, part_log_sd={Part.VISION: 0.3, Part.PREFILL: 0.1, Part.DECODE: 0.05})
     measured = machine(replace(ready.hardware, calibration=(base,)), (), Runtime.VLLM, Precision.BF16)
     found = priced(LLAVA, measured, 64, output_tokens=2)
-    assert found.tpot_log_sd == pytest.approx(0.05)
-    assert 0.1 * found.prefill_s / found.ttft_s < found.ttft_log_sd < 0.3
+    assert found.tpot_spread.usual_log_sd == pytest.approx(0.05)
+    assert 0.1 * found.prefill_s / found.ttft_s < found.ttft_spread.usual_log_sd < 0.3
 
 
 def test_an_eager_framework_hides_its_launches_behind_long_kernels() -> None:
@@ -399,7 +400,7 @@ def test_beyond_what_was_measured_is_said_and_less_sure() -> None:
     measured = machine(replace(ready.hardware, calibration=(base,)), (), Runtime.VLLM, Precision.BF16)
     request = request_of(LLAVA, Workload(text_tokens=50, output_tokens=9), 576, Precision.BF16)
     wide = cost(request, measured)
-    assert wide.tpot_log_sd == pytest.approx(math.hypot(0.05, 0.05 * math.log(4096 / 2048)))
+    assert wide.tpot_spread.usual_log_sd == pytest.approx(math.hypot(0.05, 0.05 * math.log(4096 / 2048)))
     warnings = estimate(request, measured, 0.9).warnings
     assert any("llm hidden width 4096 lies outside" in text and "(896 to 2048)" in text for text in warnings)
     assert not any("batch" in text or "context" in text for text in warnings)
@@ -413,6 +414,6 @@ def test_layers_that_nobody_measured_stay_less_sure_on_a_measured_machine() -> N
     request = request_of(LLAVA, Workload(text_tokens=5, output_tokens=9), 0, Precision.INT4)
     whole = machine(device, (), Runtime.ONNXRUNTIME, Precision.FP32)
     quarter = machine(device, (), Runtime.ONNXRUNTIME, Precision.INT4)
-    sure = cost(replace(request, precision=Precision.FP32), whole).tpot_log_sd
+    sure = cost(replace(request, precision=Precision.FP32), whole).tpot_spread.usual_log_sd
     assert sure == pytest.approx(0.05)
-    assert cost(request, quarter).tpot_log_sd > 0.15
+    assert cost(request, quarter).tpot_spread.usual_log_sd > 0.15

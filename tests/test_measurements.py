@@ -70,9 +70,9 @@ def test_intervals_narrow_with_points_and_hold() -> None:
     widths = []
     for count in (2, 6, 16):
         found = adjusted(DEVICE, catalogue.typical(), Runtime.VLLM, points[:count], "test").hardware
-        widths.append(cost(request, ready(found)).tpot_log_sd)
+        widths.append(cost(request, ready(found)).tpot_spread.usual_log_sd)
     assert widths == sorted(widths, reverse=True)
-    assert widths[-1] < cost(request, ready()).tpot_log_sd / 2
+    assert widths[-1] < cost(request, ready()).tpot_spread.usual_log_sd / 2
 
 
 def test_parts_that_nobody_timed_stay_unsure() -> None:

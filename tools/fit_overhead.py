@@ -9,6 +9,7 @@ source. ``latency_coverage.py`` judges the intervals.
 """
 
 import csv
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,12 @@ from scipy.optimize import least_squares, minimize
 
 from facts import FACTS, rows
 from vlmplan.cost.op import Request
-from vlmplan.cost.roofline import Machine, exposed_s
+from vlmplan.cost.roofline import Machine, exposed_s, machine
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
+from vlmplan.hardware.profile import Calibration
 from vlmplan.hardware.runtimes import Precision, Runtime
-from vlmplan.intervals import quantile
+from vlmplan.intervals import Spread, quantile
 from vlmplan.inventory import catalogue
 from vlmplan.measuring.observation import Quantity, predicted
 from vlmplan.models import native_visual_tokens
@@ -143,7 +145,7 @@ def _priced(request: Request, ready: Machine, quantity: Quantity, measured_ms: s
         steps=workload.output_tokens - 1,
         image=visual is not None and quantity is not Quantity.TPOT,
         preprocess_s=preprocess_s,
-        kernels_log_sd=predicted(quantity, priced)[1],
+        kernels_log_sd=predicted(quantity, priced)[1].log_sd,
         **other,
     )
 
@@ -279,8 +281,17 @@ _ROBUST_LOG = 0.3  # errors beyond it count less than squared: about what source
 _HELD = 0.05  # weakly to the start, so that what no point tells stays where it is
 
 
-def fit(points: Sequence[Point]) -> Stacks:
-    """Fit all runtimes together, every source weighing the same."""
+def _logs(stacks: Stacks) -> NDArray[np.float64]:
+    """What ``fit`` searches over: by runtime the logarithms of a request's, a call's or layer's overhead, of overlap."""
+    each = [
+        (one.per_request_s, one.per_call_s + one.per_layer_s, one.overlap - 1)
+        for one in (stacks.overheads[runtime] for runtime in FITTED)
+    ]
+    return np.log(np.maximum([value for one in each for value in one] + [stacks.preprocess_factor], 1e-9))
+
+
+def fit(points: Sequence[Point], near: Stacks | None = None) -> Stacks:
+    """Fit all runtimes together, every source weighing the same; ``near`` is where to begin the search."""
     sources = [point.source for point in points]
     weights = np.array([1 / math.sqrt(sources.count(source)) for source in sources])
     served = {point.runtime for point in points if point.served}
@@ -308,7 +319,8 @@ def fit(points: Sequence[Point]) -> Stacks:
     start = np.log([value for runtime in FITTED for value in (5e-3, _START_S.get(runtime, 8e-4), 3.0)] + [2.0])
     low = np.log([value for _ in FITTED for value in (1e-4, 1e-5, 0.05)] + [0.2])
     high = np.log([value for _ in FITTED for value in (5e-2, 5e-3, 7.0)] + [20.0])
-    return made(least_squares(residuals, start, bounds=(low, high)).x)
+    begin = start if near is None else np.clip(_logs(near), low + 1e-6, high - 1e-6)
+    return made(least_squares(residuals, begin, bounds=(low, high), xtol=1e-5, ftol=1e-6).x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,9 +338,9 @@ class Residual:
 
 def left_out(points: Sequence[Point], key: Callable[[Point], str] = lambda point: point.source) -> list[Residual]:
     """Return every point beside its prediction by a fit without its group."""
-    found = []
+    found, whole = [], fit(points)
     for group in dict.fromkeys(map(key, points)):
-        one = fit([point for point in points if key(point) != group])
+        one = fit([point for point in points if key(point) != group], whole)
         found += [Residual(point=point, parts=one.parts(point)) for point in points if key(point) == group]
     return found
 
@@ -341,60 +353,86 @@ def shares(residuals: Sequence[Residual]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class Between:
     """By how much one stack differs from another: log standard deviations of the parts of a time.
 
-    Of kernels before the first token, of a step's, of a call's overhead; of what a host adds to a request, images
-    included.
+    Of kernels before the first token, of a step's, of a call's overhead; of a request's, and of what images take.
     """
 
     first: float
     step: float
     call: float
-    host: float
+    request: float
+    image: float
 
-    def log_sd(self, one: Residual) -> float:
-        """Return the spread of a time: of the stack's parts, beside what the kernels' own fits are off by."""
+    def spread(self, one: Residual) -> Spread:
+        """Return how a time spreads: by the stack's parts, beside what the kernels' own fits are off by."""
         parts, total_s = one.parts, one.parts.total_s
         kernels_s = one.point.kernels_log_sd * (parts.first_s + parts.step_s)
-        host_s = self.host * (parts.request_s + parts.image_s)
-        off_s = (kernels_s, self.first * parts.first_s, self.step * parts.step_s, self.call * parts.call_s, host_s)
-        return math.hypot(*off_s) / total_s
+        off_s = (kernels_s, self.first * parts.first_s, self.step * parts.step_s, self.call * parts.call_s)
+        host_s = parts.request_s + parts.image_s
+        host_log_sd = (self.request * parts.request_s + self.image * parts.image_s) / host_s if host_s else 0.0
+        return Spread(log_sd=math.hypot(*off_s) / total_s, share=host_s / total_s, share_log_sd=host_log_sd)
 
 
 LEVEL = 0.9
-_USUAL = Spread(first=0.15, step=0.1, call=0.5, host=0.8)  # where the fit of the spread begins, and is held weakly to
-_SPREAD_HELD = 0.1
+_USUAL = Between(first=0.15, step=0.1, call=0.5, request=0.8, image=0.8)  # where the fit begins, and is held weakly to
+_LOGS = np.log([_USUAL.first, _USUAL.step, _USUAL.call, _USUAL.request, _USUAL.image])
+_BETWEEN_HELD = 0.1
 
 
-def interval_scores(off: NDArray[np.float64], log_sd: NDArray[np.float64], level: float = LEVEL) -> NDArray[np.float64]:
+def interval_scores(
+    off: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], level: float = LEVEL
+) -> NDArray[np.float64]:
     """Return widths of intervals of log time, and 2 / (1 - level) for every unit that a time lies outside.
 
     Gneiting & Raftery 2007, equation 43; less is better.
     """
-    half = quantile(level) * log_sd
-    return np.asarray(2 * half + 2 / (1 - level) * np.maximum(0.0, np.abs(off) - half))
+    outside = np.maximum(0.0, low - off) + np.maximum(0.0, off - high)
+    return np.asarray(high - low + 2 / (1 - level) * outside)
 
 
-def spread(residuals: Sequence[Residual]) -> Spread:
+def between(residuals: Sequence[Residual]) -> Between:
     """Fit the spread between stacks: that of the best interval score, every source counting alike."""
     weight, off = shares(residuals), np.array([one.log_ratio for one in residuals])
-    parts = np.array([[one.parts.first_s, one.parts.step_s, one.parts.call_s, one.parts.request_s + one.parts.image_s]
-                      for one in residuals])  # fmt: skip
-    totals = np.array([one.parts.total_s for one in residuals])
-    known = np.array([one.point.kernels_log_sd for one in residuals]) * parts[:, :2].sum(axis=1) / totals
-    squares = (parts / totals[:, None]) ** 2
-    usual = np.log([_USUAL.first, _USUAL.step, _USUAL.call, _USUAL.host])
+    spreads = [_USUAL.spread(one) for one in residuals]
+    hosts = np.array([[one.parts.request_s, one.parts.image_s] for one in residuals])
+    host_s = hosts.sum(axis=1)
+    share = host_s / np.array([one.parts.total_s for one in residuals])
+    hosts /= np.maximum(host_s, 1e-12)[:, None]
+    parts = np.array([[one.parts.first_s, one.parts.step_s, one.parts.call_s] for one in residuals])
+    squares = (parts / np.array([[one.parts.total_s] for one in residuals])) ** 2
+    known = np.array([one.log_sd**2 for one in spreads]) - squares @ np.exp(2 * _LOGS[:3])
+    z = quantile(LEVEL)
 
-    def loss(values: NDArray[np.float64]) -> float:
-        log_sd = np.sqrt(known**2 + squares @ np.exp(2 * values))
-        return float(weight @ interval_scores(off, log_sd) + _SPREAD_HELD * ((values - usual) ** 2).sum())
+    def loss(logs: NDArray[np.float64]) -> float:
+        rest = z**2 * (known + squares @ np.exp(2 * logs[:3]))
+        host_log_sd = hosts @ np.exp(logs[3:])
+        low, high = (np.log1p(share * np.expm1(end * z * host_log_sd)) for end in (-1, 1))
+        scores = interval_scores(off, -np.sqrt(rest + low**2), np.sqrt(rest + high**2))
+        return float(weight @ scores + _BETWEEN_HELD * ((logs - _LOGS) ** 2).sum())
 
-    starts = [usual + step for step in (-0.7, 0.0, 0.7)]
+    starts = [_LOGS + step for step in (-0.7, 0.0, 0.7)]
     options = {"maxiter": 3000, "xatol": 1e-3, "fatol": 1e-5}
     best = min((minimize(loss, start, method="Nelder-Mead", options=options) for start in starts), key=lambda r: r.fun)
-    first, step, call, host = map(float, np.exp(best.x))
-    return Spread(first=first, step=step, call=call, host=host)
+    first, step, call, request, image = map(float, np.exp(best.x))
+    return Between(first=first, step=step, call=call, request=request, image=image)
+
+
+def _bare(one: Calibration) -> Calibration:
+    """The calibration's kernels alone."""
+    return replace(
+        one, overhead_per_request_s=0.0, overhead_per_call_s=0.0, overhead_per_layer_s=0.0, overhead_log_sd=0.0,
+        request_log_sd=0.0, first_log_sd=0.0, step_log_sd=0.0, model_log_sd=0.0, preprocess=None,
+    )  # fmt: skip
+
+
+@functools.cache
+def shipped_machine(name: str, runtime: Runtime, precision: Precision) -> Machine:
+    """Return a shipped device's machine without overhead."""
+    hardware = catalogue.hardware(name)
+    own = tuple(_bare(one) for one in hardware.calibration)
+    return machine(replace(hardware, calibration=own), tuple(map(_bare, catalogue.typical())), runtime, precision)
 
 
 def points(machine_of: MachineOf) -> list[Point]:
@@ -408,7 +446,7 @@ def print_errors(found: Sequence[Point]) -> None:
     one, residuals = fit(found), left_out(found)
     for runtime, overhead in one.overheads.items():
         print(f"{runtime}: {overhead}")
-    print(f"images: {one.preprocess_factor:.2f} times as long as here; {spread(residuals)}")
+    print(f"images: {one.preprocess_factor:.2f} times as long as here; {between(residuals)}")
     for kind in dict.fromkeys(each.point.kind for each in residuals):
         mine = [each for each in residuals if each.point.kind == kind]
         for source in dict.fromkeys(each.point.source for each in mine):

@@ -15,13 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import make_hardware
 import numpy as np
-from fit_overhead import LEVEL, interval_scores, left_out, points
-from fit_overhead import spread as stack_spread
+from fit_overhead import LEVEL, between, interval_scores, left_out, points, shipped_machine
 from numpy.typing import NDArray
 
-from vlmplan.intervals import quantile
+from vlmplan.intervals import Spread, quantile
 
 LEVELS = (0.5, 0.8, 0.9)
 LEAST_SOURCES = 3  # that a spread between sources is told from
@@ -38,7 +36,7 @@ class Residual:
     quantity: str
     measured_s: float
     predicted_s: float
-    log_sd: float
+    spread: Spread
 
     @property
     def log_ratio(self) -> float:
@@ -47,17 +45,17 @@ class Residual:
 
     def held(self, level: float) -> bool:
         """Whether the central interval holds the time."""
-        return abs(self.log_ratio) <= quantile(level) * self.log_sd
+        low_s, high_s = self.spread.interval(self.predicted_s, level)
+        return low_s <= self.measured_s <= high_s
 
 
 @functools.cache
 def residuals() -> tuple[Residual, ...]:
     """Predict every time by a fit without its source, and tell its spread from the other sources' errors."""
-    profiles, _ = make_hardware.devices()
-    found = left_out(points(make_hardware.bare_machines(profiles)))
+    found = left_out(points(shipped_machine))
     judged = []
     for source in dict.fromkeys(one.point.source for one in found):
-        others = stack_spread([one for one in found if one.point.source != source])
+        others = between([one for one in found if one.point.source != source])
         judged += [
             Residual(
                 source=source,
@@ -66,7 +64,7 @@ def residuals() -> tuple[Residual, ...]:
                 quantity=one.point.kind,
                 measured_s=one.point.measured_s,
                 predicted_s=one.parts.total_s,
-                log_sd=others.log_sd(one),
+                spread=others.spread(one),
             )
             for one in found
             if one.point.source == source
@@ -87,7 +85,7 @@ def coverage(found: Sequence[Residual], level: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class Effects:
     """Log standard deviations of a one-way random-effects model, and the common bias."""
 
     between: float
@@ -98,13 +96,13 @@ class Spread:
 _SHARES = np.linspace(0.0, 0.995, 200)
 
 
-def spread(found: Sequence[Residual]) -> Spread:
+def effects(found: Sequence[Residual]) -> Effects:
     """Fit the spread between sources by restricted maximum likelihood, on a grid of its share in the variance."""
     groups = [[one.log_ratio for one in found if one.source == name] for name in {one.source: 0 for one in found}]
-    return _spread([np.array(group) for group in groups])
+    return _effects([np.array(group) for group in groups])
 
 
-def _spread(groups: Sequence[Floats]) -> Spread:
+def _effects(groups: Sequence[Floats]) -> Effects:
     """The restricted likelihood of y = mean + source + noise with the noise's scale profiled out."""
     count = np.array([len(group) for group in groups], dtype=float)
     middle = np.array([group.mean() for group in groups])
@@ -119,7 +117,7 @@ def _spread(groups: Sequence[Floats]) -> Spread:
         likelihood = -0.5 * ((total - 1) * math.log(max(scale, 1e-12)) + noise + math.log(precision.sum()))
         best = max(best, (likelihood, float(share), scale, mean))
     _, share, scale, mean = best
-    return Spread(between=math.sqrt(share * scale), within=math.sqrt((1 - share) * scale), mean=mean)
+    return Effects(between=math.sqrt(share * scale), within=math.sqrt((1 - share) * scale), mean=mean)
 
 
 def bootstrap(found: Sequence[Residual], draws: int, level: float = LEVEL) -> tuple[float, float]:
@@ -127,7 +125,9 @@ def bootstrap(found: Sequence[Residual], draws: int, level: float = LEVEL) -> tu
     names = list({one.source: 0 for one in found})
     groups = [np.array([one.log_ratio for one in found if one.source == name]) for name in names]
     random = np.random.default_rng(0)
-    drawn = [_spread([groups[i] for i in random.integers(len(groups), size=len(groups))]).between for _ in range(draws)]
+    drawn = [
+        _effects([groups[i] for i in random.integers(len(groups), size=len(groups))]).between for _ in range(draws)
+    ]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -141,12 +141,14 @@ class Rule:
     log_sd: float
 
 
-def judged(found: Sequence[Residual], log_sds: Sequence[float]) -> Rule:
-    """Judge the log sd that a rule gives each time."""
-    share, off, sds = weights(found), np.array([one.log_ratio for one in found]), np.array(log_sds)
-    held = (np.abs(off) <= quantile(LEVEL) * sds).astype(float)
-    scores = interval_scores(off, sds)
-    return Rule(held=float(share @ held), score=float(share @ scores), log_sd=median(log_sds))
+def judged(found: Sequence[Residual], spreads: Sequence[Spread]) -> Rule:
+    """Judge the spread that a rule gives each time."""
+    share, off = weights(found), np.array([one.log_ratio for one in found])
+    low, high = (np.log([one.factor(z) for one in spreads]) for z in (-quantile(LEVEL), quantile(LEVEL)))
+    held = ((low <= off) & (off <= high)).astype(float)
+    scores = interval_scores(off, low, high)
+    sds = [one.usual_log_sd for one in spreads]
+    return Rule(held=float(share @ held), score=float(share @ scores), log_sd=median(sds))
 
 
 _WIDTHS = np.geomspace(0.02, 3.0, 200)
@@ -155,7 +157,8 @@ _WIDTHS = np.geomspace(0.02, 3.0, 200)
 def best_constant(found: Sequence[Residual]) -> float:
     """Return the log sd that, given to every time, has the best interval score."""
     share, off = weights(found), np.array([one.log_ratio for one in found])
-    scores = [float(share @ interval_scores(off, np.full(len(off), width))) for width in _WIDTHS]
+    halves = [np.full(len(off), quantile(LEVEL) * width) for width in _WIDTHS]
+    scores = [float(share @ interval_scores(off, -half, half)) for half in halves]
     return float(_WIDTHS[int(np.argmin(scores))])
 
 
@@ -164,8 +167,8 @@ def rules(found: Sequence[Residual]) -> dict[str, Rule]:
     others = {name: [one for one in found if one.source != name] for name in {one.source: 0 for one in found}}
     alone = {name: best_constant(rest) for name, rest in others.items() if rest}
     return {
-        "as fitted": judged(found, [one.log_sd for one in found]),
-        "the best constant": judged(found, [alone[one.source] for one in found]),
+        "as fitted": judged(found, [one.spread for one in found]),
+        "the best constant": judged(found, [Spread(log_sd=alone[one.source]) for one in found]),
     }
 
 
@@ -198,7 +201,11 @@ def print_coverage(found: Sequence[Residual], title: str, key: Callable[[Residua
         for quantity, here in _groups(mine, lambda one: one.quantity).items():
             off = [one.log_ratio for one in here]
             held = [f"{coverage(here, level):.0%}" for level in LEVELS]
-            numbers = (median(map(abs, off)), float(weights(here) @ np.array(off)), median(one.log_sd for one in here))
+            numbers = (
+                median(map(abs, off)),
+                float(weights(here) @ np.array(off)),
+                median(one.spread.usual_log_sd for one in here),
+            )
             cells.append([group, quantity, f"{len(here)}", *held, *map("{:.2f}".format, numbers)])
     print_table(f"{title} | quantity | times | 50 % | 80 % | 90 % | median off | bias | predicted sd", cells, 2)
 
@@ -207,10 +214,10 @@ def print_spreads(found: Sequence[Residual], draws: int) -> None:
     """Print the spread between sources beside what is predicted, by quantity that several sources give."""
     cells = []
     for quantity, here in _told(found).items():
-        one, (low, high) = spread(here), bootstrap(here, draws)
+        one, (low, high) = effects(here), bootstrap(here, draws)
         counts = [f"{len({each.source for each in here})}", f"{len(here)}"]
         between = f"{one.between:.2f} ({low:.2f} to {high:.2f})"
-        predicted_sd = median(each.log_sd for each in here)
+        predicted_sd = median(each.spread.usual_log_sd for each in here)
         cells.append([quantity, *counts, f"{one.mean:.2f}", between, f"{one.within:.2f}", f"{predicted_sd:.2f}"])
     print_table("quantity | sources | times | bias | between sources (90 %) | within | predicted sd", cells, 1)
 

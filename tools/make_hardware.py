@@ -20,7 +20,18 @@ from statistics import mean, median
 import fit_efficiency
 import tomli_w
 from fit_efficiency import AICONFIGURATOR, VIDUR
-from fit_overhead import FITTED, SERVER_BACKEND, MachineOf, Overhead, Point, Spread, fit, left_out, print_errors, spread
+from fit_overhead import (
+    FITTED,
+    SERVER_BACKEND,
+    Between,
+    MachineOf,
+    Overhead,
+    Point,
+    between,
+    fit,
+    left_out,
+    print_errors,
+)
 from fit_overhead import points as published
 from measure_preprocess import px_seconds
 
@@ -248,7 +259,7 @@ class Told:
     """What published times tell of a runtime: overhead, the spread between stacks, what images take, sources."""
 
     overhead: Overhead
-    spread: Spread
+    between: Between
     preprocess: Preprocess
     why: str
 
@@ -263,29 +274,29 @@ def in_process(runtime: Runtime) -> Preprocess:
 
 def stacks(points: Sequence[Point]) -> dict[Runtime, Told]:
     """What published requests show of every runtime, all GPUs together; the spread is of sources left out."""
-    fitted, between = fit(points), spread(left_out(points))
+    fitted, stack = fit(points), between(left_out(points))
     factor, (sent_px_s, seen_px_s) = fitted.preprocess_factor, px_seconds(SERVER_BACKEND)
     served = Preprocess(
         sent_px_s=short(factor * sent_px_s),
         seen_px_s=short(factor * seen_px_s),
-        log_sd=round(between.host, 3),
+        log_sd=round(stack.image, 3),
         source=f"{PREPROCESS_SOURCE}, times {factor:.3g}: published times of servers with images",
     )
     found = {}
     for runtime in FITTED:
         mine = [point for point in points if point.runtime is runtime]
-        sources = "; ".join(sorted({point.source for point in mine}))
+        sources = len({point.source for point in mine})
         found[runtime] = Told(
             overhead=fitted.overheads[runtime],
-            spread=between,
+            between=stack,
             preprocess=in_process(runtime) if runtime in IN_PROCESS_BACKEND else served,
-            why=f"{len(mine)} published times ({sources}; facts/published_latency.csv), all GPUs together; spread "
-            f"between stacks: {len({point.source for point in points})} sources, each left out of its fit",
+            why=f"{len(mine)} published times of {sources} sources (facts/published_latency.csv), all GPUs together; "
+            f"spread between stacks: {len({point.source for point in points})} sources, each left out of its fit",
         )
     return found | {
         Runtime.ONNXRUNTIME: Told(
             overhead=ONNXRUNTIME_OVERHEAD,
-            spread=between,
+            between=stack,
             preprocess=in_process(Runtime.ONNXRUNTIME),
             why=ONNXRUNTIME_SOURCE,
         )
@@ -306,10 +317,10 @@ def with_overhead(found: Calibration, told: dict[Runtime, Told]) -> Calibration:
         overhead_per_call_s=short(one.overhead.per_call_s),
         overhead_per_layer_s=short(one.overhead.per_layer_s),
         overhead_overlap=round(one.overhead.overlap, 2),
-        overhead_log_sd=round(one.spread.call, 3),
-        request_log_sd=round(one.spread.host, 3),
-        first_log_sd=round(one.spread.first, 3),
-        step_log_sd=round(one.spread.step, 3),
+        overhead_log_sd=round(one.between.call, 3),
+        request_log_sd=round(one.between.request, 3),
+        first_log_sd=round(one.between.first, 3),
+        step_log_sd=round(one.between.step, 3),
         preprocess=one.preprocess,
         source=f"{found.source}. Overhead: {one.why}",
     )

@@ -3,6 +3,8 @@
 import functools
 import math
 
+from vlmplan.records import dataclass
+
 # Of the levels that are usual: ``statistics`` takes longer to import than most plans to price a model.
 _USUAL = {0.5: 0.6744897501960817, 0.8: 1.2815515655446008, 0.9: 1.6448536269514715, 0.95: 1.9599639845400536}
 
@@ -17,7 +19,32 @@ def quantile(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def interval(median: float, log_sd: float, level: float) -> tuple[float, float]:
-    """Return the central interval of a log-normal quantity."""
-    factor = math.exp(quantile(level) * log_sd)
-    return (median / factor, median * factor)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How a time spreads about its median: log-normally as a whole, and by a share of it that is log-normal by itself.
+
+    ``log_sd`` is of the whole; ``share`` of the median is what ``share_log_sd`` is of: that share can be many times as
+    long, and no shorter than nothing, while the rest stays.
+    """
+
+    log_sd: float
+    share: float = 0.0
+    share_log_sd: float = 0.0
+
+    def factor(self, z: float) -> float:
+        """Return the ratio to the median, ``z`` standard deviations from it."""
+        if not self.share:
+            return math.exp(z * self.log_sd)
+        alone = math.log1p(self.share * math.expm1(z * self.share_log_sd))
+        return math.exp(math.copysign(math.hypot(z * self.log_sd, alone), z))
+
+    def interval(self, median: float, level: float) -> tuple[float, float]:
+        """Return the central interval that holds ``level`` (0 to 1)."""
+        z = quantile(level)
+        return (median * self.factor(-z), median * self.factor(z))
+
+    @property
+    def usual_log_sd(self) -> float:
+        """The log standard deviation of a log-normal as wide as this one's central 90 %."""
+        z = quantile(0.9)
+        return math.log(self.factor(z) / self.factor(-z)) / (2 * z)

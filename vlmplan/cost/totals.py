@@ -8,7 +8,6 @@ work that neither the runtime's overhead nor ``preprocess_s`` holds.
 """
 
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,9 +16,9 @@ from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import Op, Request
 from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.roofline import Machine, exposed_s, op_seconds
-from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, log_sd
+from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, spread
 from vlmplan.hardware import Part, Precision
-from vlmplan.intervals import interval
+from vlmplan.intervals import Spread
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
 from vlmplan.records import dataclass
 
@@ -61,7 +60,7 @@ class MemoryBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The price of one request; times are of the whole batch. ``sd`` fields are of the logarithm of a time."""
+    """The price of one request; times are of the whole batch, and medians; ``spread`` fields say how they spread."""
 
     preprocess_s: float
     overhead_s: float
@@ -72,9 +71,9 @@ class Cost:
     output_tokens: int
     requests: int
     kv_cache_request_bytes: float
-    ttft_log_sd: float
-    tpot_log_sd: float
-    latency_log_sd: float
+    ttft_spread: Spread
+    tpot_spread: Spread
+    latency_spread: Spread
     params: Params
     flops: Flops
     memory_bytes: MemoryBytes
@@ -104,15 +103,15 @@ class Cost:
 
     def ttft_interval_s(self, level: float) -> tuple[float, float]:
         """Central interval of the TTFT that holds ``level``."""
-        return interval(self.ttft_s, self.ttft_log_sd, level)
+        return self.ttft_spread.interval(self.ttft_s, level)
 
     def tpot_interval_s(self, level: float) -> tuple[float, float] | None:
         """Central interval of the time per output token; None when only one token is made."""
-        return None if self.tpot_s is None else interval(self.tpot_s, self.tpot_log_sd, level)
+        return None if self.tpot_s is None else self.tpot_spread.interval(self.tpot_s, level)
 
     def latency_interval_s(self, level: float) -> tuple[float, float]:
         """Central interval of the latency that holds ``level``."""
-        return interval(self.latency_s, self.latency_log_sd, level)
+        return self.latency_spread.interval(self.latency_s, level)
 
 
 # Kernels that an eager layer launches: about 17 in CLIP's (norms, four projections, attention, MLP, residuals) and 38
@@ -259,9 +258,9 @@ def cost(request: Request, machine: Machine) -> Cost:
         output_tokens=request.workload.output_tokens,
         requests=request.workload.decoded_together,
         kv_cache_request_bytes=kv_cache / request.workload.decoded_together,
-        ttft_log_sd=math.hypot(further, log_sd(waited, machine)),
-        tpot_log_sd=math.hypot(further, log_sd(step, machine)) if steps else 0.0,
-        latency_log_sd=math.hypot(further, log_sd(_sum((first, 1), (step, steps)), machine)),
+        ttft_spread=spread(waited, machine, further),
+        tpot_spread=spread(step, machine, further) if steps else Spread(log_sd=0.0),
+        latency_spread=spread(_sum((first, 1), (step, steps)), machine, further),
         params=Params(
             llm=params[Part.PREFILL],
             vision=params[Part.VISION],

@@ -1,7 +1,6 @@
 """How sure is a time? Its spread, from what the parts of the machine's calibration are off by.
 
-(where a time went, machine) -> the standard deviation of its logarithm, and what of a request lies beyond what was
-measured.
+(where a time went, machine) -> its spread about the median, and what of a request lies beyond what was measured.
 """
 
 import math
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import UNMEASURED_LINEAR_LOG_SD, Machine
 from vlmplan.hardware import Kind, Part
+from vlmplan.intervals import Spread
 from vlmplan.records import dataclass
 
 Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
@@ -38,33 +38,50 @@ class Spent:
         return self.overhead_s + self.preprocess_s + sum(self.by_class.values())
 
 
-def log_sd(spent: Spent, machine: Machine) -> float:
-    """Return the spread of the logarithm of a summed time.
+def spread(spent: Spent, machine: Machine, further_log_sd: float = 0.0) -> Spread:
+    """Return the spread of a summed time.
 
-    Where the runtime's parts were measured, by their errors; else by classes of operators: errors of one class go
-    together, those of different classes do not.
+    Where the runtime's parts were measured, by their errors; else by classes of operators (errors of one class go
+    together, those of different classes do not) and by what one stack differs from another. What the host adds to a
+    request, images included, spreads by itself: a host that is slow with requests is slow with their images.
+    ``further_log_sd`` is of the whole.
     """
     total_s, base = spent.total_s, machine.base
-    image_s = base.preprocess.log_sd * spent.preprocess_s if base.preprocess else 0.0
-    squares = 0.0
+    squares = (further_log_sd * total_s) ** 2
     if machine.unmeasured_linear:
         quantised_s = sum(one_s**2 for (_, quantised), one_s in spent.by_class.items() if quantised)
         squares += UNMEASURED_LINEAR_LOG_SD**2 * quantised_s
+    request_s, image_s = spent.request_s, spent.preprocess_s
     measured = machine.quantised.part_log_sd or base.part_log_sd
-    if measured:
-        squares += image_s**2
+    if measured:  # the overhead of a request with the prefill
+        request_s = 0.0
         squares += sum((measured.get(part, 0.0) * one_s) ** 2 for part, one_s in spent.by_part.items())
-        return math.sqrt(squares) / total_s
-    # A host that is slow with requests is slow with their images.
-    squares += (base.request_log_sd * spent.request_s + image_s) ** 2
-    squares += (machine.model_log_sd * total_s) ** 2
-    squares += (base.overhead_log_sd * (spent.overhead_s - spent.request_s)) ** 2
-    squares += (machine.first_log_sd * spent.first_kernels_s) ** 2 + (base.step_log_sd * spent.step_kernels_s) ** 2
+    else:
+        squares += _stack_squares(spent, machine)
+    image_log_sd = base.preprocess.log_sd if base.preprocess else 0.0
+    host_s = request_s + image_s
+    return Spread(
+        log_sd=math.sqrt(squares) / total_s,
+        share=host_s / total_s,
+        share_log_sd=(base.request_log_sd * request_s + image_log_sd * image_s) / host_s if host_s else 0.0,
+    )
+
+
+def _stack_squares(spent: Spent, machine: Machine) -> float:
+    """Squared deviations in seconds of what was not measured whole, but for what the host adds to a request."""
+    base = machine.base
+    call_s = spent.overhead_s - spent.request_s
     deviation_s: defaultdict[tuple[Kind, bool], float] = defaultdict(float)
     for (kind, quantised), part_s in spent.by_class.items():
         apart = quantised and machine.quantised is not machine.base
         deviation_s[kind, apart] += machine.calibration(quantised).operators[kind].log_sd * part_s
-    return math.sqrt(squares + sum(one_s**2 for one_s in deviation_s.values())) / total_s
+    apart_s = (
+        machine.model_log_sd * spent.total_s,
+        base.overhead_log_sd * call_s,
+        machine.first_log_sd * spent.first_kernels_s,
+        base.step_log_sd * spent.step_kernels_s,
+    )
+    return sum(one_s**2 for one_s in (*apart_s, *deviation_s.values()))
 
 
 # How much less sure a prediction is for every factor of e beyond what was measured: an assumption.

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Free:
     """A coefficient to fit: of a class of operators, or of the overhead (``kind`` None).
 
-    ``field`` is one of :class:`Efficiency`'s, ``compute_pads.0`` to ``.2`` a single pad, or ``overhead_per_call_s`` and
-    its like. ``prior_log_sd`` is how far its logarithm may be from the start; ``least`` what a start of zero is taken
-    for.
+    ``field`` is one of :class:`Efficiency`'s, ``compute_pads.0`` to ``.2`` a single pad, ``overhead_per_call_s`` and
+    its like, or ``PREPROCESS``. ``prior_log_sd`` is how far its logarithm may be from the start; ``least`` what a start
+    of zero is taken for.
     """
 
     field: str
@@ -38,6 +38,7 @@ class Free:
 
 
 _OVERHEADS = ("overhead_per_request_s", "overhead_per_call_s", "overhead_per_layer_s")
+PREPROCESS = "preprocess"  # how many times longer images take than the calibration says
 Key = tuple[Kind | None, bool, str]  # class, whether the quantised layers' calibration is meant, field
 
 
@@ -69,7 +70,7 @@ class _Model:
         kind, quantised, field = key
         calibration = self.machine.calibration(quantised)
         if kind is None:
-            return float(getattr(calibration, field))
+            return 1.0 if field == PREPROCESS else float(getattr(calibration, field))
         name, _, index = field.partition(".")
         value = getattr(calibration.operators[kind], name)
         if not index:
@@ -124,7 +125,8 @@ class _Model:
         )
         overhead = call * np.array([0.0, 1.0, 1.0]) + layer * ops.layers
         both = overlapped_seconds(kernels, overhead, self.machine.base.overhead_overlap)
-        return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests + ops.preprocess_s)
+        images_s = values.get((None, False, PREPROCESS), 1.0) * ops.preprocess_s
+        return np.asarray((both * ops.times).sum(axis=1) + request * ops.requests + images_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,4 +216,8 @@ def _with(old: Calibration, quantised: bool, model: _Model, logs: "Array") -> Ca
     overheads: dict[str, Any] = {
         field: value for (kind, apart, field), value in values.items() if kind is None and not apart
     }
+    factor = overheads.pop(PREPROCESS, None)
+    if factor is not None and old.preprocess is not None:
+        sent_px_s, seen_px_s = factor * old.preprocess.sent_px_s, factor * old.preprocess.seen_px_s
+        overheads[PREPROCESS] = replace(old.preprocess, sent_px_s=sent_px_s, seen_px_s=seen_px_s)
     return replace(old, basis=Basis.MEASURED, operators=operators, **overheads)

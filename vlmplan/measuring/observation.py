@@ -13,6 +13,7 @@ from typing import Any
 from vlmplan.cost import Cost, Machine, Op, Request, operators, overhead_layers, preprocess_s
 from vlmplan.errors import InputError
 from vlmplan.hardware import Efficiency, Kind, Part
+from vlmplan.intervals import Spread
 
 
 class Quantity(enum.StrEnum):
@@ -43,12 +44,12 @@ class Observation:
             raise InputError("a time per output token needs at least two output tokens")
 
 
-def predicted(quantity: Quantity, priced: Cost) -> tuple[float, float]:
-    """Return (seconds, log sd) that a price gives for a time to the first token, per token or of the request."""
+def predicted(quantity: Quantity, priced: Cost) -> tuple[float, Spread]:
+    """Return (seconds, their spread) that a price gives for a time to the first token, per token or of the request."""
     return {
-        Quantity.TTFT: (priced.ttft_s, priced.ttft_log_sd),
-        Quantity.TPOT: (priced.tpot_s or 0.0, priced.tpot_log_sd),
-        Quantity.LATENCY: (priced.latency_s, priced.latency_log_sd),
+        Quantity.TTFT: (priced.ttft_s, priced.ttft_spread),
+        Quantity.TPOT: (priced.tpot_s or 0.0, priced.tpot_spread),
+        Quantity.LATENCY: (priced.latency_s, priced.latency_spread),
     }[quantity]
 
 

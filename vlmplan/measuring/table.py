@@ -17,7 +17,7 @@ from vlmplan.cost import Machine, cost, machine, request_of
 from vlmplan.document import read_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
-from vlmplan.measuring.calibrate import LEAST_PART_LOG_SD, Fitted, Free, fit
+from vlmplan.measuring.calibrate import LEAST_PART_LOG_SD, PREPROCESS, Fitted, Free, fit
 from vlmplan.measuring.observation import Observation, Quantity, measured_range, predicted
 from vlmplan.models import Compressor, ModelSpec, Workload, own_precision
 from vlmplan.units import parse_image
@@ -129,12 +129,14 @@ def read_measurements(
     return tuple(found)
 
 
-def _free(ready: Machine) -> tuple[Free, ...]:
+def _free(ready: Machine, images: bool) -> tuple[Free, ...]:
     """What a few points may move, and how far: a class's rates by its own spread and the whole's."""
     found = [
         Free(field="overhead_per_request_s", prior_log_sd=1.5, least=1e-3),
         Free(field="overhead_per_call_s", prior_log_sd=1.0, least=3e-4),
     ]
+    if ready.base.preprocess is not None and images:
+        found.append(Free(field=PREPROCESS, prior_log_sd=max(LEAST_PART_LOG_SD, ready.base.preprocess.log_sd)))
     if ready.base.overhead_per_layer_s:
         found.append(Free(field="overhead_per_layer_s", prior_log_sd=0.7))
     rates = {
@@ -175,9 +177,14 @@ _PARTS = {
 _PRIOR_POINTS = 1.0  # the profile's own uncertainty counts as much as so many measurements
 
 
+def _with_images(observed: Sequence[Observation]) -> bool:
+    """Tell whether what the host spends on images is in any of the times."""
+    return any(one.request.visual is not None and one.quantity is not Quantity.TPOT for one in observed)
+
+
 def _spreads(observed: Sequence[Observation], fitted: Fitted, ready: Machine) -> dict[Part, float]:
     """How wrong each part's predictions are likely to be now: what left-out rows say, and the profile said before."""
-    before = [predicted(one.quantity, cost(one.request, ready))[1] for one in observed]
+    before = [predicted(one.quantity, cost(one.request, ready))[1].usual_log_sd for one in observed]
     squares: dict[Part, list[float]] = {part: [] for part in Part}
     for one, error in zip(observed, fitted.left_out, strict=True):
         for part in _PARTS[one.quantity]:
@@ -212,7 +219,7 @@ def adjusted(
         before = machine(hardware, typical, runtime, precision)
         ready = _apart(_with_moved(hardware, runtime, moved), typical, runtime, precision)
         base_known = ready.base_precision in moved and ready.quantised is not ready.base
-        fitted = fit(mine, ready, _free(ready), fixed_base=base_known)
+        fitted = fit(mine, ready, _free(ready, _with_images(mine)), fixed_base=base_known)
         spreads = _spreads(mine, fitted, ready)
         if not base_known:
             moved[ready.base_precision] = _named(fitted.base, ready.base_precision, spreads, mine, source)
@@ -258,8 +265,12 @@ def _named(
     source: str,
 ) -> Calibration:
     """The calibration with its new intervals, and what it now rests on."""
+    images = found.preprocess
+    if images is not None and _with_images(observed):
+        images = replace(images, log_sd=min(images.log_sd, spreads[Part.VISION]))
     return replace(
         found,
+        preprocess=images,
         precision=precision,
         part_log_sd=spreads,
         measured_range=measured_range(observed),

@@ -8,7 +8,6 @@ With another objective than the error (cost, latency, memory, size) the choice h
 no figure is surer, and of those alike the one that errs least is taken.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -66,7 +65,7 @@ class Aim:
     def drawn(self, one: Candidate, z: float) -> float:
         """Return the figure where all times are off by ``z`` standard deviations."""
         timed = self.objective in (Objective.COST, Objective.LATENCY)
-        return self.value(one) * (math.exp(z * one.cost.latency_log_sd) if timed else 1.0)
+        return self.value(one) * (one.cost.latency_spread.factor(z) if timed else 1.0)
 
     def shown(self, one: Candidate) -> str:
         """Return the figure as it is written."""

@@ -300,18 +300,18 @@ def overrun_at(candidate: Candidate, budget: Budget) -> Callable[[float, float],
     """Return what gives the same of times so many standard deviations from their medians, and of an error."""
     priced = candidate.cost
     times = [
-        (median_s, log_sd, limit_s)
-        for median_s, log_sd, limit_s in (
-            (priced.latency_s, priced.latency_log_sd, budget.latency_s),
-            (priced.ttft_s, priced.ttft_log_sd, budget.ttft_s),
-            (priced.tpot_s or 0.0, priced.tpot_log_sd, budget.tpot_s),
+        (median_s, spread, limit_s)
+        for median_s, spread, limit_s in (
+            (priced.latency_s, priced.latency_spread, budget.latency_s),
+            (priced.ttft_s, priced.ttft_spread, budget.ttft_s),
+            (priced.tpot_s or 0.0, priced.tpot_spread, budget.tpot_s),
         )
         if limit_s is not None
     ]
     others, limit = _other_ratios(candidate, budget), budget.error_fraction
 
     def at(z: float, error: float) -> float:
-        ratios = [median_s * math.exp(z * log_sd) / limit_s for median_s, log_sd, limit_s in times]
+        ratios = [median_s * spread.factor(z) / limit_s for median_s, spread, limit_s in times]
         return max([*ratios, *others, *([error / limit] if limit is not None else [])], default=0.0)
 
     return at
