@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export PYTHONPATH := .:tools:tests
 
-.PHONY: help check format lint types test slow gpu goldens docs docs-serve profiles compiled models hardware evidence laws \
+.PHONY: help preprocess check format lint types test slow gpu goldens docs docs-serve profiles compiled models hardware evidence laws \
 	curves points tables bench fuzz clean
 
 help: ## this list
@@ -67,6 +67,9 @@ points: $(PYTHON) ## the tables that the shipped laws are fitted to
 
 curves: $(PYTHON) ## the constants of the curves of fewer pixels and tokens: ten minutes
 	$(PYTHON) tools/token_curves.py
+
+preprocess: $(PYTHON) ## what images take before the vision tower sees them: facts/preprocess.csv
+	$(PYTHON) tools/measure_preprocess.py
 
 tables: $(PYTHON) ## the tables of docs/evidence.md and docs/scores.svg
 	$(PYTHON) tools/fit_efficiency.py

@@ -282,7 +282,7 @@ _HELD = 0.05  # weakly to the start, so that what no point tells stays where it 
 
 
 def _logs(stacks: Stacks) -> NDArray[np.float64]:
-    """What ``fit`` searches over: by runtime the logarithms of a request's, a call's or layer's overhead, of overlap."""
+    """What ``fit`` searches over: by runtime the logarithms of overhead by request and by call or layer, of overlap."""
     each = [
         (one.per_request_s, one.per_call_s + one.per_layer_s, one.overlap - 1)
         for one in (stacks.overheads[runtime] for runtime in FITTED)
