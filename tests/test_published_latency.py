@@ -30,14 +30,16 @@ def _rows() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("row", _rows(), ids=lambda row: f"{row['source'][:12]} {row['model'].split('/')[-1]}")
 def test_a_row_has_its_fields(row: dict[str, str]) -> None:
-    assert row["source"] and row["url"] and row["note"]
-    assert date.fromisoformat(row["date_read"]) >= date(2026, 11, 1)
+    assert row["source"] and row["url"]
+    assert not row["date_read"] or date.fromisoformat(row["date_read"]) >= date(2026, 11, 1)
     assert row["runtime"] in ENGINES and row["hardware"] in catalogue.names(Shelf.HARDWARE)
     assert row["model"] in fit_overhead.MODELS or row["model"] in catalogue.names(Shelf.MODELS)
     assert (
-        Precision(row["precision"]) and row["client"] in {"http", "offline"} and row["statistic"] in {"median", "mean"}
+        Precision(row["precision"])
+        and row["client"] in {"http", "offline"}
+        and row["statistic"] in {"median", "mean", ""}
     )
-    assert all(row[name].isdigit() for name in COUNTS) and int(row["output_tokens"]) > 1
+    assert all(row[name].isdigit() for name in COUNTS)
     given = [float(row[name]) for name in ("ttft_ms", "tpot_ms", "latency_ms") if row[name]]
     assert given and min(given) > 0
     assert (row["images"] != "0") == bool(row["image_width_px"] and row["image_height_px"])

@@ -370,9 +370,8 @@ class Between:
         parts, total_s = one.parts, one.parts.total_s
         kernels_s = one.point.kernels_log_sd * (parts.first_s + parts.step_s)
         off_s = (kernels_s, self.first * parts.first_s, self.step * parts.step_s, self.call * parts.call_s)
-        host_s = parts.request_s + parts.image_s
-        host_log_sd = (self.request * parts.request_s + self.image * parts.image_s) / host_s if host_s else 0.0
-        return Spread(log_sd=math.hypot(*off_s) / total_s, share=host_s / total_s, share_log_sd=host_log_sd)
+        hosts = ((parts.request_s / total_s, self.request), (parts.image_s / total_s, self.image))
+        return Spread(log_sd=math.hypot(*off_s) / total_s, apart=hosts)
 
 
 LEVEL = 0.9
@@ -396,10 +395,7 @@ def between(residuals: Sequence[Residual]) -> Between:
     """Fit the spread between stacks: that of the best interval score, every source counting alike."""
     weight, off = shares(residuals), np.array([one.log_ratio for one in residuals])
     spreads = [_USUAL.spread(one) for one in residuals]
-    hosts = np.array([[one.parts.request_s, one.parts.image_s] for one in residuals])
-    host_s = hosts.sum(axis=1)
-    share = host_s / np.array([one.parts.total_s for one in residuals])
-    hosts /= np.maximum(host_s, 1e-12)[:, None]
+    hosts = np.array([[share for share, _ in one.apart] for one in spreads])
     parts = np.array([[one.parts.first_s, one.parts.step_s, one.parts.call_s] for one in residuals])
     squares = (parts / np.array([[one.parts.total_s] for one in residuals])) ** 2
     known = np.array([one.log_sd**2 for one in spreads]) - squares @ np.exp(2 * _LOGS[:3])
@@ -407,8 +403,9 @@ def between(residuals: Sequence[Residual]) -> Between:
 
     def loss(logs: NDArray[np.float64]) -> float:
         rest = z**2 * (known + squares @ np.exp(2 * logs[:3]))
-        host_log_sd = hosts @ np.exp(logs[3:])
-        low, high = (np.log1p(share * np.expm1(end * z * host_log_sd)) for end in (-1, 1))
+        low, high = (
+            np.log1p(end * np.linalg.norm(hosts * np.expm1(end * z * np.exp(logs[3:])), axis=1)) for end in (-1, 1)
+        )
         scores = interval_scores(off, -np.sqrt(rest + low**2), np.sqrt(rest + high**2))
         return float(weight @ scores + _BETWEEN_HELD * ((logs - _LOGS) ** 2).sum())
 

@@ -21,21 +21,21 @@ def quantile(level: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How a time spreads about its median: log-normally as a whole, and by a share of it that is log-normal by itself.
+    """How a time spreads about its median: log-normally as a whole, and by shares of it that spread by themselves.
 
-    ``log_sd`` is of the whole; ``share`` of the median is what ``share_log_sd`` is of: that share can be many times as
-    long, and no shorter than nothing, while the rest stays.
+    ``log_sd`` is of the whole; ``apart`` are shares of the median with the log standard deviation of each: they can be
+    many times as long, and no shorter than nothing, while the rest stays.
     """
 
     log_sd: float
-    share: float = 0.0
-    share_log_sd: float = 0.0
+    apart: tuple[tuple[float, float], ...] = ()
 
     def factor(self, z: float) -> float:
         """Return the ratio to the median, ``z`` standard deviations from it."""
-        if not self.share:
+        if not self.apart:
             return math.exp(z * self.log_sd)
-        alone = math.log1p(self.share * math.expm1(z * self.share_log_sd))
+        moved = math.hypot(*(share * math.expm1(z * log_sd) for share, log_sd in self.apart))
+        alone = math.log1p(math.copysign(moved, z))
         return math.exp(math.copysign(math.hypot(z * self.log_sd, alone), z))
 
     def interval(self, median: float, level: float) -> tuple[float, float]:

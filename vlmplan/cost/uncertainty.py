@@ -43,7 +43,7 @@ def spread(spent: Spent, machine: Machine, further_log_sd: float = 0.0) -> Sprea
 
     Where the runtime's parts were measured, by their errors; else by classes of operators (errors of one class go
     together, those of different classes do not) and by what one stack differs from another. What the host adds to a
-    request, images included, spreads by itself: a host that is slow with requests is slow with their images.
+    request and what it spends on images spread by themselves.
     ``further_log_sd`` is of the whole.
     """
     total_s, base = spent.total_s, machine.base
@@ -59,12 +59,8 @@ def spread(spent: Spent, machine: Machine, further_log_sd: float = 0.0) -> Sprea
     else:
         squares += _stack_squares(spent, machine)
     image_log_sd = base.preprocess.log_sd if base.preprocess else 0.0
-    host_s = request_s + image_s
-    return Spread(
-        log_sd=math.sqrt(squares) / total_s,
-        share=host_s / total_s,
-        share_log_sd=(base.request_log_sd * request_s + image_log_sd * image_s) / host_s if host_s else 0.0,
-    )
+    hosts = ((request_s / total_s, base.request_log_sd), (image_s / total_s, image_log_sd))
+    return Spread(log_sd=math.sqrt(squares) / total_s, apart=tuple(one for one in hosts if all(one)))
 
 
 def _stack_squares(spent: Spent, machine: Machine) -> float:

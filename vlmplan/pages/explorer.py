@@ -23,7 +23,7 @@ from vlmplan.models import Tokens
 from vlmplan.pages import page_charts
 from vlmplan.pages.html_page import libraries, templates
 from vlmplan.pages.loopback import File
-from vlmplan.planning import Outline, Plan
+from vlmplan.planning import Outline, Plan, one_sided
 from vlmplan.units import format_seconds
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
@@ -123,13 +123,13 @@ def _known_error(plan: Plan, count: int) -> str:
     return "" if error is None else f" Predicted error {percent(error)} instead of {percent(choice.predicted_error)}."
 
 
-def _told(plan: Plan, tried: Estimate) -> str:
-    """What another number of tokens comes to, and whether it keeps the limits."""
+def _told(plan: Plan, tried: Estimate, held: Estimate) -> str:
+    """What another number of tokens comes to, and whether it keeps the limits, which ``held`` has the upper ends for."""
     limits = plan.budget
     ends = (
-        ("latency", tried.latency_interval_s[1], limits.latency_s),
-        ("TTFT", tried.ttft_interval_s[1], limits.ttft_s),
-        ("TPOT", (tried.tpot_interval_s or (0.0, 0.0))[1], limits.tpot_s),
+        ("latency", held.latency_interval_s[1], limits.latency_s),
+        ("TTFT", held.ttft_interval_s[1], limits.ttft_s),
+        ("TPOT", (held.tpot_interval_s or (0.0, 0.0))[1], limits.tpot_s),
     )
     broken = [
         f"{name} up to {format_seconds(upper_s)} exceeds {format_seconds(limit_s)}"
@@ -257,8 +257,10 @@ class Explorer:
         same = {name: asked[name] for name in (*_WHOLE, "image") if name in asked}
         request = {"model": choice.model, "visual_tokens": int(wanted), **same}
         request |= {"runtime": plan.runtime.value, "precision": choice.precision.value}
-        tried = self.estimate(hardware=asked.get("hardware", plan.hardware), **{**request, "model": plan.model})
-        options |= {"at": int(wanted), "told": _told(plan, tried)}
+        whole = {**request, "model": plan.model, "hardware": asked.get("hardware", plan.hardware)}
+        level = plan.interval_level_fraction
+        tried, held = (self.estimate(**whole, confidence=one) for one in (level, one_sided(level)))
+        options |= {"at": int(wanted), "told": _told(plan, tried, held)}
         if "hardware" in asked:  # this machine has no name that a command could say
             options["command"] = command("estimate", {"hardware": asked["hardware"], **request})
         return tried, options

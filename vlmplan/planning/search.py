@@ -1,7 +1,7 @@
 """Which configurations are there, and which keep the budget? models -> candidates, priced and judged -> feasible.
 
-A candidate is model x precision x visual tokens x GPUs. It is feasible when the upper end of every interval, of times
-and of the error, keeps the budget. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are
+A candidate is model x precision x visual tokens x GPUs. It is feasible when every time keeps its limit with the
+confidence asked for, and the error by the upper end of its interval. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are
 candidates only where that is asked for. Left out: fractions of a GPU, pipelines over several models.
 """
 
@@ -41,9 +41,9 @@ HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One priced and judged configuration. ``upper_*`` are the upper ends that the budget is held to.
+    """One priced and judged configuration. ``upper_*`` are what the budget is held to.
 
-    That of the error is drawn when it is asked for.
+    A time is below its own with the confidence asked for; the error's is drawn when it is asked for.
     """
 
     request: Request
@@ -158,6 +158,11 @@ def error_interval(draws: Iterable[float], predicted: float, level: float) -> In
     return (min(found[cut], predicted), max(found[-1 - cut], predicted))
 
 
+def one_sided(confidence: float) -> float:
+    """Return the level of the central interval whose upper end a time is below with ``confidence``."""
+    return round(2 * confidence - 1, 9)
+
+
 def _error_end(judge: Judge, level: float) -> Callable[[Request, VisualInput, float], float]:
     """What draws the upper end of a predicted error, on one GPU or several only once."""
     known: dict[tuple[str, int, Precision], float] = {}  # models share what is made of an image
@@ -182,7 +187,8 @@ def _candidate(
 ) -> Candidate:
     """Price and judge one configuration."""
     model, priced = request.model, cost(request, machine)
-    tpot_interval_s = priced.tpot_interval_s(space.confidence)
+    level = one_sided(space.confidence)
+    tpot_interval_s = priced.tpot_interval_s(level)
     flops = priced.flops.total / space.workload.batch
     if space.paper_flops:
         nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
@@ -194,8 +200,8 @@ def _candidate(
         predicted_error=error,
         cost=priced,
         budget_flops=flops,
-        upper_latency_s=priced.latency_interval_s(space.confidence)[1],
-        upper_ttft_s=priced.ttft_interval_s(space.confidence)[1],
+        upper_latency_s=priced.latency_interval_s(level)[1],
+        upper_ttft_s=priced.ttft_interval_s(level)[1],
         upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
         error_end=lambda: error_end(request, visual, error),
         route=space.route,

@@ -16,7 +16,7 @@ from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
 from vlmplan.inventory import Budget, Shelf, catalogue
 from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
 from vlmplan.models import Compressor
-from vlmplan.planning import Asked, Plan, query, recommend
+from vlmplan.planning import Asked, Plan, one_sided, query, recommend
 from vlmplan.progress import Progress
 from vlmplan.proof.latency import DEFAULT_WORKLOAD
 from vlmplan.proof.report import Report
@@ -71,13 +71,13 @@ def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProf
 
 
 def budget_of(hardware: HardwareProfile, checkpoint: Path) -> Budget:
-    """A latency between what one visual token needs and what all do, to the upper ends of their intervals."""
+    """A latency between what one visual token needs and what all do, as limits are held to."""
     spec = catalogue.model(str(checkpoint))
     ready = machine(hardware, catalogue.typical(), Runtime.ONNXRUNTIME, Precision.FP32)
 
     def upper_s(tokens: int, compressor: Compressor) -> float:
         request = request_of(spec, DEFAULT_WORKLOAD, tokens, Precision.FP32, compressor)
-        return cost(request, ready).latency_interval_s(_CONFIDENCE)[1]
+        return cost(request, ready).latency_interval_s(one_sided(_CONFIDENCE))[1]
 
     least_s = upper_s(1, Compressor.AVERAGE_POOL)
     most_s = upper_s(spec.image.tokens_per_view if spec.image else 1, Compressor.NONE)

@@ -36,26 +36,32 @@ def _task(plan: Plan) -> str:
     return " and ".join(name if share == 1 else f"{name} ({share:.0%})" for name, share in task.items())
 
 
-def _within(interval_s: tuple[float, float], limit_s: float | None) -> str:
-    """The interval of a time, and the limit it was held to."""
+def _within(interval_s: tuple[float, float], limit_s: float | None, confidence: float) -> str:
+    """The interval of a time, and the limit it was held to: with ``confidence``, where the interval goes beyond."""
     limit = "" if limit_s is None else f"; limit {format_seconds(limit_s)}"
+    if limit_s is not None and interval_s[1] > limit_s:
+        limit += f", kept in {100 * confidence:.3g} of 100"
     return f"({time_range(interval_s)}{limit})"
 
 
 def expected(plan: Plan) -> Iterator[str]:
     """Yield how wrong, how fast and how large, in words."""
-    choice, budget = plan.choice, plan.budget
+    choice, budget, sure = plan.choice, plan.budget, plan.interval_level_fraction
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     yield (
         f"Error: about {100 * choice.predicted_error:.0f} ({math.floor(100 * low)} to {math.ceil(100 * high)}) of 100 "
         f"answers wrong on {_task(plan)}."
     )
     yield from (f"Warning: {line}." for line in plan.warnings if line.startswith(TOO_SMALL))
-    first = f"the first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s)}"
-    whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s)}"
+    first = (
+        f"the first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s, sure)}"
+    )
+    whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s, sure)}"
     further = ""
     if choice.tpot_s is not None and choice.tpot_interval_s is not None and budget.tpot_s is not None:
-        further = f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s)}"
+        further = (
+            f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s, sure)}"
+        )
     yield f"Time: {whole}, {first}{further}."
     if plan.logged is not None:
         yield _logged(plan.logged, budget)
