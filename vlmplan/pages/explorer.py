@@ -124,7 +124,7 @@ def _known_error(plan: Plan, count: int) -> str:
 
 
 def _told(plan: Plan, tried: Estimate, held: Estimate) -> str:
-    """What another number of tokens comes to, and whether it keeps the limits, which ``held`` has the upper ends for."""
+    """What another number of tokens comes to, and whether the upper ends of ``held`` keep the limits."""
     limits = plan.budget
     ends = (
         ("latency", held.latency_interval_s[1], limits.latency_s),

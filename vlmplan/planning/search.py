@@ -1,8 +1,9 @@
 """Which configurations are there, and which keep the budget? models -> candidates, priced and judged -> feasible.
 
 A candidate is model x precision x visual tokens x GPUs. It is feasible when every time keeps its limit with the
-confidence asked for, and the error by the upper end of its interval. Settings that show fewer pixels, or leave fewer tokens, than any study has tried are
-candidates only where that is asked for. Left out: fractions of a GPU, pipelines over several models.
+confidence asked for, and the error by the upper end of its interval. Settings that show fewer pixels, or leave fewer
+tokens, than any study has tried are candidates only where that is asked for. Left out: fractions of a GPU, pipelines
+over several models.
 """
 
 import math
