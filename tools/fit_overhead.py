@@ -278,7 +278,9 @@ EAGER = {Runtime.TRANSFORMERS}
 FITTED = (Runtime.VLLM, Runtime.TENSORRT_LLM, Runtime.TRANSFORMERS)  # too few times are published of others
 _START_S = {Runtime.TRANSFORMERS: 8e-4}
 _ROBUST_LOG = 0.3  # errors beyond it count less than squared: about what sources differ by
-_HELD = 0.05  # weakly to the start, so that what no point tells stays where it is
+# Weakly to the start, so that what no point tells stays where it is; less weakly to launches far ahead of the device,
+# with which sources left out are predicted best.
+_HELD, _OVERLAP_HELD = 0.05, 0.4
 
 
 def _logs(stacks: Stacks) -> NDArray[np.float64]:
@@ -310,11 +312,13 @@ def fit(points: Sequence[Point], near: Stacks | None = None) -> Stacks:
         each = {runtime: overhead(runtime, values[3 * i : 3 * i + 3]) for i, runtime in enumerate(FITTED)}
         return Stacks(overheads=each, preprocess_factor=float(np.exp(values[-1])))
 
+    held = np.array([_HELD, _HELD, _OVERLAP_HELD] * len(FITTED) + [_HELD])
+
     def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
         one = made(values)
         off = np.array([math.log(one.parts(point).total_s / point.measured_s) for point in points])
         robust = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + (off / _ROBUST_LOG) ** 2) - 1))
-        return np.concatenate([robust * weights, _HELD * (values - start)])
+        return np.concatenate([robust * weights, held * (values - start)])
 
     start = np.log([value for runtime in FITTED for value in (5e-3, _START_S.get(runtime, 8e-4), 3.0)] + [2.0])
     low = np.log([value for _ in FITTED for value in (1e-4, 1e-5, 0.05)] + [0.2])
