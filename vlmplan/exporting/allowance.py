@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Future, wait
 from typing import Any
 
 from vlmplan.errors import InputError
@@ -27,26 +27,18 @@ class OutOfTime(InputError):  # noqa: N818 - as the other errors are named
     """A graph ran for longer than it was allowed."""
 
 
-@dataclass(slots=True)
-class _Job:
-    """One call, and what came of it."""
-
-    call: Callable[[], Any]
-    done: threading.Event = field(default_factory=threading.Event)
-    found: Any = None
-    error: BaseException | None = None
+_Jobs = queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]
 
 
-def _work(jobs: "queue.SimpleQueue[_Job]") -> None:
+def _work(jobs: _Jobs) -> None:
     """Make calls one after another, for ever."""
     while True:
-        job = jobs.get()
+        made, call = jobs.get()
         try:
-            job.found = job.call()
+            made.set_result(call())
         except BaseException as error:
-            job.error = error
-        job.done.set()
-        del job
+            made.set_exception(error)
+        del made, call
 
 
 class Allowance:
@@ -60,7 +52,7 @@ class Allowance:
         """The clock runs from now on."""
         self.timeout_s, self._granted_s, self._spent_s = timeout_s, timeout_s, 0.0
         self._started = time.monotonic()
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: _Jobs = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
 
     @property
@@ -78,16 +70,16 @@ class Allowance:
         ``stop`` asks it to end, from another thread.
         """
         started, whole_s = time.monotonic(), self._whole_s
-        job = _Job(call)
+        made: Future[Any] = Future()
         if self._worker is None:
             self._worker = threading.Thread(target=_work, args=(self._jobs,), daemon=True, name="accused graph")
             self._worker.start()
-        self._jobs.put(job)
+        self._jobs.put((made, call))
         try:
-            in_time = job.done.wait(max(0.0, whole_s - self._spent_s))
+            in_time = bool(wait([made], max(0.0, whole_s - self._spent_s)).done)
             if not in_time:
                 stop()
-                if not job.done.wait(_GRACE_S):
+                if not wait([made], _GRACE_S).done:
                     self._worker, self._jobs = None, queue.SimpleQueue()  # left behind, with the operator it is at
         finally:
             self._spent_s += time.monotonic() - started
@@ -97,9 +89,7 @@ class Allowance:
                 f"{format_seconds(whole_s)} ({MULTIPLE:g} times what the checkpoint takes, and "
                 f"{format_seconds(self._granted_s)}); --timeout raises it"
             )
-        if job.error is not None:
-            raise job.error
-        return job.found
+        return made.result()
 
 
 class LimitedSession:
