@@ -18,6 +18,7 @@ from vlmplan.exporting import Allowance, decoder_pass, empty_cache, open_session
 from vlmplan.hardware import Precision
 
 _FP32, _HALVES = 1, (10, 16)  # ONNX's numbers of fp32; of fp16 and bf16
+INTEGERS = (2, 3, 21, 22)  # ONNX's numbers of uint8, int8, uint4 and int4
 _FED = re.compile(r"input_ids|attention_mask|position_ids|use_cache_branch|past_key_values\.[0-9]+\.(key|value)")
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
@@ -205,7 +206,13 @@ def precision_of(graph: Any, live: set[str]) -> Precision:
     Only operators count of whose results, in ``live``, some output is made.
     """
     kinds = [node.op_type for node in graph.node if live & set(node.output)]
+    integers = {tensor.name for tensor in graph.initializer if tensor.data_type in INTEGERS and len(tensor.dims) > 1}
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
+    rounded += sum(
+        node.op_type == "DequantizeLinear" and node.input[0] in integers
+        for node in graph.node
+        if live & set(node.output)
+    )
     if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
         return Precision.INT4
     return base_precision(graph, live)
