@@ -32,7 +32,8 @@ from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.options import Options
+from vlmplan.proof.validate import Validator
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Decoders by others that hold another thing, load for ever or give no logits: one line each, and no traceback."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,26 @@ from small_models import foreign, quiet
 
 from vlmplan.checkpoints import quiet_transformers
 from vlmplan.errors import InputError
-from vlmplan.proof.foreign import cargo as foreign_cargo
+from vlmplan.exporting import TIMEOUT_S, allowance
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 Change = Callable[[Any, Path], None]
 
 
-def _judged(folder: Path, change: Change) -> Report:
+def _judged(folder: Path, change: Change, timeout_s: float = TIMEOUT_S) -> Report:
     foreign(folder, positions=True)
     path = folder / "foreign" / "model.onnx"
     model = onnx.load(path)
     change(model, path.parent)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return _of(folder)
+    return _of(folder, timeout_s)
 
 
-def _of(folder: Path) -> Report:
-    return (
-        Validator(Options(by_samples=True, threads=2, repeats=1, checkpoint=str(folder / "text")), quiet)
-        .validate(folder / "foreign")
-        .report
-    )
+def _of(folder: Path, timeout_s: float = TIMEOUT_S) -> Report:
+    options = Options(by_samples=True, threads=2, repeats=1, timeout_s=timeout_s, checkpoint=str(folder / "text"))
+    return Validator(options, quiet).validate(folder / "foreign").report
 
 
 def _beside(model: Any, folder: Path, name: str, content: bytes) -> None:
@@ -87,10 +86,50 @@ def _twice(model: Any, _: Path) -> None:
         (_twice, "cannot load it"),
     ],
 )
-def test_what_is_no_graph_to_run(change: Change, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_cargo, "LOAD_S", 3.0)
-    (fault,) = _judged(tmp_path, change).failed
+def test_what_is_no_graph_to_run(change: Change, said: str, tmp_path: Path) -> None:
+    (fault,) = _judged(tmp_path, change, timeout_s=3.0).failed
     assert said in fault.detail
+
+
+def _slow(side: int, products: int) -> Change:
+    """Products of matrices that depend on the input: nothing that could be made while loading."""
+
+    def change(model: Any, _: Path) -> None:
+        for name, values in (("side", [side, side]), ("axes", [0, 1]), ("none", [])):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        _raw(model)
+        nodes = [
+            helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMin", ["ids", "axes"], ["least_id"], keepdims=0),
+            helper.make_node("Sub", ["least_id", "least_id"], ["zero"]),
+            helper.make_node("Expand", ["zero", "side"], ["made0"]),
+            *(helper.make_node("MatMul", [f"made{i}", "made0"], [f"made{i + 1}"]) for i in range(products)),
+            helper.make_node("ReduceMin", [f"made{products}", "axes"], ["least"], keepdims=0),
+            helper.make_node("Add", ["raw", "least"], ["logits"]),
+        ]
+        model.graph.node.extend(nodes)
+
+    return change
+
+
+@pytest.mark.parametrize(("side", "products"), [(1500, 3000), (10000, 1)])
+def test_a_graph_that_runs_for_ever_is_stopped(
+    side: int, products: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two operators, and within one that nothing interrupts."""
+    monkeypatch.setattr(allowance, "MULTIPLE", 0.0)
+    monkeypatch.setattr(allowance, "_GRACE_S", 0.3)
+    started = time.monotonic()
+    (fault,) = _judged(tmp_path, _slow(side, products), timeout_s=0.5).failed
+    assert fault.name == "run"
+    assert "was stopped: its runs took" in fault.detail
+    assert "--timeout raises it" in fault.detail
+    assert time.monotonic() - started < 30
+
+
+def test_a_graph_that_runs_for_a_while_passes(tmp_path: Path) -> None:
+    report = _judged(tmp_path, _slow(50, 20))
+    assert not report.failed, report.failed
 
 
 def _idle(model: Any, _: Path) -> None:

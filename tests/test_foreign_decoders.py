@@ -20,8 +20,9 @@ from vlmplan.graphs.quantise import quantised
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof.foreign import samples as foreign_samples
 from vlmplan.proof.foreign.files import accused
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Outcome, Report, markdown
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 QUICK = Options(by_samples=True, threads=2, repeats=1)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from small_models import checkpoint, foreign, quiet
 
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 

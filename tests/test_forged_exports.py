@@ -26,8 +26,9 @@ from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Outcome, Report
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 QUICK = Options(threads=2, repeats=1)
 

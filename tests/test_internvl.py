@@ -22,7 +22,8 @@ from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.write import export
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.options import Options
+from vlmplan.proof.validate import Validator
 
 
 def _reference(folder: Path) -> Reference:

@@ -15,7 +15,8 @@ from vlmplan.exporting.manifest import DECODER, read_manifest
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.options import Options
+from vlmplan.proof.validate import Validator
 
 pytestmark = pytest.mark.slow
 MEDIUM = SmallModel(

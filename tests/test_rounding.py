@@ -17,8 +17,9 @@ from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
 from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Check, Outcome
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 QUICK = Options(threads=2, repeats=1)
 

@@ -47,8 +47,9 @@ from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.families import ARCHITECTURES
 from vlmplan.models.spec import Compressor
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 from vlmplan.training.assemble import assemble
 
 

@@ -27,7 +27,8 @@ from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as export_order
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.options import Options
+from vlmplan.proof.validate import Validator
 from vlmplan.training.assemble import assemble
 from vlmplan.training.batches import IGNORED, Batches, Sample, Writer, samples
 from vlmplan.training.conversations import Conversation, Turn

@@ -33,9 +33,10 @@ from vlmplan.models.spec import Compressor
 from vlmplan.planning.plan import Plan
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof.folder import astray, integrity, links
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown
 from vlmplan.proof.trust import claims
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 QUICK = Options(threads=2, repeats=1)
 

@@ -280,7 +280,7 @@ _START_S = {Runtime.TRANSFORMERS: 8e-4}
 _ROBUST_LOG = 0.3  # errors beyond it count less than squared: about what sources differ by
 # Weakly to the start, so that what no point tells stays where it is; less weakly to launches far ahead of the device,
 # with which sources left out are predicted best.
-_HELD, _OVERLAP_HELD = 0.05, 0.4
+_HELD, _OVERLAP_HELD = 0.05, 0.2
 
 
 def _logs(stacks: Stacks) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Provider
 from vlmplan.models import Compressor
 from vlmplan.progress import Progress, silent
-from vlmplan.units import parse_image
+from vlmplan.units import parse_image, parse_wait
 
 if TYPE_CHECKING:
     from vlmplan.evaluation import Evaluation, Question
@@ -117,6 +117,7 @@ def validate(
     images: File | None = None,
     recalibrate: bool = False,
     by_samples: bool = False,
+    timeout: str = "300s",
     progress: Progress = silent,
 ) -> "Validation":
     """Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Needs the extra ``deploy``.
@@ -141,6 +142,7 @@ def validate(
         images: Where the images of the questions are.
         recalibrate: Whether ``recalibrated()`` of what is returned will be asked for.
         by_samples: Whether a decoder that others drew may pass by samples; its graph cannot be proved.
+        timeout: How long an export's graphs may run, ``"300s"``, beyond 20 times what the checkpoint takes.
         progress: Hears (what, done, in all).
 
     Returns:
@@ -170,7 +172,7 @@ def validate(
         query=query, image=None if image is None else parse_image(str(image)),
         provider=must_be_one_of(Provider, provider, "--provider").value, threads=threads, repeats=repeats,
         max_divergence_nats=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
-        recalibrate=recalibrate, by_samples=by_samples,
+        recalibrate=recalibrate, by_samples=by_samples, timeout_s=parse_wait(str(timeout)),
     )  # fmt: skip
     asked = _questions(file(questions), file(images))
     found = Validator(options, progress).validate(Path(folder))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
     from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
     from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
+    from vlmplan.checkpoints.opening import opened as opened
     from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import check_resized as check_resized
@@ -90,6 +91,7 @@ __getattr__, __all__ = face(
             "weights_source",
         ),
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
+        "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),

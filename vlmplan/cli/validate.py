@@ -21,6 +21,7 @@ from vlmplan.document import check_apart, check_destination, to_toml, write_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Precision, Provider
 from vlmplan.models import Compressor
+from vlmplan.units import parse_wait, written
 
 
 def _check_destinations(folder: Path, destinations: tuple[Path | None, ...]) -> None:
@@ -59,6 +60,15 @@ def validate(  # noqa: PLR0917 - one parameter an option
     by_samples: Annotated[
         bool, typer.Option("--by-samples", help="Let a decoder that others drew pass by samples, unproved.")
     ] = False,
+    timeout: Annotated[
+        str,
+        typer.Option(
+            "--timeout",
+            parser=written(parse_wait, "--timeout"),
+            metavar="300s",
+            help="Graphs may run so long, beyond 20 times what the checkpoint takes.",
+        ),
+    ] = "300s",
     questions: Annotated[
         Path | None, typer.Option("--questions", metavar="FILE.jsonl", help="Compare answers to these, one by one.")
     ] = None,
@@ -88,7 +98,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
             threads=threads, repeats=repeats,
             max_divergence=max_divergence, logit_tolerance=logit_tolerance, budget_only=budget_only,
             questions=questions, images=images, recalibrate=recalibrate is not None,
-            by_samples=by_samples, progress=tell,
+            by_samples=by_samples, timeout=timeout, progress=tell,
         )  # fmt: skip
     report = found.report
     deliver(report, out, json, lambda: print_report(report, verbose=verbose))

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.exporting.allowance import TIMEOUT_S as TIMEOUT_S
+    from vlmplan.exporting.allowance import Allowance as Allowance
+    from vlmplan.exporting.allowance import OutOfTime as OutOfTime
     from vlmplan.exporting.answers import PLACEHOLDER as PLACEHOLDER
     from vlmplan.exporting.answers import Answer as Answer
     from vlmplan.exporting.answers import Prompts as Prompts
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "allowance": ("Allowance", "OutOfTime", "TIMEOUT_S"),
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
         "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
         "manifest": (

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import MASKED_TYPES, TILED_TYPES, as_rgb, check_resized, quiet_transformers, stored_type
+from vlmplan.checkpoints import (
+    MASKED_TYPES,
+    TILED_TYPES,
+    as_rgb,
+    check_resized,
+    opened,
+    quiet_transformers,
+    stored_type,
+)
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
@@ -70,15 +78,7 @@ class Prompts:
         Raises InputError where it cannot be.
         """
         model_type = stored_type(folder)
-        try:
-            with panics_refused(str(folder)):
-                self.processor = _processor_class(model_type).from_pretrained(folder, trust_remote_code=False)
-        except InputError:
-            raise
-        except Exception as error:  # a damaged configuration raises what it likes
-            raise InputError(
-                f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
-            ) from None
+        self.processor = opened(folder, "processor", _processor_class(model_type))
         if visual_tokens is not None:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"

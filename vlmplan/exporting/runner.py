@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlmplan.errors import InputError, Unavailable, one_line
+from vlmplan.exporting.allowance import Allowance, LimitedSession
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.extras import require
 from vlmplan.hardware import PROVIDERS, refused_on_cuda
@@ -20,6 +21,8 @@ from vlmplan.hardware import PROVIDERS, refused_on_cuda
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
 _SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
+# How ONNX Runtime rounds activations before products that it makes of DequantizeLinear and MatMul; 1 is not at all.
+_ACTIVATIONS = "session.qdq_matmulnbits_accuracy_level"
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
@@ -52,10 +55,17 @@ def _unrounded(path: Path) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def open_session(path: Path, provider: str, threads: int | None, unrounded: bool = False) -> Any:
+def open_session(
+    path: Path,
+    provider: str,
+    threads: int | None,
+    unrounded: bool = False,
+    allowance: Allowance | None = None,
+) -> Any:
     """Return a session on ``provider`` ('cpu' or 'cuda'). Raises Unavailable where that is not what is used.
 
-    With ``unrounded`` activations are not rounded: a hundred times slower than what is served, and exact.
+    With ``unrounded`` activations are not rounded: a hundred times slower than what is served, and exact. With an
+    ``allowance`` loading and every run end where it does.
     """
     require("onnxruntime")
     import onnxruntime
@@ -78,20 +88,34 @@ def open_session(path: Path, provider: str, threads: int | None, unrounded: bool
         )
     if provider != "cpu" and (old := refused_on_cuda(onnxruntime.__version__)):
         raise Unavailable(f"provider {provider}: {old}")
-    try:
-        graph: Path | bytes = path
-        if unrounded:
-            graph = _unrounded(path)
-            options.add_session_config_entry(_DATA_FOLDER, str(path.parent))
-        session = onnxruntime.InferenceSession(graph, options, providers=chain)
-    except Exception as error:  # onnxruntime raises a dozen types of its own
-        raise InputError(f"{path}: ONNX Runtime cannot load it ({one_line(error, 300)})") from None
+    graph: Path | bytes = path
+    if unrounded:
+        graph = _unrounded(path)
+        options.add_session_config_entry(_DATA_FOLDER, str(path.parent))
+        options.add_session_config_entry(_ACTIVATIONS, "1")
+
+    def load() -> Any:
+        return onnxruntime.InferenceSession(graph, options, providers=chain)
+
+    with _using(f"{path}: ONNX Runtime cannot load it"):
+        session = load() if allowance is None else allowance.call(f"loading {path.name}", load)
     if session.get_providers()[0] != wanted:
         raise Unavailable(
             f"provider {provider} was asked for and {session.get_providers()[0]} is in use: is there a GPU, with the "
             "CUDA and cuDNN that this onnxruntime-gpu needs?"
         )
-    return session
+    return session if allowance is None else LimitedSession(session, path.name, allowance)
+
+
+@contextmanager
+def _using(said: str) -> Iterator[None]:
+    """Say in one line what ONNX Runtime could not do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
+        raise InputError(f"{said} ({one_line(error, 300)})") from None
 
 
 @contextmanager
@@ -99,6 +123,8 @@ def _running(what: str) -> Iterator[None]:
     """Name the graph that ONNX Runtime could not run, in one line."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # onnxruntime raises a dozen types of its own, and bare RuntimeErrors
         if shapes := _SHARED.search(str(error)):
             raise InputError(
@@ -118,15 +144,21 @@ class OnnxModel:
         provider: str = "cpu",
         threads: int | None = None,
         sessions: dict[str, Any] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
-        """Nothing is loaded yet, but for ``sessions`` by graph that another model shares with this one."""
-        self.folder, self.provider, self.threads = folder, provider, threads
+        """Nothing is loaded yet, but for ``sessions`` by graph that another model shares with this one.
+
+        ``allowance`` is the time that the graphs may take.
+        """
+        self.folder, self.provider, self.threads, self.allowance = folder, provider, threads, allowance
         self.sessions: dict[str, Any] = sessions or {}
 
     def session(self, graph: str) -> Any:
         """Return the session of one of the graphs. Raises InputError or Unavailable."""
         if graph not in self.sessions:
-            self.sessions[graph] = open_session(self.folder / graph, self.provider, self.threads)
+            self.sessions[graph] = open_session(
+                self.folder / graph, self.provider, self.threads, allowance=self.allowance
+            )
         return self.sessions[graph]
 
     def unrounded(self) -> "OnnxModel":
@@ -134,8 +166,9 @@ class OnnxModel:
 
         Rounding makes a step of the last bit of a sum, so that any other order of summation moves all that follows.
         """
-        decoder = open_session(self.folder / DECODER, self.provider, self.threads, unrounded=True)
-        return OnnxModel(self.folder, self.provider, self.threads, {**self.sessions, DECODER: decoder})
+        decoder = open_session(self.folder / DECODER, self.provider, self.threads, True, self.allowance)
+        sessions = {**self.sessions, DECODER: decoder}
+        return OnnxModel(self.folder, self.provider, self.threads, sessions, self.allowance)
 
     def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
         """As :class:`Model` has it; without a mask every pixel is seen."""

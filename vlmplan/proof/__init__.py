@@ -7,6 +7,7 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.proof.latency import plan_matches as plan_matches
     from vlmplan.proof.numbers import FP32_TOLERANCE as FP32_TOLERANCE
+    from vlmplan.proof.options import Options as Options
     from vlmplan.proof.report import Check as Check
     from vlmplan.proof.report import Held as Held
     from vlmplan.proof.report import Outcome as Outcome
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from vlmplan.proof.report import require_good as require_good
     from vlmplan.proof.report import verdict as verdict
     from vlmplan.proof.report import with_check as with_check
-    from vlmplan.proof.validate import Options as Options
     from vlmplan.proof.validate import Validation as Validation
     from vlmplan.proof.validate import Validator as Validator
     from vlmplan.proof.validate import trusted_order as trusted_order
@@ -30,6 +30,7 @@ __getattr__, __all__ = face(
     {
         "latency": ("plan_matches",),
         "numbers": ("FP32_TOLERANCE",),
+        "options": ("Options",),
         "report": (
             "Check",
             "Held",
@@ -42,7 +43,7 @@ __getattr__, __all__ = face(
             "verdict",
             "with_check",
         ),
-        "validate": ("Options", "Validation", "Validator", "trusted_order"),
+        "validate": ("Validation", "Validator", "trusted_order"),
         "whole_chain": ("MACHINE", "Shown", "demo"),
     },
 )

@@ -4,7 +4,7 @@ Tokens that a random or undecided model chooses by a hair say little, so logits 
 are forced to walk; a token that differs counts only where the reference's margin is wider than the tolerance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,16 @@ def divergence(walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:
     )
     detail = f"{worst:.2g} nats a token from fp32, limit {limit:g}; {same} of {steps} likeliest tokens the same"
     yield verdict("divergence", [detail] if worst > limit else [], detail, divergence_nats=worst)
+
+
+def judged(
+    walks: tuple[Walk, ...], precision: Precision, limit: float, nats_of: Callable[[Precision], float]
+) -> Iterator[Check]:
+    """fp32 by its logits and tokens, rounded weights by how far they are from fp32: ``nats_of`` a precision."""
+    if precision is Precision.FP32:
+        yield from logits_and_tokens(walks, limit)
+    else:
+        yield from divergence(walks, nats_of(precision))
 
 
 def _others(own: Any, theirs: Any) -> Any:

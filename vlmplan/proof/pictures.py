@@ -7,10 +7,9 @@ Where the checkpoint makes several views of a picture and the export one, that o
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint, quiet_transformers
+from vlmplan.checkpoints import Checkpoint, opened, quiet_transformers
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting import Parts, cut_within
-from vlmplan.panics import panics_refused
 from vlmplan.proof.report import Check, Outcome, failed, passed
 
 _SHAPES = ((37, 131), (143, 29))  # height and width in pixels: neither square nor even
@@ -19,13 +18,7 @@ _MOST_OFF = 0.05  # of a pixel that is brought to mean 0 and spread 1: less than
 
 def _processor(folder: Path) -> Any:
     """A folder's image processor as transformers opens it. Raises InputError."""
-    try:
-        with panics_refused(str(folder)):
-            return quiet_transformers().AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged configuration raises what it likes
-        raise InputError(f"the image processor cannot be opened ({one_line(error)})") from None
+    return opened(folder, "image processor", quiet_transformers().AutoImageProcessor)
 
 
 def _pixels(processor: Any, picture: Any) -> Any:
@@ -74,7 +67,7 @@ def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     try:
         theirs = _processor(parts.checkpoint.folder)
     except InputError as error:
-        return passed(configured.name, f"{configured.detail}; pictures not compared: the checkpoint's {error}")
+        return passed(configured.name, f"{configured.detail}; pictures not compared: {error}")
     crops = type(theirs).__name__.startswith("CLIP") and theirs.do_center_crop
     if crops and parts.checkpoint.config.model_type != "llava":
         return passed(configured.name, f"{configured.detail}; pictures not compared: its processor cuts no views")

@@ -6,7 +6,7 @@ differ; what is judged does not depend on the machine but for the latencies.
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,7 @@ from typing import ClassVar
 from vlmplan import inert
 from vlmplan.cost import Interval
 from vlmplan.document import Document
-from vlmplan.errors import InputError, OutOfTolerance, printable
+from vlmplan.errors import InputError, OutOfTolerance, VlmplanError, printable
 from vlmplan.planning import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
@@ -68,6 +68,22 @@ def verdict(name: str, faults: list[str], good: str, **figures: float) -> Check:
         return passed(name, good, **figures)
     more = f" (and {len(faults) - MOST_LISTED} more)" if len(faults) > MOST_LISTED else ""
     return failed(name, "; ".join(faults[:MOST_LISTED]) + more, **figures)
+
+
+def any_failed(checks: Sequence[Check]) -> bool:
+    """Whether any check failed."""
+    return any(check.outcome is Outcome.FAILED for check in checks)
+
+
+def guarded(checks: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Checks made until one cannot be: a graph that fails to run is a finding, not a traceback."""
+    found: list[Check] = []
+    try:
+        for check in checks():
+            found.append(check)
+    except VlmplanError as error:
+        found.append(failed("run", str(error)))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

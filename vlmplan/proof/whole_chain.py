@@ -19,8 +19,9 @@ from vlmplan.models import Compressor
 from vlmplan.planning import Asked, Plan, one_sided, query, recommend
 from vlmplan.progress import Progress
 from vlmplan.proof.latency import DEFAULT_WORKLOAD
+from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
-from vlmplan.proof.validate import Options, Validator
+from vlmplan.proof.validate import Validator
 
 MACHINE, CHECKPOINT, PLAN, EXPORT, REPORT = "machine.toml", "checkpoint", "plan.json", "export", "report.json"
 # As wide as what --quick measures, so that no prediction is a guess; few layers, so that it is soon made.

@@ -16,13 +16,13 @@ from vlmplan.checkpoints import (
     TOWER_TYPES,
     compression,
     local_folder,
+    opened,
     quiet_transformers,
     read_config,
 )
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.models import Compressor
-from vlmplan.panics import panics_refused
 
 if TYPE_CHECKING:
     from vlmplan.training.vlm import CompressedLlava
@@ -101,18 +101,6 @@ def _built(config: Any, parts: dict[str, Any], seed: int, dtype: Any) -> "Compre
     return model
 
 
-def _opened(what: str, kind: str, folder: Path, **options: Any) -> Any:
-    """Open a folder's processor or tokenizer by one of transformers' classes. Raises InputError where it cannot be."""
-    opener = getattr(quiet_transformers(), kind)
-    try:
-        with panics_refused(str(folder)):
-            return opener.from_pretrained(folder, trust_remote_code=False, **options)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file raises what it likes
-        raise InputError(f"{folder}: its {what} cannot be loaded ({one_line(error)})") from None
-
-
 def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int], seed: int, dtype: Any) -> Start:
     config = read_config(folder)
     wanted = _compressed_config(config, compressor, visual_tokens)
@@ -120,7 +108,7 @@ def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int]
         from vlmplan.training.vlm import CompressedLlava
 
         model = CompressedLlava.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        return Start(model=model, processor=_opened("processor", "AutoProcessor", folder))
+        return Start(model=model, processor=opened(folder, "processor", quiet_transformers().AutoProcessor))
     base = _loaded(folder, "AutoModelForImageTextToText", dtype)
     parts = {"lm_head": base.lm_head, "model.vision_tower": base.model.vision_tower}
     parts["model.language_model"] = base.model.language_model
@@ -128,7 +116,7 @@ def _from_vlm(folder: Path, compressor: Compressor, visual_tokens: Sequence[int]
         parts["model.multi_modal_projector"] = base.model.multi_modal_projector
     model = _built(wanted, parts, seed, dtype)
     model.generation_config = base.generation_config
-    return Start(model=model, processor=_opened("processor", "AutoProcessor", folder))
+    return Start(model=model, processor=opened(folder, "processor", quiet_transformers().AutoProcessor))
 
 
 def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[int]], seed: int, dtype: Any) -> Start:
@@ -137,7 +125,7 @@ def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[in
     language = _loaded(folder, "AutoModelForCausalLM", dtype)
     clip = read_plain(tower / "config.json")["model_type"].startswith("clip")
     seeing = _loaded(tower, "CLIPVisionModel" if clip else "SiglipVisionModel", dtype)
-    tokenizer = _opened("tokenizer", "AutoTokenizer", folder)
+    tokenizer = opened(folder, "tokenizer", transformers.AutoTokenizer)
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)
     if len(tokenizer) > language.get_input_embeddings().num_embeddings:
         language.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
@@ -152,7 +140,7 @@ def _from_parts(folder: Path, tower: Path, counts: tuple[Compressor, Sequence[in
     parts = {"model.vision_tower": seeing, "model.language_model": language.model, "lm_head": language.lm_head}
     model = _built(config, parts, seed, dtype)
     model.generation_config = language.generation_config
-    image = _opened("image processor", "AutoImageProcessor", tower, backend="pil")
+    image = opened(tower, "image processor", transformers.AutoImageProcessor, backend="pil")
     processor = transformers.LlavaProcessor(
         image_processor=image, tokenizer=tokenizer, patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy, image_token=IMAGE_TOKEN,

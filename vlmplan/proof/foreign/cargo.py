@@ -16,7 +16,6 @@ from vlmplan.exporting import TOKENIZER_FILES
 from vlmplan.proof.foreign.files import Accused, live_names, read_names
 from vlmplan.proof.protobuf import tensors_of
 
-LOAD_S = 60.0
 MOST_TENSORS = 20_000  # a decoder of a hundred layers has two thousand
 _SAID_ABOVE_BYTES = 2**12
 _OTHER_KINDS = (".json", ".jinja", ".txt", ".model", ".py", ".sh", ".so", ".dll", ".exe", ".onnx", ".ort", ".html",
@@ -30,8 +29,8 @@ _LOADING = (
 )
 
 
-def check_cargo(accused: Accused) -> None:
-    """Raise InputError for too many tensors or a data file that is another thing, or slow loading (``LOAD_S``)."""
+def check_cargo(accused: Accused, limit_s: float) -> None:
+    """Raise InputError for too many tensors, a data file that is another thing, or loading beyond ``limit_s``."""
     if (count := len(accused.proto.graph.initializer)) > MOST_TENSORS:
         raise InputError(f"{accused.path.name}: found {count} tensors, expected at most {MOST_TENSORS} of a decoder")
     for node in _trapping(accused.proto.graph):
@@ -46,7 +45,7 @@ def check_cargo(accused: Accused) -> None:
             raise InputError(f"{printable(location)} holds nothing that the results of {accused.path.name} are made of")
     folded = sorted({node.op_type for node in _constant(accused.proto.graph)} - _QUICK)
     if folded:
-        _load(accused.path, folded)
+        _load(accused.path, folded, limit_s)
 
 
 def _trapping(graph: Any) -> Iterator[Any]:
@@ -119,16 +118,16 @@ def _constant(graph: Any) -> Iterator[Any]:
             yield node
 
 
-def _load(path: Path, folded: list[str]) -> None:
+def _load(path: Path, folded: list[str], limit_s: float) -> None:
     """Load a graph in a process of its own. Raises InputError where that takes too long, or ends the process."""
     try:
         found = subprocess.run(
-            [sys.executable, "-c", _LOADING, str(path)], timeout=LOAD_S, capture_output=True, check=False
+            [sys.executable, "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
         )
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"{path.name} takes ONNX Runtime more than {LOAD_S:g} s to load: {printable(', '.join(folded[:4]))} of "
-            "constants are computed first"
+            f"{path.name} takes ONNX Runtime more than {limit_s:g} s to load: {printable(', '.join(folded[:4]))} of "
+            "constants are computed first; --timeout allows more"
         ) from None
     if found.returncode < 0:  # killed: out of memory, or a fault in ONNX Runtime itself
         raise InputError(f"{path.name} ends ONNX Runtime while it loads (signal {-found.returncode})")

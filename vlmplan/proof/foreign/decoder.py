@@ -4,6 +4,7 @@ Its inputs tell what it is: ``input_ids``, ``attention_mask``, perhaps ``positio
 ``past_key_values.N.key|value``. The reference is the same checkpoint as a causal LM in PyTorch.
 """
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from typing import Any
 from vlmplan.checkpoints import head_dim, local_folder, quiet_transformers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line, printable
-from vlmplan.exporting import decoder_pass, empty_cache, open_session
+from vlmplan.exporting import Allowance, decoder_pass, empty_cache, open_session
 from vlmplan.hardware import Precision
 
 _FP32, _HALVES = 1, (10, 16)  # ONNX's numbers of fp32; of fp16 and bf16
+INTEGERS = (2, 3, 21, 22)  # ONNX's numbers of uint8, int8, uint4 and int4
 _FED = re.compile(r"input_ids|attention_mask|position_ids|use_cache_branch|past_key_values\.[0-9]+\.(key|value)")
 _PLACES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx")
 
@@ -53,17 +55,20 @@ class TextDecoder(_Text):
         provider: str,
         threads: int | None,
         *,
+        allowance: Allowance | None = None,
         counts: bool = False,
-        unrounded: bool = False,
     ) -> None:
         """Open the session; ``config`` is transformers', ``counts`` as ``counts_padding``.
+
+        ``allowance`` is the time that it may take, with all its runs.
 
         Raises InputError for inputs that are not a decoder's.
         """
         self._counts, self._opened = counts, (path, config, provider, threads)
+        self._allowance = allowance
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self._heads, self._vocabulary = (kv_heads, head_dim(config)), config.vocab_size
-        self.session, self.device = open_session(path, provider, threads, unrounded), provider
+        self.session, self.device = open_session(path, provider, threads, allowance=allowance), provider
         names = {value.name for value in self.session.get_inputs()}
         if not {"input_ids", "attention_mask"} <= names or not any(n.startswith("past_key_values.") for n in names):
             raise InputError(
@@ -99,8 +104,10 @@ class TextDecoder(_Text):
 
     def unrounded(self) -> "TextDecoder":
         """Return this decoder with its activations as they are, not rounded to 8 bits where it is quantised."""
-        path, config, provider, threads = self._opened
-        return TextDecoder(path, config, provider, threads, counts=self._counts, unrounded=True)
+        path, _, provider, threads = self._opened
+        other = copy.copy(self)
+        other.session = open_session(path, provider, threads, True, self._allowance)
+        return other
 
     @property
     def counts_padding(self) -> bool:
@@ -199,7 +206,13 @@ def precision_of(graph: Any, live: set[str]) -> Precision:
     Only operators count of whose results, in ``live``, some output is made.
     """
     kinds = [node.op_type for node in graph.node if live & set(node.output)]
+    integers = {tensor.name for tensor in graph.initializer if tensor.data_type in INTEGERS and len(tensor.dims) > 1}
     rounded = sum(kind in ("MatMulNBits", "MatMulInteger", "QMoE") for kind in kinds)
+    rounded += sum(
+        node.op_type == "DequantizeLinear" and node.input[0] in integers
+        for node in graph.node
+        if live & set(node.output)
+    )
     if rounded > len(kinds) / 50 and rounded >= kinds.count("MatMul") / 4:
         return Precision.INT4
     return base_precision(graph, live)

@@ -16,7 +16,8 @@ from vlmplan.proof.foreign.decoder import TextReference, base_precision, precisi
 from vlmplan.proof.protobuf import check_tensors, read_proto
 from vlmplan.proof.report import Check, verdict
 
-_FLOATS, _BYTES = (1, 10, 16), (2,)  # ONNX's numbers of fp32, fp16 and bf16; of uint8
+# ONNX's numbers of fp32, fp16 and bf16; of uint8; of uint4 and int4
+_FLOATS, _BYTES, _NIBBLES = (1, 10, 16), (2,), (21, 22)
 _BOOL = 9
 _BY_CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
@@ -141,6 +142,16 @@ def _marks(array: Any) -> set[bytes]:
     return {hashlib.sha256(repr(one.shape).encode() + np.ascontiguousarray(one).tobytes()).digest() for one in both}
 
 
+def _packed(array: Any) -> Iterator[Any]:
+    """Numbers of 4 bits as ``MatMulNBits`` packs them: two a byte, from 0 to 15; as they lie and transposed."""
+    import numpy as np
+
+    whole = (array.astype(np.int8) + (8 if array.dtype.name == "int4" else 0)).astype(np.uint8)
+    for one in (whole, whole.T):
+        flat = np.append(one.reshape(-1), np.zeros(one.size % 2, np.uint8))
+        yield flat[::2] | flat[1::2] << 4
+
+
 def _forms(tensor: Any) -> set[bytes]:
     """Digests of the forms in which a file may hold a tensor: fp32, fp16, bf16; a norm's scale from 0 or from 1."""
     import numpy as np
@@ -191,6 +202,7 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     """
     held = {name: (array.shape, _marks(array)) for name, array in arrays_of(accused, _FLOATS).items()}
     packed = [_marks(array.reshape(-1)) for array in arrays_of(accused, _BYTES).values()]
+    packed += [_marks(one) for array in arrays_of(accused, _NIBBLES).values() for one in _packed(array)]
     known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
     state = reference.model.state_dict()
     due: set[bytes] = set()
@@ -219,10 +231,10 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     return verdict("weights", faults + halves, detail)
 
 
-def _table(accused: Accused) -> str | None:
-    """The initialiser that token ids are looked up in, where they are read by nothing else; None where that is open."""
+def lookup(accused: Accused) -> Any | None:
+    """The operator that looks token ids up in a table, where they are read by nothing else; None where that is open."""
     graph = accused.proto.graph
-    names, ids, found = {tensor.name for tensor in graph.initializer}, {"input_ids"}, None
+    ids, found = {"input_ids"}, None
     if accused.proto.functions:
         return None
     for node in graph.node:
@@ -231,8 +243,8 @@ def _table(accused: Accused) -> str | None:
             continue
         if node.op_type in ("Cast", "Identity") and not node.domain:
             ids |= set(node.output)
-        elif _looks_up(node) and read == [1] and node.input[0] in names and found in (None, node.input[0]):
-            found = node.input[0]
+        elif _looks_up(node) and read == [1] and (found is None or node.input[0] == found.input[0]):
+            found = node
         else:
             return None
     return found
@@ -240,16 +252,18 @@ def _table(accused: Accused) -> str | None:
 
 def _looks_up(node: Any) -> bool:
     """Whether an operator takes rows of a table."""
-    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
-    return node.op_type == "Gather" and not node.domain and axes in ([], [0])
+    name = {"Gather": "axis", "GatherBlockQuantized": "gather_axis"}.get(node.op_type)
+    axes = [attribute.i for attribute in node.attribute if attribute.name == name]
+    return name is not None and axes in ([], [0])
 
 
 def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     """Every row of the file's own table, where token ids are read by nothing else; None where that is open."""
     import torch
 
-    name = _table(accused)
-    held = None if name is None else arrays_of(accused, _FLOATS).get(name)
+    node = lookup(accused)
+    name = "" if node is None or node.op_type != "Gather" else node.input[0]
+    held = arrays_of(accused, _FLOATS).get(name)
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
@@ -261,29 +275,34 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     return verdict("embeddings", faults, f"all {len(want)} rows bit for bit; nothing else reads token ids")
 
 
-def _head(accused: Accused) -> tuple[str, bool] | None:
-    """The initialiser that makes logits of the last hidden state, and whether it lies transposed; None if unknown."""
+def head_maker(accused: Accused) -> Any | None:
+    """The operator that makes the logits, where that is known; None where it is not."""
     graph = accused.proto.graph
-    makers = {name: node for node in graph.node for name in node.output if name and not node.domain}
-    names, name = {tensor.name for tensor in graph.initializer}, "logits"
-    while (node := makers.get(name)) is not None and node.op_type in ("Cast", "Identity"):
+    makers = {name: node for node in graph.node for name in node.output if name}
+    name = "logits"
+    while (node := makers.get(name)) is not None and node.op_type in ("Cast", "Identity") and not node.domain:
         name = node.input[0]
-    if node is None or accused.proto.functions or node.op_type not in ("MatMul", "Gemm"):
+    return None if accused.proto.functions else node
+
+
+def head_table(accused: Accused) -> tuple[str, bool] | None:
+    """What the last hidden state is multiplied by to make logits, and whether it lies transposed; None if unknown."""
+    graph, node = accused.proto.graph, head_maker(accused)
+    if node is None or node.domain or node.op_type not in ("MatMul", "Gemm"):
         return None
     flags = {attribute.name: attribute.i for attribute in node.attribute}
     if len(node.input) > 2 or {"alpha", "beta", "transA"} & set(flags):  # a bias or a factor would go unseen
         return None
     by, across = node.input[1], bool(flags.get("transB"))
-    if (turn := makers.get(by)) is not None and turn.op_type == "Transpose":
-        by, across = turn.input[0], not across
-    return (by, across) if by in names else None
+    turn = next((one for one in graph.node if by in one.output and not one.domain), None)
+    return (turn.input[0], not across) if turn is not None and turn.op_type == "Transpose" else (by, across)
 
 
 def head(accused: Accused, reference: TextReference) -> Check | None:
     """Every row of the file's own head, where nothing else makes the logits; None where that is open."""
     import torch
 
-    where = _head(accused)
+    where = head_table(accused)
     held = None if where is None else arrays_of(accused, _FLOATS).get(where[0])
     layer = reference.model.get_output_embeddings()
     if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:

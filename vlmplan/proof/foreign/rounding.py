@@ -12,78 +12,36 @@ from typing import Any
 from vlmplan.exporting import generate
 from vlmplan.graphs import quantised
 from vlmplan.hardware import Precision
-from vlmplan.proof.foreign.decoder import TextReference
-from vlmplan.proof.foreign.files import Accused, arrays_of, due_tensors, live_names
+from vlmplan.proof.foreign.decoder import INTEGERS, TextReference
+from vlmplan.proof.foreign.files import Accused, arrays_of, due_tensors
+from vlmplan.proof.foreign.stored import dequantised, stored
 from vlmplan.proof.numbers import FP16_TOLERANCE, STEPS, Walk
 from vlmplan.proof.report import Check, verdict
 
-_LIKE = 0.8  # cosine of a rounded matrix and what it is of: 4 bits have 0.99, scaled channels (AWQ) less
+LIKE = 0.8  # cosine of a rounded matrix and what it is of: 4 bits have 0.99, scaled channels (AWQ) less
 _BITS = 4
 _MOST_RMS, _MOST_ONE = 3.0, 4.0  # times what 4 bits do: larger blocks, or rounded activations, do up to twice as much
 # Elsewhere than on the walks: 30 roundings (3 small models, 4 and 8 bits, blocks of 32, 128 and a row, 2 seeds) were
 # off by at most 1.5 times what they were there, and by 2.0 times what our 4 bits were; twice the latter.
 _ELSEWHERE = 4.0
 _BY_BATCH = 2.0 * _MOST_ONE  # where activations are rounded by what else is in a batch, which nothing bounds so closely
-_INTEGERS = (2, 3)  # ONNX's numbers of uint8 and int8
+_SOME = 64  # rows of a matrix by which it is known
 
 
-def dequantised(packed: Any, scales: Any, zeros: Any | None, bits: int, shape: tuple[int, int]) -> Any:
-    """Weights ``shape`` (outputs, inputs), fp32, of what ``MatMulNBits`` reads: blocks ``[outputs, blocks, bytes]``.
-
-    Layout: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md, read 2026-11-28.
-    """
-    import numpy as np
-
-    outputs, inputs = shape
-    values = _unpacked(packed.reshape(outputs, -1, packed.shape[-1]), bits).astype(np.float32)
-    scales = scales.astype(np.float32).reshape(outputs, -1, 1)
-    if zeros is None:
-        middle: Any = np.float32(2 ** (bits - 1))
-    elif zeros.dtype == np.uint8:
-        middle = _unpacked(zeros.reshape(outputs, -1), bits)[:, : scales.shape[1], None].astype(np.float32)
-    else:
-        middle = zeros.astype(np.float32).reshape(outputs, -1, 1)
-    return ((values - middle) * scales).reshape(outputs, -1)[:, :inputs]
-
-
-def _unpacked(packed: Any, bits: int) -> Any:
-    """Numbers of 2, 4 or 8 bits, the lowest of a byte first, along the last axis."""
-    import numpy as np
-
-    parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)
-
-
-def _stored(accused: Accused) -> Iterator[Any]:
-    """Matrices (outputs, inputs) of integers that the outputs are computed from, as numbers about zero."""
-    graph, integers = accused.proto.graph, arrays_of(accused, _INTEGERS)
-    floats, live, packed = arrays_of(accused, (1, 10, 16)), live_names(graph), set[str]()
-    for node in graph.node:
-        if node.op_type != "MatMulNBits" or not live & set(node.output) or len(node.input) < 3:
-            continue
-        flags = {attribute.name: attribute.i for attribute in node.attribute}
-        held, scales = integers.get(node.input[1]), floats.get(node.input[2])
-        zero = node.input[3] if len(node.input) > 3 else ""
-        if held is None or scales is None or flags.get("bits", 4) not in (2, 4, 8):
-            continue
-        packed |= {node.input[1], zero}
-        zeros = integers.get(zero, floats.get(zero)) if zero else None
-        try:
-            yield dequantised(held, scales, zeros, flags.get("bits", 4), (flags.get("N", 0), flags.get("K", 0)))
-        except (ValueError, IndexError):  # its shapes do not fit: ONNX Runtime will say so
-            continue
-    for name, array in integers.items():
-        if array.ndim == 2 and name not in packed:
+def _about_zero(accused: Accused, known: set[str]) -> Iterator[Any]:
+    """Other matrices of integers, about their mean, both ways round: what reads them does not say their numbers."""
+    for name, array in arrays_of(accused, INTEGERS).items():
+        if array.ndim == 2 and name not in known:
             whole = array.astype("float32")
             yield whole - whole.mean()
             yield (whole - whole.mean()).T
 
 
-def _likeness(one: Any, other: Any) -> float:
+def likeness(one: Any, other: Any) -> float:
     """Cosine of some rows of two matrices."""
     import numpy as np
 
-    first, second = (np.asarray(matrix[:64], np.float64).reshape(-1) for matrix in (one, other))
+    first, second = (np.asarray(matrix[:_SOME], np.float64).reshape(-1) for matrix in (one, other))
     return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12))
 
 
@@ -93,9 +51,14 @@ def rounded_share(accused: Accused, reference: TextReference) -> float:
     matrices = {name: one for name, one in state.items() if one.ndim == 2 and ".layers." in name}
     open_ = [(names, one.numpy()) for names, one in due_tensors(matrices)]
     taken: set[str] = set()
-    for held in _stored(accused):
+    found = [*stored(accused)]
+    known = {one.name for one in found}
+    for shape, rows in (
+        *((one.shape, one.rows(slice(0, _SOME))) for one in found),
+        *((one.shape, one) for one in _about_zero(accused, known)),
+    ):
         for names, one in open_:
-            if not set(names) <= taken and held.shape == one.shape and _likeness(held, one) > _LIKE:
+            if not set(names) <= taken and shape == one.shape and likeness(rows, one) > LIKE:
                 taken |= set(names)
                 break
     sizes = {name: int(one.numel()) for name, one in matrices.items()}
