@@ -67,6 +67,7 @@ def without_floor(hardware: HardwareProfile) -> HardwareProfile:
             overhead_per_call_s=0.0,
             overhead_per_request_s=0.0,
             overhead_per_layer_s=0.0,
+            preprocess=None,
             operators={
                 kind: replace(
                     efficiency,

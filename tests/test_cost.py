@@ -371,7 +371,7 @@ def test_an_eager_framework_hides_its_launches_behind_long_kernels() -> None:
     short, long = (priced(LLAVA, ready, 1, text_tokens=tokens) for tokens in (10, 8000))
     layers_s = ready.base.overhead_per_layer_s * LLAVA.llm.layers
     assert short.overhead_s > 0.5 * layers_s
-    assert long.overhead_s < 0.3 * layers_s
+    assert long.overhead_s < 0.4 * layers_s
 
 
 @pytest.mark.parametrize(("precision", "slower"), [(Precision.FP16, True), (Precision.FP32, False)])

@@ -252,10 +252,10 @@ def test_another_number_of_tokens_plans_no_second_time() -> None:
 
 
 def test_a_limit_moved_moves_the_front(server: Loopback) -> None:
-    tight, loose = _ask(server, latency="200ms"), _ask(server, latency="2s")
+    tight, loose = _ask(server, latency="300ms"), _ask(server, latency="2s")
     assert len(tight["front"]) < len(loose["front"])
     lines = [answer["charts"]["front"]["layout"]["shapes"][0]["x0"] for answer in (tight, loose)]
-    assert lines == [200, 2000]
+    assert lines == [300, 2000]
 
 
 def test_what_nothing_keeps_and_what_cannot_be_asked_are_words(server: Loopback) -> None:

@@ -132,13 +132,13 @@ def test_what_else_there_is_is_faster_better_or_smaller() -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("InternVL3_5-1B", "It cannot be chosen: no plan meets a latency of 300 ms"),
+        ("InternVL3_5-1B", "It cannot be chosen: no plan meets a latency of 400 ms"),
         ("LFM2.5-VL-450M", "points worse"),
         ("InternVL3-1B", "It is the choice."),
     ],
 )
 def test_why_a_model_lost(model: str, said: str) -> None:
-    code, out, _ = run("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning", "--why", model)
+    code, out, _ = run("recommend", "--hardware", "l4", "--latency", "400ms", "--task", "reasoning", "--why", model)
     assert code == 0
     assert said in " ".join(out.split())
 

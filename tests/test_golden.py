@@ -21,7 +21,7 @@ RECOMMENDATIONS = [
     ["--hardware", "t4", "--ttft", "400ms", "--task", "reasoning=0.7,ocr=0.3"],
     ["--hardware", "h100-sxm", "--tpot", "12ms", "--task", "ocr", "--precision", "bf16,fp8"],
     ["--hardware", "geforce-rtx-4090", "--memory", "10GiB", "--task", "reasoning", "--precision", "bf16,int4"],
-    ["--hardware", "a100-80gb-sxm", "--latency", "150ms", "--task", "reasoning", "--candidates", "paper"],
+    ["--hardware", "a100-80gb-sxm", "--latency", "400ms", "--task", "reasoning", "--candidates", "paper"],
 ]
 
 

@@ -11,8 +11,8 @@ import latency_coverage as tool
 import numpy as np
 import pytest
 
+from vlmplan.cost.spread import Spread
 from vlmplan.hardware.runtimes import Precision, Runtime
-from vlmplan.intervals import Spread
 from vlmplan.inventory import catalogue
 from vlmplan.inventory.catalogue import Shelf
 from vlmplan.measuring.observation import Quantity

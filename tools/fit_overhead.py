@@ -24,11 +24,12 @@ from scipy.optimize import least_squares, minimize
 from facts import FACTS, rows
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, exposed_s, machine
+from vlmplan.cost.spread import Spread
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Calibration
 from vlmplan.hardware.runtimes import Precision, Runtime
-from vlmplan.intervals import Spread, quantile
+from vlmplan.intervals import quantile
 from vlmplan.inventory import catalogue
 from vlmplan.measuring.observation import Quantity, predicted
 from vlmplan.models import native_visual_tokens

@@ -19,7 +19,8 @@ import numpy as np
 from fit_overhead import LEVEL, between, interval_scores, left_out, points, shipped_machine
 from numpy.typing import NDArray
 
-from vlmplan.intervals import Spread, quantile
+from vlmplan.cost.spread import Spread
+from vlmplan.intervals import quantile
 
 LEVELS = (0.5, 0.8, 0.9)
 LEAST_SOURCES = 3  # that a spread between sources is told from

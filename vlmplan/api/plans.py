@@ -289,7 +289,7 @@ def recommend(
         tpot: Limit of each further token: ``"20ms"``.
         flops: Limit of a request's compute: ``"5TFLOP"``; a multiply-add is 2.
         memory: Limit of one GPU's memory: ``"20GiB"``.
-        max_error: Limit of wrong answers, held to the upper end of the interval as times are: ``"30%"``.
+        max_error: Limit of wrong answers, held to the upper end of the interval: ``"30%"``.
         budget: The limits as a document, instead of the words above.
         text_tokens: Prompt tokens, the template included. 50 unless told.
         output_tokens: Tokens generated. 32 unless told.
@@ -315,7 +315,7 @@ def recommend(
         released_after: Only later models: ``"2025-01-31"``, ``"2025-01"`` or ``"2025"``.
         price: Prices an hour, a file or the document: adds what 1,000 requests cost.
         gpus: Most GPUs, by tensor parallelism; 1 to 16.
-        confidence: Share that intervals hold, 0.5 to 0.999.
+        confidence: Share that intervals hold, 0.5 to 0.999; and with which limits of time are kept.
         allow_untrained: Whether to consider tokens nobody trained for, and pixels or tokens below all studies.
         minimise: What the choice has least of, within the budget: ``"error"``, or, with ``max_error``, ``"cost"``,
             ``"latency"``, ``"memory"`` or ``"size"``.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vlmplan.cost.operator_list import operators as operators
     from vlmplan.cost.roofline import Machine as Machine
     from vlmplan.cost.roofline import machine as machine
+    from vlmplan.cost.spread import Spread as Spread
     from vlmplan.cost.stored import model_from_config as model_from_config
     from vlmplan.cost.stored import read_model_config as read_model_config
     from vlmplan.cost.totals import Cost as Cost
@@ -50,6 +51,7 @@ __getattr__, __all__ = face(
         "op": ("EXPORT_BLOCK", "FOUR_BIT_PARTS", "Op", "Request", "WEIGHT_BYTES"),
         "operator_list": ("operators",),
         "roofline": ("Machine", "machine"),
+        "spread": ("Spread",),
         "stored": ("model_from_config", "read_model_config"),
         "totals": (
             "Cost",

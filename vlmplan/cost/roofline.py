@@ -137,11 +137,7 @@ def machine(
         borrowed = None if weight_only else _calibration(hardware, typical, runtime, precision)
         quantised = borrowed or base
         stand_in = weight_only or _stands_in(quantised, compute)
-    model_log_sd, first_log_sd = base.model_log_sd, base.first_log_sd
-    if base.basis is Basis.DATASHEET and hardware.kind == "cpu":
-        model_log_sd = math.hypot(model_log_sd, _UNMEASURED_KIND_LOG_SD)
-    elif base.basis is Basis.DATASHEET and hardware.kind != "gpu":
-        first_log_sd = math.hypot(first_log_sd, _UNMEASURED_KIND_LOG_SD)
+    model_log_sd, first_log_sd = _kind_log_sds(hardware, base)
     return Machine(
         hardware=hardware,
         runtime=runtime,
@@ -159,6 +155,16 @@ def machine(
             *_fp8_warnings(hardware, precision, compute),
         ),
     )
+
+
+def _kind_log_sds(hardware: HardwareProfile, base: Calibration) -> tuple[float, float]:
+    """The spread of the whole and of kernels before the first token, wider on devices that are not GPUs."""
+    whole, first = base.model_log_sd, base.first_log_sd
+    if base.basis is Basis.DATASHEET and hardware.kind == "cpu":
+        whole = math.hypot(whole, _UNMEASURED_KIND_LOG_SD)
+    elif base.basis is Basis.DATASHEET and hardware.kind != "gpu":
+        first = math.hypot(first, _UNMEASURED_KIND_LOG_SD)
+    return whole, first
 
 
 def _stands_in(found: Calibration, precision: Precision) -> bool:

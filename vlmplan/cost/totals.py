@@ -16,9 +16,9 @@ from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import Op, Request
 from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.roofline import Machine, exposed_s, op_seconds
+from vlmplan.cost.spread import Spread
 from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, spread
 from vlmplan.hardware import Part, Precision
-from vlmplan.intervals import Spread
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
 from vlmplan.records import dataclass
 
@@ -238,16 +238,15 @@ def _waited(first: Spent, workload: Workload) -> Spent:
 def cost(request: Request, machine: Machine) -> Cost:
     """Price ``request`` on ``machine``. Raises InputError when several GPUs have no known interconnect."""
     request = machine.as_run(request)
-    steps, base = request.workload.output_tokens - 1, machine.base
-    totals = _Totals(operators(request), machine)
+    steps = request.workload.output_tokens - 1
+    totals, further = _Totals(operators(request), machine), extrapolation_log_sd(request, machine)
     seconds, params, flops = totals.seconds, totals.params, totals.flops
-    further = extrapolation_log_sd(request, machine)
     alone, step = _spent(request, machine, totals)
     waited = _waited(alone, request.workload)
-    # Half of a step of those that decode is as unsure as the rest: no output's length makes the first token surer.
+    # Half of a step is as unsure as the rest: no output's length makes the first token surer.
     first = _sum((waited, 1), (step, 0.5 if steps and request.workload.concurrency > 1 else 0))
     flops[Part.DECODE] *= steps / request.workload.concurrency
-    kv_cache, reserve = kv_cache_bytes(request), float(base.reserve_bytes)
+    kv_cache, reserve = kv_cache_bytes(request), float(machine.base.reserve_bytes)
     return Cost(
         preprocess_s=alone.preprocess_s,
         overhead_s=alone.overhead_s + (first.total_s - alone.total_s),

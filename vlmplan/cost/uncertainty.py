@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import UNMEASURED_LINEAR_LOG_SD, Machine
+from vlmplan.cost.spread import Spread
 from vlmplan.hardware import Kind, Part
-from vlmplan.intervals import Spread
 from vlmplan.records import dataclass
 
 Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised

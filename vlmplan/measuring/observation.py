@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.cost import Cost, Machine, Op, Request, operators, overhead_layers, preprocess_s
+from vlmplan.cost import Cost, Machine, Op, Request, Spread, operators, overhead_layers, preprocess_s
 from vlmplan.errors import InputError
 from vlmplan.hardware import Efficiency, Kind, Part
-from vlmplan.intervals import Spread
 
 
 class Quantity(enum.StrEnum):
