@@ -22,15 +22,16 @@ from token_curves import (
     Constants,
     Inference,
     Predicted,
-    axis,
+    axis_of,
     constants,
     effects,
+    every_series,
     fitted,
     of_axis,
     scores_left,
     whole_tokens,
 )
-from token_studies import Series, series
+from token_studies import Series
 
 from vlmplan.accuracy.published_scores import score_of
 from vlmplan.accuracy.reductions import Kind
@@ -77,7 +78,7 @@ def slope_before(one: Series) -> float:
 def _by_slope(one: Series, x: float) -> float:
     whole_x, whole = one.whole
     bounded = min(0.999, max(0.001, whole))
-    tokens = 2 if axis(one.reduction) is Axis.PIXELS else 1  # an e-fold of the side is two of the tokens
+    tokens = 2 if axis_of(one) is Axis.PIXELS else 1  # an e-fold of the side is two of the tokens
     return score_of(math.log(bounded / (1 - bounded)) + slope_before(one) * tokens * (x - whole_x), 0.0)
 
 
@@ -115,7 +116,7 @@ def all_left_out(*, keep_constants: bool) -> list[Left]:
     """Leave out every paper of every axis; constants come from the papers of other folds unless they are kept."""
     rows: list[Left] = []
     for lost, start in constants().items():
-        found = of_axis(series(), lost)
+        found = of_axis(every_series(), lost)
         papers = sorted({one.paper for one in found}, key=lambda name: (hash_of(name), name))
         for fold in range(FOLDS):
             mine = papers[fold::FOLDS]
