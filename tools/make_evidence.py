@@ -380,6 +380,7 @@ def main() -> None:
         legible_text_px=Uncertain(value=round(height_px, 1), sd=round(spread_px, 1)),
         legible_log_sd=round(legible_log_sd(), 2),
         legible_sources=(LEGIBILITY,),
+        one_picture={row["family"]: f"{row['reason']}: {row['source']}" for row in rows("one_picture.csv")},
     )
     print(evidence.precision_offsets)
     (PROFILES / "evidence.toml").write_text(to_toml(evidence), encoding="utf-8")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.accuracy.judge import OF_VIDEOS as OF_VIDEOS
     from vlmplan.accuracy.judge import TOO_SMALL as TOO_SMALL
     from vlmplan.accuracy.judge import ErrorSource as ErrorSource
     from vlmplan.accuracy.judge import Judge as Judge
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "TOO_SMALL", "by_scores", "parse_task"),
+        "judge": (
+            "ErrorSource",
+            "Judge",
+            "OF_VIDEOS",
+            "ScoreBasis",
+            "ScoreUsed",
+            "TOO_SMALL",
+            "by_scores",
+            "parse_task",
+        ),
         "law": (
             "Coefficient",
             "Fit",

@@ -36,6 +36,7 @@ from vlmplan.records import dataclass
 SHARE_TOLERANCE = 1e-6
 TOO_SMALL = "text too small:"  # how the warning begins that goes before all others
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
+OF_VIDEOS = ("video", "videomme", "mvbench", "longvideobench", "mlvu")  # tasks and benchmarks, in small letters
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -54,6 +55,11 @@ class ErrorSource:
     sha256: str
     task: Mapping[str, float]
     basis: tuple[str, ...]
+
+    @property
+    def of_videos(self) -> bool:
+        """Whether the questions are about videos: then the images of a request are the frames of one."""
+        return any(name.casefold() in OF_VIDEOS for name in self.task)
 
 
 class ScoreBasis(enum.StrEnum):
@@ -85,8 +91,8 @@ class ScoreUsed:
 class Judge:
     """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
 
-    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind. Where the
-    task is about videos (``of_videos``), the images of a request are the frames of one.
+    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind. Who
+    ``takes`` so many images a request reads them all, the frames of a video.
     """
 
     source: ErrorSource
@@ -96,7 +102,7 @@ class Judge:
     warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
     scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
-    of_videos: bool = False
+    takes: Callable[[ModelSpec, int], bool] = lambda _, __: True
 
 
 # What people call a task that is listed by its benchmark.
@@ -269,17 +275,15 @@ def _frame_warnings(seen: Sight, lost: Sequence[AccuracyLoss], name: str) -> Ite
     """What to mind about the number of a video's frames."""
     fewest, most = min(seen.native_frames.values()), max(seen.native_frames.values())
     shown = f"{fewest:.0f}" if fewest == most else f"{fewest:.0f} to {most:.0f}"
-    frames = "1 frame" if seen.frames == 1 else f"{seen.frames} frames"
+    frames = "1 frame (--frames gives it more)" if seen.frames == 1 else f"{seen.frames} frames"
     if lost:
-        papers, least = max(loss.curve.studies for loss in lost), max(loss.curve.least for loss in lost)
+        papers, least = max(loss.curve.studies for loss in lost), min(loss.curve.least for loss in lost)
         yield (
-            f"{name}: its video scores are of {shown} frames; what {frames} lose is from {papers} papers"
+            f"{name}: its video scores are of {shown} frames; what is lost with {frames} is from {papers} papers"
             + (f", none with fewer than {least:.0f}: a guess" if seen.frames < least else "")
         )
     elif seen.frames > most:
-        yield (
-            f"{name}: its video scores are of at most {most:.0f} frames; more are not credited, and may confuse it"
-        )
+        yield (f"{name}: its video scores are of at most {most:.0f} frames; more are not credited, and may confuse it")
 
 
 class _Facts:
@@ -358,15 +362,18 @@ class _Scores:
         seen = judged.sight
         whole = replace(
             judged,
-            sight=replace(
-                seen, side_px=math.inf, text_px=None, visual_tokens=seen.unreduced_tokens, native_frames={}
-            ),
+            sight=replace(seen, side_px=math.inf, text_px=None, visual_tokens=seen.unreduced_tokens, native_frames={}),
         )
         return tuple(_scores_used(self.evidence, self.weights, whole, self.own(model.name)))
 
     def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What of a candidate no study has seen."""
         return unstudied(self.evidence, self.weights, self._sight(model, visual))
+
+    def takes(self, model: ModelSpec, images: int) -> bool:
+        """Whether a model reads so many frames; of questions about pictures nobody tells what several change."""
+        of_videos = any(self.evidence.benchmark(name).video for name in self.weights)
+        return images == 1 or not of_videos or model.family not in self.evidence.one_picture
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
@@ -417,5 +424,5 @@ def by_scores(
         warnings=asked.warnings,
         scores=asked.scores,
         unstudied=asked.unstudied,
-        of_videos=any(evidence.benchmark(name).video for name in weights),
+        takes=asked.takes,
     )

@@ -146,6 +146,7 @@ class Evidence(Document):
 
     ``legible_text_px`` is the height of text in the pixels that a model sees at which it reads nine tenths of what it
     reads at best; ``legible_log_sd`` the scale of the logistic curve of that share over the height's logarithm.
+    ``one_picture`` are families that read one image a prompt, none of a video's frames beside it, each with its source.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.evidence/2"
@@ -157,6 +158,7 @@ class Evidence(Document):
     legible_text_px: Uncertain
     legible_log_sd: float
     legible_sources: tuple[str, ...]
+    one_picture: Mapping[str, str] = field(default_factory=dict)
 
     def benchmark(self, name: str) -> Benchmark:
         """Return a benchmark by name. Raises InputError."""

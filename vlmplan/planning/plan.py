@@ -181,6 +181,11 @@ class Plan(Document):
         if not any(self.is_choice(one) for one in self.front):
             raise InputError("front: expected the choice among its points")
 
+    @property
+    def frames(self) -> int | None:
+        """The frames of the video that a request is about; None where it is about pictures."""
+        return self.workload.images if self.error_source.of_videos else None
+
     def is_choice(self, one: Outline) -> bool:
         """Whether an outline is that of the choice."""
         choice = self.choice
@@ -290,9 +295,9 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
-def _several_images(workload: Workload) -> tuple[str, ...]:
-    """What the error leaves out of a request about several pictures, or about a video's frames."""
-    if workload.images == 1:
+def _several_images(workload: Workload, source: ErrorSource) -> tuple[str, ...]:
+    """What the error leaves out of a request about several pictures that are not the frames of a video."""
+    if workload.images == 1 or source.of_videos:
         return ()
     return (f"the error is of questions about one picture; what {workload.images} in a request change is not known",)
 
@@ -475,7 +480,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
-        warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
+        warnings=(*_several_images(space.workload, judge.source), *_warnings(query, choice, described, ready, prices)),
         logged=_held(logged, described.deploy, lambda most: _logged(query, choice, ready, most)),
         asked=query.asked,
     )

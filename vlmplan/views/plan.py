@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import PLAN_FILE, Choice, Deploy, Outline, Plan, knee_curve_of
+from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
+    counted,
     firm,
     knee_line,
     load_line,
@@ -129,12 +130,21 @@ def task_words(plan: Plan) -> str:
     return ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items())
 
 
-def headline(choice: Choice) -> str:
+def shown_tokens(count: int, frames: int | None) -> str:
+    """Return the visual tokens of a request: of an image, or of so many frames and in all."""
+    if frames is None:
+        return f"{tokens(count)} an image"
+    return f"{counted(frames, 'frame')} of {tokens(count)} ({frames * count:,} in all)"
+
+
+def headline(plan: Plan) -> str:
     """Return what to do: deploy or train which model, with how many tokens, stored how, on how many GPUs."""
+    choice = plan.choice
     verb = "Train" if choice.route == "train" else "Deploy"
     seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
     gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
-    return f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}"
+    shown = shown_tokens(choice.visual_tokens, plan.frames)
+    return f"{verb} {choice.model} with {shown}{seen}, {choice.precision}{gpus}"
 
 
 def sentence(plan: Plan) -> str:
@@ -142,7 +152,7 @@ def sentence(plan: Plan) -> str:
     choice = plan.choice
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     return (
-        f"{headline(choice)}: {format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) "
+        f"{headline(plan)}: {format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) "
         f"on {plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
         f"({percent(low)} to {percent(high)}) on {task_words(plan)}."
     )
