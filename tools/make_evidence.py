@@ -186,6 +186,11 @@ def _shown(found: Iterable[Published]) -> Shown | None:
     return Shown(frames=median(frames), side_px=median(sides) if sides else None) if frames else None
 
 
+def most_frames() -> float:
+    """The most frames of any study."""
+    return float(round(math.exp(max(one.whole[0] for one in of_axis(video_series(), Axis.FRAMES)))))
+
+
 def video(name: str) -> Video | None:
     """How the published scores of one video benchmark were come by; None of any other."""
     if name not in OF_VIDEOS:
@@ -196,13 +201,11 @@ def video(name: str) -> Video | None:
         of_family[SHIPPED[one].family].append(found)
     usual = _shown(known.values())
     assert usual is not None and usual.side_px is not None
+    studied = of_axis(video_series(), Axis.FRAMES)
+    mine = [one for one in studied if one.benchmark.startswith(name)]
     return Video(
-        frames=_of_videos(
-            name,
-            Axis.FRAMES,
-            {"benchmark": name},
-            [one for one in of_axis(video_series(), Axis.FRAMES) if one.benchmark.startswith(name)],
-        ),
+        frames=_of_videos(name, Axis.FRAMES, {"benchmark": name}, mine),
+        most_frames=most_frames(),
         usual=usual,
         checkpoints={one: shown for one, found in sorted(known.items()) if (shown := _shown([found]))},
         families={family: shown for family, found in sorted(of_family.items()) if (shown := _shown(found))},

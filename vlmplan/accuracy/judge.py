@@ -256,8 +256,9 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
     if smaller and not unstudied(evidence, smaller, seen):
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
+        what = "a frame" if seen.native_frames else "this image"
         yield (
-            f"{name}: sees this image at {seen.side_px:.0f} pixels a side, {largest}'s own at "
+            f"{name}: sees {what} at {seen.side_px:.0f} pixels a side, {largest}'s own at "
             f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
         )
     found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
@@ -275,13 +276,11 @@ def _frame_warnings(seen: Sight, lost: Sequence[AccuracyLoss], name: str) -> Ite
     """What to mind about the number of a video's frames."""
     fewest, most = min(seen.native_frames.values()), max(seen.native_frames.values())
     shown = f"{fewest:.0f}" if fewest == most else f"{fewest:.0f} to {most:.0f}"
-    frames = "1 frame (--frames gives it more)" if seen.frames == 1 else f"{seen.frames} frames"
     if lost:
         papers, least = max(loss.curve.studies for loss in lost), min(loss.curve.least for loss in lost)
-        yield (
-            f"{name}: its video scores are of {shown} frames; what is lost with {frames} is from {papers} papers"
-            + (f", none with fewer than {least:.0f}: a guess" if seen.frames < least else "")
-        )
+        known = f"what is lost with {seen.frames} is from {papers} papers"
+        guess = f"no study has fewer than {least:.0f}: what {seen.frames} is worth is a guess (--frames)"
+        yield f"{name}: its video scores are of {shown} frames; {guess if seen.frames < least else known}"
     elif seen.frames > most:
         yield (f"{name}: its video scores are of at most {most:.0f} frames; more are not credited, and may confuse it")
 

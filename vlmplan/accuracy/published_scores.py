@@ -85,10 +85,12 @@ class Video:
     """What a video benchmark's scores depend on beside the checkpoint.
 
     ``frames`` says what fewer frames leave, spread evenly; scores were published at those of ``checkpoints``, at their
-    family's (``families``) or, where nobody tells, at the ``usual`` ones.
+    family's (``families``) or, where nobody tells, at the ``usual`` ones. Beyond ``most_frames``, the most of any
+    study, more are taken to add nothing: there scores rise no further, and many videos are too short to fill them.
     """
 
     frames: Curve
+    most_frames: float
     usual: Shown
     checkpoints: Mapping[str, Shown]
     families: Mapping[str, Shown]
@@ -259,7 +261,7 @@ class AccuracyLoss:
 
 
 def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
-    """Yield what fewer pixels, fewer tokens at the same pixels, and fewer frames cost on one benchmark, where they do."""
+    """Yield what fewer pixels, fewer tokens of them, and fewer frames cost on one benchmark, where they do."""
     native = sight.native_sides_px[benchmark.name]
     if sight.side_px < native:
         curve = benchmark.curves[Reduction.IMAGE_SIZE]
@@ -267,9 +269,10 @@ def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
     if sight.visual_tokens < sight.unreduced_tokens:
         way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
         yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
-    frames = sight.native_frames.get(benchmark.name, 0.0)
-    if benchmark.video is not None and sight.frames < frames:
-        yield AccuracyLoss(curve=benchmark.video.frames, way=FRAMES, x=sight.frames, native=frames)
+    if benchmark.video is not None:
+        frames = min(benchmark.video.most_frames, sight.native_frames.get(benchmark.name, 0.0))
+        if sight.frames < frames:
+            yield AccuracyLoss(curve=benchmark.video.frames, way=FRAMES, x=sight.frames, native=frames)
 
 
 READ = (Kind.READING, Kind.CHARTS)  # whose questions are about text in the image

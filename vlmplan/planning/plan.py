@@ -367,7 +367,27 @@ def _why_none(query: Query) -> str:
                 f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
                 f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
             )
+    if query.judge.source.of_videos and (held := _too_many_frames(query.space)):
+        return held
     return "no candidate left: no model has a context long enough, or heads that --gpus divides"
+
+
+def _too_many_frames(space: Space) -> str | None:
+    """That the frames of a video are more than any context holds, with the model that comes nearest; else None."""
+    images, size = space.workload.images, space.workload.image
+    needed = {
+        model: images * min(option.visual_tokens for option in found)
+        for model in space.models
+        if model.llm.max_context_tokens is not None and (found := options(model, size))
+    }
+    over = {model: count / (model.llm.max_context_tokens or 1) for model, count in needed.items()}
+    if len(over) < len(space.models) or min(over.values()) <= 1:
+        return None
+    model = min(over, key=lambda one: over[one])
+    return (
+        f"no candidate left: {images} frames are at least {needed[model]:,} visual tokens of {model.name}, whose "
+        f"context holds {model.llm.max_context_tokens:,}; give fewer --frames"
+    )
 
 
 def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:

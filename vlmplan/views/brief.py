@@ -122,7 +122,8 @@ def _beyond(one: Outline) -> str:
 def _placed(one: Outline, plan: Plan) -> str:
     """An alternative's name and tokens, and its precision where it is not the choice's."""
     other = f", {one.precision}" if one.precision is not plan.choice.precision else ""
-    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{other}"
+    each = "" if plan.frames is None else " a frame"
+    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{each}{other}"
 
 
 def _gains_and_costs(one: Outline, names: Sequence[str], plan: Plan) -> tuple[str, str]:
@@ -206,8 +207,9 @@ def print_why(plan: Plan, name: str, other: "Plan | str") -> None:
         memory_bytes=best.memory_bytes.total,
     )  # fmt: skip
     low, high = best.error_interval or (best.predicted_error, best.predicted_error)
+    shown = shown_tokens(best.visual_tokens, other.frames)
     console.print(
-        f"At its best within the budget it has {shown_tokens(best.visual_tokens, other.frames)}, {best.precision}: error "
+        f"At its best within the budget it has {shown}, {best.precision}: error "
         f"{percent(best.predicted_error)} ({percent(low)} to {percent(high)}), {format_seconds(best.latency_s)} a "
         f"request ({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes.total)}."
     )

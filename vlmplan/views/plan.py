@@ -134,14 +134,15 @@ def shown_tokens(count: int, frames: int | None) -> str:
     """Return the visual tokens of a request: of an image, or of so many frames and in all."""
     if frames is None:
         return f"{tokens(count)} an image"
-    return f"{counted(frames, 'frame')} of {tokens(count)} ({frames * count:,} in all)"
+    return f"{counted(frames, 'frame')} of {tokens(count)}" + (f", {frames * count:,} in all" if frames > 1 else "")
 
 
 def headline(plan: Plan) -> str:
     """Return what to do: deploy or train which model, with how many tokens, stored how, on how many GPUs."""
     choice = plan.choice
     verb = "Train" if choice.route == "train" else "Deploy"
-    seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
+    each = "each " if (plan.frames or 1) > 1 else ""
+    seen = f" ({each}seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
     gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
     shown = shown_tokens(choice.visual_tokens, plan.frames)
     return f"{verb} {choice.model} with {shown}{seen}, {choice.precision}{gpus}"
