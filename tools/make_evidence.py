@@ -183,12 +183,12 @@ def _shown(found: Iterable[Published]) -> Shown | None:
     rows_of = list(found)
     frames = [one.frames for one in rows_of if one.frames]
     sides = [one.frame_side_px for one in rows_of if one.frame_side_px]
-    return Shown(frames=median(frames), side_px=median(sides) if sides else None) if frames else None
+    return Shown(frames=round(median(frames)), side_px=median(sides) if sides else None) if frames else None
 
 
-def most_frames() -> float:
+def most_frames() -> int:
     """The most frames of any study."""
-    return float(round(math.exp(max(one.whole[0] for one in of_axis(video_series(), Axis.FRAMES)))))
+    return round(math.exp(max(one.whole[0] for one in of_axis(video_series(), Axis.FRAMES))))
 
 
 def video(name: str) -> Video | None:

@@ -157,7 +157,7 @@ def native_sides_px(evidence: Evidence, names: Iterable[str], model: ModelSpec) 
     return found
 
 
-def native_frames(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, float]:
+def native_frames(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, int]:
     """Return the frames at which a model's scores on benchmarks ``names`` were published, of those about videos."""
     found = ((name, evidence.benchmark(name).video) for name in names)
     return {name: video.shown(model.name, model.family).frames for name, video in found if video is not None}
@@ -176,7 +176,7 @@ def sight(
     visual: VisualInput,
     text_px: float | None = None,
     frames: int = 1,
-    own_frames: Mapping[str, float] | None = None,
+    own_frames: Mapping[str, int] | None = None,
 ) -> Sight:
     """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``; of text ``text_px`` high.
 
@@ -275,14 +275,14 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
 def _frame_warnings(seen: Sight, lost: Sequence[AccuracyLoss], name: str) -> Iterator[str]:
     """What to mind about the number of a video's frames."""
     fewest, most = min(seen.native_frames.values()), max(seen.native_frames.values())
-    shown = f"{fewest:.0f}" if fewest == most else f"{fewest:.0f} to {most:.0f}"
+    shown = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     if lost:
         papers, least = max(loss.curve.studies for loss in lost), min(loss.curve.least for loss in lost)
         known = f"what is lost with {seen.frames} is from {papers} papers"
         guess = f"no study has fewer than {least:.0f}: what {seen.frames} is worth is a guess (--frames)"
         yield f"{name}: its video scores are of {shown} frames; {guess if seen.frames < least else known}"
     elif seen.frames > most:
-        yield (f"{name}: its video scores are of at most {most:.0f} frames; more are not credited, and may confuse it")
+        yield (f"{name}: its video scores are of at most {most} frames; more are not credited, and may confuse it")
 
 
 class _Facts:
@@ -304,7 +304,7 @@ class _Facts:
         return native_sides_px(self._evidence, self._names, self.model)
 
     @functools.cached_property
-    def frames(self) -> Mapping[str, float]:
+    def frames(self) -> Mapping[str, int]:
         return native_frames(self._evidence, self._names, self.model)
 
 

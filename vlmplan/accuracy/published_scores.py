@@ -76,7 +76,7 @@ class Borrowed:
 class Shown:
     """How a video is shown to a model: so many frames, each as a square of ``side_px``, None where nobody tells."""
 
-    frames: float
+    frames: int
     side_px: float | None = None
 
 
@@ -90,7 +90,7 @@ class Video:
     """
 
     frames: Curve
-    most_frames: float
+    most_frames: int
     usual: Shown
     checkpoints: Mapping[str, Shown]
     families: Mapping[str, Shown]
@@ -227,7 +227,7 @@ class Sight:
     reduction: Reduction
     text_px: float | None = None
     frames: int = 1
-    native_frames: Mapping[str, float] = field(default_factory=dict, hash=False)
+    native_frames: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +270,7 @@ def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
         way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
         yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
     if benchmark.video is not None:
-        frames = min(benchmark.video.most_frames, sight.native_frames.get(benchmark.name, 0.0))
+        frames = min(benchmark.video.most_frames, sight.native_frames.get(benchmark.name, 0))
         if sight.frames < frames:
             yield AccuracyLoss(curve=benchmark.video.frames, way=FRAMES, x=sight.frames, native=frames)
 

@@ -31,7 +31,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.inventory import Budget, Preference
-from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
+from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
@@ -53,7 +53,15 @@ from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
-from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible
+from vlmplan.planning.search import (
+    Candidate,
+    Space,
+    candidates,
+    error_interval,
+    feasible,
+    infeasible,
+    why_none,
+)
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -352,44 +360,6 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def _why_none(query: Query) -> str:
-    """Why nothing is left to choose from."""
-    image = query.space.workload.image
-    refused = [refused_shape(*image, model.image) for model in query.space.models if model.image]
-    if refused and all(refused):
-        return f"no candidate left: {refused[0]}"
-    for model in query.space.models:
-        if model.image is None or refused_shape(*image, model.image):
-            continue
-        visual = options(model, image)[-1]
-        if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
-            return (
-                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
-                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
-            )
-    if query.judge.source.of_videos and (held := _too_many_frames(query.space)):
-        return held
-    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
-
-
-def _too_many_frames(space: Space) -> str | None:
-    """That the frames of a video are more than any context holds, with the model that comes nearest; else None."""
-    images, size = space.workload.images, space.workload.image
-    needed = {
-        model: images * min(option.visual_tokens for option in found)
-        for model in space.models
-        if model.llm.max_context_tokens is not None and (found := options(model, size))
-    }
-    over = {model: count / (model.llm.max_context_tokens or 1) for model, count in needed.items()}
-    if len(over) < len(space.models) or min(over.values()) <= 1:
-        return None
-    model = min(over, key=lambda one: over[one])
-    return (
-        f"no candidate left: {images} frames are at least {needed[model]:,} visual tokens of {model.name}, whose "
-        f"context holds {model.llm.max_context_tokens:,}; give fewer --frames"
-    )
-
-
 def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
@@ -412,7 +382,7 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     budget = query.limits
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
-        raise NoCandidate(_why_none(query))
+        raise NoCandidate(why_none(query.space, query.judge))
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
