@@ -148,6 +148,11 @@ def test_a_plan_for_a_video_says_frames_and_tokens_of_each() -> None:
     assert "what 1 is worth is a guess" in text
 
 
+def test_devices_compared_for_a_video_say_frames() -> None:
+    code, out, _ = run("recommend", "--workload", "video", "--hardware", "l4,h100-sxm")
+    assert code == 0 and re.search(r"with 32 frames of \d+ visual tokens, [\d,]+ in all", " ".join(out.split()))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

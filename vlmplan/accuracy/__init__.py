@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy.judge import OF_VIDEOS as OF_VIDEOS
     from vlmplan.accuracy.judge import TOO_SMALL as TOO_SMALL
     from vlmplan.accuracy.judge import ErrorSource as ErrorSource
     from vlmplan.accuracy.judge import Judge as Judge
     from vlmplan.accuracy.judge import ScoreBasis as ScoreBasis
     from vlmplan.accuracy.judge import ScoreUsed as ScoreUsed
     from vlmplan.accuracy.judge import by_scores as by_scores
+    from vlmplan.accuracy.judge import of_videos as of_videos
     from vlmplan.accuracy.judge import parse_task as parse_task
     from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
     from vlmplan.accuracy.law import RATIO as RATIO
@@ -39,11 +39,11 @@ __getattr__, __all__ = face(
         "judge": (
             "ErrorSource",
             "Judge",
-            "OF_VIDEOS",
             "ScoreBasis",
             "ScoreUsed",
             "TOO_SMALL",
             "by_scores",
+            "of_videos",
             "parse_task",
         ),
         "law": (

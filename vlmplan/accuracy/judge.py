@@ -36,7 +36,7 @@ from vlmplan.records import dataclass
 SHARE_TOLERANCE = 1e-6
 TOO_SMALL = "text too small:"  # how the warning begins that goes before all others
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
-OF_VIDEOS = ("video", "videomme", "mvbench", "longvideobench", "mlvu")  # tasks and benchmarks, in small letters
+_OF_VIDEOS = ("video", "videomme", "mvbench", "longvideobench", "mlvu")  # tasks and benchmarks, in small letters
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -45,6 +45,11 @@ class Draws(Protocol):
 
     def __call__(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         """Return ``count`` draws."""
+
+
+def of_videos(task: Iterable[str]) -> bool:
+    """Return whether a task is about videos, by its names alone: then the images of a request are the frames of one."""
+    return any(name.casefold() in _OF_VIDEOS for name in task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +63,8 @@ class ErrorSource:
 
     @property
     def of_videos(self) -> bool:
-        """Whether the questions are about videos: then the images of a request are the frames of one."""
-        return any(name.casefold() in OF_VIDEOS for name in self.task)
+        """Whether the questions are about videos."""
+        return of_videos(self.task)
 
 
 class ScoreBasis(enum.StrEnum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.accuracy import OF_VIDEOS
+from vlmplan.accuracy import of_videos
 from vlmplan.api.given import File, Words, quantity, tell
 from vlmplan.errors import InputError
 from vlmplan.inventory import NamedWorkload, Shelf
@@ -71,7 +71,7 @@ def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
 def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
     """Say what a name set of the request."""
     of_video = {"images": ("--frames", lambda number: f"{number} frame{'' if number == 1 else 's'}")}
-    words = {**_SHOWN, **(of_video if named.task in OF_VIDEOS else {})}
+    words = {**_SHOWN, **(of_video if of_videos([named.task or ""]) else {})}
     shown = [(show(left[name]), option) for name, (option, show) in words.items() if name in left]
     if shown:
         what, options = zip(*shown, strict=True)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vlmplan.views.text import print_tokens as print_tokens
     from vlmplan.views.text import time_range as time_range
     from vlmplan.views.text import tokens as tokens
+    from vlmplan.views.text import tokens_each as tokens_each
     from vlmplan.views.training import print_evaluation as print_evaluation
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_training as print_training
@@ -89,6 +90,7 @@ __getattr__, __all__ = face(
             "print_tokens",
             "time_range",
             "tokens",
+            "tokens_each",
         ),
         "training": ("print_evaluation", "print_sweep", "print_training", "sweep_table", "voice"),
     },

@@ -10,7 +10,6 @@ from vlmplan.accuracy import ScoreBasis, ScoreUsed
 from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
-    counted,
     firm,
     knee_line,
     load_line,
@@ -19,8 +18,9 @@ from vlmplan.views.text import (
     new_table,
     parts,
     percent,
+    shown_tokens,
     time_range,
-    tokens,
+    tokens_each,
     warn,
 )
 
@@ -81,7 +81,7 @@ def print_knee_picture(console: "Console", plan: Plan) -> None:
     curve = knee_curve_of(plan)
     if curve is None:
         return
-    canvas = _canvas(console, "TTFT, ms: * the choice, | the prefill's knee", "visual tokens an image")
+    canvas = _canvas(console, "TTFT, ms: * the choice, | the prefill's knee", tokens_each(plan.frames))
     logs = [math.log2(count) for count in curve.visual_tokens]
     canvas.plot(logs, [1e3 * seconds for seconds in curve.ttft_s], marker="braille", color=_FRONT)
     canvas.scatter(
@@ -128,13 +128,6 @@ def _print_front(console: "Console", plan: Plan) -> None:
 def task_words(plan: Plan) -> str:
     """Return the task that was planned for: its benchmarks, with their shares where there are several."""
     return ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items())
-
-
-def shown_tokens(count: int, frames: int | None) -> str:
-    """Return the visual tokens of a request: of an image, or of so many frames and in all."""
-    if frames is None:
-        return f"{tokens(count)} an image"
-    return f"{counted(frames, 'frame')} of {tokens(count)}" + (f", {frames * count:,} in all" if frames > 1 else "")
 
 
 def headline(plan: Plan) -> str:
