@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlmplan.views.plan import scores_line as scores_line
     from vlmplan.views.plan import sensitivity as sensitivity
     from vlmplan.views.plan import sentence as sentence
+    from vlmplan.views.plan import tokens_each as tokens_each
     from vlmplan.views.plots import check_picture as check_picture
     from vlmplan.views.plots import plot_front as plot_front
     from vlmplan.views.plots import plot_law as plot_law
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from vlmplan.views.text import print_tokens as print_tokens
     from vlmplan.views.text import time_range as time_range
     from vlmplan.views.text import tokens as tokens
-    from vlmplan.views.text import tokens_each as tokens_each
     from vlmplan.views.training import print_evaluation as print_evaluation
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_training as print_training
@@ -73,6 +73,7 @@ __getattr__, __all__ = face(
             "scores_line",
             "sensitivity",
             "sentence",
+            "tokens_each",
         ),
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
@@ -90,7 +91,6 @@ __getattr__, __all__ = face(
             "print_tokens",
             "time_range",
             "tokens",
-            "tokens_each",
         ),
         "training": ("print_evaluation", "print_sweep", "print_training", "sweep_table", "voice"),
     },

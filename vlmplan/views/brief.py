@@ -9,7 +9,7 @@ from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Budget
 from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import command_lines, headline, plan_is_asked_for
+from vlmplan.views.plan import command_lines, headline, plan_is_asked_for, shown_tokens
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
@@ -20,7 +20,6 @@ from vlmplan.views.text import (
     new_console,
     percent,
     print_unsure,
-    shown_tokens,
     time_range,
 )
 

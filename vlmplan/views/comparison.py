@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from vlmplan.hardware import Basis
 from vlmplan.planning import Comparison, DeviceChoice, Objective
 from vlmplan.units import format_seconds
+from vlmplan.views.plan import shown_tokens
 from vlmplan.views.text import (
     RESTS_ON,
     new_console,
@@ -13,7 +14,6 @@ from vlmplan.views.text import (
     percent,
     print_unsure,
     shortened,
-    shown_tokens,
     time_range,
     warn,
 )

@@ -10,6 +10,7 @@ from vlmplan.accuracy import ScoreBasis, ScoreUsed
 from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
+    counted,
     firm,
     knee_line,
     load_line,
@@ -18,9 +19,8 @@ from vlmplan.views.text import (
     new_table,
     parts,
     percent,
-    shown_tokens,
     time_range,
-    tokens_each,
+    tokens,
     warn,
 )
 
@@ -33,6 +33,18 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 80, 16
 LEAST_WIDTH = 60
 _FRONT, _CHOICE, _LOST, _LIMIT = "blue", "orange", "gray", "red"
+
+
+def shown_tokens(count: int, frames: int | None) -> str:
+    """Return the visual tokens of a request: of an image, or of so many frames of a video and in all."""
+    if frames is None:
+        return f"{tokens(count)} an image"
+    return f"{counted(frames, 'frame')} of {tokens(count)}" + (f", {frames * count:,} in all" if frames > 1 else "")
+
+
+def tokens_each(frames: int | None) -> str:
+    """Return what an axis of visual tokens is called: those of an image, or of each of a video's frames."""
+    return "visual tokens an image" if frames is None else "visual tokens a frame"
 
 
 def can_show(console: "Console") -> bool:

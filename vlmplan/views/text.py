@@ -141,18 +141,6 @@ def tokens(count: int) -> str:
     return f"{count} visual token" + ("" if count == 1 else "s")
 
 
-def shown_tokens(count: int, frames: int | None) -> str:
-    """Return the visual tokens of a request: of an image, or of so many frames of a video and in all."""
-    if frames is None:
-        return f"{tokens(count)} an image"
-    return f"{counted(frames, 'frame')} of {tokens(count)}" + (f", {frames * count:,} in all" if frames > 1 else "")
-
-
-def tokens_each(frames: int | None) -> str:
-    """Return what an axis of visual tokens is called: those of an image, or of each of a video's frames."""
-    return "visual tokens an image" if frames is None else "visual tokens a frame"
-
-
 def _bar(share: float) -> str:
     full, least = ("█", "▏") if (sys.stdout.encoding or "").lower().startswith("utf") else ("#", ".")
     return full * round(share * BAR_WIDTH) or (least if share > 0 else "")
