@@ -142,7 +142,7 @@ def test_a_plan_for_a_video_says_frames_and_tokens_of_each() -> None:
     count = int(re.search(r"with 32 frames of (\d+) visual tokens, ", head)[1])  # type: ignore[index]
     assert f"{32 * count:,} in all (each seen at " in head
     assert "tokens a frame:" in " ".join(out.split())
-    _, out, _ = run("recommend", "--workload", "video", "--frames", "1", "--hardware", "l4", "-v")
+    _, out, _ = run("recommend", "--workload", "video", "--frames", "1", "--hardware", "l4")
     text = " ".join(out.split())
     assert re.search(r"with 1 frame of \d+ visual tokens \(seen at ", text)
     assert "what 1 is worth is a guess" in text

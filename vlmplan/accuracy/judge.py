@@ -252,6 +252,9 @@ def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> I
 
 def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
+    found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
+    if seen.native_frames:
+        yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
     if rests.own_fraction < 1:
         yield (
             f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
@@ -266,9 +269,6 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
             f"{name}: sees {what} at {seen.side_px:.0f} pixels a side, {largest}'s own at "
             f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
         )
-    found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
-    if seen.native_frames:
-        yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
     if seen.visual_tokens < seen.unreduced_tokens:
         papers = max(loss.curve.studies for loss in found if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))
         yield (
