@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vlmplan.accuracy.judge import Judge, by_scores, parse_task
+from vlmplan.accuracy.judge import ErrorSource, Judge, by_scores, parse_task
 from vlmplan.accuracy.law_judge import by_law
 from vlmplan.accuracy.published_scores import Benchmark, Evidence
 from vlmplan.cost.totals import active_llm_params
@@ -19,6 +19,7 @@ from vlmplan.models.spec import Compressor, Reduction, Workload
 from vlmplan.models.visual_tokens import options, visual_input
 
 EVIDENCE = catalogue.evidence()
+OF_PICTURES = tuple(one for one in EVIDENCE.benchmarks if one.video is None)
 WORK = Workload(text_tokens=50)
 BF16 = Precision.BF16
 
@@ -62,6 +63,10 @@ FIRST_TRY = {
     "TextVQA_val": 2.8,
     "ChartQA_test": 3.4,
     "OCRBench": 1.8,
+    "VideoMME": 1.6,
+    "MVBench": 1.3,
+    "LongVideoBench": 1.8,
+    "MLVU": 2.0,
 }
 
 
@@ -72,7 +77,7 @@ def test_left_out_errors_are_as_good_as_the_first_try(benchmark: Benchmark) -> N
     assert benchmark.left_out_points < 0.6 * min(benchmark.family_mean_points, benchmark.nearest_size_points)
     assert 0.65 <= benchmark.held_fraction <= 0.95
     assert benchmark.slope.value > 0
-    assert benchmark.checkpoints >= 59
+    assert benchmark.checkpoints >= (59 if benchmark.video is None else 36)
 
 
 def test_the_shipped_evidence_is_what_the_tool_makes() -> None:
@@ -128,14 +133,14 @@ def test_more_pixels_than_a_benchmarks_images_have_buy_nothing() -> None:
 
 def test_shrinking_never_costs_less_than_training_for_the_tokens() -> None:
     """Of a page that makes 576 tokens whole, 64: seen at a third of its side, or compressed at the same pixels."""
-    for benchmark in EVIDENCE.benchmarks:
+    for benchmark in OF_PICTURES:
         seen, trained = (benchmark.curves[way] for way in (Reduction.IMAGE_SIZE, Reduction.TRAINED))
         shrunk = seen.left(224, 672, seen.log_scale.value)
         assert shrunk <= trained.left(64, 576, trained.log_scale.value) + 0.02, benchmark.name
 
 
 def test_training_for_the_tokens_never_costs_more_than_pruning() -> None:
-    for benchmark in EVIDENCE.benchmarks:
+    for benchmark in OF_PICTURES:
         trained = benchmark.curves[Reduction.TRAINED]
         kept = trained.left(36, 576, trained.log_scale.value)
         for way in (Reduction.AVERAGE_POOL, Reduction.RANDOM, Reduction.SIMILARITY, Reduction.ATTENTION):
@@ -370,3 +375,104 @@ def test_models_of_a_family_share_its_uncertainty() -> None:
     gaps = [one - other for one, other in zip(*draws, strict=True)]
     assert stdev(gaps) < 0.5 * stdev(draws[0])
     assert any("has no points of" in text for text in judge.warnings(small, visual))
+
+
+# Videos: frames x tokens a frame
+
+
+def _video(frames: int, task: str = "video") -> Judge:
+    return by_scores(EVIDENCE, parse_task(task), replace(WORK, image=(1280, 720), images=frames))
+
+
+def _video_error(name: str, frames: int, task: str = "video") -> float:
+    """The error of a model that sees every frame at its default setting."""
+    model = catalogue.model(name)
+    return _video(frames, task).error(model, options(model, (1280, 720))[-1], BF16)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "frames", "score"),
+    [
+        ("InternVL3-8B", "videomme", 64, 66.3),
+        ("InternVL3-8B", "mvbench", 16, 75.4),
+        ("Qwen2.5-VL-7B", "mlvu", 768, 70.2),
+        ("Qwen3-VL-8B", "videomme", 700, 71.4),
+        ("llava-onevision-qwen2-7b", "longvideobench", 32, 56.3),
+    ],
+)
+def test_published_scores_of_videos_are_met_at_their_own_frames(
+    name: str, task: str, frames: int, score: float
+) -> None:
+    """InternVL3.5's and LLaVA-OneVision's tables, Qwen's reports (facts/video_scores.csv)."""
+    assert 100 * (1 - _video_error(name, frames, task)) == pytest.approx(score, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["InternVL3-8B", "Qwen2.5-VL-7B", "Qwen3-VL-4B", "SmolVLM2-2.2B"])
+def test_fewer_frames_never_err_less_and_more_than_were_scored_buy_nothing(name: str) -> None:
+    errors = [_video_error(name, frames) for frames in (1, 2, 8, 16, 32, 64, 256, 2048, 8192)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[2] + 0.03 > errors[4] + 0.06
+    assert errors[-2] == errors[-1]
+    assert errors[0] < 0.75  # one frame still tells more than guessing
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "frames", "score"),
+    [
+        ("Qwen3-VL-8B", "videomme", 32, 64.4),  # arXiv 2503.21483 and GleanVID
+        ("Qwen2.5-VL-7B", "mlvu", 32, 59.5),  # arXiv 2512.04000
+        ("llava-onevision-qwen2-7b", "mlvu", 8, 58.4),  # arXiv 2503.21483
+    ],
+)
+def test_what_others_measured_at_fewer_frames_is_foretold(name: str, task: str, frames: int, score: float) -> None:
+    assert 100 * (1 - _video_error(name, frames, task)) == pytest.approx(score, abs=4)
+
+
+def test_smaller_frames_and_pruned_ones_err_more() -> None:
+    """By Qwen's own setting and by pruning without training; frames lose less of both than pages."""
+    model, judge = catalogue.model("Qwen2.5-VL-7B"), _video(32)
+    seen = [judge.error(model, one, BF16) for one in options(model, (1280, 720))]
+    assert seen == sorted(seen, reverse=True)
+    llava = catalogue.model("llava-onevision-qwen2-7b")
+    whole = options(llava, (1280, 720))[-1]
+    pruned = replace(whole, visual_tokens=16, reduction=Reduction.SIMILARITY)
+    assert 0.01 < judge.error(llava, pruned, BF16) - judge.error(llava, whole, BF16) < 0.2
+
+
+def test_frames_below_all_studies_are_a_guess_and_it_is_said() -> None:
+    model = catalogue.model("InternVL3-8B")
+    visual = options(model, (1280, 720))[-1]
+    spreads = [stdev(map(logit, _video(frames).draws(model, visual, BF16, count=400))) for frames in (64, 8, 1)]
+    assert spreads == sorted(spreads)
+    assert spreads[-1] > 1.5 * spreads[0]
+    (guess,) = [line for line in _video(1).warnings(model, visual) if "frames" in line]
+    assert "of 16 to 64 frames; no study has fewer than 8: what 1 is worth is a guess" in guess
+    assert any("what is lost with 32 is from 5 papers" in line for line in _video(32).warnings(model, visual))
+    assert any("more are not credited" in line for line in _video(256).warnings(model, visual))
+    assert _video(1).unstudied(model, visual) == ()  # frames are given, not chosen
+
+
+def test_who_reads_one_picture_reads_no_video() -> None:
+    llava, qwen = catalogue.model("llava-1.5-7b"), catalogue.model("Qwen2.5-VL-7B")
+    assert _video(8).takes(qwen, 8)
+    assert not _video(8).takes(llava, 8)
+    assert _video(1).takes(llava, 1)
+    assert _video(8, "reasoning").takes(llava, 8)  # nobody says that the pictures belong together
+    families = {model.family for model in catalogue.models()}
+    assert set(EVIDENCE.one_picture) <= families
+
+
+def test_tasks_of_videos_are_known_by_name() -> None:
+    """A plan says frames by its task's name alone, long after the evidence is gone."""
+    of_videos = {one.name for one in EVIDENCE.benchmarks if one.video is not None}
+    for name, weights in [*EVIDENCE.tasks.items(), *((one.name, {one.name: 1.0}) for one in EVIDENCE.benchmarks)]:
+        source = ErrorSource(name="published scores", sha256="", task={name: 1.0}, basis=())
+        assert source.of_videos == (set(weights) <= of_videos) == bool(set(weights) & of_videos)
+
+
+def test_pictures_are_judged_as_before_whatever_their_number() -> None:
+    """Videos lend nothing to them, and frames are no matter."""
+    assert _video_error("Qwen2.5-VL-7B", 32, "reasoning") == _video_error("Qwen2.5-VL-7B", 1, "reasoning")
+    assert set(EVIDENCE.task_weights("no such task")) == {one.name for one in OF_PICTURES}
+    for one in OF_PICTURES:
+        assert all("video" not in source for source in one.sources)

@@ -78,3 +78,18 @@ def test_every_model_has_a_licence_and_says_where_it_was_read() -> None:
     for model in catalogue.models():
         assert model.license, model.name
         assert model.name in sourced
+
+
+def test_scores_of_videos_have_sources_and_shipped_models() -> None:
+    known = {model.name for model in catalogue.models()}
+    table = _rows("video_scores.csv")
+    assert len(table) > 150
+    assert len({(row["hf_id"], row["benchmark"], row["source"]) for row in table}) == len(table)
+    for row in table:
+        assert row["hf_id"] in known, row
+        assert row["benchmark"] in {"VideoMME", "MVBench", "LongVideoBench", "MLVU"}
+        assert 20 < float(row["score"]) < 100
+        assert "arXiv" in row["source"] or "stored" in row["source"]
+        assert row["date_read"] and row["protocol_note"]
+        assert not row["frames"] or 1 <= int(row["frames"]) <= 2048
+    assert all(row["source"] and row["reason"] for row in _rows("one_picture.csv"))

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import token_curves
 from benchmarks import KIND, blind_fraction, chance, image
-from leave_one_study_out import Left, left_out, table
+from leave_one_study_out import Left, left_out, table, table_of_videos
 from legibility import legible_text_px
 from regret import RULES, grids, planned, regrets
-from token_curves import Axis, Constants, Inference, axis, constants, effects, hill, of_axis
-from token_studies import Series, series, series_of
+from token_curves import Axis, Constants, Inference, axis, axis_of, constants, effects, hill, of_axis
+from token_studies import Series, series, series_of, video_series
 
 from vlmplan.accuracy.reductions import Kind
 from vlmplan.inventory.budget import Preference
 from vlmplan.models.spec import Reduction
 
+OF_VIDEOS = {Axis.FRAMES, Axis.FRAME_TOKENS}
 SPREADS = {"kind": 0.3, "benchmark": 0.3, "reduction": 0.2, "kind and reduction": 0.2, "family": 0.1, "paper": 0.3,
            "paper and kind": 0.1, "series": 0.2}  # fmt: skip
 AT = Constants(spreads=SPREADS, noise=0.005, steepness={str(kind): 0.7 for kind in Kind})
@@ -84,12 +85,41 @@ def test_the_facts_are_many_and_sound() -> None:
     long = {(one.paper, one.study) for one in found if len(one.x) >= 3}
     assert len(long) >= 60
     assert len({one.paper for one in found}) >= 90
-    assert {one.kind for one in found} == set(Kind)
-    assert {axis(one.reduction) for one in found} == set(Axis)
+    assert {one.kind for one in found} == set(Kind) - {Kind.VIDEO}
+    assert {axis(one.reduction) for one in found} == {axis_of(one) for one in found} == set(Axis) - OF_VIDEOS
     for one in found:
         assert list(one.x) == sorted(set(one.x))
         assert all(0 <= share <= 1 for share in one.share)
         assert all(side <= math.log(4000) for side in one.x) or one.reduction is not Reduction.IMAGE_SIZE
+
+
+def test_studies_of_videos_are_of_frames_or_of_tokens_a_frame() -> None:
+    """Chosen evenly: who looks for the frames that matter has seen the video, or read the question."""
+    found = video_series()
+    assert {one.kind for one in found} == {Kind.VIDEO}
+    assert {axis_of(one) for one in found} == OF_VIDEOS
+    frames = of_axis(found, Axis.FRAMES)
+    assert len({one.paper for one in frames}) >= 5
+    for one in frames:
+        assert not one.method
+        assert all(1 <= math.exp(x) <= 300 for x in one.x)
+    pruned = of_axis(found, Axis.FRAME_TOKENS)
+    assert len({one.paper for one in pruned}) >= 8
+    assert all(1 < math.exp(x) <= 260 for one in pruned for x in one.x)
+    whole = {round(math.exp(one.whole[0])) for one in pruned if one.family == "LLaVA-OneVision"}
+    assert whole == {196}
+
+
+def test_frames_left_out() -> None:
+    """A paper's scores at fewer frames, from all other papers: nearer than no change, within intervals."""
+    found, at = of_axis(video_series(), Axis.FRAMES), constants()[Axis.FRAMES]
+    rows = list(left_out(found, at, sorted({one.paper for one in found})))
+    assert len(rows) > 60
+    errors = [100 * abs(row.predicted - row.share) for row in rows]
+    unchanged = [100 * abs(row.unchanged - row.share) for row in rows]
+    assert sum(errors) < 0.4 * sum(unchanged)
+    assert sum(row.low <= row.share <= row.high for row in rows) > 0.85 * len(rows)
+    assert "| VideoMME | frames |" in table_of_videos(rows)
 
 
 def test_what_is_known_of_benchmarks() -> None:
@@ -105,6 +135,8 @@ def _left_out() -> list[Left]:
     """Every paper of pixels and of trained tokens, and a ninth of those of pruning, with the constants in force."""
     rows: list[Left] = []
     for lost, at in constants().items():
+        if lost in OF_VIDEOS:
+            continue
         found = of_axis(series(), lost)
         papers = sorted({one.paper for one in found})
         rows += left_out(found, at, papers[::9] if lost is Axis.UNTRAINED else papers)

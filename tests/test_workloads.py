@@ -122,14 +122,56 @@ def test_a_batch_is_for_throughput_and_a_chat_for_the_wait() -> None:
     assert batch.preference == "speed" and "workload batch: prefers speed (--prefer)" in said
 
 
-def test_a_video_is_its_frames_and_the_error_says_what_it_leaves_out() -> None:
+def test_a_video_is_its_frames_and_is_judged_by_scores_of_videos() -> None:
     plan, err = plan_of("--workload", "video", "--hardware", "l4")
-    assert plan.workload.images == 32 and "32 images" in err
+    assert plan.workload.images == plan.frames == 32 and "32 frames, 1280x720" in err and "(--frames, --image" in err
+    assert plan.error_source.task == {"video": 1.0}
+    assert {one.benchmark for one in plan.scores} == {"VideoMME", "MVBench", "LongVideoBench", "MLVU"}
     assert plan.choice.deploy is not None and "'{\"image\": 32}'" in str(plan.choice.deploy.command)
     assert plan.choice.deploy.context_tokens > 32 * plan.choice.visual_tokens
-    assert any("questions about one picture; what 32 in a request" in warning for warning in plan.warnings)
-    fewer, _ = plan_of("--workload", "video", "--images", "8", "--hardware", "l4")
-    assert fewer.choice.predicted_error <= plan.choice.predicted_error
+    assert not any("questions about one picture" in warning for warning in plan.warnings)
+    assert any(line.startswith("that read one picture at a time: ") for line in plan.left_out)
+    fewer, _ = plan_of("--workload", "video", "--frames", "8", "--hardware", "l4")
+    assert fewer.workload.images == 8
+    assert fewer.choice.predicted_error > plan.choice.predicted_error + 0.01
+
+
+def test_a_plan_for_a_video_says_frames_and_tokens_of_each() -> None:
+    _, out, _ = run("recommend", "--workload", "video", "--hardware", "l4")
+    head = " ".join(out.partition("Error:")[0].split())
+    count = int(re.search(r"with 32 frames of (\d+) visual tokens, ", head)[1])  # type: ignore[index]
+    assert f"{32 * count:,} in all (each seen at " in head
+    assert "tokens a frame:" in " ".join(out.split())
+    _, out, _ = run("recommend", "--workload", "video", "--frames", "1", "--hardware", "l4")
+    text = " ".join(out.split())
+    assert re.search(r"with 1 frame of \d+ visual tokens \(seen at ", text)
+    assert "what 1 is worth is a guess" in text
+
+
+def test_devices_compared_for_a_video_say_frames() -> None:
+    code, out, _ = run("recommend", "--workload", "video", "--hardware", "l4,h100-sxm")
+    assert code == 0 and re.search(r"with 32 frames of \d+ visual tokens, [\d,]+ in all", " ".join(out.split()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--frames", "4000"), "4000 frames are at least "),
+        (("--frames", "32", "--model", "llava-hf/llava-1.5-7b-hf"), "that read one picture at a time"),
+        (("--frames", "0"), "images: expected 1 to "),
+        (("--frames", "many"), "many"),
+    ],
+)
+def test_frames_that_cannot_be_answered_are_refused_in_a_line(options: tuple[str, ...], said: str) -> None:
+    code, out, err = run("recommend", "--workload", "video", "--hardware", "h200-sxm", *options)
+    assert code == 2 and not out and said in err
+    assert "Traceback" not in err
+
+
+def test_pictures_in_one_request_are_no_video() -> None:
+    plan, _ = plan_of("--task", "reasoning", "--images", "4", "--latency", "5s", "--hardware", "l4")
+    assert plan.frames is None
+    assert any("questions about one picture; what 4 in a request" in warning for warning in plan.warnings)
 
 
 # What is said goes before

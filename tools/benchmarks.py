@@ -40,11 +40,13 @@ KINDS = {
         "RefCOCO", "RefCOCO+", "RefCOCOg", "CountBench", "TallyQA", "PixMo-Count", "V*Bench", "HR-Bench", "CV-Bench",
         "ScreenSpot", "ScreenSpot-Pro", "ScreenSpot-V2", "VSR", "4KPro", "COCO detection", "DocLayNet detection",
     ),
+    Kind.VIDEO: ("VideoMME", "MVBench", "LongVideoBench", "MLVU", "VideoMME_medium", "VideoMME_long"),
 }  # fmt: skip
 KIND = {name: kind for kind, names in KINDS.items() for name in names}
 USUAL_SIDE_PX = 640  # of images of benchmarks whose size nobody tells
 LEAST_ABOVE = 3.0  # points above chance, below which a share of them says nothing
-SAME = {"MME_sum": "MME_perception", "MME_cognition": "MME_perception", "MMBench_CN": "MMBench_EN"}
+SAME = {"MME_sum": "MME_perception", "MME_cognition": "MME_perception", "MMBench_CN": "MMBench_EN",
+        "VideoMME_medium": "VideoMME", "VideoMME_long": "VideoMME"}  # fmt: skip
 USUAL_BLIND_FRACTION = 0.2  # of kinds of benchmarks that nobody tried without images
 
 

@@ -6,14 +6,26 @@ Run: ``python tools/make_evidence.py``; reads ``facts/``.
 import functools
 import math
 from collections import defaultdict
-from statistics import mean, stdev
+from collections.abc import Iterable
+from statistics import mean, median, stdev
 
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
 from legibility import legible_log_sd, legible_text_px
-from published import BENCHMARKS, CHANCE, TASKS, Published, family_years, logit, party_sd, published, sizes
+from published import (
+    BENCHMARKS,
+    CHANCE,
+    OF_VIDEOS,
+    TASKS,
+    Published,
+    family_years,
+    logit,
+    party_sd,
+    published,
+    sizes,
+)
 from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
-from token_curves import Axis, Inference, axis, constants, of_axis
-from token_studies import Series, series
+from token_curves import Axis, Inference, axis, constants, every_series, of_axis
+from token_studies import Series, series, video_series
 
 from facts import PROFILES, rows
 from vlmplan.accuracy.published_scores import (
@@ -23,9 +35,11 @@ from vlmplan.accuracy.published_scores import (
     FamilyOffset,
     OwnScore,
     OwnScores,
+    Shown,
+    Video,
     size_term,
 )
-from vlmplan.accuracy.reductions import Curve, Uncertain
+from vlmplan.accuracy.reductions import Curve, Kind, Uncertain
 from vlmplan.document import to_toml
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
@@ -34,6 +48,10 @@ from vlmplan.models.spec import Reduction
 SCORES = "vlm_scores.csv: published scores, one source each (quantised, thinking-mode and fine-tuned rows left out)"
 STUDIES = "token_studies.csv.gz: scores at several numbers of pixels or visual tokens, a source each"
 PARTIES = "party_scores.csv: the same checkpoint scored by several parties"
+VIDEO_SCORES = "video_scores.csv: published scores of video benchmarks, frames a video where they are stated"
+FRAME_STUDIES = "token_studies.csv.gz: scores at several numbers of frames, or of visual tokens a frame, a source each"
+FRAME_PIXELS = "what fewer pixels a frame cost is that of benchmarks of pictures (perception): an assumption"
+SOURCES_OF_VIDEOS = (VIDEO_SCORES, FRAME_STUDIES, FRAME_PIXELS, PARTIES)
 LEGIBILITY = "legibility.csv: reading accuracy by height of text, a source each; the middle of its readers"
 SHIPPED = {model.name: model for model in catalogue.models()}
 FAMILIES_SHIPPED = {model.family for model in SHIPPED.values()}
@@ -76,7 +94,7 @@ _UNTRAINED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Re
 @functools.cache
 def inferences() -> dict[Axis, Inference]:
     """The scales of all studies, by what they lose."""
-    return {lost: Inference(of_axis(series(), lost), at) for lost, at in constants().items()}
+    return {lost: Inference(of_axis(every_series(), lost), at) for lost, at in constants().items()}
 
 
 def _labels(name: str, reduction: Reduction) -> dict[str, str]:
@@ -123,7 +141,75 @@ def curve(name: str, reduction: Reduction) -> Curve:
 
 def curves(name: str) -> dict[Reduction, Curve]:
     """The curves of one benchmark by way of reducing."""
+    if KIND[name] is Kind.VIDEO:
+        return frame_curves(name)
     return {reduction: curve(name, reduction) for reduction in (*WAYS, Reduction.TRAINING_FREE)}
+
+
+LIKE_FRAMES = "GQA"  # whose pixels stand in for a frame's: what is seen in everyday scenes, nothing to be read
+_PRUNED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Reduction.TRAINING_FREE)
+
+
+def _of_videos(name: str, lost: Axis, labels: dict[str, str], alike: Iterable[Series]) -> Curve:
+    """The curve of one video benchmark on an axis, with what is known of families in the catalogue."""
+    inference, found = inferences()[lost], list(alike)
+    predicted = inference.predict(labels)
+    families = {}
+    for family in sorted({one.family for one in inference.found if one.family in FAMILIES_SHIPPED}):
+        own = inference.predict(labels | {"family": family})
+        families[family] = Uncertain(value=round(own.mean - predicted.mean, 4), sd=round(own.own_sd, 4))
+    return Curve(
+        log_scale=Uncertain(value=round(predicted.mean, 4), sd=round(predicted.shared_sd, 4)),
+        model_sd=round(predicted.own_sd, 4),
+        steepness=inference.constants.steepness_of(name, retrained=False),
+        least=round(min(math.exp(min(one.x)) for one in found), 1),
+        studies=len({one.paper for one in found}),
+        families=families,
+    )
+
+
+def frame_curves(name: str) -> dict[Reduction, Curve]:
+    """What fewer pixels, or fewer tokens, of every frame leave; a way without studies of videos is left out."""
+    found = {Reduction.IMAGE_SIZE: curve(LIKE_FRAMES, Reduction.IMAGE_SIZE)}
+    for reduction in _PRUNED:
+        told = {} if reduction is Reduction.TRAINING_FREE else {"reduction": str(reduction)}
+        alike = [one for one in of_axis(video_series(), Axis.FRAME_TOKENS) if told.get("reduction") in (None, one.axis)]
+        found[reduction] = _of_videos(name, Axis.FRAME_TOKENS, {"benchmark": name} | told, alike)
+    return found
+
+
+def _shown(found: Iterable[Published]) -> Shown | None:
+    """The middle of the frames, and of their sides, that scores were published at; None where none tells frames."""
+    rows_of = list(found)
+    frames = [one.frames for one in rows_of if one.frames]
+    sides = [one.frame_side_px for one in rows_of if one.frame_side_px]
+    return Shown(frames=round(median(frames)), side_px=median(sides) if sides else None) if frames else None
+
+
+def most_frames() -> int:
+    """The most frames of any study."""
+    return round(math.exp(max(one.whole[0] for one in of_axis(video_series(), Axis.FRAMES))))
+
+
+def video(name: str) -> Video | None:
+    """How the published scores of one video benchmark were come by; None of any other."""
+    if name not in OF_VIDEOS:
+        return None
+    known = {one: found for one, found in believed(name).items() if one in SHIPPED}
+    of_family: dict[str, list[Published]] = defaultdict(list)
+    for one, found in known.items():
+        of_family[SHIPPED[one].family].append(found)
+    usual = _shown(known.values())
+    assert usual is not None and usual.side_px is not None
+    studied = of_axis(video_series(), Axis.FRAMES)
+    mine = [one for one in studied if one.benchmark.startswith(name)]
+    return Video(
+        frames=_of_videos(name, Axis.FRAMES, {"benchmark": name}, mine),
+        most_frames=most_frames(),
+        usual=usual,
+        checkpoints={one: shown for one, found in sorted(known.items()) if (shown := _shown([found]))},
+        families={family: shown for family, found in sorted(of_family.items()) if (shown := _shown(found))},
+    )
 
 
 Deviations = dict[str, dict[str, float]]  # checkpoint or family -> benchmark -> deviation in standard deviations
@@ -185,11 +271,11 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
     return told
 
 
-def benchmarks() -> tuple[Benchmark, ...]:
-    """Fit every estimator, and try each on checkpoints left out."""
-    rows_of = {name: scored(name) for name in BENCHMARKS}
-    lines = {name: ScoreLine(rows=rows_of[name], chance=CHANCE.get(name, 0.0)) for name in BENCHMARKS}
-    misses = {name: left_out(rows_of[name], lines[name].chance) for name in BENCHMARKS}
+def benchmarks(names: Iterable[str]) -> tuple[Benchmark, ...]:
+    """Fit the estimators of benchmarks that lend to each other, and try each on checkpoints left out."""
+    rows_of = {name: scored(name) for name in names}
+    lines = {name: ScoreLine(rows=found, chance=CHANCE.get(name, 0.0)) for name, found in rows_of.items()}
+    misses = {name: left_out(rows_of[name], lines[name].chance) for name in rows_of}
     offsets, told = family_offsets(lines), borrowings(misses)
     found = []
     for name, line in lines.items():
@@ -224,7 +310,8 @@ def benchmarks() -> tuple[Benchmark, ...]:
                 harness_sd=round(party_sd(name), 3),
                 borrowed=told[name],
                 curves=curves(STUDIED[name]),
-                sources=(SCORES, STUDIES, PARTIES),
+                video=video(name),
+                sources=SOURCES_OF_VIDEOS if name in OF_VIDEOS else (SCORES, STUDIES, PARTIES),
             )
         )
     return tuple(found)
@@ -270,7 +357,8 @@ def own_scores() -> None:
 
 def main() -> None:
     """Write the evidence and the scores, and print how well what was left out is predicted."""
-    found = benchmarks()
+    of_pictures = benchmarks(name for name in BENCHMARKS if name not in OF_VIDEOS)
+    found = (*of_pictures, *benchmarks(OF_VIDEOS))  # what is known of pictures tells little of videos
     height_px, spread_px = legible_text_px()
     for one in found:
         print(
@@ -295,6 +383,7 @@ def main() -> None:
         legible_text_px=Uncertain(value=round(height_px, 1), sd=round(spread_px, 1)),
         legible_log_sd=round(legible_log_sd(), 2),
         legible_sources=(LEGIBILITY,),
+        one_picture={row["family"]: f"{row['reason']}: {row['source']}" for row in rows("one_picture.csv")},
     )
     print(evidence.precision_offsets)
     (PROFILES / "evidence.toml").write_text(to_toml(evidence), encoding="utf-8")

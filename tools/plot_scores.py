@@ -16,12 +16,14 @@ mpl.rcParams |= {"svg.hashsalt": "vlmplan", "svg.fonttype": "none"}  # the same 
 import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
 
 TITLES = {"MMMU_val": "MMMU", "MMBench_EN": "MMBench", "AI2D_test": "AI2D", "MathVista_mini": "MathVista",
-          "DocVQA": "DocVQA", "TextVQA_val": "TextVQA", "ChartQA_test": "ChartQA", "OCRBench": "OCRBench"}  # fmt: skip
+          "DocVQA": "DocVQA", "TextVQA_val": "TextVQA", "ChartQA_test": "ChartQA", "OCRBench": "OCRBench",
+          "VideoMME": "Video-MME", "MVBench": "MVBench", "LongVideoBench": "LongVideoBench",
+          "MLVU": "MLVU"}  # fmt: skip
 
 
 def draw(misses: dict[str, list[Miss]]) -> None:
     """One panel a benchmark: points on the line are predicted right; hollow ones have no other of their family."""
-    figure, panels = plt.subplots(2, 4, figsize=(10, 5.4), constrained_layout=True)
+    figure, panels = plt.subplots(3, 4, figsize=(10, 8.1), constrained_layout=True)
     for panel, (name, found) in zip(panels.flat, misses.items(), strict=True):
         values = [value for miss in found for value in (miss.predicted_points, 100 * miss.row.share)]
         low, high = min(values) - 3, max(values) + 3

@@ -6,11 +6,11 @@ For ``law_points.py`` and ``make_evidence.py``.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
-from facts import generation, rows
+from facts import generation, number, rows
 from vlmplan.cost.totals import active_llm_params, total_llm_params
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
@@ -26,8 +26,14 @@ TASKS = {
     "mmbench": {"MMBench_EN": 1.0},
     "ai2d": {"AI2D_test": 1.0},
     "mathvista": {"MathVista_mini": 1.0},
+    "video": {"VideoMME": 0.25, "MVBench": 0.25, "LongVideoBench": 0.25, "MLVU": 0.25},
+    "videomme": {"VideoMME": 1.0},
+    "mvbench": {"MVBench": 1.0},
+    "longvideobench": {"LongVideoBench": 1.0},
+    "mlvu": {"MLVU": 1.0},
 }
 BENCHMARKS = sorted({name for weights in TASKS.values() for name in weights})
+OF_VIDEOS = sorted(TASKS["video"])
 SCALES = {
     "OCRBench": 1000,
     "OCRBench (0-1000)": 1000,
@@ -45,8 +51,10 @@ SYNONYMS = {
     "OCRBench (0-100)": "OCRBench",
 }
 # Scores that one gets by guessing: MMMU's and MathVista's as published with them (arXiv 2311.16502, 2310.02255), one of
-# four options in AI2D. MMBench shifts its options and counts a question only if all are answered.
-CHANCE = {"MMMU_val": 0.22, "AI2D_test": 0.25, "MathVista_mini": 0.18}
+# four options in AI2D. MMBench shifts its options and counts a question only if all are answered. Those of videos have
+# sources in ``facts/benchmarks.csv``.
+CHANCE = {"MMMU_val": 0.22, "AI2D_test": 0.25, "MathVista_mini": 0.18,
+          "VideoMME": 0.25, "MVBench": 0.25, "LongVideoBench": 0.2, "MLVU": 0.25}  # fmt: skip
 THOUGHT_OVER = ("MMMU_val", "MathVista_mini")  # of InternVL3.5, whose other scores are of plain answers
 UNMASKED = ("facebook/Perception-LM", "meta-llama/Llama-3.2")  # their AI2D is the easier one, without the mask
 SECOND_HAND = ("third-party", "re-reported", "BF16; MMBench dev", "baseline row")
@@ -59,12 +67,17 @@ def logit(share: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The score of one checkpoint on one benchmark; ``revised`` says that the benchmark's later version was scored."""
+    """The score of one checkpoint on one benchmark; ``revised`` says that the benchmark's later version was scored.
+
+    Of videos it saw so many ``frames``, each as a square of ``frame_side_px``; None where nobody tells.
+    """
 
     share: float
     revised: bool
     note: str
     source: str
+    frames: float | None = None
+    frame_side_px: float | None = None
 
 
 def _answers(row: dict[str, str]) -> bool:
@@ -80,7 +93,7 @@ def _answers(row: dict[str, str]) -> bool:
 def published() -> dict[str, dict[str, Published]]:
     """Return benchmark -> checkpoint -> its score: MMBench before its revision, test before val, own before others'."""
     found: defaultdict[tuple[str, str], list[tuple[tuple[bool, ...], float, dict[str, str]]]] = defaultdict(list)
-    for row in rows("vlm_scores.csv"):
+    for row in (*rows("vlm_scores.csv"), *rows("video_scores.csv")):
         if _answers(row):
             name, note = row["benchmark"], row["protocol_note"]
             rank = (name.endswith("v11"), name == "DocVQA_val", note.startswith(SECOND_HAND))
@@ -95,8 +108,16 @@ def published() -> dict[str, dict[str, Published]]:
             revised=best[0],
             note=kept[0][1]["protocol_note"],
             source=kept[0][1]["source"],
+            frames=_told("frames", (row for _, row in kept)),
+            frame_side_px=_told("frame_side_px", (row for _, row in kept)),
         )
     return table
+
+
+def _told(column: str, found: Iterable[dict[str, str]]) -> float | None:
+    """The middle of what rows tell in a column; None where none does, or has it."""
+    values = [value for row in found if (value := number(row.get(column, ""))) is not None]
+    return median(values) if values else None
 
 
 @functools.cache

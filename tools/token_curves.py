@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from benchmarks import KIND, blind_fraction, chance
-from token_studies import Series, series
+from token_studies import FRAMES, Series, series, video_series
 
 from vlmplan.accuracy.reductions import Kind
 from vlmplan.models.spec import Reduction
@@ -44,11 +44,16 @@ _DAMPING = 0.7
 
 
 class Axis(enum.StrEnum):
-    """What a series loses: pixels, tokens that it was trained to do without, or tokens that it was not."""
+    """What a series loses: pixels, tokens that it was trained to do without, or tokens that it was not.
+
+    Of a video: frames, or tokens of every frame that it was not trained to do without.
+    """
 
     PIXELS = "pixels"
     TRAINED = "trained"
     UNTRAINED = "untrained"
+    FRAMES = "frames"
+    FRAME_TOKENS = "frame-tokens"
 
 
 def axis(reduction: Reduction) -> Axis:
@@ -58,8 +63,22 @@ def axis(reduction: Reduction) -> Axis:
     return Axis.TRAINED if reduction.trained else Axis.UNTRAINED
 
 
+def axis_of(one: Series) -> Axis:
+    """Return what a series loses."""
+    if one.kind is not Kind.VIDEO:
+        return axis(one.reduction)
+    return Axis.FRAMES if one.axis == FRAMES else Axis.FRAME_TOKENS
+
+
+@cache
+def every_series() -> tuple[Series, ...]:
+    """Return the series of images and of videos."""
+    return (*series(), *video_series())
+
+
 # Of scales, before any study.
-_CENTRE = {Axis.PIXELS: math.log(200.0), Axis.TRAINED: math.log(4.0), Axis.UNTRAINED: math.log(16.0)}
+_CENTRE = {Axis.PIXELS: math.log(200.0), Axis.TRAINED: math.log(4.0), Axis.UNTRAINED: math.log(16.0),
+           Axis.FRAMES: math.log(4.0), Axis.FRAME_TOKENS: math.log(4.0)}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +101,18 @@ class Constants:
 
 def effects(one: Series, *, unseen: bool = False) -> dict[str, str]:
     """Return what a series shares with others: effect -> label; of an ``unseen`` paper, not what is its own."""
-    kind, lost = str(one.kind), axis(one.reduction)
+    kind, lost = str(one.kind), axis_of(one)
     shared = {"kind": kind, "benchmark": one.benchmark}
     if one.family:
         shared["family"] = one.family
+    if lost is Axis.FRAMES:
+        return shared if unseen else shared | {"paper": one.paper}
     if lost is Axis.PIXELS:
         retrained = "retrained" if one.retrained else "as it is"
         shared |= {"setting": one.axis, "retrained": retrained, "kind and retrained": f"{kind} {retrained}"}
     else:
         shared |= {"reduction": str(one.reduction), "kind and reduction": f"{kind} {one.reduction}"}
-    if lost is Axis.UNTRAINED and one.method:
+    if lost in (Axis.UNTRAINED, Axis.FRAME_TOKENS) and one.method:
         shared |= {"method": method_of(one.method)}
     if not unseen:
         shared |= {"paper": one.paper, "paper and kind": f"{one.paper} {kind}"}
@@ -106,7 +127,7 @@ def method_of(name: str) -> str:
 
 def whole_tokens(one: Series) -> float:
     """Return how many more tokens than usual the unreduced model of a series has, as a logarithm; 0 of pixels."""
-    return 0.0 if axis(one.reduction) is Axis.PIXELS else one.whole[0] - math.log(_WHOLE_TOKENS)
+    return 0.0 if axis_of(one) in (Axis.PIXELS, Axis.FRAMES) else one.whole[0] - math.log(_WHOLE_TOKENS)
 
 
 def hill(x: Array | float, log_scale: Array | float, steepness: float) -> Array:
@@ -157,7 +178,7 @@ class Inference:
     def __init__(self, found: Sequence[Series], constants: Constants) -> None:
         """Run expectation propagation to its end."""
         self.found, self.constants = tuple(found), constants
-        self._centre = _CENTRE[axis(self.found[0].reduction)]
+        self._centre = _CENTRE[axis_of(self.found[0])]
         self._columns: dict[tuple[str, str], int] = {}
         rows = [self._row(effects(one), whole_tokens(one), learn=True) for one in self.found]
         self._design = _sparse(rows, len(self._columns))
@@ -170,7 +191,8 @@ class Inference:
     def _row(self, labels: Mapping[str, str], whole: float, *, learn: bool = False) -> dict[int, float]:
         """A row of the design: column -> what it counts. Labels of no column are left out, unless they are to be."""
         told = {("mean", ""): _CENTRE_SD, ("whole", ""): _WHOLE_SD * whole}
-        told |= {(name, label): self.constants.spreads[name] for name, label in labels.items()}
+        spreads = self.constants.spreads  # of an axis of one kind, the kind has none
+        told |= {(name, label): spreads[name] for name, label in labels.items() if name in spreads}
         if learn:
             for key in told:
                 self._columns.setdefault(key, len(self._columns))
@@ -256,7 +278,7 @@ def constants() -> dict[Axis, Constants]:
 
 def of_axis(found: Iterable[Series], lost: Axis) -> list[Series]:
     """Return the series that lose one thing."""
-    return [one for one in found if axis(one.reduction) is lost]
+    return [one for one in found if axis_of(one) is lost]
 
 
 _FACTORS = (0.5, 0.7, 1.4, 2.0)
@@ -317,10 +339,13 @@ def main() -> None:
     """Fit the constants of every axis anew."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    made = {}
+    parser.add_argument("--axes", nargs="*", type=Axis, default=list(Axis), help="those to fit; others stay")
+    asked = parser.parse_args()
+    rounds, made = asked.rounds, tomllib.loads(CONSTANTS.read_text(encoding="utf-8"))
     for lost, start in constants().items():
-        found = of_axis(series(), lost)
+        if lost not in asked.axes:
+            continue
+        found = of_axis(every_series(), lost)
         print(f"{lost}: {len(found)} series of {len({one.paper for one in found})} papers", flush=True)
         best = fitted(found, start, rounds, lambda text: print(text, flush=True))
         made[str(lost)] = {"spreads": dict(best.spreads), "noise": best.noise, "steepness": dict(best.steepness)}

@@ -2,10 +2,12 @@
 
 A series has scores at several x: the logarithm of the side of the pixels seen (``image-size``), or of the number of
 visual tokens (every other reduction). What a benchmark's own images do not have, no setting can show: sides end there.
+Of videos x is the logarithm of the number of frames, spread evenly, or of the visual tokens that each frame keeps.
 """
 
 import functools
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +22,14 @@ from vlmplan.models.spec import Reduction
 RELATIVE = "relative-size"
 SHRINKING = ("image-size", RELATIVE, "tiles", "pixels-only")
 QWEN_TOKEN_PX = 28  # Qwen2-VL and Qwen2.5-VL: one token a square of 28 pixels
-VIDEO = ("frames", "frame-tokens")
+FRAMES = "frames"
+VIDEO = (FRAMES, "frame-tokens")
 NO_METHOD = ("", "none")
+EVENLY = (*NO_METHOD, "uniform sampling")  # how frames are chosen without looking at them, or at the question
+# Tokens that one frame has unreduced, where a study gives only the share that it kept: LLaVA-OneVision's and
+# LLaVA-Video's pooled frames, one view of InternVL's; of others a usual number.
+FRAME_TOKENS = {"onevision": 196, "-ov": 196, "llava-video": 169, "internvl": 256}
+USUAL_FRAME_TOKENS = 256
 # Model families whose studies tell of the catalogue's own: a part of the checkpoint's name -> family there.
 FAMILIES = {
     "qwen2.5-vl": "Qwen2.5-VL", "qwen2-vl": "Qwen2-VL", "llava-1.5": "LLaVA-1.5", "llava-v1.5": "LLaVA-1.5",
@@ -124,23 +132,47 @@ class _Point:
     tokens: float | None
 
 
+def _frames(row: dict[str, str]) -> float | None:
+    """The frames that a row's note tells."""
+    told = re.search(r"(\d+) frames", row["note"])
+    return float(told[1]) if told else None
+
+
+def _video_x(row: dict[str, str]) -> float | None:
+    """Where a row of a video benchmark lies: its frames, or the tokens that a frame keeps."""
+    if row["axis"] == FRAMES:
+        frames = _frames(row) if row["method"].casefold() in EVENLY else None
+        return math.log(frames) if frames else None
+    tokens, name = row["visual_tokens"], row["checkpoint"].casefold()
+    if row["axis"] in (*VIDEO, *SHRINKING) or not tokens:
+        return None
+    if tokens.endswith("%"):
+        whole = next((count for part, count in FRAME_TOKENS.items() if part in name), USUAL_FRAME_TOKENS)
+        share = float(tokens.rstrip("%")) / 100
+        return math.log(share * whole) if share else None
+    frames = _frames(row)
+    return math.log(float(tokens) / frames) if frames and float(tokens) else None
+
+
 Key = tuple[str, ...]
 KEY = ("paper", "study", "checkpoint", "llm_params_b", "axis", "benchmark", "trained_each")
 
 
-def _groups(table: Iterable[dict[str, str]]) -> Iterator[tuple[Key, list[_Point]]]:
+def _groups(table: Iterable[dict[str, str]], *, video: bool) -> Iterator[tuple[Key, list[_Point]]]:
     """Rows of one model, benchmark and way; the unreduced one belongs to every method of its table."""
     found: defaultdict[Key, defaultdict[str, list[_Point]]] = defaultdict(lambda: defaultdict(list))
     for row in table:
-        if row.get("trust", "primary") != "primary" or row["benchmark"] not in KIND or row["axis"] in VIDEO:
+        if row.get("trust", "primary") != "primary" or row["benchmark"] not in KIND:
             continue
-        x = _x(row)
+        if (KIND[row["benchmark"]] is Kind.VIDEO) is not video or (row["axis"] in VIDEO and not video):
+            continue
+        x = _video_x(row) if video else _x(row)
         if x is None:
             continue
         # to a fixed size every image is shrunk as far as it has to be, to a share of its own also the small ones
         axis = RELATIVE if row["axis"] == "image-size" and row["visual_tokens"].endswith("%") else row["axis"]
         key = tuple({**row, "axis": axis}[name] for name in KEY)
-        method = "" if row["method"].casefold() in NO_METHOD else row["method"]
+        method = "" if row["method"].casefold() in (EVENLY if video else NO_METHOD) else row["method"]
         tokens = None if row["visual_tokens"].endswith("%") else number(row["visual_tokens"])
         share = float(row["score"]) / float(row["score_max"])
         found[key][method].append(_Point(x=round(x, 3), share=share, tokens=tokens))
@@ -150,10 +182,13 @@ def _groups(table: Iterable[dict[str, str]]) -> Iterator[tuple[Key, list[_Point]
             yield (*key, method), points + whole
 
 
-def series_of(table: Iterable[dict[str, str]]) -> Iterator[Series]:
-    """Yield every series of at least two settings in rows of the form of ``facts/token_studies.csv.gz``."""
+def series_of(table: Iterable[dict[str, str]], *, video: bool = False) -> Iterator[Series]:
+    """Yield every series of at least two settings in rows of the form of ``facts/token_studies.csv.gz``.
+
+    Of images, or of ``video``.
+    """
     for (paper, study, checkpoint, size, axis, benchmark, retrained, method), points in sorted(
-        _groups(table), key=lambda g: g[0]
+        _groups(table, video=video), key=lambda g: g[0]
     ):
         by_x: defaultdict[float, list[_Point]] = defaultdict(list)
         for point in points:
@@ -178,5 +213,11 @@ def series_of(table: Iterable[dict[str, str]]) -> Iterator[Series]:
 
 @functools.cache
 def series() -> tuple[Series, ...]:
-    """Return every series of the facts."""
+    """Return every series of the facts that is about images."""
     return tuple(series_of(rows("token_studies.csv.gz")))
+
+
+@functools.cache
+def video_series() -> tuple[Series, ...]:
+    """Return every series of the facts that is about videos."""
+    return tuple(series_of(rows("token_studies.csv.gz"), video=True))

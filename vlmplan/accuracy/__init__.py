@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.judge import ScoreBasis as ScoreBasis
     from vlmplan.accuracy.judge import ScoreUsed as ScoreUsed
     from vlmplan.accuracy.judge import by_scores as by_scores
+    from vlmplan.accuracy.judge import of_videos as of_videos
     from vlmplan.accuracy.judge import parse_task as parse_task
     from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
     from vlmplan.accuracy.law import RATIO as RATIO
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "judge": ("ErrorSource", "Judge", "ScoreBasis", "ScoreUsed", "TOO_SMALL", "by_scores", "parse_task"),
+        "judge": (
+            "ErrorSource",
+            "Judge",
+            "ScoreBasis",
+            "ScoreUsed",
+            "TOO_SMALL",
+            "by_scores",
+            "of_videos",
+            "parse_task",
+        ),
         "law": (
             "Coefficient",
             "Fit",

@@ -8,11 +8,13 @@ import enum
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Protocol
 
 from vlmplan.accuracy.published_scores import (
+    FRAMES,
+    AccuracyLoss,
     Evidence,
     OwnScores,
     Sight,
@@ -34,6 +36,7 @@ from vlmplan.records import dataclass
 SHARE_TOLERANCE = 1e-6
 TOO_SMALL = "text too small:"  # how the warning begins that goes before all others
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
+_OF_VIDEOS = ("video", "videomme", "mvbench", "longvideobench", "mlvu")  # tasks and benchmarks, in small letters
 MOST_STAND_IN_FRACTION = 0.5  # of a task's weight; beyond it a checkpoint is not ranked at all
 
 
@@ -44,6 +47,11 @@ class Draws(Protocol):
         """Return ``count`` draws."""
 
 
+def of_videos(task: Iterable[str]) -> bool:
+    """Return whether a task is about videos, by its names alone: then the images of a request are the frames of one."""
+    return any(name.casefold() in _OF_VIDEOS for name in task)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSource:
     """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
@@ -52,6 +60,11 @@ class ErrorSource:
     sha256: str
     task: Mapping[str, float]
     basis: tuple[str, ...]
+
+    @property
+    def of_videos(self) -> bool:
+        """Whether the questions are about videos."""
+        return of_videos(self.task)
 
 
 class ScoreBasis(enum.StrEnum):
@@ -83,7 +96,8 @@ class ScoreUsed:
 class Judge:
     """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
 
-    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind.
+    ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind. Who
+    ``takes`` so many images a request reads them all, the frames of a video.
     """
 
     source: ErrorSource
@@ -93,6 +107,7 @@ class Judge:
     warnings: Callable[[ModelSpec, VisualInput], tuple[str, ...]]
     scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
+    takes: Callable[[ModelSpec, int], bool] = lambda _, __: True
 
 
 # What people call a task that is listed by its benchmark.
@@ -100,7 +115,8 @@ _CALLED = {
     "documents": "docvqa", "document": "docvqa", "docs": "docvqa", "invoices": "docvqa", "receipts": "docvqa",
     "charts": "chartqa", "chart": "chartqa", "plots": "chartqa", "diagrams": "ai2d", "diagram": "ai2d",
     "text": "ocr", "reading": "ocr", "screenshots": "ocr", "signs": "textvqa", "math": "mathvista",
-    "vqa": "reasoning", "chat": "reasoning", "questions": "reasoning",
+    "vqa": "reasoning", "chat": "reasoning", "questions": "reasoning", "videos": "video", "clips": "video",
+    "clip": "video",
 }  # fmt: skip
 
 
@@ -133,8 +149,23 @@ def parse_task(text: str) -> dict[str, float]:
 
 
 def native_sides_px(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, float]:
-    """Return what a model sees, by its default setting, of the images of benchmarks ``names``."""
-    return {name: native_side_px(model, evidence.benchmark(name).image) for name in names}
+    """Return what a model sees, by its default setting, of the images of benchmarks ``names``.
+
+    Of a video's frames it saw no more than they were shown to it for its score.
+    """
+    found = {}
+    for name in names:
+        benchmark = evidence.benchmark(name)
+        side_px = native_side_px(model, benchmark.image)
+        shown_px = benchmark.video.shown(model.name, model.family).side_px if benchmark.video else None
+        found[name] = side_px if shown_px is None else min(side_px, shown_px)
+    return found
+
+
+def native_frames(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, int]:
+    """Return the frames at which a model's scores on benchmarks ``names`` were published, of those about videos."""
+    found = ((name, evidence.benchmark(name).video) for name in names)
+    return {name: video.shown(model.name, model.family).frames for name, video in found if video is not None}
 
 
 def seen_text_px(workload: Workload, visual: VisualInput) -> float | None:
@@ -145,8 +176,17 @@ def seen_text_px(workload: Workload, visual: VisualInput) -> float | None:
     return workload.text_height_px * visual.seen_side_px / math.sqrt(width * height)
 
 
-def sight(sides_px: Mapping[str, float], visual: VisualInput, text_px: float | None = None) -> Sight:
-    """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``; of text ``text_px`` high."""
+def sight(
+    sides_px: Mapping[str, float],
+    visual: VisualInput,
+    text_px: float | None = None,
+    frames: int = 1,
+    own_frames: Mapping[str, int] | None = None,
+) -> Sight:
+    """Return what a model sees of an image by ``visual``, beside its ``native_sides_px``; of text ``text_px`` high.
+
+    Of a video that is a frame; its ``frames`` stand beside the model's ``native_frames``.
+    """
     return Sight(
         side_px=visual.seen_side_px,
         native_sides_px=sides_px,
@@ -154,6 +194,8 @@ def sight(sides_px: Mapping[str, float], visual: VisualInput, text_px: float | N
         unreduced_tokens=visual.unreduced_tokens,
         reduction=visual.reduction,
         text_px=text_px,
+        frames=frames,
+        native_frames=own_frames or {},
     )
 
 
@@ -187,7 +229,7 @@ def unstudied(evidence: Evidence, names: Iterable[str], seen: Sight) -> tuple[st
     for name in names:
         benchmark = evidence.benchmark(name)
         for loss in losses(benchmark, seen):
-            if not loss.studied:
+            if not loss.studied and loss.way != FRAMES:
                 what = "pixels a side" if loss.way is Reduction.IMAGE_SIZE else f"visual tokens by {loss.way} reduction"
                 found.append(
                     f"{name}: {loss.x:.0f} {what} are fewer than any study of {benchmark.kind} has tried "
@@ -210,6 +252,9 @@ def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> I
 
 def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
+    found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
+    if seen.native_frames:
+        yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
     if rests.own_fraction < 1:
         yield (
             f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
@@ -219,17 +264,30 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
     if smaller and not unstudied(evidence, smaller, seen):
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
+        what = "a frame" if seen.native_frames else "this image"
         yield (
-            f"{name}: sees this image at {seen.side_px:.0f} pixels a side, {largest}'s own at "
+            f"{name}: sees {what} at {seen.side_px:.0f} pixels a side, {largest}'s own at "
             f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
         )
     if seen.visual_tokens < seen.unreduced_tokens:
-        found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
-        papers = max(loss.curve.studies for loss in found if loss.way is not Reduction.IMAGE_SIZE)
+        papers = max(loss.curve.studies for loss in found if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))
         yield (
             f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by "
             f"{seen.reduction} reduction; what that costs is from {papers} papers"
         )
+
+
+def _frame_warnings(seen: Sight, lost: Sequence[AccuracyLoss], name: str) -> Iterator[str]:
+    """What to mind about the number of a video's frames."""
+    fewest, most = min(seen.native_frames.values()), max(seen.native_frames.values())
+    shown = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    if lost:
+        papers, least = max(loss.curve.studies for loss in lost), min(loss.curve.least for loss in lost)
+        known = f"what is lost with {seen.frames} is from {papers} papers"
+        guess = f"no study has fewer than {least:.0f}: what {seen.frames} is worth is a guess (--frames)"
+        yield f"{name}: its video scores are of {shown} frames; {guess if seen.frames < least else known}"
+    elif seen.frames > most:
+        yield (f"{name}: its video scores are of at most {most} frames; more are not credited, and may confuse it")
 
 
 class _Facts:
@@ -250,6 +308,10 @@ class _Facts:
     def sides_px(self) -> Mapping[str, float]:
         return native_sides_px(self._evidence, self._names, self.model)
 
+    @functools.cached_property
+    def frames(self) -> Mapping[str, int]:
+        return native_frames(self._evidence, self._names, self.model)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scores:
@@ -269,7 +331,8 @@ class _Scores:
         return found
 
     def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
-        return sight(self._of(model).sides_px, visual, seen_text_px(self.workload, visual))
+        facts, text_px = self._of(model), seen_text_px(self.workload, visual)
+        return sight(facts.sides_px, visual, text_px, self.workload.images, facts.frames)
 
     def _subject(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> Subject:
         facts = self._of(model)
@@ -302,13 +365,19 @@ class _Scores:
         judged = self._subject(model, options(model, self.workload.image)[-1], Precision.BF16)
         seen = judged.sight
         whole = replace(
-            judged, sight=replace(seen, side_px=math.inf, text_px=None, visual_tokens=seen.unreduced_tokens)
+            judged,
+            sight=replace(seen, side_px=math.inf, text_px=None, visual_tokens=seen.unreduced_tokens, native_frames={}),
         )
         return tuple(_scores_used(self.evidence, self.weights, whole, self.own(model.name)))
 
     def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What of a candidate no study has seen."""
         return unstudied(self.evidence, self.weights, self._sight(model, visual))
+
+    def takes(self, model: ModelSpec, images: int) -> bool:
+        """Whether a model reads so many frames; of questions about pictures nobody tells what several change."""
+        of_videos = any(self.evidence.benchmark(name).video for name in self.weights)
+        return images == 1 or not of_videos or model.family not in self.evidence.one_picture
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
@@ -359,4 +428,5 @@ def by_scores(
         warnings=asked.warnings,
         scores=asked.scores,
         unstudied=asked.unstudied,
+        takes=asked.takes,
     )

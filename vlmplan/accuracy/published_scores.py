@@ -73,6 +73,35 @@ class Borrowed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """How a video is shown to a model: so many frames, each as a square of ``side_px``, None where nobody tells."""
+
+    frames: int
+    side_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """What a video benchmark's scores depend on beside the checkpoint.
+
+    ``frames`` says what fewer frames leave, spread evenly; scores were published at those of ``checkpoints``, at their
+    family's (``families``) or, where nobody tells, at the ``usual`` ones. Beyond ``most_frames``, the most of any
+    study, more are taken to add nothing: there scores rise no further, and many videos are too short to fill them.
+    """
+
+    frames: Curve
+    most_frames: int
+    usual: Shown
+    checkpoints: Mapping[str, Shown]
+    families: Mapping[str, Shown]
+
+    def shown(self, name: str, family: str) -> Shown:
+        """Return how videos were shown to a checkpoint for its score."""
+        found = self.checkpoints.get(name) or self.families.get(family) or self.usual
+        return found if found.side_px is not None else Shown(frames=found.frames, side_px=self.usual.side_px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """One benchmark's estimator.
 
@@ -81,7 +110,8 @@ class Benchmark:
     Of checkpoints left out of the fit, ``left_out_points`` is the mean absolute error in points, beside that of their
     family's mean and of the nearest size in it, and ``held_fraction`` the share that 80 % intervals hold.
     ``image`` is the usual width and height of its images, ``blind_fraction`` what of a score above chance is had
-    without them, and ``curves`` say what fewer pixels (``image-size``) or tokens leave of the rest.
+    without them, and ``curves`` say what fewer pixels (``image-size``) or tokens leave of the rest. Where its questions
+    are about videos, those are of each frame, and ``video`` says what the number of frames does.
     """
 
     name: str
@@ -104,6 +134,7 @@ class Benchmark:
     harness_sd: float
     borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
     curves: Mapping[Reduction, Curve]
+    video: Video | None = None
     sources: tuple[str, ...]
 
     def offset_of(self, family: str) -> FamilyOffset:
@@ -117,6 +148,7 @@ class Evidence(Document):
 
     ``legible_text_px`` is the height of text in the pixels that a model sees at which it reads nine tenths of what it
     reads at best; ``legible_log_sd`` the scale of the logistic curve of that share over the height's logarithm.
+    ``one_picture`` are families that read one image a prompt, none of a video's frames beside it, each with its source.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.evidence/2"
@@ -128,6 +160,7 @@ class Evidence(Document):
     legible_text_px: Uncertain
     legible_log_sd: float
     legible_sources: tuple[str, ...]
+    one_picture: Mapping[str, str] = field(default_factory=dict)
 
     def benchmark(self, name: str) -> Benchmark:
         """Return a benchmark by name. Raises InputError."""
@@ -137,13 +170,11 @@ class Evidence(Document):
         raise InputError(f"no benchmark '{name}'; expected one of {', '.join(b.name for b in self.benchmarks)}")
 
     def task_weights(self, task: str) -> dict[str, float]:
-        """Return the weights of a task's or benchmark's benchmarks; of all alike where the name is not known."""
-        known = task in self.tasks or any(one.name == task for one in self.benchmarks)
-        return (
-            self.weights({task: 1.0})
-            if known
-            else dict.fromkeys((one.name for one in self.benchmarks), 1 / len(self.benchmarks))
-        )
+        """Return the weights of a task's or benchmark's benchmarks; of all of pictures where the name is not known."""
+        if task in self.tasks or any(one.name == task for one in self.benchmarks):
+            return self.weights({task: 1.0})
+        of_pictures = [one.name for one in self.benchmarks if one.video is None]
+        return dict.fromkeys(of_pictures, 1 / len(of_pictures))
 
     def weights(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Turn shares of tasks or benchmarks (0.7 reasoning, 0.3 ocr) into weights of benchmarks."""
@@ -174,6 +205,9 @@ class OwnScores(Document):
     benchmarks: Mapping[str, OwnScore]
 
 
+FRAMES = "frames"  # the way in which a video loses what lies between those that are shown
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """What a checkpoint sees and what becomes of it.
@@ -181,6 +215,9 @@ class Sight:
     ``side_px`` is the side of a square with as many pixels as it sees of the image asked about, ``native_sides_px``
     that of each benchmark's own images under its default setting. Its views make ``unreduced_tokens``, of which
     ``reduction`` leaves ``visual_tokens``. The smallest text asked about is ``text_px`` high in what it sees.
+
+    Of a video all that is of each of its ``frames``; ``native_frames`` are those of the benchmarks of videos at which
+    the checkpoint's scores were published.
     """
 
     side_px: float
@@ -189,6 +226,8 @@ class Sight:
     unreduced_tokens: float
     reduction: Reduction
     text_px: float | None = None
+    frames: int = 1
+    native_frames: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,13 +244,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyLoss:
-    """One of the two losses at work: ``curve`` at ``x``, where the score was published at ``native``.
+    """One of the losses at work: ``curve`` at ``x``, where the score was published at ``native``.
 
-    ``way`` names what models share: the curve's draws are paired by it.
+    ``way``, a reduction or ``FRAMES``, names what models share: the curve's draws are paired by it.
     """
 
     curve: Curve
-    way: Reduction
+    way: str
     x: float
     native: float
 
@@ -222,7 +261,7 @@ class AccuracyLoss:
 
 
 def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
-    """Yield what fewer pixels, and what fewer tokens at the same pixels, cost on one benchmark, where they do."""
+    """Yield what fewer pixels, fewer tokens of them, and fewer frames cost on one benchmark, where they do."""
     native = sight.native_sides_px[benchmark.name]
     if sight.side_px < native:
         curve = benchmark.curves[Reduction.IMAGE_SIZE]
@@ -230,6 +269,10 @@ def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
     if sight.visual_tokens < sight.unreduced_tokens:
         way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
         yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
+    if benchmark.video is not None:
+        frames = min(benchmark.video.most_frames, sight.native_frames.get(benchmark.name, 0))
+        if sight.frames < frames:
+            yield AccuracyLoss(curve=benchmark.video.frames, way=FRAMES, x=sight.frames, native=frames)
 
 
 READ = (Kind.READING, Kind.CHARTS)  # whose questions are about text in the image

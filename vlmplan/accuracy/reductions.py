@@ -30,6 +30,7 @@ class Kind(enum.StrEnum):
     REASONING = "reasoning"
     PERCEPTION = "perception"
     GROUNDING = "grounding"
+    VIDEO = "video"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

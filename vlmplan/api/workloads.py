@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmplan.accuracy import of_videos
 from vlmplan.api.given import File, Words, quantity, tell
 from vlmplan.errors import InputError
 from vlmplan.inventory import NamedWorkload, Shelf
@@ -69,7 +70,9 @@ def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
 
 def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
     """Say what a name set of the request."""
-    shown = [(show(left[name]), option) for name, (option, show) in _SHOWN.items() if name in left]
+    of_video = {"images": ("--frames", lambda number: f"{number} frame{'' if number == 1 else 's'}")}
+    words = {**_SHOWN, **(of_video if of_videos([named.task or ""]) else {})}
+    shown = [(show(left[name]), option) for name, (option, show) in words.items() if name in left]
     if shown:
         what, options = zip(*shown, strict=True)
         tell(f"workload {named.name} ({named.title}): {', '.join(what)} ({', '.join(options)})")

@@ -15,7 +15,7 @@ TextOption = Annotated[
 ]
 OutputOption = Annotated[int | None, typer.Option("--output-tokens", help="Tokens generated [default: 32].")]
 ImageOption = Annotated[str | None, typer.Option("--image", metavar="WxH", help="Image size in pixels [1024x768].")]
-ImagesOption = Annotated[int | None, typer.Option("--images", help="Images, or frames of a video [1].")]
+ImagesOption = Annotated[int | None, typer.Option("--images", "--frames", help="Images, or frames of a video [1].")]
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Requests run side by side [1].")]
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, max=100_000, help="Requests in flight [1].")

@@ -14,7 +14,7 @@ from vlmplan.cost import Estimate
 from vlmplan.planning import Outline, Plan, knee_curve_of
 from vlmplan.proof import Report, held
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views import overhead_name
+from vlmplan.views import overhead_name, tokens_each
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -50,10 +50,10 @@ def _unit(chosen_s: float) -> tuple[float, str]:
     return (1.0, "s") if chosen_s >= SLOW_S else (1e3, "ms")
 
 
-def _hover(one: Outline) -> str:
+def _hover(one: Outline, plan: Plan) -> str:
     lines = [
         f"<b>{inert.html_label(one.model)}</b> {one.placed}",
-        f"{one.visual_tokens} visual tokens an image",
+        f"{one.visual_tokens} {tokens_each(plan.frames)}",
         f"error {100 * one.predicted_error:.1f} %, latency {format_seconds(one.latency_s)}",
         f"TTFT {format_seconds(one.ttft_s)}, memory {format_bytes(one.memory_bytes)}",
         *([inert.html_label(one.reason)] if one.reason else []),
@@ -61,11 +61,11 @@ def _hover(one: Outline) -> str:
     return "<br>".join(lines)
 
 
-def _points(outlines: Sequence[Outline], scale: float) -> dict[str, Any]:
+def _points(outlines: Sequence[Outline], plan: Plan, scale: float) -> dict[str, Any]:
     return {
         "x": [scale * one.latency_s for one in outlines],
         "y": [100 * one.predicted_error for one in outlines],
-        "hovertext": [_hover(one) for one in outlines],
+        "hovertext": [_hover(one, plan) for one in outlines],
         "hoverinfo": "text",
     }
 
@@ -88,11 +88,13 @@ def front_chart(plan: Plan) -> "Figure":
     best = list(itertools.accumulate((100 * one.predicted_error for one in plan.front), min))  # over any number of GPUs
     line = {"x": [scale * one.latency_s for one in plan.front], "y": best, "mode": "lines", "hoverinfo": "skip"}
     made.add_scatter(**line, line={"color": FRONT, "shape": "hv"}, showlegend=False)
-    made.add_scatter(**_points(others, scale), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front")
-    lost = {"color": LOST, "size": 9, "symbol": "x"}
-    made.add_scatter(**_points(plan.runners_up, scale), mode="markers", marker=lost, name="lost")
     made.add_scatter(
-        **_points([chosen], scale),
+        **_points(others, plan, scale), mode="markers", marker={"color": FRONT, "size": 9}, name="Pareto front"
+    )
+    lost = {"color": LOST, "size": 9, "symbol": "x"}
+    made.add_scatter(**_points(plan.runners_up, plan, scale), mode="markers", marker=lost, name="lost")
+    made.add_scatter(
+        **_points([chosen], plan, scale),
         mode="markers",
         marker={"color": CHOICE, "size": 15, "symbol": "star"},
         name="the choice",
@@ -146,7 +148,7 @@ def knee_chart(plan: Plan, tried: Estimate | None = None) -> "Figure | None":
     if curve is None:
         return None
     scale, unit = _unit(choice.ttft_s)
-    made = _figure("visual tokens an image", unit)
+    made = _figure(tokens_each(plan.frames), unit)
     made.update_xaxes(type="log", dtick=1)
     made.update_yaxes(rangemode="tozero")
     counts = list(curve.visual_tokens)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vlmplan.accuracy import of_videos
 from vlmplan.cost import Interval
 from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
@@ -61,6 +62,11 @@ class Comparison(Document):
     price_source: str | None = None
     devices: tuple[DeviceChoice, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int | None:
+        """The frames of the video that a request is about; None where it is about pictures."""
+        return self.workload.images if of_videos(self.task) else None
 
 
 def _row(plan: Plan) -> DeviceChoice:

@@ -31,7 +31,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.inventory import Budget, Preference
-from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
+from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
@@ -53,7 +53,15 @@ from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
-from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible
+from vlmplan.planning.search import (
+    Candidate,
+    Space,
+    candidates,
+    error_interval,
+    feasible,
+    infeasible,
+    why_none,
+)
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -182,6 +190,11 @@ class Plan(Document):
         if not any(self.is_choice(one) for one in self.front):
             raise InputError("front: expected the choice among its points")
 
+    @property
+    def frames(self) -> int | None:
+        """The frames of the video that a request is about; None where it is about pictures."""
+        return self.workload.images if self.error_source.of_videos else None
+
     def is_choice(self, one: Outline) -> bool:
         """Whether an outline is that of the choice."""
         choice = self.choice
@@ -291,9 +304,9 @@ def within_memory(budget: Budget, hardware: HardwareProfile, runtime: Runtime) -
     return replace(budget, memory_bytes=min(limits, default=None))
 
 
-def _several_images(workload: Workload) -> tuple[str, ...]:
-    """What the error leaves out of a request about several pictures, or about a video's frames."""
-    if workload.images == 1:
+def _several_images(workload: Workload, source: ErrorSource) -> tuple[str, ...]:
+    """What the error leaves out of a request about several pictures that are not the frames of a video."""
+    if workload.images == 1 or source.of_videos:
         return ()
     return (f"the error is of questions about one picture; what {workload.images} in a request change is not known",)
 
@@ -348,24 +361,6 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def _why_none(query: Query) -> str:
-    """Why nothing is left to choose from."""
-    image = query.space.workload.image
-    refused = [refused_shape(*image, model.image) for model in query.space.models if model.image]
-    if refused and all(refused):
-        return f"no candidate left: {refused[0]}"
-    for model in query.space.models:
-        if model.image is None or refused_shape(*image, model.image):
-            continue
-        visual = options(model, image)[-1]
-        if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
-            return (
-                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
-                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
-            )
-    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
-
-
 def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
@@ -388,7 +383,7 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     budget = query.limits
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
-        raise NoCandidate(_why_none(query))
+        raise NoCandidate(why_none(query.space, query.judge))
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget
@@ -476,7 +471,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),
-        warnings=(*_several_images(space.workload), *_warnings(query, choice, described, ready, prices)),
+        warnings=(*_several_images(space.workload, judge.source), *_warnings(query, choice, described, ready, prices)),
         logged=_held(logged, described.deploy, lambda most: _logged(query, choice, ready, most)),
         asked=query.asked,
     )

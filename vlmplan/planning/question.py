@@ -237,6 +237,7 @@ def _models(
             f"that think before they answer, with fewer than {THOUGHT_TOKENS} output tokens",
             lambda m: not m.thinks or workload.output_tokens >= THOUGHT_TOKENS or asked.model is not None,
         ),
+        ("that read one picture at a time", lambda m: judge.takes(m, workload.images)),
         ("without a published score on most of the task", judge.knows),
     ]
     if not asked.paper and SERVING[runtime].exported:

@@ -363,3 +363,40 @@ def infeasible(
     nearest = min(found, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
     brief = f"nearest is {nearest.label}: {'; '.join(shortfalls(nearest, limits))}"
     return Infeasible(f"no plan meets {asked} on {where}: {told}; {WIDEN}", brief, ways, times_needed(found, limits))
+
+
+def _too_many_frames(space: Space, judge: Judge) -> str | None:
+    """That a video's frames are more than any context holds, with the model that comes nearest; else None."""
+    images, over = space.workload.images, {}
+    for model in space.models:
+        context, inputs = model.llm.max_context_tokens, _inputs(model, space, judge)
+        if context is None or not inputs:
+            return None
+        over[images * inputs[0].visual_tokens / context] = (images * inputs[0].visual_tokens, model.name, context)
+    if min(over) <= 1:
+        return None
+    needed, name, context = over[min(over)]
+    return (
+        f"no candidate left: {images} frames are at least {needed:,} visual tokens of {name}, whose context holds "
+        f"{context:,}; give fewer --frames"
+    )
+
+
+def why_none(space: Space, judge: Judge) -> str:
+    """Return why nothing is left to choose from."""
+    image = space.workload.image
+    refused = [refused_shape(*image, model.image) for model in space.models if model.image]
+    if refused and all(refused):
+        return f"no candidate left: {refused[0]}"
+    for model in space.models:
+        if model.image is None or refused_shape(*image, model.image):
+            continue
+        visual = options(model, image)[-1]
+        if (unstudied := judge.unstudied(model, visual)) and not space.allow_untrained:
+            return (
+                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
+                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
+            )
+    if judge.source.of_videos and (held := _too_many_frames(space, judge)):
+        return held
+    return "no candidate left: no model has a context long enough, or heads that --gpus divides"

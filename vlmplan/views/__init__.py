@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlmplan.views.plan import scores_line as scores_line
     from vlmplan.views.plan import sensitivity as sensitivity
     from vlmplan.views.plan import sentence as sentence
+    from vlmplan.views.plan import tokens_each as tokens_each
     from vlmplan.views.plots import check_picture as check_picture
     from vlmplan.views.plots import plot_front as plot_front
     from vlmplan.views.plots import plot_law as plot_law
@@ -72,6 +73,7 @@ __getattr__, __all__ = face(
             "scores_line",
             "sensitivity",
             "sentence",
+            "tokens_each",
         ),
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),

@@ -9,7 +9,7 @@ from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Budget
 from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
-from vlmplan.views.plan import command_lines, headline, plan_is_asked_for
+from vlmplan.views.plan import command_lines, headline, plan_is_asked_for, shown_tokens
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
@@ -21,7 +21,6 @@ from vlmplan.views.text import (
     percent,
     print_unsure,
     time_range,
-    tokens,
 )
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
@@ -129,7 +128,8 @@ def _beyond(one: Outline) -> str:
 def _placed(one: Outline, plan: Plan) -> str:
     """An alternative's name and tokens, and its precision where it is not the choice's."""
     other = f", {one.precision}" if one.precision is not plan.choice.precision else ""
-    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{other}"
+    each = "" if plan.frames is None else " a frame"
+    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{each}{other}"
 
 
 def _gains_and_costs(one: Outline, names: Sequence[str], plan: Plan) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def _by_hand(plan: Plan) -> str:
 def print_brief(plan: Plan, written: Path | None = None) -> None:
     """Print the choice in a screen, its command with the file ``written``; ``print_plan`` has the rest."""
     console, choice = new_console(), plan.choice
-    console.print(f"{headline(choice)}, on {plan.hardware.name} with {plan.runtime}.", style="bold")
+    console.print(f"{headline(plan)}, on {plan.hardware.name} with {plan.runtime}.", style="bold")
     for line in expected(plan):
         console.print(line)
     if plan.objective is not Objective.ERROR:
@@ -213,8 +213,9 @@ def print_why(plan: Plan, name: str, other: "Plan | str") -> None:
         memory_bytes=best.memory_bytes.total,
     )  # fmt: skip
     low, high = best.error_interval or (best.predicted_error, best.predicted_error)
+    shown = shown_tokens(best.visual_tokens, other.frames)
     console.print(
-        f"At its best within the budget it has {tokens(best.visual_tokens)} an image, {best.precision}: error "
+        f"At its best within the budget it has {shown}, {best.precision}: error "
         f"{percent(best.predicted_error)} ({percent(low)} to {percent(high)}), {format_seconds(best.latency_s)} a "
         f"request ({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes.total)}."
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from vlmplan.hardware import Basis
 from vlmplan.planning import Comparison, DeviceChoice, Objective
 from vlmplan.units import format_seconds
+from vlmplan.views.plan import shown_tokens
 from vlmplan.views.text import (
     RESTS_ON,
     new_console,
@@ -14,7 +15,6 @@ from vlmplan.views.text import (
     print_unsure,
     shortened,
     time_range,
-    tokens,
     warn,
 )
 
@@ -122,10 +122,10 @@ def _verdict(found: Comparison, best: DeviceChoice) -> str:
     low, high = best.error_interval or (error, error)
     within = "" if best.latency_interval_s is None else f" ({time_range(best.latency_interval_s)})"
     cost = f", {_cost(best)} {found.currency} for 1,000 requests" if best.thousand_requests_price else ""
+    shown = shown_tokens(best.visual_tokens or 0, found.frames)
     return (
-        f"{_device(best)} {_BEST[found.objective]}: {best.model} with {tokens(best.visual_tokens or 0)} an image, "
-        f"{best.precision}; error {percent(error)} ({percent(low)} to {percent(high)}), {format_seconds(latency)} an "
-        f"answer{within}{cost}."
+        f"{_device(best)} {_BEST[found.objective]}: {best.model} with {shown}, {best.precision}; error "
+        f"{percent(error)} ({percent(low)} to {percent(high)}), {format_seconds(latency)} an answer{within}{cost}."
     )
 
 

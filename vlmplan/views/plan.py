@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import PLAN_FILE, Choice, Deploy, Outline, Plan, knee_curve_of
+from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
 from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
+    counted,
     firm,
     knee_line,
     load_line,
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 80, 16
 LEAST_WIDTH = 60
 _FRONT, _CHOICE, _LOST, _LIMIT = "blue", "orange", "gray", "red"
+
+
+def shown_tokens(count: int, frames: int | None) -> str:
+    """Return the visual tokens of a request: of an image, or of so many frames of a video and in all."""
+    if frames is None:
+        return f"{tokens(count)} an image"
+    return f"{counted(frames, 'frame')} of {tokens(count)}" + (f", {frames * count:,} in all" if frames > 1 else "")
+
+
+def tokens_each(frames: int | None) -> str:
+    """Return what an axis of visual tokens is called: those of an image, or of each of a video's frames."""
+    return "visual tokens an image" if frames is None else "visual tokens a frame"
 
 
 def can_show(console: "Console") -> bool:
@@ -80,7 +93,7 @@ def print_knee_picture(console: "Console", plan: Plan) -> None:
     curve = knee_curve_of(plan)
     if curve is None:
         return
-    canvas = _canvas(console, "TTFT, ms: * the choice, | the prefill's knee", "visual tokens an image")
+    canvas = _canvas(console, "TTFT, ms: * the choice, | the prefill's knee", tokens_each(plan.frames))
     logs = [math.log2(count) for count in curve.visual_tokens]
     canvas.plot(logs, [1e3 * seconds for seconds in curve.ttft_s], marker="braille", color=_FRONT)
     canvas.scatter(
@@ -129,12 +142,15 @@ def task_words(plan: Plan) -> str:
     return ", ".join(name if share == 1 else f"{name} {share:g}" for name, share in plan.error_source.task.items())
 
 
-def headline(choice: Choice) -> str:
+def headline(plan: Plan) -> str:
     """Return what to do: deploy or train which model, with how many tokens, stored how, on how many GPUs."""
+    choice = plan.choice
     verb = "Train" if choice.route == "train" else "Deploy"
-    seen = f" (seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
+    each = "each " if (plan.frames or 1) > 1 else ""
+    seen = f" ({each}seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
     gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
-    return f"{verb} {choice.model} with {tokens(choice.visual_tokens)} an image{seen}, {choice.precision}{gpus}"
+    shown = shown_tokens(choice.visual_tokens, plan.frames)
+    return f"{verb} {choice.model} with {shown}{seen}, {choice.precision}{gpus}"
 
 
 def sentence(plan: Plan) -> str:
@@ -142,7 +158,7 @@ def sentence(plan: Plan) -> str:
     choice = plan.choice
     low, high = choice.error_interval or (choice.predicted_error, choice.predicted_error)
     return (
-        f"{headline(choice)}: {format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) "
+        f"{headline(plan)}: {format_seconds(choice.latency_s)} per request ({time_range(choice.latency_interval_s)}) "
         f"on {plan.hardware.name} with {plan.runtime}, predicted error {percent(choice.predicted_error)} "
         f"({percent(low)} to {percent(high)}) on {task_words(plan)}."
     )
