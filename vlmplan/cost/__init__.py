@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlmplan.cost.roofline import Machine as Machine
     from vlmplan.cost.roofline import machine as machine
     from vlmplan.cost.spread import Spread as Spread
+    from vlmplan.cost.spread import one_sided as one_sided
     from vlmplan.cost.stored import model_from_config as model_from_config
     from vlmplan.cost.stored import read_model_config as read_model_config
     from vlmplan.cost.totals import Cost as Cost
@@ -51,7 +52,7 @@ __getattr__, __all__ = face(
         "op": ("EXPORT_BLOCK", "FOUR_BIT_PARTS", "Op", "Request", "WEIGHT_BYTES"),
         "operator_list": ("operators",),
         "roofline": ("Machine", "machine"),
-        "spread": ("Spread",),
+        "spread": ("Spread", "one_sided"),
         "stored": ("model_from_config", "read_model_config"),
         "totals": (
             "Cost",

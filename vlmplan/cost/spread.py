@@ -6,6 +6,11 @@ from vlmplan.intervals import quantile
 from vlmplan.records import dataclass
 
 
+def one_sided(confidence: float) -> float:
+    """Return the level of the central interval whose upper end a time is below with ``confidence``."""
+    return round(2 * confidence - 1, 9)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
     """How a time spreads about its median: log-normally as a whole, and by shares of it that spread by themselves.
@@ -21,9 +26,15 @@ class Spread:
         """Return the ratio to the median, ``z`` standard deviations from it."""
         if not self.apart:
             return math.exp(z * self.log_sd)
-        moved = math.hypot(*(share * math.expm1(z * log_sd) for share, log_sd in self.apart))
-        alone = math.log1p(math.copysign(moved, z))
+        squares = 0.0
+        for share, log_sd in self.apart:
+            squares += (share * math.expm1(z * log_sd)) ** 2
+        alone = math.log1p(math.copysign(math.sqrt(squares), z))
         return math.exp(math.copysign(math.hypot(z * self.log_sd, alone), z))
+
+    def upper(self, median: float, confidence: float) -> float:
+        """Return what the time is below with ``confidence`` (0.5 to 1)."""
+        return median * self.factor(quantile(one_sided(confidence)))
 
     def interval(self, median: float, level: float) -> tuple[float, float]:
         """Return the central interval that holds ``level`` (0 to 1)."""

@@ -207,11 +207,15 @@ def _sum(*terms: tuple[Spent, float]) -> Spent:
             by_class[key] += times * seconds
         for part, seconds in spent.by_part.items():
             by_part[part] += times * seconds
-    summed = {
-        name: sum(times * getattr(spent, name) for spent, times in terms)
-        for name in ("first_kernels_s", "step_kernels_s", "overhead_s", "request_s", "preprocess_s")
-    }
-    return Spent(by_class=by_class, by_part=by_part, **summed)
+    return Spent(
+        by_class=by_class,
+        by_part=by_part,
+        first_kernels_s=sum(times * spent.first_kernels_s for spent, times in terms),
+        step_kernels_s=sum(times * spent.step_kernels_s for spent, times in terms),
+        overhead_s=sum(times * spent.overhead_s for spent, times in terms),
+        request_s=sum(times * spent.request_s for spent, times in terms),
+        preprocess_s=sum(times * spent.preprocess_s for spent, times in terms),
+    )
 
 
 def _waited(first: Spent, workload: Workload) -> Spent:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__, inert
-from vlmplan.cost import Estimate
+from vlmplan.cost import Estimate, one_sided
 from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Preference
@@ -23,7 +23,7 @@ from vlmplan.models import Tokens
 from vlmplan.pages import page_charts
 from vlmplan.pages.html_page import libraries, templates
 from vlmplan.pages.loopback import File
-from vlmplan.planning import Outline, Plan, one_sided
+from vlmplan.planning import Outline, Plan
 from vlmplan.units import format_seconds
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 

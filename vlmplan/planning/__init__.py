@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
     from vlmplan.planning.request_log import read_requests as read_requests
-    from vlmplan.planning.search import one_sided as one_sided
 
 __getattr__, __all__ = face(
     __name__,
@@ -46,6 +45,5 @@ __getattr__, __all__ = face(
         "question": ("asked_task", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
-        "search": ("one_sided",),
     },
 )

@@ -159,11 +159,6 @@ def error_interval(draws: Iterable[float], predicted: float, level: float) -> In
     return (min(found[cut], predicted), max(found[-1 - cut], predicted))
 
 
-def one_sided(confidence: float) -> float:
-    """Return the level of the central interval whose upper end a time is below with ``confidence``."""
-    return round(2 * confidence - 1, 9)
-
-
 def _error_end(judge: Judge, level: float) -> Callable[[Request, VisualInput, float], float]:
     """What draws the upper end of a predicted error, on one GPU or several only once."""
     known: dict[tuple[str, int, Precision], float] = {}  # models share what is made of an image
@@ -188,9 +183,7 @@ def _candidate(
 ) -> Candidate:
     """Price and judge one configuration."""
     model, priced = request.model, cost(request, machine)
-    level = one_sided(space.confidence)
-    tpot_interval_s = priced.tpot_interval_s(level)
-    flops = priced.flops.total / space.workload.batch
+    flops, sure = priced.flops.total / space.workload.batch, space.confidence
     if space.paper_flops:
         nominal = (model.nominal_llm_params_b or 0.0) * 1e9 or active_llm_params(model)
         flops = paper_prefill_flops(nominal, space.workload, visual.visual_tokens)
@@ -201,9 +194,9 @@ def _candidate(
         predicted_error=error,
         cost=priced,
         budget_flops=flops,
-        upper_latency_s=priced.latency_interval_s(level)[1],
-        upper_ttft_s=priced.ttft_interval_s(level)[1],
-        upper_tpot_s=tpot_interval_s[1] if tpot_interval_s else 0.0,
+        upper_latency_s=priced.latency_spread.upper(priced.latency_s, sure),
+        upper_ttft_s=priced.ttft_spread.upper(priced.ttft_s, sure),
+        upper_tpot_s=priced.tpot_spread.upper(priced.tpot_s, sure) if priced.tpot_s else 0.0,
         error_end=lambda: error_end(request, visual, error),
         route=space.route,
     )

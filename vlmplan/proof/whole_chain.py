@@ -16,7 +16,7 @@ from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
 from vlmplan.inventory import Budget, Shelf, catalogue
 from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
 from vlmplan.models import Compressor
-from vlmplan.planning import Asked, Plan, one_sided, query, recommend
+from vlmplan.planning import Asked, Plan, query, recommend
 from vlmplan.progress import Progress
 from vlmplan.proof.latency import DEFAULT_WORKLOAD
 from vlmplan.proof.options import Options
@@ -78,7 +78,8 @@ def budget_of(hardware: HardwareProfile, checkpoint: Path) -> Budget:
 
     def upper_s(tokens: int, compressor: Compressor) -> float:
         request = request_of(spec, DEFAULT_WORKLOAD, tokens, Precision.FP32, compressor)
-        return cost(request, ready).latency_interval_s(one_sided(_CONFIDENCE))[1]
+        priced = cost(request, ready)
+        return priced.latency_spread.upper(priced.latency_s, _CONFIDENCE)
 
     least_s = upper_s(1, Compressor.AVERAGE_POOL)
     most_s = upper_s(spec.image.tokens_per_view if spec.image else 1, Compressor.NONE)
