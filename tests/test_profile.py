@@ -23,15 +23,16 @@ from vlmplan.cost.totals import cost
 from vlmplan.document import plain, to_toml
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware.detect import Setup, cache_bytes, setup
-from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part
+from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile, Kind, Part, Preprocess
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.hardware.surroundings import cuda_total_bytes
 from vlmplan.measuring.check_profile import ROUNDS, Verdict, cases, measure_cases, verdict
+from vlmplan.measuring.images import TITLE, image_makers, preprocess_of
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import drift_log_sd, profile, restlessness, starting_calibration
 from vlmplan.measuring.rig import OnnxRig, TorchRig
 from vlmplan.measuring.session import PASSES, run_trials, scratch_folder
-from vlmplan.measuring.store import Store, Timed
+from vlmplan.measuring.store import Store, Timed, fill
 from vlmplan.measuring.trials import CACHE_MULTIPLE, STEPS, WIDTHS, Effort, Network, Tower, Trial, Width, sweep
 from vlmplan.models.spec import Compressor
 
@@ -226,6 +227,9 @@ def seconds_of(trial: Trial, ready: Machine) -> float:
     return priced.ttft_s - priced.prefill_s - call_s
 
 
+SENT_S, SEEN_S = 1.2e-8, 1.5e-8  # what a planted host takes for a pixel sent and for one seen
+
+
 @pytest.fixture
 def measured(tmp_path: Path) -> Iterator[tuple[Store, tuple[Trial, ...], Machine]]:
     """A store as the planted machine would have filled it, with noise and one slow pass."""
@@ -246,6 +250,9 @@ def measured(tmp_path: Path) -> Iterator[tuple[Store, tuple[Trial, ...], Machine
                 for trial in trials
             ]
         )
+        few_s, all_s = (SENT_S * 1280 * 720 + SEEN_S * made_px for made_px in (336 * 336, 1288 * 728))
+        for name, seconds in zip(image_makers(), (few_s, all_s), strict=True):
+            store.add([Timed(name=name, part="preprocess", round=number, samples_s=(seconds,))])
     yield store, trials, ready
 
 
@@ -264,6 +271,30 @@ def test_a_planted_machine_is_found(measured: tuple[Store, tuple[Trial, ...], Ma
         low, high = predicted.ttft_interval_s(0.99)
         assert low < wanted.ttft_s < high
     assert to_toml(found.hardware)
+
+
+def test_what_images_take_here_is_in_the_profile(measured: tuple[Store, tuple[Trial, ...], Machine]) -> None:
+    """It is counted before the first token; a store of before has no images, and its profile no word of them."""
+    store, trials, _ = measured
+    found = profile(HERE, trials, store, store.path).hardware
+    images = found.calibration[0].preprocess
+    assert images is not None and (images.sent_px_s, images.seen_px_s) == pytest.approx((SENT_S, SEEN_S), rel=0.01)
+    ready = machine(found, (), Runtime.ONNXRUNTIME, FP32)
+    request = cases(FP32, 2**25)[0].request
+    side = request.workload.image[0]
+    assert cost(request, ready).preprocess_s == pytest.approx(side**2 * (SENT_S + SEEN_S), rel=0.02)
+    store.timed = [one for one in store.timed if one.part != "preprocess"]
+    assert profile(HERE, trials, store, store.path).hardware.calibration[0].preprocess is None
+
+
+def test_images_are_made_ready_for_real(tmp_path: Path) -> None:
+    store = Store(tmp_path / "images.jsonl", HERE)
+    fill(store, {TITLE: image_makers()}, 1, 1, quiet, lambda: None)
+    found = preprocess_of(store)
+    assert found is not None and 1e-10 < found.sent_px_s < 1e-6 and found.seen_px_s < 1e-6
+    before = len(store.timed)
+    fill(store, {TITLE: image_makers()}, 1, 1, quiet, lambda: None)
+    assert len(store.timed) == before == 2
 
 
 def test_drift_is_what_a_pass_has_in_common(measured: tuple[Store, tuple[Trial, ...], Machine]) -> None:
@@ -290,6 +321,8 @@ def judged(tmp_path: Path, factor: float = 1.0, spread: float = 0.03) -> Verdict
     parts = dict.fromkeys(Part, spread)
     hardware = replace(bare, calibration=(replace(planted, part_log_sd=parts),))
     ready = machine(hardware, (), Runtime.ONNXRUNTIME, FP32)
+    images = Preprocess(sent_px_s=1e-6, seen_px_s=1e-6, log_sd=0.3, source="made up")  # which no case is timed with
+    hardware = replace(bare, calibration=(replace(planted, part_log_sd=parts, preprocess=images),))
     rng, store, asked = random.Random(1), Store(tmp_path / "c.jsonl", HERE, fresh=True), cases(FP32, 2**25)
     for number in range(ROUNDS):
         for case in asked:

@@ -12,7 +12,6 @@ count. Needs no weights.
 import argparse
 import csv
 import functools
-import io
 import platform
 import statistics
 import time
@@ -25,7 +24,7 @@ import numpy as np
 
 from facts import FACTS
 from vlmplan.checkpoints.checkpoint import quiet_transformers
-from vlmplan.checkpoints.pictures import as_rgb
+from vlmplan.measuring.images import decoded, picture, stored_picture
 
 TABLE = FACTS / "preprocess.csv"
 SIZES = ((336, 336), (640, 480), (1280, 720), (1920, 1080), (1680, 2240))
@@ -46,20 +45,6 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def picture(width_px: int, height_px: int) -> Any:
-    """Return an RGB picture whose amplitudes fall as 1/f, as those of photographs do; the seed is fixed."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    across, down = np.fft.rfftfreq(width_px), np.fft.fftfreq(height_px)
-    frequency = np.maximum(np.hypot(down[:, None], across[None, :]), 1 / max(width_px, height_px))
-    shape = (3, height_px, len(across))
-    phases = random.standard_normal(shape) + 1j * random.standard_normal(shape)
-    field = np.fft.irfft2(phases / frequency, s=(height_px, width_px))
-    scaled = 128 + 48 * (field - field.mean()) / field.std()
-    return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
 def processor_ms(run: Callable[[], object], repeats: int) -> float:
     """Return the median processor time of ``run`` in ms, after one run that does not count."""
     run()
@@ -71,17 +56,10 @@ def processor_ms(run: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def _decoded(stored: bytes) -> Any:
-    from PIL import Image
-
-    return as_rgb(Image.open(io.BytesIO(stored)))
-
-
 def _decodes(image: Any, repeats: int) -> Iterator[tuple[str, float]]:
     for kind, options in (("jpeg", {"quality": 90}), ("png", {})):
-        stream = io.BytesIO()
-        image.save(stream, kind, **options)
-        yield kind, processor_ms(functools.partial(_decoded, stream.getvalue()), repeats)
+        stored = stored_picture(kind, image, **options)
+        yield kind, processor_ms(functools.partial(decoded, stored), repeats)
 
 
 def _processors() -> Iterator[tuple[str, str, Any]]:

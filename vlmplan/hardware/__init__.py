@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.profile import HardwareProfile as HardwareProfile
     from vlmplan.hardware.profile import Kind as Kind
     from vlmplan.hardware.profile import Part as Part
+    from vlmplan.hardware.profile import Preprocess as Preprocess
     from vlmplan.hardware.rates import DeviceRates as DeviceRates
     from vlmplan.hardware.rates import cuda_rates as cuda_rates
     from vlmplan.hardware.rates import processor_rates as processor_rates
@@ -74,7 +75,7 @@ __getattr__, __all__ = face(
         ),
         "names": ("ReportedNames", "meant", "near", "without_memory"),
         "prices": ("Prices", "read_prices"),
-        "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part"),
+        "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Preprocess"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
         "runtimes": ("Precision", "Provider", "Runtime", "SERVING"),
         "surroundings": ("Surroundings", "TIMEOUT_S", "within"),

@@ -10,7 +10,7 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlmplan.cost import Interval, Request, cost, machine, request_of
 from vlmplan.exporting import TimedRequest, workload_prompt
@@ -242,9 +242,10 @@ def _request(rig: Rig, case: Case) -> TimedRequest:
 
 
 def verdict(hardware: HardwareProfile, cases: Sequence[Case], store: Store) -> Verdict:
-    """Predict every case and hold it against what the store has measured."""
-    calibration = hardware.calibration[0]
-    ready = machine(hardware, (), calibration.runtime, calibration.precision)
+    """Predict every case and hold it against what the store has measured: of images that are ready for the tower."""
+    calibration = replace(hardware.calibration[0], preprocess=None)
+    timed = replace(hardware, calibration=(calibration, *hardware.calibration[1:]))
+    ready = machine(timed, (), calibration.runtime, calibration.precision)
     rows = []
     for case in cases:
         priced = cost(case.request, ready)

@@ -15,6 +15,7 @@ from vlmplan.cost import machine
 from vlmplan.errors import InputError
 from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Kind, Part, Precision, Setup
 from vlmplan.measuring.calibrate import Fitted, Free, fit
+from vlmplan.measuring.images import preprocess_of
 from vlmplan.measuring.observation import Observation, Quantity, measured_range
 from vlmplan.measuring.store import Store
 from vlmplan.measuring.trials import Trial
@@ -217,8 +218,13 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store, out: Path) -> P
         calibrations.append(_rounded(done))
         errors |= _errors(precision, found, fitted)
     warnings = restlessness(store, trials)
+    images = preprocess_of(store)
     return Profiled(
-        hardware=replace(bare, calibration=tuple(calibrations), notes="; ".join(warnings) or None),
+        hardware=replace(
+            bare,
+            calibration=tuple(replace(one, preprocess=images) for one in calibrations),
+            notes="; ".join(warnings) or None,
+        ),
         out=out,
         errors=errors,
         warnings=warnings,

@@ -18,6 +18,7 @@ from vlmplan.document import check_destination
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, Setup, probe
 from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
+from vlmplan.measuring.images import TITLE, image_makers
 from vlmplan.measuring.profile_fit import Profiled, profile
 from vlmplan.measuring.rig import Rig, rig, runner_of
 from vlmplan.measuring.store import Store, fill
@@ -128,6 +129,7 @@ def profile_here(order: ProfileOrder, tell: Progress) -> Profiled:
     with scratch_folder() as scratch:
         machine_here = rig(setup, scratch)
         run_trials(machine_here, trials, store, PASSES[order.effort], tell)
+        fill(store, {TITLE: image_makers()}, PASSES[order.effort], REPEATS, tell, machine_here.release)
     return profile(store.setup, trials, store, order.out)
 
 

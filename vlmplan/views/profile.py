@@ -57,6 +57,12 @@ def print_profiled(profiled: "Profiled", *, verbose: bool = False) -> None:
     for one in hardware.calibration:
         rows.add_row(*_reached(hardware, one))
     shown.print(rows)
+    images = hardware.calibration[0].preprocess
+    if images is not None:
+        shown.print(
+            f"An image takes {1e9 * images.sent_px_s:.3g} ms a megapixel sent and {1e9 * images.seen_px_s:.3g} a "
+            "megapixel seen before the vision tower has it."
+        )
     if verbose:
         shown.print()
         _print_errors(shown, profiled)
