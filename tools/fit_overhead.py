@@ -6,6 +6,7 @@ source counts alike however many rows it has. ``tools/make_hardware.py`` prints 
 """
 
 import csv
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from facts import FACTS, rows
+from facts import FACTS, number, rows
 from vlmplan.cost.roofline import Machine, exposed_s
 from vlmplan.cost.totals import cost, overhead_layers, request_of
 from vlmplan.errors import InputError
@@ -194,10 +195,54 @@ class Overhead:
         return whole[point.quantity]
 
 
-# Runtimes that replay captured graphs pay once a call; an eager framework pays for every layer, ahead of the device.
-EAGER = {Runtime.TRANSFORMERS}
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What ``facts/runtimes.csv`` says of a runtime; ``overhead`` where too few published times tell it.
+
+    Runtimes that replay captured graphs pay once a call; an ``eager`` one pays for every layer, ahead of the device.
+    """
+
+    reserve_bytes: int
+    eager: bool
+    overhead: Overhead | None
+    overhead_log_sd: float
+    model_log_sd: float
+    source: str
+
+
+@functools.cache
+def assumed(runtime: Runtime) -> Assumed:
+    """Return what the facts say of a runtime. Raises InputError where they say nothing, or too little."""
+    row = next((row for row in rows("runtimes.csv") if row["runtime"] == runtime), None)
+    if row is None:
+        raise InputError(f"facts/runtimes.csv: found no row of {runtime}, expected one")
+    told = [number(row[column]) for column in ASSUMED_COLUMNS]
+    if row["pays"] not in ("call", "layer") or not number(row["reserve_gib"]):
+        raise InputError(f"facts/runtimes.csv, {runtime}: expected reserve_gib, and pays to be call or layer")
+    if told.count(None) not in (0, len(told)) or (told[0] is None and runtime not in timed()):
+        raise InputError(
+            f"facts/runtimes.csv, {runtime}: expected {', '.join(ASSUMED_COLUMNS)}, which nobody's published times tell"
+        )
+    per_layer_s, per_call_s, overhead_log_sd, spread = (value or 0.0 for value in told)
+    return Assumed(
+        reserve_bytes=int(float(row["reserve_gib"]) * 2**30),
+        eager=row["pays"] == "layer",
+        overhead=None
+        if told[0] is None
+        else Overhead(per_request_s=0.0, per_call_s=per_call_s, per_layer_s=per_layer_s, overlap=1.0),
+        overhead_log_sd=overhead_log_sd,
+        model_log_sd=spread,
+        source=row["source"],
+    )
+
+
+def timed() -> set[str]:
+    """The runtimes of which there are published times."""
+    return {*ARGONNE_ENGINES.values(), *(row["runtime"] for row in published_rows())}
+
+
+ASSUMED_COLUMNS = ("overhead_per_layer_s", "overhead_per_call_s", "overhead_log_sd", "model_log_sd")
 OVERHEAD_LOG_SD = 0.5  # versions, hosts and clients differ: an assumption, a factor of 1.65 either way
-_START_S = {Runtime.TRANSFORMERS: 8e-4}
 
 
 def fit(points: Sequence[Point], runtime: Runtime) -> Overhead:
@@ -208,7 +253,7 @@ def fit(points: Sequence[Point], runtime: Runtime) -> Overhead:
 
     def made(values: NDArray[np.float64]) -> Overhead:
         request, main, overlap = np.exp(values)
-        eager = runtime in EAGER
+        eager = assumed(runtime).eager
         return Overhead(
             per_request_s=float(request) if served else 0.0,
             per_call_s=0.0 if eager else float(main),
@@ -223,7 +268,7 @@ def fit(points: Sequence[Point], runtime: Runtime) -> Overhead:
         # Held weakly to the start, so that what no point tells stays where it is.
         return np.concatenate([robust * weights, 0.05 * (values - start)])
 
-    start = np.log([5e-3, _START_S.get(runtime, 8e-4), 3.0])
+    start = np.log([5e-3, 8e-4, 3.0])
     bounds = (np.log([1e-4, 1e-5, 0.05]), np.log([5e-2, 5e-3, 7.0]))
     return made(least_squares(residuals, start, bounds=bounds).x)
 

@@ -76,7 +76,7 @@ def _machine(hardware: str, runtime: Runtime, precision: Precision) -> Machine:
 
 def runtime_of(engine: str) -> Runtime:
     """Return the runtime that prices an engine."""
-    return NEAREST.get(engine) or Runtime(engine)
+    return Runtime(engine) if engine in set(Runtime) else NEAREST[engine]
 
 
 def model_of(name: str) -> ModelSpec:

@@ -15,16 +15,19 @@ from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import fit_efficiency
 import tomli_w
 from fit_efficiency import AICONFIGURATOR, VIDUR
-from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, fit, left_out, model_log_sd, print_errors
+from fit_overhead import OVERHEAD_LOG_SD, MachineOf, Overhead, Point, assumed, fit, left_out, model_log_sd, print_errors
 from fit_overhead import points as published
 
 from facts import PROFILES, number, rows
+from vlmplan import inert
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
+from vlmplan.errors import InputError
 from vlmplan.hardware.names import ReportedNames, Variants
 from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -88,16 +91,7 @@ ALL_REDUCE_SOURCE = (
     "(waynehacking8.github.io nccl-collectives-bench); "
     "15 us latency is an assumption"
 )
-RESERVE = {
-    Runtime.VLLM: 2 * 2**30,
-    Runtime.TENSORRT_LLM: 2 * 2**30,
-    Runtime.TRANSFORMERS: 2**30,
-    Runtime.ONNXRUNTIME: 2**30,
-}
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
-# Per layer, per call, log sd, model log sd: where too few published times tell.
-ONNXRUNTIME_OVERHEAD = (5e-5, 5e-4, 0.7, 0.15)
-ONNXRUNTIME_SOURCE = "an assumption that four published prefill times of Mistral-7B on an A100 agree with within 10 %"
 
 
 def name_of(title: str) -> str:
@@ -117,7 +111,8 @@ def reported_mib() -> dict[str, list[int]]:
 @functools.cache
 def withheld_mib() -> int:
     """What drivers of NVIDIA's cards keep of the nominal memory, in MiB: the median of the cards somebody asked."""
-    known = {row["name"]: row for row in rows("accelerators.csv") if (row["vendor"], row["kind"]) == ("NVIDIA", "gpu")}
+    cards = [row for row in rows("accelerators.csv") if (row["vendor"], row["kind"]) == ("NVIDIA", "gpu")]
+    known = {row["name"]: row for row in cards if row["memory_gib"]}
     return round(
         median(
             1024 * float(known[name]["memory_gib"]) - median(found)
@@ -189,17 +184,40 @@ def calibration(runtime: Runtime, precision: Precision, device: str | None) -> C
         overhead_per_call_s=0.0,
         overhead_log_sd=0.0,
         model_log_sd=0.0,
-        reserve_bytes=RESERVE[runtime],
+        reserve_bytes=assumed(runtime).reserve_bytes,
         operators=operators(gpu, precision is Precision.FP8, share),
         source=source,
     )
 
 
+KINDS = ("gpu", "soc", "soc gpu", "superchip", "cpu")
+NEEDED = ("name", "vendor", "kind", "architecture", "confidence", "source_title", "source_url")
+
+
+def check_row(row: dict[str, str]) -> None:
+    """Raise InputError where a device's row lacks what a profile cannot do without, or has no number for one.
+
+    The memory of systems on a chip and processors is their owner's choice, and may be blank.
+    """
+    where = f"facts/accelerators.csv, {row.get('name') or 'a row without a name'}"
+    needed = (*NEEDED, *(("memory_gib",) if row.get("kind") == "gpu" and row["name"] not in reported_mib() else ()))
+    if lacking := [column for column in needed if not (row.get(column) or "").strip()]:
+        raise InputError(f"{where}: found nothing in {', '.join(lacking)}, expected what the datasheet says")
+    if row["kind"] not in KINDS:
+        raise InputError(f"{where}, kind: found '{row['kind']}', expected {' or '.join(KINDS)}")
+    for column in ("memory_gib", "memory_bandwidth_gb_s", "interconnect_gb_s", *PEAKS.values()):
+        try:
+            number(row[column] or "")
+        except ValueError:
+            raise InputError(f"{where}, {column}: found '{row[column]}', expected a number, or nothing") from None
+
+
 def device(row: dict[str, str]) -> HardwareProfile | None:
     """A device from its row, uncalibrated; None without bandwidth or a peak at a precision that models are served in.
 
-    A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
+    A GPU of which only the fp32 peak is known would be priced at a precision nobody uses. Raises InputError.
     """
+    check_row(row)
     # Ampere's tensor cores multiply bf16 as fast as fp16: so do those that the facts have both figures of. That all of
     # them have bf16 say NVIDIA's support matrix of TensorRT (capability 8.6) and vLLM (8.0 and more, issue 946).
     ampere = {"peak_bf16_dense_tflops": "peak_fp16_dense_tflops"} if row["architecture"] == "Ampere" else {}
@@ -242,16 +260,18 @@ Told = tuple[Overhead, float, float, str]  # overhead, its log sd, the whole's, 
 
 def overheads(points: dict[Runtime, list[Point]]) -> dict[Runtime, Told]:
     """The overhead that published requests show, all GPUs together, with the spread of sources left out."""
-    per_layer, per_call, log_sd, spread = ONNXRUNTIME_OVERHEAD
-    assumed = Overhead(per_request_s=0.0, per_call_s=per_call, per_layer_s=per_layer, overlap=1.0)
     found: dict[Runtime, Told] = {}
-    for runtime, mine in points.items():
+    for runtime in Runtime:
+        known, mine = assumed(runtime), points.get(runtime, [])
+        if known.overhead is not None:
+            found[runtime] = (known.overhead, known.overhead_log_sd, known.model_log_sd, known.source)
+            continue
         one = fit(mine, runtime)
         spread_here = model_log_sd(left_out(mine, runtime, lambda point: point.source), one)
         sources = "; ".join(sorted({point.source for point in mine}))
         why = f"{len(mine)} published times ({sources}; facts/published_latency.csv), all GPUs together"
         found[runtime] = (one, OVERHEAD_LOG_SD, spread_here, why)
-    return found | {Runtime.ONNXRUNTIME: (assumed, log_sd, spread, ONNXRUNTIME_SOURCE)}
+    return found
 
 
 def with_overhead(found: Calibration, told: dict[Runtime, Told]) -> Calibration:
@@ -328,6 +348,7 @@ def reported_names(named: dict[str, str]) -> ReportedNames:
 
 
 ROUNDING = 5e-3  # by how much fits differ from one processor to another
+IDENTITY = ("runtime", "precision", "name", "gpu", "source", "quantity")  # of a table among others, by what it has
 
 
 def agree(one: object, other: object) -> bool:
@@ -341,14 +362,45 @@ def agree(one: object, other: object) -> bool:
     return one == other
 
 
+def settled(made: Any, there: Any) -> Any:
+    """Return ``made``, with each table of it that says the same as one ``there`` but for last digits as it is there.
+
+    Another processor changes last digits, and so none of them but of what was changed, or is new, is written again.
+    """
+    if agree(made, there):
+        return there
+    if isinstance(made, dict) and isinstance(there, dict):
+        return {key: settled(value, there.get(key)) for key, value in made.items()}
+    if isinstance(made, list) and isinstance(there, list):
+        before = {identity(one): one for one in there}
+        return [settled(one, before.get(identity(one))) for one in made]
+    return made
+
+
+def identity(table: Any) -> Any:
+    """What tells a table from others of its list; a value is itself."""
+    return tuple(table.get(key) for key in IDENTITY) if isinstance(table, dict) else repr(table)
+
+
 def write(path: Path, text: str) -> None:
-    """Write a profile, but where the one that is there says the same: another processor changes last digits alone."""
-    if not (path.is_file() and agree(tomllib.loads(path.read_text(encoding="utf-8")), tomllib.loads(text))):
-        path.write_text(text, encoding="utf-8")
+    """Write a profile, with all that differs from the one that is there in last digits alone as it is there."""
+    there = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if (kept := settled(tomllib.loads(text), there)) != there:
+        path.write_text(inert.toml_document(tomli_w.dumps(kept)), encoding="utf-8")
 
 
 def main() -> None:
-    """Write all profiles."""
+    """Write all profiles, or say in one line what the facts lack."""
+    try:
+        make()
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+
+
+def make() -> None:
+    """Write all profiles. Raises InputError, before anything is fitted, where the facts lack something."""
+    for runtime in Runtime:
+        assumed(runtime)
     profiles: dict[str, HardwareProfile] = {}
     named: dict[str, str] = {}
     for row in (*rows("accelerators.csv"), *(defaultdict(str, more) for more in MORE_DEVICES)):
