@@ -11,8 +11,9 @@ import pytest
 from vlmplan.accuracy.judge import Judge, by_scores, parse_task
 from vlmplan.accuracy.law_judge import by_law
 from vlmplan.accuracy.published_scores import Benchmark, Evidence
+from vlmplan.accuracy.tasks import TASKS
 from vlmplan.cost.totals import active_llm_params
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, InputError
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, Reduction, Workload
@@ -370,3 +371,15 @@ def test_models_of_a_family_share_its_uncertainty() -> None:
     gaps = [one - other for one, other in zip(*draws, strict=True)]
     assert stdev(gaps) < 0.5 * stdev(draws[0])
     assert any("has no points of" in text for text in judge.warnings(small, visual))
+
+
+def test_a_task_is_one_row() -> None:
+    """What plans read is made of the rows, shares add to one, and a word means one task."""
+    assert {name: dict(task.benchmarks) for name, task in TASKS.items()} == EVIDENCE.tasks
+    words = [word for task in TASKS.values() for word in task.called]
+    assert len({*words, *TASKS}) == len(words) + len(TASKS)
+    for name, task in TASKS.items():
+        assert sum(task.benchmarks.values()) == pytest.approx(1)
+        for word in task.called:
+            with pytest.warns(Assumed, match=f"taken for {name}$"):
+                assert parse_task(word.upper()) == {name: 1.0}

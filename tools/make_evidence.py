@@ -10,7 +10,7 @@ from statistics import mean, stdev
 
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
 from legibility import legible_log_sd, legible_text_px
-from published import BENCHMARKS, CHANCE, TASKS, Published, family_years, logit, party_sd, published, sizes
+from published import BENCHMARKS, CHANCE, WEIGHTS, Published, family_years, logit, party_sd, published, sizes
 from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
 from token_curves import Axis, Inference, axis, constants, of_axis
 from token_studies import Series, series
@@ -288,7 +288,7 @@ def main() -> None:
         "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption",
     )
     evidence = Evidence(
-        tasks=TASKS,
+        tasks=WEIGHTS,
         benchmarks=found,
         precision_offsets=precision_offsets(),
         precision_sources=sources,

@@ -24,6 +24,7 @@ from vlmplan.accuracy.published_scores import (
     size_term,
     support,
 )
+from vlmplan.accuracy.tasks import CALLED
 from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.document import digest
 from vlmplan.errors import Assumed, InputError, nearest
@@ -95,18 +96,9 @@ class Judge:
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
 
 
-# What people call a task that is listed by its benchmark.
-_CALLED = {
-    "documents": "docvqa", "document": "docvqa", "docs": "docvqa", "invoices": "docvqa", "receipts": "docvqa",
-    "charts": "chartqa", "chart": "chartqa", "plots": "chartqa", "diagrams": "ai2d", "diagram": "ai2d",
-    "text": "ocr", "reading": "ocr", "screenshots": "ocr", "signs": "textvqa", "math": "mathvista",
-    "vqa": "reasoning", "chat": "reasoning", "questions": "reasoning",
-}  # fmt: skip
-
-
 def _meant(name: str) -> str:
     """The task that a name stands for, said where it is not its own."""
-    meant = _CALLED.get(name.casefold(), name)
+    meant = CALLED.get(name.casefold(), name)
     if meant != name:
         warnings.warn(f"task '{name}' is taken for {meant}", Assumed, stacklevel=2)
     return meant
