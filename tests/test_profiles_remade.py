@@ -110,6 +110,15 @@ def test_only_what_changed_is_written_again(maker: ModuleType, tmp_path: Path) -
         assert one == before | ({"reserve_bytes": 7} if one["runtime"] == "vllm" else {})
 
 
+@pytest.mark.parametrize("maker", ["make_evidence"], indirect=True)
+def test_a_benchmark_that_hardly_anybody_was_scored_on_is_said_in_a_line(
+    maker: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maker, "BENCHMARKS", ["InfoVQA"])
+    with pytest.raises(SystemExit, match=r"^facts/vlm_scores.csv, InfoVQA: found scores of 0 checkpoints .*tasks\.py$"):
+        maker.main()
+
+
 @pytest.mark.parametrize("maker", ["fit_efficiency"], indirect=True)
 def test_a_gpu_more_leaves_the_rows_drawn_of_the_others(maker: ModuleType) -> None:
     def drawn(gpus: int) -> list[float]:

@@ -27,6 +27,7 @@ from vlmplan.accuracy.published_scores import (
 )
 from vlmplan.accuracy.reductions import Curve, Uncertain
 from vlmplan.document import to_toml
+from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
@@ -185,9 +186,18 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
     return told
 
 
+LEAST_SCORED = 8  # checkpoints that a line with a slope, a level and families is fitted to
+
+
 def benchmarks() -> tuple[Benchmark, ...]:
-    """Fit every estimator, and try each on checkpoints left out."""
+    """Fit every estimator, and try each on checkpoints left out. Raises InputError for one with too few scores."""
     rows_of = {name: scored(name) for name in BENCHMARKS}
+    for name, known in rows_of.items():
+        if len(known) < LEAST_SCORED:
+            raise InputError(
+                f"facts/vlm_scores.csv, {name}: found scores of {len(known)} checkpoints of the catalogue, expected "
+                f"{LEAST_SCORED} or more, or no task of it in vlmplan/accuracy/tasks.py"
+            )
     lines = {name: ScoreLine(rows=rows_of[name], chance=CHANCE.get(name, 0.0)) for name in BENCHMARKS}
     misses = {name: left_out(rows_of[name], lines[name].chance) for name in BENCHMARKS}
     offsets, told = family_offsets(lines), borrowings(misses)
@@ -270,7 +280,10 @@ def own_scores() -> None:
 
 def main() -> None:
     """Write the evidence and the scores, and print how well what was left out is predicted."""
-    found = benchmarks()
+    try:
+        found = benchmarks()
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     height_px, spread_px = legible_text_px()
     for one in found:
         print(
