@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from vlmplan.accuracy.judge import Judge, by_scores, parse_task
-from vlmplan.accuracy.law_judge import by_law
+from vlmplan.accuracy.error_by_law import by_law
+from vlmplan.accuracy.error_by_scores import Judge, by_scores, parse_task
 from vlmplan.accuracy.published_scores import Benchmark, Evidence
 from vlmplan.accuracy.tasks import TASKS
 from vlmplan.cost.totals import active_llm_params

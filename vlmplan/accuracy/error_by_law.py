@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from vlmplan.accuracy.judge import ErrorSource, Judge, legibility, native_sides_px, sight, unstudied
+from vlmplan.accuracy.error_by_scores import ErrorSource, Judge, legibility, native_sides_px, sight, unstudied
 from vlmplan.accuracy.law import Draw, Form, ScalingLaw, shifted
 from vlmplan.accuracy.published_scores import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.cost import active_llm_params

@@ -1,7 +1,7 @@
-"""Who says how wrong a candidate will be? The judge, and the one that goes by published scores of checkpoints.
+"""How wrong will a candidate be? The judge, and the one that goes by published scores of checkpoints.
 
 (model, visual input, precision) -> predicted error in [0, 1], draws of it, and warnings. Backbones still to be trained,
-or any model where the user brings a law, are judged by that law (``law_judge.py``).
+or any model where the user brings a law, are judged by that law (``error_by_law.py``).
 """
 
 import enum
