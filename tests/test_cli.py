@@ -641,6 +641,7 @@ def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatc
         ((*RECOMMEND, "--license", "apache"), "did you mean 'apache*'?"),
         ((*RECOMMEND, "--license", "aapche*"), "nearest: Apache-2.0"),
         ((*RECOMMEND, "--models", "llavaa"), "nearest: llava-1.5-7b-hf"),
+        ((*RECOMMEND, "--models", "llavaa,Qwen3VL-2B"), "nearest: llava-1.5-7b-hf"),
         ((*RECOMMEND, "--confidence", "90"), "did you mean 0.9?"),
         ((*RECOMMEND, "--released-after", "2025/06"), "did you mean 2025-06?"),
         ((*RECOMMEND, "--image", "1024*768"), "--image: found '1024*768'"),

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,49 @@ def test_block(page: Path, number: int, request: pytest.FixtureRequest) -> None:
         page.write_text(text[: block.start("output")] + printed + text[block.end("output") :], encoding="utf-8")
     else:
         assert _same(block["arguments"], block["output"], printed), printed
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package with one model more in its catalogue, which answers better and faster than most."""
+    home = tmp_path_factory.mktemp("grown")
+    for name in ("vlmplan", "profiles", "docs"):
+        shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__", "compiled.jsonl"))
+    for shelf in ("models", "scores"):
+        folder = home / "profiles" / shelf
+        text = (folder / "Qwen--Qwen3-VL-2B-Instruct.toml").read_text(encoding="utf-8")
+        (folder / "acme--Acme-VL-2B.toml").write_text(
+            text.replace("Qwen/Qwen3-VL-2B-Instruct", "acme/Acme-VL-2B"), encoding="utf-8"
+        )
+    evidence = home / "profiles" / "evidence.toml"
+    known = re.sub(
+        r'^"Qwen/Qwen3-VL-2B-Instruct" = ([\d.]+)$',
+        lambda row: f'{row[0]}\n"acme/Acme-VL-2B" = {float(row[1]) + 0.5:.4f}',
+        evidence.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    evidence.write_text(known, encoding="utf-8")
+    return home
+
+
+def _in(home: Path, arguments: str) -> str:
+    """What a command prints with the package of another folder."""
+    environment = {**os.environ, "PYTHONPATH": str(home), "COLUMNS": "80", "TERM": "dumb"}
+    line = [sys.executable, "-P", "-m", "vlmplan", *shlex.split(arguments)]
+    done = subprocess.run(line, env=environment, cwd=home, capture_output=True, text=True, check=True)
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_no_story_changes_with_a_model_more(number: int, grown: Path) -> None:
+    block = _blocks(ROOT / "docs" / "stories.md")[number]
+    assert _in(grown, block["arguments"]) == block["output"]
+
+
+def test_a_model_more_would_be_chosen(grown: Path) -> None:
+    """So the test above can fail."""
+    asked = next(block["arguments"] for block in _blocks(ROOT / "docs" / "stories.md"))
+    assert "acme/Acme-VL-2B" in _in(grown, re.sub(r" --models '[^']*'", "", asked))
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

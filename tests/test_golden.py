@@ -16,13 +16,24 @@ ESTIMATES = [
     ("Qwen2.5-VL-72B", "h200-sxm", "999"), ("Qwen3-VL-30B-A3B", "b200-sxm", "768"), ("gemma-3-4b", "l40s", "256"),
     ("SmolVLM-256M", "amd-epyc-9654", "832"), ("FastVLM-0.5B", "apple-m3-max", "256"), ("InternVL3-8B", "t4", "3328"),
 ]  # fmt: skip
+IN_FLIGHT = [
+    (*asked, runtime, count)
+    for *asked, runtime in (
+        ("llava-1.5-7b", "h100-sxm", "144", "vllm"), ("Qwen3-VL-4B", "l4", "768", "vllm"),
+        ("llava-1.5-7b", "h100-sxm", "144", "transformers"), ("SmolVLM-256M", "amd-epyc-9654", "832", "onnxruntime"),
+    )
+    for count in ("2", "8", "32")
+]  # fmt: skip
 RECOMMENDATIONS = [
     ["--hardware", "l4", "--latency", "1s", "--task", "docvqa"],
     ["--hardware", "t4", "--ttft", "400ms", "--task", "reasoning=0.7,ocr=0.3"],
     ["--hardware", "h100-sxm", "--tpot", "12ms", "--task", "ocr", "--precision", "bf16,fp8"],
     ["--hardware", "geforce-rtx-4090", "--memory", "10GiB", "--task", "reasoning", "--precision", "bf16,int4"],
     ["--hardware", "a100-80gb-sxm", "--latency", "400ms", "--task", "reasoning", "--candidates", "paper"],
-]
+    ["--hardware", "l40s", "--ttft", "1s", "--task", "ocr", "--concurrency", "8"],
+    ["--hardware", "h100-sxm", "--latency", "4s", "--task", "docvqa", "--concurrency", "32", "--runtime",
+     "transformers"],
+]  # fmt: skip
 
 
 def _rounded(value: Any) -> Any:
@@ -46,9 +57,14 @@ def _predictions() -> dict[str, Any]:
     for model, hardware, tokens in ESTIMATES:
         document = _document("estimate", "--model", model, "--hardware", hardware, "--visual-tokens", tokens)
         found[f"{model} on {hardware} at {tokens}"] = {name: document[name] for name in times}
+    for model, hardware, tokens, runtime, count in IN_FLIGHT:
+        document = _document("estimate", "--model", model, "--hardware", hardware, "--visual-tokens", tokens,
+                             "--runtime", runtime, "--concurrency", count)  # fmt: skip
+        name = f"{model} on {hardware} with {runtime} at {tokens}, {count} in flight"
+        found[name] = {name: document[name] for name in (*times, "requests_per_s")}
     for arguments in RECOMMENDATIONS:
         choice = _document("recommend", *arguments)["choice"]
-        names = ("model", "precision", "visual_tokens", "predicted_error", "latency_s")
+        names = ("model", "precision", "visual_tokens", "predicted_error", "latency_s", "ttft_s")
         found[" ".join(arguments)] = {name: choice[name] for name in names}
     rounded: dict[str, Any] = _rounded(found)
     return rounded

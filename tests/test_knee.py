@@ -12,7 +12,7 @@ from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.hardware.profile import Basis
-from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, Workload
 
@@ -77,4 +77,6 @@ def test_the_table_holds_the_same_knees() -> None:
 
 def test_runtimes_that_do_not_serve_there_are_left_out() -> None:
     rows = knee_table(catalogue.hardware("apple-m3-max"), catalogue.typical(), [catalogue.model("Qwen/Qwen1.5-7B")])
-    assert {row.runtime for row in rows} == {Runtime.TRANSFORMERS, Runtime.ONNXRUNTIME}
+    served = {one for one in Runtime if not SERVING[one].refuses_vendor("Apple")}
+    assert {row.runtime for row in rows} == served
+    assert not {Runtime.VLLM, Runtime.TENSORRT_LLM} & served

@@ -403,6 +403,17 @@ def test_a_published_checkpoint_is_one_that_the_device_runs() -> None:
     assert "Qwen2.5-VL-7B-Instruct-AWQ --dtype float16" in _command(turing)
 
 
+def test_models_are_named_by_globs_with_commas() -> None:
+    def considered(models: str) -> set[str]:
+        question = query(Asked(hardware="l4", task="ocr", models=models), Workload(text_tokens=50), Budget(latency_s=9))
+        return {model.name for model in question.space.models}
+
+    one, other = considered("InternVL3-*"), considered("qwen3-VL-4B")
+    assert one
+    assert other == {"Qwen/Qwen3-VL-4B-Instruct"}
+    assert considered("InternVL3-*, qwen3-VL-4B,") == one | other
+
+
 def test_models_that_think_first_are_asked_for_by_name_or_with_many_tokens() -> None:
     with pytest.raises(InputError, match="think before they answer"):
         ask(Budget(latency_s=60), task="mmmu", models="GLM-4.1V")

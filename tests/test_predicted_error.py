@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from vlmplan.accuracy.judge import ErrorSource, Judge, by_scores, parse_task
-from vlmplan.accuracy.law_judge import by_law
+from vlmplan.accuracy.error_by_law import by_law
+from vlmplan.accuracy.error_by_scores import ErrorSource, Judge, by_scores, parse_task
 from vlmplan.accuracy.published_scores import Benchmark, Evidence
+from vlmplan.accuracy.tasks import TASKS
 from vlmplan.cost.totals import active_llm_params
-from vlmplan.errors import InputError
+from vlmplan.errors import Assumed, InputError
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor, Reduction, Workload
@@ -476,3 +477,15 @@ def test_pictures_are_judged_as_before_whatever_their_number() -> None:
     assert set(EVIDENCE.task_weights("no such task")) == {one.name for one in OF_PICTURES}
     for one in OF_PICTURES:
         assert all("video" not in source for source in one.sources)
+
+
+def test_a_task_is_one_row() -> None:
+    """What plans read is made of the rows, shares add to one, and a word means one task."""
+    assert {name: dict(task.benchmarks) for name, task in TASKS.items()} == EVIDENCE.tasks
+    words = [word for task in TASKS.values() for word in task.called]
+    assert len({*words, *TASKS}) == len(words) + len(TASKS)
+    for name, task in TASKS.items():
+        assert sum(task.benchmarks.values()) == pytest.approx(1)
+        for word in task.called:
+            with pytest.warns(Assumed, match=f"taken for {name}$"):
+                assert parse_task(word.upper()) == {name: 1.0}

@@ -44,7 +44,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_usual_kinds_are_shipped() -> None:
-    assert {"chat", "vqa", "caption", "document", "receipt", "screenshot", "video", "batch"} == set(NAMES)
+    assert {"chat", "vqa", "caption", "document", "receipt", "screenshot", "video", "batch"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

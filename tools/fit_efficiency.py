@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 Record = tuple[int, float, float, tuple[float, ...], float]  # GPU, FLOPs, bytes, shape, seconds
 AICONFIGURATOR = "NVIDIA AIConfigurator performance database (Apache-2.0), vLLM kernels"
 VIDUR = "Microsoft Vidur profiling data (MIT)"
-# GPU in the data -> (dense 16-bit FLOP/s, bytes/s) of the datasheet rows of accelerators.csv that it is.
+# GPU in the data -> (dense 16-bit FLOP/s, bytes/s) of the datasheet rows of accelerators.csv that it is. A new one goes
+# to the end: rows are drawn GPU after GPU from one stream, so those before it are drawn as they were.
 RATES = {
     "a100": (312e12, 2039e9),
     "h100": (989.4e12, 3350e9),

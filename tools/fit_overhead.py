@@ -21,7 +21,7 @@ from measure_preprocess import px_seconds
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize
 
-from facts import FACTS, rows
+from facts import FACTS, number, rows
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, exposed_s, machine
 from vlmplan.cost.spread import Spread
@@ -117,7 +117,7 @@ MachineOf = Callable[[str, Runtime, Precision], Machine]
 
 def runtime_of(engine: str) -> Runtime:
     """Return the runtime that prices an engine."""
-    return NEAREST.get(engine) or Runtime(engine)
+    return Runtime(engine) if engine in set(Runtime) else NEAREST[engine]
 
 
 def model_of(name: str) -> ModelSpec:
@@ -274,10 +274,55 @@ class Stacks:
         return self.overheads[point.runtime].parts(point, self.preprocess_factor)
 
 
-# Runtimes that replay captured graphs pay once a call; an eager framework pays for every layer, ahead of the device.
-EAGER = {Runtime.TRANSFORMERS}
-FITTED = (Runtime.VLLM, Runtime.TENSORRT_LLM, Runtime.TRANSFORMERS)  # too few times are published of others
-_START_S = {Runtime.TRANSFORMERS: 8e-4}
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What ``facts/runtimes.csv`` says of a runtime; ``overhead`` where too few published times tell it.
+
+    ``images``: with what a library in the client's own process makes them ready, None of a server.
+
+    Runtimes that replay captured graphs pay once a call; an ``eager`` one pays for every layer, ahead of the device.
+    """
+
+    reserve_bytes: int
+    eager: bool
+    overhead: Overhead | None
+    images: str | None
+    source: str
+
+
+@functools.cache
+def assumed(runtime: Runtime) -> Assumed:
+    """Return what the facts say of a runtime. Raises InputError where they say nothing, or too little."""
+    row = next((row for row in rows("runtimes.csv") if row["runtime"] == runtime), None)
+    if row is None:
+        raise InputError(f"facts/runtimes.csv: found no row of {runtime}, expected one")
+    told = [number(row[column]) for column in ASSUMED_COLUMNS]
+    if row["pays"] not in ("call", "layer") or not number(row["reserve_gib"]):
+        raise InputError(f"facts/runtimes.csv, {runtime}: expected reserve_gib, and pays to be call or layer")
+    if told.count(None) not in (0, len(told)) or (told[0] is None and runtime not in timed()):
+        raise InputError(
+            f"facts/runtimes.csv, {runtime}: expected {', '.join(ASSUMED_COLUMNS)}, which nobody's published times tell"
+        )
+    per_layer_s, per_call_s = (value or 0.0 for value in told)
+    return Assumed(
+        reserve_bytes=int(float(row["reserve_gib"]) * 2**30),
+        eager=row["pays"] == "layer",
+        overhead=None
+        if told[0] is None
+        else Overhead(per_request_s=0.0, per_call_s=per_call_s, per_layer_s=per_layer_s, overlap=1.0),
+        images=row["images"] or None,
+        source=row["source"],
+    )
+
+
+def timed() -> set[str]:
+    """The runtimes of which there are published times."""
+    return {*ARGONNE_ENGINES.values(), *(row["runtime"] for row in published_rows())}
+
+
+ASSUMED_COLUMNS = ("overhead_per_layer_s", "overhead_per_call_s")
+# Too few times are published of others. A runtime without a row is told in a line by ``make_hardware.py``.
+FITTED = tuple(one for one in Runtime if assumed(one).overhead is None)
 _ROBUST_LOG = 0.3  # errors beyond it count less than squared: about what sources differ by
 # Weakly to the start, so that what no point tells stays where it is; less weakly to launches far ahead of the device,
 # with which sources left out are predicted best.
@@ -301,7 +346,7 @@ def fit(points: Sequence[Point], near: Stacks | None = None) -> Stacks:
 
     def overhead(runtime: Runtime, values: NDArray[np.float64]) -> Overhead:
         request, main, overlap = map(float, np.exp(values))
-        eager = runtime in EAGER
+        eager = assumed(runtime).eager
         return Overhead(
             per_request_s=request if runtime in served else 0.0,
             per_call_s=0.0 if eager else main,
@@ -321,7 +366,7 @@ def fit(points: Sequence[Point], near: Stacks | None = None) -> Stacks:
         robust = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + (off / _ROBUST_LOG) ** 2) - 1))
         return np.concatenate([robust * weights, held * (values - start)])
 
-    start = np.log([value for runtime in FITTED for value in (5e-3, _START_S.get(runtime, 8e-4), 3.0)] + [2.0])
+    start = np.log([value for runtime in FITTED for value in (5e-3, 8e-4, 3.0)] + [2.0])
     low = np.log([value for _ in FITTED for value in (1e-4, 1e-5, 0.05)] + [0.2])
     high = np.log([value for _ in FITTED for value in (5e-2, 5e-3, 7.0)] + [20.0])
     begin = start if near is None else np.clip(_logs(near), low + 1e-6, high - 1e-6)

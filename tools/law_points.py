@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from published import TASKS, Studied, scores, sizes, studies
+from published import WEIGHTS, Studied, scores, sizes, studies
 
 from facts import number, rows
 from vlmplan.models.spec import Reduction
@@ -114,7 +114,7 @@ def main() -> None:
     for name in GRIDS:
         write(name, grid(name))
     found = studies()
-    for task, (benchmark,) in ((task, tuple(weights)) for task, weights in TASKS.items() if len(weights) == 1):
+    for task, (benchmark,) in ((task, tuple(weights)) for task, weights in WEIGHTS.items() if len(weights) == 1):
         published = checkpoints(benchmark)
         for reduction in Reduction:
             lines = studied(benchmark, reduction, found)

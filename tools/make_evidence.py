@@ -15,7 +15,7 @@ from published import (
     BENCHMARKS,
     CHANCE,
     OF_VIDEOS,
-    TASKS,
+    WEIGHTS,
     Published,
     family_years,
     logit,
@@ -41,6 +41,7 @@ from vlmplan.accuracy.published_scores import (
 )
 from vlmplan.accuracy.reductions import Curve, Kind, Uncertain
 from vlmplan.document import to_toml
+from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
@@ -271,9 +272,21 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
     return told
 
 
+LEAST_SCORED = 8  # checkpoints that a line with a slope, a level and families is fitted to
+
+
 def benchmarks(names: Iterable[str]) -> tuple[Benchmark, ...]:
-    """Fit the estimators of benchmarks that lend to each other, and try each on checkpoints left out."""
+    """Fit the estimators of benchmarks that lend to each other, and try each on checkpoints left out.
+
+    Raises InputError for one with too few scores.
+    """
     rows_of = {name: scored(name) for name in names}
+    for name, known in rows_of.items():
+        if len(known) < LEAST_SCORED:
+            raise InputError(
+                f"facts/vlm_scores.csv, {name}: found scores of {len(known)} checkpoints of the catalogue, expected "
+                f"{LEAST_SCORED} or more, or no task of it in vlmplan/accuracy/tasks.py"
+            )
     lines = {name: ScoreLine(rows=found, chance=CHANCE.get(name, 0.0)) for name, found in rows_of.items()}
     misses = {name: left_out(rows_of[name], lines[name].chance) for name in rows_of}
     offsets, told = family_offsets(lines), borrowings(misses)
@@ -357,8 +370,11 @@ def own_scores() -> None:
 
 def main() -> None:
     """Write the evidence and the scores, and print how well what was left out is predicted."""
-    of_pictures = benchmarks(name for name in BENCHMARKS if name not in OF_VIDEOS)
-    found = (*of_pictures, *benchmarks(OF_VIDEOS))  # what is known of pictures tells little of videos
+    try:
+        of_pictures = benchmarks(name for name in BENCHMARKS if name not in OF_VIDEOS)
+        found = (*of_pictures, *benchmarks(OF_VIDEOS))  # what is known of pictures tells little of videos
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     height_px, spread_px = legible_text_px()
     for one in found:
         print(
@@ -376,7 +392,7 @@ def main() -> None:
         "fp8 and int8-w8a8: no scores at hand; int8's offset with twice its spread, an assumption",
     )
     evidence = Evidence(
-        tasks=TASKS,
+        tasks=WEIGHTS,
         benchmarks=found,
         precision_offsets=precision_offsets(),
         precision_sources=sources,

@@ -16,17 +16,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import fit_efficiency
 import tomli_w
 from fit_efficiency import AICONFIGURATOR, VIDUR
 from fit_overhead import (
-    FITTED,
     SERVER_BACKEND,
     Between,
     MachineOf,
     Overhead,
     Point,
+    assumed,
     between,
     fit,
     left_out,
@@ -36,8 +37,10 @@ from fit_overhead import points as published
 from measure_preprocess import px_seconds
 
 from facts import PROFILES, number, rows
+from vlmplan import inert
 from vlmplan.cost.roofline import Machine, machine
 from vlmplan.document import to_toml
+from vlmplan.errors import InputError
 from vlmplan.hardware.names import ReportedNames, Variants
 from vlmplan.hardware.profile import Basis, Calibration, Efficiency, HardwareProfile, Kind, Preprocess
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -101,18 +104,8 @@ ALL_REDUCE_SOURCE = (
     "(waynehacking8.github.io nccl-collectives-bench); "
     "15 us latency is an assumption"
 )
-RESERVE = {
-    Runtime.VLLM: 2 * 2**30,
-    Runtime.TENSORRT_LLM: 2 * 2**30,
-    Runtime.TRANSFORMERS: 2**30,
-    Runtime.ONNXRUNTIME: 2**30,
-}
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
-# Per layer and per call: too few published times tell, and four of Mistral-7B on an A100 agree within 10 %.
-ONNXRUNTIME_OVERHEAD = Overhead(per_request_s=0.0, per_call_s=5e-4, per_layer_s=5e-5, overlap=1.0)
-ONNXRUNTIME_SOURCE = "an assumption that four published prefill times of Mistral-7B on an A100 agree with within 10 %"
-# What a library in the client's own process makes images ready with, and by how much hosts differ: an assumption.
-IN_PROCESS_BACKEND = {Runtime.TRANSFORMERS: "torchvision", Runtime.ONNXRUNTIME: "pil"}
+# By how much hosts differ in what a library in the client's own process takes for images: an assumption.
 IN_PROCESS_LOG_SD = 0.5
 PREPROCESS_SOURCE = "transformers' processors and Pillow's JPEG on one core of an AMD EPYC (facts/preprocess.csv)"
 
@@ -134,7 +127,8 @@ def reported_mib() -> dict[str, list[int]]:
 @functools.cache
 def withheld_mib() -> int:
     """What drivers of NVIDIA's cards keep of the nominal memory, in MiB: the median of the cards somebody asked."""
-    known = {row["name"]: row for row in rows("accelerators.csv") if (row["vendor"], row["kind"]) == ("NVIDIA", "gpu")}
+    cards = [row for row in rows("accelerators.csv") if (row["vendor"], row["kind"]) == ("NVIDIA", "gpu")]
+    known = {row["name"]: row for row in cards if row["memory_gib"]}
     return round(
         median(
             1024 * float(known[name]["memory_gib"]) - median(found)
@@ -206,17 +200,40 @@ def calibration(runtime: Runtime, precision: Precision, device: str | None) -> C
         overhead_per_call_s=0.0,
         overhead_log_sd=0.0,
         model_log_sd=0.0,
-        reserve_bytes=RESERVE[runtime],
+        reserve_bytes=assumed(runtime).reserve_bytes,
         operators=operators(gpu, precision is Precision.FP8, share),
         source=source,
     )
 
 
+KINDS = ("gpu", "soc", "soc gpu", "superchip", "cpu")
+NEEDED = ("name", "vendor", "kind", "architecture", "confidence", "source_title", "source_url")
+
+
+def check_row(row: dict[str, str]) -> None:
+    """Raise InputError where a device's row lacks what a profile cannot do without, or has no number for one.
+
+    The memory of systems on a chip and processors is their owner's choice, and may be blank.
+    """
+    where = f"facts/accelerators.csv, {row.get('name') or 'a row without a name'}"
+    needed = (*NEEDED, *(("memory_gib",) if row.get("kind") == "gpu" and row["name"] not in reported_mib() else ()))
+    if lacking := [column for column in needed if not (row.get(column) or "").strip()]:
+        raise InputError(f"{where}: found nothing in {', '.join(lacking)}, expected what the datasheet says")
+    if row["kind"] not in KINDS:
+        raise InputError(f"{where}, kind: found '{row['kind']}', expected {' or '.join(KINDS)}")
+    for column in ("memory_gib", "memory_bandwidth_gb_s", "interconnect_gb_s", *PEAKS.values()):
+        try:
+            number(row[column] or "")
+        except ValueError:
+            raise InputError(f"{where}, {column}: found '{row[column]}', expected a number, or nothing") from None
+
+
 def device(row: dict[str, str]) -> HardwareProfile | None:
     """A device from its row, uncalibrated; None without bandwidth or a peak at a precision that models are served in.
 
-    A GPU of which only the fp32 peak is known would be priced at a precision nobody uses.
+    A GPU of which only the fp32 peak is known would be priced at a precision nobody uses. Raises InputError.
     """
+    check_row(row)
     # Ampere's tensor cores multiply bf16 as fast as fp16: so do those that the facts have both figures of. That all of
     # them have bf16 say NVIDIA's support matrix of TensorRT (capability 8.6) and vLLM (8.0 and more, issue 946).
     ampere = {"peak_bf16_dense_tflops": "peak_fp16_dense_tflops"} if row["architecture"] == "Ampere" else {}
@@ -266,7 +283,7 @@ class Told:
 
 def in_process(runtime: Runtime) -> Preprocess:
     """What images take in the client's own process: as measured here."""
-    sent_px_s, seen_px_s = px_seconds(IN_PROCESS_BACKEND[runtime])
+    sent_px_s, seen_px_s = px_seconds(str(assumed(runtime).images))
     return Preprocess(
         sent_px_s=short(sent_px_s), seen_px_s=short(seen_px_s), log_sd=IN_PROCESS_LOG_SD, source=PREPROCESS_SOURCE
     )
@@ -283,24 +300,19 @@ def stacks(points: Sequence[Point]) -> dict[Runtime, Told]:
         source=f"{PREPROCESS_SOURCE}, times {factor:.3g}: published times of servers with images",
     )
     found = {}
-    for runtime in FITTED:
-        mine = [point for point in points if point.runtime is runtime]
+    for runtime in Runtime:
+        known, mine = assumed(runtime), [point for point in points if point.runtime is runtime]
         sources = len({point.source for point in mine})
         found[runtime] = Told(
-            overhead=fitted.overheads[runtime],
+            overhead=known.overhead or fitted.overheads[runtime],
             between=stack,
-            preprocess=in_process(runtime) if runtime in IN_PROCESS_BACKEND else served,
-            why=f"{len(mine)} published times of {sources} sources (facts/published_latency.csv), all GPUs together; "
+            preprocess=in_process(runtime) if known.images else served,
+            why=known.source
+            if known.overhead
+            else f"{len(mine)} published times of {sources} sources (facts/published_latency.csv), all GPUs together; "
             f"spread between stacks: {len({point.source for point in points})} sources, each left out of its fit",
         )
-    return found | {
-        Runtime.ONNXRUNTIME: Told(
-            overhead=ONNXRUNTIME_OVERHEAD,
-            between=stack,
-            preprocess=in_process(Runtime.ONNXRUNTIME),
-            why=ONNXRUNTIME_SOURCE,
-        )
-    }
+    return found
 
 
 def short(value: float) -> float:
@@ -393,6 +405,7 @@ def reported_names(named: dict[str, str]) -> ReportedNames:
 
 
 ROUNDING = 5e-3  # by how much fits differ from one processor to another
+IDENTITY = ("runtime", "precision", "name", "gpu", "source", "quantity")  # of a table among others, by what it has
 
 
 def agree(one: object, other: object) -> bool:
@@ -406,10 +419,31 @@ def agree(one: object, other: object) -> bool:
     return one == other
 
 
+def settled(made: Any, there: Any) -> Any:
+    """Return ``made``, with each table of it that says the same as one ``there`` but for last digits as it is there.
+
+    Another processor changes last digits, and so none of them but of what was changed, or is new, is written again.
+    """
+    if agree(made, there):
+        return there
+    if isinstance(made, dict) and isinstance(there, dict):
+        return {key: settled(value, there.get(key)) for key, value in made.items()}
+    if isinstance(made, list) and isinstance(there, list):
+        before = {identity(one): one for one in there}
+        return [settled(one, before.get(identity(one))) for one in made]
+    return made
+
+
+def identity(table: Any) -> Any:
+    """What tells a table from others of its list; a value is itself."""
+    return tuple(table.get(key) for key in IDENTITY) if isinstance(table, dict) else repr(table)
+
+
 def write(path: Path, text: str) -> None:
-    """Write a profile, but where the one that is there says the same: another processor changes last digits alone."""
-    if not (path.is_file() and agree(tomllib.loads(path.read_text(encoding="utf-8")), tomllib.loads(text))):
-        path.write_text(text, encoding="utf-8")
+    """Write a profile, with all that differs from the one that is there in last digits alone as it is there."""
+    there = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if (kept := settled(tomllib.loads(text), there)) != there:
+        path.write_text(inert.toml_document(tomli_w.dumps(kept)), encoding="utf-8")
 
 
 def devices() -> tuple[dict[str, HardwareProfile], dict[str, str]]:
@@ -427,7 +461,17 @@ def devices() -> tuple[dict[str, HardwareProfile], dict[str, str]]:
 
 
 def main() -> None:
-    """Write all profiles."""
+    """Write all profiles, or say in one line what the facts lack."""
+    try:
+        make()
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+
+
+def make() -> None:
+    """Write all profiles. Raises InputError, before anything is fitted, where the facts lack something."""
+    for runtime in Runtime:
+        assumed(runtime)
     profiles, named = devices()
     points = published(bare_machines(profiles))
     print_errors(points)

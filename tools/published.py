@@ -11,29 +11,14 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from facts import generation, number, rows
+from vlmplan.accuracy.tasks import TASKS
 from vlmplan.cost.totals import active_llm_params, total_llm_params
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Reduction
 
-TASKS = {
-    "reasoning": {"MMMU_val": 0.25, "MMBench_EN": 0.25, "AI2D_test": 0.25, "MathVista_mini": 0.25},
-    "ocr": {"OCRBench": 0.25, "TextVQA_val": 0.25, "DocVQA": 0.25, "ChartQA_test": 0.25},
-    "docvqa": {"DocVQA": 1.0},
-    "textvqa": {"TextVQA_val": 1.0},
-    "chartqa": {"ChartQA_test": 1.0},
-    "ocrbench": {"OCRBench": 1.0},
-    "mmmu": {"MMMU_val": 1.0},
-    "mmbench": {"MMBench_EN": 1.0},
-    "ai2d": {"AI2D_test": 1.0},
-    "mathvista": {"MathVista_mini": 1.0},
-    "video": {"VideoMME": 0.25, "MVBench": 0.25, "LongVideoBench": 0.25, "MLVU": 0.25},
-    "videomme": {"VideoMME": 1.0},
-    "mvbench": {"MVBench": 1.0},
-    "longvideobench": {"LongVideoBench": 1.0},
-    "mlvu": {"MLVU": 1.0},
-}
-BENCHMARKS = sorted({name for weights in TASKS.values() for name in weights})
-OF_VIDEOS = sorted(TASKS["video"])
+WEIGHTS = {name: dict(task.benchmarks) for name, task in TASKS.items()}
+BENCHMARKS = sorted({name for weights in WEIGHTS.values() for name in weights})
+OF_VIDEOS = sorted(WEIGHTS["video"])
 SCALES = {
     "OCRBench": 1000,
     "OCRBench (0-1000)": 1000,

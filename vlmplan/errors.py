@@ -92,13 +92,12 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     return ", ".join(by_folded[folded] for folded in close)
 
 
-# What people call a choice, and the choice; a word is meant where the choice is one of those there are.
+# What people call a choice, and the choice; a word is meant where the choice is one of those there are. Choices that
+# say so themselves, by an attribute ``called`` of words, are not here.
 _CALLED = {
     "cheapest": "cost", "cheap": "cost", "price": "cost", "money": "cost", "fastest": "latency", "speed": "latency",
     "time": "latency", "smallest": "size", "small": "size", "params": "size", "parameters": "size", "ram": "memory",
     "vram": "memory", "best": "error", "accuracy": "error", "quality": "error", "fast": "speed", "accurate": "accuracy",
-    "hf": "transformers", "huggingface": "transformers", "torch": "transformers", "pytorch": "transformers",
-    "onnx": "onnxruntime", "ort": "onnxruntime", "trt": "tensorrt-llm", "trtllm": "tensorrt-llm",
     "awq": "int4", "gptq": "int4", "w4a16": "int4", "4bit": "int4", "4-bit": "int4", "q4": "int4", "fp4": "int4",
     "w8a16": "int8", "8bit": "int8", "8-bit": "int8", "q8": "int8", "w8a8": "int8-w8a8", "half": "fp16",
     "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float": "fp32", "e4m3": "fp8", "float8": "fp8",
@@ -113,7 +112,8 @@ def meant(word: str, known: Iterable[str]) -> str | None:
 
     by_folded = {choice.casefold(): choice for choice in known}
     folded = word.strip().casefold()
-    if (called := _CALLED.get(folded)) in by_folded:
+    own = {word: choice for choice in by_folded.values() for word in getattr(choice, "called", ())}
+    if (called := _CALLED.get(folded, own.get(folded))) in by_folded:
         return by_folded[str(called)]
     close = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.5)
     begins = [choice for choice in by_folded if len(folded) > 1 and choice.startswith(folded)]

@@ -38,9 +38,9 @@ def _inner(kind: Any) -> Any:
 
 def _kinds(cls: Any) -> dict[str, Any]:
     """The types of a dataclass's fields, in order; most are no texts, which take long to be understood."""
-    found = {field.name: field.type for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls) if any(isinstance(kind, str) for kind in found.values()) else found
-    return {name: hints[name] for name in found}
+    declared = {field.name: field.type for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls) if any(isinstance(kind, str) for kind in declared.values()) else declared
+    return {name: hints[name] for name in declared}
 
 
 def _dataclass_restorer(cls: Any) -> Restorer:
@@ -101,22 +101,22 @@ def restorer(kind: Any) -> Restorer | None:
     return None
 
 
-def _classes(kind: Any, found: dict[type, None]) -> None:
+def _classes(kind: Any, classes: dict[type, None]) -> None:
     kind = _inner(kind)
     for one in typing.get_args(kind):
-        _classes(one, found)
-    if not isinstance(kind, type) or kind in found:
+        _classes(one, classes)
+    if not isinstance(kind, type) or kind in classes:
         return
     if dataclasses.is_dataclass(kind):
-        found[kind] = None
+        classes[kind] = None
         for inner in _kinds(kind).values():
-            _classes(inner, found)
+            _classes(inner, classes)
     elif issubclass(kind, enum.Enum):
-        found[kind] = None
+        classes[kind] = None
 
 
 def defined_in(kind: type) -> tuple[Path, ...]:
     """Return the source files that say what a ``kind`` is: those of its classes and of all classes in it, sorted."""
-    found: dict[type, None] = {}
-    _classes(kind, found)
-    return tuple(sorted({Path(sys.modules[one.__module__].__file__ or "") for one in found}))
+    classes: dict[type, None] = {}
+    _classes(kind, classes)
+    return tuple(sorted({Path(sys.modules[one.__module__].__file__ or "") for one in classes}))

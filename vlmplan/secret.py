@@ -33,9 +33,9 @@ _SPELT = re.compile(  # a character as JSON, an address, HTML or Python may writ
 _LAYERS = 3  # of one such spelling within another
 
 
-def _character(found: re.Match[str]) -> str:
+def _character(spelt: re.Match[str]) -> str:
     """What a spelling stands for; backslashes alone are nothing."""
-    kind, digits = found.lastgroup, found[found.lastgroup] if found.lastgroup else ""
+    kind, digits = spelt.lastgroup, spelt[spelt.lastgroup] if spelt.lastgroup else ""
     if kind is None:
         return ""
     if kind == "name":
@@ -49,12 +49,12 @@ def _plain(text: str) -> tuple[str, list[int], list[int]]:
     starts, ends = [*range(len(text))], [*range(1, len(text) + 1)]
     for _ in range(_LAYERS):
         parts, first, last, at = list[str](), list[int](), list[int](), 0
-        for found in _SPELT.finditer(text):
-            made = _character(found)
-            parts += [text[at : found.start()], made]
-            first += [*starts[at : found.start()], *([starts[found.start()]] if made else [])]
-            last += [*ends[at : found.start()], *([ends[found.end() - 1]] if made else [])]
-            at = found.end()
+        for spelt in _SPELT.finditer(text):
+            made = _character(spelt)
+            parts += [text[at : spelt.start()], made]
+            first += [*starts[at : spelt.start()], *([starts[spelt.start()]] if made else [])]
+            last += [*ends[at : spelt.start()], *([ends[spelt.end() - 1]] if made else [])]
+            at = spelt.end()
         if not at:
             break
         text, starts, ends = "".join([*parts, text[at:]]), first + starts[at:], last + ends[at:]
@@ -126,13 +126,13 @@ _BASE32 = re.compile(rf"[A-Z2-7]{{{_LEAST_RUN},}}")
 _HEX = re.compile(rf"(?:[0-9a-f]{{2}}[\s:,-]*){{{_LEAST_RUN // 2},}}", re.IGNORECASE)
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    code = int(found[str(found.lastgroup)], 8 if found["octal"] else 16)
+def _unescaped(escape: re.Match[str]) -> str:
+    code = int(escape[str(escape.lastgroup)], 8 if escape["octal"] else 16)
     return chr(code) if code < 0x110000 else ""
 
 
-def _numbered(base: int, found: re.Match[str]) -> str:
-    return chr(int(found[1], base))
+def _numbered(base: int, digits: re.Match[str]) -> str:
+    return chr(int(digits[1], base))
 
 
 def _decoded(text: str) -> Iterator[str]:
@@ -225,11 +225,11 @@ def proxy_passwords() -> Iterator[str]:
 
 def tokens_at_hand() -> tuple[str, ...]:
     """Return the secrets that the environment holds: keys, proxies' passwords, what huggingface_hub would send."""
-    found = [os.environ.get(name, "").strip() for name in TOKENS]
+    tokens = [os.environ.get(name, "").strip() for name in TOKENS]
     try:
         from huggingface_hub import get_token
 
-        found.append(get_token() or "")
+        tokens.append(get_token() or "")
     except ImportError:
         pass
-    return tuple(dict.fromkeys(token for token in (*found, *proxy_passwords()) if token))
+    return tuple(dict.fromkeys(token for token in (*tokens, *proxy_passwords()) if token))

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy.judge import TOO_SMALL as TOO_SMALL
-    from vlmplan.accuracy.judge import ErrorSource as ErrorSource
-    from vlmplan.accuracy.judge import Judge as Judge
-    from vlmplan.accuracy.judge import ScoreBasis as ScoreBasis
-    from vlmplan.accuracy.judge import ScoreUsed as ScoreUsed
-    from vlmplan.accuracy.judge import by_scores as by_scores
-    from vlmplan.accuracy.judge import of_videos as of_videos
-    from vlmplan.accuracy.judge import parse_task as parse_task
+    from vlmplan.accuracy.error_by_law import by_law as by_law
+    from vlmplan.accuracy.error_by_scores import TOO_SMALL as TOO_SMALL
+    from vlmplan.accuracy.error_by_scores import ErrorSource as ErrorSource
+    from vlmplan.accuracy.error_by_scores import Judge as Judge
+    from vlmplan.accuracy.error_by_scores import ScoreBasis as ScoreBasis
+    from vlmplan.accuracy.error_by_scores import ScoreUsed as ScoreUsed
+    from vlmplan.accuracy.error_by_scores import by_scores as by_scores
+    from vlmplan.accuracy.error_by_scores import of_videos as of_videos
+    from vlmplan.accuracy.error_by_scores import parse_task as parse_task
     from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
     from vlmplan.accuracy.law import RATIO as RATIO
     from vlmplan.accuracy.law import Coefficient as Coefficient
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.law import ScalingLaw as ScalingLaw
     from vlmplan.accuracy.law import optimal_visual_tokens as optimal_visual_tokens
     from vlmplan.accuracy.law import shifted as shifted
-    from vlmplan.accuracy.law_judge import by_law as by_law
     from vlmplan.accuracy.published_scores import SIZE_EXPONENT as SIZE_EXPONENT
     from vlmplan.accuracy.published_scores import Benchmark as Benchmark
     from vlmplan.accuracy.published_scores import Evidence as Evidence
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "judge": (
+        "error_by_law": ("by_law",),
+        "error_by_scores": (
             "ErrorSource",
             "Judge",
             "ScoreBasis",
@@ -60,7 +61,6 @@ __getattr__, __all__ = face(
             "optimal_visual_tokens",
             "shifted",
         ),
-        "law_judge": ("by_law",),
         "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
         "reductions": ("Curve", "Uncertain"),
     },

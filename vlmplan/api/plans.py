@@ -307,7 +307,7 @@ def recommend(
         runtime: Engine: ``"vllm"``, ``"onnxruntime"``, ``"transformers"``, ...; by the device unless told.
         precision: Precisions to try, with commas; as stored, or bf16, else fp16, unless told.
         candidates: ``"catalogue"`` for checkpoints, ``"paper"`` for backbones to train.
-        models: Only models whose names match this glob, or one checkpoint's folder.
+        models: Only models whose names match this glob, or one of a comma list of globs; or one checkpoint's folder.
         model: Only this model: a name, a path, or the specification.
         family: Only families that match this glob.
         license: Only licences that match this glob.

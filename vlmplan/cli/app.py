@@ -86,7 +86,10 @@ def _usage(error: Exception) -> str:
         return f"No such option: {wrong}" + (f"; did you mean --{best}?" if best else ".")
     choice = re.search(r"'([^']*)' is not one of (.*)\.$", text)
     if choice is not None:
-        known = re.findall(r"'([^']*)'", choice[2])
+        from vlmplan.hardware import Runtime
+
+        by_name = {one.value: one for one in Runtime}  # which know what they are called besides
+        known = [by_name.get(one, one) for one in re.findall(r"'([^']*)'", choice[2])]
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
     context = getattr(error, "ctx", None)

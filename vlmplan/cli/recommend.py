@@ -248,7 +248,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     ] = None,
     candidates: Annotated[CandidateSet, typer.Option(help="Checkpoints or backbones.")] = CandidateSet.CATALOGUE,
     models: Annotated[
-        str | None, typer.Option("--models", metavar="GLOB|DIR", help="Only these, or one checkpoint's folder.")
+        str | None, typer.Option("--models", metavar="GLOB,...|DIR", help="Only these, or one checkpoint's folder.")
     ] = None,
     model: Annotated[
         str | None,

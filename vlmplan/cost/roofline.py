@@ -11,11 +11,20 @@ from dataclasses import replace
 
 from vlmplan.cost.op import Op, Request
 from vlmplan.errors import InputError
-from vlmplan.hardware import SERVING, Basis, Calibration, Efficiency, HardwareProfile, Kind, Precision, Runtime
+from vlmplan.hardware import (
+    SERVING,
+    WEIGHT_ONLY,
+    Basis,
+    Calibration,
+    Efficiency,
+    HardwareProfile,
+    Kind,
+    Precision,
+    Runtime,
+)
 from vlmplan.records import dataclass
 
 _SIXTEEN_BIT = (Precision.BF16, Precision.FP16)
-WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision
 # Weight-only kernels unpack before they multiply; no measurement of them is shipped, nor of integer or fp32 kernels, so
 # the interval says so: a factor of e^0.25 = 1.28 either way at one standard deviation.
 UNMEASURED_LINEAR_LOG_SD = 0.25
@@ -192,8 +201,9 @@ def _warnings(
 
 def _widened_warnings(hardware: HardwareProfile, runtime: Runtime, base_precision: Precision) -> tuple[str, ...]:
     """What to mind about sixteen bits where products are made in more."""
-    if hardware.kind == "cpu" and runtime is Runtime.ONNXRUNTIME and base_precision in _SIXTEEN_BIT:
-        return ("ONNX Runtime has no 16-bit kernels on CPUs and computes in fp32: expect it slower",)
+    serving = SERVING[runtime]
+    if hardware.kind == "cpu" and serving.widens_on_processors and base_precision in _SIXTEEN_BIT:
+        return (f"{serving.title} has no 16-bit kernels on CPUs and computes in fp32: expect it slower",)
     return ()
 
 

@@ -140,13 +140,13 @@ def _question(name: str, row: Any, images: Path) -> Question:
 
 def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[Question, ...]:
     """Read a JSONL of questions, the first ``limit`` of them. Raises InputError naming the line."""
-    found = []
+    questions = []
     for number, row in itertools.islice(json_lines(path, LARGEST_FILE_BYTES), limit):
         name = f"{printable(path.name)} line {number}"
         if isinstance(row, InputError):
             raise InputError(f"{name}: {row}")
-        found.append(_question(name, row, images))
-    return tuple(found)
+        questions.append(_question(name, row, images))
+    return tuple(questions)
 
 
 def _plain(text: str) -> str:
@@ -170,19 +170,19 @@ class Subject:
 
     def say(self, image: Any, text: str, limit: int) -> str:
         """Answer one question about a PIL image or an image's file, in at most ``limit`` tokens."""
-        found = self._generated(image, text, limit)
-        found.margins(self.name)
-        return self.prompts.text(found.tokens)
+        generated = self._generated(image, text, limit)
+        generated.margins(self.name)
+        return self.prompts.text(generated.tokens)
 
     def answer(self, question: Question) -> Answered:
         """Answer greedily. Raises InputError for a picture that cannot be read, or logits that are no numbers."""
-        found = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
-        margins = found.margins(f"{self.name}, {question.name}")
-        text = self.prompts.text(found.tokens)
+        generated = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
+        margins = generated.margins(f"{self.name}, {question.name}")
+        text = self.prompts.text(generated.tokens)
         return Answered(
             text=text,
             right=_plain(text) in {_plain(one) for one in question.answers},
-            tokens=found.tokens,
+            tokens=generated.tokens,
             margins=margins,
         )
 
@@ -234,8 +234,8 @@ def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compres
     Raises InputError for a number that it does not read.
     """
     if checkpoint.tiled:
-        found = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
-        return Compressor.NONE, found.visual_tokens, found.limit
+        tiles = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
+        return Compressor.NONE, tiles.visual_tokens, tiles.limit
     kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
     count = visual_tokens or counts[0]
     if count not in counts:
@@ -257,24 +257,24 @@ def beside(subject: Subject, other: str, weights: Path | None, threads: int | No
 
 def answer_all(subject: Subject, questions: Sequence[Question], progress: Progress) -> tuple[Answered, ...]:
     """Answer every question, one at a time."""
-    found = []
+    answers = []
     for number, question in enumerate(questions, 1):
-        found.append(subject.answer(question))
+        answers.append(subject.answer(question))
         progress(f"questions, {subject.runtime}", number, len(questions))
-    return tuple(found)
+    return tuple(answers)
 
 
 def share(outcomes: Iterable[bool]) -> Share:
     """Return how many were right, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927) at 90 %."""
     listed = list(outcomes)
     count, right, z = len(listed), sum(listed), quantile(_INTERVAL_LEVEL)
-    found = right / count
-    middle = (found + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(found * (1 - found) / count + z * z / (4 * count * count))
+    fraction = right / count
+    middle = (fraction + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     return Share(
         questions=count,
         right=right,
-        accuracy_fraction=found,
+        accuracy_fraction=fraction,
         interval=(max(0.0, middle - half), min(1.0, middle + half)),
     )
 
@@ -284,14 +284,14 @@ def answers_check(
 ) -> Check:
     """Compare an export's answers with its checkpoint's: passed where all that differ are near ties."""
     ours = answer_all(subject, questions, progress)
-    found = agreement(other.name, ours, answer_all(other, questions, progress), tie_logit)
+    agreed = agreement(other.name, ours, answer_all(other, questions, progress), tie_logit)
     accuracy = sum(one.right for one in ours) / len(ours)
     detail = (
-        f"{100 * accuracy:.1f} % of {len(ours)} answers are right, {100 * found.accuracy_fraction:.1f} % of the "
-        f"checkpoint's; {found.differing} differ, {found.near_ties} of them near ties"
+        f"{100 * accuracy:.1f} % of {len(ours)} answers are right, {100 * agreed.accuracy_fraction:.1f} % of the "
+        f"checkpoint's; {agreed.differing} differ, {agreed.near_ties} of them near ties"
     )
-    faults = [detail] if found.differing > found.near_ties else []
-    return verdict("answers", faults, detail, accuracy_fraction=accuracy, differing=float(found.differing))
+    faults = [detail] if agreed.differing > agreed.near_ties else []
+    return verdict("answers", faults, detail, accuracy_fraction=accuracy, differing=float(agreed.differing))
 
 
 def answers_jsonl(questions: Sequence[Question], answered: Sequence[Answered]) -> str:

@@ -36,17 +36,17 @@ def quantities(form: Form, solved: Solved) -> dict[str, "Array"]:
     """The form's coefficients and their ratio, an array over fits each."""
     import numpy as np
 
-    values, found = solved.values, {}
+    values, by_name = solved.values, {}
     for name, where in COLUMNS[form].items():
         if isinstance(where, int):
-            found[name] = values[:, where]
+            by_name[name] = values[:, where]
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.nan_to_num(values[:, where[0]] / values[:, where[1]])
-            found[name] = np.clip(ratio, -_MOST_VALUE, _MOST_VALUE)
+            by_name[name] = np.clip(ratio, -_MOST_VALUE, _MOST_VALUE)
     if form is Form.POWER:
-        found |= {"A": np.exp(np.clip(values[:, 0], -_MOST_LOG, _MOST_LOG)), "D": solved.floor}
-    return {name: found[name] for name in (*PARAMETERS[form], RATIO[form])}
+        by_name |= {"A": np.exp(np.clip(values[:, 0], -_MOST_LOG, _MOST_LOG)), "D": solved.floor}
+    return {name: by_name[name] for name in (*PARAMETERS[form], RATIO[form])}
 
 
 def _exp(exponent: float) -> float:
@@ -56,20 +56,20 @@ def _exp(exponent: float) -> float:
 def _profiles(problem: Problem, solved: Solved, level: float) -> dict[str, Interval | None]:
     """Profile-likelihood intervals of the coefficients and their ratio."""
     form = problem.form
-    found = {name: profile(problem, solved, level, where) for name, where in COLUMNS[form].items()}
+    intervals = {name: profile(problem, solved, level, where) for name, where in COLUMNS[form].items()}
     if form is Form.POWER:
-        first = found["A"]
-        found["A"] = first and (_exp(first[0]), _exp(first[1]))
+        first = intervals["A"]
+        intervals["A"] = first and (_exp(first[0]), _exp(first[1]))
         fixed = (float(solved.floor[0]),) * 2
-        found["D"] = profile_floor(problem, solved, level) if problem.free_floor else fixed
-    return found
+        intervals["D"] = profile_floor(problem, solved, level) if problem.free_floor else fixed
+    return intervals
 
 
 def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], level: float) -> dict[str, Coefficient]:
     """Each coefficient with the widest of its intervals; none where the likelihood's does not end."""
     values, profiles = quantities(problem.form, solved), _profiles(problem, solved, level)
     drawn = {by: quantities(problem.form, sample) for by, sample in resamples.items()}
-    found = {}
+    coefficients = {}
     for name, value in values.items():
         likelihood, by = profiles[name], BY_PROFILE
         interval = likelihood
@@ -81,18 +81,18 @@ def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], le
             interval = intervals[by]
         if interval is None or max(map(abs, interval)) >= _MOST_VALUE:
             interval, by = None, f"{by}, which has no end"
-        found[name] = Coefficient(value=float(value[0]), interval=interval, interval_by=by)
-    return found
+        coefficients[name] = Coefficient(value=float(value[0]), interval=interval, interval_by=by)
+    return coefficients
 
 
 def joined(free: dict[str, Coefficient], bound: dict[str, Coefficient]) -> dict[str, Coefficient]:
     """Intervals with D free widened to hold those with D = 0."""
-    found = {}
+    coefficients = {}
     for name, one in free.items():
         other = bound[name].interval
         interval, by = one.interval, one.interval_by
         if name != "D" and interval is not None and other is not None:
             both = (min(interval[0], other[0]), max(interval[1], other[1]))
             interval, by = both, by if both == interval else f"{by}, D free or 0"
-        found[name] = Coefficient(value=one.value, interval=interval, interval_by=by)
-    return found
+        coefficients[name] = Coefficient(value=one.value, interval=interval, interval_by=by)
+    return coefficients

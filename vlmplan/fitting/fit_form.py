@@ -142,13 +142,13 @@ def _resamples(problem: Problem, solved: Solved, points: Sequence[Point], option
 
     _, family = np.unique([point.family for point in points], return_inverse=True)
     units = {BY_POINT: np.arange(len(points)), BY_LLM: _llms(points)}
-    found = {}
+    resamples = {}
     for by, labels in units.items():
         random = np.random.default_rng([options.seed, zlib.crc32(f"{problem.form} {by}".encode())])
         drawn = bootstrap(problem, solved, labels, family, options.draws, random)
         if drawn is not None:
-            found[by] = drawn
-    return found
+            resamples[by] = drawn
+    return resamples
 
 
 def _llms(points: Sequence[Point]) -> "Array":
@@ -209,12 +209,12 @@ def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
     problem, families = posed(points, form, options)
     problem, solved = _solved(problem, options)
     resamples = _resamples(problem, solved, points, options)
-    found, statements = _coefficients(problem, solved, resamples, points, options)
-    ratio = found.pop(RATIO[form])
-    check_settled(form, found)
+    coefficients, statements = _coefficients(problem, solved, resamples, points, options)
+    ratio = coefficients.pop(RATIO[form])
+    check_settled(form, coefficients)
     fit = Fit(
         form=form,
-        coefficients=found,
+        coefficients=coefficients,
         ratio=ratio,
         families=offsets(solved, families),
         **missed(problem, solved, points),
@@ -232,8 +232,8 @@ def check_settled(form: Form, coefficients: Mapping[str, Coefficient]) -> None:
 
 def offsets(solved: Solved, families: tuple[str, ...]) -> dict[str, float]:
     """Return the families' offsets from their mean."""
-    found = [float(value) for value in solved.values[0, 1 : len(families)]] if families else []
-    return dict(zip(families, [*found, -sum(found)], strict=True)) if families else {}
+    of_families = [float(value) for value in solved.values[0, 1 : len(families)]] if families else []
+    return dict(zip(families, [*of_families, -sum(of_families)], strict=True)) if families else {}
 
 
 def missed(problem: Problem, solved: Solved, points: Sequence[Point]) -> "_Missed":
@@ -252,20 +252,20 @@ def _coefficients(
     problem: Problem, solved: Solved, resamples: Mapping[str, Solved], points: Sequence[Point], options: Options
 ) -> tuple[dict[str, Coefficient], tuple[str, ...]]:
     """Coefficients and their ratio with intervals, and what the points cannot tell, in words."""
-    found = widest(problem, solved, resamples, options.level)
+    coefficients = widest(problem, solved, resamples, options.level)
     statements: tuple[str, ...] = ()
     if problem.free_floor:
         bound, at_zero = _solved(replace(problem, floor=0.0, huber=None), options)
         if float(at_zero.cost[0]) <= cost_limit(problem, solved, options.level):
             zero = widest(bound, at_zero, _resamples(bound, at_zero, points, options), options.level)
-            found = joined(found, zero)
-            statements = _floor_statement(found["D"])
+            coefficients = joined(coefficients, zero)
+            statements = _floor_statement(coefficients["D"])
     statements += tuple(
         f"{name} of {problem.form} is not identified: its interval has no end"
-        for name, one in found.items()
+        for name, one in coefficients.items()
         if one.interval is None
     )
-    return found, statements
+    return coefficients, statements
 
 
 def _floor_statement(floor: Coefficient) -> tuple[str, ...]:

@@ -95,18 +95,18 @@ class _Unused(Exception):  # noqa: N818 - it says why a file is not used, and no
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """The files with these endings, each once: of a file and links to it the file."""
-    found: dict[str, Path] = {}
+    by_place: dict[str, Path] = {}
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = Path(root) / name
             if name.endswith(endings) and path.exists():  # a link may lead nowhere
                 real = os.path.realpath(path)
-                if real not in found or found[real].is_symlink():
-                    found[real] = path
-        if len(found) > MOST_FILES:
+                if real not in by_place or by_place[real].is_symlink():
+                    by_place[real] = path
+        if len(by_place) > MOST_FILES:
             raise InputError(f"{folder}: found more than {MOST_FILES} results; give a folder with fewer")
-    return sorted(found.values())
+    return sorted(by_place.values())
 
 
 def _below(path: Path, folder: Path) -> tuple[str, ...]:
@@ -129,10 +129,10 @@ def _written(path: Path) -> tuple[str, float]:
 
 def _stamped(text: str, path: Path) -> tuple[str, float]:
     """(day, second) that a name says, else those at which the file was written."""
-    if not (found := _STAMP.search(text)):
+    if not (stamp := _STAMP.search(text)):
         return _written(path)
     try:
-        at = datetime(*map(int, found.groups()))  # type: ignore[arg-type]
+        at = datetime(*map(int, stamp.groups()))  # type: ignore[arg-type]
     except ValueError:
         return _written(path)
     return f"{at:%Y%m%d}", at.timestamp()
@@ -195,12 +195,12 @@ def _task(path: Path, model: str, tasks: tuple[str, ...]) -> str:
     The name of a judge behind it is no part of a task that is asked for without it.
     """
     stem = path.stem.rpartition("_")[0]
-    found = stem.removeprefix(f"{model}_")
-    before = r"(?:.*_)?" if found == stem else ""
+    named = stem.removeprefix(f"{model}_")
+    before = r"(?:.*_)?" if named == stem else ""
     for task in sorted(tasks, key=len, reverse=True):
-        if re.fullmatch(f"{before}{re.escape(task)}(?:{_JUDGE})?", found, re.IGNORECASE):
+        if re.fullmatch(f"{before}{re.escape(task)}(?:{_JUDGE})?", named, re.IGNORECASE):
             return task
-    return printable(found)
+    return printable(named)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -217,26 +217,26 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """The cells of a JSON object; those of an object in it are named by both keys."""
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for key, value in row.items():
         if isinstance(value, Mapping) and not before:
-            found |= _flat(value, f"{key} ")
+            flat |= _flat(value, f"{key} ")
         elif _is_number(value) or isinstance(value, str):
-            found[f"{before}{key}"] = str(value)
-    return found
+            flat[f"{before}{key}"] = str(value)
+    return flat
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
     """The cells of a row that are numbers."""
-    found = {}
+    numbers = {}
     for name, text in row.items():
         try:
             value = float(text.removesuffix("%"))
         except ValueError:
             continue
         if _is_number(value):
-            found[printable(name)] = value
-    return found
+            numbers[printable(name)] = value
+    return numbers
 
 
 def _figures(rows: Sequence[Mapping[str, str]]) -> tuple[dict[str, float], str | None]:
@@ -250,8 +250,8 @@ def _figures(rows: Sequence[Mapping[str, str]]) -> tuple[dict[str, float], str |
     result_column = any(name.casefold() == "overall" for name in rows[0])
     if known or result_column or len(rows) == 1:
         figures = _numbers(rows[labels.index(known[0]) if known else 0])
-        found = {name.casefold(): name for name in figures}
-        named = next((found[word] for word in _RESULTS if word in found), None)
+        by_word = {name.casefold(): name for name in figures}
+        named = next((by_word[word] for word in _RESULTS if word in by_word), None)
         return figures, named or (next(iter(figures)) if len(figures) == 1 else None)
     figures = {f"{row.get(first, '')} {name}": value for row in rows for name, value in _numbers(row).items()}
     return (figures if len(figures) <= _MOST_FIGURES else {}), None

@@ -45,12 +45,12 @@ def read_runs(path: Path) -> tuple[Run, ...]:
     for needed in ("run", "llm_params_b", "visual_tokens"):
         if needed not in names:
             raise InputError(f"{path}: no column {needed}; expected run, llm_params_b, visual_tokens, family, weight")
-    found = []
+    named_runs = []
     for line, cells in table:
         where = f"{path.name} line {line}"
         if not cells["run"]:
             raise InputError(f"{where}: run is empty, expected the name of a folder")
-        found.append(
+        named_runs.append(
             Run(
                 name=cells["run"],
                 llm_params_b=positive(cells["llm_params_b"], f"{where}: llm_params_b"),
@@ -59,10 +59,10 @@ def read_runs(path: Path) -> tuple[Run, ...]:
                 weight=weight_of(cells, where),
             )
         )
-    twice = [name for name, times in Counter(run.name for run in found).items() if times > 1]
+    twice = [name for name, times in Counter(run.name for run in named_runs).items() if times > 1]
     if twice:
         raise InputError(f"{path}: the run '{min(twice)}' stands there twice")
-    return tuple(found)
+    return tuple(named_runs)
 
 
 def read_results(
@@ -87,12 +87,12 @@ def read_results(
         raise InputError(_nothing(folder, harness, files))
     wanted = [one for one in files.scores if tasks is None or one.task in tasks]
     said = _Said()
-    found = {run: _of_run(run, wanted, folder, runs, said) for run in known}
+    by_run = {run: _of_run(run, wanted, folder, runs, said) for run in known}
     asked = _Asked(harness=harness, metric=metric, score_max=score_max, all_tasks=tasks is None)
-    rows = [row for run, scores in found.items() for one in scores if (row := _row(run, one, asked, said))]
+    rows = [row for run, scores in by_run.items() for one in scores if (row := _row(run, one, asked, said))]
     if not rows:
-        raise InputError(_why_none(runs, folder, files.scores, found, asked))
-    return tuple(rows), (*_left(runs, files, wanted, found), *said.lines)
+        raise InputError(_why_none(runs, folder, files.scores, by_run, asked))
+    return tuple(rows), (*_left(runs, files, wanted, by_run), *said.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,20 +245,20 @@ def _perfect(scores: Scores, figure: str, asked: _Asked) -> float:
 
 
 def _why_none(
-    runs: Path, folder: Path, scores: Sequence[Scores], found: Mapping[Run, Sequence[Scores]], asked: _Asked
+    runs: Path, folder: Path, scores: Sequence[Scores], by_run: Mapping[Run, Sequence[Scores]], asked: _Asked
 ) -> str:
     """Why no run has a row: its name, the task or the figure is not there, and what is."""
-    matched = [one for ones in found.values() for one in ones]
+    matched = [one for ones in by_run.values() for one in ones]
     if matched:
         figures = list(dict.fromkeys(name for one in matched for name in one.figures))
         where = f"the figures of {matched[0].task}, as in {matched[0].path}"
         if asked.metric is None:
             return f"--metric: found none, expected one of {', '.join(figures[:_NAMED])} ({where})"
         return f"--metric: found '{asked.metric}', expected one of {', '.join(figures[:_NAMED])} ({where})"
-    if any(_named(run, scores, folder) for run in found):
+    if any(_named(run, scores, folder) for run in by_run):
         there = ", ".join(sorted({one.task for one in scores})[:_NAMED])
         return f"--task: none of the runs of {runs} has results of it below {folder}; found results of {there}"
-    names = [run.name for run in found]
+    names = [run.name for run in by_run]
     close = nearest(min(names), {_path(one.run, folder) for one in scores})
     return (
         f"{runs}: none of its runs ({', '.join(sorted(names)[:4])}) has results of the figure asked below {folder}"
@@ -266,11 +266,11 @@ def _why_none(
     )
 
 
-def _left(runs: Path, files: Files, wanted: Sequence[Scores], found: Mapping[Run, Sequence[Scores]]) -> list[str]:
+def _left(runs: Path, files: Files, wanted: Sequence[Scores], by_run: Mapping[Run, Sequence[Scores]]) -> list[str]:
     """Notes on what was found and is not used, and on runs without results."""
-    used = {one.run for ones in found.values() for one in ones}
+    used = {one.run for ones in by_run.values() for one in ones}
     unknown = sorted({"/".join(one.run) or "." for one in wanted if one.run not in used})
-    missing = sorted(run.name for run, ones in found.items() if not ones)
+    missing = sorted(run.name for run, ones in by_run.items() if not ones)
     notes = [f"runs without N and V in {runs.name}, ignored: {', '.join(unknown[:_NAMED])}"] if unknown else []
     notes += [f"runs of {runs.name} without results: {', '.join(missing[:_NAMED])}"] if missing else []
     for why, paths in files.unused.items():

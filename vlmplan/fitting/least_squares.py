@@ -91,8 +91,8 @@ def curve(form: Form, etas: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     import numpy as np
 
     if form is Form.POWER:
-        found = np.exp(np.clip(etas[0], -_MOST_ETA, _MOST_ETA))
-        return found, (found,)
+        power = np.exp(np.clip(etas[0], -_MOST_ETA, _MOST_ETA))
+        return power, (power,)
     first = 1 / (1 + np.exp(-np.clip(etas[0], -_MOST_ETA, _MOST_ETA)))
     if form is Form.LOGIT:
         return first, (first * (1 - first),)
@@ -118,8 +118,8 @@ def solve(problem: Problem, seed: int = 0) -> Solved:
 
     def residual(values: Any) -> Any:
         error = curve(form, tuple(design @ values[:count] for design in designs))[0]
-        found = root * (error + floor(values) - problem.error)
-        return found if penalty is None else np.concatenate([found, penalty.rows @ values - penalty.target])
+        off = root * (error + floor(values) - problem.error)
+        return off if penalty is None else np.concatenate([off, penalty.rows @ values - penalty.target])
 
     def jacobian(values: Any) -> Any:
         by = curve(form, tuple(design @ values[:count] for design in designs))[1]
@@ -165,16 +165,16 @@ def _hill_starts(problem: Problem) -> list["Array"]:
 
     root, log_tokens = np.sqrt(problem.weight), problem.second[:, -2]
     low, high = float(log_tokens.min()), float(log_tokens.max())
-    found = []
+    starts = []
     for c in (0.1, 0.3, 0.6, 1.2, 2.5):
         for log_scale in (low - 6, low - 2, low, (low + high) / 2, high, high + 2):
             kept = 1 / (1 + np.exp(-c * (log_tokens - log_scale)))
             rest = np.clip(1 - (1 - problem.error) / kept, 1e-3, 1 - 1e-3)
             target = np.log(rest / (1 - rest))
             first = np.linalg.lstsq(problem.design[:, :-2] * root[:, None], target * root, rcond=None)[0]
-            found.append(np.concatenate([first, [c, c * log_scale]]))
-    cost = [float(_cost_of(problem, values)) for values in found]
-    return [found[index] for index in np.argsort(cost, kind="stable")[:STARTS]]
+            starts.append(np.concatenate([first, [c, c * log_scale]]))
+    cost = [float(_cost_of(problem, values)) for values in starts]
+    return [starts[index] for index in np.argsort(cost, kind="stable")[:STARTS]]
 
 
 def _cost_of(problem: Problem, values: "Array") -> Any:
@@ -271,26 +271,26 @@ def _refit(problem: Problem, batch: Batch, start: "Array") -> Solved:
     fits = len(batch.weight)
     if batch.floor is not None or not problem.free_floor:
         floor = np.full(fits, problem.floor or 0.0) if batch.floor is None else batch.floor
-        found, done = _descend(problem, batch, start, floor, free=False)
+        refitted, done = _descend(problem, batch, start, floor, free=False)
         for _ in range(_AGAIN[problem.form]):
             if not (rest := np.flatnonzero(~done)).size:
                 break
-            more, done[rest] = _descend(problem, batch.part(rest), found.values[rest], floor[rest], free=False)
-            found.put(rest, more)
-        return found
-    found, _ = _descend(problem, batch, start, np.zeros(fits), free=False)
-    error = _model(problem, batch, found.values, found.floor)[0]
-    pull = (_cost(problem, batch, error, found.values)[1] * (error - problem.error)).sum(axis=1)
+            more, done[rest] = _descend(problem, batch.part(rest), refitted.values[rest], floor[rest], free=False)
+            refitted.put(rest, more)
+        return refitted
+    refitted, _ = _descend(problem, batch, start, np.zeros(fits), free=False)
+    error = _model(problem, batch, refitted.values, refitted.floor)[0]
+    pull = (_cost(problem, batch, error, refitted.values)[1] * (error - problem.error)).sum(axis=1)
     inside = np.flatnonzero(pull < 0)  # more D would lower the cost
     if inside.size:
-        freed, _ = _descend(problem, batch.part(inside), found.values[inside], found.floor[inside], free=True)
+        freed, _ = _descend(problem, batch.part(inside), refitted.values[inside], refitted.floor[inside], free=True)
         beyond = np.flatnonzero(freed.floor > problem.most_floor)
         if beyond.size:
             limit = np.full(beyond.size, problem.most_floor)
             held, _ = _descend(problem, batch.part(inside[beyond]), freed.values[beyond], limit, free=False)
             freed.put(beyond, held)
-        found.put(inside, freed, freed.floor >= 0)
-    return found
+        refitted.put(inside, freed, freed.floor >= 0)
+    return refitted
 
 
 def _model(problem: Problem, batch: Batch, values: "Array", floor: "Array") -> tuple["Array", tuple["Array", ...]]:
@@ -329,8 +329,8 @@ def _descend(problem: Problem, batch: Batch, start: "Array", floor: "Array", *, 
         done = (better & (gained <= 1e-12 * cost)) | small | (damping >= 1e8)
         if bool(np.all(done)):
             break
-    found, at_floor = parts(values)
-    return Solved(values=found, floor=np.array(at_floor, dtype=float), cost=cost), done
+    coefficients, at_floor = parts(values)
+    return Solved(values=coefficients, floor=np.array(at_floor, dtype=float), cost=cost), done
 
 
 def _normal(

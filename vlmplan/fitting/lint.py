@@ -38,7 +38,7 @@ def lint(rows: Sequence[Row]) -> tuple[Finding, ...]:
         )
     usable = [row for row in rows if 0 <= row.error <= 1 and not _out_of_range(row)]
     misses = _misses(usable)
-    found = (
+    findings = (
         _duplicates(usable),
         _repeated(usable),
         _non_monotone(usable, misses),
@@ -47,7 +47,7 @@ def lint(rows: Sequence[Row]) -> tuple[Finding, ...]:
         _each(rows, Suspicion.RANGE, _out_of_range, _size_of),
         _singles(usable),
     )
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in findings if one is not None)
 
 
 def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -66,17 +66,17 @@ def kept(rows: Sequence[Row], drop: frozenset[str], keep: frozenset[str]) -> tup
     findings = lint(rows)
     gone: set[str] = set()
     warnings = []
-    for found in findings:
-        dropped = found.kind in drop or (found.kind in UNUSABLE and found.kind not in keep)
-        away = found.suspects - told if dropped else set()
+    for finding in findings:
+        dropped = finding.kind in drop or (finding.kind in UNUSABLE and finding.kind not in keep)
+        away = finding.suspects - told if dropped else set()
         gone |= away
-        action = f"dropped {named(sorted(away, key=_line))}" if away else f"kept; --drop {found.kind} acts on it"
-        if found.kind is Suspicion.PERCENT and not away:
+        action = f"dropped {named(sorted(away, key=_line))}" if away else f"kept; --drop {finding.kind} acts on it"
+        if finding.kind is Suspicion.PERCENT and not away:
             action = "read as percent"
-        elif found.kind in UNUSABLE and not away:
+        elif finding.kind in UNUSABLE and not away:
             action = "kept as asked"
-        warnings.append(f"{found.kind}: {found.text} ({action})")
-    percent = {name for found in findings if found.kind is Suspicion.PERCENT for name in found.suspects}
+        warnings.append(f"{finding.kind}: {finding.text} ({action})")
+    percent = {name for finding in findings if finding.kind is Suspicion.PERCENT for name in finding.suspects}
     left = tuple(_as_fraction(row) if row.name in percent else row for row in rows if row.name not in gone)
     far = [row for row in left if not -1 <= row.error <= 2]
     if far:
@@ -133,8 +133,8 @@ def _finding(kind: Suspicion, texts: Sequence[str], suspects: set[str]) -> Findi
 def _each(
     rows: Sequence[Row], kind: Suspicion, test: Callable[[Row], bool], words: Callable[[Row], str]
 ) -> Finding | None:
-    found = [row for row in rows if test(row)]
-    return _finding(kind, [words(row) for row in found], {row.name for row in found})
+    suspected = [row for row in rows if test(row)]
+    return _finding(kind, [words(row) for row in suspected], {row.name for row in suspected})
 
 
 def _digits(value: float) -> int:

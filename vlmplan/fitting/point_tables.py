@@ -126,28 +126,28 @@ def _decimal_points(rows: list[tuple[int, dict[str, str]]], path: Path) -> list[
 def number(text: str, what: str) -> float:
     """Read a finite number. Raises InputError, naming ``what`` it stands for."""
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        value = math.nan
+    if not math.isfinite(value):
         raise InputError(f"{what} is '{text[:40]}', expected a number")
-    return found
+    return value
 
 
 def positive(text: str, what: str) -> float:
     """Read a number above 0. Raises InputError."""
-    found = number(text, what)
-    if found <= 0:
-        raise InputError(f"{what} is {found:g}, expected a number above 0")
-    return found
+    value = number(text, what)
+    if value <= 0:
+        raise InputError(f"{what} is {value:g}, expected a number above 0")
+    return value
 
 
 def weight_of(cells: Mapping[str, str], where: str) -> float:
     """Read a row's weight, 1 where there is none. Raises InputError."""
-    found = number(cells.get("weight") or "1", f"{where}: weight")
-    if not _LEAST_WEIGHT <= found <= 1 / _LEAST_WEIGHT:
-        raise InputError(f"{where}: weight is {found:g}, expected {_LEAST_WEIGHT:g} to {1 / _LEAST_WEIGHT:g}")
-    return found
+    weight = number(cells.get("weight") or "1", f"{where}: weight")
+    if not _LEAST_WEIGHT <= weight <= 1 / _LEAST_WEIGHT:
+        raise InputError(f"{where}: weight is {weight:g}, expected {_LEAST_WEIGHT:g} to {1 / _LEAST_WEIGHT:g}")
+    return weight
 
 
 def _measure(names: Sequence[str], path: Path, score_max: float | None) -> str:
@@ -156,12 +156,12 @@ def _measure(names: Sequence[str], path: Path, score_max: float | None) -> str:
         if name not in names:
             close = nearest(name, names, limit=1)
             raise InputError(f"{path}: no column {name}" + (f" (found '{close}')" if close else "") + _EXPECTED)
-    found = [name for name in ("error", "accuracy", "score") if name in names]
-    if not found:
+    measures = [name for name in ("error", "accuracy", "score") if name in names]
+    if not measures:
         raise InputError(f"{path}: no column error, accuracy or score{_EXPECTED}")
-    if found == ["score"] and score_max is None:
+    if measures == ["score"] and score_max is None:
         raise InputError(f"{path}: a column score needs --score-max, such as 100 for percent or 1000 for OCRBench")
-    return "score" if score_max is not None and "score" in found else found[0]
+    return "score" if score_max is not None and "score" in measures else measures[0]
 
 
 def _fraction(text: str, what: str, score_max: float | None) -> float:
@@ -255,9 +255,9 @@ def _mean(rows: Sequence[Row]) -> float:
 
 def named(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
-    found = list(dict.fromkeys(names))
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
+    return ", ".join(distinct[:_NAMED]) + more
 
 
 def points(rows: Sequence[Row]) -> tuple[Point, ...]:

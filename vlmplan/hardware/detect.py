@@ -20,7 +20,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.extras import require
 from vlmplan.hardware.installed import refused_on_cuda, versions_of
-from vlmplan.hardware.runtimes import SERVING, Precision, Runtime
+from vlmplan.hardware.runtimes import SERVING, Precision, Runs, Runtime
 from vlmplan.hardware.surroundings import cuda_total_bytes
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}  # of ONNX Runtime
@@ -133,16 +133,17 @@ def _gpu(index: int) -> tuple[str, int, float | None]:
 
 def _check_device(device: str, runtime: Runtime) -> int | None:
     """Return the GPU's number, None for the processor. Raises InputError or Unavailable."""
-    if not SERVING[runtime].libraries:
-        here = [one.value for one, serving in SERVING.items() if serving.libraries]
+    runs = SERVING[runtime].runs
+    if runs is Runs.SERVER:
+        here = [one.value for one, serving in SERVING.items() if serving.runs is not Runs.SERVER]
         raise InputError(f"--runtime: found {runtime}, expected {' or '.join(sorted(here))} (others: --endpoint)")
-    require("onnxruntime" if runtime is Runtime.ONNXRUNTIME else "torch", "transformers")
+    require(*SERVING[runtime].modules)
     matched = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device)
     if matched is None:
         raise InputError(f"--device: found '{device}', expected cpu or cuda:N")
     if device == "cpu":
         return None
-    if runtime is Runtime.ONNXRUNTIME:
+    if runs is Runs.GRAPHS:
         import onnxruntime
 
         known = onnxruntime.get_available_providers()

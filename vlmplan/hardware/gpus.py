@@ -59,8 +59,8 @@ class Device:
     @property
     def part(self) -> tuple[int, int] | None:
         """Of a MIG slice: (how many of the GPU's seven compute slices, memory in GB); None of a whole GPU."""
-        found = _SLICE_NAME.search(self.name)
-        return (int(found[2]), int(found[3])) if found else None
+        matched = _SLICE_NAME.search(self.name)
+        return (int(matched[2]), int(matched[3])) if matched else None
 
     @property
     def whole_name(self) -> str:
@@ -74,8 +74,8 @@ Told = tuple[Devices, tuple[str, ...]]  # devices, and lines about what was aske
 
 def _float(text: object) -> float | None:
     """A number that a tool printed, with or without a unit; None for its words for unknown."""
-    found = re.match(r"\s*(\d+(?:\.\d+)?)", str(text))
-    return float(found[1]) if found else None
+    matched = re.match(r"\s*(\d+(?:\.\d+)?)", str(text))
+    return float(matched[1]) if matched else None
 
 
 def _bytes(text: object, unit_bytes: int = 1) -> int | None:
@@ -97,20 +97,20 @@ def nvidia(around: Surroundings) -> Told:
     if rows is None:
         by = "nvidia-smi"
         rows, problem = _smi_rows(around)
-    found = tuple(_nvidia_device(row, by) for row in rows if "slice" not in row and row.get("name"))
+    whole = tuple(_nvidia_device(row, by) for row in rows if "slice" not in row and row.get("name"))
     notes = [problem] if problem else []
     divided = {int(row["index"]) for row in rows if row.get("mig.mode.current") == "Enabled"}
     if divided:
-        slices = [_nvidia_device(row, by) for row in rows if "slice" in row] or _smi_slices(around, found)
+        slices = [_nvidia_device(row, by) for row in rows if "slice" in row] or _smi_slices(around, whole)
         bare = divided - {one.index for one in slices}
         notes += [f"GPU {index} is in MIG mode and has no slice; 'nvidia-smi mig -cgi' makes one" for index in bare]
-        found = tuple(
+        whole = tuple(
             sorted(
-                (*(one for one in found if one.index not in divided), *map(_as_slice, slices)),
+                (*(one for one in whole if one.index not in divided), *map(_as_slice, slices)),
                 key=lambda one: one.index,
             )
         )
-    chosen, note = visible(found, around.environment.get("CUDA_VISIBLE_DEVICES"), "CUDA_VISIBLE_DEVICES")
+    chosen, note = visible(whole, around.environment.get("CUDA_VISIBLE_DEVICES"), "CUDA_VISIBLE_DEVICES")
     return chosen, (*notes, *((note,) if note else ()))
 
 
@@ -148,14 +148,16 @@ def _known(text: str | None) -> str | None:
 
 def _smi_slices(around: Surroundings, whole: Devices) -> list[Device]:
     """The MIG slices that ``nvidia-smi -L`` lists below their GPU."""
-    by_index, found, here = {one.index: one for one in whole}, [], None
+    by_index, slices, here = {one.index: one for one in whole}, [], None
     for line in around.run("nvidia-smi", "-L").text.splitlines():
         if parent := _WHOLE.match(line):
             here = by_index.get(int(parent[1]))
         elif (part := _SLICE.match(line)) and here is not None:
             name = f"{here.name} MIG {part[1]}"
-            found.append(replace(here, name=name, uuid=part[2], memory_bytes=None, free_bytes=None, load_fraction=None))
-    return found
+            slices.append(
+                replace(here, name=name, uuid=part[2], memory_bytes=None, free_bytes=None, load_fraction=None)
+            )
+    return slices
 
 
 def _as_slice(one: Device) -> Device:
@@ -165,23 +167,23 @@ def _as_slice(one: Device) -> Device:
     return replace(one, memory_bytes=one.part[1] * 10**9)
 
 
-def visible(found: Devices, text: str | None, variable: str) -> tuple[Devices, str | None]:
+def visible(devices: Devices, text: str | None, variable: str) -> tuple[Devices, str | None]:
     """Return the devices that a variable such as CUDA_VISIBLE_DEVICES leaves, in its order, and a line about it.
 
     CUDA's rule: numbers or beginnings of UUIDs; the list ends at the first that is not there. Numbers are taken in the
     order of the tool, by bus (CUDA_DEVICE_ORDER=PCI_BUS_ID).
     """
-    if text is None or not found:
-        return found, None
+    if text is None or not devices:
+        return devices, None
     chosen: list[Device] = []
     for item in (part.strip() for part in text.split(",")):
-        fitting = [one for one in found if _is(one, item)]
+        fitting = [one for one in devices if _is(one, item)]
         if not fitting or fitting[0] in chosen:
             break
         chosen.append(fitting[0])
-    if len(chosen) == len(found):
+    if len(chosen) == len(devices):
         return tuple(chosen), None
-    return tuple(chosen), f"{variable}={text[:60]} leaves {len(chosen)} of {len(found)}"
+    return tuple(chosen), f"{variable}={text[:60]} leaves {len(chosen)} of {len(devices)}"
 
 
 def _is(one: Device, item: str) -> bool:
@@ -223,15 +225,15 @@ _JETSON_LOADS = (
 def amd(around: Surroundings) -> Told:
     """Return AMD's GPUs, as HIP_VISIBLE_DEVICES leaves them."""
     notes: list[str] = []
-    found: Devices = ()
+    devices: Devices = ()
     for ask in (_amd_smi, _rocm_smi):
-        found, problems = ask(around)
+        devices, problems = ask(around)
         notes += problems
-        if found:
+        if devices:
             break
-    found = found or _cards(around, "1002", "AMD")
-    if found:
-        chosen, note = visible(found, around.environment.get("HIP_VISIBLE_DEVICES"), "HIP_VISIBLE_DEVICES")
+    devices = devices or _cards(around, "1002", "AMD")
+    if devices:
+        chosen, note = visible(devices, around.environment.get("HIP_VISIBLE_DEVICES"), "HIP_VISIBLE_DEVICES")
         return chosen, (*notes, *((note,) if note else ()))
     return (), tuple(notes)
 
@@ -268,12 +270,12 @@ def _amd_smi(around: Surroundings) -> Told:
     if rows:
         metrics = _rows(_json(around.run("amd-smi", "metric", "--mem-usage", "--usage", "--json").text))
         used = {one.get("gpu"): one for one in metrics}
-    found = []
+    devices = []
     for place, row in enumerate(rows):
         asic, metric = _table(row.get("asic")), _table(used.get(row.get("gpu")))
         memory, load = _table(metric.get("mem_usage")), _table(metric.get("usage"))
         total = _sized(memory.get("total_vram")) or _sized(_table(row.get("vram")).get("size"))
-        found.append(
+        devices.append(
             Device(
                 name=str(asic.get("market_name") or "AMD GPU"),
                 vendor="AMD",
@@ -287,14 +289,14 @@ def _amd_smi(around: Surroundings) -> Told:
                 integrated=total is not None and total < _LEAST_CARD_BYTES,
             )
         )
-    return tuple(found), (asked.problem,) if asked.problem else ()
+    return tuple(devices), (asked.problem,) if asked.problem else ()
 
 
 def _rocm_smi(around: Surroundings) -> Told:
     asked = around.run(
         "rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showuse", "--showdriverversion", "--json"
     )
-    whole, found = _table(_json(asked.text)), []
+    whole, devices = _table(_json(asked.text)), []
     driver = _known(str(_table(whole.get("system")).get("Driver version") or ""))
     for key, value in whole.items():
         number = re.fullmatch(r"card(\d+)", key)
@@ -302,7 +304,7 @@ def _rocm_smi(around: Surroundings) -> Told:
             continue
         card = {name.casefold(): text for name, text in _table(value).items()}
         total, used = _bytes(card.get("vram total memory (b)")), _bytes(card.get("vram total used memory (b)"))
-        found.append(
+        devices.append(
             Device(
                 name=_card_name(card),
                 vendor="AMD",
@@ -315,7 +317,7 @@ def _rocm_smi(around: Surroundings) -> Told:
                 integrated=total is not None and total < _LEAST_CARD_BYTES,
             )
         )
-    return tuple(found), (asked.problem,) if asked.problem else ()
+    return tuple(devices), (asked.problem,) if asked.problem else ()
 
 
 def _card_name(card: Mapping[str, Any]) -> str:
@@ -364,8 +366,8 @@ def _opencl(around: Surroundings) -> list[Device]:
     """Intel's GPUs as ``clinfo --raw`` lists them, one property a line."""
     told: dict[str, dict[str, str]] = {}
     for line in around.run("clinfo", "--raw").text.splitlines():
-        if found := re.match(r"\[([^\]]+/\d+)\]\s+(CL_\w+)\s+(.+)", line):
-            told.setdefault(found[1], {})[found[2]] = found[3].strip()
+        if matched := re.match(r"\[([^\]]+/\d+)\]\s+(CL_\w+)\s+(.+)", line):
+            told.setdefault(matched[1], {})[matched[2]] = matched[3].strip()
     return [
         Device(
             name=one.get("CL_DEVICE_NAME", "Intel GPU"),
@@ -385,7 +387,7 @@ def _opencl(around: Surroundings) -> list[Device]:
 
 def _cards(around: Surroundings, vendor_id: str, vendor: str) -> Devices:
     """The graphics cards of a vendor that the kernel lists, named by the machine's own list of PCI devices."""
-    found, folder = [], "/sys/class/drm"
+    devices, folder = [], "/sys/class/drm"
     for place, card in enumerate(one for one in around.listed(folder) if re.fullmatch(r"card\d+", one)):
         about = dict(
             line.split("=", 1) for line in around.read(f"{folder}/{card}/device/uevent").splitlines() if "=" in line
@@ -396,7 +398,7 @@ def _cards(around: Surroundings, vendor_id: str, vendor: str) -> Devices:
         total = around.number(f"{folder}/{card}/device/mem_info_vram_total")
         used = around.number(f"{folder}/{card}/device/mem_info_vram_used")
         local = about.get("PCI_SLOT_NAME", "").startswith(_LOCAL_BUS)
-        found.append(
+        devices.append(
             Device(
                 name=around.read(f"{folder}/{card}/device/product_name")
                 or _pci_name(around, vendor_id, number, vendor),
@@ -410,7 +412,7 @@ def _cards(around: Surroundings, vendor_id: str, vendor: str) -> Devices:
                 integrated=local or (total is not None and total < _LEAST_CARD_BYTES),
             )
         )
-    return tuple(found)
+    return tuple(devices)
 
 
 def _pci_name(around: Surroundings, vendor_id: str, number: str, vendor: str) -> str:
@@ -436,8 +438,8 @@ def apple(around: Surroundings) -> Told:
     listed = _table(_json(asked.text)).get("SPDisplaysDataType")
     displays = [_table(one) for one in listed] if isinstance(listed, list) else []
     cores = next((count for one in displays if (count := _bytes(one.get("sppci_cores")))), None)
-    found = Device(name=chip, vendor="Apple", index=0, by="sysctl", kind="soc", cores=cores)
-    return (found,), (asked.problem,) if asked.problem else ()
+    device = Device(name=chip, vendor="Apple", index=0, by="sysctl", kind="soc", cores=cores)
+    return (device,), (asked.problem,) if asked.problem else ()
 
 
 def gpus(around: Surroundings) -> Told:
@@ -448,5 +450,5 @@ def gpus(around: Surroundings) -> Told:
     elif around.system == "Linux" and (own := jetson(around))[0]:
         return own
     told = [ask(around) for ask in asks]
-    devices = [one for found, _ in told for one in found]
+    devices = [one for those, _ in told for one in those]
     return tuple(sorted(devices, key=lambda one: one.integrated)), tuple(note for _, notes in told for note in notes)

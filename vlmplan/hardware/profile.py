@@ -191,10 +191,9 @@ class HardwareProfile(Document):
 
     @property
     def default_runtime(self) -> Runtime:
-        """Return vLLM for GPUs and NVIDIA's systems on a chip, transformers for Apple's GPUs, ONNX Runtime for CPUs."""
-        if self.kind == "cpu":
-            return Runtime.ONNXRUNTIME
-        return Runtime.TRANSFORMERS if self.vendor == "Apple" else Runtime.VLLM
+        """Return the usual one for the device's kind, else the first that serves on its vendor's devices."""
+        usual = [one for one, serving in SERVING.items() if self.kind in serving.usual_for]
+        return usual[0] if usual else next(one for one in SERVING if not SERVING[one].refuses_vendor(self.vendor))
 
     def usable_bytes(self, runtime: Runtime) -> float | None:
         """Return how much of the memory an engine may fill; None where the memory is not known.

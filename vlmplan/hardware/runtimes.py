@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Mapping
+from dataclasses import field
 
 from vlmplan.records import dataclass
 
@@ -25,6 +26,15 @@ class Precision(enum.StrEnum):
     INT8_W8A8 = "int8-w8a8"
     INT4 = "int4"
 
+    @property
+    def dtype(self) -> str | None:
+        """What torch and the engines call it; None where it is a way of quantising."""
+        return _DTYPES.get(self)
+
+
+_DTYPES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
+WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the base precision
+
 
 class Runtime(enum.StrEnum):
     """The engine that serves."""
@@ -33,6 +43,19 @@ class Runtime(enum.StrEnum):
     TENSORRT_LLM = "tensorrt-llm"
     TRANSFORMERS = "transformers"
     ONNXRUNTIME = "onnxruntime"
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What people call it besides."""
+        return SERVING[self].called
+
+
+class Runs(enum.StrEnum):
+    """What a runtime runs, and so how it is measured: PyTorch's modules or our graphs here, or a server beside."""
+
+    MODULES = "modules"
+    GRAPHS = "graphs"
+    SERVER = "server"
 
 
 class Provider(enum.StrEnum):
@@ -53,28 +76,72 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """The line that serves a model over HTTP, in parts; one that an engine has no flag for is empty.
+
+    ``dtype`` is said of what ``Precision.dtype`` names, ``precisions`` of what the engine quantises itself. Parts are
+    filled in: ``{tokens}`` of the longest request, ``{fraction}`` of a GPU's memory, ``{requests}`` at once,
+    ``{images}`` a request, ``{gpus}`` of a group. Of two machines, ``machines`` holds what each is told, the head
+    first; a ``pipeline`` has a stage on each, but for types that are ``without_pipeline``. ``memory_fraction`` is the
+    engine's own default.
+    """
+
+    serve: str
+    dtype: str = ""
+    precisions: Mapping[Precision, str] = field(default_factory=dict)
+    context: str = ""
+    memory: str = ""
+    together: str = ""
+    images: str = ""
+    tensor: str = ""
+    pipeline: str = ""
+    machines: tuple[str, ...] = ()
+    without_pipeline: tuple[str, ...] = ()
+    memory_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """What is known of one runtime.
 
-    ``usual`` is what checkpoints run as, first what is preferred, ``usual_on_processors`` the same on CPUs. ``methods``
-    are the quantised checkpoints that it reads. ``exported`` are the precisions of the exports that vlmplan makes for
-    it; without any it serves checkpoints as published, and ``lists_models`` where the catalogue says which.
-    ``libraries`` are what ``profile`` measures it by in this process; without any, a server of it is measured.
+    ``title`` is its makers' name for it, ``called`` what people call it besides. ``runs`` says what it runs.
+    It is the usual one of the kinds of device that are ``usual_for``, else the first of the table that serves there.
+
+    ``usual`` is what checkpoints run as, first what is preferred, ``usual_on_processors`` the same on CPUs;
+    ``widens_on_processors``, where 16 bits are multiplied in 32 there. ``methods`` are the quantised checkpoints that
+    it reads, ``method_precisions`` what else runs beside some of them. What overflows in fp16 with ``like`` does with
+    it, too; ``refuses_fp16`` is why it does not run in fp16 a model whose LLM was said not to be for it.
     ``marlin`` devices multiply fp8 weights in 16 bits; one that ``takes_share`` of a GPU's memory is told how much, in
     hundredths of the whole.
+
+    ``exported`` are the precisions of the exports that vlmplan makes for it; without any it serves checkpoints as
+    published, and ``lists_models`` where the catalogue says which. ``modules`` have to be here to measure it in this
+    process, and ``libraries`` are those whose versions change its times. ``command`` serves; ``load`` is the line of a
+    program where no command does.
     """
 
+    title: str
+    called: tuple[str, ...] = ()
+    runs: Runs = Runs.SERVER
+    usual_for: tuple[str, ...] = ()
     usual: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     usual_on_processors: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
+    widens_on_processors: bool = False
     only_vendor: str | None = None
     without_vendor: str | None = None
     methods: tuple[str, ...] = ()
+    method_precisions: Mapping[str, Precision] = field(default_factory=dict)
     unfit: tuple[Unfit, ...] = ()
-    exported: tuple[Precision, ...] = ()
-    libraries: tuple[str, ...] = ()
+    like: Runtime | None = None
+    refuses_fp16: str | None = None
     marlin: tuple[str, ...] = ()
     takes_share: bool = False
     lists_models: bool = False
+    exported: tuple[Precision, ...] = ()
+    modules: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    command: Command | None = None
+    load: str | None = None
 
     def usual_on(self, kind: str) -> tuple[Precision, ...]:
         """What checkpoints run as on a kind of device, first what is preferred."""
@@ -89,9 +156,12 @@ class Serving:
 # features/quantization, where the last names Model Optimizer's own checkpoints, AWQ and GPTQ, and DeepSeek's fp8.
 # vLLM takes a share of the whole memory, in hundredths, that must be free once its context is on the device. On NVIDIA
 # GPUs without fp8 products it has Marlin's kernels (docs/features/quantization, FP8 W8A8: Turing and Ampere).
-# ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs.
+# ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs. Flags are those of vLLM 0.33
+# (``facts/engine_settings.csv`` and docs/howto/tokens.md say what was read or tried), its types without pipeline stages
+# those of its list of models. AWQ's products in transformers are fp16 (5.23, quantizer_awq.py, ``update_dtype``).
 SERVING: Mapping[Runtime, Serving] = {
     Runtime.VLLM: Serving(
+        title="vLLM",
         without_vendor="Apple",
         methods=("awq", "gptq", "auto-round", "compressed-tensors", "fp8", "fbgemm_fp8", "bitsandbytes", "mxfp4",
                  "torchao", "modelopt", "quark"),
@@ -122,11 +192,32 @@ SERVING: Mapping[Runtime, Serving] = {
                 why="vllm has no kernels of it for Blackwell (docs/features/quantization, INT8 W8A8)",
             ),
         ),
+        refuses_fp16=(
+            "its LLM is of a kind that vllm refuses for numerical instability (vllm/config/model.py, vLLM issue 28857)"
+        ),
         marlin=("Turing", "Ampere"),
         takes_share=True,
         lists_models=True,
+        command=Command(
+            serve="vllm serve {model}",
+            dtype="--dtype {dtype}",
+            precisions={Precision.FP8: "--quantization fp8"},
+            context="--max-model-len {tokens}",
+            memory="--gpu-memory-utilization {fraction:g}",
+            together="--max-num-seqs {requests}",
+            images="--limit-mm-per-prompt '{{\"image\": {images}}}'",
+            tensor="--tensor-parallel-size {gpus}",
+            pipeline="--pipeline-parallel-size 2",
+            machines=("--nnodes 2 --master-addr HEAD_ADDRESS --node-rank 0",
+                      "--nnodes 2 --master-addr HEAD_ADDRESS --node-rank 1 --headless"),
+            without_pipeline=("minicpmv", "minicpmv4_6", "idefics3", "smolvlm", "ovis2_5"),
+            memory_fraction=0.92,
+        ),
     ),
     Runtime.TRANSFORMERS: Serving(
+        title="transformers",
+        called=("hf", "huggingface", "torch", "pytorch"),
+        runs=Runs.MODULES,
         methods=("awq", "gptq", "auto-round", "compressed-tensors", "fp8", "fbgemm_fp8", "eetq", "bitsandbytes",
                  "mxfp4", "mxfp8", "nvfp4", "quanto", "hqq", "torchao", "quark"),
         unfit=(
@@ -136,13 +227,27 @@ SERVING: Mapping[Runtime, Serving] = {
                 why="transformers turns fp8 back into bf16 below compute capability 8.9 (quantizer_finegrained_fp8.py)",
             ),
         ),
+        method_precisions={"awq": Precision.FP16},
+        modules=("torch", "transformers"),
         libraries=("torch", "transformers"),
+        load='AutoModelForImageTextToText.from_pretrained("{model}", dtype="{dtype}")',
     ),
-    Runtime.TENSORRT_LLM: Serving(only_vendor="NVIDIA", methods=("modelopt", "fp8", "awq", "gptq", "mxfp4")),
+    Runtime.TENSORRT_LLM: Serving(
+        title="TensorRT-LLM",
+        called=("trt", "trtllm"),
+        only_vendor="NVIDIA",
+        methods=("modelopt", "fp8", "awq", "gptq", "mxfp4"),
+    ),
     Runtime.ONNXRUNTIME: Serving(
+        title="ONNX Runtime",
+        called=("onnx", "ort"),
+        runs=Runs.GRAPHS,
+        usual_for=("cpu",),
         usual=(Precision.FP16, Precision.FP32, Precision.BF16),
         usual_on_processors=(Precision.FP32, Precision.BF16, Precision.FP16),
+        widens_on_processors=True,
         exported=(Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4),
+        modules=("onnxruntime", "transformers"),
         libraries=("onnxruntime", "onnxruntime-gpu", "onnx-ir"),
     ),
 }  # fmt: skip

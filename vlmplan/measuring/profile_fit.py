@@ -91,16 +91,16 @@ def drift_log_sd(store: Store, trials: Sequence[Trial], quantity: Quantity | Non
 def restlessness(store: Store, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return what to mind about the machine: noise within a pass, and changes between them."""
     noisy = [one.name for one in store.timed if one.samples.noisy]
-    found = []
+    notes = []
     if len(noisy) > len(store.timed) / 10:
-        found.append(
+        notes.append(
             f"a restless machine: {len(noisy)} of {len(store.timed)} measurements spread by more than a fifth; close "
             "other work and measure again for narrower intervals"
         )
     drift = drift_log_sd(store, trials)
     if drift > DRIFT_FRACTION:
-        found.append(f"the machine's speed changes by {drift:.0%} from minute to minute; the intervals hold that")
-    return tuple(found)
+        notes.append(f"the machine's speed changes by {drift:.0%} from minute to minute; the intervals hold that")
+    return tuple(notes)
 
 
 def starting_calibration(setup: Setup, precision: Precision) -> Calibration:
@@ -131,7 +131,7 @@ def starting_calibration(setup: Setup, precision: Precision) -> Calibration:
 def observations(trials: Sequence[Trial], store: Store) -> dict[Precision, list[Observation]]:
     """Return what was measured, by precision, in the order of the trials."""
     by_name = repeated(store)
-    found: dict[Precision, list[Observation]] = {}
+    by_precision: dict[Precision, list[Observation]] = {}
     for trial in trials:
         timed = by_name.get(trial.name)
         if timed is not None:
@@ -142,8 +142,8 @@ def observations(trials: Sequence[Trial], store: Store) -> dict[Precision, list[
                 noise_log_sd=timed.log_sd,
                 group=trial.group,
             )
-            found.setdefault(trial.network.precision, []).append(one)
-    return found
+            by_precision.setdefault(trial.network.precision, []).append(one)
+    return by_precision
 
 
 _PART_OF = {
@@ -160,14 +160,14 @@ def part_log_sd(measured: Sequence[Observation], fitted: Fitted, drift: Mapping[
     of both errors. The largest tenth is held to the rest, so that one disturbed measurement does not widen all
     intervals.
     """
-    found: dict[Part, float] = {}
+    spreads: dict[Part, float] = {}
     for quantity, parts in _PART_OF.items():
         rows = _pairs(quantity, measured, fitted)
         if rows:
             inside, outside = (_spread(column) for column in zip(*rows, strict=True))
             spread = (inside + outside) / 2
-            found |= dict.fromkeys(parts, round(max(_LEAST_LOG_SD, math.hypot(spread, drift[quantity])), 4))
-    return found
+            spreads |= dict.fromkeys(parts, round(max(_LEAST_LOG_SD, math.hypot(spread, drift[quantity])), 4))
+    return spreads
 
 
 def _pairs(quantity: Quantity, measured: Sequence[Observation], fitted: Fitted) -> list[tuple[float, float]]:
@@ -203,20 +203,20 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store, out: Path) -> P
     bare = _device(setup)
     calibrations: list[Calibration] = []
     errors: dict[str, tuple[int, float, float]] = {}
-    for precision, found in measured.items():
+    for precision, times in measured.items():
         start = starting_calibration(setup, precision)
         if calibrations:
             start = replace(calibrations[0], precision=precision)
         ready = machine(replace(bare, calibration=(*calibrations, start)), (), setup.runtime, precision)
-        fitted = fit(found, ready, FREE if not calibrations else _LINEAR, fixed_base=bool(calibrations))
+        fitted = fit(times, ready, FREE if not calibrations else _LINEAR, fixed_base=bool(calibrations))
         done = fitted.quantised if calibrations else fitted.base
-        spreads = part_log_sd(found, fitted, drift)
+        spreads = part_log_sd(times, fitted, drift)
         if calibrations:  # the vision encoder is not quantised
             spreads = {part: calibrations[0].part_log_sd[part] for part in calibrations[0].part_log_sd} | spreads
-        reached = measured_range(found)
+        reached = measured_range(times)
         done = replace(done, precision=precision, part_log_sd=spreads, measured_range=reached)
         calibrations.append(_rounded(done))
-        errors |= _errors(precision, found, fitted)
+        errors |= _errors(precision, times, fitted)
     warnings = restlessness(store, trials)
     images = preprocess_of(store)
     return Profiled(
@@ -231,10 +231,10 @@ def profile(setup: Setup, trials: Sequence[Trial], store: Store, out: Path) -> P
     )
 
 
-def _errors(precision: Precision, found: Sequence[Observation], fitted: Fitted) -> dict[str, tuple[int, float, float]]:
+def _errors(precision: Precision, times: Sequence[Observation], fitted: Fitted) -> dict[str, tuple[int, float, float]]:
     table = {}
     for quantity in _PART_OF:
-        rows = _pairs(quantity, found, fitted)
+        rows = _pairs(quantity, times, fitted)
         if rows:
             middle = len(rows) // 2
             sizes = ([abs(math.expm1(error)) for error in column] for column in zip(*rows, strict=True))
@@ -243,7 +243,7 @@ def _errors(precision: Precision, found: Sequence[Observation], fitted: Fitted) 
     return table
 
 
-def _rounded(found: Calibration) -> Calibration:
+def _rounded(calibration: Calibration) -> Calibration:
     """Coefficients to four digits: more would be noise."""
 
     def short(value: float) -> float:
@@ -260,10 +260,10 @@ def _rounded(found: Calibration) -> Calibration:
         )
 
     return replace(
-        found,
-        overhead_per_call_s=short(found.overhead_per_call_s),
-        overhead_per_layer_s=short(found.overhead_per_layer_s),
-        operators={kind: one(efficiency) for kind, efficiency in found.operators.items()},
+        calibration,
+        overhead_per_call_s=short(calibration.overhead_per_call_s),
+        overhead_per_layer_s=short(calibration.overhead_per_layer_s),
+        operators={kind: one(efficiency) for kind, efficiency in calibration.operators.items()},
     )
 
 

@@ -22,7 +22,7 @@ from vlmplan.checkpoints import (
     random_reference,
 )
 from vlmplan.exporting import DECODER, EMBED, VISION, ExportOrder, OnnxModel, Parts, write_graph
-from vlmplan.hardware import Precision, Runtime, Setup
+from vlmplan.hardware import SERVING, Precision, Runs, Setup
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.timing import Runner
 from vlmplan.measuring.trials import STEPS, Network, Trial, config_of, decoder_only
@@ -201,6 +201,6 @@ class TorchRig:
 
 def rig(found: Setup, scratch: Path) -> Rig:
     """Return the rig of a setup."""
-    if found.runtime is Runtime.TRANSFORMERS:
+    if SERVING[found.runtime].runs is Runs.MODULES:
         return TorchRig(found.device, found.threads)
     return OnnxRig(scratch, "cuda" if found.on_gpu else "cpu", found.threads)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vlmplan.document import check_destination
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.hardware import HardwareProfile, Precision, Runtime, Setup, probe
+from vlmplan.hardware import SERVING, WEIGHT_ONLY, HardwareProfile, Precision, Setup, probe
 from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.images import TITLE, image_makers
 from vlmplan.measuring.profile_fit import Profiled, profile
@@ -91,9 +91,8 @@ class ProfileOrder:
 
 def precisions_of(setup: Setup) -> tuple[Precision, ...]:
     """Return what a runtime can be measured at here, the base precision first."""
-    if setup.runtime is Runtime.ONNXRUNTIME:
-        return (setup.base_precision, Precision.INT8, Precision.INT4)
-    return (setup.base_precision,)
+    exported = SERVING[setup.runtime].exported
+    return (setup.base_precision, *(one for one in exported if one in WEIGHT_ONLY))
 
 
 def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effort) -> tuple[Precision, ...]:

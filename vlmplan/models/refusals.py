@@ -19,15 +19,11 @@ def _fp16_refused(model: ModelSpec, runtime: Runtime) -> str | None:
     """
     from vlmplan.models.families import overflows  # planning in bf16 needs none of them
 
-    known = overflows(model.architecture)
+    known, serving = overflows(model.architecture), SERVING[runtime]
     for row in known:
-        if row.runtime is runtime and (row.always or not model.fp16):
+        if row.runtime in (runtime, serving.like) and (row.always or not model.fp16):
             return row.why
-    if not model.fp16 and not known and runtime is Runtime.VLLM:
-        return (
-            "its LLM is of a kind that vllm refuses for numerical instability (vllm/config/model.py, vLLM issue 28857)"
-        )
-    return None
+    return None if model.fp16 or known else serving.refuses_fp16
 
 
 def _method_refused(model: ModelSpec, hardware: HardwareProfile, runtime: Runtime) -> str | None:
@@ -81,12 +77,9 @@ def _without_kernels(precision: Precision, hardware: HardwareProfile, runtime: R
 
 
 def _sixteen(model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> Precision:
-    """The precision of what is not quantised, and of weight-only products: AWQ's in transformers is fp16.
-
-    transformers 5.23, quantizer_awq.py, ``update_dtype``.
-    """
-    if model.quantisation and model.quantisation.method == "awq" and runtime is Runtime.TRANSFORMERS:
-        return Precision.FP16
+    """The precision of what is not quantised, and of weight-only products."""
+    if model.quantisation and (beside := SERVING[runtime].method_precisions.get(model.quantisation.method)):
+        return beside
     if precision in (Precision.FP32, Precision.BF16, Precision.FP16):
         return precision
     return hardware.default_precision(runtime) or precision

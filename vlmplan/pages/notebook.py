@@ -110,8 +110,8 @@ def _outlines(outlines: Sequence[Outline], plan: Plan) -> str:
 
 
 def _commands(deploy: Deploy | None) -> str:
-    found = () if deploy is None else (deploy.make, deploy.command, deploy.check)
-    return "".join(f"<pre>{inert.html_label(command)}</pre>" for command in found if command)
+    commands = () if deploy is None else (deploy.make, deploy.command, deploy.check)
+    return "".join(f"<pre>{inert.html_label(command)}</pre>" for command in commands if command)
 
 
 def plan_html(plan: Plan) -> str:
@@ -143,44 +143,44 @@ def plan_html(plan: Plan) -> str:
     )
 
 
-def comparison_html(found: Comparison) -> str:
+def comparison_html(comparison: Comparison) -> str:
     """Return a comparison: the devices that meet the budget, best first, and why the others do not."""
-    meets = [one for one in found.devices if one.model]
+    meets = [one for one in comparison.devices if one.model]
     rows = (
         (
             one.hardware,
             percent(one.predicted_error or 0.0),
             format_seconds(one.latency_s or 0.0),
             f"{one.requests_per_s or 0.0:.3g}",
-            "" if one.thousand_requests_price is None else f"{one.thousand_requests_price:.3g} {found.currency}",
+            "" if one.thousand_requests_price is None else f"{one.thousand_requests_price:.3g} {comparison.currency}",
             str(one.visual_tokens),
             f"{one.model} {one.precision}",
         )
         for one in meets
     )
-    others = ((one.hardware, one.reason or "") for one in found.devices if not one.model)
+    others = ((one.hardware, one.reason or "") for one in comparison.devices if not one.model)
     return _whole(
-        f"{len(meets)} of {len(found.devices)} devices meet the budget",
+        f"{len(meets)} of {len(comparison.devices)} devices meet the budget",
         _table(("device", "error", "latency", "requests/s", "1,000 requests", "tokens", "model"), rows),
-        _warnings(found.warnings),
-        _folded("Do not meet it", _table(("device", "why"), others)) if len(meets) < len(found.devices) else "",
+        _warnings(comparison.warnings),
+        _folded("Do not meet it", _table(("device", "why"), others)) if len(meets) < len(comparison.devices) else "",
     )
 
 
-def recheck_html(found: Recheck) -> str:
+def recheck_html(recheck: Recheck) -> str:
     """Return what became of a plan: its figures then and now, what changed, and why it does not hold, if so."""
     rows = []
-    for one in found.figures:
+    for one in recheck.figures:
         name, show = FIGURES[one.name]
         values = (one.planned, one.now, one.most, one.limit)
         rows.append((name, *("" if value is None else show(value) for value in values)))
     return _whole(
-        "The plan holds" if found.holds else "The plan does not hold",
-        _list(found.faults),
-        _paragraphs([f"{found.choice}, on {found.hardware}."]),
+        "The plan holds" if recheck.holds else "The plan does not hold",
+        _list(recheck.faults),
+        _paragraphs([f"{recheck.choice}, on {recheck.hardware}."]),
         _table(("", "plan", "now", "up to", "limit"), rows),
-        _paragraphs([f"Changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}."]),
-        _list(found.notes),
+        _paragraphs([f"Changed since the plan was made: {'; '.join(recheck.changed) or 'no input of its choice'}."]),
+        _list(recheck.notes),
     )
 
 
@@ -209,11 +209,11 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _coefficients(found: Mapping[str, Coefficient], level: float) -> str:
+def _coefficients(coefficients: Mapping[str, Coefficient], level: float) -> str:
     def span(one: Coefficient) -> str:
         return "no end" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
 
-    rows = ((name, _number(one.value), span(one), one.interval_by) for name, one in found.items())
+    rows = ((name, _number(one.value), span(one), one.interval_by) for name, one in coefficients.items())
     return _table(("", "value", f"{100 * level:g} % interval", "widest by"), rows)
 
 

@@ -1,35 +1,28 @@
 """How does one serve the choice, and check that it keeps its promise?
 
 (candidate, runtime, device, memory limit) -> the commands: on the GPUs of the plan, on twice as many, on two machines,
-and the line that compares with the plan. Flags are those of vLLM 0.33 (``facts/engine_settings.csv`` and
-docs/howto/tokens.md say what was read or tried); other engines' settings of V are listed beside.
+and the line that compares with the plan. Flags are those of the runtime's ``Command``; other engines' settings of V are
+listed beside.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import field, replace
+from typing import Any
 
 from vlmplan import inert
-from vlmplan.hardware import HardwareProfile, Precision, Runtime
+from vlmplan.hardware import SERVING, Command, HardwareProfile, Precision, Runs, Runtime
 from vlmplan.models import Engine, Route, native_visual_tokens, published, settable
 from vlmplan.planning.search import Candidate
 from vlmplan.records import dataclass
 
-VLLM_MEMORY_FRACTION = 0.92  # vLLM 0.33's own default of --gpu-memory-utilization
+MEMORY_FRACTION = 0.92  # of engines that have no default of their own
 LEAST_CONTEXT_TOKENS = 2048
 PLAN_FILE = "PLAN.json"  # what commands call the plan: it does not know where it is written
 LOG_SLACK = 1.05  # of the longest request that was logged: markers about an image, a longer template
 CONTEXT_SLACK, CONTEXT_STEP = 2, 256  # of a request that stands for others, which differ; where memory holds them
 SHARED_MEMORY_SLACK = 1.2  # of what a plan needs where the device's memory is the system's, too
 MOST_GPUS = 8  # of one machine
-# Types that vLLM's list of models does not run in pipeline stages.
-WITHOUT_PIPELINE = ("minicpmv", "minicpmv4_6", "idefics3", "smolvlm", "ovis2_5")
-_DTYPES = {
-    Precision.BF16: "--dtype bfloat16",
-    Precision.FP16: "--dtype float16",
-    Precision.FP32: "--dtype float32",
-    Precision.FP8: "--quantization fp8",
-}
 # AutoRound's names for them, and the layout that vLLM reads (auto-round 0.16.1: schemes.py, cli/parser.py,
 # export/formats/backends/llm_compressor.py). Towers and projectors stay whole unless it is told otherwise.
 _SCHEMES = {
@@ -94,15 +87,18 @@ def _train(candidate: Candidate, context_tokens: int) -> Deploy:
     )
 
 
-def _memory_fraction(candidate: Candidate, hardware: HardwareProfile, limit_bytes: float | None) -> float | None:
+def _memory_fraction(
+    candidate: Candidate, runtime: Runtime, hardware: HardwareProfile, limit_bytes: float | None
+) -> float | None:
     """The engine's default share of a GPU, less where the plan was given less, more where it needs more."""
-    whole, usable_bytes = hardware.memory_bytes, hardware.usable_bytes(Runtime.VLLM)
+    whole, usable_bytes, command = hardware.memory_bytes, hardware.usable_bytes(runtime), SERVING[runtime].command
     if not whole or not usable_bytes:
         return None
     most, needed = round(usable_bytes / whole, 2), candidate.cost.memory_bytes.total / whole
     if hardware.kind == "soc":
         return min(most, math.ceil(100 * SHARED_MEMORY_SLACK * needed) / 100)
-    asked = min(VLLM_MEMORY_FRACTION, limit_bytes / whole if limit_bytes else 1.0)
+    usual = command.memory_fraction if command else MEMORY_FRACTION
+    asked = min(usual, limit_bytes / whole if limit_bytes else 1.0)
     return min(most, math.ceil(100 * max(asked, needed)) / 100)
 
 
@@ -115,52 +111,62 @@ def _making(candidate: Candidate) -> tuple[str, str]:
     return name, f"{line} --output_dir {name}"
 
 
-def _stored(candidate: Candidate, hardware: HardwareProfile) -> tuple[str, str | None, str | None]:
-    """(what vLLM serves, its flag for the precision, the published quantised checkpoint where that is it)."""
+def _precision_flag(command: Command, precision: Precision) -> str | None:
+    """What tells the engine a precision that it makes of a whole checkpoint; None where it makes none."""
+    if precision.dtype is not None:
+        return command.dtype.format(dtype=precision.dtype)
+    return command.precisions.get(precision)
+
+
+def _stored(
+    candidate: Candidate, runtime: Runtime, command: Command, hardware: HardwareProfile
+) -> tuple[str, str | None, str | None]:
+    """(what is served, the flag for its precision, the published quantised checkpoint where that is it)."""
     model, precision = candidate.model, candidate.request.precision
     name = inert.argument(model.name)
-    if model.quantisation is not None:  # which vLLM reads from the checkpoint
+    if model.quantisation is not None:  # which engines read from the checkpoint
         return name, None, None
-    sixteen = None if Precision.BF16 in hardware.peak_flops_per_s else _DTYPES[Precision.FP16]
-    if (found := published(model, precision, hardware, Runtime.VLLM)) is not None:
-        return inert.argument(found.checkpoint), sixteen, found.checkpoint
-    if precision in _DTYPES:
-        return name, _DTYPES[precision], None
+    sixteen = None if Precision.BF16 in hardware.peak_flops_per_s else _precision_flag(command, Precision.FP16)
+    if (ready := published(model, precision, hardware, runtime)) is not None:
+        return inert.argument(ready.checkpoint), sixteen, ready.checkpoint
+    if (flag := _precision_flag(command, precision)) is not None:
+        return name, flag, None
     return _making(candidate)[0], sixteen, None
 
 
 def _served(
-    candidate: Candidate, fraction: float | None, most: Most, stored: tuple[str, str | None, str | None]
-) -> list[str] | None:
-    """The parts of vLLM's command but for how it is spread over GPUs; None where it cannot be served so."""
+    candidate: Candidate, engine: Engine, command: Command, fraction: float | None, most: Most,
+    stored: tuple[str, str | None, str | None],
+) -> list[str] | None:  # fmt: skip
+    """The parts of an engine's command but for how it is spread over GPUs; None where it cannot be served so."""
     request, model = candidate.request, candidate.model
     native_tokens = native_visual_tokens(model, request.workload.image)
-    if Engine.VLLM not in model.serving or not settable(candidate.visual, Engine.VLLM, native_tokens):
+    if engine not in model.serving or not settable(candidate.visual, engine, native_tokens):
         return None
     name, dtype, _ = stored
-    workload, parts = request.workload, ["vllm serve", name, *([dtype] if dtype else [])]
-    parts.append(f"--max-model-len {most.context_tokens}")
+    workload = request.workload
+    parts = [command.serve.format(model=name), dtype, command.context.format(tokens=most.context_tokens)]
     if fraction is not None:
-        parts.append(f"--gpu-memory-utilization {fraction:g}")
+        parts.append(command.memory.format(fraction=fraction))
     if workload.decoded_together > 1:
-        parts.append(f"--max-num-seqs {workload.decoded_together}")
+        parts.append(command.together.format(requests=workload.decoded_together))
     if workload.images > 1:
-        parts.append(f"--limit-mm-per-prompt '{{\"image\": {max(workload.images, most.images)}}}'")
-    return [part for part in (*parts, model.serving[Engine.VLLM], candidate.visual.engines.get(Engine.VLLM)) if part]
+        parts.append(command.images.format(images=max(workload.images, most.images)))
+    return [part for part in (*parts, model.serving[engine], candidate.visual.engines.get(engine)) if part]
 
 
-def _two_machines(served: list[str], candidate: Candidate) -> tuple[str, ...]:
-    """Over two machines as vLLM does it: a pipeline of two stages, or one tensor-parallel group where it has none."""
+def _two_machines(served: list[str], command: Command, candidate: Candidate) -> tuple[str, ...]:
+    """Over two machines: a pipeline of two stages, or one tensor-parallel group where the engine has none."""
     gpus = candidate.request.gpus
-    spread = f"--tensor-parallel-size {gpus} --pipeline-parallel-size 2"
     if gpus > MOST_GPUS:  # the plan's own GPUs already fill two
-        spread = f"--tensor-parallel-size {gpus}"
-    elif candidate.model.architecture in WITHOUT_PIPELINE:
-        if candidate.model.llm.heads % (2 * gpus):
-            return ()
-        spread = f"--tensor-parallel-size {2 * gpus}"
-    both = f"{' '.join(served)} {spread} --nnodes 2 --master-addr HEAD_ADDRESS"
-    return (f"{both} --node-rank 0", f"{both} --node-rank 1 --headless")
+        spread = [command.tensor.format(gpus=gpus)]
+    elif command.pipeline and candidate.model.architecture not in command.without_pipeline:
+        spread = [command.tensor.format(gpus=gpus), command.pipeline]
+    elif candidate.model.llm.heads % (2 * gpus) == 0:
+        spread = [command.tensor.format(gpus=2 * gpus)]
+    else:
+        return ()
+    return tuple(" ".join((*served, *spread, each)) for each in command.machines)
 
 
 def _context_tokens(candidate: Candidate, share_bytes: float | None, logged_tokens: int) -> int:
@@ -188,41 +194,51 @@ def hand_over(
 
     ``limit_bytes`` is the plan's memory budget, ``logged`` what the requests of a log take at most.
     """
-    request, engines = candidate.request, candidate.visual.engines
-    fraction = _memory_fraction(candidate, hardware, limit_bytes)
+    fraction = _memory_fraction(candidate, runtime, hardware, limit_bytes)
     share_bytes = fraction * hardware.memory_bytes if fraction and hardware.memory_bytes else None
     context_tokens = _context_tokens(candidate, share_bytes, logged.context_tokens)
     if candidate.route is Route.EXPORT:
         return _export(candidate, context_tokens)
-    others: dict[Engine, str] = {engine: text for engine, text in engines.items() if engine is not Engine.VLLM}
     if candidate.route is Route.TRAIN:
         return _train(candidate, context_tokens)
-    check = "vlmplan profile --runtime transformers --device cuda:0 --check"
-    if hardware.vendor == "Apple" or runtime is not Runtime.TRANSFORMERS:
-        check = (
-            f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {inert.argument(hardware.name)} "
-            f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {request.precision}"
-        )
-    stored = _stored(candidate, hardware)
-    served = (
-        _served(candidate, fraction, replace(logged, context_tokens=context_tokens), stored)
-        if runtime is Runtime.VLLM
-        else None
-    )
-    if served is None:
-        return Deploy(context_tokens=context_tokens, memory_fraction=fraction, settings=others, check=check)
-    spread = f" --tensor-parallel-size {request.gpus}" if request.gpus > 1 else ""
-    doubled = 2 * request.gpus
-    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0 and doubled <= MOST_GPUS
-    single = request.gpus <= MOST_GPUS
-    return Deploy(
-        command=" ".join(served) + spread if single else None,
-        more_gpus=f"{' '.join(served)} --tensor-parallel-size {doubled}" if joined else None,
-        two_machines=_two_machines(served, candidate) if hardware.kind == "gpu" else (),
-        memory_fraction=fraction,
+    serving = SERVING[runtime]
+    engine = Engine(runtime) if serving.lists_models else None
+    by_hand = Deploy(
         context_tokens=context_tokens,
-        settings=others,
-        check=check,
-        checkpoint=stored[2],
-        make=_making(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None,
+        memory_fraction=fraction,
+        settings={one: text for one, text in candidate.visual.engines.items() if one is not engine},
+        check=_check(candidate, runtime, hardware),
     )
+    if serving.command is None or engine is None:
+        return by_hand
+    stored = _stored(candidate, runtime, serving.command, hardware)
+    most = replace(logged, context_tokens=context_tokens)
+    served = _served(candidate, engine, serving.command, fraction, most, stored)
+    if served is None:
+        return by_hand
+    spread = _spread(served, serving.command, candidate, hardware)
+    made = _making(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None
+    return replace(by_hand, **spread, checkpoint=stored[2], make=made)
+
+
+def _check(candidate: Candidate, runtime: Runtime, hardware: HardwareProfile) -> str:
+    """The line that compares with the plan: in this process where the runtime runs modules on CUDA, else a server."""
+    if SERVING[runtime].runs is Runs.MODULES and hardware.vendor != "Apple":
+        return f"vlmplan profile --runtime {runtime} --device cuda:0 --check"
+    return (
+        f"vlmplan profile --endpoint http://localhost:8000/v1 --hardware {inert.argument(hardware.name)} "
+        f"--runtime {runtime} --model {inert.argument(candidate.model.name)} --precision {candidate.request.precision}"
+    )
+
+
+def _spread(served: list[str], command: Command, candidate: Candidate, hardware: HardwareProfile) -> Mapping[str, Any]:
+    """The commands on the plan's GPUs, on twice as many, and on two machines, by the fields of ``Deploy``."""
+    gpus, line = candidate.request.gpus, " ".join(served)
+    doubled = 2 * gpus
+    joined = hardware.interconnect_bytes_per_s and candidate.model.llm.heads % doubled == 0 and doubled <= MOST_GPUS
+    own = f" {command.tensor.format(gpus=gpus)}" if gpus > 1 else ""
+    return {
+        "command": line + own if gpus <= MOST_GPUS else None,
+        "more_gpus": f"{line} {command.tensor.format(gpus=doubled)}" if joined and command.tensor else None,
+        "two_machines": _two_machines(served, command, candidate) if hardware.kind == "gpu" else (),
+    }

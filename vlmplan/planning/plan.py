@@ -330,18 +330,19 @@ def _warnings(
 ) -> tuple[str, ...]:
     deploy, serving = described.deploy, SERVING[query.runtime]
     found = []
-    if query.runtime is Runtime.VLLM and "--trust-remote-code" in choice.model.serving.get(Engine.VLLM, ""):
+    flags = choice.model.serving.get(Engine(query.runtime), "") if serving.lists_models else ""
+    if "--trust-remote-code" in flags:
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
     if query.limits.memory_bytes is None:
         found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
-    if query.runtime is Runtime.VLLM and choice.route is Route.ENGINE and not (deploy and deploy.command):
-        found.append(f"no flag of vllm sets this up ({choice.visual.setting}); no command is given")
+    if serving.command and choice.route is Route.ENGINE and not (deploy and deploy.command):
+        found.append(f"no flag of {query.runtime} sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
         found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
-    if not (serving.lists_models or serving.libraries) and choice.route is Route.ENGINE:
+    if not (serving.lists_models or serving.modules) and choice.route is Route.ENGINE:
         found.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")

@@ -193,13 +193,13 @@ def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
     return found if found.serving or found in known else replace(found, serving=next(alike, {}))
 
 
-def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], str]:
-    """Where candidates come from, and the pattern that names must match; ``own`` is what a path to a model meant."""
+def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], tuple[str, ...]]:
+    """Where candidates come from, and the globs one of which names must match; ``own`` is what a path to one meant."""
     if asked.model is not None and asked.models is not None:
         raise InputError("--model and --models exclude each other; give one")
     known = catalogue.models()
     if own is not None:
-        return [_served_alike(own, known)], "*"
+        return [_served_alike(own, known)], ("*",)
     left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None:
         found = catalogue.model(asked.model)
@@ -208,10 +208,17 @@ def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], s
                 f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
                 f"paper ({', '.join(model.name for model in left[:3])} ...)"
             )
-        return [_served_alike(found, known)], "*"
+        return [_served_alike(found, known)], ("*",)
     if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
-        return [_served_alike(catalogue.model(asked.models), known)], "*"
-    return left, (asked.models or "*").casefold()
+        return [_served_alike(catalogue.model(asked.models), known)], ("*",)
+    return left, tuple(part.strip() for part in (asked.models or "*").casefold().split(",") if part.strip())
+
+
+def _like(patterns: Sequence[str], models: Sequence[ModelSpec]) -> str:
+    """The names most like globs that match none."""
+    names = [model.name.rpartition("/")[2] for model in models]
+    close = [nearest(pattern.strip("*?"), names) for pattern in patterns]
+    return ", ".join(dict.fromkeys(name for name in close if name))
 
 
 def _some_names(names: Sequence[str]) -> str:
@@ -226,11 +233,11 @@ def _models(
 
     Raises InputError when none is left.
     """
-    left, pattern = _candidates(asked, own)
+    left, patterns = _candidates(asked, own)
     _check_globs(asked, left)
     everyone = left
     tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
-        (NAMED, lambda m: fnmatch(m.name.casefold(), f"*{pattern}*")),
+        (NAMED, lambda m: any(fnmatch(m.name.casefold(), f"*{one}*") for one in patterns)),
         *_wishes(asked),
         ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
         (
@@ -252,7 +259,7 @@ def _models(
         if out and why != tests[0][0]:
             notes.append(f"{why}: {shown}")
         if not left:
-            like = nearest(pattern.strip("*?"), [m.name.rpartition("/")[2] for m in everyone]) if why == NAMED else ""
+            like = _like(patterns, everyone) if why == NAMED else ""
             hint = f"nearest: {like}; " if like else ""
             raise NoCandidate(
                 f"no candidate left: the last are left out, {why} ({shown}); {hint}'vlmplan catalogue models' lists "

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vlmplan.cost import Machine, machine
-from vlmplan.hardware import Calibration, HardwareProfile, Precision, Runtime
+from vlmplan.hardware import SERVING, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.inventory import Budget, catalogue
 from vlmplan.models import Engine, Route, Workload, runnable
 from vlmplan.planning.search import Candidate, Space, feasible, overrun
@@ -245,14 +245,15 @@ def _larger_devices(missed: Missed) -> list[HardwareProfile]:
 
 
 def _on(missed: Missed, device: HardwareProfile) -> Candidate | None:
-    """The best of the nearest models on another device, with the same engine; from a processor to a GPU, with vLLM."""
+    """The best of the nearest models on another device, with the same engine; else with one whose models are listed."""
     runtime = missed.runtime if missed.runtime_given else device.default_runtime
     models, space = tuple(one.model for one in missed.nearest()), missed.space
     if runtime is not missed.runtime:
-        if runtime is not Runtime.VLLM or space.route is Route.TRAIN:
+        if not SERVING[runtime].lists_models or space.route is Route.TRAIN:
             return None
-        models = tuple(one for one in models if Engine.VLLM in one.serving)
-        space = replace(space, engine=Engine.VLLM, route=Route.ENGINE)
+        engine = Engine(runtime)
+        models = tuple(one for one in models if engine in one.serving)
+        space = replace(space, engine=engine, route=Route.ENGINE)
     usual = device.default_precision(runtime)
     tried = space.precisions if missed.precisions_given else tuple(one for one in (usual,) if one)
     precisions = tuple(p for p in tried if any(runnable(one, (p,), device, runtime) for one in models))

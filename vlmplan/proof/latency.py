@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vlmplan.cost import Interval
 from vlmplan.exporting import Manifest, Model, Prompt, TimedRequest
-from vlmplan.hardware import Precision, Runtime
+from vlmplan.hardware import SERVING, Precision, Runs
 from vlmplan.measuring import Samples, measure
 from vlmplan.models import Workload
 from vlmplan.planning import Plan
@@ -30,7 +30,7 @@ def unjudged(plan: Plan | None, provider: str) -> str | None:
     """Return why measured times cannot be held against the plan; None where they can."""
     if plan is None:
         return "no plan to compare with; export from one, or give --plan"
-    if plan.runtime is not Runtime.ONNXRUNTIME:
+    if SERVING[plan.runtime].runs is not Runs.GRAPHS:
         return f"the plan is for {plan.runtime}, this is onnxruntime"
     kind = "cpu" if provider == "cpu" else "gpu"
     if plan.hardware.kind != kind:

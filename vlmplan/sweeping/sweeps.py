@@ -77,8 +77,8 @@ def begin(grid: Grid, out: Path) -> None:
     write_text(kept, to_toml(grid))
 
 
-def _said(found: TrialResult) -> str:
-    return ", ".join(f"{task} {100 * one.accuracy_fraction:.1f} %" for task, one in found.by_task.items())
+def _said(result: TrialResult) -> str:
+    return ", ".join(f"{task} {100 * one.accuracy_fraction:.1f} %" for task, one in result.by_task.items())
 
 
 def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
@@ -87,13 +87,15 @@ def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     writer = csv.writer(made, lineterminator="\n")
     writer.writerow(["llm_params_b", "visual_tokens", "error", "task", "family", "weight", "source"])
     several = len(grid.compressors) > 1
-    for found in results.values():
-        given = grid.llm(found.trial.llm).llm_params_b
-        size = f"{found.llm_params / 1e9:.6g}" if given is None else f"{given:g}"
-        family = str(found.trial.compressor) if several else ""
-        for task, one in found.by_task.items():
+    for result in results.values():
+        given = grid.llm(result.trial.llm).llm_params_b
+        size = f"{result.llm_params / 1e9:.6g}" if given is None else f"{given:g}"
+        family = str(result.trial.compressor) if several else ""
+        for task, one in result.by_task.items():
             error = f"{1 - one.accuracy_fraction:.6f}"
-            writer.writerow([size, found.trial.visual_tokens, error, task, family, one.questions, f"sweep {grid.name}"])
+            writer.writerow(
+                [size, result.trial.visual_tokens, error, task, family, one.questions, f"sweep {grid.name}"]
+            )
     return made.getvalue()
 
 
@@ -102,8 +104,8 @@ def runs_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
     writer.writerow(["run", "llm_params_b", "visual_tokens", "family"])
-    for name, found in results.items():
-        trial = found.trial
+    for name, result in results.items():
+        trial = result.trial
         size = grid.llm(trial.llm).llm_params_b
         writer.writerow([f"{name}__checkpoint", size, trial.visual_tokens, str(trial.compressor)])
     return made.getvalue()
@@ -122,8 +124,8 @@ def sweep(work: Sweep, cluster: Cluster | None) -> dict[str, TrialResult]:
     draw(work.grid, work.out, work.voice)
     make_tower(work.grid, work.out, work.voice)
     runner = _here(work) if cluster is None else _on_ray(work, cluster)
-    found = dict(runner)
-    ordered = {trial.name: found[trial.name] for trial in work.grid.trials() if trial.name in found}
+    results = dict(runner)
+    ordered = {trial.name: results[trial.name] for trial in work.grid.trials() if trial.name in results}
     if work.grid.data is not None and work.grid.data.lmms_tasks:
         write_text(work.out / RUNS, runs_csv(work.grid, ordered))
     else:
@@ -151,12 +153,12 @@ def _here(work: Sweep) -> Iterator[tuple[str, TrialResult]]:
     for trial in grid.trials():
         work.tell(trial.name, "running")
         try:
-            found = run_trial(grid, work.out, trial, work.voice)
+            result = run_trial(grid, work.out, trial, work.voice)
         except VlmplanError as error:
             work.tell(trial.name, "failed", str(error))
             continue
-        work.tell(trial.name, "done", _said(found))
-        yield trial.name, found
+        work.tell(trial.name, "done", _said(result))
+        yield trial.name, result
 
 
 def _check_address(address: str) -> None:
@@ -227,9 +229,9 @@ def _on_ray(work: Sweep, cluster: Cluster) -> Iterator[tuple[str, TrialResult]]:
             ready, left = ray.wait(left, timeout=_POLL_S)
             _mark_running(work, tasks, left)
             for ref in ready:
-                found = _outcome(ray, ref, tasks[ref], work)
-                if isinstance(found, TrialResult):
-                    yield tasks[ref], found
+                result = _outcome(ray, ref, tasks[ref], work)
+                if isinstance(result, TrialResult):
+                    yield tasks[ref], result
     finally:
         for ref in left:
             ray.cancel(ref, force=True)
@@ -239,13 +241,13 @@ def _on_ray(work: Sweep, cluster: Cluster) -> Iterator[tuple[str, TrialResult]]:
 def _outcome(ray: Any, ref: Any, name: str, work: Sweep) -> TrialResult | None:
     """What a finished task came to, told; None for a base or a failure."""
     try:
-        found: TrialResult | None = ray.get(ref)
+        result: TrialResult | None = ray.get(ref)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         work.tell(name, "failed", one_line(cause))
         return None
-    work.tell(name, "done", "" if found is None else _said(found))
-    return found
+    work.tell(name, "done", "" if result is None else _said(result))
+    return result
 
 
 def _mark_running(work: Sweep, tasks: Mapping[Any, str], left: list[Any]) -> None:

@@ -117,16 +117,16 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Any]]:
     import datasets
 
     try:
-        found = datasets.load_from_disk(str(folder))
+        saved = datasets.load_from_disk(str(folder))
     except Exception as error:  # it raises what it likes for a folder that is none of its own
         raise InputError(f"{folder}: datasets cannot load it ({one_line(error)})") from None
-    if isinstance(found, datasets.DatasetDict):
-        if "train" not in found:
-            raise InputError(f"{folder}: found splits {', '.join(found)}, expected 'train'")
-        found = found["train"]
-    if isinstance(found.features.get("image"), datasets.Image):
-        found = found.cast_column("image", datasets.Image(decode=False))  # decoded later, so that bad ones are named
-    yield from ((f"{printable(folder.name)} row {number}", row) for number, row in enumerate(found, 1))
+    if isinstance(saved, datasets.DatasetDict):
+        if "train" not in saved:
+            raise InputError(f"{folder}: found splits {', '.join(saved)}, expected 'train'")
+        saved = saved["train"]
+    if isinstance(saved.features.get("image"), datasets.Image):
+        saved = saved.cast_column("image", datasets.Image(decode=False))  # decoded later, so that bad ones are named
+    yield from ((f"{printable(folder.name)} row {number}", row) for number, row in enumerate(saved, 1))
 
 
 def _raw_rows(path: Path) -> Iterable[tuple[str, Any]]:
@@ -163,10 +163,10 @@ def faulty_images(rows: Sequence[Conversation], progress: Progress) -> dict[str,
 
     faults: dict[Path | bytes, str] = {}
     with ThreadPoolExecutor(_READERS) as pool:
-        for done, (image, found) in enumerate(zip(images, pool.map(fault, images), strict=True), 1):
+        for done, (image, fault_of) in enumerate(zip(images, pool.map(fault, images), strict=True), 1):
             progress("looking at images", done, len(images))
-            if found is not None:
-                faults[image] = found
+            if fault_of is not None:
+                faults[image] = fault_of
     return {row.name: faults[row.image] for row in rows if row.image in faults}
 
 
@@ -190,15 +190,15 @@ def read_rows(path: Path, images: Path) -> Loaded:
     return Loaded(rows=tuple(rows), bad=tuple(bad))
 
 
-def without(found: Loaded, faults: Mapping[str, str], skip_bad: bool) -> Loaded:
+def without(loaded: Loaded, faults: Mapping[str, str], skip_bad: bool) -> Loaded:
     """Return the rows but for those whose images are faulty (row name -> what is wrong).
 
     Raises InputError for bad rows, unless they are skipped, and where none is left.
     """
-    bad = (*found.bad, *(f"{name}: {fault}" for name, fault in faults.items()))
+    bad = (*loaded.bad, *(f"{name}: {fault}" for name, fault in faults.items()))
     if bad and not skip_bad:
         raise InputError(f"{summary(bad)}; mend them, or leave them out with --skip-bad")
-    rows = tuple(row for row in found.rows if row.name not in faults)
+    rows = tuple(row for row in loaded.rows if row.name not in faults)
     if not rows:
         raise InputError("--data: found no row that can be used" + (f" ({summary(bad)})" if bad else ""))
     return Loaded(rows=rows, bad=bad)

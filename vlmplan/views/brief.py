@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
-from vlmplan.hardware import Precision, Runtime
+from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
 from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
 from vlmplan.units import format_bytes, format_seconds
@@ -25,7 +25,6 @@ from vlmplan.views.text import (
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
 _LEAST_POINTS = 0.05  # below it a difference of error shows as none
-_DTYPES = {Precision.BF16: "bfloat16", Precision.FP16: "float16", Precision.FP32: "float32"}
 _LESS_ERROR = 0.005  # and one that is better, at least so much less error
 
 
@@ -167,10 +166,10 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
 
 def _by_hand(plan: Plan) -> str:
     """What to do where no command does it: load the model and set the tokens in a program."""
-    choice, dtype = plan.choice, _DTYPES.get(plan.choice.precision)
+    choice, load = plan.choice, SERVING[plan.runtime].load
     tokens_by = "" if choice.setting == "none" else f"; tokens are set by: {choice.setting}"
-    if plan.runtime is Runtime.TRANSFORMERS and dtype is not None:
-        return f'Load: AutoModelForImageTextToText.from_pretrained("{choice.model}", dtype="{dtype}"){tokens_by}.'
+    if load is not None and choice.precision.dtype is not None:
+        return f"Load: {load.format(model=choice.model, dtype=choice.precision.dtype)}{tokens_by}."
     return f"Run: no command of {plan.runtime} is known for it{tokens_by}."
 
 

@@ -61,9 +61,9 @@ class Keys:
         return f"{self.where}.{key}"
 
 
-def _kinds(config: Plain, text: TextType, keys: Keys, found: dict[str, Any]) -> list[str]:
+def _kinds(config: Plain, text: TextType, keys: Keys, fields: dict[str, Any]) -> list[str]:
     """The kind of every layer."""
-    layers = found["layers"]
+    layers = fields["layers"]
     if layers > 10_000:
         raise InputError(f"{keys.where}.num_hidden_layers: expected at most 10000, found {layers}")
     listed = config.get("layer_types")
@@ -76,11 +76,11 @@ def _kinds(config: Plain, text: TextType, keys: Keys, found: dict[str, Any]) -> 
     if config.get("full_attn_idxs") is not None:
         full = keys.numbers("full_attn_idxs", layers)
         return ["full" if layer in full else "convolution" for layer in range(layers)]
-    if text.pattern is not None and (found.get("sliding_window") or "attention" not in _KINDS[text.pattern[0]]):
+    if text.pattern is not None and (fields.get("sliding_window") or "attention" not in _KINDS[text.pattern[0]]):
         kind, every = text.pattern
         every = keys.count("full_attention_interval") or every
         return [_KINDS[kind] if (layer + 1) % every else "full" for layer in range(layers)]
-    windowed = found.get("sliding_window") and config.get("use_sliding_window", True)
+    windowed = fields.get("sliding_window") and config.get("use_sliding_window", True)
     return ["sliding" if windowed else "full"] * layers
 
 
@@ -111,9 +111,9 @@ def _latent(keys: Keys, layers: int) -> LayerGroup:
     )
 
 
-def _unlike(keys: Keys, kinds: list[str], found: dict[str, Any]) -> list[LayerGroup]:
+def _unlike(keys: Keys, kinds: list[str], fields: dict[str, Any]) -> list[LayerGroup]:
     """Gemma 4: full layers with heads of their own, last layers that read the caches of earlier ones."""
-    layers, wide = found["layers"], 2 if keys.count("use_double_wide_mlp") else 1
+    layers, wide = fields["layers"], 2 if keys.count("use_double_wide_mlp") else 1
     shared = min(keys.count("num_kv_shared_layers"), layers)
     head_dim, same = keys.count("global_head_dim"), keys.on("attention_k_eq_v")
     kv_heads = keys.count("num_global_key_value_heads") if same else 0
@@ -128,53 +128,53 @@ def _unlike(keys: Keys, kinds: list[str], found: dict[str, Any]) -> list[LayerGr
         groups.append(
             LayerGroup(
                 layers=count,
-                head_dim=head_dim if full else found["head_dim"],
+                head_dim=head_dim if full else fields["head_dim"],
                 kv_heads=kv_heads if full else 0,
-                window=0 if full else found["sliding_window"] or 0,
+                window=0 if full else fields["sliding_window"] or 0,
                 shares_kv=shares,
                 value_is_key=full and same,
-                intermediate=found["intermediate"] * wide if shares else 0,
+                intermediate=fields["intermediate"] * wide if shares else 0,
             )
         )
     return groups
 
 
-def _extra_params(keys: Keys, found: dict[str, Any]) -> int:
+def _extra_params(keys: Keys, fields: dict[str, Any]) -> int:
     """Parameters that take no time: sinks, scales, biases of experts, norms over all heads."""
-    layers, heads, experts = found["layers"], found["heads"], found.get("experts", 0)
-    sparse = max(0, layers - found.get("dense_layers", 0))
+    layers, heads, experts = fields["layers"], fields["heads"], fields.get("experts", 0)
+    sparse = max(0, layers - fields.get("dense_layers", 0))
     extra = layers * heads * keys.count("attention_sinks")
-    extra += sparse * experts * keys.count("expert_score_bias") * (2 if "vision_expert_intermediate" in found else 1)
-    extra += sparse * found["hidden"] * keys.count("shared_expert_gate")
-    extra += layers * (heads + found["kv_heads"]) * found["head_dim"] * keys.count("qk_norm_over_all_heads")
+    extra += sparse * experts * keys.count("expert_score_bias") * (2 if "vision_expert_intermediate" in fields else 1)
+    extra += sparse * fields["hidden"] * keys.count("shared_expert_gate")
+    extra += layers * (heads + fields["kv_heads"]) * fields["head_dim"] * keys.count("qk_norm_over_all_heads")
     if experts and keys.count("expert_bias"):
-        extra += layers * experts * (2 * found["expert_intermediate"] + found["hidden"] + 1)
+        extra += layers * experts * (2 * fields["expert_intermediate"] + fields["hidden"] + 1)
     if keys.on("enable_moe_block"):  # Gemma 4: a scale of the router's input and one an expert
-        extra += layers * (found["hidden"] + experts)
+        extra += layers * (fields["hidden"] + experts)
     if keys.count("hidden_size_per_layer_input"):
         extra += keys.count("hidden_size_per_layer_input")  # the norm of what all layers look up
     return int(extra)
 
 
-def _experts(config: Plain, keys: Keys, found: dict[str, Any]) -> dict[str, Any]:
+def _experts(config: Plain, keys: Keys, fields: dict[str, Any]) -> dict[str, Any]:
     """Widths of experts, and of what runs beside them."""
     widths = keys.raw("moe_intermediate_size")
     if isinstance(widths, list | tuple) and widths:
         own = [whole(width, keys.place("moe_intermediate_size")) for width in widths]
-        found = {**found, "expert_intermediate": own[0]}
-        found |= {"vision_expert_intermediate": own[-1]} if len(own) > 1 else {}
-    width = found.setdefault("expert_intermediate", found["intermediate"])
+        fields = {**fields, "expert_intermediate": own[0]}
+        fields |= {"vision_expert_intermediate": own[-1]} if len(own) > 1 else {}
+    width = fields.setdefault("expert_intermediate", fields["intermediate"])
     if keys.count("n_shared_experts") or keys.count("moe_num_shared_experts"):
         count = keys.count("moe_num_shared_experts") or keys.count("n_shared_experts")
-        found["shared_expert_intermediate"] = count * width
+        fields["shared_expert_intermediate"] = count * width
     if keys.count("shared_experts_as_wide"):
-        found["shared_expert_intermediate"] = width
-        found["intermediate"] = keys.count("intermediate_size_mlp") or found["intermediate"]  # of its dense layers
-    dense = _dense_layers(config, keys, found["layers"])
-    found |= {} if dense is None else {"dense_layers": dense}
+        fields["shared_expert_intermediate"] = width
+        fields["intermediate"] = keys.count("intermediate_size_mlp") or fields["intermediate"]  # of its dense layers
+    dense = _dense_layers(config, keys, fields["layers"])
+    fields |= {} if dense is None else {"dense_layers": dense}
     if switch(config, "enable_moe_block", keys.where, default=False):
-        found |= {"shared_expert_intermediate": found["intermediate"], "norms_per_layer": 7}
-    return found
+        fields |= {"shared_expert_intermediate": fields["intermediate"], "norms_per_layer": 7}
+    return fields
 
 
 def _dense_layers(config: Plain, keys: Keys, layers: int) -> int | None:
@@ -193,16 +193,16 @@ def _dense_layers(config: Plain, keys: Keys, layers: int) -> int | None:
     return None
 
 
-def layer_fields(config: Plain, text: TextType, found: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return ``found``, a decoder's dimensions, with what its layers and experts have besides. Raises InputError."""
-    keys, found = Keys(config, text, where), dict(found)
-    if found.get("experts"):
-        found = _experts(config, keys, found)
+def layer_fields(config: Plain, text: TextType, fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return ``fields``, a decoder's dimensions, with what its layers and experts have besides. Raises InputError."""
+    keys, fields = Keys(config, text, where), dict(fields)
+    if fields.get("experts"):
+        fields = _experts(config, keys, fields)
     if keys.on("block_auto_adjust_ff_dim"):
         multiple = max(1, keys.count("block_multiple_of"))
-        found["intermediate"] = -(-int(2 * found["intermediate"] / 3) // multiple) * multiple
-    kinds = _kinds(config, text, keys, found)
-    counts, window = Counter(kinds), found.pop("sliding_window", None)
+        fields["intermediate"] = -(-int(2 * fields["intermediate"] / 3) // multiple) * multiple
+    kinds = _kinds(config, text, keys, fields)
+    counts, window = Counter(kinds), fields.pop("sliding_window", None)
     groups: list[LayerGroup] = []
     if counts["delta-net"]:
         groups.append(_delta_net(keys, counts["delta-net"]))
@@ -210,16 +210,16 @@ def layer_fields(config: Plain, text: TextType, found: dict[str, Any], where: st
         kernel = keys.count("conv_L_cache")
         groups.append(LayerGroup(layers=counts["convolution"], mixing=Mixing.SHORT_CONVOLUTION, kernel=kernel))
     if "kv_lora_rank" in keys and switch(config, "use_mla", where, default=True):  # of the DeepSeek family
-        groups.append(_latent(keys, found["layers"]))
+        groups.append(_latent(keys, fields["layers"]))
     if "cross_attention_layers" in keys:
-        cross = keys.numbers("cross_attention_layers", found["layers"])
+        cross = keys.numbers("cross_attention_layers", fields["layers"])
         groups.append(LayerGroup(layers=len(cross), mixing=Mixing.CROSS))
     if "global_head_dim" in keys:
-        groups = _unlike(keys, kinds, {**found, "sliding_window": window})
+        groups = _unlike(keys, kinds, {**fields, "sliding_window": window})
     elif counts["sliding"] and window:
-        found |= {"sliding_window": window, "sliding_layers": counts["sliding"]}
+        fields |= {"sliding_window": window, "sliding_layers": counts["sliding"]}
     own = keys.count("hidden_size_per_layer_input")
     if own:
-        found |= {"per_layer_embedding": own, "norms_per_layer": found["norms_per_layer"] + 1}
-    found["extra_embedding_rows"] = keys.count("extra_embedding_rows") + keys.count("additional_vocab_size")
-    return found | {"groups": plain(groups), "extra_params": _extra_params(keys, found)}
+        fields |= {"per_layer_embedding": own, "norms_per_layer": fields["norms_per_layer"] + 1}
+    fields["extra_embedding_rows"] = keys.count("extra_embedding_rows") + keys.count("additional_vocab_size")
+    return fields | {"groups": plain(groups), "extra_params": _extra_params(keys, fields)}

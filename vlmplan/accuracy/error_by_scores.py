@@ -1,7 +1,7 @@
-"""Who says how wrong a candidate will be? The judge, and the one that goes by published scores of checkpoints.
+"""How wrong will a candidate be? The judge, and the one that goes by published scores of checkpoints.
 
 (model, visual input, precision) -> predicted error in [0, 1], draws of it, and warnings. Backbones still to be trained,
-or any model where the user brings a law, are judged by that law (``law_judge.py``).
+or any model where the user brings a law, are judged by that law (``error_by_law.py``).
 """
 
 import enum
@@ -26,6 +26,7 @@ from vlmplan.accuracy.published_scores import (
     size_term,
     support,
 )
+from vlmplan.accuracy.tasks import CALLED
 from vlmplan.cost import active_llm_params, total_llm_params
 from vlmplan.document import digest
 from vlmplan.errors import Assumed, InputError, nearest
@@ -110,19 +111,9 @@ class Judge:
     takes: Callable[[ModelSpec, int], bool] = lambda _, __: True
 
 
-# What people call a task that is listed by its benchmark.
-_CALLED = {
-    "documents": "docvqa", "document": "docvqa", "docs": "docvqa", "invoices": "docvqa", "receipts": "docvqa",
-    "charts": "chartqa", "chart": "chartqa", "plots": "chartqa", "diagrams": "ai2d", "diagram": "ai2d",
-    "text": "ocr", "reading": "ocr", "screenshots": "ocr", "signs": "textvqa", "math": "mathvista",
-    "vqa": "reasoning", "chat": "reasoning", "questions": "reasoning", "videos": "video", "clips": "video",
-    "clip": "video",
-}  # fmt: skip
-
-
 def _meant(name: str) -> str:
     """The task that a name stands for, said where it is not its own."""
-    meant = _CALLED.get(name.casefold(), name)
+    meant = CALLED.get(name.casefold(), name)
     if meant != name:
         warnings.warn(f"task '{name}' is taken for {meant}", Assumed, stacklevel=2)
     return meant

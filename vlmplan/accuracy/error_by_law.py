@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from vlmplan.accuracy.judge import ErrorSource, Judge, legibility, native_sides_px, sight, unstudied
+from vlmplan.accuracy.error_by_scores import ErrorSource, Judge, legibility, native_sides_px, sight, unstudied
 from vlmplan.accuracy.law import Draw, Form, ScalingLaw, shifted
 from vlmplan.accuracy.published_scores import Benchmark, Evidence, Sight, expected_left, left_draws
 from vlmplan.cost import active_llm_params
@@ -30,8 +30,8 @@ def _count(count: float) -> str:
 def _optimum(law: ScalingLaw, text_tokens: int) -> str:
     """Say what V the law alone would take, were LLMs of every size to be had."""
     best = law.optimal_visual_tokens(text_tokens)
-    found = "grows without end" if best is None else f"is {_count(max(1.0, best))}"
-    alone = f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {found}"
+    optimum = "grows without end" if best is None else f"is {_count(max(1.0, best))}"
+    alone = f"by the law '{law.name}' alone, the best V at a fixed 2N(Q+V) with any N {optimum}"
     moves = "" if law.forms in (Form.POWER, Form.LOGIT) else ", in the middle of its points"
     return f"{alone} for {text_tokens} uncached text tokens{moves}"
 
@@ -40,35 +40,35 @@ def _law_warnings(
     laws: Mapping[str, tuple[ScalingLaw, float]], size_b: float, model: ModelSpec, visual: VisualInput
 ) -> tuple[str, ...]:
     """What to mind where a law is used away from its points, or for another way of reducing tokens."""
-    found = []
+    lines = []
     for name, (law, _) in laws.items():
         if visual.reduction not in (law.reduction, Reduction.TRAINED):
-            found.append(
+            lines.append(
                 f"the law '{name}' is of {law.reduction} reduction; {model.name} comes to {visual.visual_tokens} "
                 f"tokens by {visual.reduction} reduction, whose cost is taken from studies of that"
             )
         elif visual.reduction is not law.reduction:
-            found.append(
+            lines.append(
                 f"the law '{name}' is of {law.reduction} reduction, which costs no less than the training for "
                 f"{visual.visual_tokens} tokens that {model.name} would get"
             )
         if min(law.fit.values[1:3]) < 0:
-            found.append(
+            lines.append(
                 f"the law '{name}' runs backwards: by its points a larger LLM or more tokens err more; it is no ground "
                 "for a choice"
             )
         if law.outside(size_b, visual.visual_tokens) > 0:
-            found.append(
+            lines.append(
                 f"{model.name} at {visual.visual_tokens} tokens lies outside the points of the law '{name}' "
                 f"(N {_span(law.llm_params_b_range)} billion, V {_span(law.visual_tokens_range)}); wider interval"
             )
         if law.fit.families and model.family not in law.fit.families:
             taken = f"the family '{law.like}'" if law.like else "the mean of its families"
-            found.append(
+            lines.append(
                 f"the law '{name}' has no points of {model.family or model.name}, which is taken for {taken}; its "
                 "level is uncertain, the order of sizes and tokens less"
             )
-    return tuple(found)
+    return tuple(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +107,9 @@ class _Judged:
 
     def error(self, lefts: Sequence[float], draw: Draw | None = None, logit: float = 0.0) -> float:
         """The error where so much is left after each cut, with a draw of the coefficients and ``logit`` on top."""
-        found = shifted(self.law.error(self.llm_params_b, self.visual_tokens, self.family, draw), logit)
-        lost = sum(cut.lost(1 - found, left) for cut, left in zip(self.cuts, lefts, strict=True))
-        return max(found + lost, shifted(self.least_error, logit) if self.cuts else 0.0)
+        whole = shifted(self.law.error(self.llm_params_b, self.visual_tokens, self.family, draw), logit)
+        lost = sum(cut.lost(1 - whole, left) for cut, left in zip(self.cuts, lefts, strict=True))
+        return max(whole + lost, shifted(self.least_error, logit) if self.cuts else 0.0)
 
     @property
     def expected_error(self) -> float:
@@ -174,7 +174,7 @@ class _Laws:
 
     def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         """Draws of it; what models share (coefficients, family, reduction, precision) is drawn once for all."""
-        offset, found = self.evidence.precision_offsets[precision], [0.0] * count
+        offset, errors = self.evidence.precision_offsets[precision], [0.0] * count
         for name, share, one in self._asked(model, visual):
             place = (one.llm_params_b, one.visual_tokens, model.family)
             spreads = (
@@ -183,22 +183,22 @@ class _Laws:
             )
             drawn = zip(one.law.coefficient_draws(count), one.left_draws(count), strict=True)
             for index, (draw, lefts) in enumerate(drawn):
-                found[index] += share * one.error(lefts, draw, sum(sd * own.gauss(0, 1) for own, sd in spreads))
+                errors[index] += share * one.error(lefts, draw, sum(sd * own.gauss(0, 1) for own, sd in spreads))
         shared = Random(f"precision {precision}")
-        return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in found]
+        return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in errors]
 
     def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What of a candidate no study has seen, where its tokens are cut otherwise than the laws' models' were."""
         cuts = [cut for _, _, one in self._asked(model, visual) for cut in one.cuts]
-        found = (text for cut in cuts for text in unstudied(self.evidence, [cut.benchmark.name], cut.sight))
-        return tuple(dict.fromkeys(found))
+        texts = (text for cut in cuts for text in unstudied(self.evidence, [cut.benchmark.name], cut.sight))
+        return tuple(dict.fromkeys(texts))
 
     def warnings(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What to mind about one candidate."""
-        found = (*legibility(self.evidence, self.workload, visual), *self.unstudied(model, visual))
-        found += _law_warnings(self.laws, _size_b(model), model, visual)
+        lines = (*legibility(self.evidence, self.workload, visual), *self.unstudied(model, visual))
+        lines += _law_warnings(self.laws, _size_b(model), model, visual)
         nameless = [name for name, (law, _) in self.laws.items() if self.stock and not law.fit.families]
-        return found + tuple(
+        return lines + tuple(
             f"the law '{name}' names no family; {model.name} is judged as if it were one of its models"
             for name in nameless
         )
