@@ -129,44 +129,10 @@ def test_what_else_there_is_is_faster_better_or_smaller() -> None:
         assert found["smaller"].memory_bytes < plan.choice.memory_bytes.total
 
 
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [
-        ("InternVL3_5-1B", "It cannot be chosen: no plan meets a latency of 300 ms"),
-        ("LFM2.5-VL-450M", "points worse"),
-        ("InternVL3-1B", "It is the choice."),
-    ],
-)
-def test_why_a_model_lost(model: str, said: str) -> None:
-    code, out, _ = run("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning", "--why", model)
-    assert code == 0
-    assert said in " ".join(out.split())
-
-
 def test_a_task_that_is_none_names_those_like_it() -> None:
     code, _, err = run("recommend", "--hardware", "l4", "--task", "docvqua", "--latency", "1s")
     assert code == 2
     assert re.search(r"nearest: .*docvqa", err, flags=re.IGNORECASE)
-
-
-@pytest.mark.parametrize(
-    ("beside", "message"),
-    [
-        (("--out", "plan.json"), "--why: found --out beside it"),
-        (("--json",), "--why: found --json beside it"),
-        (("--plot", "front.svg", "-v"), "--why: found --verbose, --plot beside it"),
-        (("--hardware", "l4,t4"), "--why: found 2 devices"),
-    ],
-)
-def test_why_refuses_what_it_would_not_do(
-    beside: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    device = () if "--hardware" in beside else ("--hardware", "l4")
-    code, out, err = run("recommend", *device, "--latency", "300ms", "--why", "Qwen3-VL-2B", *beside)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_estimate_of_a_model_alone_is_of_this_machine_and_of_what_the_model_makes_of_the_image() -> None:

@@ -189,7 +189,7 @@ def _with_error(budget: Budget | None, objective: Objective) -> Budget | None:
     return budget
 
 
-def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
+def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
@@ -349,7 +349,7 @@ def recommend(
         family=family, license=license, max_params=max_params, released_after=released_after, gpus=gpus,
         confidence=confidence, allow_untrained=allow_untrained, minimise=minimise, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
-    question = _question(task, words)
+    question = read_question(task, words)
     device: str | HardwareProfile = this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
@@ -408,7 +408,7 @@ def compare(
     from vlmplan.planning import compare as ask_all
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
-    question = _question(task, words)
+    question = read_question(task, words)
     budget = question.limits()
     if question.assumed is not None:
         question.assumed.tell(1)

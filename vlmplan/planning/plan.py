@@ -31,7 +31,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.inventory import Budget, Preference
-from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload, options, refused_shape
+from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
@@ -53,7 +53,7 @@ from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
-from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible
+from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -347,24 +347,6 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def _why_none(query: Query) -> str:
-    """Why nothing is left to choose from."""
-    image = query.space.workload.image
-    refused = [refused_shape(*image, model.image) for model in query.space.models if model.image]
-    if refused and all(refused):
-        return f"no candidate left: {refused[0]}"
-    for model in query.space.models:
-        if model.image is None or refused_shape(*image, model.image):
-            continue
-        visual = options(model, image)[-1]
-        if (unstudied := query.judge.unstudied(model, visual)) and not query.space.allow_untrained:
-            return (
-                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
-                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
-            )
-    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
-
-
 def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
@@ -387,7 +369,7 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     budget = query.limits
     found = candidates(query.space, machines, query.judge, budget)
     if not found:
-        raise NoCandidate(_why_none(query))
+        raise NoCandidate(why_none(query.space, query.judge))
     within = feasible(found, budget)
     if not within:
         missed = budget if feasible(found, query.budget) else query.budget

@@ -222,6 +222,35 @@ def candidates(
     return tuple(found)
 
 
+def _too_long(model: ModelSpec, work: Workload) -> str | None:
+    """How a request exceeds a model's context even with the fewest visual tokens; None where it does not."""
+    longest, fewest = model.llm.max_context_tokens, options(model, work.image)[0].visual_tokens
+    needs = work.text_tokens + work.output_tokens + work.images * fewest
+    if longest is None or needs <= longest:
+        return None
+    return f"its context of {longest} tokens does not hold the request, which takes at least {needs}"
+
+
+def why_none(space: Space, judge: Judge) -> str:
+    """Return why nothing is left to choose from."""
+    image = space.workload.image
+    refused = [refused_shape(*image, model.image) for model in space.models if model.image]
+    if refused and all(refused):
+        return f"no candidate left: {refused[0]}"
+    for model in space.models:
+        if model.image is None or refused_shape(*image, model.image):
+            continue
+        visual = options(model, image)[-1]
+        if (unstudied := judge.unstudied(model, visual)) and not space.allow_untrained:
+            return (
+                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
+                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
+            )
+    if len(space.models) == 1 and (too_long := _too_long(space.models[0], space.workload)):
+        return f"no candidate left: {too_long}"
+    return "no candidate left: no model has a context long enough"
+
+
 def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
     """Say which limits the candidate misses, with both figures; empty when it is feasible."""
     values = (
@@ -355,4 +384,5 @@ def infeasible(
     limits = limits or budget
     nearest = min(found, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
     brief = f"nearest is {nearest.label}: {'; '.join(shortfalls(nearest, limits))}"
-    return Infeasible(f"no plan meets {asked} on {where}: {told}; {WIDEN}", brief, ways, times_needed(found, limits))
+    whole = f"no plan meets {asked} on {where}: {told}; {WIDEN}"
+    return Infeasible(whole, brief, ways, times_needed(found, limits), nearest)

@@ -1,19 +1,18 @@
 """Plans -> a screen of terminal text: what to run, what to expect, what else there is, and what is not sure."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Budget
-from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
-from vlmplan.units import format_bytes, format_seconds
+from vlmplan.planning import LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
+from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import command_lines, headline, plan_is_asked_for
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
-    counted,
     firm,
     load_words,
     memory_words,
@@ -104,17 +103,6 @@ def alternatives(plan: Plan) -> dict[str, Outline]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def _cost(one: Outline, plan: Plan) -> str:
-    """What an alternative costs or brings beside the choice."""
-    points = 100 * (one.predicted_error - plan.choice.predicted_error)
-    slower_s = one.latency_s - plan.choice.latency_s
-    beyond = _beyond(one)
-    return (
-        f"{abs(points):.1f} points {'worse' if points > 0 else 'better'}, {format_seconds(abs(slower_s))} "
-        f"{'slower' if slower_s > 0 else 'faster'}{f'; {beyond}' if beyond else ''}"
-    )
-
-
 def _beyond(one: Outline) -> str:
     """The first limit that an alternative breaks, or nothing."""
     return next((part for part in (one.reason or "").split("; ") if "exceeds" in part), "")
@@ -190,26 +178,40 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     console.print("More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json, vlmplan page.")
 
 
-def print_why(plan: Plan, name: str, other: "Plan | str") -> None:
-    """Print why a model was not chosen; ``other`` is the plan of that model alone, or why there is none."""
-    console = new_console()
-    console.print(f"{name} against {plan.choice.model}:", style="bold")
-    if isinstance(other, str):
-        console.print(f"It cannot be chosen: {other}")
-        return
-    if (other.choice.model, other.choice.visual_tokens) == (plan.choice.model, plan.choice.visual_tokens):
-        console.print("It is the choice.")
-        return
-    best = other.choice
-    outline = Outline(
-        model=best.model, precision=best.precision, visual_tokens=best.visual_tokens, gpus=best.gpus,
-        predicted_error=best.predicted_error, ttft_s=best.ttft_s, latency_s=best.latency_s,
-        memory_bytes=best.memory_bytes.total,
-    )  # fmt: skip
+def _at_best(best: AtBest, plan: Plan) -> str:
+    """The figures of a model that was not chosen, beside those of the choice."""
     low, high = best.error_interval or (best.predicted_error, best.predicted_error)
-    console.print(
-        f"At its best within the budget it has {tokens(best.visual_tokens)} an image, {best.precision}: error "
-        f"{percent(best.predicted_error)} ({percent(low)} to {percent(high)}), {format_seconds(best.latency_s)} a "
-        f"request ({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes.total)}."
+    range_ = "" if best.error_interval is None else f" ({percent(low)} to {percent(high)})"
+    choice, gpus = plan.choice, f" on {best.gpus} GPUs" if best.gpus > 1 else ""
+    return (
+        f"At its {'nearest to' if best.error_interval is None else 'best within'} the limits it has "
+        f"{tokens(best.visual_tokens)} an image, {best.precision}{gpus}: error "
+        f"{percent(best.predicted_error)}{range_}, {format_seconds(best.latency_s)} an answer "
+        f"({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes)} a device. The choice has "
+        f"{percent(choice.predicted_error)}, {format_seconds(choice.latency_s)}, "
+        f"{format_bytes(choice.memory_bytes.total)}."
     )
-    console.print(f"Beside the choice: {_cost(outline, plan)}.")
+
+
+def print_why(found: WhyNot, again: Callable[[Mapping[str, str | None]], str]) -> None:
+    """Print why a model was not chosen and what would make it win; ``again`` is the command with other options."""
+    console, choice = new_console(), found.plan.choice
+    if found.is_choice:
+        console.print(f"{found.model} is the choice: {found.reason}.", style="bold")
+        return
+    console.print(f"{found.model} was not chosen because {found.reason}.", style="bold")
+    console.print(f"The choice is {choice.model} with {tokens(choice.visual_tokens)} an image, {choice.precision}.")
+    if found.at_best is not None:
+        console.print(_at_best(found.at_best, found.plan))
+    if found.plan.asked is not None and found.plan.asked.model is not None:
+        return
+    if found.wins:
+        each = "Either of these makes" if len(found.wins) > 1 else "This makes"
+        console.print(f"{each} it the choice:")
+    elif found.otherwise is not None:
+        console.print("No single change that was tried makes it the choice. The first that lets it in favours another:")
+    else:
+        console.print("No single change that was tried makes it the choice.")
+    for change in found.wins or ([found.otherwise] if found.otherwise is not None else []):
+        console.print(f"- {change.what}: {change.brings}")
+        console.print(f"  {again(change.options)}", soft_wrap=True)
