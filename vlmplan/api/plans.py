@@ -137,14 +137,16 @@ class _Question:
         return find(replace(meant, log=work.log), prices)
 
 
-def _usual_task(task: File | ScalingLaw | None, named: "NamedWorkload | None") -> File | ScalingLaw:
+def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | ScalingLaw:
     """The task, or that of the named workload, or the usual case's."""
+    named = work.named
     if task is not None:
         return task
     if named is not None and named.task is not None:
         tell(f"workload {named.name}: task {named.task} (--task)")
         return named.task
-    tell(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    silent = "no task given" if work.log is None else f"no task given, and {work.log.name} says none"
+    tell(f"{silent}: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
     return INTERACTIVE.task
 
 
@@ -195,7 +197,7 @@ def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     within("--gpus", words["gpus"], 1, 16)
     work, budget = described(words), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
-    law: str | ScalingLaw = named(_usual_task(task, work.named))
+    law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(
         hardware="",
         task=asked_task(law),

@@ -60,15 +60,20 @@ def _fail(message: str, code: int) -> typer.Exit:
 
 @contextlib.contextmanager
 def _assumptions_said() -> Iterator[None]:
-    """Print what is assumed as a line of its own on stderr, once; other warnings as Python does."""
+    """Print what is assumed, and what libraries warn of, as lines of their own on stderr, once.
+
+    Where Python was told how to warn (-W, PYTHONWARNINGS), libraries' warnings are shown as it does.
+    """
     usual, told = warnings.showwarning, set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        if not issubclass(category, Assumed):
+        assumed = issubclass(category, Assumed)
+        if not assumed and sys.warnoptions:
             usual(message, category, *where)
         elif str(message) not in told:
             told.add(str(message))
-            say(f"vlmplan: note: {inert.short(inert.terminal(str(message)))}")
+            line = inert.short(inert.terminal(" ".join(str(message).split())))
+            say(f"vlmplan: note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", Assumed)

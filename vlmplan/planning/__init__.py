@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.planning.choice import LEAST_ERROR as LEAST_ERROR
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "choice": ("LEAST_ERROR",),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
         "left_out": ("Barrier",),

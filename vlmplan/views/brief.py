@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
+from vlmplan.extras import installed
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Budget
-from vlmplan.planning import LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
+from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
 from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import command_lines, headline, plan_is_asked_for
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
-    firm,
     load_words,
     memory_words,
     new_console,
@@ -24,6 +24,8 @@ from vlmplan.views.text import (
 )
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
+_LEAST_CASES = 0.5  # of 100: below it, none
+_HALF = 50  # of 100 cases: a choice that is the best in fewer is explained
 _LEAST_POINTS = 0.05  # below it a difference of error shows as none
 _DTYPES = {Precision.BF16: "bfloat16", Precision.FP16: "float16", Precision.FP32: "float32"}
 _LESS_ERROR = 0.005  # and one that is better, at least so much less error
@@ -138,12 +140,29 @@ def alternative_lines(plan: Plan) -> Iterator[str]:
         yield f"{label}: {_placed(one, plan)}: {gains}{end}"
 
 
+def _sure(plan: Plan) -> str:
+    """How often the choice is the best of what the intervals allow, and why it is taken where that is seldom."""
+    hundred, lost = 100 * plan.stability, plan.lost_points
+    said = f"Of 100 cases that the intervals allow, it is the best choice in {hundred:.0f}"
+    breaks = 100 * (plan.breaks_fraction or 0.0)
+    others = 100 - hundred - breaks
+    by_error = plan.objective is Objective.ERROR
+    fewer = f", which errs {lost:.1f} of 100 less" if by_error and lost is not None and lost >= _LEAST_POINTS else ""
+    parts = [f"in {others:.0f} another is{fewer}"] if others >= _LEAST_CASES else []
+    parts += [f"in {breaks:.0f} it breaks a limit"] if breaks >= _LEAST_CASES else []
+    why = ""
+    if by_error and hundred < _HALF:
+        least = plan.chosen_because == LEAST_ERROR
+        why = f": {plan.chosen_because}" if not least else ", since nothing within the limits is expected to err less"
+        why = f". Chosen all the same{why}"
+    return f"{'; '.join([said, *parts])}{why}"
+
+
 def unsure(plan: Plan) -> tuple[str, list[str]]:
     """Return what a reader should doubt: on what the times rest and how firm the choice is; then the warnings."""
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
-    first = (
-        f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm(plan)}"
-    )
+    level = 100 * plan.interval_level_fraction
+    first = f"intervals hold {level:g}%; times rest on {RESTS_ON[plan.basis]}. {_sure(plan)}"
     return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
 
 
@@ -156,6 +175,16 @@ def _by_hand(plan: Plan) -> str:
     return f"Run: no command of {plan.runtime} is known for it{tokens_by}."
 
 
+def _whose(plan: Plan) -> str | None:
+    """Which published quantised checkpoint is served, and who made it; None where none is."""
+    checkpoint = None if plan.choice.deploy is None else plan.choice.deploy.checkpoint
+    if checkpoint is None:
+        return None
+    publisher, maker = checkpoint.partition("/")[0], plan.choice.model.partition("/")[0]
+    by = f"{maker} itself" if publisher == maker else f"{publisher}, not by {maker}"
+    return f"Checkpoint: {checkpoint}, quantised to {plan.choice.precision} by {by}."
+
+
 def print_brief(plan: Plan, written: Path | None = None) -> None:
     """Print the choice in a screen, its command with the file ``written``; ``print_plan`` has the rest."""
     console, choice = new_console(), plan.choice
@@ -164,6 +193,8 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
         console.print(line)
     if plan.objective is not Objective.ERROR:
         console.print(f"Chosen: {plan.chosen_because}.")
+    if (whose := _whose(plan)) is not None:
+        console.print(whose)
     if choice.deploy is not None:
         for line in command_lines(choice.deploy, written):
             console.print(line, soft_wrap=True)
@@ -173,9 +204,13 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     for line in alternative_lines(plan):
         console.print(line)
     first, warnings = unsure(plan)
-    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written)
+    if whose is not None and choice.deploy is not None:
+        warnings = [one for one in warnings if not one.startswith(f"{choice.deploy.checkpoint} is quantised by")]
+    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written) or whose is not None
+    long = long or 100 * plan.stability < _HALF
     print_unsure(console, first, warnings, 1 if long else MOST_WARNINGS)
-    console.print("More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json, vlmplan page.")
+    page = ", vlmplan page" if installed("jinja2", "plotly") else ""
+    console.print(f"More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
 
 
 def _at_best(best: AtBest, plan: Plan) -> str:
