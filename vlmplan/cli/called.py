@@ -89,6 +89,7 @@ _ELSEWHERE = {
     "context": "the context is what --text-tokens, --images and --output-tokens need",
     "context-length": "the context is what --text-tokens, --images and --output-tokens need",
     "ctx-size": "the context is what --text-tokens, --images and --output-tokens need",
+    "workload": "recommend, estimate and tokens take a workload; what profile measures holds for any request",
     "list": "'vlmplan catalogue hardware' lists devices, 'vlmplan catalogue models' models",
 }
 # Commands that people type, and what does it.

@@ -241,6 +241,9 @@ def _hub_model(name: str, unknown: InputError) -> ModelSpec:
     return replace(read_model_config(folder), name=name)
 
 
+held = compiled.held
+
+
 def models() -> tuple[ModelSpec, ...]:
     """Return every shipped model, by name."""
     folder = profiles_folder()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
     from vlmplan.planning.request_log import read_requests as read_requests
+    from vlmplan.planning.search import Kept as Kept
+    from vlmplan.planning.search import keeping as keeping
     from vlmplan.planning.why_not import AtBest as AtBest
     from vlmplan.planning.why_not import WhyNot as WhyNot
     from vlmplan.planning.why_not import because as because
@@ -57,6 +59,7 @@ __getattr__, __all__ = face(
         "rechecks": ("Recheck", "markdown", "recheck"),
         "remedies": ("Change",),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
+        "search": ("Kept", "keeping"),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

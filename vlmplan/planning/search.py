@@ -7,6 +7,8 @@ candidates only where that is asked for. Left out: fractions of a GPU, pipelines
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import field
 from typing import Any
 
@@ -202,6 +204,34 @@ def _candidate(
     )
 
 
+class Kept:
+    """The candidates of the last question, for the next one if it differs in its limits alone."""
+
+    def __init__(self) -> None:
+        self._asked: Any = None
+        self._known: dict[tuple[Any, ...], Candidate] = {}
+
+    def of(self, space: Space, machines: Mapping[Precision, Machine], judge: Judge) -> dict[tuple[Any, ...], Candidate]:
+        """Return what is known of this space on these machines by this judge; nothing where one of them is another."""
+        asked = (space, dict(machines), judge.source)
+        if self._asked != asked:
+            self._asked, self._known = asked, {}
+        return self._known
+
+
+_KEPT: ContextVar[Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def keeping(kept: Kept) -> Iterator[None]:
+    """Price no candidate twice while questions differ in their limits alone."""
+    before = _KEPT.set(kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(before)
+
+
 def candidates(
     space: Space, machines: dict[Precision, Machine], judge: Judge, budget: Budget | None = None
 ) -> tuple[Candidate, ...]:
@@ -210,12 +240,18 @@ def candidates(
     Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
     no FLOPs and no memory fall with V. The error does, and stops nobody.
     """
-    found, error_end = [], _error_end(judge, space.confidence)
+    found, error_end, kept = [], _error_end(judge, space.confidence), _KEPT.get()
+    known = {} if kept is None else kept.of(space, machines, judge)
     for ladder in _ladders(space, machines, judge):
         for request in ladder:
-            if request.visual is None:
+            visual = request.visual
+            if visual is None:
                 continue
-            one = _candidate(request, request.visual, space, machines[request.precision], judge, error_end)
+            key: tuple[Any, ...] = (request.model.name, request.precision, request.gpus)
+            key += (visual.visual_tokens, visual.compressor, visual.setting)
+            if (one := known.get(key)) is None:
+                one = _candidate(request, visual, space, machines[request.precision], judge, error_end)
+                known[key] = one
             found.append(one)
             if budget is not None and _overrun_but_error(one, budget) > HOPELESS:
                 break
