@@ -625,7 +625,7 @@ def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [
-        (("recomend",), "Did you mean 'recommend'?"),
+        (("recomend",), "did you mean recommend?"),
         (("--verson",), "did you mean --version?"),
         (("--latency", "300ms"), "Options come after a command, as in: vlmplan recommend --latency ..."),
         (("recommend", "--latncy", "300ms"), "did you mean --latency?"),

@@ -143,7 +143,7 @@ def test_prices_are_of_thousand_requests(prices: Path) -> None:
     [
         (
             PRICES.replace("h100-sxm", "h100-sxn"),
-            "hour_price: no hardware named 'h100-sxn'; nearest: h100-nvl, h100-pcie, h100-sxm",
+            "hour_price: no hardware named 'h100-sxn' is in the catalogue; nearest: h100-nvl, h100-pcie, h100-sxm",
         ),
         (PRICES.replace("0.5", "-1"), "expected 0 to"),
         (PRICES.replace("0.5", '"half"'), "expected float"),

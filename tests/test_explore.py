@@ -491,3 +491,35 @@ def test_in_a_browser_names_do_nothing(tmp_path: Path) -> None:
         assert browser.value("document.querySelectorAll('script').length") == 2
         assert browser.said == []
         server.shutdown()
+
+
+def test_what_is_kept_between_moves_changes_no_answer() -> None:
+    """A page that was asked other things first answers as a new one does, and prices nothing twice for a limit."""
+    page = _explorer()
+    moves: list[dict[str, str]] = [
+        {}, {"latency": "800ms"}, {"latency": "250ms"}, {"latency": "1s", "ttft": "100ms"}, {"task": "ocr"},
+        {"text_tokens": "90"}, {"hardware": "a100-80gb-sxm"}, {"latency": "1ms"}, {"prefer": "speed"},
+        {"latency": "800ms"},
+    ]  # fmt: skip
+    for move in moves:
+        found, new = page.answer(FORM | move), _explorer().answer(FORM | move)
+        found.pop("elapsed_s"), new.pop("elapsed_s")
+        assert found == new, move
+    page.answer(FORM | {"latency": "1s"})
+    known = page.kept._known
+    before = len(known)
+    page.answer(FORM | {"latency": "900ms"})
+    assert page.kept._known is known
+    assert len(known) == before > 100
+    page.answer(FORM | {"text_tokens": "51"})
+    assert page.kept._known is not known
+
+
+def test_profiles_are_read_once_by_a_page_alone() -> None:
+    page = _explorer()
+    page.answer(FORM)
+    read = dict(page.read)
+    assert len(read) > 100
+    page.answer(FORM | {"latency": "400ms"})
+    assert all(page.read[name] is one for name, one in read.items())
+    assert catalogue.models()[0] is not catalogue.models()[0]  # outside a page an edited profile is seen at once

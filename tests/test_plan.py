@@ -323,7 +323,7 @@ def test_a_law_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"hardware": "l5"}, "no hardware named 'l5'; nearest: l"),
+        ({"hardware": "l5"}, "no hardware named 'l5' is in the catalogue; nearest: l"),
         ({"hardware": "orin"}, "'orin' is ambiguous; it could be jetson-orin-nano-8gb"),
         ({"task": "chess"}, "no task 'chess'"),
         ({"task": "mathvista", "paper": True}, "no law for task 'mathvista'"),

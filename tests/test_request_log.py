@@ -17,7 +17,7 @@ from test_cli import run
 import vlmplan
 from vlmplan.planning import RequestLog, read_requests
 from vlmplan.planning.logged_times import MOST_PRICED
-from vlmplan.planning.request_log import LoggedRequest, quantile
+from vlmplan.planning.request_log import FIELDS, LoggedRequest, quantile
 
 SECRET = "my diagnosis"
 
@@ -275,7 +275,19 @@ GOOD = {"text_tokens": 40, "output_tokens": 20, "image": "640x480"}
         ('{"text_tokens": ', "is no JSON"),
         ("[1]", "expected an object, found a list"),
         (f'"{SECRET}"', "expected an object, found text"),
-        ({"prompt": SECRET}, "expected text_tokens, output_tokens and image"),
+        (
+            {"prompt": SECRET},
+            "expected text_tokens, output_tokens and image, or a chat request's messages with usage; found prompt",
+        ),
+        (
+            {"text_tokens": 4, "image": "8x8"},
+            "output_tokens is missing; a row has text_tokens, output_tokens, image (a size",
+        ),
+        (
+            {"prompt_tokens": 4, "output_tokens": 4, SECRET[:3]: 1},
+            "found prompt_tokens, output_tokens, " + SECRET[:3] + "; did you mean text_tokens by prompt_tokens?",
+        ),
+        (dict.fromkeys("abcdefghijk", 1), "found a, b, c, d, e, f, g, h ..."),
         (GOOD | {"text_tokens": SECRET}, "text_tokens: expected a whole number of tokens, found text"),
         (GOOD | {"text_tokens": True}, "found true or false"),
         (GOOD | {"output_tokens": 1.5}, "found a number with a fraction"),
@@ -321,7 +333,11 @@ def test_a_bad_row_is_a_line_that_names_it_and_tells_nothing(tmp_path: Path, row
         (lambda path: path.write_text(""), "an empty file"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "expected UTF-8"),
         (os.mkfifo, "not a regular file"),
-        (lambda path: path.write_text('{"text_tokens": 3, "output_tokens": 4}\n'), "found 1 requests and none with a"),
+        (
+            lambda path: path.write_text('{"text_tokens": 3, "output_tokens": 4, "img": "8x8"}\n'),
+            f"found no picture in 1 request; expected {FIELDS}, or image_url parts in messages; the first has "
+            "text_tokens, output_tokens, img",
+        ),
         (lambda _: None, "cannot be read"),
     ],
 )
@@ -340,3 +356,12 @@ def test_nothing_of_a_prompt_is_shown(tmp_path: Path) -> None:
     assert code == 0, err
     assert SECRET not in out + err and "base64" not in out + err
     assert "the text tokens of 3 are estimated at 4 characters a token" in err
+
+
+def test_that_a_log_says_no_task_is_said_with_the_option(tmp_path: Path) -> None:
+    path = log(tmp_path, GOOD)
+    assert (
+        "no task given, and log.jsonl says none: reasoning (--task"
+        in run("recommend", "--requests", str(path), "--hardware", "l4")[2]
+    )
+    assert "says none" not in run("recommend", "--requests", str(path), "--hardware", "l4", "--task", "ocr")[2]

@@ -346,3 +346,27 @@ def test_the_page_shows_what_is_said() -> None:
     _, _, more = run("recommend", "--requests", str(ROOT / "docs" / "requests.jsonl"), "--hardware", "l4",
                      "--task", "ocr", "--latency", "2s")  # fmt: skip
     assert shown == {*err.splitlines(), *more.splitlines()}
+
+
+def test_tokens_takes_the_pictures_of_a_workload() -> None:
+    """Size and number of its images, said, and none of what has no bearing on tokens; what is told goes before."""
+    video = vlmplan.workload("video")
+    code, out, err = run("tokens", "--model", "Qwen2.5-VL-7B", "--workload", "video", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["images"], tuple(told["image"])) == (video.images, video.image or (1024, 768))
+    assert "workload video" in err and "(--images" in err
+    assert "--text-tokens" not in err
+    code, out, _ = run("tokens", "--model", "Qwen2.5-VL-7B", "--workload", "document", "--image", "64x64", "--json")
+    assert tuple(json.loads(out)["image"]) == (64, 64)
+    with pytest.warns(vlmplan.Assumed, match=r"workload document .*\(--images, --image\)"):
+        same = vlmplan.tokens(model="Qwen2.5-VL-7B", workload="document")
+    assert same.image == vlmplan.workload("document").image
+    code, _, err = run("tokens", "--model", "Qwen2.5-VL-7B", "--workload", "documnt")
+    assert code == 2 and "document" in err
+
+
+def test_profile_says_why_it_takes_none() -> None:
+    code, _, err = run("profile", "--workload", "video")
+    assert code == 2
+    assert "what profile measures holds for any request" in err

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlmplan.api import save as save
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
+    from vlmplan.api import why_not as why_not
     from vlmplan.api import workload as workload
     from vlmplan.cost import Estimate as Estimate
     from vlmplan.errors import Assumed as Assumed
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from vlmplan.planning import Outline as Outline
     from vlmplan.planning import Plan as Plan
     from vlmplan.planning import Recheck as Recheck
+    from vlmplan.planning import WhyNot as WhyNot
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
@@ -107,6 +109,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "save",
                 "tokens",
                 "validate",
+                "why_not",
                 "workload",
             ),
             "cost": ("Estimate",),
@@ -127,7 +130,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
             "inventory": ("Budget", "NamedWorkload", "Preference"),
-            "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck"),
+            "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
         },
     )

@@ -43,13 +43,15 @@ class Infeasible(VlmplanError):  # noqa: N818
         brief: str | None = None,
         ways: Callable[[], Sequence[Any]] = tuple,
         times: float | None = None,
+        nearest: Any = None,
     ) -> None:
         """``brief`` says the same beside others, where budget and device are known; ``ways`` finds ``changes``.
 
-        ``times`` is the factor by which all limits of time have to grow; None where that is not enough.
+        ``times`` is the factor by which all limits of time have to grow; None where that is not enough. ``nearest`` is
+        the candidate that misses the limits by the least.
         """
         super().__init__(message)
-        self.brief, self.times = brief or message, times
+        self.brief, self.times, self.nearest = brief or message, times, nearest
         self._ways = ways
 
     @property

@@ -182,6 +182,11 @@ def format_percent(value_fraction: float) -> str:
     return f"{100 * value_fraction:.1f} %"
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things as words: 1 point, 2 points."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def at_least(value: float, units: tuple[tuple[str, float], ...]) -> str:
     """Return a limit that ``value`` keeps, to three digits and never below it, as an option takes it: ``"261ms"``."""
     unit, scale = next(((one, scale) for one, scale in units if value >= scale), units[-1])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, tell, within
-from vlmplan.api.workloads import described, tell_times
+from vlmplan.api.workloads import described, pictures, tell_times
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
 from vlmplan.inventory import catalogue as shelves
@@ -177,14 +177,20 @@ def explain(
 
 
 def tokens(
-    *, model: File | ModelSpec, image: str = "1024x768", images: int = 1, visual_tokens: int | None = None
+    *,
+    model: File | ModelSpec,
+    image: str | None = None,
+    images: int | None = None,
+    workload: "File | NamedWorkload | None" = None,
+    visual_tokens: int | None = None,
 ) -> "Tokens":
     """Show how many visual tokens an image makes, and what sets another number, engine by engine.
 
     Args:
         model: Model: a hub id, a part of one, a path, or the specification.
-        image: Width and height in pixels: ``"1920x1080"``.
-        images: Images a request, 1 to 10,000.
+        image: Width and height in pixels: ``"1920x1080"``. ``"1024x768"`` unless told.
+        images: Images a request, 1 to 10,000. 1 unless told.
+        workload: A usual request by its name (``"document"``) or a file, for the size and the number left open.
         visual_tokens: Most wanted an image.
 
     Returns:
@@ -201,7 +207,8 @@ def tokens(
     from vlmplan.models import tokens_of
 
     within("--images", images, 1, 10_000)
-    return tokens_of(spec(model), parse_image(str(image)), images, visual_tokens)
+    size, number = pictures(workload, None if image is None else parse_image(str(image)), images)
+    return tokens_of(spec(model), size, number, visual_tokens)
 
 
 def knees(*, hardware: File | HardwareProfile) -> "tuple[KneeRow, ...]":

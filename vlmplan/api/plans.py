@@ -137,14 +137,16 @@ class _Question:
         return find(replace(meant, log=work.log), prices)
 
 
-def _usual_task(task: File | ScalingLaw | None, named: "NamedWorkload | None") -> File | ScalingLaw:
+def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | ScalingLaw:
     """The task, or that of the named workload, or the usual case's."""
+    named = work.named
     if task is not None:
         return task
     if named is not None and named.task is not None:
         tell(f"workload {named.name}: task {named.task} (--task)")
         return named.task
-    tell(f"no task given: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    silent = "no task given" if work.log is None else f"no task given, and {work.log.name} says none"
+    tell(f"{silent}: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
     return INTERACTIVE.task
 
 
@@ -189,13 +191,13 @@ def _with_error(budget: Budget | None, objective: Objective) -> Budget | None:
     return budget
 
 
-def _question(task: File | ScalingLaw | None, words: Asking) -> _Question:
+def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
     work, budget = described(words), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
-    law: str | ScalingLaw = named(_usual_task(task, work.named))
+    law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(
         hardware="",
         task=asked_task(law),
@@ -349,7 +351,7 @@ def recommend(
         family=family, license=license, max_params=max_params, released_after=released_after, gpus=gpus,
         confidence=confidence, allow_untrained=allow_untrained, minimise=minimise, prefer=prefer, flop_rule=flop_rule,
     )  # fmt: skip
-    question = _question(task, words)
+    question = read_question(task, words)
     device: str | HardwareProfile = this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
@@ -408,7 +410,7 @@ def compare(
     from vlmplan.planning import compare as ask_all
 
     words = Asking(**completed(asked, Asking, recommend))  # type: ignore[typeddict-item]
-    question = _question(task, words)
+    question = read_question(task, words)
     budget = question.limits()
     if question.assumed is not None:
         question.assumed.tell(1)

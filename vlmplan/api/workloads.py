@@ -114,6 +114,20 @@ def described(words: Mapping[str, Any]) -> Described:
     return Described(workload=Workload(**usual | left | before), named=named, own=own, log=log)
 
 
+def pictures(
+    given: File | NamedWorkload | None, image: tuple[int, int] | None, images: int | None
+) -> tuple[tuple[int, int], int]:
+    """Return size and number of a request's images: as told, by a named workload, which is said, or the usual ones."""
+    said = {name: value for name, value in (("image", image), ("images", images)) if value is not None}
+    left = dict[str, Any]()
+    if given is not None:
+        named, _ = _named(given)
+        left = {name: value for name, value in _left(named, said).items() if name in ("image", "images")}
+        _tell_named(named, left)
+    found = Workload(text_tokens=INTERACTIVE.text_tokens, output_tokens=INTERACTIVE.output_tokens, **left | said)
+    return found.image, found.images
+
+
 def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
     """A named workload, and whether it is the user's own: a file, or a document that is not shipped as it is."""
     if isinstance(given, NamedWorkload):

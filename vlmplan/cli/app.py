@@ -60,15 +60,20 @@ def _fail(message: str, code: int) -> typer.Exit:
 
 @contextlib.contextmanager
 def _assumptions_said() -> Iterator[None]:
-    """Print what is assumed as a line of its own on stderr, once; other warnings as Python does."""
+    """Print what is assumed, and what libraries warn of, as lines of their own on stderr, once.
+
+    Where Python was told how to warn (-W, PYTHONWARNINGS), libraries' warnings are shown as it does.
+    """
     usual, told = warnings.showwarning, set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        if not issubclass(category, Assumed):
+        assumed = issubclass(category, Assumed)
+        if not assumed and sys.warnoptions:
             usual(message, category, *where)
         elif str(message) not in told:
             told.add(str(message))
-            say(f"vlmplan: note: {inert.short(inert.terminal(str(message)))}")
+            line = inert.short(inert.terminal(" ".join(str(message).split())))
+            say(f"vlmplan: note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", Assumed)
@@ -76,14 +81,29 @@ def _assumptions_said() -> Iterator[None]:
         yield
 
 
+def _flags(error: Exception) -> list[str]:
+    """The options of the command that was called wrongly."""
+    context = getattr(error, "ctx", None)
+    params = () if context is None else context.command.params
+    return [flag for one in params for flag in one.opts if flag.startswith("--")]
+
+
+def _no_option(error: Exception) -> str:
+    """What is said of an option that is not there: what it is called here, or which is spelt nearly so."""
+    from vlmplan.cli.called import all_options, option_here
+
+    wrong: str = error.option_name  # type: ignore[attr-defined]
+    before = isinstance(getattr(getattr(error, "ctx", None), "command", None), _Group)
+    here = option_here(wrong, all_options() if before else _flags(error))
+    best = None if here else meant(wrong.lstrip("-"), [one.lstrip("-") for one in _flags(error)])
+    return f"No such option: {wrong}" + (here or (f"; did you mean --{best}?" if best else "")) + ("" if best else ".")
+
+
 def _usage(error: Exception) -> str:
     """What click says of wrong usage, and what was probably meant: the nearest choice or option."""
     text: str = error.format_message()  # type: ignore[attr-defined]
-    possible = getattr(error, "possibilities", None)
-    if possible:
-        wrong = getattr(error, "option_name", "")
-        best = meant(wrong.lstrip("-"), [one.lstrip("-") for one in possible])
-        return f"No such option: {wrong}" + (f"; did you mean --{best}?" if best else ".")
+    if type(error).__name__ == "NoSuchOption":
+        return _no_option(error)
     choice = re.search(r"'([^']*)' is not one of (.*)\.$", text)
     if choice is not None:
         from vlmplan.hardware import Runtime
@@ -92,9 +112,8 @@ def _usage(error: Exception) -> str:
         known = [by_name.get(one, one) for one in re.findall(r"'([^']*)'", choice[2])]
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
-    context = getattr(error, "ctx", None)
-    if extra is not None and context is not None:
-        flags = {flag.lstrip("-") for one in context.command.params for flag in one.opts if flag.startswith("--")}
+    if extra is not None:
+        flags = {flag.lstrip("-") for flag in _flags(error)}
         word, _, rest = extra[1].partition(" ")
         if word in flags:
             return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
@@ -140,6 +159,15 @@ class _Group(TyperGroup):
         single.command(cmd_name, cls=_Command)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
         return typer.main.get_command(single)
 
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """Find a command by its name. Raises InputError, which says what it is called here."""
+        if args and args[0] not in COMMANDS and args[0][:1] != "-" and not ctx.resilient_parsing:
+            from vlmplan.cli.called import command_here
+
+            said = f"No such command '{args[0]}'{command_here(args[0], args[1:], COMMANDS)}"
+            raise InputError(f"{said}{'' if said.endswith('?') else '.'} See 'vlmplan --help'.")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """List the commands by what COMMANDS says of them, so that help imports none."""
         from vlmplan.cli.help import write_commands
@@ -168,7 +196,9 @@ class _Group(TyperGroup):
                 raise
             said, option = _usage(error), getattr(error, "option_name", None)
             if option and not said.endswith("?"):
-                said += f" Options come after a command, as in: vlmplan recommend {option} ..."
+                ours = re.search(r"here it is (--[a-z-]+)", said)
+                said = f"{said.removesuffix('.')}. Options come after a command, as in: vlmplan recommend "
+                said += f"{ours[1] if ours else option} ..."
             raise _fail(f"{said} See 'vlmplan --help'.", 2) from None
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

@@ -14,6 +14,8 @@ from vlmplan.errors import InputError
 from vlmplan.inventory import catalogue
 from vlmplan.planning import INTERACTIVE
 
+USUAL_IMAGE = "1024x768"
+
 
 def _device(text: str | None) -> str:
     """The one device that a name means, as the page's list has it; "" for this machine. Raises InputError."""
@@ -46,7 +48,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
     output_tokens: Annotated[
         int, typer.Option("--output-tokens", min=1, help="To start with.")
     ] = INTERACTIVE.output_tokens,
-    image: ImageOption = "1024x768",
+    image: ImageOption = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 for a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser at once.")] = True,
 ) -> None:
@@ -63,7 +65,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
     evidence = catalogue.evidence()
     tasks = [*evidence.tasks, *(one.name for one in evidence.benchmarks), task]
     start = {
-        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "image": image,
+        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "image": image or USUAL_IMAGE,
         "text_tokens": str(text_tokens), "output_tokens": str(output_tokens),
     }  # fmt: skip
     explorer = Explorer(

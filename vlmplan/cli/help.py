@@ -101,6 +101,18 @@ def _record(param: Any, context: typer.Context) -> tuple[str, str] | None:
     return name, _NO_DEFAULT.sub("", _RANGE.sub(lambda found: found[1] or "", text))
 
 
+def _folded(name: str, most: int) -> str:
+    """A name with what it takes, folded at its bars to lines of at most ``most`` columns."""
+    if len(name) <= most:
+        return name
+    indent = " " * (name.rfind(" ", 0, name.find("|")) + 1)
+    lines, rest = [], name
+    while len(rest) > most and (at := rest.rfind("|", len(indent), most)) > 0:
+        lines.append(rest[: at + 1])
+        rest = indent + rest[at + 1 :]
+    return "\n  ".join([*lines, rest])
+
+
 def write_options(command: Any, context: typer.Context, formatter: Any) -> None:
     """Write arguments, then options, in the command's panels."""
     params = {param.name: param for param in command.get_params(context)}
@@ -113,7 +125,10 @@ def write_options(command: Any, context: typer.Context, formatter: Any) -> None:
     width = max((len(name) for name, _ in records.values() if len(name) <= _LONGEST_NAME), default=_LONGEST_NAME)
     for title, names in sections:
         with formatter.section(title):
-            formatter.write_dl([(records[name][0].ljust(width), records[name][1]) for name in names], width)
+            formatter.write_dl(
+                [(_folded(records[name][0].ljust(width), formatter.width - 2), records[name][1]) for name in names],
+                width,
+            )
 
 
 def write_commands(commands: Mapping[str, str], formatter: Any) -> None:

@@ -30,7 +30,7 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import deliver, say, summarise, tell_request
 from vlmplan.document import check_apart, check_destination
-from vlmplan.errors import Infeasible, InputError, NoCandidate, Outdated
+from vlmplan.errors import Infeasible, InputError, Outdated
 from vlmplan.extras import require
 from vlmplan.inventory import Preference, catalogue
 from vlmplan.planning import CandidateSet, FlopRule, Objective
@@ -58,9 +58,6 @@ MinimiseOption = Annotated[
         "--minimise", "--minimize", help="What to have least of, within the budget; all but error need --max-error."
     ),
 ]
-
-
-NO_LIMITS = dict.fromkeys(("latency", "ttft", "tpot", "flops", "memory", "max_error"))  # where a budget says them
 
 
 @contextmanager
@@ -91,18 +88,12 @@ def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None, *,
         say(f"wrote {plot}")
 
 
-def _show_why(hardware: str | None, asked: dict[str, Any], name: str) -> None:
-    """Say why a model was not chosen: what it comes to when nothing else is asked, beside the choice."""
+def _show_why(context: typer.Context, hardware: str | None, asked: dict[str, Any], name: str) -> None:
+    """Say why a model was not chosen, and which commands would choose it."""
     from vlmplan.views import print_why
 
-    plan = api.recommend(hardware=hardware, **asked)
-    try:
-        other: Plan | str = api.recommend(
-            hardware=hardware, **{**asked, "model": name, "budget": plan.budget} | NO_LIMITS
-        )
-    except (Infeasible, NoCandidate) as error:
-        other = str(error)
-    print_why(plan, name, other)
+    found = api.why_not(other=name, hardware=hardware, **asked)
+    print_why(found, lambda options: _again(context, options, "--why"))
 
 
 def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool, *, verbose: bool) -> None:
@@ -147,15 +138,16 @@ def _why_alone(context: typer.Context, devices: int) -> None:
         raise InputError(f"--why: found {devices} devices; it says why a model lost on one; give one --hardware")
 
 
-def _again(context: typer.Context, instead: Mapping[str, str]) -> str:
-    """The command as it was typed, with other options in the place of those that it had."""
+def _again(context: typer.Context, instead: Mapping[str, str | None], *without: str) -> str:
+    """The command as it was typed, with other options in the place of those that it had; None leaves one out."""
     parts = ["vlmplan", "recommend"]
     for name, flag in _given(context).items():
         value = context.params[name]
-        if flag in instead or value is False:
+        if flag in instead or flag in without or value is False:
             continue
         parts += [flag] if value is True else [flag, inert.argument(str(value))]
-    return " ".join([*parts, *(f"{flag} {inert.argument(value)}" for flag, value in instead.items())])
+    kept = {flag: value for flag, value in instead.items() if value is not None}
+    return " ".join([*parts, *(f"{flag} {inert.argument(value)}" for flag, value in kept.items())])
 
 
 @contextmanager
@@ -341,7 +333,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     device = names[0] if names else None
     with _with_ways(context):
         if why is not None:
-            _show_why(device, asked, why)
+            _show_why(context, device, asked, why)
         elif len(names) <= 1:
             plan = api.recommend(hardware=device, **asked)
             _show_plan(plan, out, json, plot, verbose=verbose)

@@ -117,7 +117,8 @@ def near(name: str, known: Iterable[str]) -> str:
         (candidate for candidate in listed if any(len(word) > 1 and _like(word, asked) for word in _words(candidate))),
         key=lambda candidate: -len(asked & set(_words(candidate))),
     )
-    return ", ".join(alike[:_NEAR]) or nearest(name, listed)
+    spelt = nearest(name, listed).split(", ") if len(alike) < 2 else []
+    return ", ".join(dict.fromkeys([*alike, *filter(None, spelt)][:_NEAR]))
 
 
 def _like(word: str, asked: set[str]) -> bool:

@@ -138,11 +138,11 @@ def resolve(shelf: Shelf, name: str) -> Path:
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
     if not found:
         if shelf is Shelf.HARDWARE:
-            close, others = near(name, known), f" (other devices: {name} is not in the catalogue)"
+            close, others = near(name, known), " is in the catalogue"
         else:
             close, others = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)]), ""
-        hint = f"; nearest: {close}{others}" if close else f"; {name} is not in the catalogue"
-        raise InputError(f"no {what} named '{name}'{hint}; 'vlmplan catalogue {shelf}' lists all")
+        hint = f"; nearest: {close}" if close else ""
+        raise InputError(f"no {what} named '{name}'{others}{hint}; 'vlmplan catalogue {shelf}' lists all")
     return profiles_folder() / _kept_as(shelf, found[0])
 
 
@@ -239,6 +239,9 @@ def _hub_model(name: str, unknown: InputError) -> ModelSpec:
     if not (folder / "config.json").is_file():
         raise InputError(f"{unknown}; on the Hub it has no config.json")
     return replace(read_model_config(folder), name=name)
+
+
+held = compiled.held
 
 
 def models() -> tuple[ModelSpec, ...]:

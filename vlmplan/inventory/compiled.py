@@ -10,7 +10,9 @@ import functools
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,8 +90,37 @@ def _restorer(kind: Any) -> Restorer | None:  # a cache takes no type that a typ
     return restorer(kind)
 
 
+_HELD: ContextVar[dict[tuple[str, str, str], Any] | None] = ContextVar("held", default=None)
+
+
+@contextmanager
+def held(store: dict[tuple[str, str, str], Any]) -> Iterator[None]:
+    """Read a document once: into ``store``, and from it as long as it lives. An edited profile is not seen then."""
+    before = _HELD.set(store)
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
+
+
+def _once(what: str, kind: type[Document], path: str, read: Callable[[], Any]) -> Any:
+    """What ``read`` returns, from what is held where it was read before."""
+    store = _HELD.get()
+    if store is None:
+        return read()
+    key = (what, kind.__name__, path)
+    if key not in store:
+        store[key] = read()
+    return store[key]
+
+
 def shipped(kind: type[D], folder: Path, name: str) -> D:
     """Return the document in ``folder / name``, as ``load`` does and with its errors."""
+    found: D = _once("document", kind, f"{folder}/{name}", lambda: _read(kind, folder, name))
+    return found
+
+
+def _read(kind: type[D], folder: Path, name: str) -> D:
     line, restore = _compiled(folder).line(name), _restorer(kind)
     if line is None or restore is None:
         return load(kind, folder / name)
@@ -99,6 +130,11 @@ def shipped(kind: type[D], folder: Path, name: str) -> D:
 
 def digest_shipped(kind: type[D], folder: Path, name: str) -> str:
     """Return the digest of the document in ``folder / name``."""
+    found: str = _once("digest", kind, f"{folder}/{name}", lambda: _digest(kind, folder, name))
+    return found
+
+
+def _digest(kind: type[D], folder: Path, name: str) -> str:
     line = _compiled(folder).line(name)
     return digest(load(kind, folder / name)) if line is None else str(line[0])
 

@@ -18,12 +18,12 @@ from vlmplan import __version__, inert
 from vlmplan.cost import Estimate, one_sided
 from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Precision, Runtime
-from vlmplan.inventory import Preference
+from vlmplan.inventory import Preference, catalogue
 from vlmplan.models import Tokens
 from vlmplan.pages import page_charts
 from vlmplan.pages.html_page import libraries, templates
 from vlmplan.pages.loopback import File
-from vlmplan.planning import Outline, Plan
+from vlmplan.planning import Kept, Outline, Plan, keeping
 from vlmplan.units import format_seconds
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
@@ -157,12 +157,17 @@ def _inert(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explorer:
-    """A page, and what answers it: the API's ``recommend``, ``estimate`` and ``tokens``, one form at a time."""
+    """A page, and what answers it: the API's ``recommend``, ``estimate`` and ``tokens``, one form at a time.
+
+    Profiles are ``read`` once; what is ``kept`` spares pricing all again where only limits moved.
+    """
 
     offer: Offer
     recommend: Callable[..., Plan]
     estimate: Callable[..., Estimate]
     count: Callable[..., Tokens]
+    read: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False, compare=False)
+    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     last: dict[str, tuple[Plan, list[str]]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -195,7 +200,7 @@ class Explorer:
         if unknown := set(form) - fields or {name for name, text in form.items() if len(text) > _MOST}:
             raise InputError(f"{min(unknown)[:40]}: expected a field of the page, of at most {_MOST} characters")
         started_s = time.perf_counter()
-        with self.lock:
+        with self.lock, catalogue.held(self.read), keeping(self.kept):
             found = self._answered(form)
         found["elapsed_s"] = time.perf_counter() - started_s
         return {name: one if name in {"command", "charts"} else _inert(one) for name, one in found.items()}

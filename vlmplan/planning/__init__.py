@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.planning.choice import LEAST_ERROR as LEAST_ERROR
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
     from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
     from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.left_out import Barrier as Barrier
     from vlmplan.planning.logged_times import LOGGED as LOGGED
     from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
     from vlmplan.planning.logged_times import times_at as times_at
@@ -25,25 +27,39 @@ if TYPE_CHECKING:
     from vlmplan.planning.plan import knee_curve_of as knee_curve_of
     from vlmplan.planning.plan import recommend as recommend
     from vlmplan.planning.question import asked_task as asked_task
+    from vlmplan.planning.question import kept_out_by as kept_out_by
     from vlmplan.planning.question import query as query
     from vlmplan.planning.rechecks import Recheck as Recheck
     from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.remedies import Change as Change
     from vlmplan.planning.request_log import MEDIAN as MEDIAN
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
     from vlmplan.planning.request_log import read_requests as read_requests
+    from vlmplan.planning.search import Kept as Kept
+    from vlmplan.planning.search import keeping as keeping
+    from vlmplan.planning.why_not import AtBest as AtBest
+    from vlmplan.planning.why_not import WhyNot as WhyNot
+    from vlmplan.planning.why_not import because as because
+    from vlmplan.planning.why_not import own_limits as own_limits
+    from vlmplan.planning.why_not import to_try as to_try
 
 __getattr__, __all__ = face(
     __name__,
     {
+        "choice": ("LEAST_ERROR",),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
+        "left_out": ("Barrier",),
         "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
-        "question": ("asked_task", "query"),
+        "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
+        "remedies": ("Change",),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
+        "search": ("Kept", "keeping"),
+        "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

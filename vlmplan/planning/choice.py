@@ -24,6 +24,8 @@ ALIKE = 1.02  # times the least of an objective: as good as the least
 FINALISTS = 16  # of these, draws are made: the front thinned, and the runners-up
 RUNNERS_UP = 8
 
+LEAST_ERROR = "the least expected error of all that keep the budget"
+
 ErrorDraws = Callable[[Candidate], list[float]]
 
 
@@ -122,7 +124,7 @@ def chosen_because(choice: Candidate, within: Iterable[Candidate], aim: Aim, dra
     preference = aim.preference
     least = min(within, key=lambda one: (one.predicted_error, one.order))
     if least is choice:
-        return "the least expected error of all that keep the budget"
+        return LEAST_ERROR
     points = 100 * (choice.predicted_error - least.predicted_error)
     saved = f"{format_seconds(least.cost.latency_s - choice.cost.latency_s)} faster"
     if least.request.gpus != choice.request.gpus:
@@ -133,7 +135,9 @@ def chosen_because(choice: Candidate, within: Iterable[Candidate], aim: Aim, dra
     share = no_worse_share(choice, least, draw)
     if share < UNDECIDED_SHARE:
         return f"{told}: as fast as, and better than, one that paired draws do not tell apart from it"
-    return f"{told}: paired draws do not tell them apart (it is no worse in {100 * share:.0f} %), so speed decides"
+    return (
+        f"{told}: too close to tell apart (it is no worse in {100 * share:.0f} of 100 paired draws), so speed decides"
+    )
 
 
 def pareto_front(within: Iterable[Candidate], aim: Aim | None = None) -> tuple[Candidate, ...]:

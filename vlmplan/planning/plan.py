@@ -53,15 +53,7 @@ from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
-from vlmplan.planning.search import (
-    Candidate,
-    Space,
-    candidates,
-    error_interval,
-    feasible,
-    infeasible,
-    why_none,
-)
+from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (

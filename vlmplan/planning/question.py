@@ -4,15 +4,11 @@
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
-from fnmatch import fnmatch
 from pathlib import PurePath
 
 from vlmplan.accuracy import Judge, ScalingLaw, by_law, by_scores, parse_task
-from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
 from vlmplan.hardware import SERVING, Basis, HardwareProfile, Precision, Runtime
 from vlmplan.inventory import Budget, catalogue
@@ -30,13 +26,10 @@ from vlmplan.models import (
     with_what_works,
 )
 from vlmplan.planning.choice import Aim
+from vlmplan.planning.left_out import NAMED, Barrier, barriers, check_globs
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Query
 from vlmplan.planning.search import Space
-from vlmplan.units import format_count
-
-NAMED = "not named by --models"
-THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
 
 
 def _precisions(
@@ -128,65 +121,6 @@ def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
-def _is_date(text: str) -> bool:
-    """Whether a text is a year, with a month and a day or without."""
-    try:
-        known = re.fullmatch(r"20[0-9]{2}(-[0-9]{2}){0,2}", text)
-        return known is not None and bool(date.fromisoformat(text + "-01" * (2 - text.count("-"))))
-    except ValueError:
-        return False
-
-
-def _date(text: str) -> str:
-    """A date as catalogue dates are written: a year, with a month and a day or without. Raises InputError."""
-    if not _is_date(text):
-        parts = re.fullmatch(r"(20[0-9]{2})[/. ]?([01]?[0-9])?(?:[/. ]?([0-3]?[0-9]))?", text.strip())
-        meant = "-".join(part.zfill(2) for part in parts.groups() if part) if parts else ""
-        hint = f"; did you mean {meant}?" if _is_date(meant) else ""
-        raise InputError(f"--released-after: found '{text}', expected a date such as 2025-01-31, 2025-01 or 2025{hint}")
-    return text
-
-
-def _matches(pattern: str) -> Callable[[str | None], bool]:
-    folded = pattern.casefold()
-    return lambda text: fnmatch((text or "").casefold(), folded)
-
-
-def _check_globs(asked: Asked, models: Sequence[ModelSpec]) -> None:
-    """Raise InputError for a glob that nothing there is matches, with what is like it."""
-    licences = (model.license for model in models if model.license)
-    for option, glob, known in (
-        ("--family", asked.family, sorted({model.family for model in models})),
-        ("--license", asked.license, sorted(set(licences))),
-    ):
-        if glob is None or not known or any(map(_matches(glob), known)):
-            continue
-        begin = f"{glob}*" if any(map(_matches(f"{glob}*"), known)) else None
-        close = nearest(glob.strip("*?"), known)
-        hint = (
-            f"did you mean '{begin}'?" if begin else f"nearest: {close}" if close else f"there are {', '.join(known)}"
-        )
-        raise NoCandidate(f"{option}: no model's matches '{glob}', which is read as a glob; {hint}")
-
-
-def _wishes(asked: Asked) -> Iterator[tuple[str, Callable[[ModelSpec], bool]]]:
-    """Tests of the user's own, each with why a model that fails it is left out."""
-    if asked.family is not None:
-        of_family = _matches(asked.family)
-        yield f"not of family '{asked.family}'", lambda m: of_family(m.family)
-    if asked.max_params is not None:
-        most = asked.max_params
-        yield f"of more than {format_count(most)} parameters", lambda m: total_params(m) <= most
-    if asked.license is not None:
-        under = _matches(asked.license)
-        yield "whose licence is not sourced", lambda m: m.license is not None
-        yield f"not under '{asked.license}'", lambda m: under(m.license)
-    if asked.released_after is not None:
-        day = _date(asked.released_after)
-        yield "whose release date is not sourced", lambda m: m.release_date is not None
-        yield f"not released after {day}", lambda m: (m.release_date or "")[: len(day)] > day
-
-
 def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
     """A model read from its files, served as shipped models of its architecture are."""
     alike = (model.serving for model in known if model.architecture == found.architecture and model.serving)
@@ -234,29 +168,14 @@ def _models(
     Raises InputError when none is left.
     """
     left, patterns = _candidates(asked, own)
-    _check_globs(asked, left)
-    everyone = left
-    tests: list[tuple[str, Callable[[ModelSpec], bool]]] = [
-        (NAMED, lambda m: any(fnmatch(m.name.casefold(), f"*{one}*") for one in patterns)),
-        *_wishes(asked),
-        ("pretrained only, to be fine-tuned first", lambda m: not m.pretrained),
-        (
-            f"that think before they answer, with fewer than {THOUGHT_TOKENS} output tokens",
-            lambda m: not m.thinks or workload.output_tokens >= THOUGHT_TOKENS or asked.model is not None,
-        ),
-        ("that read one picture at a time", lambda m: judge.takes(m, workload.images)),
-        ("without a published score on most of the task", judge.knows),
-    ]
-    if not asked.paper and SERVING[runtime].exported:
-        tests.append((f"that vlmplan cannot export for {runtime}", lambda m: m.exportable))
-    if not asked.paper and SERVING[runtime].lists_models:
-        tests.append((f"not known to be served by {runtime}", lambda m: Engine(runtime) in m.serving))
-    notes = []
-    for why, keep in tests:
-        out = [model.name for model in left if not keep(model)]
+    check_globs(asked, left)
+    everyone, notes = left, []
+    for barrier in barriers(asked, patterns, workload, runtime, judge):
+        why = barrier.why
+        out = [model.name for model in left if not barrier.keeps(model)]
         left = [model for model in left if model.name not in out]
         shown = _some_names(out)
-        if out and why != tests[0][0]:
+        if out and why != NAMED:
             notes.append(f"{why}: {shown}")
         if not left:
             like = _like(patterns, everyone) if why == NAMED else ""
@@ -266,6 +185,16 @@ def _models(
                 "what there is"
             )
     return tuple(left), tuple(notes)
+
+
+def kept_out_by(
+    asked: Asked, workload: Workload, runtime: Runtime, law: ScalingLaw | None, model: ModelSpec
+) -> Barrier | None:
+    """Return what keeps a model out of the question about all models, before it is priced; None where nothing does."""
+    about_all = replace(asked, model=None)
+    _, patterns = _candidates(about_all, None)
+    judge = _judge(about_all, workload, law)
+    return next((one for one in barriers(about_all, patterns, workload, runtime, judge) if not one.keeps(model)), None)
 
 
 def _portable(asked: Asked) -> Asked:

@@ -29,9 +29,9 @@ _LIMITS: tuple[tuple[str, str, str, tuple[tuple[str, float], ...], Callable[[Can
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change that is enough alone: the options to give, and in words what it is and what it brings."""
+    """One change that is enough alone: the options to give, or to leave out; in words what it is and what it brings."""
 
-    options: Mapping[str, str]
+    options: Mapping[str, str | None]
     what: str
     brings: str
 
@@ -277,6 +277,12 @@ def _another_device(missed: Missed) -> Iterator[Change]:
     if kept is not None:
         device = devices[high]
         yield Change(options={"--hardware": device.name}, what=device.title, brings=_brings(kept))
+
+
+def typed(budget: Budget) -> dict[str, str]:
+    """Return the limits of a budget as options that say them."""
+    values = ((option, getattr(budget, field), units) for field, option, _, units, _ in _LIMITS)
+    return {option: at_least(value, units) for option, value, units in values if value is not None}
 
 
 def changes(missed: Missed) -> tuple[Change, ...]:

@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlmplan.document import json_lines
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, printable
 from vlmplan.extras import require
 from vlmplan.inventory import LARGEST_SIDE, Shelf, catalogue
 from vlmplan.models import native_visual_tokens
 from vlmplan.picture_files import open_picture
-from vlmplan.units import parse_image
+from vlmplan.units import counted, parse_image
 
 LARGEST_LOG_BYTES = 2**29  # pictures stand in rows, as text
 MOST_TOKENS = 10_000_000
 CHARACTERS_A_TOKEN = 4  # of English: help.openai.com, "What are tokens and how to count them?"
 MEDIAN, TAIL = 0.5, 0.95
+# What a row of counts has.
+FIELDS = 'text_tokens, output_tokens, image (a size, "1024x768") and images (a number [1], or a list of sizes)'
+_LONGEST_KEY, _MOST_KEYS = 30, 8  # of a row's field names, in a message
 
 Size = tuple[int, int]
 T = TypeVar("T")
@@ -111,6 +114,20 @@ def _size(value: Any) -> Size:
         if type(width) is type(height) is int and min(value) >= 1 and max(value) <= LARGEST_SIDE:
             return width, height
     raise InputError(f'image: expected a size of 1 to {LARGEST_SIDE} pixels a side, such as "1024x768" or [1024, 768]')
+
+
+def _keys(row: Mapping[str, Any]) -> str:
+    """The names of a row's fields, as far as they can be shown; never what they hold."""
+    names = [printable(str(key))[:_LONGEST_KEY] for key in row]
+    return ", ".join(names[:_MOST_KEYS]) + (" ..." if len(names) > _MOST_KEYS else "") or "no fields"
+
+
+def _check_counts(row: Mapping[str, Any]) -> None:
+    """Raise InputError for a row that lacks a count, with what it has instead."""
+    for key, theirs in (("text_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
+        if key not in row:
+            hint = f"; did you mean {key} by {theirs}?" if theirs in row else ""
+            raise InputError(f"{key} is missing; a row has {FIELDS}; found {_keys(row)}{hint}")
 
 
 def _stated_sizes(row: Mapping[str, Any]) -> tuple[Size, ...]:
@@ -274,7 +291,11 @@ def _request(row: Any, folder: Path) -> LoggedRequest:
         if body is not None and "messages" in body:
             return _chat(row, body, folder)
     if "text_tokens" not in row and "output_tokens" not in row:
-        raise InputError("expected text_tokens, output_tokens and image, or a chat request's messages with usage")
+        raise InputError(
+            "expected text_tokens, output_tokens and image, or a chat request's messages with usage; found "
+            f"{_keys(row)}"
+        )
+    _check_counts(row)
     return LoggedRequest(
         text_tokens=_count(row, "text_tokens"), output_tokens=_count(row, "output_tokens"), images=_stated_sizes(row)
     )
@@ -285,7 +306,7 @@ def read_requests(path: Path) -> RequestLog:
 
     Raises InputError for the first row that is none, naming its line, and where no request has a picture.
     """
-    found, without = [], 0
+    found, without, first = [], 0, dict[str, Any]()
     for number, row in json_lines(path, LARGEST_LOG_BYTES):
         try:
             if isinstance(row, InputError):
@@ -296,7 +317,11 @@ def read_requests(path: Path) -> RequestLog:
         if one.images:
             found.append(one)
         else:
+            first = first or row
             without += 1
     if not found:
-        raise InputError(f"{path}: found {without} requests and none with a picture; expected requests about pictures")
+        raise InputError(
+            f"{path}: found no picture in {counted(without, 'request')}; expected {FIELDS}, or image_url parts in "
+            f"messages; the first has {_keys(first)}"
+        )
     return RequestLog(name=path.name, requests=tuple(found), without_images=without)

@@ -8,6 +8,8 @@ over several models.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import field
 from typing import Any
 
@@ -202,6 +204,34 @@ def _candidate(
     )
 
 
+class Kept:
+    """The candidates of the last question, for the next one if it differs in its limits alone."""
+
+    def __init__(self) -> None:
+        self._asked: Any = None
+        self._known: dict[tuple[Any, ...], Candidate] = {}
+
+    def of(self, space: Space, machines: Mapping[Precision, Machine], judge: Judge) -> dict[tuple[Any, ...], Candidate]:
+        """Return what is known of this space on these machines by this judge; nothing where one of them is another."""
+        asked = (space, dict(machines), judge.source)
+        if self._asked != asked:
+            self._asked, self._known = asked, {}
+        return self._known
+
+
+_KEPT: ContextVar[Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def keeping(kept: Kept) -> Iterator[None]:
+    """Price no candidate twice while questions differ in their limits alone."""
+    before = _KEPT.set(kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(before)
+
+
 def candidates(
     space: Space, machines: dict[Precision, Machine], judge: Judge, budget: Budget | None = None
 ) -> tuple[Candidate, ...]:
@@ -210,16 +240,70 @@ def candidates(
     Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
     no FLOPs and no memory fall with V. The error does, and stops nobody.
     """
-    found, error_end = [], _error_end(judge, space.confidence)
+    found, error_end, kept = [], _error_end(judge, space.confidence), _KEPT.get()
+    known = {} if kept is None else kept.of(space, machines, judge)
     for ladder in _ladders(space, machines, judge):
         for request in ladder:
-            if request.visual is None:
+            visual = request.visual
+            if visual is None:
                 continue
-            one = _candidate(request, request.visual, space, machines[request.precision], judge, error_end)
+            key: tuple[Any, ...] = (request.model.name, request.precision, request.gpus)
+            key += (visual.visual_tokens, visual.compressor, visual.setting)
+            if (one := known.get(key)) is None:
+                one = _candidate(request, visual, space, machines[request.precision], judge, error_end)
+                known[key] = one
             found.append(one)
             if budget is not None and _overrun_but_error(one, budget) > HOPELESS:
                 break
     return tuple(found)
+
+
+def _too_long(model: ModelSpec, work: Workload) -> str | None:
+    """How a request exceeds a model's context even with the fewest visual tokens; None where it does not."""
+    longest, fewest = model.llm.max_context_tokens, options(model, work.image)[0].visual_tokens
+    needs = work.text_tokens + work.output_tokens + work.images * fewest
+    if longest is None or needs <= longest:
+        return None
+    return f"its context of {longest} tokens does not hold the request, which takes at least {needs}"
+
+
+def _too_many_frames(space: Space, judge: Judge) -> str | None:
+    """That a video's frames are more than any context holds, with the model that comes nearest; else None."""
+    images, over = space.workload.images, {}
+    for model in space.models:
+        context, inputs = model.llm.max_context_tokens, _inputs(model, space, judge)
+        if context is None or not inputs:
+            return None
+        over[images * inputs[0].visual_tokens / context] = (images * inputs[0].visual_tokens, model.name, context)
+    if min(over) <= 1:
+        return None
+    needed, name, context = over[min(over)]
+    return (
+        f"no candidate left: {images} frames are at least {needed:,} visual tokens of {name}, whose context holds "
+        f"{context:,}; give fewer --frames"
+    )
+
+
+def why_none(space: Space, judge: Judge) -> str:
+    """Return why nothing is left to choose from."""
+    image = space.workload.image
+    refused = [refused_shape(*image, model.image) for model in space.models if model.image]
+    if refused and all(refused):
+        return f"no candidate left: {refused[0]}"
+    for model in space.models:
+        if model.image is None or refused_shape(*image, model.image):
+            continue
+        visual = options(model, image)[-1]
+        if (unstudied := judge.unstudied(model, visual)) and not space.allow_untrained:
+            return (
+                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
+                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
+            )
+    if judge.source.of_videos and (held := _too_many_frames(space, judge)):
+        return held
+    if len(space.models) == 1 and (too_long := _too_long(space.models[0], space.workload)):
+        return f"no candidate left: {too_long}"
+    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
 
 
 def shortfalls(candidate: Candidate, budget: Budget) -> tuple[str, ...]:
@@ -355,41 +439,5 @@ def infeasible(
     limits = limits or budget
     nearest = min(found, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
     brief = f"nearest is {nearest.label}: {'; '.join(shortfalls(nearest, limits))}"
-    return Infeasible(f"no plan meets {asked} on {where}: {told}; {WIDEN}", brief, ways, times_needed(found, limits))
-
-
-def _too_many_frames(space: Space, judge: Judge) -> str | None:
-    """That a video's frames are more than any context holds, with the model that comes nearest; else None."""
-    images, over = space.workload.images, {}
-    for model in space.models:
-        context, inputs = model.llm.max_context_tokens, _inputs(model, space, judge)
-        if context is None or not inputs:
-            return None
-        over[images * inputs[0].visual_tokens / context] = (images * inputs[0].visual_tokens, model.name, context)
-    if min(over) <= 1:
-        return None
-    needed, name, context = over[min(over)]
-    return (
-        f"no candidate left: {images} frames are at least {needed:,} visual tokens of {name}, whose context holds "
-        f"{context:,}; give fewer --frames"
-    )
-
-
-def why_none(space: Space, judge: Judge) -> str:
-    """Return why nothing is left to choose from."""
-    image = space.workload.image
-    refused = [refused_shape(*image, model.image) for model in space.models if model.image]
-    if refused and all(refused):
-        return f"no candidate left: {refused[0]}"
-    for model in space.models:
-        if model.image is None or refused_shape(*image, model.image):
-            continue
-        visual = options(model, image)[-1]
-        if (unstudied := judge.unstudied(model, visual)) and not space.allow_untrained:
-            return (
-                f"no candidate left: an image of {image[0]} x {image[1]} shows too little for any answer that studies "
-                f"bear out ({unstudied[0]}); give a larger --image, or --allow-untrained for a guess"
-            )
-    if judge.source.of_videos and (held := _too_many_frames(space, judge)):
-        return held
-    return "no candidate left: no model has a context long enough, or heads that --gpus divides"
+    whole = f"no plan meets {asked} on {where}: {told}; {WIDEN}"
+    return Infeasible(whole, brief, ways, times_needed(found, limits), nearest)

@@ -1,20 +1,19 @@
 """Plans -> a screen of terminal text: what to run, what to expect, what else there is, and what is not sure."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vlmplan.accuracy import TOO_SMALL
+from vlmplan.extras import installed
 from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
-from vlmplan.planning import LOGGED, LoggedTimes, Objective, Outline, Plan
-from vlmplan.units import format_bytes, format_seconds
+from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
+from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import command_lines, headline, plan_is_asked_for, shown_tokens
 from vlmplan.views.text import (
     MOST_WARNINGS,
     RESTS_ON,
-    counted,
-    firm,
     load_words,
     memory_words,
     new_console,
@@ -24,6 +23,8 @@ from vlmplan.views.text import (
 )
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
+_LEAST_CASES = 0.5  # of 100: below it, none
+_HALF = 50  # of 100 cases: a choice that is the best in fewer is explained
 _LEAST_POINTS = 0.05  # below it a difference of error shows as none
 _LESS_ERROR = 0.005  # and one that is better, at least so much less error
 
@@ -108,17 +109,6 @@ def alternatives(plan: Plan) -> dict[str, Outline]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def _cost(one: Outline, plan: Plan) -> str:
-    """What an alternative costs or brings beside the choice."""
-    points = 100 * (one.predicted_error - plan.choice.predicted_error)
-    slower_s = one.latency_s - plan.choice.latency_s
-    beyond = _beyond(one)
-    return (
-        f"{abs(points):.1f} points {'worse' if points > 0 else 'better'}, {format_seconds(abs(slower_s))} "
-        f"{'slower' if slower_s > 0 else 'faster'}{f'; {beyond}' if beyond else ''}"
-    )
-
-
 def _beyond(one: Outline) -> str:
     """The first limit that an alternative breaks, or nothing."""
     return next((part for part in (one.reason or "").split("; ") if "exceeds" in part), "")
@@ -155,12 +145,29 @@ def alternative_lines(plan: Plan) -> Iterator[str]:
         yield f"{label}: {_placed(one, plan)}: {gains}{end}"
 
 
+def _sure(plan: Plan) -> str:
+    """How often the choice is the best of what the intervals allow, and why it is taken where that is seldom."""
+    hundred, lost = 100 * plan.stability, plan.lost_points
+    said = f"Of 100 cases that the intervals allow, it is the best choice in {hundred:.0f}"
+    breaks = 100 * (plan.breaks_fraction or 0.0)
+    others = 100 - hundred - breaks
+    by_error = plan.objective is Objective.ERROR
+    fewer = f", which errs {lost:.1f} of 100 less" if by_error and lost is not None and lost >= _LEAST_POINTS else ""
+    parts = [f"in {others:.0f} another is{fewer}"] if others >= _LEAST_CASES else []
+    parts += [f"in {breaks:.0f} it breaks a limit"] if breaks >= _LEAST_CASES else []
+    why = ""
+    if by_error and hundred < _HALF:
+        least = plan.chosen_because == LEAST_ERROR
+        why = f": {plan.chosen_because}" if not least else ", since nothing within the limits is expected to err less"
+        why = f". Chosen all the same{why}"
+    return f"{'; '.join([said, *parts])}{why}"
+
+
 def unsure(plan: Plan) -> tuple[str, list[str]]:
     """Return what a reader should doubt: on what the times rest and how firm the choice is; then the warnings."""
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
-    first = (
-        f"intervals hold {100 * plan.interval_level_fraction:g}%; times rest on {RESTS_ON[plan.basis]}; {firm(plan)}"
-    )
+    level = 100 * plan.interval_level_fraction
+    first = f"intervals hold {level:g}%; times rest on {RESTS_ON[plan.basis]}. {_sure(plan)}"
     return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
 
 
@@ -173,6 +180,16 @@ def _by_hand(plan: Plan) -> str:
     return f"Run: no command of {plan.runtime} is known for it{tokens_by}."
 
 
+def _whose(plan: Plan) -> str | None:
+    """Which published quantised checkpoint is served, and who made it; None where none is."""
+    checkpoint = None if plan.choice.deploy is None else plan.choice.deploy.checkpoint
+    if checkpoint is None:
+        return None
+    publisher, maker = checkpoint.partition("/")[0], plan.choice.model.partition("/")[0]
+    by = f"{maker} itself" if publisher == maker else f"{publisher}, not by {maker}"
+    return f"Checkpoint: {checkpoint}, quantised to {plan.choice.precision} by {by}."
+
+
 def print_brief(plan: Plan, written: Path | None = None) -> None:
     """Print the choice in a screen, its command with the file ``written``; ``print_plan`` has the rest."""
     console, choice = new_console(), plan.choice
@@ -181,6 +198,8 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
         console.print(line)
     if plan.objective is not Objective.ERROR:
         console.print(f"Chosen: {plan.chosen_because}.")
+    if (whose := _whose(plan)) is not None:
+        console.print(whose)
     if choice.deploy is not None:
         for line in command_lines(choice.deploy, written):
             console.print(line, soft_wrap=True)
@@ -190,32 +209,50 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     for line in alternative_lines(plan):
         console.print(line)
     first, warnings = unsure(plan)
-    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written)
+    if whose is not None and choice.deploy is not None:
+        warnings = [one for one in warnings if not one.startswith(f"{choice.deploy.checkpoint} is quantised by")]
+    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written) or whose is not None
+    long = long or 100 * plan.stability < _HALF
     print_unsure(console, first, warnings, 1 if long else MOST_WARNINGS)
-    console.print("More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json, vlmplan page.")
+    page = ", vlmplan page" if installed("jinja2", "plotly") else ""
+    console.print(f"More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
 
 
-def print_why(plan: Plan, name: str, other: "Plan | str") -> None:
-    """Print why a model was not chosen; ``other`` is the plan of that model alone, or why there is none."""
-    console = new_console()
-    console.print(f"{name} against {plan.choice.model}:", style="bold")
-    if isinstance(other, str):
-        console.print(f"It cannot be chosen: {other}")
-        return
-    if (other.choice.model, other.choice.visual_tokens) == (plan.choice.model, plan.choice.visual_tokens):
-        console.print("It is the choice.")
-        return
-    best = other.choice
-    outline = Outline(
-        model=best.model, precision=best.precision, visual_tokens=best.visual_tokens, gpus=best.gpus,
-        predicted_error=best.predicted_error, ttft_s=best.ttft_s, latency_s=best.latency_s,
-        memory_bytes=best.memory_bytes.total,
-    )  # fmt: skip
+def _at_best(best: AtBest, plan: Plan) -> str:
+    """The figures of a model that was not chosen, beside those of the choice."""
     low, high = best.error_interval or (best.predicted_error, best.predicted_error)
-    shown = shown_tokens(best.visual_tokens, other.frames)
-    console.print(
-        f"At its best within the budget it has {shown}, {best.precision}: error "
-        f"{percent(best.predicted_error)} ({percent(low)} to {percent(high)}), {format_seconds(best.latency_s)} a "
-        f"request ({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes.total)}."
+    range_ = "" if best.error_interval is None else f" ({percent(low)} to {percent(high)})"
+    choice, gpus = plan.choice, f" on {best.gpus} GPUs" if best.gpus > 1 else ""
+    return (
+        f"At its {'nearest to' if best.error_interval is None else 'best within'} the limits it has "
+        f"{shown_tokens(best.visual_tokens, plan.frames)}, {best.precision}{gpus}: error "
+        f"{percent(best.predicted_error)}{range_}, {format_seconds(best.latency_s)} an answer "
+        f"({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes)} a device. The choice has "
+        f"{percent(choice.predicted_error)}, {format_seconds(choice.latency_s)}, "
+        f"{format_bytes(choice.memory_bytes.total)}."
     )
-    console.print(f"Beside the choice: {_cost(outline, plan)}.")
+
+
+def print_why(found: WhyNot, again: Callable[[Mapping[str, str | None]], str]) -> None:
+    """Print why a model was not chosen and what would make it win; ``again`` is the command with other options."""
+    console, choice = new_console(), found.plan.choice
+    if found.is_choice:
+        console.print(f"{found.model} is the choice: {found.reason}.", style="bold")
+        return
+    console.print(f"{found.model} was not chosen because {found.reason}.", style="bold")
+    shown = shown_tokens(choice.visual_tokens, found.plan.frames)
+    console.print(f"The choice is {choice.model} with {shown}, {choice.precision}.")
+    if found.at_best is not None:
+        console.print(_at_best(found.at_best, found.plan))
+    if found.plan.asked is not None and found.plan.asked.model is not None:
+        return
+    if found.wins:
+        each = "Either of these makes" if len(found.wins) > 1 else "This makes"
+        console.print(f"{each} it the choice:")
+    elif found.otherwise is not None:
+        console.print("No single change that was tried makes it the choice. The first that lets it in favours another:")
+    else:
+        console.print("No single change that was tried makes it the choice.")
+    for change in found.wins or ([found.otherwise] if found.otherwise is not None else []):
+        console.print(f"- {change.what}: {change.brings}")
+        console.print(f"  {again(change.options)}", soft_wrap=True)

@@ -68,6 +68,11 @@ def print_checkup(found: Checkup) -> None:
         console.print(_folder(place), soft_wrap=True)
     if found.mends:
         console.print()
-        console.print("To mend it:", style="bold")
+        clone = (
+            " (in a clone '.[page]' stands for 'vlmplan[page]')"
+            if any("vlmplan[" in one for one in found.mends)
+            else ""
+        )
+        console.print(f"To mend it{clone}:", style="bold")
         for line in found.mends:
             console.print(f"  {line}", soft_wrap=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from vlmplan import inert
 from vlmplan.accuracy import RATIO, Coefficient, Form
 from vlmplan.fitting import FitReport
-from vlmplan.views.text import counted, new_console, new_table, print_unsure
+from vlmplan.units import counted
+from vlmplan.views.text import new_console, new_table, print_unsure
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
 from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
-from vlmplan.units import format_bytes, format_count, format_flops, format_seconds
+from vlmplan.units import counted, format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
-    counted,
     firm,
     knee_line,
     load_line,

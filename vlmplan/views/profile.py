@@ -10,8 +10,8 @@ from vlmplan import inert
 from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measuring import Adjusted
 from vlmplan.models import Compressor
-from vlmplan.units import format_seconds
-from vlmplan.views.text import counted, new_console, new_table, print_unsure, tokens
+from vlmplan.units import counted, format_seconds
+from vlmplan.views.text import new_console, new_table, print_unsure, tokens
 
 if TYPE_CHECKING:
     from rich.console import Console

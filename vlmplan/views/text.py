@@ -14,7 +14,15 @@ from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.inventory import NamedWorkload
 from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
 from vlmplan.planning import Choice, Plan
-from vlmplan.units import format_bytes, format_count, format_flops, format_image, format_percent, format_seconds
+from vlmplan.units import (
+    counted,
+    format_bytes,
+    format_count,
+    format_flops,
+    format_image,
+    format_percent,
+    format_seconds,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -220,11 +228,6 @@ def warn(console: "Console", warnings: Sequence[str]) -> None:
 def shortened(text: str) -> str:
     """Return a text cut to two lines of a screen, at a word, with dots for what is left out."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(' ')[0]} ..."
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things as words: 1 point, 2 points."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def print_unsure(console: "Console", first: str, rest: Sequence[str] = (), most: int = MOST_WARNINGS) -> None:
