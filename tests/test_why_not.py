@@ -10,7 +10,7 @@ from test_cli import run
 import vlmplan
 from vlmplan.planning import Plan
 
-ASKED = ("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning", "--text-tokens", "50")
+ASKED = ("recommend", "--hardware", "l4", "--latency", "400ms", "--task", "reasoning", "--text-tokens", "50")
 
 
 def _sentence(out: str) -> str:
@@ -152,13 +152,13 @@ def test_two_models_are_compared_where_one_alone_is_asked_for() -> None:
 
 
 def test_the_api_says_the_same() -> None:
-    found = vlmplan.why_not(other="InternVL3_5-1B", hardware="l4", latency="300ms", task="reasoning", text_tokens=50)
+    found = vlmplan.why_not(other="InternVL3_5-1B", hardware="l4", latency="400ms", task="reasoning", text_tokens=50)
     assert isinstance(found.plan, Plan)
     assert not found.is_choice
     assert found.at_best is not None
     assert found.at_best.latency_interval_s[1] > 0.3
     assert {"--latency"} <= {flag for change in found.wins for flag in change.options}
-    assert vlmplan.why_not(other=found.plan.choice.model, hardware="l4", latency="300ms", task="reasoning").is_choice
+    assert vlmplan.why_not(other=found.plan.choice.model, hardware="l4", latency="400ms", task="reasoning").is_choice
 
 
 def test_a_model_that_is_none_is_said_first() -> None:
@@ -181,7 +181,7 @@ def test_why_refuses_what_it_would_not_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     device = () if "--hardware" in beside else ("--hardware", "l4")
-    code, out, err = run("recommend", *device, "--latency", "300ms", "--why", "Qwen3-VL-2B", *beside)
+    code, out, err = run("recommend", *device, "--latency", "400ms", "--why", "Qwen3-VL-2B", *beside)
     assert (code, out) == (2, "")
     assert message in err
     assert list(tmp_path.iterdir()) == []

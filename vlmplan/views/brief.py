@@ -211,9 +211,9 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     first, warnings = unsure(plan)
     if whose is not None and choice.deploy is not None:
         warnings = [one for one in warnings if not one.startswith(f"{choice.deploy.checkpoint} is quantised by")]
-    long = len({*alternatives(plan).values()}) > 2 or plan_is_asked_for(choice.deploy, written) or whose is not None
-    long = long or 100 * plan.stability < _HALF
-    print_unsure(console, first, warnings, 1 if long else MOST_WARNINGS)
+    asked = plan_is_asked_for(choice.deploy, written)
+    longer = (len({*alternatives(plan).values()}) > 2, asked, whose is not None, 100 * plan.stability < _HALF)
+    print_unsure(console, first, warnings, max(0, MOST_WARNINGS - sum(longer)))
     page = ", vlmplan page" if installed("jinja2", "plotly") else ""
     console.print(f"More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
 
