@@ -32,18 +32,21 @@ class Reference:
         found = torch.from_numpy(values).to(self.model.device)
         return found.to(self.model.dtype) if found.is_floating_point() else found
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+    def image_features(
+        self, pixel_values: Any, query: Any | None = None, mask: Any | None = None, grid: Any | None = None
+    ) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out).
 
         Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
         ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
+        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
         """
         import torch
 
         from vlmplan.checkpoints.torch_compressors import features_of
 
         if self.checkpoint.tiled:
-            return self._tile_features(pixel_values, mask)
+            return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
@@ -52,12 +55,15 @@ class Reference:
             found = self.model.model.multi_modal_projector(self.compressor(features))
             return found.float().cpu().numpy()
 
-    def _tile_features(self, pixel_values: Any, mask: Any | None) -> Any:
+    def _tile_features(self, pixel_values: Any, mask: Any | None, grid: Any | None) -> Any:
         """What transformers' own method makes of tiles."""
         import torch
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
+            if self.checkpoint.gridded:
+                found = self.model.get_image_features(pixels, self._tensor(grid)).pooler_output
+                return torch.cat(found).float().cpu().numpy()
             if not self.checkpoint.masked:
                 return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
@@ -71,17 +77,20 @@ class Reference:
         with torch.inference_mode():
             return self.model.get_input_embeddings()(self._tensor(input_ids)).float().cpu().numpy()
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
-        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache)."""
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
+        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache).
+
+        ``positions [3, batch, new tokens]`` are those in time, height and width, where they are not the mask's.
+        """
         import torch
 
         with torch.inference_mode():
             attention = self._tensor(mask)
-            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self.model.get_decoder()(
                 inputs_embeds=self._tensor(embeds),
                 attention_mask=attention,
-                position_ids=positions,
+                position_ids=counted if positions is None else self._tensor(positions),
                 past_key_values=cache,
                 use_cache=True,
             )

@@ -57,6 +57,7 @@ from vlmplan.graphs import (
     embedding_graph,
     encoder_graph,
     internvit_graph,
+    patch_graph,
     tile_graph,
 )
 from vlmplan.hardware import Precision
@@ -107,6 +108,8 @@ class Parts:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:
             return embedding_graph(text, self.weights, floats)
+        if self.checkpoint.gridded:
+            return patch_graph(self.checkpoint, floats)
         if self.checkpoint.tiled:
             return (tile_graph if self.checkpoint.masked else internvit_graph)(self.checkpoint, floats)
         return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)

@@ -56,7 +56,7 @@ def _compared(ours: Any, theirs: Any) -> tuple[int, float]:
 
 def _cut_as_asked(processor: Any, checkpoint: Checkpoint, limit: int | None) -> None:
     """Set an image processor to cut tiles as the checkpoint's processor asks it to, up to the limit of an export."""
-    if not checkpoint.masked:
+    if not checkpoint.masked and not checkpoint.gridded:
         processor.crop_to_patches = True
     if limit is not None:
         cut_within(processor, limit, masked=checkpoint.masked)
