@@ -340,29 +340,15 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
     text, tower = config.text_config, config.vision_config
-    gridded = config.model_type in GRIDDED_TYPES
-    if gridded:
+    if gridded := config.model_type in GRIDDED_TYPES:
         check_grids(config, folder)
     image_size, patch_size = image_side(config), side_of(tower.patch_size)
-    sizes = (
-        ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
-        ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
-        ("vision_config.image_size", image_size, 100_000),
-        ("vision_config.patch_size", patch_size, 10_000),
-        ("vision_config.hidden_size", tower.hidden_size, 1_000_000),
-        ("text_config.hidden_size", text.hidden_size, 1_000_000),
-        ("text_config.vocab_size", text.vocab_size, 10_000_000),
-    )
-    for key, value, most in sizes:
-        if not isinstance(value, int) or not 0 < value <= most:
-            raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
+    _check_sizes(config, folder, image_size, patch_size)
     if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
         raise InputError(
             f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
             "and not in a whole prompt; expected full_attention"
         )
-    if patch_size > image_size:
-        raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
     found = (
@@ -382,6 +368,25 @@ def _checked(config: Any, folder: Path) -> Any:
     if tiled and not gridded:
         _check_joined(config, folder, image_size // patch_size)
     return config
+
+
+def _check_sizes(config: Any, folder: Path, image_size: Any, patch_size: Any) -> None:
+    """Raise InputError for sizes that are no numbers of a model; those of the image and its patches in pixels."""
+    text, tower = config.text_config, config.vision_config
+    sizes = (
+        ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
+        ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
+        ("vision_config.image_size", image_size, 100_000),
+        ("vision_config.patch_size", patch_size, 10_000),
+        ("vision_config.hidden_size", tower.hidden_size, 1_000_000),
+        ("text_config.hidden_size", text.hidden_size, 1_000_000),
+        ("text_config.vocab_size", text.vocab_size, 10_000_000),
+    )
+    for key, value, most in sizes:
+        if not isinstance(value, int) or not 0 < value <= most:
+            raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
+    if patch_size > image_size:
+        raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:

@@ -25,7 +25,7 @@ class Positions:
         if mask.shape[1] == self.first.shape[2]:
             return self.first[:, :, -new:]
         counted = (mask.cumsum(-1) - 1)[:, -new:] + self.deltas
-        return np.broadcast_to(counted, (3, *counted.shape))
+        return np.repeat(counted[None], 3, axis=0)
 
     def padded(self, tokens: int) -> "Positions":
         """Return them with padding on the left, up to ``tokens``."""

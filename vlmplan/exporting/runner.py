@@ -333,7 +333,7 @@ def prompt_embeds(model: Model, prompt: Prompt) -> Any:
         return embeds
     query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
     features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
-    places, *sizes = prompt.input_ids == prompt.image_token, *features.shape[:-1]
+    places, sizes = prompt.input_ids == prompt.image_token, features.shape[:-1]
     if places.sum() != math.prod(sizes):
         raise InputError(
             f"the prompt has {places.sum()} image tokens, the vision encoder makes {' x '.join(map(str, sizes))}"
