@@ -25,15 +25,8 @@ _TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in 
 _OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
 _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
-_PATCHED = (
-    "<pad>",
-    "<s>",
-    "</s>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-)  # Qwen2-VL's
+# Qwen2-VL's
+_PATCHED = ("<pad>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -93,7 +86,7 @@ def small_config(made: SmallModel) -> Any:
 
 
 def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
-    """Of a Qwen2-VL or Qwen2.5-VL: one layer of two with windows, in the latter; half a head in three sections."""
+    """Of a Qwen2-VL or Qwen2.5-VL: in the latter all layers but one have windows; half a head in three sections."""
     transformers, first = quiet_transformers(), made.model_type == "qwen2_vl"
     own = {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2}
     if not first:
