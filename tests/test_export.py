@@ -156,7 +156,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
             del tensors["language_model.model.layers.1.mlp.up_proj.weight"]
             save_file(tensors, weights)
         case "another family":
-            config["model_type"] = "qwen2_vl"
+            config["model_type"] = "qwen3_vl"
         case "another llm":
             config["text_config"]["model_type"] = "gemma2"
         case "another patch size":

@@ -89,7 +89,7 @@ def test_features_equal_pytorch_whatever_the_grids(kind: str, tmp_path: Path) ->
     """One graph for all: windows whole and cut off, several images and several frames in one run."""
     opened, rng = _opened(kind), np.random.default_rng(0)
     merge, name = opened.joined_side, GRID_NAMES[opened.config.model_type]
-    graph = patch_graph(opened, Precision.FP32)
+    graph = patch_graph(opened, Precision.FP32, merge)
     width = graph.graph.inputs[0].shape[1]
     for squares in SHAPES.values():
         grid = np.array(squares, np.int64) * [1, merge, merge]
@@ -281,6 +281,70 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
     assert 0.8 * count < answer(tmp_path / "made", large, "Hm?", 1, "cpu", 1).visual_tokens <= 1.2 * count
     with pytest.raises(InputError, match="found 7; the processor makes one of"):
         chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=7), None)
+
+
+@pytest.mark.parametrize("kind", GRIDDED)
+@pytest.mark.parametrize("pooled", [2, 3])
+def test_pooled_features_are_the_means_of_transformers_own(kind: str, pooled: int, tmp_path: Path) -> None:
+    """One picture cut by the checkpoint's processor and by an export's, whose patches come in larger squares."""
+    opened, merge = _opened(kind), _opened(kind).joined_side
+    side = opened.image_size * pooled
+    picture = Image.open(_picture(tmp_path, 4 * side, 2 * side))
+    processor = Prompts(checkpoint(kind)).processor.image_processor
+    processor.size = {"shortest_edge": 1, "longest_edge": 10**7}
+    own = processor(images=[picture, picture.transpose(Image.Transpose.ROTATE_90)], return_tensors="np")
+    processor.merge_size = merge * pooled
+    larger = processor(images=[picture, picture.transpose(Image.Transpose.ROTATE_90)], return_tensors="np")
+    assert own["image_grid_thw"].tolist() == larger["image_grid_thw"].tolist()
+    assert not np.array_equal(own["pixel_values"], larger["pixel_values"])
+    tokens = _reference(kind).image_features(own["pixel_values"], grid=own["image_grid_thw"])
+    means = []
+    for number, (columns, rows) in enumerate(((4, 2), (2, 4))):
+        half = tokens.reshape(2, -1, tokens.shape[1])[number]
+        cells = half.reshape(rows, pooled, columns, pooled, -1)
+        means += [cells[row, :, column].mean(axis=(0, 1)) for row in range(rows) for column in range(columns)]
+    graph = patch_graph(opened, Precision.FP32, merge * pooled)
+    feeds = {"pixel_values": larger["pixel_values"], GRID_NAMES[opened.config.model_type]: larger["image_grid_thw"]}
+    found = run_graph(graph, feeds, tmp_path)["image_features"]
+    assert largest_difference(found, np.stack(means)) < 1e-5 * tokens.std()
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "pooled", "precision"),
+    [
+        ("qwen2-vl", 252, 2, Precision.FP32),
+        ("qwen2.5-vl", 108, 3, Precision.FP32),
+        ("qwen2.5-vl", 30, 6, Precision.INT4),
+    ],
+)
+def test_exports_of_pooled_tokens_validate(
+    kind: str, tokens: int, pooled: int, precision: Precision, tmp_path: Path
+) -> None:
+    """The image keeps its pixels; clients count larger squares by the two settings that go together."""
+    made = order(kind, visual_tokens=tokens, compressor=Compressor.AVERAGE_POOL, precision=precision)
+    export(made, tmp_path / "made", quiet)
+    known = {"visual_tokens": tokens, "compressor": Compressor.AVERAGE_POOL, "image": USUAL_IMAGE}
+    report = _judged(tmp_path / "made", kind, **known)
+    assert not report.failed and not report.reservations, report.failed
+    assert answer(tmp_path / "made", _picture(tmp_path, 1024, 768), "Hm?", 1, "cpu", 1).visual_tokens == tokens
+    held = json.loads((tmp_path / "made" / "preprocessor_config.json").read_text())
+    tower = json.loads((tmp_path / "made" / "config.json").read_text())["vision_config"]
+    assert held["merge_size"] == tower["spatial_merge_size"] == 2 * pooled
+    _settings(tmp_path / "made", merge_size=2)
+    agree(tmp_path / "made")
+    assert "configuration" in _failed(_judged(tmp_path / "made", kind, **known))
+
+
+def test_numbers_that_no_pooling_leaves_are_named() -> None:
+    folder, pool = str(checkpoint("qwen2.5-vl")), Compressor.AVERAGE_POOL
+    with pytest.raises(InputError, match="a side, averaged, leave one of 15, 20, 30, 35, 63, 108, 252"):
+        chosen(ExportChoices(checkpoint=folder, visual_tokens=64, compressor=pool), None)
+    with pytest.raises(InputError, match="--compressor average-pool: give --visual-tokens too"):
+        chosen(ExportChoices(checkpoint=folder, compressor=pool), None)
+    with pytest.raises(
+        InputError, match="found quecc; qwen2_5_vl joins patches itself .*; expected none or average-pool"
+    ):
+        chosen(ExportChoices(checkpoint=folder, visual_tokens=63, compressor=Compressor.QUECC), None)
 
 
 def test_a_number_between_those_that_are_listed_can_be_exported_where_a_limit_makes_it() -> None:

@@ -62,13 +62,33 @@ class Reference:
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             if self.checkpoint.gridded:
-                found = self.model.get_image_features(pixels, self._tensor(grid)).pooler_output
-                return torch.cat(found).float().cpu().numpy()
+                return self._grid_features(pixels, self._tensor(grid)).float().cpu().numpy()
             if not self.checkpoint.masked:
                 return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
             found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
             return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
+
+    def _grid_features(self, pixels: Any, grid: Any) -> Any:
+        """What transformers' own method makes of patches, and of larger squares the mean of their tokens."""
+        import torch
+
+        own, side = self.checkpoint.joined_side, self.compression.factor
+        pooled = side // own
+        if pooled == 1:
+            return torch.cat(self.model.get_image_features(pixels, grid).pooler_output)
+        # Patches come square by square; the model's own squares are the smaller ones, row by row over the whole image.
+        parts = []
+        for one, (frames, rows, columns) in zip(pixels.split(grid.prod(-1).tolist()), grid.tolist(), strict=True):
+            lines = one.unflatten(0, (frames, rows // side, columns // side, side, side)).transpose(2, 3)
+            lines = lines.reshape(frames, rows // own, own, columns // own, own, -1).transpose(2, 3)
+            parts.append(lines.reshape(len(one), -1))
+        found = []
+        tokens = self.model.get_image_features(torch.cat(parts), grid).pooler_output
+        for one, (frames, rows, columns) in zip(tokens, grid.tolist(), strict=True):
+            regions = one.unflatten(0, (frames, rows // side, pooled, columns // side, pooled))
+            found.append(regions.mean(dim=(2, 4)).flatten(0, 2))
+        return torch.cat(found)
 
     def embeds(self, input_ids: Any) -> Any:
         """Token ids ``[batch, tokens]`` to embeddings."""

@@ -2,7 +2,9 @@
 
 V is set by the most pixels that the processor scales an image to. Python's processors read that from ``size``,
 transformers.js and older releases from ``max_pixels``: both are written. transformers.js makes Qwen2-VL's cache of
-numbers at the top of ``config.json``, where the first files on the Hub have them.
+numbers at the top of ``config.json``, where the first files on the Hub have them. Where tokens are pooled the squares
+that become one are larger, and so are ``merge_size`` and ``spatial_merge_size``, by which clients count tokens and
+positions.
 """
 
 from typing import Any
@@ -53,7 +55,7 @@ def _processor(
         "max_pixels": squares.most_pixels,
         "patch_size": tower.patch_size,
         "temporal_patch_size": tower.temporal_patch_size,
-        "merge_size": tower.spatial_merge_size,
+        "merge_size": squares.merge,
         "image_processor_type": _IMAGES,
     }
 
@@ -68,6 +70,7 @@ def grid_texts(
     _check_tokens(checkpoint)
     plain, image = checkpoint.config.to_dict(), _processor(checkpoint, squares, found, kept)
     config = {key: plain[key] for key in _KEPT if key in plain}
+    config["vision_config"] = plain["vision_config"] | {"spatial_merge_size": squares.merge}
     if checkpoint.config.model_type == "qwen2_vl":
         config |= {key: plain["text_config"][key] for key in _AT_THE_TOP}
     kind = {"processor_class": _PROCESSORS[checkpoint.config.model_type]}

@@ -3,9 +3,10 @@
 ``pixel_values [patches, numbers of a patch], grid [images, 3] -> image_features [tokens, LLM width]``. The patches of
 all images, one after the other, square by square; the grid says how many there are in time, height and width, and is
 read when the graph runs. As transformers computes it: angles follow a patch's row and column, patches see their own
-image, or in Qwen2.5-VL's windowed layers the squares of their own window, and a square's patches are normed, joined and
-projected. transformers sorts patches by window and back again; here they keep their places, and the patches of a
-group are gathered for attention alone.
+image, or in Qwen2.5-VL's windowed layers those of their own window, and a square's patches are normed, joined and
+projected. Where tokens are pooled the patches come in larger squares, and a square's tokens are averaged. transformers
+sorts patches by window and back again; here they keep their places, and the patches of a group are gathered for
+attention alone.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ _EPSILON = 1e-6  # of every norm, in transformers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Places:
-    """Where every patch lies, int64 ``[patches]`` each: its image's frame among all, its row and column.
+    """Where every patch lies, int64 ``[patches]`` each: its image, and its frame among those of all images.
 
-    ``row`` and ``column`` are its square's, ``corner`` its number in the square, ``inside`` its number in the frame.
+    ``row`` and ``column`` are those of its frame, ``inside`` its number in the frame.
     """
 
     image: Any
@@ -31,7 +32,6 @@ class _Places:
     inside: Any
     row: Any
     column: Any
-    corner: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +51,11 @@ class _Groups:
 class _QwenEncoder:
     """The encoder being drawn."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision, square: int) -> None:
         self.checkpoint, self.tower = checkpoint, checkpoint.tower
         self.sketch = Sketch(checkpoint.tensors, precision)
-        self.merge, self.window = checkpoint.joined_side, window_side(checkpoint.tower)
+        self.merge, self.square = checkpoint.joined_side, square
+        self.window = window_side(checkpoint.tower)
         self.grid: Any = None
 
     def draw(self) -> Any:
@@ -65,7 +66,7 @@ class _QwenEncoder:
         places = self._places(pixels)
         angles = self._angles(places)
         whole = self._whole(places)
-        windows = whole if self.window is None else self._windows(places, self.window)
+        windows = whole if self.window is None else self._windows(places, self.window * self.merge)
         full = range(tower.depth) if self.window is None else tower.fullatt_block_indexes
         x = self._embedded(sketch.inner(pixels))
         for layer in range(tower.depth):
@@ -105,10 +106,15 @@ class _QwenEncoder:
         within = sketch.op("Sub", number, sketch.op("Gather", self._before(counts), image))
         frame, inside = self._parted(within, sketch.op("Gather", frame_size, image))
         frame = sketch.op("Add", frame, sketch.op("Gather", self._before(self._side(0)), image))
-        square, corner = self._parted(inside, sketch.scalar(self.merge**2))
-        columns = sketch.op("Gather", sketch.op("Div", self._side(2), sketch.scalar(self.merge)), image)
-        row, column = self._parted(square, columns)
-        return _Places(image=image, frame=frame, inside=inside, row=row, column=column, corner=corner)
+        square, corner = self._parted(inside, sketch.scalar(self.square**2))
+        columns = sketch.op("Gather", sketch.op("Div", self._side(2), sketch.scalar(self.square)), image)
+        row, column = (
+            sketch.op("Add", sketch.op("Mul", first, sketch.scalar(self.square)), rest)
+            for first, rest in zip(
+                self._parted(square, columns), self._parted(corner, sketch.scalar(self.square)), strict=True
+            )
+        )
+        return _Places(image=image, frame=frame, inside=inside, row=row, column=column)
 
     def _range(self, count: Any) -> Any:
         """0 to a count, itself left out."""
@@ -118,11 +124,9 @@ class _QwenEncoder:
         """Cosines and sines of row and column times the tower's frequencies: ``[1, patches, half a head]``."""
         sketch, numpy = self.sketch, self.sketch.np
         frequencies = sketch.constant("tower.inverse_frequencies", self._frequencies().astype(numpy.float32))
-        down, right = self._parted(places.corner, sketch.scalar(self.merge))
         found = []
-        for square, corner in ((places.row, down), (places.column, right)):
-            at = sketch.op("Add", sketch.op("Mul", square, sketch.scalar(self.merge)), corner)
-            at = sketch.op("Cast", sketch.op("Unsqueeze", at, sketch.ints(0, 2)), to=sketch.ir.DataType.FLOAT)
+        for place in (places.row, places.column):
+            at = sketch.op("Cast", sketch.op("Unsqueeze", place, sketch.ints(0, 2)), to=sketch.ir.DataType.FLOAT)
             found.append(sketch.op("Mul", at, frequencies))
         angles = sketch.op("Concat", *found, axis=-1)
         return sketch.inner(sketch.op("Cos", angles)), sketch.inner(sketch.op("Sin", angles))
@@ -143,11 +147,11 @@ class _QwenEncoder:
         return self._grouped(places.frame, places.inside, sketch.op("ReduceSum", self._side(0), keepdims=1), length)
 
     def _windows(self, places: _Places, side: int) -> _Groups:
-        """Groups of windows, ``side`` squares high and wide, or smaller at an image's right and lower ends."""
+        """Groups of windows, ``side`` patches high and wide, or smaller at an image's right and lower ends."""
         sketch = self.sketch
         high, wide = (
-            sketch.op("Div", sketch.op("Add", squares, sketch.scalar(side - 1)), sketch.scalar(side))
-            for squares in (sketch.op("Div", self._side(axis), sketch.scalar(self.merge)) for axis in (1, 2))
+            sketch.op("Div", sketch.op("Add", self._side(axis), sketch.scalar(side - 1)), sketch.scalar(side))
+            for axis in (1, 2)
         )
         of_frame = sketch.op("Mul", high, wide)
         counts = sketch.op("Mul", self._side(0), of_frame)
@@ -158,8 +162,7 @@ class _QwenEncoder:
         window = sketch.op("Add", window, left)
         window = sketch.op("Add", window, sketch.op("Gather", self._before(counts), places.image))
         slot = sketch.op("Add", sketch.op("Mul", row, sketch.scalar(side)), column)
-        slot = sketch.op("Add", sketch.op("Mul", slot, sketch.scalar(self.merge**2)), places.corner)
-        length = sketch.ints((side * self.merge) ** 2)
+        length = sketch.ints(side**2)
         return self._grouped(window, slot, sketch.op("ReduceSum", counts, keepdims=1), length)
 
     def _grouped(self, group: Any, slot: Any, rows: Any, length: Any) -> _Groups:
@@ -210,17 +213,24 @@ class _QwenEncoder:
         return sketch.linear(sketch.op("Gather", attended, groups.at, axis=1), f"{name}.proj")
 
     def _merged(self, x: Any) -> Any:
-        """Squares of patches, normed, joined and projected: ``[tokens, LLM width]``."""
-        sketch, name = self.sketch, "vision_tower.merger"
-        x = sketch.op(
-            "Reshape", self._norm(x, f"{name}.ln_q"), sketch.ints(-1, tower_width(self.tower) * self.merge**2)
-        )
-        return sketch.linear(sketch.activation(sketch.linear(x, f"{name}.mlp.0"), "gelu"), f"{name}.mlp.2")
+        """Squares of patches, normed, joined and projected: ``[tokens, LLM width]``; of larger ones the means."""
+        sketch, name, pooled = self.sketch, "vision_tower.merger", self.square // self.merge
+        x = self._norm(x, f"{name}.ln_q")
+        if pooled > 1:
+            shape = (-1, pooled, self.merge, pooled, self.merge, tower_width(self.tower))
+            x = sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(*shape)), perm=[0, 1, 3, 2, 4, 5])
+        x = sketch.op("Reshape", x, sketch.ints(-1, tower_width(self.tower) * self.merge**2))
+        x = sketch.linear(sketch.activation(sketch.linear(x, f"{name}.mlp.0"), "gelu"), f"{name}.mlp.2")
+        if pooled == 1:
+            return x
+        x = sketch.op("Reshape", x, sketch.ints(-1, pooled**2, self.checkpoint.text.hidden_size))
+        return sketch.op("ReduceMean", x, sketch.ints(1), keepdims=0)
 
 
-def patch_graph(checkpoint: Checkpoint, precision: Precision) -> Any:
+def patch_graph(checkpoint: Checkpoint, precision: Precision, square: int) -> Any:
     """Return the vision encoder of a Qwen2-VL or Qwen2.5-VL as an onnx_ir model.
 
+    ``square`` patches of a side become a token: the model's own number, or a multiple of it, whose tokens are averaged.
     Raises InputError for a missing tensor.
     """
-    return _QwenEncoder(checkpoint, precision).draw()
+    return _QwenEncoder(checkpoint, precision, square).draw()

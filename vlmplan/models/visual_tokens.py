@@ -214,16 +214,18 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
     return limits[visual_tokens]
 
 
-def squares_of(model: ModelSpec, image: tuple[int, int], limit: int) -> tuple[int, int]:
-    """Return columns and rows of the squares that an image becomes within a limit of pixels, a token each.
+def squares_of(
+    model: ModelSpec, image: tuple[int, int], limit: int | None = None, *, pooled: int = 1
+) -> tuple[int, int]:
+    """Return columns and rows of the squares that an image becomes, a token each: within a limit of pixels, or unasked.
 
-    Raises InputError for a model whose processor cuts none.
+    ``pooled`` of the model's own squares of a side are one. Raises InputError for a model whose processor cuts none.
     """
     rule = model.image
     if rule is None or rule.rule is not Rule.AREA:
         raise InputError(f"{model.name}: its processor keeps no image within a limit of pixels")
     low = rule.least_pixels or rule.least_tokens * rule.view_size**2
-    return resized_area(*image, rule.view_size, (low, limit))
+    return resized_area(*image, rule.view_size * pooled, (low, limit or _default_pixels(rule)))
 
 
 def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:

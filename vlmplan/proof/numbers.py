@@ -96,7 +96,8 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
             shown = int(grid.prod(axis=1).sum()) // merge**2
         seen = manifest.visual_tokens if tiles is None else shown * tiles.view_tokens
         ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
-        pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles)
+        size = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
+        pixels, mask = _pixels(rng, size, shown, tiles)
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(

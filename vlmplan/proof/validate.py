@@ -257,7 +257,8 @@ class Validator:
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         checkpoint, tiles = parts.checkpoint, parts.tiles
         views = 0 if tiles is None else tiles.views
-        sizes = (manifest.visual_tokens, checkpoint.image_size, checkpoint.image_token)
+        side = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
+        sizes = (manifest.visual_tokens, side, checkpoint.image_token)
         prompt = workload_prompt(workload, *sizes, reads_question=manifest.reads_question, tiles=views)
         if tiles is not None:
             prompt = replace(prompt, pixel_values=tiles.as_read(prompt.pixel_values))
