@@ -167,14 +167,14 @@ class _QwenEncoder:
 
     def _grouped(self, group: Any, slot: Any, rows: Any, length: Any) -> _Groups:
         """Groups by the number of each patch's group and its place in it; empty places are seen by nobody."""
-        sketch, types = self.sketch, self.sketch.ir.DataType
+        sketch = self.sketch
         at = sketch.op("Add", sketch.op("Mul", group, length), slot)
         held = sketch.op("Expand", sketch.ints(-1), sketch.op("Mul", rows, length))
         number = self._range(sketch.op("Squeeze", sketch.op("Shape", at)))
         held = sketch.op("ScatterElements", held, at, number, axis=0)
         filled = sketch.op("GreaterOrEqual", held, sketch.scalar(0))
         shape = sketch.op("Concat", rows, sketch.ints(1, 1), length, axis=0)
-        filled = sketch.op("Reshape", sketch.op("Cast", filled, to=types.BOOL), shape)
+        filled = sketch.op("Reshape", filled, shape)
         square = sketch.op("Concat", rows, sketch.ints(1), length, length, axis=0)
         visible = sketch.op("Expand", filled, square)
         held = sketch.op("Max", held, sketch.scalar(0))
