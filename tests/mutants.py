@@ -99,8 +99,10 @@ def rolled_positions(folder: Path, rng: Random) -> str:
     """Every patch gets its neighbour's position."""
 
     def change(model: onnx.ModelProto) -> str:
-        tensor = next(one for one in model.graph.initializer if "position_embedding" in one.name)
-        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=-2))
+        names = ("position_embedding", "tower.inverse_frequencies")
+        tensor = next(one for one in model.graph.initializer if any(name in one.name for name in names))
+        axis = -2 if len(tensor.dims) > 1 else 0
+        _store(tensor, np.roll(numpy_helper.to_array(tensor), int(rng.choice([-1, 1])), axis=axis))
         return "positions off by one"
 
     return _edit(folder, VISION, change)
@@ -234,8 +236,9 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
 
     def change(content: dict[str, Any]) -> str:
         keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
-        key = next(one for one in keys if one in content)
-        content[key] += int(rng.choice([-1, 1]))
+        table = content if any(one in content for one in keys) else content["image_processor"]
+        key = next(one for one in (*keys, "merge_size") if one in table)
+        table[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 
     return _json(folder, "processor_config.json", change)

@@ -37,6 +37,13 @@ TILED = {
                                  vision={"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": True,
                                          "use_mean_pooling": False}),
 }  # fmt: skip
+GRIDDED = {
+    "qwen2-vl": SmallModel(model_type="qwen2_vl", seed=8),
+    "qwen2.5-vl": SmallModel(model_type="qwen2_5_vl", seed=9),
+    "qwen2.5-vl-wide": SmallModel(model_type="qwen2_5_vl", joined=3, seed=10,
+                                  vision={"patch_size": 8, "window_size": 49},
+                                  text={"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),
+}  # fmt: skip
 MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
 USUAL_IMAGE = (1024, 768)
@@ -47,20 +54,25 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS or TILED."""
+    """A checkpoint of one of KINDS, TILED or GRIDDED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | GRIDDED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
-    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views."""
+    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
+
+    For one of GRIDDED 88 squares.
+    """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
         usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+    if kind in GRIDDED:
+        usual = {"visual_tokens": 88, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 

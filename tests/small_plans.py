@@ -11,10 +11,12 @@ from vlmplan.planning.plan import Plan, recommend
 from vlmplan.planning.question import query
 
 
-def plan_for(checkpoint: Path, limit_s: float) -> Plan:
+def plan_for(checkpoint: Path, limit_s: float, image: tuple[int, int] = (1024, 768)) -> Plan:
     """A plan by the reasoning law."""
     law = catalogue.resolve(catalogue.Shelf.LAWS, "reasoning")
     asked = Asked(hardware="amd-epyc-9654", task=str(law), models=str(checkpoint), runtime=Runtime.ONNXRUNTIME)
     return recommend(
-        query(asked, Workload(text_tokens=20, output_tokens=8), Budget(latency_s=limit_s, memory_bytes=64e9))
+        query(
+            asked, Workload(text_tokens=20, output_tokens=8, image=image), Budget(latency_s=limit_s, memory_bytes=64e9)
+        )
     )

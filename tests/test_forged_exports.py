@@ -13,7 +13,7 @@ import pytest
 from forgeries import FORGERIES, forge
 from mutants import FAULTS, NothingChanged
 from safetensors.torch import save_file
-from small_models import KINDS, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
+from small_models import GRIDDED, KINDS, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
 from small_plans import plan_for
 from small_training import trained
 
@@ -292,6 +292,8 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
             {"image": USUAL_IMAGE},
         ),
         (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
+        (order("qwen2.5-vl"), {"image": USUAL_IMAGE}),
+        (order("qwen2-vl", precision=Precision.INT4, **small), {"image": USUAL_IMAGE}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
         (order("next-qwen3", **quecc, **small), {}),
         (_own_order(packer, precision=Precision.INT8, **small), {}),
@@ -339,7 +341,7 @@ def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
     for path, options in goods:
         report = Validator(options, quiet).validate(path).report
         assert not report.failed, (path, report.failed)
-    kinds, _ = _hunt([*goods[2:6], goods[7]], len(FORGERIES), tmp_path)
+    kinds, _ = _hunt([*goods[2:6], *goods[7:9]], len(FORGERIES), tmp_path)
     assert len(kinds) > 20
 
 
@@ -378,6 +380,25 @@ def test_a_hundred_good_exports_are_accepted(tmp_path: Path) -> None:
         if report.failed:
             refused.append((number, read_manifest(tmp_path / "good").compressor, report.failed))
         number += 1
+    print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
+    assert not refused
+
+
+@pytest.mark.slow
+def test_good_exports_of_grids_are_accepted(tmp_path: Path) -> None:
+    """Kinds x precisions x numbers of squares, validated against the checkpoint, the tokens and the image given."""
+    refused, number = [], 0
+    for kind in GRIDDED:
+        for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
+            for squares in (12, 88, 192):
+                base = Precision.FP16 if precision is Precision.INT8 and squares == 88 else Precision.FP32
+                made = order(kind, precision=precision, base_precision=base, visual_tokens=squares)
+                export(made, tmp_path / "good", quiet, overwrite=True)
+                known: dict[str, Any] = {"visual_tokens": squares, "image": USUAL_IMAGE}
+                report = _judged(tmp_path / "good", checkpoint=made.checkpoint, precision=precision, **known)
+                number += 1
+                if report.failed or report.reservations:
+                    refused.append((kind, precision, squares, report.failed))
     print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
     assert not refused
 

@@ -355,7 +355,7 @@ def test_tokens_takes_the_pictures_of_a_workload() -> None:
     assert code == 0
     told = json.loads(out)
     assert (told["images"], tuple(told["image"])) == (video.images, video.image or (1024, 768))
-    assert "workload video" in err and "(--images" in err
+    assert "workload video" in err and "(--frames" in err
     assert "--text-tokens" not in err
     code, out, _ = run("tokens", "--model", "Qwen2.5-VL-7B", "--workload", "document", "--image", "64x64", "--json")
     assert tuple(json.loads(out)["image"]) == (64, 64)

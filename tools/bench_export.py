@@ -134,9 +134,9 @@ class _Pooled:
     def __init__(self, whole: Reference) -> None:
         self.embeds, self.step, self._whole = whole.embeds, whole.step, whole
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+    def image_features(self, pixel_values: Any, *others: Any, **named: Any) -> Any:
         """The mean of all features."""
-        return self._whole.image_features(pixel_values, query, mask).mean(axis=1, keepdims=True)
+        return self._whole.image_features(pixel_values, *others, **named).mean(axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

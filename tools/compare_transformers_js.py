@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.hardware.runtimes import Precision
@@ -33,7 +34,7 @@ def _alike(found: dict[str, Any], ids: Any, pixels: Any) -> str:
     """How far the Python processor of the same folder is from these."""
     from PIL import Image
 
-    processor = quiet_transformers().AutoProcessor.from_pretrained(found["folder"])
+    processor = Prompts(Path(found["folder"])).processor
     pictures = [Image.open(name).convert("RGB") for name in found["images"]]
     own = processor(images=pictures, text=found["text"], return_tensors="np")
     same = own["input_ids"].tolist() == ids.tolist()
@@ -41,13 +42,17 @@ def _alike(found: dict[str, Any], ids: Any, pixels: Any) -> str:
     return f"token ids {'equal' if same else 'DIFFERENT'}, pixels apart by at most {apart:.2f}"
 
 
-def _by_torch(checkpoint: str, ids: Any, pixels: Any, count: int) -> list[int]:
+def _by_torch(checkpoint: str, prompt: Prompt, count: int) -> list[int]:
     """Transformers' own ``generate``."""
     import torch
 
     model = quiet_transformers().AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
-    given = {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(pixels)}
+    ids: Any = prompt.input_ids
+    given = {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(prompt.pixel_values)}
     given["attention_mask"] = torch.ones_like(given["input_ids"])
+    if prompt.grid is not None:
+        given["image_grid_thw"] = torch.from_numpy(prompt.grid)
+        given["mm_token_type_ids"] = (given["input_ids"] == prompt.image_token).int()
     with torch.inference_mode():
         found = model.generate(**given, max_new_tokens=count, do_sample=False)
     return [int(token) for token in found[0, ids.shape[1] :]]
@@ -64,11 +69,15 @@ def main() -> None:
         ids, pixels = _inputs(found)
         config = json.loads((Path(found["folder"]) / "config.json").read_text(encoding="utf-8"))
         token = config.get("image_token_index", config.get("image_token_id"))
-        prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=token)
+        grid = None if found.get("grid") is None else np.array([found["grid"]], np.int64)
+        prompt = Prompt(
+            input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=token, grid=grid,
+            merge=config["vision_config"].get("spatial_merge_size", 1),
+        )  # fmt: skip
         theirs = {"own loop": list(generate(OnnxModel(Path(found["folder"])), prompt, len(found["tokens"])).tokens)}
         manifest = read_manifest(Path(found["folder"]))
         if manifest.precision is Precision.FP32 and manifest.compressor is Compressor.NONE:
-            theirs["PyTorch"] = _by_torch(given.checkpoint, ids, pixels, len(found["tokens"]))
+            theirs["PyTorch"] = _by_torch(given.checkpoint, prompt, len(found["tokens"]))
         same = {name: tokens == found["tokens"] for name, tokens in theirs.items()}
         wrong += not all(same.values())
         said = ", ".join(f"{name} {'equal' if one else 'DIFFERENT'}" for name, one in same.items())

@@ -4,7 +4,7 @@
 //     node tools/try_transformers_js.mjs IMAGE[,IMAGE...] EXPORT... [--out DIR]
 //
 // Prints a line an export and exits 1 where the image tokens are not those of its manifest (of exports with tiles: no
-// whole number of tiles, since those depend on the picture). With --out what went in and came out is written to DIR, a
+// whole number of tiles, since those depend on the picture; of Qwen's: not those of the grid of patches). With --out what went in and came out is written to DIR, a
 // file an export, for tools/compare_transformers_js.py.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
@@ -37,14 +37,16 @@ for (const folder of folders.map((name) => resolve(name))) {
   const count = ids.filter((id) => id === token).length;
   const output = await model.generate({ ...inputs, do_sample: false, max_new_tokens: 16 });
   const tokens = Array.from(output.data, Number).slice(ids.length);
-  const good = tiled ? count % read("processor_config.json").image_seq_len === 0 : count === manifest.visual_tokens;
+  const grid = inputs.image_grid_thw && Array.from(inputs.image_grid_thw.data, Number); // of one image: it takes no two
+  const merge = config.vision_config.spatial_merge_size;
+  const good = grid ? count === grid.reduce((a, b) => a * b) / merge ** 2 : tiled ? count % read("processor_config.json").image_seq_len === 0 : count === manifest.visual_tokens;
   wrong += good ? 0 : 1;
   console.log(`${good ? "good" : "WRONG"} ${basename(folder)}: ${count} image tokens, then ${tokens.join(" ")}`);
   if (out) {
     mkdirSync(out, { recursive: true });
     const { dims, data } = inputs.pixel_values;
     const pixels = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64");
-    writeFileSync(`${out}/${basename(folder)}.json`, JSON.stringify({ folder, text, images: asked, ids, tokens, dims, pixels }));
+    writeFileSync(`${out}/${basename(folder)}.json`, JSON.stringify({ folder, text, images: asked, ids, tokens, dims, pixels, grid }));
   }
 }
 process.exit(wrong ? 1 : 0);

@@ -51,7 +51,7 @@ def export(
         random_weights: A learned compressor at random, for a trial.
         query: QueCC: one question, baked in.
         all_logits: Logits of every token, not the last.
-        image: Of a model that cuts tiles: width and height of the image whose ``visual_tokens`` are meant; the plan's,
+        image: Of tiles or grids: width and height of the image whose ``visual_tokens`` are meant; the plan's,
             or ``"1024x768"``, unless told.
         replace: Whether to replace an export at ``out``.
         progress: Hears (what, done, in all).
@@ -131,7 +131,7 @@ def validate(
         compressor: Expect this one.
         precision: Expect this one.
         query: Expect this question, baked in.
-        image: Of tiles: expect the tokens to be those of an image of this width and height, ``"1024x768"``.
+        image: Of tiles or grids: expect the tokens to be those of an image of this size, ``"1024x768"``.
         provider: Where ONNX Runtime runs: ``"cpu"`` or ``"cuda"``.
         threads: Threads of an operator; ONNX Runtime's own number unless told.
         repeats: Timed requests, 1 to 1,000.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.checkpoints.checkpoint import GRIDDED_TYPES as GRIDDED_TYPES
     from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
     from vlmplan.checkpoints.checkpoint import MASKED_TYPES as MASKED_TYPES
     from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import check_resized as check_resized
     from vlmplan.checkpoints.pictures import image_file as image_file
+    from vlmplan.checkpoints.qwen_vl import patch_width as patch_width
+    from vlmplan.checkpoints.qwen_vl import position_axes as position_axes
+    from vlmplan.checkpoints.qwen_vl import tower_width as tower_width
+    from vlmplan.checkpoints.qwen_vl import window_side as window_side
     from vlmplan.checkpoints.reference import Reference as Reference
     from vlmplan.checkpoints.reference import load_reference as load_reference
     from vlmplan.checkpoints.reference import random_reference as random_reference
@@ -62,6 +67,7 @@ __getattr__, __all__ = face(
     {
         "checkpoint": (
             "Checkpoint",
+            "GRIDDED_TYPES",
             "Joined",
             "LLAVA_TYPES",
             "MASKED_TYPES",
@@ -93,6 +99,7 @@ __getattr__, __all__ = face(
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
+        "qwen_vl": ("patch_width", "position_axes", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
         "small_checkpoint": (

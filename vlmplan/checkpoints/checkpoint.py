@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
+from vlmplan.checkpoints.qwen_vl import check_grids, square_side
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
@@ -30,6 +31,7 @@ MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.expor
 # Whose processor cuts tiles that all go through the tower, and whose own connector joins patches.
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
 MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
+GRIDDED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].gridded)
 LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in TILED_TYPES)
 TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
@@ -41,6 +43,8 @@ _RENAMES = (
     (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_tower."),
     (re.compile(r"^model\.text_model\."), "language_model."),
     (re.compile(r"^model\.vision_model\."), "vision_tower."),
+    (re.compile(r"^(model\.)?visual\."), "vision_tower."),
+    (re.compile(r"^model\.(?=(layers|embed_tokens|norm)\.)"), "language_model."),
     (re.compile(r"^model\.(?=multi_modal_projector\.|image_newline|compressor\.|connector\.)"), ""),
 )
 _DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -163,8 +167,17 @@ def side_of(value: Any) -> Any:
 
 def joined_side(config: Any) -> int:
     """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
+    if config.model_type in GRIDDED_TYPES:
+        return int(config.vision_config.spatial_merge_size)
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
     return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
+
+
+def image_side(config: Any) -> Any:
+    """Return the pixels on a side of what a tower reads: the image, a tile of it, or a square that becomes a token."""
+    if config.model_type in GRIDDED_TYPES:
+        return square_side(config.vision_config)
+    return side_of(config.vision_config.image_size)
 
 
 def image_token_of(config: Any) -> int:
@@ -208,8 +221,8 @@ class Checkpoint:
 
     @property
     def image_size(self) -> int:
-        """Pixels on a side of what the tower reads: the image, or a tile of it."""
-        return int(side_of(self.tower.image_size))
+        """Pixels on a side of what the tower reads: the image, a tile of it, or a square that becomes a token."""
+        return int(image_side(self.config))
 
     @property
     def tiled(self) -> bool:
@@ -220,6 +233,11 @@ class Checkpoint:
     def masked(self) -> bool:
         """Whether tiles stand in rows, one a request, with a mask of what is no padding; else they are one list."""
         return self.config.model_type in MASKED_TYPES
+
+    @property
+    def gridded(self) -> bool:
+        """Whether tiles are squares of patches, a token each, that come with the grid of their image's patches."""
+        return self.config.model_type in GRIDDED_TYPES
 
     @property
     def joined_side(self) -> int:
@@ -322,7 +340,39 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
     text, tower = config.text_config, config.vision_config
-    image_size, patch_size = side_of(tower.image_size), side_of(tower.patch_size)
+    if gridded := config.model_type in GRIDDED_TYPES:
+        check_grids(config, folder)
+    image_size, patch_size = image_side(config), side_of(tower.patch_size)
+    _check_sizes(config, folder, image_size, patch_size)
+    if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
+        raise InputError(
+            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
+            "and not in a whole prompt; expected full_attention"
+        )
+    tiled = config.model_type in TILED_TYPES
+    stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
+    found = (
+        ("model_type", config.model_type, MODEL_TYPES),
+        ("text_config.model_type", text.model_type, _text_types(config)),
+        # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
+        ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
+        ("text_config.hidden_act", text.hidden_act, ("silu",)),
+        ("text_config.rope_parameters.rope_type", _rope_type(text), ROPE_TYPES),
+        ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
+         ("default",) if stacked else ("default", "full")),
+        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
+    )  # fmt: skip
+    for key, value, expected in found:
+        if value not in expected:
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
+    if tiled and not gridded:
+        _check_joined(config, folder, image_size // patch_size)
+    return config
+
+
+def _check_sizes(config: Any, folder: Path, image_size: Any, patch_size: Any) -> None:
+    """Raise InputError for sizes that are no numbers of a model; those of the image and its patches in pixels."""
+    text, tower = config.text_config, config.vision_config
     sizes = (
         ("text_config.num_hidden_layers", text.num_hidden_layers, 1000),
         ("vision_config.num_hidden_layers", tower.num_hidden_layers, 1000),
@@ -335,31 +385,8 @@ def _checked(config: Any, folder: Path) -> Any:
     for key, value, most in sizes:
         if not isinstance(value, int) or not 0 < value <= most:
             raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
-    if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        raise InputError(
-            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
-            "and not in a whole prompt; expected full_attention"
-        )
     if patch_size > image_size:
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
-    tiled, stacked = config.model_type in TILED_TYPES, config.model_type not in (*LLAVA_TYPES, *MASKED_TYPES)
-    found = (
-        ("model_type", config.model_type, MODEL_TYPES),
-        ("text_config.model_type", text.model_type, TEXT_TYPES),
-        # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
-        ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
-        ("text_config.hidden_act", text.hidden_act, ("silu",)),
-        ("text_config.rope_parameters.rope_type", _rope_type(text), ROPE_TYPES),
-        ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
-         ("default",) if stacked else ("default", "full")),
-        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
-    )  # fmt: skip
-    for key, value, expected in found:
-        if value not in expected:
-            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
-    if tiled:
-        _check_joined(config, folder, image_size // patch_size)
-    return config
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:
@@ -371,6 +398,12 @@ def _check_joined(config: Any, folder: Path, side: int) -> None:
     exact = abs(joined * given - 1) < _ROUNDING if shuffled else isinstance(given, int)
     if not exact or joined < 1 or side % joined:
         raise InputError(f"{folder}: {key} is {given!r}, expected {due} of the tower's {side} patches of a side")
+
+
+def _text_types(config: Any) -> tuple[str, ...]:
+    """The text types that are drawn of a checkpoint; a family's own names of one of them count."""
+    known = ARCHITECTURES.get(config.model_type)
+    return (*known.text_names, *TEXT_TYPES) if known and known.text in TEXT_TYPES else TEXT_TYPES
 
 
 def _rope_type(text: Any) -> str:

@@ -33,10 +33,11 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
     """
     if not checkpoint.tiled:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
-    if compressor is not Compressor.NONE:
+    allowed = (Compressor.NONE, Compressor.AVERAGE_POOL) if checkpoint.gridded else (Compressor.NONE,)
+    if compressor not in allowed:
         raise InputError(
             f"--compressor: found {compressor}; {checkpoint.config.model_type} joins patches itself and is exported as "
-            "it is; expected none"
+            f"it is; expected {' or '.join(allowed)}"
         )
     return Compression(compressor=compressor, side=checkpoint.grid_side, factor=checkpoint.joined_side)
 

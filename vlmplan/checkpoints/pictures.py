@@ -62,7 +62,8 @@ def as_rgb(picture: Any) -> Any:
 def check_resized(size: tuple[int, int], processor: Any) -> None:
     """Raise InputError where an image processor would make more than ``MOST_RESIZED`` pixels of a picture.
 
-    ``size`` is the picture's, width and height in pixels; ``processor`` is one of LLaVA's or Idefics3's kind.
+    ``size`` is the picture's, width and height in pixels; ``processor`` is one of LLaVA's, Idefics3's or Qwen2-VL's
+    kind.
     """
     for name in _SETTINGS:
         given = getattr(processor, name, None) or {}
@@ -70,7 +71,9 @@ def check_resized(size: tuple[int, int], processor: Any) -> None:
         sides = {key: value for key, value in table.items() if isinstance(value, int | float)}
         short, long = sides.get("shortest_edge", 0), sides.get("longest_edge", 0)
         made = max(sides.get("height", 0) * sides.get("width", 0), long**2)
-        if not long:
+        if hasattr(processor, "merge_size"):  # whose limits are pixels in all
+            made = max(short, long)
+        elif not long:
             made = max(made, short**2 * max(size) / max(1, min(size)))
         if made > MOST_RESIZED:
             shown = ", ".join(f"{key} {value:g}" for key, value in sides.items())

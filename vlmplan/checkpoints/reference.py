@@ -32,18 +32,21 @@ class Reference:
         found = torch.from_numpy(values).to(self.model.device)
         return found.to(self.model.dtype) if found.is_floating_point() else found
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+    def image_features(
+        self, pixel_values: Any, query: Any | None = None, mask: Any | None = None, grid: Any | None = None
+    ) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]`` (numpy in, numpy out).
 
         Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
         ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
+        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
         """
         import torch
 
         from vlmplan.checkpoints.torch_compressors import features_of
 
         if self.checkpoint.tiled:
-            return self._tile_features(pixel_values, mask)
+            return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
@@ -52,17 +55,40 @@ class Reference:
             found = self.model.model.multi_modal_projector(self.compressor(features))
             return found.float().cpu().numpy()
 
-    def _tile_features(self, pixel_values: Any, mask: Any | None) -> Any:
+    def _tile_features(self, pixel_values: Any, mask: Any | None, grid: Any | None) -> Any:
         """What transformers' own method makes of tiles."""
         import torch
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
+            if self.checkpoint.gridded:
+                return self._grid_features(pixels, self._tensor(grid)).float().cpu().numpy()
             if not self.checkpoint.masked:
                 return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
             found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
             return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
+
+    def _grid_features(self, pixels: Any, grid: Any) -> Any:
+        """What transformers' own method makes of patches, and of larger squares the mean of their tokens."""
+        import torch
+
+        own, side = self.checkpoint.joined_side, self.compression.factor
+        pooled = side // own
+        if pooled == 1:
+            return torch.cat(self.model.get_image_features(pixels, grid).pooler_output)
+        # Patches come square by square; the model's own squares are the smaller ones, row by row over the whole image.
+        parts = []
+        for one, (frames, rows, columns) in zip(pixels.split(grid.prod(-1).tolist()), grid.tolist(), strict=True):
+            lines = one.unflatten(0, (frames, rows // side, columns // side, side, side)).transpose(2, 3)
+            lines = lines.reshape(frames, rows // own, own, columns // own, own, -1).transpose(2, 3)
+            parts.append(lines.reshape(len(one), -1))
+        found = []
+        tokens = self.model.get_image_features(torch.cat(parts), grid).pooler_output
+        for one, (frames, rows, columns) in zip(tokens, grid.tolist(), strict=True):
+            regions = one.unflatten(0, (frames, rows // side, pooled, columns // side, pooled))
+            found.append(regions.mean(dim=(2, 4)).flatten(0, 2))
+        return torch.cat(found)
 
     def embeds(self, input_ids: Any) -> Any:
         """Token ids ``[batch, tokens]`` to embeddings."""
@@ -71,17 +97,20 @@ class Reference:
         with torch.inference_mode():
             return self.model.get_input_embeddings()(self._tensor(input_ids)).float().cpu().numpy()
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
-        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache)."""
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
+        """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache).
+
+        ``positions [3, batch, new tokens]`` are those in time, height and width, where they are not the mask's.
+        """
         import torch
 
         with torch.inference_mode():
             attention = self._tensor(mask)
-            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self.model.get_decoder()(
                 inputs_embeds=self._tensor(embeds),
                 attention_mask=attention,
-                position_ids=positions,
+                position_ids=counted if positions is None else self._tensor(positions),
                 past_key_values=cache,
                 use_cache=True,
             )

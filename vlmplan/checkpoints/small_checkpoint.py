@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import MASKED_TYPES, TILED_TYPES, joined_side, quiet_transformers, side_of
+from vlmplan.checkpoints.checkpoint import (
+    GRIDDED_TYPES,
+    MASKED_TYPES,
+    TILED_TYPES,
+    joined_side,
+    quiet_transformers,
+    side_of,
+)
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
 
 IMAGE_TOKEN = "<image>"
@@ -18,6 +25,8 @@ _TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in 
 _OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
 _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
+# Qwen2-VL's
+_PATCHED = ("<pad>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -56,6 +65,8 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in GRIDDED_TYPES:
+        return _patched_config(made, text | special, made.vision)
     if made.model_type in TILED_TYPES:
         masked = made.model_type in MASKED_TYPES
         return transformers.CONFIG_MAPPING[made.model_type](
@@ -71,6 +82,24 @@ def small_config(made: SmallModel) -> Any:
         image_token_index=_SPECIAL.index(IMAGE_TOKEN),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default" if clip else "full",
+    )
+
+
+def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of a Qwen2-VL or Qwen2.5-VL: in the latter all layers but one have windows; half a head in three sections."""
+    transformers, first = quiet_transformers(), made.model_type == "qwen2_vl"
+    own = {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2}
+    if not first:
+        own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"],
+               "fullatt_block_indexes": [1], "window_size": 112}  # fmt: skip
+    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
+    tokens = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    numbers = {name: _PATCHED.index(token) for name, token in zip(tokens, _PATCHED[3:], strict=True)}
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config={"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}} | text,
+        vision_config={"depth": 3, "num_heads": 4, "spatial_merge_size": made.joined} | own | vision,
+        **numbers,
     )
 
 
@@ -110,7 +139,8 @@ def _tokenizer(special: tuple[str, ...] = _SPECIAL, names: dict[str, str] | None
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate((*special, *alphabet))}
-    template = _TEMPLATE.replace(IMAGE_TOKEN, special[_SPECIAL.index(IMAGE_TOKEN)])
+    token = special[_SPECIAL.index(IMAGE_TOKEN)]
+    template = _TEMPLATE.replace(IMAGE_TOKEN, f"{_PATCHED[-2]}{token}{_PATCHED[-1]}" if special == _PATCHED else token)
     return _wrapped(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), template, special, names)
 
 
@@ -178,6 +208,18 @@ def _save_stacking(config: Any, folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
+def _save_patching(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Qwen2-VL and Qwen2.5-VL, whose own classes want torchvision to be made, for videos."""
+    transformers, tower = quiet_transformers(), config.vision_config
+    _tokenizer(_PATCHED).save_pretrained(folder)
+    image = transformers.Qwen2VLImageProcessorPil(
+        patch_size=tower.patch_size, temporal_patch_size=tower.temporal_patch_size, merge_size=tower.spatial_merge_size
+    )
+    kind = "Qwen2VLProcessor" if config.model_type == "qwen2_vl" else "Qwen2_5_VLProcessor"
+    found = {"image_processor": image.to_dict(), "processor_class": kind}
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
 def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
     model.save_pretrained(folder)
@@ -192,7 +234,8 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     enliven(model, made.seed)
     if made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
-        (_save_tiling if made.model_type in MASKED_TYPES else _save_stacking)(config, folder)
+        saved = _save_tiling if made.model_type in MASKED_TYPES else _save_stacking
+        (_save_patching if made.model_type in GRIDDED_TYPES else saved)(config, folder)
     else:
         save_small(model, config, _tokenizer(), folder)
     return folder

@@ -39,7 +39,7 @@ def export(  # noqa: PLR0917 - one parameter an option
     all_logits: Annotated[bool, typer.Option("--all-logits", help="Logits of every token, not the last.")] = False,
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="WxH", help="Of tiles: whose tokens are meant."),
+        typer.Option("--image", metavar="WxH", help="Of tiles or grids: whose tokens are meant."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
     json: JsonOption = False,

@@ -53,7 +53,7 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What it should be": (
             "checkpoint", "plan", "visual_tokens", "image", "compressor", "precision", "weights", "query",
         ),
-        "Where it runs": ("provider", "threads", "repeats"),
+        "Where it runs": ("provider", "threads", "repeats", "timeout"),
         "What is held": ("max_divergence", "logit_tolerance", "budget_only", "by_samples", "questions", "images"),
         "Output": ("recalibrate", *_OUTPUT["Output"]),
     },

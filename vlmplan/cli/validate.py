@@ -44,7 +44,9 @@ def validate(  # noqa: PLR0917 - one parameter an option
     compressor: Annotated[Compressor | None, typer.Option("--compressor", help="Expect this one.")] = None,
     precision: Annotated[Precision | None, typer.Option("--precision", help="Expect this one.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Expect this question, baked in.")] = None,
-    image: Annotated[str | None, typer.Option("--image", metavar="WxH", help="Of tiles: expect its tokens.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="WxH", help="Of tiles or grids: expect its tokens.")
+    ] = None,
     provider: ProviderOption = Provider.CPU,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Timed requests.")] = 5,

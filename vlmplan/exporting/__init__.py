@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import compressed as compressed
     from vlmplan.exporting.orders import order as order
     from vlmplan.exporting.orders import planned_base as planned_base
+    from vlmplan.exporting.positions import joined_positions as joined_positions
     from vlmplan.exporting.runner import Generation as Generation
     from vlmplan.exporting.runner import Model as Model
     from vlmplan.exporting.runner import OnnxModel as OnnxModel
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
     from vlmplan.exporting.runner import open_session as open_session
     from vlmplan.exporting.runner import prompt_embeds as prompt_embeds
     from vlmplan.exporting.runner import question_embedding as question_embedding
+    from vlmplan.exporting.runner import stepped as stepped
     from vlmplan.exporting.templates import EndlessTemplate as EndlessTemplate
     from vlmplan.exporting.templates import templated as templated
     from vlmplan.exporting.tiles import USUAL_IMAGE as USUAL_IMAGE
+    from vlmplan.exporting.tiles import Squares as Squares
     from vlmplan.exporting.tiles import Tiling as Tiling
     from vlmplan.exporting.tiles import tiling as tiling
     from vlmplan.exporting.timed import TimedRequest as TimedRequest
@@ -79,6 +82,7 @@ __getattr__, __all__ = face(
             "read_manifest",
         ),
         "orders": ("EXTERNAL_ABOVE_BYTES", "ExportChoices", "ExportOrder", "compressed", "order", "planned_base"),
+        "positions": ("joined_positions",),
         "runner": (
             "Generation",
             "Model",
@@ -90,9 +94,10 @@ __getattr__, __all__ = face(
             "open_session",
             "prompt_embeds",
             "question_embedding",
+            "stepped",
         ),
         "templates": ("EndlessTemplate", "templated"),
-        "tiles": ("Tiling", "USUAL_IMAGE", "tiling"),
+        "tiles": ("Squares", "Tiling", "USUAL_IMAGE", "tiling"),
         "timed": ("TimedRequest", "workload_prompt"),
         "write": (
             "LIBRARIES",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints import (
+    GRIDDED_TYPES,
     MASKED_TYPES,
     TILED_TYPES,
     as_rgb,
@@ -20,7 +21,7 @@ from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
+from vlmplan.exporting.runner import PATCH_GRID, PIXEL_MASK, OnnxModel, Prompt, generate
 from vlmplan.exporting.templates import templated
 from vlmplan.exporting.write import question_ids
 from vlmplan.panics import panics_refused
@@ -61,8 +62,14 @@ def _picture(path: Path) -> Any:
 
 
 def cut_within(image_processor: Any, limit: int, *, masked: bool) -> None:
-    """Set an image processor to a limit: of ``masked`` tiles the longest edge in pixels, else their number."""
-    if masked:
+    """Set an image processor to a limit: of ``masked`` tiles the longest edge in pixels, else their number.
+
+    Of a processor that makes squares of patches it is the most pixels in all.
+    """
+    if hasattr(image_processor, "merge_size"):
+        least = min(limit, dict(image_processor.size)["shortest_edge"])
+        image_processor.size = {"shortest_edge": least, "longest_edge": limit}
+    elif masked:
         image_processor.size = {"longest_edge": limit}
     else:
         image_processor.max_patches = limit
@@ -118,6 +125,8 @@ class Prompts:
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
+            grid=made.get(PATCH_GRID),
+            merge=getattr(processor.image_processor, "merge_size", 1),
             question_ids=asking,
             image_token=int(processor.image_token_id),
         )
@@ -137,8 +146,12 @@ def _processor_class(model_type: Any) -> Any:
     if model_type not in TILED_TYPES:
         return transformers.AutoProcessor
 
-    class OfImages(transformers.InternVLProcessor):  # type: ignore[misc, name-defined]
-        """InternVL's processor without a part for videos."""
+    whole = transformers.InternVLProcessor
+    if model_type in GRIDDED_TYPES:  # whose two processors do the same with images
+        whole = transformers.Qwen2_5_VLProcessor
+
+    class OfImages(whole):  # type: ignore[misc, valid-type]
+        """InternVL's or Qwen's processor without a part for videos."""
 
         @classmethod
         def get_attributes(cls) -> list[str]:

@@ -23,6 +23,7 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
+from vlmplan.exporting.grid_files import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Tiling
 from vlmplan.panics import panics_refused
@@ -287,6 +288,10 @@ def texts(
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
     if tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
+    elif tiles.squares is not None:
+        made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
+        made["config.json"] |= _external(external)
+        made["processor_config.json"] |= _own_template(folder)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}

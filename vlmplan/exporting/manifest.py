@@ -34,8 +34,8 @@ class Manifest(Document):
 
     ``checkpoint`` and ``weights`` (a learned compressor's) are what the user named. ``precision`` is that of the LLM's
     linear layers, ``base_precision`` of all else. ``query`` is QueCC's baked question; without one the vision encoder
-    has an input ``text_query``. Where tiles are cut, ``visual_tokens`` are those of an image of ``image`` pixels, width
-    and height.
+    has an input ``text_query``. Where an image's shape decides (tiles, grids), ``visual_tokens`` are those of an image
+    of ``image`` pixels, width and height.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.export/1"

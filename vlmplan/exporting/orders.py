@@ -144,11 +144,12 @@ def compressed(
     if checkpoint.tiled is not (image is not None):
         raise InputError(f"image: found {image}, expected {'its width and height' if checkpoint.tiled else 'none'}")
     if image is not None:
-        compression_of(checkpoint, compressor or Compressor.NONE, 0)
-        return tiling(checkpoint, image, visual_tokens).visual_tokens, Compressor.NONE
+        kind = compressor or Compressor.NONE
+        compression_of(checkpoint, kind, 0)
+        _check_counted(visual_tokens, kind)
+        return tiling(checkpoint, image, visual_tokens, kind).visual_tokens, kind
     if checkpoint.trained is None:
-        if visual_tokens is None and compressor not in (None, Compressor.NONE):
-            raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
+        _check_counted(visual_tokens, compressor or Compressor.NONE)
         return visual_tokens or checkpoint.grid_side**2, compressor or Compressor.NONE
     kind, counts = checkpoint.trained
     if compressor not in (None, kind) or visual_tokens not in (None, *counts):
@@ -158,6 +159,12 @@ def compressed(
             f"{visual_tokens or counts[0]}; export what it was trained for"
         )
     return visual_tokens or counts[0], kind
+
+
+def _check_counted(visual_tokens: int | None, compressor: Compressor) -> None:
+    """Raise InputError where a compressor is not told how many tokens it is to leave."""
+    if visual_tokens is None and compressor is not Compressor.NONE:
+        raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
 
 
 def _planned_precision(plan: Plan | None) -> Precision:

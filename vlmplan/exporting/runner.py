@@ -4,6 +4,7 @@ Image and token ids in, token ids and timings out. The KV cache stays where it w
 crosses to the host. A provider that was asked for and is not the one in use is an error, never a silent fall-back.
 """
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,32 +16,42 @@ from typing import Any, Protocol
 from vlmplan.errors import InputError, Unavailable, one_line
 from vlmplan.exporting.allowance import Allowance, LimitedSession
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.positions import Positions, positions_of
 from vlmplan.extras import require
+from vlmplan.graphs import GRID_NAMES
 from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
+PATCH_GRID = "image_grid_thw"  # patches of each image in time, height and width, likewise
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
 _SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
 # How ONNX Runtime rounds activations before products that it makes of DequantizeLinear and MatMul; 1 is not at all.
 _ACTIVATIONS = "session.qdq_matmulnbits_accuracy_level"
+_SPATIAL = 3  # dimensions of positions that are in time, height and width
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
 class Model(Protocol):
     """What generates: an export, or the PyTorch reference."""
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+    def image_features(
+        self, pixel_values: Any, query: Any | None = None, mask: Any | None = None, grid: Any | None = None
+    ) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``.
 
         With masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch,
-        tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
+        tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own. With a ``grid
+        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
         """
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
-        """Return (last token's logits ``[batch, vocabulary]``, its final hidden state or None, the cache)."""
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
+        """Return (last token's logits ``[batch, vocabulary]``, its final hidden state or None, the cache).
+
+        ``positions [3, batch, new tokens]`` are those of a model that has them in time, height and width.
+        """
 
 
 def _unrounded(path: Path) -> bytes:
@@ -170,7 +181,9 @@ class OnnxModel:
         sessions = {**self.sessions, DECODER: decoder}
         return OnnxModel(self.folder, self.provider, self.threads, sessions, self.allowance)
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:
+    def image_features(
+        self, pixel_values: Any, query: Any | None = None, mask: Any | None = None, grid: Any | None = None
+    ) -> Any:
         """As :class:`Model` has it; without a mask every pixel is seen."""
         import numpy as np
 
@@ -179,6 +192,10 @@ class OnnxModel:
         if PIXEL_MASK in names:
             shape = (*pixel_values.shape[:2], *pixel_values.shape[-2:])
             feeds[PIXEL_MASK] = np.ones(shape, bool) if mask is None else mask.astype(bool)
+        if given := names & set(GRID_NAMES.values()):
+            if grid is None:
+                raise InputError("this export reads the grid of an image's patches; give one")
+            feeds[given.pop()] = grid
         if "text_query" in names:
             if query is None:
                 raise InputError("this export reads the question (QueCC); give one")
@@ -193,10 +210,10 @@ class OnnxModel:
         with _running("embeddings"):
             return session.run(["inputs_embeds"], {"input_ids": input_ids})[0]
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
         """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""
-        session = self.session(DECODER)
-        return decoder_step(session, {"inputs_embeds": embeds}, mask, cache, device=self.provider)
+        feeds = {"inputs_embeds": embeds} | ({} if positions is None else {"position_ids": positions})
+        return decoder_step(self.session(DECODER), feeds, mask, cache, device=self.provider)
 
     def zero_cache(self, batch: int, tokens: int) -> Any:
         """Return a cache of ``tokens`` zeros: as slow to read as any other."""
@@ -222,15 +239,17 @@ def decoder_pass(
 
     tokens = next(iter(feeds.values())).shape[1]
     positions = (mask.cumsum(-1) - 1).clip(min=0)[:, -tokens:]
-    names = {value.name for value in session.get_inputs()}
-    given = feeds | {"attention_mask": mask, "position_ids": positions}
+    names = {value.name: value.shape for value in session.get_inputs()}
+    if len(names.get("position_ids", ())) == _SPATIAL:
+        positions = np.broadcast_to(positions, (3, *positions.shape))
+    given = {"position_ids": positions, **feeds, "attention_mask": mask}
     given["use_cache_branch"] = np.array([mask.shape[1] > tokens])  # of graphs that have one branch with a cache
     binding = session.io_binding()
     outputs = [value.name for value in session.get_outputs()]
     if "logits" not in outputs:
         raise InputError(f"the decoder gives {', '.join(outputs[:4])}; expected logits")
     with _running("decoder"):
-        for name in names & set(given):
+        for name in names.keys() & given:
             binding.bind_cpu_input(name, np.ascontiguousarray(given[name]))
         for name, value in (cache or empty_cache(session, mask.shape[0], device)).items():
             binding.bind_ortvalue_input(name, value)
@@ -274,15 +293,25 @@ class Prompt:
 
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
     With masked tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size,
-    size]``; other tiles are one list, ``[all tiles, 3, size, size]``.
+    size]``; other tiles are one list, ``[all tiles, 3, size, size]``. With a ``grid [images, 3]`` of patches in time,
+    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token.
     """
 
     input_ids: Any
     attention_mask: Any
     pixel_values: Any | None
     pixel_mask: Any | None = None
+    grid: Any | None = None
+    merge: int = 1
     question_ids: Any | None = None
     image_token: int = -1
+
+    @property
+    def positions(self) -> Positions | None:
+        """Where its tokens stand in time, height and width, of a prompt with grids. Raises InputError."""
+        if self.grid is None:
+            return None
+        return positions_of(self.input_ids, self.attention_mask, self.image_token, self.grid // (1, *[self.merge] * 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,16 +365,22 @@ def prompt_embeds(model: Model, prompt: Prompt) -> Any:
     if prompt.pixel_values is None:
         return embeds
     query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
-    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask)
-    places = prompt.input_ids == prompt.image_token
-    if places.sum() != features.shape[0] * features.shape[1]:
+    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
+    places, sizes = prompt.input_ids == prompt.image_token, features.shape[:-1]
+    if places.sum() != math.prod(sizes):
         raise InputError(
-            f"the prompt has {places.sum()} image tokens, the vision encoder makes {features.shape[0]} x "
-            f"{features.shape[1]}"
+            f"the prompt has {places.sum()} image tokens, the vision encoder makes {' x '.join(map(str, sizes))}"
         )
     embeds = embeds.copy()
     embeds[places] = features.reshape(-1, features.shape[-1])
     return embeds
+
+
+def stepped(model: Model, embeds: Any, mask: Any, cache: Any | None, positions: Positions | None) -> Any:
+    """One ``step`` of a model, at ``positions`` where it has them in time, height and width."""
+    if positions is None:
+        return model.step(embeds, mask, cache)
+    return model.step(embeds, mask, cache, positions.of(mask, embeds.shape[1]))
 
 
 def generate(
@@ -360,11 +395,11 @@ def generate(
     start = time.perf_counter()
     embeds = prompt_embeds(model, prompt)
     seen = time.perf_counter()
-    mask, cache = prompt.attention_mask, None
+    mask, cache, positions = prompt.attention_mask, None, prompt.positions
     tokens: list[int] = []
     logits, times = [], []
     while True:
-        found, _, cache = model.step(embeds, mask, cache)
+        found, _, cache = stepped(model, embeds, mask, cache, positions)
         chosen = found.argmax(axis=-1)
         token = int(chosen[0])
         tokens.append(token)

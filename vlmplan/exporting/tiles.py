@@ -3,24 +3,66 @@
 (checkpoint, image size, visual tokens) -> :class:`Tiling`. The numbers are those of ``vlmplan tokens``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.cost import read_model_config
 from vlmplan.errors import InputError
-from vlmplan.models import ModelSpec, Workload, limit_of, native_visual_tokens
+from vlmplan.models import Compressor, ModelSpec, Workload, limit_of, native_visual_tokens, squares_of
 
 _LONGEST_SIDE = 65_536  # pixels
+_MOST_POOLED = 8  # tokens of a side: of a usual image a dozen are left
 USUAL_IMAGE = Workload(text_tokens=0).image  # of ``vlmplan tokens``, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squares:
+    """An image in ``rows`` x ``columns`` squares of ``merge`` x ``merge`` patches, each of ``patch`` pixels a side.
+
+    A square becomes a token: the model's own, or ``pooled`` of a side of those, averaged. A patch stands ``frames``
+    times, since it could be a video's. The processor scales images to between ``least_pixels`` and ``most_pixels``.
+    """
+
+    rows: int
+    columns: int
+    merge: int
+    patch: int
+    frames: int
+    least_pixels: int
+    most_pixels: int
+    pooled: int = 1
+
+    @property
+    def side(self) -> int:
+        """Pixels on a side of a square."""
+        return self.merge * self.patch
+
+    def grid(self, images: int = 1, rows: int | None = None, columns: int | None = None) -> Any:
+        """Return the grid of patches ``[images, 3]`` in time, height and width; of another shape where one is given."""
+        import numpy as np
+
+        high, wide = rows or self.rows, columns or self.columns
+        return np.array([[1, high * self.merge, wide * self.merge]] * images, np.int64)
+
+    def patches(self, pixels: Any) -> Any:
+        """``pixels [..., 3, side, side]`` of squares as patches in a row, ``[patches, numbers of a patch]``."""
+        import numpy as np
+
+        merge, patch = self.merge, self.patch
+        cut = pixels.reshape(-1, 3, merge, patch, merge, patch).transpose(0, 2, 4, 1, 3, 5)
+        cut = cut.reshape(-1, 3, 1, patch, patch)
+        return np.repeat(cut, self.frames, axis=2).reshape(len(cut), -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
     """``visual_tokens`` of an image of ``image`` pixels (width, height), in ``views`` of ``view_tokens`` each.
 
-    ``limit`` is the longest edge in pixels that the processor scales to, or the most tiles that it cuts, by its rule;
-    None as the checkpoint has it. ``masked`` tiles stand in rows, one a request; others are one list.
+    ``limit`` is the longest edge in pixels that the processor scales to, the most tiles that it cuts, or the most
+    pixels in all, by its rule; None as the checkpoint has it. ``masked`` tiles stand in rows, one a request; others are
+    one list. ``squares`` are those of a model whose views are squares of patches.
     """
 
     image: tuple[int, int]
@@ -28,6 +70,7 @@ class Tiling:
     view_tokens: int
     limit: int | None
     masked: bool
+    squares: Squares | None = None
 
     @property
     def views(self) -> int:
@@ -36,6 +79,8 @@ class Tiling:
 
     def as_read(self, pixels: Any) -> Any:
         """Return ``pixels [requests, tiles, 3, size, size]`` as the vision encoder reads them."""
+        if self.squares is not None:
+            return self.squares.patches(pixels)
         return pixels if self.masked else pixels.reshape(-1, *pixels.shape[2:])
 
 
@@ -52,19 +97,55 @@ def _spec(checkpoint: Checkpoint) -> ModelSpec:
     return found
 
 
-def tiling(checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | None) -> Tiling:
-    """Return the tiling that makes ``visual_tokens`` of an image, or what the checkpoint makes of it unasked.
+def _pooling(spec: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int:
+    """How many squares of a side are averaged for so many tokens of an image, all its pixels kept.
 
     Raises InputError, with the numbers that can be had, for another.
+    """
+    found = {math.prod(squares_of(spec, image, pooled=side)): side for side in range(_MOST_POOLED, 1, -1)}
+    if visual_tokens not in found:
+        listed = ", ".join(map(str, sorted(found)))
+        raise InputError(
+            f"--visual-tokens: found {visual_tokens}; of an image of {image[0]} x {image[1]} squares of 2 to "
+            f"{_MOST_POOLED} tokens a side, averaged, leave one of {listed}"
+        )
+    return found[visual_tokens]
+
+
+def _squares(checkpoint: Checkpoint, spec: ModelSpec, image: tuple[int, int], limit: int, pooled: int = 1) -> Squares:
+    """The squares of an image within a limit of pixels."""
+    columns, rows = squares_of(spec, image, limit, pooled=pooled)
+    rule, tower = spec.image, checkpoint.tower
+    least = 0 if rule is None else rule.least_pixels or rule.least_tokens * rule.view_size**2
+    return Squares(
+        rows=rows, columns=columns, merge=tower.spatial_merge_size * pooled, patch=tower.patch_size,
+        frames=tower.temporal_patch_size, least_pixels=min(least, limit), most_pixels=limit, pooled=pooled,
+    )  # fmt: skip
+
+
+def tiling(
+    checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | None, compressor: Compressor = Compressor.NONE
+) -> Tiling:
+    """Return the tiling that makes ``visual_tokens`` of an image, or what the checkpoint makes of it unasked.
+
+    With average pooling squares are larger and an image keeps its pixels, else there are fewer of those. Raises
+    InputError, with the numbers that can be had, for another.
     """
     if not all(1 <= side <= _LONGEST_SIDE for side in image):
         raise InputError(f"image: expected a width and a height of 1 to {_LONGEST_SIDE} pixels, found {image}")
     spec = _spec(checkpoint)
     count = native_visual_tokens(spec, image) if visual_tokens is None else visual_tokens
+    pooled = _pooling(spec, image, count) if compressor is Compressor.AVERAGE_POOL else 1
+    limit, squares = None if pooled > 1 else limit_of(spec, image, count), None
+    if checkpoint.gridded:
+        # Unasked a processor keeps millions of pixels of a large picture, whose attention no memory holds.
+        limit = limit or count * (checkpoint.image_size * pooled) ** 2
+        squares = _squares(checkpoint, spec, image, limit, pooled)
     return Tiling(
         image=image,
         visual_tokens=count,
         view_tokens=(checkpoint.grid_side // checkpoint.joined_side) ** 2,
-        limit=limit_of(spec, image, count),
+        limit=limit,
         masked=checkpoint.masked,
+        squares=squares,
     )

@@ -57,6 +57,7 @@ from vlmplan.graphs import (
     embedding_graph,
     encoder_graph,
     internvit_graph,
+    patch_graph,
     tile_graph,
 )
 from vlmplan.hardware import Precision
@@ -98,7 +99,9 @@ class Parts:
     def tiles(self) -> Tiling | None:
         """What is asked of a tiled checkpoint's processor; None for others."""
         order = self.order
-        return None if order.image is None else tiling(self.checkpoint, order.image, order.visual_tokens)
+        if order.image is None:
+            return None
+        return tiling(self.checkpoint, order.image, order.visual_tokens, order.compressor)
 
     def graph(self, name: str, query: Any | None = None) -> Any:
         """Draw one of the three graphs; ``query`` is QueCC's baked embedding."""
@@ -107,6 +110,8 @@ class Parts:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:
             return embedding_graph(text, self.weights, floats)
+        if self.checkpoint.gridded:
+            return patch_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.tiled:
             return (tile_graph if self.checkpoint.masked else internvit_graph)(self.checkpoint, floats)
         return encoder_graph(self.checkpoint, self.weights, self.compression, floats, query)
@@ -119,7 +124,10 @@ def open_parts(order: ExportOrder) -> Parts:
     check_plan(order.plan, checkpoint)
     check_shapes(checkpoint)
     weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
-    return Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
+    parts = Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
+    if (tiles := parts.tiles) is None or tiles.squares is None:
+        return parts
+    return replace(parts, compression=replace(plan, side=tiles.squares.merge, factor=tiles.squares.merge))
 
 
 def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from vlmplan.graphs.decoder import embedding_graph as embedding_graph
     from vlmplan.graphs.internvit import internvit_graph as internvit_graph
     from vlmplan.graphs.quantise import quantised as quantised
+    from vlmplan.graphs.qwen_vl import GRID_NAMES as GRID_NAMES
+    from vlmplan.graphs.qwen_vl import patch_graph as patch_graph
     from vlmplan.graphs.sketch import OPSET as OPSET
     from vlmplan.graphs.tiles import tile_graph as tile_graph
     from vlmplan.graphs.vision import encoder_graph as encoder_graph
@@ -20,6 +22,7 @@ __getattr__, __all__ = face(
         "decoder": ("DecoderOptions", "decoder_graph", "embedding_graph"),
         "internvit": ("internvit_graph",),
         "quantise": ("quantised",),
+        "qwen_vl": ("GRID_NAMES", "patch_graph"),
         "sketch": ("OPSET",),
         "tiles": ("tile_graph",),
         "vision": ("encoder_graph",),

@@ -2,13 +2,14 @@
 
 Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size,
 sequence_length (new tokens), past_sequence_length, total_sequence_length. The mask allows padding: a token sees itself
-and the unmasked tokens before it, within the window where a layer has one.
+and the unmasked tokens before it, within the window where a layer has one. In Qwen2-VL's and Qwen2.5-VL's LLM, a Qwen2,
+positions are in time, height and width, and each rotary frequency follows one of them.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints import Weights, head_dim
+from vlmplan.checkpoints import Weights, head_dim, position_axes
 from vlmplan.graphs.quantise import bits_of
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.hardware import Precision
@@ -66,13 +67,15 @@ class _Decoder:
         self.config, self.options = config, options
         self.sketch = Sketch(weights, options.base_precision)
         self.dim = head_dim(config)
+        self.axes = position_axes(config)
 
     def draw(self) -> Any:
         """Draw all of it."""
         sketch, config = self.sketch, self.config
         embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size])
         mask = sketch.input("attention_mask", ["batch_size", TOTAL], integer=True)
-        positions = sketch.input("position_ids", ["batch_size", NEW], integer=True)
+        places: list[int | str] = ["batch_size", NEW]
+        positions = sketch.input("position_ids", places if self.axes is None else [3, *places], integer=True)
         names = cache_names(config.num_hidden_layers)
         shape = ["batch_size", config.num_key_value_heads, PAST, self.dim]
         past = [sketch.input(name, shape, cache=True) for name, _ in names]
@@ -110,14 +113,22 @@ class _Decoder:
         frequencies = sketch.constant("rotary.inverse_frequencies", rotary.inv_freq.numpy().astype(numpy.float32))
         if rotary.rope_type == "dynamic":
             frequencies = self._stretched(frequencies, positions, rotary.original_max_seq_len)
-        angles = sketch.op("Cast", sketch.op("Unsqueeze", positions, sketch.ints(2)), to=sketch.ir.DataType.FLOAT)
-        angles = sketch.op("Mul", angles, frequencies)
+        angles = sketch.op("Mul", self._by_frequency(positions), frequencies)
         found = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
         if rotary.attention_scaling != 1.0:
             scale = sketch.constant("rotary.scaling", numpy.array(rotary.attention_scaling, numpy.float32))
             found = [sketch.op("Mul", part, scale) for part in found]
         cosines, sines = (sketch.inner(part) for part in found)
         return cosines, sines
+
+    def _by_frequency(self, positions: Any) -> Any:
+        """Positions in fp32, ``[batch, new, 1]``, or of each frequency its own, ``[batch, new, half a head]``."""
+        sketch, kind = self.sketch, self.sketch.ir.DataType.FLOAT
+        if self.axes is None:
+            return sketch.op("Cast", sketch.op("Unsqueeze", positions, sketch.ints(2)), to=kind)
+        axes = sketch.constant("rotary.axes", sketch.np.array(self.axes, sketch.np.int64))
+        followed = sketch.op("Transpose", sketch.op("Gather", positions, axes, axis=0), perm=[1, 2, 0])
+        return sketch.op("Cast", followed, to=kind)
 
     def _stretched(self, frequencies: Any, positions: Any, trained: int) -> Any:
         """Frequencies of texts longer than ``trained`` tokens, by a base that grows with them (NTK-aware, dynamic).
@@ -198,7 +209,7 @@ class _Decoder:
 def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:
     """Return the decoder of a transformers text configuration as an onnx_ir model.
 
-    ``inputs_embeds [batch, new, hidden], attention_mask [batch, total], position_ids [batch, new],
+    ``inputs_embeds [batch, new, hidden], attention_mask [batch, total], position_ids [batch, new] or [3, batch, new],
     past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
     present.N.key|value [batch, kv heads, total, head dim]``. Raises InputError for a missing tensor.
     """

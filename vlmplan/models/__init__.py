@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import one_view as one_view
     from vlmplan.models.visual_tokens import options as options
     from vlmplan.models.visual_tokens import settable as settable
+    from vlmplan.models.visual_tokens import squares_of as squares_of
     from vlmplan.models.visual_tokens import visual_input as visual_input
 
 __getattr__, __all__ = face(
@@ -96,6 +97,7 @@ __getattr__, __all__ = face(
             "one_view",
             "options",
             "settable",
+            "squares_of",
             "visual_input",
         ),
     },

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 from vlmplan.errors import InputError
-from vlmplan.models.grids import GRIDS, Grid, refused_shape, stretched_pixels
+from vlmplan.models.grids import GRIDS, Grid, refused_shape, resized_area, stretched_pixels
 from vlmplan.models.spec import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
@@ -189,10 +189,10 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
 
 
 def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
-    """Return the setting at which a processor that cuts tiles makes ``visual_tokens`` of ``image``.
+    """Return the setting at which a processor that cuts tiles or squares makes ``visual_tokens`` of ``image``.
 
-    By its rule the longest edge in pixels, or the most tiles; None where it does unasked. Raises InputError, with what
-    can be had, for another number.
+    By its rule the longest edge in pixels, the most tiles, or the most pixels in all; None where it does unasked.
+    Raises InputError, with what can be had, for another number.
     """
     rule = model.image
     if rule is None or rule.rule not in WHOLE_TILES:
@@ -202,6 +202,9 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
         limits.setdefault(grid.tokens, fill[WHOLE_TILES[rule.rule]])
     if visual_tokens == native:
         return None
+    if rule.rule is Rule.AREA and rule.least_tokens <= visual_tokens <= rule.trained_max_visual_tokens:
+        exact = visual_tokens * rule.view_size**2
+        limits.setdefault(GRIDS[rule.rule](*image, rule, exact).tokens, exact)
     if visual_tokens not in limits:
         listed = ", ".join(map(str, sorted(limits)))
         raise InputError(
@@ -209,6 +212,20 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
             f"{image[0]} x {image[1]}"
         )
     return limits[visual_tokens]
+
+
+def squares_of(
+    model: ModelSpec, image: tuple[int, int], limit: int | None = None, *, pooled: int = 1
+) -> tuple[int, int]:
+    """Return columns and rows of the squares that an image becomes, a token each: within a limit of pixels, or unasked.
+
+    ``pooled`` of the model's own squares of a side are one. Raises InputError for a model whose processor cuts none.
+    """
+    rule = model.image
+    if rule is None or rule.rule is not Rule.AREA:
+        raise InputError(f"{model.name}: its processor keeps no image within a limit of pixels")
+    low = rule.least_pixels or rule.least_tokens * rule.view_size**2
+    return resized_area(*image, rule.view_size * pooled, (low, limit or _default_pixels(rule)))
 
 
 def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> VisualInput | None:

@@ -4,13 +4,26 @@ Tokens that a random or undecided model chooses by a hair say little, so logits 
 are forced to walk; a token that differs counts only where the reference's margin is wider than the tolerance.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting import Generation, Manifest, Model, Prompt, Tiling, generate, prompt_embeds, question_embedding
+from vlmplan.exporting import (
+    Generation,
+    Manifest,
+    Model,
+    Prompt,
+    Squares,
+    Tiling,
+    generate,
+    joined_positions,
+    prompt_embeds,
+    question_embedding,
+    stepped,
+)
 from vlmplan.hardware import Precision
 from vlmplan.proof.report import Check, failed, passed, verdict
 
@@ -43,6 +56,23 @@ def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any,
     return pixels, mask
 
 
+_FEWEST = (2, 5)  # rows and columns of squares of the first picture of patches: wider than a window
+_PAIR = ((3, 2), (1, 6))  # of the second question's two
+_LARGER = (6, 7)  # beside an export's own, where that is smaller than the first
+
+
+def _grid(squares: Squares, number: int) -> Any:
+    """The patches of a question's pictures: one, two of unlike shapes, and the export's own."""
+    import numpy as np
+
+    shapes: tuple[tuple[int, int], ...] = ((squares.rows, squares.columns),)
+    if number < _PADDED_TILES:
+        shapes = ((_FEWEST,), _PAIR)[number]
+    elif squares.rows * squares.columns < math.prod(_FEWEST):
+        shapes = (*shapes, _LARGER)
+    return np.concatenate([squares.grid(1, *shape) for shape in shapes])
+
+
 def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = None) -> tuple[Prompt, ...]:
     """Return seeded questions of different lengths, the image first, in the middle and last but one.
 
@@ -60,9 +90,14 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary
         shown = 1 if tiles is None else (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(seed, 2)]
+        grid, merge = None, 1
+        if tiles is not None and (squares := tiles.squares) is not None:
+            grid, merge = _grid(squares, seed), squares.merge
+            shown = int(grid.prod(axis=1).sum()) // merge**2
         seen = manifest.visual_tokens if tiles is None else shown * tiles.view_tokens
         ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
-        pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles)
+        size = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
+        pixels, mask = _pixels(rng, size, shown, tiles)
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(
@@ -71,6 +106,8 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
                 attention_mask=np.ones_like(input_ids),
                 pixel_values=pixels,
                 pixel_mask=mask,
+                grid=grid,
+                merge=merge,
                 question_ids=question,
                 image_token=image_token,
             )
@@ -156,7 +193,8 @@ def vision(export: Model, reference: Model, manifest: Manifest, prompts: tuple[P
     for prompt in prompts:
         query = None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
         theirs, ours = (
-            model.image_features(prompt.pixel_values, query, prompt.pixel_mask) for model in (reference, export)
+            model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
+            for model in (reference, export)
         )
         if ours.shape != theirs.shape:
             return failed("vision", f"expected features of shape {list(theirs.shape)}, found {list(ours.shape)}")
@@ -247,9 +285,11 @@ def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
     longest = max(one.shape[1] for one in embeds)
     padded = [np.pad(one, ((0, 0), (longest - one.shape[1], 0), (0, 0))) for one in embeds]
     mask = np.stack([np.arange(longest) >= longest - one.shape[1] for one in embeds]).astype(np.int64)
+    places = [one.positions.padded(longest) for one in prompts if one.positions is not None]
+    positions = joined_positions(places) if places else None
     fed, cache, worst = np.concatenate(padded), None, 0.0
     for step in range(steps):
-        logits, _, cache = export.step(fed, mask, cache)
+        logits, _, cache = stepped(export, fed, mask, cache, positions)
         difference = float(np.abs(logits - np.stack([one.logits[step] for one in alone])).max())
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
         fed = export.embeds(np.array([[forced[step]] for forced in tokens], dtype=np.int64))

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmplan.checkpoints import Checkpoint, opened, quiet_transformers
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting import Parts, cut_within
+from vlmplan.exporting import Parts, Tiling, cut_within
 from vlmplan.proof.report import Check, Outcome, failed, passed
 
 _SHAPES = ((37, 131), (143, 29))  # height and width in pixels: neither square nor even
@@ -47,12 +47,17 @@ def _compared(ours: Any, theirs: Any) -> tuple[int, float]:
     return compared, worst
 
 
-def _cut_as_asked(processor: Any, checkpoint: Checkpoint, limit: int | None) -> None:
-    """Set an image processor to cut tiles as the checkpoint's processor asks it to, up to the limit of an export."""
-    if not checkpoint.masked:
+def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None:
+    """Set an image processor to cut as the checkpoint's processor asks it to, up to the limit of an export.
+
+    Where tokens are pooled patches come in larger squares.
+    """
+    if tiles.squares is not None:
+        processor.merge_size = tiles.squares.merge
+    elif not checkpoint.masked:
         processor.crop_to_patches = True
-    if limit is not None:
-        cut_within(processor, limit, masked=checkpoint.masked)
+    if tiles.limit is not None:
+        cut_within(processor, tiles.limit, masked=checkpoint.masked)
 
 
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
@@ -72,7 +77,7 @@ def pictures(folder: Path, parts: Parts, configured: Check) -> Check:
     if crops and parts.checkpoint.config.model_type != "llava":
         return passed(configured.name, f"{configured.detail}; pictures not compared: its processor cuts no views")
     if parts.tiles is not None:
-        _cut_as_asked(theirs, parts.checkpoint, parts.tiles.limit)
+        _cut_as_asked(theirs, parts.checkpoint, parts.tiles)
     try:
         count, worst = _compared(_processor(folder), theirs)
     except InputError as error:

@@ -208,10 +208,14 @@ class Validator:
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         checkpoint, tiles = parts.checkpoint, parts.tiles
         views = 0 if tiles is None else tiles.views
-        sizes = (manifest.visual_tokens, checkpoint.image_size, checkpoint.image_token)
+        side = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
+        sizes = (manifest.visual_tokens, side, checkpoint.image_token)
         prompt = workload_prompt(workload, *sizes, reads_question=manifest.reads_question, tiles=views)
         if tiles is not None:
             prompt = replace(prompt, pixel_values=tiles.as_read(prompt.pixel_values))
+        if tiles is not None and (squares := tiles.squares) is not None:
+            grid = squares.grid(workload.batch * workload.images)
+            prompt = replace(prompt, grid=grid, merge=squares.merge)
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:
@@ -237,12 +241,18 @@ class _Baked:
     def __init__(self, reference: Reference, query: Any) -> None:
         self.embeds, self.step, self._reference, self._query = reference.embeds, reference.step, reference, query
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:  # noqa: ARG002
+    def image_features(
+        self,
+        pixel_values: Any,
+        query: Any | None = None,  # noqa: ARG002
+        mask: Any | None = None,
+        grid: Any | None = None,
+    ) -> Any:
         """Features as the reference makes them of the baked question, whatever is asked."""
         import numpy as np
 
         repeated = np.repeat(self._query, len(pixel_values), axis=0)
-        return self._reference.image_features(pixel_values, repeated, mask)
+        return self._reference.image_features(pixel_values, repeated, mask, grid)
 
 
 def _loaded(model: OnnxModel) -> Check:

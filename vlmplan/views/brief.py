@@ -213,9 +213,12 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
         warnings = [one for one in warnings if not one.startswith(f"{choice.deploy.checkpoint} is quantised by")]
     asked = plan_is_asked_for(choice.deploy, written)
     longer = (len({*alternatives(plan).values()}) > 2, asked, whose is not None, 100 * plan.stability < _HALF)
-    print_unsure(console, first, warnings, max(0, MOST_WARNINGS - sum(longer)))
+    most = 1 if any(longer) else MOST_WARNINGS
+    crowded = sum(longer) > 1  # then how many warnings there are more is said with where to find them
+    print_unsure(console, first, warnings[:most] if crowded else warnings, most)
+    rest = f"{counted(len(warnings) - most, 'more warning')}, " if crowded and len(warnings) > most else ""
     page = ", vlmplan page" if installed("jinja2", "plotly") else ""
-    console.print(f"More: -v (costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
+    console.print(f"More: -v ({rest}costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
 
 
 def _at_best(best: AtBest, plan: Plan) -> str:

@@ -54,7 +54,8 @@ class Architecture:
     ``by_tower`` is the type whose projector and image rule a tower brings along. ``tied`` is whether the head is tied
     where no table says so. With ``newline`` a vector of the LLM's width ends each row of patches. ``exportable``:
     ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's tiles, as SmolVLM's, and
-    others are left with one view. ``masked`` tiles come with a mask of the pixels that are no padding.
+    others are left with one view. ``masked`` tiles come with a mask of the pixels that are no padding. ``gridded`` ones
+    are squares of patches, a token each, as many as an image of any shape makes, and come with the grid of its patches.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -87,6 +88,7 @@ class Architecture:
     exportable: bool = False
     tiled: bool = False
     masked: bool = False
+    gridded: bool = False
     overflows: tuple[Overflow, ...] = ()
 
 

@@ -36,7 +36,7 @@ class _Text:
 
     __slots__ = ()
 
-    def image_features(self, pixel_values: Any, query: Any | None = None, mask: Any | None = None) -> Any:  # noqa: ARG002
+    def image_features(self, pixel_values: Any, *_: Any, **__: Any) -> Any:  # noqa: ARG002
         """Raise InputError."""
         raise InputError("a text decoder has no vision encoder")
 
@@ -119,8 +119,9 @@ class TextDecoder(_Text):
         """Whether the checkpoint's attention sees a window of the last tokens, padding among them."""
         return bool(getattr(self._opened[1], "sliding_window", None))
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
-        """Run the decoder on new token ids after ``cache``."""
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
+        """Run the decoder on new token ids after ``cache``; its positions are the mask's."""
+        del positions
         logits, kept = self._pass(embeds, mask, cache)
         return logits[:, -1], None, kept
 
@@ -154,17 +155,18 @@ class TextReference(_Text):
             return self.model(**given)
         return torch.func.functional_call(self.model, dict(self.replaced), (), given, tie_weights=False)
 
-    def step(self, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any, Any]:
-        """Run the model on new token ids after ``cache``."""
+    def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
+        """Run the model on new token ids after ``cache``; its positions are the mask's."""
         import torch
 
+        del positions
         with torch.inference_mode():
             attention = torch.from_numpy(mask)
-            positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self._run(
                 input_ids=torch.from_numpy(embeds),
                 attention_mask=attention,
-                position_ids=positions,
+                position_ids=counted,
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
