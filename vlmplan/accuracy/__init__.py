@@ -6,6 +6,7 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.accuracy.error_by_law import by_law as by_law
+    from vlmplan.accuracy.error_by_scores import GUESSED as GUESSED
     from vlmplan.accuracy.error_by_scores import TOO_SMALL as TOO_SMALL
     from vlmplan.accuracy.error_by_scores import ErrorSource as ErrorSource
     from vlmplan.accuracy.error_by_scores import Judge as Judge
@@ -39,6 +40,7 @@ __getattr__, __all__ = face(
         "error_by_law": ("by_law",),
         "error_by_scores": (
             "ErrorSource",
+            "GUESSED",
             "Judge",
             "ScoreBasis",
             "ScoreUsed",

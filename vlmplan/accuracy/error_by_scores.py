@@ -35,6 +35,7 @@ from vlmplan.models import ModelSpec, Reduction, VisualInput, Workload, native_s
 from vlmplan.records import dataclass
 
 SHARE_TOLERANCE = 1e-6
+GUESSED = "is worth is a guess"  # in the warning that says so of the frames of a video
 TOO_SMALL = "text too small:"  # how the warning begins that goes before all others
 NOTABLY_SMALLER = 0.9  # of the side that a benchmark's own images are seen at; above it nothing is said
 _OF_VIDEOS = ("video", "videomme", "mvbench", "longvideobench", "mlvu")  # tasks and benchmarks, in small letters
@@ -275,7 +276,7 @@ def _frame_warnings(seen: Sight, lost: Sequence[AccuracyLoss], name: str) -> Ite
     if lost:
         papers, least = max(loss.curve.studies for loss in lost), min(loss.curve.least for loss in lost)
         known = f"what is lost with {seen.frames} is from {papers} papers"
-        guess = f"no study has fewer than {least:.0f}: what {seen.frames} is worth is a guess (--frames)"
+        guess = f"no study has fewer than {least:.0f}: what {seen.frames} {GUESSED} (--frames)"
         yield f"{name}: its video scores are of {shown} frames; {guess if seen.frames < least else known}"
     elif seen.frames > most:
         yield (f"{name}: its video scores are of at most {most} frames; more are not credited, and may confuse it")

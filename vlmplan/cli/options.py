@@ -39,7 +39,7 @@ CachedTextOption = Annotated[
 ]
 CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
-ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold, and limits.")]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]
 CompressorOption = Annotated[Compressor | None, typer.Option("--compressor", help="Between tower and LLM.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="All that was found, not a screen of it.")]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vlmplan.accuracy import TOO_SMALL
+from vlmplan.accuracy import GUESSED, TOO_SMALL
 from vlmplan.extras import installed
 from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
@@ -168,7 +168,8 @@ def unsure(plan: Plan) -> tuple[str, list[str]]:
     said = f"{plan.hardware.name} with {plan.runtime}:"  # how a warning of the times' basis begins
     level = 100 * plan.interval_level_fraction
     first = f"intervals hold {level:g}%; times rest on {RESTS_ON[plan.basis]}. {_sure(plan)}"
-    return first, [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
+    warnings = [one for one in plan.warnings if not one.startswith((said, LOGGED, TOO_SMALL))]
+    return first, sorted(warnings, key=lambda one: GUESSED not in one)  # what makes all of it a guess is said first
 
 
 def _by_hand(plan: Plan) -> str:
