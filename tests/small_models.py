@@ -37,6 +37,15 @@ TILED = {
                                  vision={"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": True,
                                          "use_mean_pooling": False}),
 }  # fmt: skip
+POOLED = {
+    "gemma3": SmallModel(model_type="gemma3", llm="gemma3_text", seed=11),
+    "gemma3-wide": SmallModel(model_type="gemma3", llm="gemma3_text", joined=1, seed=12,
+                              text={"num_key_value_heads": 1, "rope_parameters": {
+                                  "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                                  "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}),
+    "paligemma": SmallModel(model_type="paligemma", llm="gemma", text={"num_key_value_heads": 1}, seed=13),
+    "paligemma2": SmallModel(model_type="paligemma", llm="gemma2", seed=14),
+}  # fmt: skip
 MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
 USUAL_IMAGE = (1024, 768)
@@ -47,20 +56,25 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS or TILED."""
+    """A checkpoint of one of KINDS, TILED or POOLED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | POOLED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
-    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views."""
+    """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
+
+    For one of POOLED 16 tokens.
+    """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
         usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+    if kind in POOLED:
+        usual["visual_tokens"] = 16
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
@@ -30,7 +31,7 @@ MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.expor
 # Whose processor cuts tiles that all go through the tower, and whose own connector joins patches.
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
 MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
-LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in TILED_TYPES)
+LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in (*TILED_TYPES, *POOLED_TYPES))
 TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
@@ -163,6 +164,8 @@ def side_of(value: Any) -> Any:
 
 def joined_side(config: Any) -> int:
     """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
+    if config.model_type in POOLED_TYPES:
+        return pooled_side(config)
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
     return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
 
@@ -222,9 +225,19 @@ class Checkpoint:
         return self.config.model_type in MASKED_TYPES
 
     @property
+    def pooled(self) -> bool:
+        """Whether it is a Gemma: one view, whose squares of patches are averaged to as few tokens as are asked for."""
+        return self.config.model_type in POOLED_TYPES
+
+    @property
     def joined_side(self) -> int:
         """Patches of a side that the checkpoint's own connector joins to a token."""
-        return joined_side(self.config) if self.tiled else 1
+        return 1 if self.config.model_type in LLAVA_TYPES else joined_side(self.config)
+
+    @property
+    def view_tokens(self) -> int:
+        """Visual tokens that the checkpoint itself makes of what the tower reads."""
+        return (self.grid_side // self.joined_side) ** 2
 
     @property
     def image_token(self) -> int:
@@ -342,6 +355,10 @@ def _checked(config: Any, folder: Path) -> Any:
         )
     if patch_size > image_size:
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
+    if config.model_type in POOLED_TYPES:
+        _check_expected(folder, gemma_limits(config))
+        check_gemma(config, folder)
+        return config
     tiled, stacked = config.model_type in TILED_TYPES, config.model_type not in (*LLAVA_TYPES, *MASKED_TYPES)
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
@@ -354,12 +371,17 @@ def _checked(config: Any, folder: Path) -> Any:
          ("default",) if stacked else ("default", "full")),
         ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
     )  # fmt: skip
-    for key, value, expected in found:
-        if value not in expected:
-            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
+    _check_expected(folder, found)
     if tiled:
         _check_joined(config, folder, image_size // patch_size)
     return config
+
+
+def _check_expected(folder: Path, found: tuple[tuple[str, Any, tuple[Any, ...]], ...]) -> None:
+    """Raise InputError for a key whose value is none of those that are exported."""
+    for key, value, expected in found:
+        if value not in expected:
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints.checkpoint import MASKED_TYPES, TILED_TYPES, joined_side, quiet_transformers, side_of
+from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
 
 IMAGE_TOKEN = "<image>"
@@ -18,6 +19,7 @@ _TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in 
 _OF_TILES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *_TILES)  # Idefics3's, around images
 _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
+_MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -56,6 +58,8 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in POOLED_TYPES:
+        return _pooled_config(made, text | special, vision | {"image_size": 112} | made.vision)
     if made.model_type in TILED_TYPES:
         masked = made.model_type in MASKED_TYPES
         return transformers.CONFIG_MAPPING[made.model_type](
@@ -74,11 +78,31 @@ def small_config(made: SmallModel) -> Any:
     )
 
 
+def _pooled_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of Gemma 3 or PaliGemma: every other layer with a window, soft caps that bite where the type has them."""
+    transformers = quiet_transformers()
+    own: dict[str, Any] = {"head_dim": 16}
+    if made.llm != "gemma":
+        own |= {"sliding_window": 7, "query_pre_attn_scalar": 24,
+                "layer_types": ["sliding_attention", "full_attention"]}  # fmt: skip
+    if made.llm == "gemma2":
+        own |= {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}
+    tokens = (vision["image_size"] // vision["patch_size"] // made.joined) ** 2
+    marks = {"mm_tokens_per_image": tokens, "boi_token_index": len(_SPECIAL), "eoi_token_index": len(_SPECIAL) + 1}
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**(own | text)),
+        vision_config=transformers.CONFIG_MAPPING["siglip_vision_model"](**vision, vision_use_head=False),
+        image_token_index=_SPECIAL.index(IMAGE_TOKEN),
+        **(marks if made.model_type in MARKED_TYPES else {"projection_dim": text["hidden_size"]}),
+    )
+
+
 def enliven(model: Any, seed: int) -> None:
     """Random weights of unit gain, biases and norms that are not all alike."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
+    shifted = {f"{name}.weight" for name, module in model.named_modules() if "Gemma" in type(module).__name__}
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and "embed" not in name:
             deviation = parameter[0].numel() ** -0.5
@@ -86,7 +110,7 @@ def enliven(model: Any, seed: int) -> None:
         elif parameter.ndim > 1:
             torch.nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
         else:
-            is_norm = name.endswith("weight")
+            is_norm = name.endswith("weight") and name not in shifted  # Gemma's multiply by one more than their weight
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
 
 
@@ -178,6 +202,25 @@ def _save_stacking(config: Any, folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
+def _save_pooling(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Gemma 3 or PaliGemma, by image processors that need no torchvision."""
+    transformers, size = quiet_transformers(), dict.fromkeys(("height", "width"), config.vision_config.image_size)
+    if config.model_type in MARKED_TYPES:
+        tokenizer = _tokenizer((*_SPECIAL, *list(_MARKS.values())[1:]), _MARKS)
+        tokenizer.chat_template = _TEMPLATE.replace(IMAGE_TOKEN, _MARKS["boi_token"])
+        image = transformers.Gemma3ImageProcessorPil(size=size, image_seq_length=config.mm_tokens_per_image)
+        made = transformers.Gemma3Processor(
+            image, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=config.mm_tokens_per_image
+        )
+    else:
+        tokenizer = _tokenizer(_SPECIAL, {"image_token": IMAGE_TOKEN})
+        tokenizer.chat_template = None
+        image = transformers.SiglipImageProcessorPil(size=size)
+        image.image_seq_length = (size["height"] // config.vision_config.patch_size) ** 2
+        made = transformers.PaliGemmaProcessor(image, tokenizer)
+    made.save_pretrained(folder)
+
+
 def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
     model.save_pretrained(folder)
@@ -190,7 +233,10 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     config = small_config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
     enliven(model, made.seed)
-    if made.model_type in TILED_TYPES:
+    if made.model_type in POOLED_TYPES:
+        model.save_pretrained(folder)
+        _save_pooling(config, folder)
+    elif made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
         (_save_tiling if made.model_type in MASKED_TYPES else _save_stacking)(config, folder)
     else:

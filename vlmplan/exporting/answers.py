@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import MASKED_TYPES, TILED_TYPES, as_rgb, check_resized, quiet_transformers, stored_type
+from vlmplan.checkpoints import (
+    MASKED_TYPES,
+    POOLED_TYPES,
+    TILED_TYPES,
+    as_rgb,
+    check_resized,
+    quiet_transformers,
+    stored_type,
+)
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
+from vlmplan.exporting.gemma_files import PALIGEMMA, write_placeholders
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PIXEL_MASK, OnnxModel, Prompt, generate
@@ -79,7 +88,9 @@ class Prompts:
             raise InputError(
                 f"{folder}: its processor cannot be loaded ({one_line(error)}); 'vlmplan validate' says why"
             ) from None
-        if visual_tokens is not None:
+        if visual_tokens is not None and model_type in POOLED_TYPES:
+            write_placeholders(self.processor, visual_tokens)
+        elif visual_tokens is not None:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"
             self.processor.num_additional_image_tokens = visual_tokens - 1
@@ -101,7 +112,8 @@ class Prompts:
                 f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"
             )
         if self.tokenizer.chat_template is None and processor.chat_template is None:
-            asked = f"{processor.image_token}\n{text}"
+            between = "" if type(processor).__name__ == PALIGEMMA else "\n"  # which that one writes behind the text
+            asked = f"{processor.image_token}{between}{text}"
         else:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
@@ -119,7 +131,7 @@ class Prompts:
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
             question_ids=asking,
-            image_token=int(processor.image_token_id),
+            image_token=int(processor.image_token_ids[0]),
         )
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -149,7 +149,7 @@ def compressed(
     if checkpoint.trained is None:
         if visual_tokens is None and compressor not in (None, Compressor.NONE):
             raise InputError(f"--compressor {compressor}: give --visual-tokens too, how many it is to leave")
-        return visual_tokens or checkpoint.grid_side**2, compressor or Compressor.NONE
+        return visual_tokens or checkpoint.view_tokens, compressor or Compressor.NONE
     kind, counts = checkpoint.trained
     if compressor not in (None, kind) or visual_tokens not in (None, *counts):
         listed = ", ".join(map(str, counts))

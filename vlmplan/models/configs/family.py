@@ -55,6 +55,7 @@ class Architecture:
     where no table says so. With ``newline`` a vector of the LLM's width ends each row of patches. ``exportable``:
     ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's tiles, as SmolVLM's, and
     others are left with one view. ``masked`` tiles come with a mask of the pixels that are no padding.
+    ``exported_texts`` are the LLM types that are drawn for it, where those of most families are not.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -87,6 +88,7 @@ class Architecture:
     exportable: bool = False
     tiled: bool = False
     masked: bool = False
+    exported_texts: tuple[str, ...] = ()
     overflows: tuple[Overflow, ...] = ()
 
 

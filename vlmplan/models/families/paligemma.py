@@ -16,6 +16,8 @@ FAMILY = Family(
             vision_defaults=SO400M | {"image_size": 224},
             text="gemma",
             tied=True,
+            exportable=True,
+            exported_texts=("gemma", "gemma2"),
             projector=built(widths=(V, H)),
             image=square_rule,
             settings=None,
