@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.hardware.runtimes import Precision
@@ -48,6 +49,9 @@ def _by_torch(checkpoint: str, ids: Any, pixels: Any, count: int) -> list[int]:
     model = quiet_transformers().AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
     given = {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(pixels)}
     given["attention_mask"] = torch.ones_like(given["input_ids"])
+    if model.config.model_type in POOLED_TYPES:  # whose processors say what is an image, or that all is a prefix
+        shown = given["input_ids"] == model.config.image_token_index
+        given["token_type_ids"] = shown.long() * (model.config.model_type in MARKED_TYPES)
     with torch.inference_mode():
         found = model.generate(**given, max_new_tokens=count, do_sample=False)
     return [int(token) for token in found[0, ids.shape[1] :]]

@@ -98,17 +98,26 @@ def _pooled_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any
 
 
 def enliven(model: Any, seed: int) -> None:
-    """Random weights of unit gain, biases and norms that are not all alike."""
+    """Random weights of unit gain, biases and norms that are not all alike.
+
+    Gemma's embeddings, which are scaled and tied to the head, are small: else every token is followed by itself.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    shifted = {f"{name}.weight" for name, module in model.named_modules() if "Gemma" in type(module).__name__}
+    named = dict(model.named_modules())
+    shifted = {f"{name}.weight" for name, module in named.items() if "Gemma" in type(module).__name__}
+    scaled = {
+        f"{name}.weight": 0.25 / module.scalar_embed_scale
+        for name, module in named.items()
+        if hasattr(module, "scalar_embed_scale")
+    }
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and "embed" not in name:
             deviation = parameter[0].numel() ** -0.5
             torch.nn.init.normal_(parameter, 0.0, deviation, generator=generator)
         elif parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
+            torch.nn.init.normal_(parameter, 0.0, scaled.get(name, 0.5), generator=generator)
         else:
             is_norm = name.endswith("weight") and name not in shifted  # Gemma's multiply by one more than their weight
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
