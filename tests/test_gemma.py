@@ -3,21 +3,27 @@
 import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from mutants import DECODER, agree
+from onnx import numpy_helper
 from PIL import Image
+from safetensors.torch import load_file
 from small_models import POOLED, checkpoint, exported, largest_difference, order, quiet, run_graph
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
+from vlmplan.exporting.manifest import GRAPHS
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
@@ -278,3 +284,76 @@ def test_what_cannot_be_exported_is_named(
 def test_other_ways_to_fewer_tokens_are_refused(compressor: Compressor, count: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         compression_of(_opened("gemma3"), compressor, count)
+
+
+def _unmarked(model: Any) -> None:
+    """No image is told from text."""
+    numbers = next(one for one in model.graph.initializer if one.name == "mark.half")
+    numbers.CopyFrom(numpy_helper.from_array(np.array(2.0, np.float32), numbers.name))
+
+
+def _causal(model: Any) -> None:
+    """Every call is as if it were not the first."""
+    node = next(one for one in model.graph.node if one.op_type == "Equal")
+    node.op_type = "Less"
+
+
+def _uncapped(model: Any) -> None:
+    """Scores and logits go where they like."""
+    for node in model.graph.node:
+        node.op_type = "Identity" if node.op_type == "Tanh" else node.op_type
+
+
+def _swapped_windows(model: Any) -> None:
+    """The first layer sees everything, the second what is near."""
+    used = [node for node in model.graph.node if node.op_type in ("Attention", "Where")]
+    places = [3 if node.op_type == "Attention" else 0 for node in used]
+    first, last = used[0].input[places[0]], used[-1].input[places[-1]]
+    used[0].input[places[0]], used[-1].input[places[-1]] = last, first
+
+
+def _plain_norms(model: Any) -> None:
+    """Norms multiply by their weight, not by one more."""
+    for one in model.graph.initializer:
+        if one.name.endswith(".plus_one"):
+            one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one) - 1, one.name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "checks"),
+    [
+        ("gemma3", _unmarked, {"structure", "weights", "logits"}),
+        ("gemma3", _swapped_windows, {"structure", "logits"}),
+        ("gemma3", _plain_norms, {"weights", "logits"}),
+        ("paligemma", _causal, {"structure", "logits"}),
+        ("paligemma2", _causal, {"structure", "logits"}),
+        ("paligemma2", _uncapped, {"structure", "logits"}),
+        ("paligemma2", _swapped_windows, {"structure", "logits"}),
+    ],
+)
+def test_planted_faults_are_seen_in_files_and_in_numbers(
+    kind: str, fault: Callable[[Any], None], checks: set[str], tmp_path: Path
+) -> None:
+    """Each is refused by what the files hold, and by itself moves a logit further than rounding does."""
+    shutil.copytree(_whole(kind).folder, tmp_path / "forged")
+    model = onnx.load(tmp_path / "forged" / DECODER)
+    fault(model)
+    onnx.save(model, tmp_path / "forged" / DECODER)
+    agree(tmp_path / "forged")
+    seen = {check.name for check in _judged(tmp_path / "forged", kind).failed}
+    assert seen & (checks - {"logits"})
+    prompt = _prompt(kind, 1, 2, 20)
+    theirs = generate(_reference(kind, OWN[kind]), prompt, 3)
+    ours = generate(OnnxModel(tmp_path / "forged", threads=1), prompt, 3, forced=theirs.tokens)
+    assert largest_difference(np.stack(ours.logits), np.stack(theirs.logits)) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "paligemma"])
+def test_names_of_tensors_are_the_checkpoints(kind: str) -> None:
+    """Every tensor of the checkpoint is in a graph, under its name."""
+    stored = load_file(checkpoint(kind) / "model.safetensors")
+    graphs = [onnx.load(_whole(kind).folder / name) for name in GRAPHS]
+    held = {
+        one.name.removesuffix(".T").removesuffix(".plus_one") for model in graphs for one in model.graph.initializer
+    }
+    assert {canonical(name) for name in stored} <= held

@@ -29,6 +29,12 @@ FAMILY = Family(
                     "(vllm/config/model.py; vLLM issue 28857)",
                     always=False,
                 ),
+                Overflow(
+                    runtime=Runtime.ONNXRUNTIME,
+                    why="its LLM is Gemma 2, which vllm refuses for numerical instability (vLLM issue 28857), and "
+                    "exports compute all of it in fp16",
+                    always=False,
+                ),
             ),
         ),
     ),
