@@ -235,8 +235,9 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
 
     def change(content: dict[str, Any]) -> str:
         keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
-        key = next(one for one in keys if one in content)
-        content[key] += int(rng.choice([-1, 1]))
+        table = content if any(one in content for one in keys) else content["image_processor"]
+        key = next(one for one in keys if one in table)
+        table[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 
     return _json(folder, "processor_config.json", change)

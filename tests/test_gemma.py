@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from PIL import Image
 from safetensors.torch import load_file
 from small_models import POOLED, checkpoint, exported, largest_difference, order, quiet, run_graph
+from small_plans import plan_for
 
 from vlmplan import api
 from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint
@@ -29,7 +30,9 @@ from vlmplan.exporting.orders import order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import export
 from vlmplan.graphs.gemma_vision import gemma_encoder_graph
-from vlmplan.hardware.runtimes import Precision
+from vlmplan.hardware.runtimes import Precision, Runtime
+from vlmplan.inventory import catalogue
+from vlmplan.models.refusals import runnable
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Options, Validator
@@ -357,3 +360,26 @@ def test_names_of_tensors_are_the_checkpoints(kind: str) -> None:
         one.name.removesuffix(".T").removesuffix(".plus_one") for model in graphs for one in model.graph.initializer
     }
     assert {canonical(name) for name in stored} <= held
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "paligemma"])
+def test_a_plans_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
+    folder = checkpoint(kind)
+    plan = plan_for(folder, 10.0)
+    assert (plan.choice.visual_tokens, plan.choice.compressor) == (OWN[kind], Compressor.NONE)
+    made = chosen(ExportChoices(checkpoint=str(folder)), plan)
+    export(made, tmp_path / "made", quiet)
+    report = _judged(tmp_path / "made", kind, plan=plan, budget_only=True)
+    assert not report.failed and not report.reservations, report.failed
+
+
+def test_shipped_models_of_these_types_are_planned_but_not_in_fp16() -> None:
+    """On a GPU in fp32 alone, what is not quantised being fp16 there; on a processor in every precision."""
+    models = [one for one in catalogue.models() if one.architecture in ("gemma3", "paligemma")]
+    assert len(models) == 15 and all(model.exportable and not model.exports_tiles for model in models)
+    gpu, cpu = catalogue.hardware("l4"), catalogue.hardware("amd-epyc-9654")
+    asked = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+    for model in models:
+        first = model.architecture == "paligemma" and "paligemma2" not in model.name  # whose LLM is the first Gemma
+        assert runnable(model, asked, gpu, Runtime.ONNXRUNTIME) == (asked if first else (Precision.FP32,)), model.name
+        assert {Precision.FP32, Precision.INT4} <= set(runnable(model, asked, cpu, Runtime.ONNXRUNTIME))
