@@ -225,6 +225,12 @@ def test_every_number_of_tokens_is_run(kind: str, tmp_path: Path) -> None:
     assert (unasked.visual_tokens, unasked.compressor) == (OWN[kind], Compressor.NONE)
 
 
+@pytest.mark.parametrize("token", ["<start_of_image>", "<image>"])
+def test_no_question_says_where_the_image_stands(token: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--prompt: found {token}; the image's place is set by the template"):
+        answer(_whole("gemma3").folder, _picture(tmp_path, 30, 30), f"and {token}?", 1, "cpu", 1)
+
+
 @pytest.mark.parametrize("kind", ["gemma3", "paligemma"])
 def test_questions_are_answered_by_checkpoint_and_export_alike(kind: str, tmp_path: Path) -> None:
     rows = [{"image": _picture(tmp_path, side, 30).name, "question": "Hm?", "answer": "a"} for side in (40, 50)]

@@ -357,8 +357,7 @@ def _checked(config: Any, folder: Path) -> Any:
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
     if config.model_type in POOLED_TYPES:
         _check_expected(folder, gemma_limits(config))
-        check_gemma(config, folder)
-        return config
+        return check_gemma(config, folder)
     tiled, stacked = config.model_type in TILED_TYPES, config.model_type not in (*LLAVA_TYPES, *MASKED_TYPES)
     found = (
         ("model_type", config.model_type, MODEL_TYPES),

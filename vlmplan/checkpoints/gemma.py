@@ -1,7 +1,6 @@
-"""What is Gemma 3's and PaliGemma's own? How patches become tokens, what is exported of it, how torch runs.
+"""What is Gemma 3's and PaliGemma's own? How patches become tokens, and what of a configuration is exported.
 
-Gemma 3 pools its patches to a number of tokens that its configuration has; PaliGemma keeps all of them. In torch, too,
-an image's embeddings are told from text by a channel more (``graphs/gemma.py`` says why).
+Gemma 3 pools its patches to a number of tokens that its configuration has; PaliGemma keeps all of them.
 """
 
 import copy
@@ -50,8 +49,11 @@ def gemma_limits(config: Any) -> tuple[tuple[str, Any, tuple[Any, ...]], ...]:
     )
 
 
-def check_gemma(config: Any, folder: Path) -> None:
-    """Raise InputError for an image token without an embedding, patches that do not pool, text that looks ahead."""
+def check_gemma(config: Any, folder: Path) -> Any:
+    """Return a configuration whose image token has an embedding, whose patches pool, and whose text looks back.
+
+    Raises InputError for another.
+    """
     text, tower, tokens = config.text_config, config.vision_config, getattr(config, "mm_tokens_per_image", None)
     if not 0 <= config.image_token_index < text.vocab_size:
         raise InputError(
@@ -66,6 +68,7 @@ def check_gemma(config: Any, folder: Path) -> None:
             f"{folder}: mm_tokens_per_image is {tokens!r}, expected the square of a divisor of the tower's {side} "
             "patches of a side"
         )
+    return config
 
 
 def pooled_config(config: Any, visual_tokens: int) -> Any:
@@ -74,52 +77,3 @@ def pooled_config(config: Any, visual_tokens: int) -> Any:
     if getattr(config, "mm_tokens_per_image", None) is not None:
         found.mm_tokens_per_image = visual_tokens
     return found
-
-
-def pooled_features(model: Any, compressor: Any, pixels: Any) -> Any:
-    """``[batch, 3, size, size] -> [batch, visual tokens, LLM width (+ 1)]``, by transformers' tower and projector."""
-    import torch
-
-    from vlmplan.checkpoints.torch_compressors import Features
-
-    if model.config.model_type in MARKED_TYPES:
-        found = model.get_image_features(pixels).pooler_output
-        return torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
-    patches = model.model.vision_tower(pixels).last_hidden_state
-    return model.model.multi_modal_projector(compressor(Features(patches=patches)))
-
-
-def embedded(model: Any, input_ids: Any) -> Any:
-    """``[batch, tokens] -> [batch, tokens, LLM width (+ 1)]``."""
-    import torch
-
-    found = model.get_input_embeddings()(input_ids)
-    if model.config.model_type not in MARKED_TYPES:
-        return found
-    return torch.cat([found, torch.zeros_like(found[..., :1])], dim=-1)
-
-
-def prompted_step(model: Any, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any]:
-    """One call of transformers' own class: (last token's logits ``[batch, vocabulary]``, the cache).
-
-    It is told the types of the tokens of a prompt: Gemma 3's images are 1, PaliGemma's prefix is 0.
-    """
-    import torch
-
-    marked, width = model.config.model_type in MARKED_TYPES, model.config.text_config.hidden_size
-    kinds = None
-    if cache is None:
-        kinds = torch.zeros(embeds.shape[:2], dtype=torch.int64, device=embeds.device)
-        if marked:
-            kinds = (embeds[..., width] > 0.5).long()
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-    found = model(
-        inputs_embeds=embeds[..., :width],
-        attention_mask=mask,
-        position_ids=positions if marked else positions + 1,  # PaliGemma's count from 1
-        token_type_ids=kinds,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return found.logits[:, -1], found.past_key_values

@@ -10,7 +10,8 @@ from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
-from vlmplan.checkpoints.gemma import embedded, pooled_config, pooled_features, prompted_step
+from vlmplan.checkpoints.gemma import pooled_config
+from vlmplan.checkpoints.gemma_torch import embedded, pooled_features, prompted_step
 from vlmplan.checkpoints.regions import Compression
 
 

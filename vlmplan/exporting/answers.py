@@ -107,10 +107,9 @@ class Prompts:
         processor = self.processor
         picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
         check_resized(picture.size, processor.image_processor)
-        if processor.image_token in text:
-            raise InputError(
-                f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"
-            )
+        marks = (processor.image_token, getattr(self.tokenizer, "image_token", None))
+        if written := [mark for mark in marks if mark and mark in text]:
+            raise InputError(f"{where}: found {written[0]}; the image's place is set by the template, leave it out")
         if self.tokenizer.chat_template is None and processor.chat_template is None:
             between = "" if type(processor).__name__ == PALIGEMMA else "\n"  # which that one writes behind the text
             asked = f"{processor.image_token}{between}{text}"
