@@ -354,6 +354,8 @@ def template(folder: Path, rng: Random) -> str:
         return "chat_template.jinja"
 
     def change(content: dict[str, Any]) -> None:
+        if not content.get("chat_template"):
+            raise NothingChanged
         content["chat_template"] += " Answer in verse."
 
     return _text(folder, "tokenizer_config.json", change) + ": template"

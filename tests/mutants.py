@@ -179,12 +179,13 @@ def crossed_cache(folder: Path, rng: Random) -> str:
     """One layer reads another layer's cache."""
 
     def change(model: onnx.ModelProto) -> str:
-        nodes = [one for one in model.graph.node if one.op_type == "Attention"]
-        if len(nodes) < 2:
+        part = str(rng.choice(["key", "value"]))
+        names = [one.name for one in model.graph.input if one.name.endswith(f".{part}")]
+        if len(names) < 2:
             raise NothingChanged
-        first, second = nodes[0], nodes[-1]
-        index = int(rng.integers(4, 6))
-        first.input[index], second.input[index] = second.input[index], first.input[index]
+        crossed = {names[0]: names[-1], names[-1]: names[0]}
+        for node in model.graph.node:
+            node.input[:] = [crossed.get(name, name) for name in node.input]
         return "caches of two layers crossed"
 
     return _edit(folder, DECODER, change)

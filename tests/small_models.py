@@ -44,6 +44,15 @@ GRIDDED = {
                                   vision={"patch_size": 8, "window_size": 49},
                                   text={"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),
 }  # fmt: skip
+POOLED = {
+    "gemma3": SmallModel(model_type="gemma3", llm="gemma3_text", seed=11),
+    "gemma3-wide": SmallModel(model_type="gemma3", llm="gemma3_text", joined=1, seed=12,
+                              text={"num_key_value_heads": 1, "rope_parameters": {
+                                  "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                                  "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}),
+    "paligemma": SmallModel(model_type="paligemma", llm="gemma", text={"num_key_value_heads": 1}, seed=13),
+    "paligemma2": SmallModel(model_type="paligemma", llm="gemma2", seed=14),
+}  # fmt: skip
 MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
 USUAL_IMAGE = (1024, 768)
@@ -54,25 +63,27 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS, TILED or GRIDDED."""
+    """A checkpoint of one of KINDS, TILED, GRIDDED or POOLED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED | GRIDDED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | GRIDDED | POOLED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
 
-    For one of GRIDDED 88 squares.
+    For one of GRIDDED 88 squares, for one of POOLED 16 tokens.
     """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
         usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     if kind in GRIDDED:
         usual = {"visual_tokens": 88, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+    if kind in POOLED:
+        usual["visual_tokens"] = 16
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 

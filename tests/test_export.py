@@ -199,7 +199,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("pickles", "pickles are not read"),
         ("cut weights", "expected a safetensors file"),
         ("a tensor less", "no tensor 'language_model.layers.1.mlp.up_proj.weight'"),
-        ("another family", "vlmplan exports internvl_chat, internvl, llava, llava_next"),
+        ("another family", "vlmplan exports gemma3, internvl_chat, internvl, llava, llava_next"),
         ("another llm", "text_config.model_type is 'gemma2'"),
         ("another patch size", r"patch_embedding.weight is \[64, 3, 14, 14\], expected"),
         ("another width", "is config.json of this checkpoint?"),
@@ -375,7 +375,7 @@ def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> No
     try:
         done = process("export", "--checkpoint", "some/model", "--out", str(tmp_path / "out"), **local)
         assert done.returncode == 2
-        assert 'model_type is "qwen3_vl"; vlmplan exports internvl_chat' in done.stderr
+        assert 'model_type is "qwen3_vl"; vlmplan exports gemma3, internvl_chat' in done.stderr
         assert set(_Hub.asked) == {"config.json"}
         _Hub.asked.clear()
         done = process("export", "--model", "Qwen3-VL-8B", "--out", str(tmp_path / "out"), **local)

@@ -13,7 +13,7 @@ import pytest
 from forgeries import FORGERIES, forge
 from mutants import FAULTS, NothingChanged
 from safetensors.torch import save_file
-from small_models import GRIDDED, KINDS, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
+from small_models import GRIDDED, KINDS, POOLED, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
 from small_plans import plan_for
 from small_training import trained
 
@@ -294,6 +294,8 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
         (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
         (order("qwen2.5-vl"), {"image": USUAL_IMAGE}),
         (order("qwen2-vl", precision=Precision.INT4, **small), {"image": USUAL_IMAGE}),
+        (order("gemma3", precision=Precision.INT4, visual_tokens=4, **small), {}),
+        (order("paligemma2"), {}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
         (order("next-qwen3", **quecc, **small), {}),
         (_own_order(packer, precision=Precision.INT8, **small), {}),
@@ -341,7 +343,7 @@ def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
     for path, options in goods:
         report = Validator(options, quiet).validate(path).report
         assert not report.failed, (path, report.failed)
-    kinds, _ = _hunt([*goods[2:6], *goods[7:9]], len(FORGERIES), tmp_path)
+    kinds, _ = _hunt([*goods[2:6], *goods[7:12]], len(FORGERIES), tmp_path)
     assert len(kinds) > 20
 
 
@@ -418,5 +420,25 @@ def test_good_exports_of_tiles_are_accepted(tmp_path: Path) -> None:
                 number += 1
                 if report.failed or report.reservations:
                     refused.append((kind, precision, views, report.failed))
+    print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
+    assert not refused
+
+
+@pytest.mark.slow
+def test_good_exports_that_pool_are_accepted(tmp_path: Path) -> None:
+    """Kinds of Gemma x precisions x numbers of tokens, validated against the checkpoint and the tokens given."""
+    refused, number = [], 0
+    for kind in POOLED:
+        for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
+            for count in (1, 4, 16, 64):
+                base = Precision.FP16 if precision is Precision.INT8 and count == 4 else Precision.FP32
+                made = order(kind, precision=precision, base_precision=base, visual_tokens=count)
+                export(made, tmp_path / "good", quiet, overwrite=True)
+                report = _judged(
+                    tmp_path / "good", checkpoint=made.checkpoint, precision=precision, visual_tokens=count
+                )
+                number += 1
+                if report.failed or report.reservations:
+                    refused.append((kind, precision, count, report.failed))
     print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
     assert not refused

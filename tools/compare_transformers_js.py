@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
@@ -53,6 +54,9 @@ def _by_torch(checkpoint: str, prompt: Prompt, count: int) -> list[int]:
     if prompt.grid is not None:
         given["image_grid_thw"] = torch.from_numpy(prompt.grid)
         given["mm_token_type_ids"] = (given["input_ids"] == prompt.image_token).int()
+    if model.config.model_type in POOLED_TYPES:  # whose processors say what is an image, or that all is a prefix
+        shown = given["input_ids"] == model.config.image_token_index
+        given["token_type_ids"] = shown.long() * (model.config.model_type in MARKED_TYPES)
     with torch.inference_mode():
         found = model.generate(**given, max_new_tokens=count, do_sample=False)
     return [int(token) for token in found[0, ids.shape[1] :]]

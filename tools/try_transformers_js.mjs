@@ -26,12 +26,19 @@ for (const folder of folders.map((name) => resolve(name))) {
   const [manifest, config] = [read("manifest.json"), read("config.json")];
   const processor = await AutoProcessor.from_pretrained(basename(folder));
   const model = await AutoModelForImageTextToText.from_pretrained(basename(folder), { dtype: "fp32", device: "cpu" });
-  const tiled = manifest.image != null; // which read several images, and whose processor takes the text first
-  const asked = tiled ? images : images.slice(0, 1);
+  const tiled = manifest.image != null;
+  const several = tiled || ["gemma3", "paligemma"].includes(config.model_type);
+  const textFirst = tiled || config.model_type === "gemma3"; // as its processor takes them
+  const asked = several ? images : images.slice(0, 1);
   const content = [...asked.map(() => ({ type: "image" })), { type: "text", text: "What is this?" }];
-  const text = processor.apply_chat_template([{ role: "user", content }], { add_generation_prompt: true });
+  const text =
+    config.model_type === "paligemma" // which has no chat template
+      ? `${"<image>".repeat(asked.length)}What is this?`
+      : processor.apply_chat_template([{ role: "user", content }], { add_generation_prompt: true });
   const pictures = await Promise.all(asked.map((name) => RawImage.read(name)));
-  const inputs = tiled ? await processor(text, pictures) : await processor(pictures[0], text);
+  const inputs = textFirst
+    ? await processor(text, pictures)
+    : await processor(several ? pictures : pictures[0], text);
   const ids = Array.from(inputs.input_ids.data, Number);
   const token = config.image_token_index ?? config.image_token_id;
   const count = ids.filter((id) => id === token).length;
@@ -39,7 +46,7 @@ for (const folder of folders.map((name) => resolve(name))) {
   const tokens = Array.from(output.data, Number).slice(ids.length);
   const grid = inputs.image_grid_thw && Array.from(inputs.image_grid_thw.data, Number); // of one image: it takes no two
   const merge = config.vision_config.spatial_merge_size;
-  const good = grid ? count === grid.reduce((a, b) => a * b) / merge ** 2 : tiled ? count % read("processor_config.json").image_seq_len === 0 : count === manifest.visual_tokens;
+  const good = grid ? count === grid.reduce((a, b) => a * b) / merge ** 2 : tiled ? count % read("processor_config.json").image_seq_len === 0 : count === asked.length * manifest.visual_tokens;
   wrong += good ? 0 : 1;
   console.log(`${good ? "good" : "WRONG"} ${basename(folder)}: ${count} image tokens, then ${tokens.join(" ")}`);
   if (out) {

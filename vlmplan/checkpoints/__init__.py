@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
+    from vlmplan.checkpoints.gemma import MARKED_TYPES as MARKED_TYPES
+    from vlmplan.checkpoints.gemma import POOLED_TYPES as POOLED_TYPES
     from vlmplan.checkpoints.internvl_chat import CONTEXT as CONTEXT
     from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
     from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
@@ -96,6 +98,7 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
+        "gemma": ("MARKED_TYPES", "POOLED_TYPES"),
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
 from vlmplan.checkpoints.qwen_vl import check_grids, square_side
 from vlmplan.document import read_plain
@@ -32,7 +33,7 @@ MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.expor
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
 MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
 GRIDDED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].gridded)
-LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in TILED_TYPES)
+LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in (*TILED_TYPES, *POOLED_TYPES))
 TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
@@ -169,6 +170,8 @@ def joined_side(config: Any) -> int:
     """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
     if config.model_type in GRIDDED_TYPES:
         return int(config.vision_config.spatial_merge_size)
+    if config.model_type in POOLED_TYPES:
+        return pooled_side(config)
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
     return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
 
@@ -240,9 +243,19 @@ class Checkpoint:
         return self.config.model_type in GRIDDED_TYPES
 
     @property
+    def pooled(self) -> bool:
+        """Whether it is a Gemma: one view, whose squares of patches are averaged to as few tokens as are asked for."""
+        return self.config.model_type in POOLED_TYPES
+
+    @property
     def joined_side(self) -> int:
         """Patches of a side that the checkpoint's own connector joins to a token."""
-        return joined_side(self.config) if self.tiled else 1
+        return 1 if self.config.model_type in LLAVA_TYPES else joined_side(self.config)
+
+    @property
+    def view_tokens(self) -> int:
+        """Visual tokens that the checkpoint itself makes of what the tower reads."""
+        return (self.grid_side // self.joined_side) ** 2
 
     @property
     def image_token(self) -> int:
@@ -349,6 +362,9 @@ def _checked(config: Any, folder: Path) -> Any:
             f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
             "and not in a whole prompt; expected full_attention"
         )
+    if config.model_type in POOLED_TYPES:
+        _check_expected(folder, gemma_limits(config))
+        return check_gemma(config, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
     found = (
@@ -362,9 +378,7 @@ def _checked(config: Any, folder: Path) -> Any:
          ("default",) if stacked else ("default", "full")),
         ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
     )  # fmt: skip
-    for key, value, expected in found:
-        if value not in expected:
-            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
+    _check_expected(folder, found)
     if tiled and not gridded:
         _check_joined(config, folder, image_size // patch_size)
     return config
@@ -387,6 +401,13 @@ def _check_sizes(config: Any, folder: Path, image_size: Any, patch_size: Any) ->
             raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
     if patch_size > image_size:
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
+
+
+def _check_expected(folder: Path, found: tuple[tuple[str, Any, tuple[Any, ...]], ...]) -> None:
+    """Raise InputError for a key whose value is none of those that are exported."""
+    for key, value, expected in found:
+        if value not in expected:
+            raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:

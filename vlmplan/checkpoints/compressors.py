@@ -31,6 +31,8 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
 
     ``visual_tokens`` are an image's, which of a tiled checkpoint is many views. Raises InputError for what cannot be.
     """
+    if checkpoint.pooled:
+        return _pooling(checkpoint, compressor, visual_tokens)
     if not checkpoint.tiled:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
     allowed = (Compressor.NONE, Compressor.AVERAGE_POOL) if checkpoint.gridded else (Compressor.NONE,)
@@ -38,6 +40,23 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
         raise InputError(
             f"--compressor: found {compressor}; {checkpoint.config.model_type} joins patches itself and is exported as "
             f"it is; expected {' or '.join(allowed)}"
+        )
+    return Compression(compressor=compressor, side=checkpoint.grid_side, factor=checkpoint.joined_side)
+
+
+def _pooling(checkpoint: Checkpoint, compressor: Compressor, visual_tokens: int) -> Compression:
+    """What makes a Gemma's tokens of its patches: its own pooling, or averages of larger squares."""
+    if compressor is Compressor.AVERAGE_POOL:
+        return compression(compressor, checkpoint.grid_side, visual_tokens)
+    if compressor is not Compressor.NONE:
+        raise InputError(
+            f"--compressor: found {compressor}; {checkpoint.config.model_type} is exported as it is or with "
+            "average-pool; expected one of these"
+        )
+    if visual_tokens != checkpoint.view_tokens:
+        raise InputError(
+            f"--compressor none leaves {checkpoint.view_tokens} visual tokens; found {visual_tokens}; expected "
+            "average-pool"
         )
     return Compression(compressor=compressor, side=checkpoint.grid_side, factor=checkpoint.joined_side)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
+from vlmplan.checkpoints.gemma import pooled_config
+from vlmplan.checkpoints.gemma_torch import embedded, pooled_features, prompted_step
 from vlmplan.checkpoints.regions import Compression
 
 
@@ -49,6 +51,8 @@ class Reference:
             return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
+            if self.checkpoint.pooled:
+                return pooled_features(self.model, self.compressor, pixels).float().cpu().numpy()
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
             asked = None if query is None else self._tensor(query)
             features = features_of(states, self.checkpoint.config, self.compression, asked)
@@ -95,7 +99,7 @@ class Reference:
         import torch
 
         with torch.inference_mode():
-            return self.model.get_input_embeddings()(self._tensor(input_ids)).float().cpu().numpy()
+            return embedded(self.model, self._tensor(input_ids)).float().cpu().numpy()
 
     def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
         """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache).
@@ -106,6 +110,9 @@ class Reference:
 
         with torch.inference_mode():
             attention = self._tensor(mask)
+            if self.checkpoint.pooled:
+                logits, kept = prompted_step(self.model, self._tensor(embeds), attention, cache)
+                return logits.float().cpu().numpy(), None, kept
             counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self.model.get_decoder()(
                 inputs_embeds=self._tensor(embeds),
@@ -135,7 +142,7 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
     """Load the checkpoint with transformers in fp32, and the compressor's weights into its module."""
     from vlmplan.checkpoints.torch_compressors import compressor_module
 
-    model = _loaded(checkpoint).eval()
+    model = _loaded(checkpoint, plan).eval()
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     module = compressor_module(plan, width, checkpoint.text.hidden_size).eval()
     if weights is not None:
@@ -143,14 +150,18 @@ def load_reference(checkpoint: Checkpoint, plan: Compression, weights: Weights |
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)
 
 
-def _loaded(checkpoint: Checkpoint) -> Any:
-    """The model as transformers loads it; of InternVL's first format its class filled under transformers' names."""
+def _loaded(checkpoint: Checkpoint, plan: Compression) -> Any:
+    """The model as transformers loads it; of a Gemma one that pools as ``plan`` has it.
+
+    Of InternVL's first format its class, filled under transformers' names.
+    """
     import torch
 
     kind = quiet_transformers().AutoModelForImageTextToText
     if not checkpoint.first_format:
         return kind.from_pretrained(
             checkpoint.folder,
+            config=pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else None,
             dtype=torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
@@ -176,8 +187,9 @@ def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dty
 
     transformers = quiet_transformers()
     kind = getattr(torch, dtype)
+    config = pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else checkpoint.config
     with torch.device(device):
-        model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config, dtype=kind).eval()
+        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=kind).eval()
         width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
         module = compressor_module(plan, width, checkpoint.text.hidden_size).to(kind).eval()
     return Reference(checkpoint=checkpoint, compression=plan, model=model, compressor=module)

@@ -17,6 +17,7 @@ from vlmplan.checkpoints.checkpoint import (
     quiet_transformers,
     side_of,
 )
+from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
 
 IMAGE_TOKEN = "<image>"
@@ -27,6 +28,7 @@ _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
 # Qwen2-VL's
 _PATCHED = ("<pad>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+_MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -67,6 +69,8 @@ def small_config(made: SmallModel) -> Any:
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     if made.model_type in GRIDDED_TYPES:
         return _patched_config(made, text | special, made.vision)
+    if made.model_type in POOLED_TYPES:
+        return _pooled_config(made, text | special, vision | {"image_size": 112} | made.vision)
     if made.model_type in TILED_TYPES:
         masked = made.model_type in MASKED_TYPES
         return transformers.CONFIG_MAPPING[made.model_type](
@@ -103,19 +107,48 @@ def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, An
     )
 
 
+def _pooled_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of Gemma 3 or PaliGemma: every other layer with a window, soft caps that bite where the type has them."""
+    transformers = quiet_transformers()
+    own: dict[str, Any] = {"head_dim": 16}
+    if made.llm != "gemma":
+        own |= {"sliding_window": 7, "query_pre_attn_scalar": 24,
+                "layer_types": ["sliding_attention", "full_attention"]}  # fmt: skip
+    if made.llm == "gemma2":
+        own |= {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}
+    tokens = (vision["image_size"] // vision["patch_size"] // made.joined) ** 2
+    marks = {"mm_tokens_per_image": tokens, "boi_token_index": len(_SPECIAL), "eoi_token_index": len(_SPECIAL) + 1}
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**(own | text)),
+        vision_config=transformers.CONFIG_MAPPING["siglip_vision_model"](**vision, vision_use_head=False),
+        image_token_index=_SPECIAL.index(IMAGE_TOKEN),
+        **(marks if made.model_type in MARKED_TYPES else {"projection_dim": text["hidden_size"]}),
+    )
+
+
 def enliven(model: Any, seed: int) -> None:
-    """Random weights of unit gain, biases and norms that are not all alike."""
+    """Random weights of unit gain, biases and norms that are not all alike.
+
+    Gemma's embeddings, which are scaled and tied to the head, are small: else every token is followed by itself.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
+    named = dict(model.named_modules())
+    shifted = {f"{name}.weight" for name, module in named.items() if "Gemma" in type(module).__name__}
+    scaled = {
+        f"{name}.weight": 0.25 / module.scalar_embed_scale
+        for name, module in named.items()
+        if hasattr(module, "scalar_embed_scale")
+    }
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and "embed" not in name:
             deviation = parameter[0].numel() ** -0.5
             torch.nn.init.normal_(parameter, 0.0, deviation, generator=generator)
         elif parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
+            torch.nn.init.normal_(parameter, 0.0, scaled.get(name, 0.5), generator=generator)
         else:
-            is_norm = name.endswith("weight")
+            is_norm = name.endswith("weight") and name not in shifted  # Gemma's multiply by one more than their weight
             torch.nn.init.normal_(parameter, float(is_norm), 0.1, generator=generator)
 
 
@@ -220,6 +253,25 @@ def _save_patching(config: Any, folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
+def _save_pooling(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Gemma 3 or PaliGemma, by image processors that need no torchvision."""
+    transformers, size = quiet_transformers(), dict.fromkeys(("height", "width"), config.vision_config.image_size)
+    if config.model_type in MARKED_TYPES:
+        tokenizer = _tokenizer((*_SPECIAL, *list(_MARKS.values())[1:]), _MARKS)
+        tokenizer.chat_template = _TEMPLATE.replace(IMAGE_TOKEN, _MARKS["boi_token"])
+        image = transformers.Gemma3ImageProcessorPil(size=size, image_seq_length=config.mm_tokens_per_image)
+        made = transformers.Gemma3Processor(
+            image, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=config.mm_tokens_per_image
+        )
+    else:
+        tokenizer = _tokenizer(_SPECIAL, {"image_token": IMAGE_TOKEN})
+        tokenizer.chat_template = None
+        image = transformers.SiglipImageProcessorPil(size=size)
+        image.image_seq_length = (size["height"] // config.vision_config.patch_size) ** 2
+        made = transformers.PaliGemmaProcessor(image, tokenizer)
+    made.save_pretrained(folder)
+
+
 def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model as ``save_pretrained`` does, with tokenizer and processor."""
     model.save_pretrained(folder)
@@ -232,7 +284,10 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     config = small_config(made)
     model = transformers.AutoModelForImageTextToText.from_config(config).eval()
     enliven(model, made.seed)
-    if made.model_type in TILED_TYPES:
+    if made.model_type in POOLED_TYPES:
+        model.save_pretrained(folder)
+        _save_pooling(config, folder)
+    elif made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
         saved = _save_tiling if made.model_type in MASKED_TYPES else _save_stacking
         (_save_patching if made.model_type in GRIDDED_TYPES else saved)(config, folder)

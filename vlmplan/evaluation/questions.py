@@ -236,7 +236,7 @@ def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compres
     if checkpoint.tiled:
         tiles = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
         return Compressor.NONE, tiles.visual_tokens, tiles.limit
-    kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.grid_side**2,))
+    kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.view_tokens,))
     count = visual_tokens or counts[0]
     if count not in counts:
         raise InputError(f"--visual-tokens: {checkpoint.name} reads {', '.join(map(str, counts))}; found {count}")

@@ -10,6 +10,7 @@ from typing import Any
 from vlmplan.checkpoints import (
     GRIDDED_TYPES,
     MASKED_TYPES,
+    POOLED_TYPES,
     TILED_TYPES,
     as_rgb,
     check_resized,
@@ -19,6 +20,7 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
+from vlmplan.exporting.gemma_files import PALIGEMMA, write_placeholders
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
 from vlmplan.exporting.runner import PATCH_GRID, PIXEL_MASK, OnnxModel, Prompt, generate
@@ -86,7 +88,9 @@ class Prompts:
         """
         model_type = stored_type(folder)
         self.processor = opened(folder, "processor", _processor_class(model_type))
-        if visual_tokens is not None:
+        if visual_tokens is not None and model_type in POOLED_TYPES:
+            write_placeholders(self.processor, visual_tokens)
+        elif visual_tokens is not None:
             self.processor.patch_size = read_plain(folder / "config.json")["vision_config"]["image_size"]
             self.processor.vision_feature_select_strategy = "full"
             self.processor.num_additional_image_tokens = visual_tokens - 1
@@ -103,12 +107,12 @@ class Prompts:
         processor = self.processor
         picture = _picture(image) if isinstance(image, Path) else as_rgb(image)
         check_resized(picture.size, processor.image_processor)
-        if processor.image_token in text:
-            raise InputError(
-                f"{where}: found {processor.image_token}; the image's place is set by the template, leave it out"
-            )
+        marks = (processor.image_token, getattr(self.tokenizer, "image_token", None))
+        if written := [mark for mark in marks if mark and mark in text]:
+            raise InputError(f"{where}: found {written[0]}; the image's place is set by the template, leave it out")
         if self.tokenizer.chat_template is None and processor.chat_template is None:
-            asked = f"{processor.image_token}\n{text}"
+            between = "" if type(processor).__name__ == PALIGEMMA else "\n"  # which that one writes behind the text
+            asked = f"{processor.image_token}{between}{text}"
         else:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
@@ -128,7 +132,7 @@ class Prompts:
             grid=made.get(PATCH_GRID),
             merge=getattr(processor.image_processor, "merge_size", 1),
             question_ids=asking,
-            image_token=int(processor.image_token_id),
+            image_token=int(processor.image_token_ids[0]),
         )
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -23,6 +23,7 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
+from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.grid_files import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Tiling
@@ -286,7 +287,11 @@ def texts(
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
-    if tiles is None:
+    if checkpoint.pooled:
+        made = gemma_texts(checkpoint, visual_tokens, _image_settings(folder), _IMAGE_KEYS)
+        made["config.json"] |= _external(external)
+        made["processor_config.json"] |= _own_template(folder)
+    elif tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
     elif tiles.squares is not None:
         made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
@@ -299,6 +304,8 @@ def texts(
         copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
     if "tokenizer_config.json" in copied:
         made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
+        if made["processor_config.json"]["processor_class"] == GEMMA3:
+            made["tokenizer_config.json"] |= said_tokens(checkpoint)
     if checkpoint.first_format:
         made["tokenizer_config.json"] = _first_tokenizer(folder)
         copied.pop("chat_template.json", None)

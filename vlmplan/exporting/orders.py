@@ -150,7 +150,7 @@ def compressed(
         return tiling(checkpoint, image, visual_tokens, kind).visual_tokens, kind
     if checkpoint.trained is None:
         _check_counted(visual_tokens, compressor or Compressor.NONE)
-        return visual_tokens or checkpoint.grid_side**2, compressor or Compressor.NONE
+        return visual_tokens or checkpoint.view_tokens, compressor or Compressor.NONE
     kind, counts = checkpoint.trained
     if compressor not in (None, kind) or visual_tokens not in (None, *counts):
         listed = ", ".join(map(str, counts))

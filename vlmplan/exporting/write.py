@@ -56,6 +56,9 @@ from vlmplan.graphs import (
     decoder_graph,
     embedding_graph,
     encoder_graph,
+    gemma_decoder_graph,
+    gemma_embedding_graph,
+    gemma_encoder_graph,
     internvit_graph,
     patch_graph,
     tile_graph,
@@ -103,9 +106,19 @@ class Parts:
             return None
         return tiling(self.checkpoint, order.image, order.visual_tokens, order.compressor)
 
+    def _gemma_graph(self, name: str) -> Any:
+        """One of the graphs of Gemma 3 or PaliGemma."""
+        if name == DECODER:
+            return gemma_decoder_graph(self.checkpoint, self.weights, self.decoder_options)
+        if name == EMBED:
+            return gemma_embedding_graph(self.checkpoint, self.order.floats)
+        return gemma_encoder_graph(self.checkpoint, self.compression, self.order.floats)
+
     def graph(self, name: str, query: Any | None = None) -> Any:
         """Draw one of the three graphs; ``query`` is QueCC's baked embedding."""
         text, floats = self.checkpoint.text, self.order.floats
+        if self.checkpoint.pooled:
+            return self._gemma_graph(name)
         if name == DECODER:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:

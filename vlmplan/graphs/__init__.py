@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from vlmplan.graphs.decoder import DecoderOptions as DecoderOptions
     from vlmplan.graphs.decoder import decoder_graph as decoder_graph
     from vlmplan.graphs.decoder import embedding_graph as embedding_graph
+    from vlmplan.graphs.gemma import gemma_decoder_graph as gemma_decoder_graph
+    from vlmplan.graphs.gemma import gemma_embedding_graph as gemma_embedding_graph
+    from vlmplan.graphs.gemma_vision import gemma_encoder_graph as gemma_encoder_graph
     from vlmplan.graphs.internvit import internvit_graph as internvit_graph
     from vlmplan.graphs.quantise import quantised as quantised
     from vlmplan.graphs.qwen_vl import GRID_NAMES as GRID_NAMES
@@ -20,6 +23,8 @@ __getattr__, __all__ = face(
     __name__,
     {
         "decoder": ("DecoderOptions", "decoder_graph", "embedding_graph"),
+        "gemma": ("gemma_decoder_graph", "gemma_embedding_graph"),
+        "gemma_vision": ("gemma_encoder_graph",),
         "internvit": ("internvit_graph",),
         "quantise": ("quantised",),
         "qwen_vl": ("GRID_NAMES", "patch_graph"),

@@ -46,8 +46,8 @@ def embedding_graph(config: Any, weights: Weights, precision: Precision) -> Any:
     return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
 
 
-def _windows(config: Any) -> list[int | None]:
-    """The window of each layer, in tokens; None where it sees everything: as transformers' class of the type runs.
+def layer_windows(config: Any) -> list[int | None]:
+    """Return each layer's window in tokens, None where it sees everything: as transformers' class of the type runs.
 
     Mistral's takes its window in every layer and Llama's in none, whatever ``layer_types`` says.
     """
@@ -60,7 +60,7 @@ def _windows(config: Any) -> list[int | None]:
     return [width if kind == "sliding_attention" else None for kind in kinds]
 
 
-class _Decoder:
+class DecoderSketch:
     """The decoder being drawn."""
 
     def __init__(self, config: Any, weights: Weights, options: DecoderOptions) -> None:
@@ -68,6 +68,7 @@ class _Decoder:
         self.sketch = Sketch(weights, options.base_precision)
         self.dim = head_dim(config)
         self.axes = position_axes(config)
+        self.scale = self.dim**-0.5  # of scores
 
     def draw(self) -> Any:
         """Draw all of it."""
@@ -80,7 +81,7 @@ class _Decoder:
         shape = ["batch_size", config.num_key_value_heads, PAST, self.dim]
         past = [sketch.input(name, shape, cache=True) for name, _ in names]
         cos_sin = self._rotary(positions)
-        windows = _windows(config)
+        windows = layer_windows(config)
         visible = {window: self._visible(embeds, mask, window) for window in dict.fromkeys(windows)}
         x, present = sketch.inner(embeds), []
         for layer, window in enumerate(windows):
@@ -183,15 +184,14 @@ class _Decoder:
         queries, keys = self._normed(queries, f"{name}.q_norm.weight"), self._normed(keys, f"{name}.k_norm.weight")
         queries = sketch.op("RotaryEmbedding", queries, *cos_sin, num_heads=heads)
         keys = sketch.op("RotaryEmbedding", keys, *cos_sin, num_heads=kv_heads)
-        attended, keys, values = sketch.ops(
-            "Attention",
-            3,
-            *(queries, keys, values, visible, *past),
-            q_num_heads=heads,
-            kv_num_heads=kv_heads,
-            scale=self.dim**-0.5,
-        )
+        attended, keys, values = self._attended(queries, keys, values, visible, past)
         return self._linear(attended, f"{name}.o_proj"), keys, values
+
+    def _attended(self, queries: Any, keys: Any, values: Any, visible: Any, past: list[Any]) -> Any:
+        """What queries gather, and keys and values of all tokens, those of the cache before the new."""
+        heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
+        parts = (queries, keys, values, visible, *past)
+        return self.sketch.ops("Attention", 3, *parts, q_num_heads=heads, kv_num_heads=kv_heads, scale=self.scale)
 
     def _linear(self, x: Any, name: str) -> Any:
         """A layer's product, its weight rounded as the precision and its place ask for."""
@@ -213,4 +213,4 @@ def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any
     past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
     present.N.key|value [batch, kv heads, total, head dim]``. Raises InputError for a missing tensor.
     """
-    return _Decoder(config, weights, options).draw()
+    return DecoderSketch(config, weights, options).draw()

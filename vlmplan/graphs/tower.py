@@ -24,6 +24,15 @@ def with_first(sketch: Sketch, x: Any, pixels: Any, name: str, width: int) -> An
     return sketch.op("Concat", sketch.op("Expand", sketch.parameter(name), shape), x, axis=1)
 
 
+def averaged(sketch: Sketch, x: Any, grid: int, factor: int) -> Any:
+    """``[batch, (grid x factor)², width] -> [batch, grid², width]``: the mean of each square of patches."""
+    if factor == 1:
+        return x
+    x = sketch.op("Reshape", x, sketch.ints(0, grid, factor, grid, factor, -1))
+    pooled = sketch.op("ReduceMean", x, sketch.ints(2, 4), keepdims=0)
+    return sketch.op("Reshape", pooled, sketch.ints(0, grid * grid, -1))
+
+
 def joined(sketch: Sketch, x: Any, side: int, factor: int, width: int) -> Any:
     """``[tiles, side², width] -> [tiles, (side / factor)², width x factor²]``: squares of patches, row by row."""
     grid = side // factor

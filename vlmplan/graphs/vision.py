@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
 from vlmplan.graphs.sketch import Sketch
-from vlmplan.graphs.tower import patches, tower_layer, with_first
+from vlmplan.graphs.tower import averaged, patches, tower_layer, with_first
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 
@@ -73,8 +73,7 @@ class _Encoder:
         sketch, grid = self.sketch, self.compression.grid
         match kind:
             case Compressor.AVERAGE_POOL:
-                pooled = sketch.op("ReduceMean", self._regions(x), sketch.ints(2, 4), keepdims=0)
-                return sketch.op("Reshape", pooled, sketch.ints(0, grid * grid, -1))
+                return averaged(sketch, x, grid, self.compression.factor)
             case Compressor.PIXEL_SHUFFLE:
                 region = sketch.op("Transpose", self._regions(x), perm=[0, 1, 3, 2, 4, 5])
                 width = self.tower.hidden_size * len(self.checkpoint.read_layers) * self.compression.widening

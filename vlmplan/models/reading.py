@@ -243,6 +243,12 @@ def _text_type(config: Plain, vlm: Architecture, where: str) -> tuple[Plain, Tex
     return text_config, TEXTS[named]
 
 
+def _exportable(vlm: Architecture, text_type: TextType) -> bool:
+    """Whether ``vlmplan export`` draws the graphs of such an LLM in such a model."""
+    drawn = [TEXTS[name] for name in vlm.exported_texts]
+    return vlm.exportable and (any(text_type is one for one in drawn) if drawn else text_type.exportable)
+
+
 def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> ModelSpec:
     kind = _kind_of(config, where)
     if kind is None:
@@ -268,7 +274,7 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         family=kind,
         architecture=kind,
         llm=llm,
-        exportable=vlm.exportable and text_type.exportable,
+        exportable=_exportable(vlm, text_type),
         sources=(where, *files),
         cautions=processor.warnings(),
         **parts,

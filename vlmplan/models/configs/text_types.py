@@ -65,8 +65,19 @@ _UNSTABLE = (
         why="vllm refuses it for numerical instability (vllm/config/model.py; vLLM issue 28857)",
     ),
 )
+GEMMA2_OVERFLOWS = (
+    *_UNSTABLE,
+    Overflow(
+        runtime=Runtime.ONNXRUNTIME,
+        why="vllm refuses it for numerical instability (vLLM issue 28857), and exports compute all of it in fp16",
+    ),
+)
 GEMMA3_OVERFLOWS = (
     *_UNSTABLE,
+    Overflow(
+        runtime=Runtime.ONNXRUNTIME,
+        why="its activations overflow and answers are empty (transformers issue 36822)",
+    ),
     Overflow(
         runtime=Runtime.TRANSFORMERS,
         why="its activations overflow and answers are empty (transformers issue 36822)",
@@ -152,7 +163,7 @@ SHARED_TEXTS: Mapping[str, TextType] = {
         defaults=_GEMMA2,
         traits={"norms_per_layer": 4},
         pattern=("sliding_attention", 2),
-        overflows=_UNSTABLE,
+        overflows=GEMMA2_OVERFLOWS,
     ),
     "gemma3_text": TextType(
         defaults=_GEMMA2 | {"vocabulary": 262208},

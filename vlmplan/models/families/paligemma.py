@@ -16,6 +16,8 @@ FAMILY = Family(
             vision_defaults=SO400M | {"image_size": 224},
             text="gemma",
             tied=True,
+            exportable=True,
+            exported_texts=("gemma", "gemma2"),
             projector=built(widths=(V, H)),
             image=square_rule,
             settings=None,
@@ -25,6 +27,12 @@ FAMILY = Family(
                     runtime=Runtime.VLLM,
                     why="its LLM is Gemma 2, which vllm refuses for numerical instability "
                     "(vllm/config/model.py; vLLM issue 28857)",
+                    always=False,
+                ),
+                Overflow(
+                    runtime=Runtime.ONNXRUNTIME,
+                    why="its LLM is Gemma 2, which vllm refuses for numerical instability (vLLM issue 28857), and "
+                    "exports compute all of it in fp16",
                     always=False,
                 ),
             ),

@@ -1,0 +1,57 @@
+"""How does PyTorch run Gemma 3 and PaliGemma? Their image features, embeddings and steps, as exports have them.
+
+Gemma 3's embeddings have a channel more, which tells an image from text (``graphs/gemma.py`` says why).
+"""
+
+from typing import Any
+
+from vlmplan.checkpoints.gemma import MARKED_TYPES
+
+
+def pooled_features(model: Any, compressor: Any, pixels: Any) -> Any:
+    """``[batch, 3, size, size] -> [batch, visual tokens, LLM width (+ 1)]``, by transformers' tower and projector."""
+    import torch
+
+    from vlmplan.checkpoints.torch_compressors import Features
+
+    if model.config.model_type in MARKED_TYPES:
+        found = model.get_image_features(pixels).pooler_output
+        return torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
+    patches = model.model.vision_tower(pixels).last_hidden_state
+    return model.model.multi_modal_projector(compressor(Features(patches=patches)))
+
+
+def embedded(model: Any, input_ids: Any) -> Any:
+    """``[batch, tokens] -> [batch, tokens, LLM width (+ 1)]``."""
+    import torch
+
+    found = model.get_input_embeddings()(input_ids)
+    if model.config.model_type not in MARKED_TYPES:
+        return found
+    return torch.cat([found, torch.zeros_like(found[..., :1])], dim=-1)
+
+
+def prompted_step(model: Any, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any]:
+    """One call of transformers' own class: (last token's logits ``[batch, vocabulary]``, the cache).
+
+    It is told the types of the tokens of a prompt: Gemma 3's images are 1, PaliGemma's prefix is 0.
+    """
+    import torch
+
+    marked, width = model.config.model_type in MARKED_TYPES, model.config.text_config.hidden_size
+    kinds = None
+    if cache is None:
+        kinds = torch.zeros(embeds.shape[:2], dtype=torch.int64, device=embeds.device)
+        if marked:
+            kinds = (embeds[..., width] > 0.5).long()
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+    found = model(
+        inputs_embeds=embeds[..., :width],
+        attention_mask=mask,
+        position_ids=positions if marked else positions + 1,  # PaliGemma's count from 1
+        token_type_ids=kinds,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return found.logits[:, -1], found.past_key_values
