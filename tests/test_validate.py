@@ -1,9 +1,11 @@
 """Validation rejects what is wrong, naming the check, and accepts what is right; the rest of its contract."""
 
 import json
+import mmap
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from forgeries import agree_in_all
 from mutants import NothingChanged, mutant
-from small_models import KINDS, checkpoint, exported, order, quiet
+from small_models import KINDS, checkpoint, exported, foreign, order, quiet
 from small_plans import plan_for
 
 from vlmplan.checkpoints.regions import compression
@@ -39,6 +41,7 @@ from vlmplan.proof.trust import claims
 from vlmplan.proof.validate import Validator
 
 QUICK = Options(threads=2, repeats=1)
+_LATE = "running every token"
 
 
 def _hunt(seeds: range, tmp_path: Path) -> tuple[Counter[str], int]:
@@ -183,6 +186,35 @@ def test_what_changes_meanwhile_is_not_good(when: str, tmp_path: Path) -> None:
     assert [check.name for check in found.report.failed] == ["unchanged"]
     assert "tokenizer.json changed while" in found.report.failed[0].detail
     assert found.timings is None
+
+
+def _mapped(path: Path) -> Callable[[], None]:
+    """A file held open in memory by another, whose writes move none of its times; what is returned writes."""
+    mapped = mmap.mmap(os.open(path, os.O_RDWR), 0)
+    for place in range(0, len(mapped), mmap.PAGESIZE):
+        mapped[place] = mapped[place]
+
+    def write() -> None:
+        mapped[-1] ^= 0x40
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["onnx/decoder_model_merged.onnx", "manifest.json"])
+def test_what_changes_without_a_time_of_its_own_is_not_good(name: str, tmp_path: Path) -> None:
+    shutil.copytree(exported(), tmp_path / "made")
+    write = _mapped(tmp_path / "made" / name)
+    found = Validator(QUICK, lambda what, *_: write() if what == "timing" else None).validate(tmp_path / "made")
+    assert [check.name for check in found.report.failed] == ["unchanged"]
+    assert name in found.report.failed[0].detail and found.timings is None
+
+
+def test_a_decoder_by_others_that_changes_without_a_time_of_its_own_is_not_good(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    write = _mapped(tmp_path / "foreign" / "model.onnx")
+    options = replace(QUICK, checkpoint=str(tmp_path / "text"), by_samples=True)
+    found = Validator(options, lambda what, *_: write() if what == _LATE else None).validate(tmp_path / "foreign")
+    assert [check.name for check in found.report.failed] == ["unchanged"]
 
 
 def test_data_outside_the_folder_is_refused(tmp_path: Path) -> None:

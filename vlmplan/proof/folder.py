@@ -2,12 +2,12 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vlmplan.errors import InputError
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
-from vlmplan.proof.report import LINKS, MOST_LISTED, Check, skipped, verdict
+from vlmplan.proof.report import LINKS, MOST_LISTED, Check, failed, skipped, verdict
 
 _MOST_DEEP = 16  # folders within folders
 _OF_A_HUB = (".gitattributes", "README.md")  # made by an upload
@@ -86,6 +86,29 @@ def stamp(folder: Path) -> dict[str, tuple[int, ...]]:
         for name, found in looked.items()
         if found is not None
     }
+
+
+def contents(folder: Path, most_bytes: int) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder that has at most so many bytes, by name."""
+    found = {}
+    for path in _entries(folder):
+        status = _status(path)
+        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size <= most_bytes:
+            found[str(path.relative_to(folder))] = file_sha256(path)
+    return found
+
+
+def rewritten(folder: Path, held: Mapping[str, str]) -> list[str]:
+    """Names of the files in ``held`` that have another SHA-256 than there, or are gone.
+
+    A stamp does not tell: who has mapped a file into his memory writes to it, and neither of its times moves.
+    """
+    return [name for name, due in held.items() if not (folder / name).is_file() or file_sha256(folder / name) != due]
+
+
+def unchanged(names: Sequence[str]) -> Check:
+    """Return the fault that files changed between the first look at them and the last."""
+    return failed("unchanged", f"{', '.join(names[:MOST_LISTED])} changed while the folder was read; validate it again")
 
 
 def _status(path: Path) -> os.stat_result | None:
