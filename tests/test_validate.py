@@ -72,18 +72,63 @@ def _hunt(seeds: range, tmp_path: Path) -> tuple[Counter[str], int]:
     return caught, nothing
 
 
-def test_what_a_hub_lays_beside_is_no_stranger_and_all_else_is(tmp_path: Path) -> None:
+def _as_downloaded(folder: Path) -> Path:
+    """A folder with what a hub and its own library lay in it; its cache is returned."""
+    from huggingface_hub import _local_folder
+
+    names = [str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()]
+    for name in (*names, "README.md", ".gitattributes"):
+        _local_folder.write_download_metadata(
+            folder, name, "0123456789abcdef0123456789abcdef01234567", f"{len(name):x}"
+        )
+        _local_folder.get_local_download_paths(folder, name).lock_path.touch()
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    (folder / ".gitattributes").write_text("*.onnx filter=lfs diff=lfs merge=lfs -text\n")
+    return folder / ".cache" / "huggingface"
+
+
+def test_what_a_hub_lays_beside_is_no_stranger(tmp_path: Path) -> None:
+    """Written by the hub's own library."""
     shutil.copytree(exported(), folder := tmp_path / "made")
-    cache = folder / ".cache" / "huggingface" / "download" / "onnx"
-    cache.mkdir(parents=True)
-    for path in (folder / ".gitattributes", folder / "README.md", cache / "decoder_model_merged.onnx.metadata"):
-        path.write_text("text")
-    manifest = read_manifest(folder)
-    assert (good := integrity(folder, manifest, 2**30)).outcome is Outcome.PASSED
-    assert "of a model hub, and not judged: .cache/huggingface/download/onnx/decoder" in good.detail
-    (folder / "README.md").write_bytes(b"x" * 2**17)
-    (cache / "code.py").write_text("text")
-    assert "/code.py, README.md not in the manifest" in integrity(folder, manifest, 2**30).detail
+    cache = _as_downloaded(folder)
+    assert (cache / "download" / "onnx" / "decoder_model_merged.onnx.metadata").is_file()
+    good = integrity(folder, read_manifest(folder), 2**30)
+    assert good.outcome is Outcome.PASSED, good.detail
+    assert "of a model hub, and not judged: .cache/huggingface/" in good.detail and ", README.md" not in good.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.md", b"x" * 2**17),
+        ("README.md", b"\x7fELF\x02\x01\x01"),
+        ("LICENSE", b"\x00"),
+        (".gitattributes/run.py", b"text"),
+        (".cache/huggingface/download/code.py", b"text"),
+        (".cache/huggingface/download/payload7.lock", b""),
+        (".cache/huggingface/download/config.json.lock", b"payload"),
+        (".cache/huggingface/download/config.json.metadata", b"0" * 40 + b"\n" + b"payload " * 9 + b"\n1.5\n"),
+        (".cache/huggingface/download/evil/modeling.py.metadata", b""),
+        (".cache/huggingface/download/more/", b""),
+        (".cache/huggingface/evil/", b""),
+        (".cache/evil.metadata", b""),
+        (".cache/huggingface/.gitignore", b"* and more"),
+        (".cache/huggingface/CACHEDIR.TAG", b"payload"),
+    ],
+)
+def test_nothing_hides_among_what_a_hub_lays_beside(name: str, content: bytes, tmp_path: Path) -> None:
+    shutil.copytree(exported(), folder := tmp_path / "made")
+    _as_downloaded(folder)
+    path = folder / name
+    if path.parent.is_file():
+        path.parent.unlink()
+    if name.endswith("/"):
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    fault = integrity(folder, read_manifest(folder), 2**30)
+    assert fault.outcome is Outcome.FAILED and "not in the manifest" in fault.detail
 
 
 def test_a_deep_folder_is_refused_in_one_line(tmp_path: Path) -> None:
