@@ -335,11 +335,7 @@ def _checked(config: Any, folder: Path) -> Any:
     for key, value, most in sizes:
         if not isinstance(value, int) or not 0 < value <= most:
             raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
-    if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        raise InputError(
-            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
-            "and not in a whole prompt; expected full_attention"
-        )
+    _check_attention(text, folder)
     if patch_size > image_size:
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
     tiled, stacked = config.model_type in TILED_TYPES, config.model_type not in (*LLAVA_TYPES, *MASKED_TYPES)
@@ -360,6 +356,30 @@ def _checked(config: Any, folder: Path) -> Any:
     if tiled:
         _check_joined(config, folder, image_size // patch_size)
     return config
+
+
+def _check_attention(text: Any, folder: Path) -> None:
+    """Raise InputError for windows and rotary widths that transformers itself heeds by halves, or cannot run."""
+    kinds = getattr(text, "layer_types", None)
+    if text.model_type == "llama" and "sliding_attention" in (kinds or ()):
+        raise InputError(
+            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
+            "and not in a whole prompt; expected full_attention"
+        )
+    for key in ("sliding_window", "attention_chunk_size"):
+        heeded = key == "sliding_window" and text.model_type != "llama"
+        if (width := getattr(text, key, None)) and not kinds and not heeded:
+            raise InputError(
+                f"{folder}: text_config.{key} is {width!r}, which transformers' {text.model_type} heeds token by token "
+                "and not in a whole prompt; expected none, or layer_types of full_attention"
+            )
+    rotary = getattr(text, "rope_parameters", None) or {}
+    share = rotary.get("partial_rotary_factor", 1.0)
+    if share != 1.0 and _rope_type(text) != "default":
+        raise InputError(
+            f"{folder}: text_config.rope_parameters.partial_rotary_factor is {share!r}, of which transformers' "
+            f"{text.model_type} turns all the same; expected 1"
+        )
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:

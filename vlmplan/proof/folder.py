@@ -18,8 +18,9 @@ _OF_A_HUB = (".gitattributes", "README.md", "LICENSE")  # made by an upload
 _CACHE = PurePosixPath(".cache/huggingface")
 _FETCHED = re.compile(rb"[0-9a-f]{40}\n[0-9A-Za-z_\"/.:-]{1,128}\n[0-9]{1,12}(\.[0-9]{1,9})?\n?")
 _OF_THE_CACHE = {
+    ".gitignore.lock": re.compile(rb""),
     ".gitignore": re.compile(rb"\*\n?"),
-    "CACHEDIR.TAG": re.compile(rb"Signature: 8a477f597d28d172789f06886806bc55\n[ -~\n]{0,300}"),
+    "CACHEDIR.TAG": re.compile(rb"Signature: 8a477f597d28d172789f06886806bc55\n[ -~\t\n]{0,300}"),
 }
 _MOST_CACHED_BYTES = 512
 _MOST_OF_A_HUB_BYTES = 2**16
