@@ -76,7 +76,7 @@ def _load(path: Path, folded: list[str], limit_s: float) -> None:
     """Load a graph in a process of its own. Raises InputError where that takes too long, or ends the process."""
     try:
         found = subprocess.run(
-            [sys.executable, "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
+            [sys.executable, "-P", "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
         )
     except subprocess.TimeoutExpired:
         raise InputError(
