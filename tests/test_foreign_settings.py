@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from small_models import checkpoint, foreign, quiet
 
@@ -250,6 +251,16 @@ def test_code_beside_a_decoder_is_refused_however_it_is_spelt(name: str, tmp_pat
     (ours / name).write_bytes(b"x")
     (fault,) = _judged(ours, theirs).failed
     assert name in fault.detail and "stands beside" in fault.detail
+
+
+def test_data_named_after_its_graph_are_no_code(tmp_path: Path) -> None:
+    """As onnxruntime-genai's builder names them."""
+    ours, theirs = _pair(tmp_path)
+    model = onnx.load(ours / "model.onnx")
+    onnx.save(model, ours / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=256)
+    path = ours / "model.onnx"
+    path.write_bytes(onnx.load(path, load_external_data=False).SerializeToString(deterministic=True))
+    assert not _judged(ours, theirs).failed
 
 
 def test_what_is_run_is_named_first_among_what_was_not_compared(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The checkpoint is trusted; the graph, and the precision that it has, are the fil
 operators: what these compute is sampled (``samples.py``).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from vlmplan.proof.report import Check, verdict
 
 # ONNX's numbers of fp32, fp16 and bf16; of uint8; of uint4 and int4
 _FLOATS, _BYTES, _NIBBLES = (1, 10, 16), (2,), (21, 22)
-# Endings of graphs and of code that a program loads, in any place of a name: libraries have versions after it.
-CODE = {".onnx", ".ort", ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"}
+# How names of graphs end, and of code that a program loads.
+CODE = (".onnx", ".ort", ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+_VERSION = re.compile(r"(?<=\.so)(\.[0-9]+)+$")  # of a library
 _IDS = (6, 7)  # int32 and int64: narrower ones make another id of some
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
 
@@ -57,7 +59,7 @@ def accused(path: Path, folder: Path) -> Accused:
     check_operators(path.name, proto)
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
-    beside = [one for one in folder.rglob("*") if CODE & {end.lower() for end in one.suffixes} and one != path]
+    beside = [one for one in folder.rglob("*") if _VERSION.sub("", one.name.lower()).endswith(CODE) and one != path]
     if beside:
         raise InputError(
             f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
