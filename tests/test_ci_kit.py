@@ -142,6 +142,17 @@ def test_the_page_is_made_of_a_proof_that_failed() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_proof_of_an_earlier_job_is_not_kept() -> None:
+    """A ``validate`` that ends before it judges anything, where a good report lies around."""
+    assert _act({"plan": "plan.json", "checkpoint": "small"})[-1][1] == 0
+    assert load(Report, Path("report.json")).passed and Path("page.html").is_file()
+    shutil.rmtree("vlmplan-export")
+    steps = _act({"plan": "plan.json", "checkpoint": "small", "validate-options": "--no-such-option"})
+    assert ("validate", 2) in [(name, code) for name, code, _ in steps], steps
+    assert not any(Path(name).exists() for name in ("report.json", "vlmplan.xml", "page.html"))
+
+
+@pytest.mark.usefixtures("here")
 def test_whatever_makes_an_export_is_in_its_key() -> None:
     step = next(step for step in _steps() if step.get("id") == "key")
     shutil.copytree(checkpoint(), "own")

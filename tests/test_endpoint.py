@@ -202,6 +202,35 @@ def test_replies_that_are_none_are_one_line(reply: bytes) -> None:
     assert "secret" not in str(caught.value)
 
 
+def _counted(pieces: int, prompt: int, output: int) -> bytes:
+    piece = b'{"choices": [{"delta": {"content": "x"}}]}'
+    usage = b'{"choices": [], "usage": {"prompt_tokens": %d, "completion_tokens": %d}}' % (prompt, output)
+    lines = [*([piece] * pieces), usage, b"[DONE]"]
+    return b"HTTP/1.0 200 OK\r\n\r\n" + b"".join(b"data: " + line + b"\n\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (_counted(32, 900, 1), "reports 1 tokens of an answer that came in 32 pieces"),
+        (_counted(3, 900, 9_999_999), "reports 9999999 tokens out where at most 32 were asked for"),
+        (_counted(32, 1, 32), "reports 1 tokens of a prompt of 700 words"),
+        (_counted(32, 9_999_999, 32), "reports 9999999 tokens of a prompt of 700 words"),
+    ],
+)
+def test_counts_that_contradict_what_came_are_refused(reply: bytes, message: str) -> None:
+    with answering(reply) as url, pytest.raises(Unavailable, match=message):
+        Endpoint(url=url, model="x", timeout_s=5).ask(Probe(words=700, image=None, output_tokens=32), seed=1)
+
+
+@pytest.mark.parametrize("pieces", [1, 16, 32, 33])
+def test_several_tokens_may_come_in_one_piece(pieces: int) -> None:
+    """As speculative decoding sends them; and what was held back in one more."""
+    with answering(_counted(pieces, 900, 32)) as url:
+        reply = Endpoint(url=url, model="x", timeout_s=5).ask(Probe(words=700, image=None, output_tokens=32), seed=1)
+    assert (reply.prompt_tokens, reply.output_tokens) == (900, 32)
+
+
 @contextmanager
 def dripping(head: bytes, drip: bytes, every_s: float) -> Iterator[str]:
     """A socket that sends ``head`` at once and then ``drip`` again and again until nobody listens."""

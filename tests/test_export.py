@@ -4,10 +4,13 @@ import hashlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +34,7 @@ from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, rea
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
+from vlmplan.models import download
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.options import Options
 from vlmplan.proof.validate import Validator
@@ -385,6 +389,29 @@ def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> No
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_hub_in_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library waits for the next byte only, and there is always one."""
+    monkeypatch.setattr(download, "CONFIGS_S", 4.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while True:
+                    connection.sendall(b"X: y\r\n")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="no whole answer within 4 s"):
+            download.downloaded("some/model", download.CONFIGS)
+    assert time.monotonic() - start < 20
 
 
 class _Folder(_Hub):

@@ -602,11 +602,121 @@ def _thrown_in_a_function(model: Any, _: Path) -> None:
     _added(model, [helper.make_node("Luck", ["die", "ratio", "train"], ["more"], domain="own")])
 
 
-@pytest.mark.parametrize("change", [_thrown, _thrown_in_a_function, _drawn_at_random])
+def _dropping(model: Any, train: Any, **settings: Any) -> None:
+    """Logits with hardly any ever dropped: no run shows it."""
+    _constants(model, ratio=np.float32(1e-10))
+    model.graph.initializer.append(train)
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    model.graph.node.append(helper.make_node("Dropout", ["raw", "ratio", train.name], ["logits"], **settings))
+
+
+def _thrown_under_an_alias(model: Any, _: Path) -> None:
+    _dropping(model, numpy_helper.from_array(np.array(True), "train"), domain="ai.onnx")
+
+
+def _thrown_by_another_field(model: Any, _: Path) -> None:
+    _dropping(model, helper.make_tensor("train", TensorProto.BOOL, [], [True]))
+
+
+def _thrown_in_a_branch(model: Any, _: Path) -> None:
+    """A constant of the branch's own has the name of one outside that is off."""
+    _constants(model, ratio=np.float32(1e-10), train=np.array(False), always=np.array(True))
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    nodes = [
+        helper.make_node("Constant", [], ["train"], value=numpy_helper.from_array(np.array(True))),
+        helper.make_node("Dropout", ["raw", "ratio", "train"], ["thrown"]),
+    ]
+    made = helper.make_tensor_value_info("thrown", TensorProto.FLOAT, None)
+    branch = helper.make_graph(nodes, "branch", [], [made])
+    model.graph.node.append(helper.make_node("If", ["always"], ["logits"], then_branch=branch, else_branch=branch))
+
+
+@pytest.mark.parametrize(
+    "change", [_thrown, _drawn_at_random, _thrown_under_an_alias, _thrown_by_another_field, _thrown_in_a_branch]
+)
 def test_nothing_is_left_to_chance(change: Callable[[Any, Path], None], tmp_path: Path) -> None:
     foreign(tmp_path, positions=True)
     (fault,) = _judged(tmp_path, change).failed
     assert "left to chance" in fault.detail
+
+
+def test_functions_of_a_files_own_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    (fault,) = _judged(tmp_path, _thrown_in_a_function).failed
+    assert "functions of its own (Luck)" in fault.detail and "inline_local_functions" in fault.detail
+
+
+def _off(model: Any, _: Path) -> None:
+    _dropping(model, helper.make_tensor("train", TensorProto.BOOL, [], [False]))
+
+
+def test_a_dropout_that_is_off_is_no_chance(tmp_path: Path) -> None:
+    """As an exporter leaves one that was not folded away."""
+    foreign(tmp_path, positions=True)
+    assert not _judged(tmp_path, _off).failed
+
+
+_NIL = {"least": np.int64(-(2**63)), "nil": np.float32(0), "away": np.float32(-1)}
+
+
+def _by_cast_like(model: Any, _: Path) -> None:
+    _constants(model, **_NIL)
+    nodes = [
+        helper.make_node("Cast", ["attention_mask"], ["seen"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["seen"], ["one"], keepdims=0),
+        helper.make_node("Mul", ["one", "away"], ["minus one"]),
+        helper.make_node("CastLike", ["minus one", "least"], ["by"]),
+        helper.make_node("Div", ["least", "by"], ["trapped"]),
+    ]
+    _added(model, [*nodes, *_as_nil()])
+
+
+def _as_nil() -> list[Any]:
+    return [
+        helper.make_node("Cast", ["trapped"], ["whole"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["whole", "nil"], ["more"]),
+    ]
+
+
+def _in_a_branch(model: Any, _: Path) -> None:
+    _constants(model, **_NIL, always=np.array(True))
+    nodes = [
+        helper.make_node("ReduceMax", ["attention_mask"], ["one"], keepdims=0),
+        helper.make_node("Neg", ["one"], ["by"]),
+        helper.make_node("Div", ["least", "by"], ["quotient"]),
+    ]
+    made = helper.make_tensor_value_info("quotient", TensorProto.INT64, [])
+    branch = helper.make_graph(nodes, "branch", [], [made])
+    fork = helper.make_node("If", ["always"], ["trapped"], then_branch=branch, else_branch=branch)
+    _added(model, [fork, *_as_nil()])
+
+
+@pytest.mark.parametrize("change", [_by_cast_like, _in_a_branch])
+def test_divisions_that_end_the_process_are_refused_unrun(change: Callable[[Any, Path], None], tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    (fault,) = _judged(tmp_path, change).failed
+    assert fault.name == "integrity" and "divides what may be whole numbers" in fault.detail
+
+
+def _narrowed(model: Any, _: Path) -> None:
+    """Token 300 read as another: int8 has no such number."""
+    looked = next(node for node in model.graph.node if node.op_type == "Gather" and node.input[0] == "table")
+    looked.input[1] = "wide"
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["narrow"], to=TensorProto.INT8),
+        helper.make_node("Cast", ["narrow"], ["wide"], to=TensorProto.INT64),
+        *model.graph.node,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def test_rows_of_a_table_say_nothing_where_ids_are_narrowed(tmp_path: Path) -> None:
+    foreign(tmp_path, positions=True)
+    report = _judged(tmp_path, _narrowed)
+    assert not report.passed and "embeddings" not in {check.name for check in report.checks}
 
 
 def test_a_vocabulary_too_large_to_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

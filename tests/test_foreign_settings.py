@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from small_models import checkpoint, foreign, quiet
 
@@ -179,6 +180,8 @@ def _genai(theirs: Path) -> dict[str, Any]:
         ("model.decoder.inputs.past_key_names", "past_key_values.%d.value"),
         ("model.decoder.session_options.custom_ops_library", "evil"),
         ("model.decoder.session_options.provider_options", [{"QNN": {"backend_path": "evil"}}]),
+        ("model.decoder.session_options.provider_options", [{"/tmp/evil": {}}]),
+        ("model.decoder.session_options.provider_options", [{"cuda": {"enable_/tmp/evil": "1"}}]),
         ("model.decoder.num_key_value_heads", 4),
         ("model.decoder.head_size", 8),
         ("model.decoder.sliding_window", {"window_size": 8}),
@@ -207,6 +210,66 @@ def test_genai_config_names_what_was_compared(place: str | None, value: Any, tmp
     assert {check.name for check in report.failed} == (set() if place is None else {"configuration"}), report.failed
     if place is not None:
         assert "genai_config.json" in report.failed[0].detail
+
+
+def test_the_switches_that_its_builder_writes_are_none(tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    made = _genai(theirs)
+    made["model"]["decoder"]["session_options"]["provider_options"] = [
+        {"cuda": {"enable_cuda_graph": "0", "enable_skip_layer_norm_strict_mode": "1"}}
+    ]
+    (ours / "genai_config.json").write_text(json.dumps(made))
+    assert not _judged(ours, theirs).failed
+
+
+@pytest.mark.parametrize(
+    ("name", "forged"),
+    [
+        ("genai_config.json", '"model": {"decoder": {"session_options": {"custom_ops_library": "evil"}}},'),
+        ("genai_config.json", '"search": {"min_length": 900},'),
+        ("config.json", '"eos_token_id": 7,'),
+        ("generation_config.json", '"eos_token_id": 7,'),
+        ("tokenizer_config.json", '"eos_token": "x",'),
+        ("tokenizer.json", '"model": {"type": "BPE"},'),
+        ("vocab.JSON", '"a": 1, "a": 2,'),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(name: str, forged: str, tmp_path: Path) -> None:
+    """Onnxruntime-genai merges both values, Python takes the last."""
+    ours, theirs = _pair(tmp_path)
+    (ours / "genai_config.json").write_text(json.dumps(_genai(theirs)))
+    path = ours / name
+    good = path.read_text() if path.is_file() else '{"b": 3}'
+    path.write_text("{" + forged + good.lstrip().removeprefix("{"))
+    (fault,) = _judged(ours, theirs).failed
+    assert fault.name == "configuration" and f"{name}: the key" in fault.detail and "stands twice" in fault.detail
+
+
+@pytest.mark.parametrize("name", ["MODEL.ONNX", "a.PY", "libevil.so.1", "evil.DLL", "b.dylib", "c.pyc"])
+def test_code_beside_a_decoder_is_refused_however_it_is_spelt(name: str, tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    (ours / name).write_bytes(b"x")
+    (fault,) = _judged(ours, theirs).failed
+    assert name in fault.detail and "stands beside" in fault.detail
+
+
+def test_data_named_after_its_graph_are_no_code(tmp_path: Path) -> None:
+    """As onnxruntime-genai's builder names them."""
+    ours, theirs = _pair(tmp_path)
+    model = onnx.load(ours / "model.onnx")
+    onnx.save(model, ours / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=256)
+    path = ours / "model.onnx"
+    path.write_bytes(onnx.load(path, load_external_data=False).SerializeToString(deterministic=True))
+    assert not _judged(ours, theirs).failed
+
+
+def test_what_is_run_is_named_first_among_what_was_not_compared(tmp_path: Path) -> None:
+    ours, theirs = _pair(tmp_path)
+    for number in range(6):
+        (ours / f"a{number}.bin").write_bytes(b"x")
+    (ours / "zz.exe").write_bytes(b"MZ")
+    (found,) = _judged(ours, theirs).reservations
+    assert "not compared: zz.exe, a0.bin" in found.detail and "and 2 more" in found.detail
 
 
 @pytest.mark.parametrize(("length", "good"), [(4096, True), (2048, False)])

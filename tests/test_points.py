@@ -72,6 +72,7 @@ def test_ignored_columns_are_said(tmp_path: Path) -> None:
         (HEAD + "1,1\n", "line 2: found another number of cells than the 3 columns"),
         (HEAD + "1,1,0.5,7\n", "line 2: found another number of cells"),
         (HEAD + "1,1,nan\n", "line 2: error is 'nan', expected a number"),
+        (HEAD + "1,1,0.1_5\n", "line 2: error is '0.1_5', expected a number"),
         (HEAD + "1,1,\n", "line 2: error is '', expected a number"),
         (HEAD + "1,1,0.5\n-7,1,0.5\n", "line 3: llm_params_b is -7, expected a number above 0"),
         (HEAD + "7b,1,0.5\n", "llm_params_b is '7b', expected a number"),

@@ -106,7 +106,27 @@ def test_a_hub_id_is_read_from_the_cache_that_other_tools_filled(tmp_path: Path)
 def test_a_key_that_nobody_reads_is_named() -> None:
     model = _model("qwen2_vl", {"max_pixels": 401408, "frobnicate": 3, "do_resize": False, "image_mean": [0, 0, 0]})
     assert model.cautions == ("preprocessor_config.json: do_resize, frobnicate not understood; counted as if absent",)
-    assert _model("qwen2_vl", {"do_resize": True}).cautions == ()
+    assert _model("qwen2_vl", {"do_resize": True, "max_pixels": 401408}).cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("qwen2_vl", {"do_resize": True}, "preprocessor_config.json: no size, min_pixels and max_pixels; counted by"),
+        ("llava", {"do_resize": True}, "preprocessor_config.json: no crop_size; counted by the tower's 336 pixels"),
+        ("llava", {"crop_size": square(336), "size": {"shortest_edge": 336}, "do_center_crop": False},
+         "preprocessor_config.json.do_center_crop is false: images keep their shape"),
+        ("llava", {"crop_size": square(336), "patch_size": 28}, "patch_size is 28, by which prompts are made"),
+    ],
+)  # fmt: skip
+def test_what_a_processor_leaves_out_or_does_another_way_is_named(kind: str, settings: Plain, said: str) -> None:
+    (caution,) = _model(kind, settings).cautions
+    assert said in caution
+
+
+def test_a_strategy_that_takes_a_patch_away_is_named_by_its_own_key() -> None:
+    with pytest.raises(InputError, match="vision_feature_select_strategy: 'default' leaves a class token out"):
+        _model("llava_onevision", {"size": square(384), "vision_feature_select_strategy": "default"})
 
 
 def test_a_view_that_the_tower_was_not_made_for_is_named() -> None:

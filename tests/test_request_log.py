@@ -15,6 +15,7 @@ from PIL import Image
 from test_cli import run
 
 import vlmplan
+from vlmplan.errors import InputError
 from vlmplan.planning import RequestLog, read_requests
 from vlmplan.planning.logged_times import MOST_PRICED
 from vlmplan.planning.request_log import FIELDS, LoggedRequest, quantile
@@ -113,6 +114,21 @@ def test_text_without_its_picture_is_what_the_server_or_the_model_says(tmp_path:
     assert (guessed.text_tokens, guessed.estimated) == (100, True)
     impossible = one(tmp_path, chat(picture(640, 480), model=name, prompt_tokens=made - 5, text="x" * 393))
     assert impossible.estimated
+
+
+def test_a_picture_that_its_camera_turned_is_as_wide_as_it_is_shown(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    made = io.BytesIO()
+    Image.new("RGB", (1024, 768)).save(made, "JPEG", exif=exif)
+    url = f"data:image/jpeg;base64,{base64.b64encode(made.getvalue()).decode()}"
+    assert one(tmp_path, chat(url)).images == ((768, 1024),)
+
+
+def test_no_more_text_than_the_prompt_has(tmp_path: Path) -> None:
+    row = chat(picture(8, 8), prompt_tokens_details={"text_tokens": 901})
+    with pytest.raises(InputError, match="line 1: usage: found 901 text_tokens of 900 prompt_tokens"):
+        one(tmp_path, row)
 
 
 def test_sizes_that_a_row_states_save_the_pictures(tmp_path: Path) -> None:

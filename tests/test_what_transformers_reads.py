@@ -140,6 +140,34 @@ def test_a_window_that_llama_heeds_by_halves_is_refused(tmp_path: Path) -> None:
         open_checkpoint(str(mine))
 
 
+_PARTIAL = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "partial_rotary_factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "said"),
+    [
+        ("clip-llama", "sliding_window", 5, "text_config.sliding_window is 5"),
+        ("clip-llama", "attention_chunk_size", 5, "text_config.attention_chunk_size is 5"),
+        ("siglip-mistral", "attention_chunk_size", 5, "text_config.attention_chunk_size is 5"),
+        ("clip-qwen2", "rope_scaling", _PARTIAL, "partial_rotary_factor is 0.5"),
+    ],
+)
+def test_what_transformers_heeds_by_halves_or_cannot_run_is_refused(
+    kind: str, key: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    """A cache of a window beside a mask without one; rotary angles narrower than heads."""
+    mine = Path(shutil.copytree(checkpoint(kind), tmp_path / "mine"))
+
+    def changed(config: dict[str, Any]) -> None:
+        config["text_config"] |= {"rope_parameters" if key == "rope_scaling" else key: value}
+        if key != "rope_scaling":
+            config["text_config"].pop("layer_types", None)
+
+    _changed(mine, "config.json", changed)
+    with pytest.raises(InputError, match=said):
+        open_checkpoint(str(mine))
+
+
 @pytest.fixture(scope="module")
 def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export with a question baked in."""

@@ -1,5 +1,6 @@
 """The process boundary: start the command line, and end well when interrupted or when output cannot be written."""
 
+import errno
 import gc
 import io
 import os
@@ -44,6 +45,13 @@ def _told(error: BaseException) -> None:
     sys.stderr.write("".join(f"{inert.terminal(line)}\n" for line in told))
 
 
+def _failed(error: OSError) -> str:
+    """What to do about an error of the system that no command saw."""
+    if error.errno == errno.ENOENT:
+        return f"the folder it runs in cannot be read ({error.strerror}); change to one that exists"
+    return f"output cannot be written ({error.strerror}); free some space"
+
+
 def main() -> None:
     """Run ``vlmplan``; the imports are inside so that Ctrl-C during them is also an interruption, not a traceback."""
     os.environ["RUST_BACKTRACE"] = "0"  # tokenizers, which panics at odd files, would print a hundred lines
@@ -66,7 +74,7 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(141)
     except OSError as error:  # a full disk behind stdout; files that users name are handled where they are opened
-        sys.stderr.write(f"vlmplan: error: output cannot be written ({error.strerror}); free some space\n")
+        sys.stderr.write(f"vlmplan: error: {_failed(error)}\n")
         os._exit(2)
     except SystemExit:
         raise

@@ -242,14 +242,18 @@ def read_text(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     return text
 
 
+class TwiceError(ValueError):
+    """A key of a JSON table stands twice."""
+
+
 def unambiguous_json(text: str) -> Any:
-    """Return the value of a piece of JSON. Raises ValueError where a key stands twice: readers then differ."""
+    """Return the value of a piece of JSON. Raises TwiceError where a key stands twice: readers then differ."""
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [key for key, _ in pairs]
-            raise ValueError(f"the key {_shown(next(key for key in found if names.count(key) > 1))} stands twice")
+            raise TwiceError(f"the key {_shown(next(key for key in found if names.count(key) > 1))} stands twice")
         return found
 
     return json.loads(text, object_pairs_hook=table)

@@ -14,3 +14,12 @@ def open_picture(source: Any) -> Any:
 
     Image.init()
     return Image.open(source, formats=[one for one in FORMATS if one in Image.OPEN])
+
+
+def turned_size(picture: Any) -> tuple[int, int]:
+    """Return width and height as a picture is shown: what a camera held on its side wrote is turned by its EXIF."""
+    from PIL import ExifTags
+
+    width, height = picture.size
+    on_its_side = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (height, width) if on_its_side else (width, height)

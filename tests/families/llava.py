@@ -52,6 +52,8 @@ PARTS = {
         settings=[
         {"vision_feature_select_strategy": "full"},
         {"num_additional_image_tokens": 0},
+        {"patch_size": 28},
+        {"patch_size": 7},
         {"crop_size": square(224), "size": {"shortest_edge": 224}},
         {"crop_size": square(448)},
         {"crop_size": square(560), "vision_feature_select_strategy": "full", "num_additional_image_tokens": 5},
@@ -67,6 +69,7 @@ PARTS = {
         {"image_grid_pinpoints": grids(336, (1, 4), (4, 1), (2, 2), (3, 3))},
         {"image_grid_pinpoints": grids(336, *((1, n) for n in range(2, 9)))},
         {"vision_feature_select_strategy": "full"},
+        {"patch_size": 28},
         {"size": {"shortest_edge": 672}, "image_grid_pinpoints": grids(672, (1, 2), (2, 1), (2, 2))},
         {"num_additional_image_tokens": 0, "vision_feature_select_strategy": "full"},
     ],

@@ -357,14 +357,10 @@ def _checked(config: Any, folder: Path) -> Any:
         check_grids(config, folder)
     image_size, patch_size = image_side(config), side_of(tower.patch_size)
     _check_sizes(config, folder, image_size, patch_size)
-    if text.model_type == "llama" and "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        raise InputError(
-            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
-            "and not in a whole prompt; expected full_attention"
-        )
     if config.model_type in POOLED_TYPES:
         _check_expected(folder, gemma_limits(config))
         return check_gemma(config, folder)
+    _check_attention(text, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
     found = (
@@ -408,6 +404,30 @@ def _check_expected(folder: Path, found: tuple[tuple[str, Any, tuple[Any, ...]],
     for key, value, expected in found:
         if value not in expected:
             raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
+
+
+def _check_attention(text: Any, folder: Path) -> None:
+    """Raise InputError for windows and rotary widths that transformers itself heeds by halves, or cannot run."""
+    kinds = getattr(text, "layer_types", None)
+    if text.model_type == "llama" and "sliding_attention" in (kinds or ()):
+        raise InputError(
+            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
+            "and not in a whole prompt; expected full_attention"
+        )
+    for key in ("sliding_window", "attention_chunk_size"):
+        heeded = key == "sliding_window" and text.model_type != "llama"
+        if (width := getattr(text, key, None)) and not kinds and not heeded:
+            raise InputError(
+                f"{folder}: text_config.{key} is {width!r}, which transformers' {text.model_type} heeds token by token "
+                "and not in a whole prompt; expected none, or layer_types of full_attention"
+            )
+    rotary = getattr(text, "rope_parameters", None) or {}
+    share = rotary.get("partial_rotary_factor", 1.0)
+    if share != 1.0 and _rope_type(text) != "default":
+        raise InputError(
+            f"{folder}: text_config.rope_parameters.partial_rotary_factor is {share!r}, of which transformers' "
+            f"{text.model_type} turns all the same; expected 1"
+        )
 
 
 def _check_joined(config: Any, folder: Path, side: int) -> None:

@@ -163,13 +163,12 @@ class _Totals:
 def preprocess_s(request: Request, machine: Machine) -> float:
     """Seconds that the host spends on a request's images, one after the other, before the tower has them.
 
-    A cached image is decoded and looked up, not processed.
+    A cached image takes none: an engine knows it by an id.
     """
     rates, visual, workload = machine.base.preprocess, request.visual, request.workload
-    if rates is None or visual is None:
+    if rates is None or visual is None or workload.cached_images:
         return 0.0
-    sent_px = workload.image[0] * workload.image[1]
-    seen_px = 0 if workload.cached_images else visual.views * visual.pixels_per_view
+    sent_px, seen_px = workload.image[0] * workload.image[1], visual.views * visual.pixels_per_view
     return workload.batch * workload.images * (sent_px * rates.sent_px_s + seen_px * rates.seen_px_s)
 
 

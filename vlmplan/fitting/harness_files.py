@@ -7,6 +7,7 @@ dated folders). Whatever else lies there is left alone or named.
 """
 
 import enum
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,7 +232,7 @@ def _numbers(row: Mapping[str, str]) -> dict[str, float]:
     numbers = {}
     for name, text in row.items():
         try:
-            value = float(text.removesuffix("%"))
+            value = math.nan if "_" in text else float(text.removesuffix("%"))
         except ValueError:
             continue
         if _is_number(value):

@@ -126,7 +126,7 @@ def _decimal_points(rows: list[tuple[int, dict[str, str]]], path: Path) -> list[
 def number(text: str, what: str) -> float:
     """Read a finite number. Raises InputError, naming ``what`` it stands for."""
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_0 as 10, and no table means that
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -31,6 +31,7 @@ from vlmplan.units import format_image
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
           "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
 _LONGEST_REPLY_BYTES = 2**24
+_TOKENS_A_WORD, _LONGEST_TEMPLATE = 12, 20_000  # at most, and generously: a word of ours has at most 6 letters
 _SHOWN = 200  # characters of what a server says
 _SHORT_KEY = 5  # characters up to which a key may stand inside any word
 
@@ -159,7 +160,7 @@ class Endpoint:
                 choices = event.get("choices")
                 if isinstance(choices, list) and any(_text_of(choice) for choice in choices):
                     stamps.append(time.perf_counter())
-        return self._reply(start, stamps, usage)
+        return self._reply(probe, start, stamps, usage)
 
     def _events(self, stream: Any, stamps: list[float], due: float) -> Iterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, to the last. Raises Unavailable where it breaks off."""
@@ -174,13 +175,15 @@ class Endpoint:
                         yield event
         raise Unavailable(f"{self.host}: closed the stream after {len(stamps)} tokens, before its end")
 
-    def _reply(self, start: float, stamps: list[float], usage: dict[str, Any]) -> Reply:
+    def _reply(self, probe: Probe, start: float, stamps: list[float], usage: dict[str, Any]) -> Reply:
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if not stamps:
             raise Unavailable(f"{self.host}: sent no token; does the server stream chat completions?")
         counts = [count for count in (prompt, output) if isinstance(count, int) and 0 < count <= 10_000_000]
         if len(counts) < 2:
             raise Unavailable(f"{self.host}: reported no token counts (stream_options.include_usage); cannot be priced")
+        if unlike := _unlike(probe, counts[0], counts[1], len(stamps)):
+            raise Unavailable(f"{self.host}: {unlike}; its token counts cannot be true, and cannot be priced")
         more = counts[1] - 1
         return Reply(
             prompt_tokens=counts[0],
@@ -188,6 +191,22 @@ class Endpoint:
             ttft_s=stamps[0] - start,
             tpot_s=(stamps[-1] - stamps[0]) / more if more and len(stamps) > 1 else None,
         )
+
+
+def _unlike(probe: Probe, prompt: int, output: int, pieces: int) -> str | None:
+    """What in a server's counts contradicts what was asked and what came; None where nothing does.
+
+    A piece brings at least one token, but for a last one of what was held back. A word is at least one token in every
+    tokenizer that ends tokens at blanks, half of one leaves room for others; templates add less than this allows.
+    """
+    if pieces > output + 1:
+        return f"reports {output} tokens of an answer that came in {pieces} pieces"
+    if output > probe.output_tokens + 1:
+        return f"reports {output} tokens out where at most {probe.output_tokens} were asked for"
+    most = _TOKENS_A_WORD * probe.words + _LONGEST_TEMPLATE
+    if prompt < probe.words // 2 or (probe.image is None and prompt > most):
+        return f"reports {prompt} tokens of a prompt of {probe.words} words"
+    return None
 
 
 def _text_of(choice: Any) -> Any:

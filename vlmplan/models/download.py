@@ -4,8 +4,11 @@
 """
 
 import importlib.util
+import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from vlmplan.errors import Unavailable
@@ -13,6 +16,19 @@ from vlmplan.secret import hidden, tokens_at_hand
 
 # What says which model a checkpoint is, and what its processor makes of an image: a few kilobytes.
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "hf_quant_config.json")
+CONFIGS_S = 60.0  # for all of them; the library itself limits no more than the wait for the next byte
+_FETCHING = """
+import json, logging, sys
+from huggingface_hub import snapshot_download
+from huggingface_hub.utils import disable_progress_bars
+logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+disable_progress_bars()
+try:
+    found = [snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:]), ""]
+except Exception as error:
+    found = ["", str(error)]
+print(json.dumps(found))
+"""
 
 
 def is_hub_id(name: str) -> bool:
@@ -24,15 +40,35 @@ def downloaded(name: str, patterns: tuple[str, ...]) -> Path:
     """Return the folder of a hub id's files that match ``patterns``. Raises Unavailable."""
     if importlib.util.find_spec("huggingface_hub") is None:
         raise Unavailable("huggingface_hub is not installed; pip install 'vlmplan[deploy]'")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
-
-    # It prints what a server's headers say, as they are.
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    if patterns == CONFIGS:
-        disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        return Path(_within(CONFIGS_S, name, patterns) if set(patterns) <= set(CONFIGS) else _whole(name, patterns))
     except Exception as error:  # what a server answers makes the library raise what it likes
         reason = hidden(str(error), *tokens_at_hand()).split("\n", maxsplit=1)[0]
         raise Unavailable(f"{name} cannot be downloaded ({reason}); expected a local directory or a network") from None
+
+
+def _whole(name: str, patterns: tuple[str, ...]) -> str:
+    """The folder of files of any size, however long that takes. Raises what the library does."""
+    from huggingface_hub import snapshot_download
+
+    # It prints what a server's headers say, as they are.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    return str(snapshot_download(name, allow_patterns=list(patterns)))
+
+
+def _within(limit_s: float, name: str, patterns: tuple[str, ...]) -> str:
+    """The folder of small files. Raises TimeoutError beyond ``limit_s``, and OSError for what the library raises.
+
+    In a process of its own, which can be ended: a server that drips would otherwise hold this one for ever.
+    """
+    command = [sys.executable, "-P", "-c", _FETCHING, name, *patterns]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"no whole answer within {limit_s:g} s") from None
+    if done.returncode:
+        raise OSError(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2] or "its library ended")
+    folder, fault = json.loads(done.stdout)
+    if fault:
+        raise OSError(fault)
+    return str(folder)

@@ -236,6 +236,8 @@ def _larger_devices(missed: Missed) -> list[HardwareProfile]:
     known = [catalogue.hardware(name) for name in catalogue.names(catalogue.Shelf.HARDWARE) if name != own.name]
     kinds = {own.kind} if own.kind != "cpu" or missed.runtime_given else {"cpu", "gpu"}
     alike = [one for one in known if one.kind in kinds and one.memory_bytes is not None]
+    if missed.runtime_given:
+        alike = [one for one in alike if not SERVING[missed.runtime].refuses_vendor(one.vendor)]
     larger = [
         one
         for one in alike

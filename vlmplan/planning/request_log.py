@@ -21,7 +21,7 @@ from vlmplan.errors import InputError, printable
 from vlmplan.extras import require
 from vlmplan.inventory import LARGEST_SIDE, Shelf, catalogue
 from vlmplan.models import native_visual_tokens
-from vlmplan.picture_files import open_picture
+from vlmplan.picture_files import open_picture, turned_size
 from vlmplan.units import counted, parse_image
 
 LARGEST_LOG_BYTES = 2**29  # pictures stand in rows, as text
@@ -150,7 +150,7 @@ def _header_size(opened: Callable[[], Any]) -> Size:
     require("PIL")
     try:
         with warnings.catch_warnings(action="ignore"), open_picture(opened()) as picture:
-            size = picture.size
+            size = turned_size(picture)
     except Exception:  # each format raises its own
         raise InputError("a picture in it cannot be read; expected PNG, JPEG or another that Pillow knows") from None
     return _size(list(size))
@@ -244,7 +244,9 @@ def _text_tokens(
         return prompt
     if isinstance(details, dict):
         if type(details.get("text_tokens")) is int:
-            return _count(details, "text_tokens")
+            if (text := _count(details, "text_tokens")) > prompt:
+                raise InputError(f"usage: found {text} text_tokens of {prompt} prompt_tokens, expected at most as many")
+            return text
         if type(details.get("image_tokens")) is int and 0 < details["image_tokens"] <= prompt:
             return prompt - int(details["image_tokens"])
     made = _made_tokens(str(body.get("model")), sizes)

@@ -1,17 +1,28 @@
 """Does an export hold itself together? Plain files within the folder, whole as the manifest says, and nothing else."""
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from vlmplan.errors import InputError
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
-from vlmplan.proof.report import LINKS, MOST_LISTED, Check, skipped, verdict
+from vlmplan.proof.report import LINKS, MOST_LISTED, Check, failed, skipped, verdict
 
 _MOST_DEEP = 16  # folders within folders
-_OF_A_HUB = (".gitattributes", "README.md")  # made by an upload
-_CACHED = (".metadata", ".lock", ".gitignore", "CACHEDIR.TAG")  # made below .cache by "hf download --local-dir"
+_OF_A_HUB = (".gitattributes", "README.md", "LICENSE")  # made by an upload
+# What "hf download --local-dir" makes below this folder: for each file a lock, and what it fetched (its commit, its
+# ETag and the time, a line each). https://huggingface.co/docs/huggingface_hub/guides/download, and _local_folder.py of
+# huggingface_hub 1.2, read 2026-11-28.
+_CACHE = PurePosixPath(".cache/huggingface")
+_FETCHED = re.compile(rb"[0-9a-f]{40}\n[0-9A-Za-z_\"/.:-]{1,128}\n[0-9]{1,12}(\.[0-9]{1,9})?\n?")
+_OF_THE_CACHE = {
+    ".gitignore.lock": re.compile(rb""),
+    ".gitignore": re.compile(rb"\*\n?"),
+    "CACHEDIR.TAG": re.compile(rb"Signature: 8a477f597d28d172789f06886806bc55\n[ -~\t\n]{0,300}"),
+}
+_MOST_CACHED_BYTES = 512
 _MOST_OF_A_HUB_BYTES = 2**16
 
 
@@ -32,13 +43,38 @@ def _entries(folder: Path) -> Iterator[Path]:
         waiting += [path for path in found if path.is_dir() and not path.is_symlink()]
 
 
-def _is_of_a_hub(folder: Path, name: str) -> bool:
-    """Whether a file is one that a model hub or its downloader lays beside others: small, and no client reads it."""
-    path = folder / name
+def _is_of_a_hub(folder: Path, name: str, known: Set[str]) -> bool:
+    """Whether a file or folder is one that a model hub or its downloader lays beside the ``known``, and no more.
+
+    Small texts that no client reads: nothing else finds room there.
+    """
+    path, place = folder / name, PurePosixPath(name)
+    if not place.is_relative_to(_CACHE.parent):
+        return name in _OF_A_HUB and path.is_file() and _is_text(path)
+    inner = place.relative_to(_CACHE) if place.is_relative_to(_CACHE) else PurePosixPath()
     if path.is_dir():
-        return name in (".cache", ".cache/huggingface") or name.startswith(".cache/huggingface/")
-    cached = name.startswith(".cache/huggingface/") and (path.suffix in _CACHED or path.name in _CACHED)
-    return (name in _OF_A_HUB or cached) and path.lstat().st_size <= _MOST_OF_A_HUB_BYTES
+        folders = {"", "download"} | {f"download/{one}" for one in known if (folder / one).is_dir()}
+        return str(inner).removeprefix(".") in folders
+    if path.lstat().st_size > _MOST_CACHED_BYTES:
+        return False
+    content = path.read_bytes()
+    if str(inner) in _OF_THE_CACHE:
+        return _OF_THE_CACHE[str(inner)].fullmatch(content) is not None
+    of = str(inner.relative_to("download").with_suffix("")) if inner.parts[:1] == ("download",) else ""
+    if of not in known and of not in _OF_A_HUB:
+        return False
+    return not content if inner.suffix == ".lock" else inner.suffix == ".metadata" and bool(_FETCHED.fullmatch(content))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a small file is text that a page can show."""
+    if path.lstat().st_size > _MOST_OF_A_HUB_BYTES:
+        return False
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return all(one.isprintable() or one in "\n\r\t" for one in text)
 
 
 def astray(folder: Path) -> list[str]:
@@ -88,6 +124,29 @@ def stamp(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
+def contents(folder: Path, most_bytes: int) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder that has at most so many bytes, by name."""
+    found = {}
+    for path in _entries(folder):
+        status = _status(path)
+        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size <= most_bytes:
+            found[str(path.relative_to(folder))] = file_sha256(path)
+    return found
+
+
+def rewritten(folder: Path, held: Mapping[str, str]) -> list[str]:
+    """Names of the files in ``held`` that have another SHA-256 than there, or are gone.
+
+    A stamp does not tell: who has mapped a file into his memory writes to it, and neither of its times moves.
+    """
+    return [name for name, due in held.items() if not (folder / name).is_file() or file_sha256(folder / name) != due]
+
+
+def unchanged(names: Sequence[str]) -> Check:
+    """Return the fault that files changed between the first look at them and the last."""
+    return failed("unchanged", f"{', '.join(names[:MOST_LISTED])} changed while the folder was read; validate it again")
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.lstat()
@@ -122,7 +181,7 @@ def integrity(folder: Path, manifest: Manifest, most_bytes: int) -> Check:
     known = {FILE_NAME, *manifest.files}
     known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
     beside = {str(path.relative_to(folder)) for path in _entries(folder)} - known
-    strangers = sorted(name for name in beside if not _is_of_a_hub(folder, name))
+    strangers = sorted(name for name in beside if not _is_of_a_hub(folder, name, known))
     if strangers:
         faults.append(f"{', '.join(strangers[:MOST_LISTED])} not in the manifest")
     size = sum(digest.size_bytes for digest in manifest.files.values())

@@ -3,8 +3,8 @@
 (folder, options) -> :class:`Report`. The reference is the checkpoint itself, run by PyTorch.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vlmplan.exporting import (
     Parts,
     baked_question_ids,
     check_plan,
+    file_sha256,
     open_parts,
     question_embedding,
     read_manifest,
@@ -57,11 +58,15 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What validation found, and the times it measured (None where it came to none)."""
+    """What validation found, and the times it measured (None where it came to none).
+
+    ``held`` are the SHA-256 of the files it was found of, by name.
+    """
 
     report: Report
     plan: Plan | None
     timings: dict[str, Samples] | None
+    held: Mapping[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str | None:
         """Return what a notebook shows: the report."""
@@ -110,10 +115,13 @@ class Validator:
         found = self._validated(folder)
         after = check_folder.stamp(folder)
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        if not changed and found.report.passed:
+            changed = check_folder.rewritten(folder, found.held)
         if not changed:
             return found
-        fault = failed("unchanged", f"{', '.join(changed[:3])} changed while the folder was read; validate it again")
-        return Validation(report=with_check(found.report, fault), plan=found.plan, timings=None)
+        return Validation(
+            report=with_check(found.report, check_folder.unchanged(changed)), plan=found.plan, timings=None
+        )
 
     def _validated(self, folder: Path) -> Validation:
         """Every check of what lies in a folder now."""
@@ -144,7 +152,7 @@ class Validator:
     def _proved(self, folder: Path, manifest: Manifest, order: ExportOrder) -> Validation:
         """Every check of an export whose manifest can be true."""
         parts, reference = self._opened(order)
-        query = None
+        query, own = None, file_sha256(folder / FILE_NAME)
         if manifest.query is not None:
             query = question_embedding(reference, baked_question_ids(parts.checkpoint.folder, manifest.query))
         checks = [*check_files.files(folder, manifest, parts, query, self.progress)]
@@ -171,7 +179,10 @@ class Validator:
                     checks.append(failed("latency", str(error)))
         if timings is None and checks[-1].name != "latency":
             checks.append(skipped("latency", "not measured: a check before it failed"))
-        return Validation(report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings)
+        held = {FILE_NAME: own} | {name: digest.sha256 for name, digest in manifest.files.items()}
+        return Validation(
+            report=self._report(folder, manifest.checkpoint, checks), plan=plan, timings=timings, held=held
+        )
 
     def _run(
         self, model: OnnxModel, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
@@ -220,8 +231,9 @@ class Validator:
 
     def _validate_text(self, folder: Path) -> Validation:
         """A text decoder that others exported, against its checkpoint."""
-        checks, timings = foreign_validate.validate(folder, self.options, self.progress)
-        return Validation(report=self._report(folder, self.options.checkpoint, checks), plan=None, timings=timings)
+        checks, timings, held = foreign_validate.validate(folder, self.options, self.progress)
+        report = self._report(folder, self.options.checkpoint, checks)
+        return Validation(report=report, plan=None, timings=timings, held=held)
 
     def _report(self, folder: Path, checkpoint: str | None, checks: list[Check]) -> Report:
         return Report(

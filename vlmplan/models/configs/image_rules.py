@@ -41,6 +41,8 @@ def view_side(tower: VisionTower, read: Processor, *keys: str) -> int:
         if tower.image_size and side != own:
             read.note(f"{read.value(key)[0]} is {side}, and the tower was made for images of {own} pixels")
         return side
+    if keys and tower.image_size:
+        read.note_silence(keys[0], f"the tower's {own} pixels")
     return own
 
 

@@ -51,6 +51,7 @@ class Processor:
         self._found: dict[str, tuple[str, Any]] = {}
         for file, table in ((PROCESSOR, outer), (PREPROCESSOR if PREPROCESSOR in files else PROCESSOR, own)):
             self._found |= {key: (file, value) for key, value in table.items() if value is not None}
+        self._file = PREPROCESSOR if PREPROCESSOR in files else PROCESSOR if isinstance(inner, dict) else None
         self._read: set[str] = set()
         self._said: list[str] = []
 
@@ -125,12 +126,15 @@ class Processor:
         """Fewest and most pixels of area: by the keys ``names``, or those of the table ``key``. Raises InputError."""
         where, table = self.value(key)
         table = table if isinstance(table, dict) else {}
-        found = []
+        found, said = [], False
         for old, edge, default in ((names[0], "shortest_edge", least), (names[1], "longest_edge", most)):
             inner = table.get(edge, table.get(old))
             place, value = self.value(old)
             place, value = (place, value) if value is not None else (f"{where}.{edge}", inner)
+            said = said or value is not None
             found.append(default if value is None else whole(value, place, 1, 10**10))
+        if not said:
+            self.note_silence(f"{key}, {' and '.join(names)}", f"{least} to {most} pixels")
         if found[0] > found[1]:
             raise InputError(f"{where}: expected {names[0]} of at most {names[1]}, found {found[0]} and {found[1]}")
         return found[0], found[1]
@@ -138,6 +142,11 @@ class Processor:
     def note(self, text: str) -> None:
         """Say something of what was read."""
         self._said.append(text)
+
+    def note_silence(self, key: str, counted: str) -> None:
+        """Say that the processor's file leaves out ``key``, for which transformers' class has a value of its own."""
+        if self._file is not None:
+            self.note(f"{self._file}: no {key}; counted by {counted}, where transformers takes its class's default")
 
     def warnings(self) -> tuple[str, ...]:
         """Return what was said of the keys read, and which keys nobody read though they may matter."""

@@ -29,33 +29,60 @@ _GRIDS = "image_grid_pinpoints of at most {views} tiles, in processor and model 
 
 def _llava(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     side = view_side(tower, read, "crop_size", "size")
-    for key in ("crop_size", "size", "patch_size", "image_seq_length"):
+    size = read.value("size")[1]
+    for key in ("crop_size", "image_seq_length"):
         read.value(key)
-    return fixed(side, max(1, grid_tokens(side, tower.patch) + selected_extra(tower, read, "default")))
+    if not read.on("do_center_crop", default=True) and isinstance(size, dict) and "shortest_edge" in size:
+        read.note(
+            f"{read.value('do_center_crop')[0]} is false: images keep their shape, and the tower takes squares; "
+            f"counted as squares of {side} pixels"
+        )
+    return fixed(side, max(1, grid_tokens(side, _patch(tower, read)) + selected_extra(tower, read, "default")))
+
+
+def _patch(tower: VisionTower, read: Processor) -> int:
+    """The side of a patch by which the processor counts: its own where it says one, as exports with fewer tokens do."""
+    patch = read.count("patch_size", tower.patch, 65_536)
+    if patch != tower.patch:
+        read.note(f"{read.value('patch_size')[0]} is {patch}, by which prompts are made; the tower's is {tower.patch}")
+    return patch
+
+
+def _beyond_patches(tower: VisionTower, read: Processor, default: str) -> int:
+    """Tokens of a view beyond its patches. Raises InputError where a patch would be taken away for a class token."""
+    extra = selected_extra(tower, read, default)
+    if extra < 0:
+        where, found = read.value("vision_feature_select_strategy")
+        raise InputError(
+            f"{where}: {found or default!r} leaves a class token out, and the tower has none; expected 'full'"
+        )
+    return extra
 
 
 def _anyres_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     """LLaVA-NeXT: the best fitting of a list of grids, and the whole image."""
     side = view_side(tower, read, "size", "crop_size")
-    for key in ("size", "crop_size", "patch_size"):
+    for key in ("size", "crop_size"):
         read.value(key)
     unasked = tuple((side * high // 336, side * wide // 336) for high, wide in _PINPOINTS_NEXT)
-    return _pinpoints(tower, read, side, unasked) | {"base_extra_tokens": selected_extra(tower, read, "default")}
+    return _pinpoints(tower, read, side, unasked) | {"base_extra_tokens": _beyond_patches(tower, read, "default")}
 
 
 def _onevision_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     """LLaVA-OneVision: the same, pooled beyond so many tiles."""
     side = view_side(tower, read, "size")
-    for key in ("crop_size", "patch_size", "num_image_tokens"):
-        read.value(key)
+    read.value("crop_size")
     where, limit = read.value("vision_aspect_ratio")
     limit = "anyres_max_9" if limit is None else limit
     most = re.fullmatch(r"anyres_max_(\d{1,2})", limit) if isinstance(limit, str) else None
     if most is None or not 1 <= int(most[1]) <= MOST_TILES:
         raise InputError(f"{where}: {limit!r:.40} is not read; expected anyres_max_ and a number to {MOST_TILES}")
+    own, said = grid_tokens(side, tower.patch), read.count("num_image_tokens", grid_tokens(side, tower.patch))
+    if said != own:
+        read.note(f"{read.value('num_image_tokens')[0]} is {said}; counted by {own}, which the tower makes of a view")
     sides = range(1, 7)
     found = _pinpoints(tower, read, side, tuple((side * i, side * j) for i in sides for j in sides))
-    extra = selected_extra(tower, read, "full")
+    extra = _beyond_patches(tower, read, "full")
     return found | {"base_extra_tokens": extra, "pooled_beyond_views": int(most[1])}
 
 
@@ -69,7 +96,7 @@ def _pinpoints(tower: VisionTower, read: Processor, side: int, unasked: tuple[tu
         read.note(f"{where}: not all are multiples of {side} pixels; counted as the whole views they hold")
     if max(max(grid) for grid in grids) > MOST_TILES:
         raise InputError(f"{where}: expected at most {MOST_TILES} views a side, found {max(max(g) for g in grids)}")
-    tokens, tiles = grid_tokens(side, tower.patch), [columns * rows for columns, rows in grids]
+    tokens, tiles = grid_tokens(side, _patch(tower, read)), [columns * rows for columns, rows in grids]
     edge = math.isqrt(min(max(tiles), 9) * tokens)
     return views_rule(
         side, Rule.ANYRES, tokens, max(tiles), min_views=min(tiles), grids=grids,

@@ -14,6 +14,7 @@ from typing import Any
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import TOKENIZER_FILES
 from vlmplan.proof.foreign.files import Accused, live_names, read_names
+from vlmplan.proof.foreign.operators import trapping
 from vlmplan.proof.protobuf import tensors_of
 
 MOST_TENSORS = 20_000  # a decoder of a hundred layers has two thousand
@@ -33,12 +34,12 @@ def check_cargo(accused: Accused, limit_s: float) -> None:
     """Raise InputError for too many tensors, a data file that is another thing, or loading beyond ``limit_s``."""
     if (count := len(accused.proto.graph.initializer)) > MOST_TENSORS:
         raise InputError(f"{accused.path.name}: found {count} tensors, expected at most {MOST_TENSORS} of a decoder")
-    for node in _trapping(accused.proto.graph):
+    for node in trapping(accused.proto.graph):
         raise InputError(
-            f"{accused.path.name}: {printable(node.name or node.op_type)} divides whole numbers by what it computes; "
-            "some of them end the process"
+            f"{accused.path.name}: {printable(node.name or node.op_type)} divides what may be whole "
+            "numbers by what it computes; some of them end the process"
         )
-    for location, used in _data_files(accused):
+    for location, used in data_files(accused):
         if location in TOKENIZER_FILES or Path(location).suffix.lower() in _OTHER_KINDS:
             raise InputError(f"{printable(location)} is named as another thing than the tensors of {accused.path.name}")
         if not used:
@@ -48,58 +49,11 @@ def check_cargo(accused: Accused, limit_s: float) -> None:
         _load(accused.path, folded, limit_s)
 
 
-def _trapping(graph: Any) -> Iterator[Any]:
-    """Divisions of whole numbers by anything but a constant other than 0 and -1: processors trap those."""
-    from onnx_ir import serde
-
-    whole = {6, 7, 2, 3, 4, 5, 12, 13}  # ONNX's numbers of integers
-    divisors = {
-        tensor.name: serde.deserialize_tensor(tensor).numpy()
-        for tensor in graph.initializer
-        if tensor.data_type in whole and not tensor.external_data
-    }
-    constants = {
-        node.output[0]: serde.deserialize_tensor(one.t).numpy()
-        for node in graph.node
-        if node.op_type == "Constant"
-        for one in node.attribute
-        if one.name == "value" and one.t.data_type in whole
-    }
-    known, kinds = divisors | constants, _kinds(graph)
-    for node in graph.node:
-        if node.op_type not in ("Div", "Mod") or len(node.input) < 2:
-            continue
-        by = known.get(node.input[1])
-        if (by is not None and ((by == 0) | (by == -1)).any()) or (
-            by is None and kinds.get(node.input[1], kinds.get(node.input[0])) in whole
-        ):
-            yield node
-
-
-def _kinds(graph: Any) -> dict[str, int]:
-    """The types of values as far as the graph states them or operators of shapes make them: ONNX's numbers."""
-    found = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
-    found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type in ("Shape", "Size", "NonZero", "ArgMax", "ArgMin"):
-            found |= dict.fromkeys(node.output, 7)
-        elif node.op_type == "Cast":
-            found |= {node.output[0]: next((one.i for one in node.attribute if one.name == "to"), 0)}
-        elif node.op_type == "Constant":
-            found[node.output[0]] = next((one.t.data_type for one in node.attribute if one.name == "value"), 0)
-        elif node.input and node.output and node.op_type not in ("MatMul", "Gather"):
-            made = found.get(node.input[0])
-            found |= {name: made for name in node.output if name not in found and made is not None}
-        elif node.op_type == "Gather":
-            found |= {node.output[0]: found[node.input[0]]} if node.input[0] in found else {}
-    return found
-
-
-def _data_files(accused: Accused) -> Iterator[tuple[str, bool]]:
-    """Each file beside the graph that tensors lie in, and whether some result is made of any of them."""
+def data_files(accused: Accused) -> Iterator[tuple[str, bool]]:
+    """Yield each file beside the graph that tensors lie in, and whether some result is made of any of them."""
     graph = accused.proto.graph
     live, used = live_names(graph), dict[str, bool]()
-    rest = (tensor for part in (*graph.node, *accused.proto.functions) for tensor in tensors_of(part))
+    rest = (tensor for part in graph.node for tensor in tensors_of(part))
     held = [*((one, one.name in live) for one in graph.initializer), *((one, True) for one in rest)]
     for tensor, is_read in held:
         for entry in tensor.external_data:
@@ -122,7 +76,7 @@ def _load(path: Path, folded: list[str], limit_s: float) -> None:
     """Load a graph in a process of its own. Raises InputError where that takes too long, or ends the process."""
     try:
         found = subprocess.run(
-            [sys.executable, "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
+            [sys.executable, "-P", "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
         )
     except subprocess.TimeoutExpired:
         raise InputError(

@@ -4,6 +4,7 @@ The checkpoint is trusted; the graph, and the precision that it has, are the fil
 operators: what these compute is sampled (``samples.py``).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,16 @@ from vlmplan.errors import InputError, printable
 from vlmplan.graphs import quantised
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign.decoder import TextReference, base_precision, precision_of
+from vlmplan.proof.foreign.operators import check_operators, one_domain
 from vlmplan.proof.protobuf import check_tensors, read_proto
 from vlmplan.proof.report import Check, verdict
 
 # ONNX's numbers of fp32, fp16 and bf16; of uint8; of uint4 and int4
 _FLOATS, _BYTES, _NIBBLES = (1, 10, 16), (2,), (21, 22)
-_BOOL = 9
-_BY_CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+# How names of graphs end, and of code that a program loads.
+CODE = (".onnx", ".ort", ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+_VERSION = re.compile(r"(?<=\.so)(\.[0-9]+)+$")  # of a library
+_IDS = (6, 7)  # int32 and int64: narrower ones make another id of some
 _JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # side by side, as onnxruntime-genai lays them
 
 
@@ -51,41 +55,17 @@ def accused(path: Path, folder: Path) -> Accused:
     check_tensors(path, proto, own_names=False)
     if proto.training_info:
         raise InputError(f"{path.name} has training steps, which do not belong")
-    functions = [node for function in proto.functions for node in function.node]
-    nodes = [one for node in (*proto.graph.node, *functions) for one in _within(node)]
-    kinds = {one.op_type for one in nodes}
-    if loops := sorted(kinds & {"Loop", "Scan"}):
-        raise InputError(f"{path.name} has {', '.join(loops)}: how long it would run is not known")
-    if drawn := sorted(kinds & _BY_CHANCE | {one.op_type for one in nodes if _drops(one, proto.graph)}):
-        raise InputError(f"{path.name} has {', '.join(drawn)}: what it computes is left to chance")
+    one_domain(proto.graph)
+    check_operators(path.name, proto)
     if settings := [entry.key for entry in proto.metadata_props if "ort" in entry.key.lower()]:
         raise InputError(f"{path.name} has metadata that ONNX Runtime takes for settings: {printable(settings[0])}")
-    beside = [one for one in folder.rglob("*") if one.suffix in (".onnx", ".ort", ".py", ".so") and one != path]
+    beside = [one for one in folder.rglob("*") if _VERSION.sub("", one.name.lower()).endswith(CODE) and one != path]
     if beside:
         raise InputError(
             f"{printable(str(beside[0].relative_to(folder)))} stands beside {path.name}, and would not be "
             "compared; validate a folder with one graph and no code"
         )
     return Accused(folder=folder, path=path, proto=proto, precision=precision_of(proto.graph, live_names(proto.graph)))
-
-
-def _drops(node: Any, graph: Any) -> bool:
-    """Whether a Dropout drops anything: its third input turns that on, and is a constant where it does not."""
-    if not node.op_type.endswith("Dropout"):
-        return False
-    off = {tensor.name for tensor in graph.initializer if tensor.data_type == _BOOL and not any(tensor.raw_data)}
-    off -= {value.name for value in graph.input}
-    on = node.input[2:3] if not node.domain else node.input[4:5]
-    return any(name and name not in off for name in on) or node.op_type not in ("Dropout", "BiasDropout")
-
-
-def _within(node: Any) -> Iterator[Any]:
-    """An operator, and those of its branches."""
-    yield node
-    for attribute in node.attribute:
-        for branch in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            for inner in branch.node:
-                yield from _within(inner)
 
 
 def live_names(graph: Any) -> set[str]:
@@ -235,19 +215,22 @@ def lookup(accused: Accused) -> Any | None:
     """The operator that looks token ids up in a table, where they are read by nothing else; None where that is open."""
     graph = accused.proto.graph
     ids, found = {"input_ids"}, None
-    if accused.proto.functions:
-        return None
     for node in graph.node:
         read = [index for index, name in enumerate(read_names(node)) if name in ids]
         if not read or (node.op_type == "Shape" and not node.domain):
             continue
-        if node.op_type in ("Cast", "Identity") and not node.domain:
+        if node.op_type in ("Cast", "Identity") and not node.domain and _is_whole(node):
             ids |= set(node.output)
         elif _looks_up(node) and read == [1] and (found is None or node.input[0] == found.input[0]):
             found = node
         else:
             return None
     return found
+
+
+def _is_whole(node: Any) -> bool:
+    """Whether an operator leaves token ids what they are."""
+    return node.op_type == "Identity" or any(one.name == "to" and one.i in _IDS for one in node.attribute)
 
 
 def _looks_up(node: Any) -> bool:
@@ -270,7 +253,7 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     found, want = torch.from_numpy(held.astype("float32")), due.to(_kind(held)).float()
     if found.shape != want.shape:
         return verdict("embeddings", [f"{name}: expected {list(want.shape)}, found {list(found.shape)}"], "")
-    wrong = (found != want).any(dim=1).nonzero().flatten().tolist()
+    wrong = (found.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
     faults = [f"{name}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
     return verdict("embeddings", faults, f"all {len(want)} rows bit for bit; nothing else reads token ids")
 
@@ -282,7 +265,7 @@ def head_maker(accused: Accused) -> Any | None:
     name = "logits"
     while (node := makers.get(name)) is not None and node.op_type in ("Cast", "Identity") and not node.domain:
         name = node.input[0]
-    return None if accused.proto.functions else node
+    return node
 
 
 def head_table(accused: Accused) -> tuple[str, bool] | None:
@@ -308,11 +291,11 @@ def head(accused: Accused, reference: TextReference) -> Check | None:
     if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:
         return None
     found = torch.from_numpy(held.astype("float32"))
-    found = found if where[1] else found.T
+    found = found if where[1] else found.T.contiguous()
     want = layer.weight.detach().to(_kind(held)).float()
     if found.shape != want.shape:
         return verdict("head", [f"{where[0]}: expected {list(want.shape)}, found {list(found.shape)}"], "")
-    wrong = (found != want).any(dim=1).nonzero().flatten().tolist()
+    wrong = (found.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
     faults = [f"{where[0]}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
     return verdict("head", faults, f"all {len(want)} rows bit for bit; nothing else makes the logits")
 

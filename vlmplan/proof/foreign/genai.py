@@ -30,6 +30,7 @@ _PLAIN = {"diversity_penalty": (0.0,), "do_sample": (False,), "early_stopping": 
           "repetition_penalty": (1.0,), "temperature": (1.0,), "top_k": (50, 1), "top_p": (1.0,),
           "past_present_share_buffer": (True, False)}  # fmt: skip
 _SWITCHES = ("enable_", "enableGraphCapture", "validationMode")  # of CUDA and WebGPU, as the builder writes them
+_SETTINGS = ("0", "1", "true", "false", "disabled")
 _SESSION = {"log_id", "provider_options"}
 _CODE = (".so", ".dll", ".dylib", ".onnx", ".ort")
 
@@ -122,7 +123,11 @@ def _session(options: Any) -> Iterator[str]:
     tables = providers if isinstance(providers, list) else [providers]
     for one in tables:
         for name, settings in one.items() if isinstance(one, dict) else [(one, {})]:
-            if not isinstance(settings, dict) or any(not str(key).startswith(_SWITCHES) for key in settings):
+            plain = isinstance(settings, dict) and all(
+                str(key).startswith(_SWITCHES) and str(key).isidentifier() and str(value).lower() in _SETTINGS
+                for key, value in settings.items()
+            )
+            if not (plain and str(name).isascii() and str(name).isalpha()):
                 yield f"{FILE}: provider_options: {shown(name)}: {shown(settings)} was not compared"
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import read_plain, read_text
+from vlmplan.document import TwiceError, read_plain, read_text, unambiguous_json
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import TOKENIZER_FILES, chat_template
 from vlmplan.proof.foreign import genai as foreign_genai
 from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
 from vlmplan.proof.foreign.decoder import TextReference
-from vlmplan.proof.foreign.files import Accused
+from vlmplan.proof.foreign.files import CODE, Accused
 from vlmplan.proof.foreign.genai import shown
 from vlmplan.proof.foreign.samples import LONGEST_TOKENS
 from vlmplan.proof.foreign.texts import CHAT, SENTENCES
@@ -22,7 +22,20 @@ from vlmplan.proof.protobuf import tensors_of
 from vlmplan.proof.report import Check, skipped, verdict
 
 _ALIKE = ("special_tokens_map.json", "added_tokens.json", "chat_template.json")  # the checkpoint's, key by key
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".py", ".onnx")  # said first: what clients load
+_WEIGHTS = (
+    *sorted(CODE),
+    ".exe",
+    ".sh",
+    ".bat",
+    ".safetensors",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".gguf",
+    ".bin",
+)  # said first, so
+_MOST_JSON_BYTES = 2**28  # tokenizers of 250,000 tokens take 2**25
+_NAMED = 5  # files that the verdict spells out
 _READ_HERE = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json",
               "genai_config.json"}  # fmt: skip
 _OWN_WORDS = {"transformers_version", "_from_model_config"}  # of generation_config.json, and decide nothing
@@ -218,15 +231,38 @@ def uncompared(accused: Accused, checkpoint: Path) -> str:
         for path in accused.folder.rglob("*")
         if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
     )
-    left = [str(one) for one in sorted(found, key=lambda one: (one.suffix.lower() not in _WEIGHTS, str(one)))]
-    return (
-        f"not compared: {', '.join(map(printable, left[:5]))}{' and more' if len(left) > 5 else ''}; " if left else ""
-    )
+    left = [str(one) for one in sorted(found, key=lambda one: (_rank(one), str(one)))]
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return f"not compared: {', '.join(map(printable, left[:_NAMED]))}{more}; " if left else ""
+
+
+def _rank(path: Path) -> int:
+    """How early a file is named: what is run, then what is loaded, then all else."""
+    suffix = path.suffix.lower()
+    return _WEIGHTS.index(suffix) if suffix in _WEIGHTS else len(_WEIGHTS)
+
+
+def ambiguous(folder: Path) -> Iterator[str]:
+    """Yield faults of JSON files in which a key stands twice: one reader takes its first value, another its last.
+
+    What is no JSON at all is told where it is read.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() != ".json" or not path.is_file() or path.stat().st_size > _MOST_JSON_BYTES:
+            continue
+        try:
+            unambiguous_json(path.read_bytes().decode())
+        except TwiceError as error:
+            yield f"{printable(str(path.relative_to(folder)))}: {error}"
+        except (ValueError, RecursionError):
+            continue
 
 
 def configuration(accused: Accused, reference: TextReference, checkpoint: Path) -> Check:
     """The tokenizer beside the decoder, its chat template, where generation stops and what is loaded: as compared."""
     folder = accused.folder
+    if twice := [*ambiguous(folder)]:
+        return verdict("configuration", twice, "")
     both = {name for name in TOKENIZER_FILES if (folder / name).is_file() and (checkpoint / name).is_file()}
     faults = [*_of_file(folder, checkpoint)] if "tokenizer.json" in both else []
     faults += [*_of_template(folder, checkpoint), *_of_configs(folder, checkpoint, both)]

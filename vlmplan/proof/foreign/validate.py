@@ -8,13 +8,14 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from vlmplan.checkpoints import local_folder, quiet_transformers
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, printable
 from vlmplan.exporting import FILE_NAME, Allowance, workload_prompt
 from vlmplan.hardware import Precision
 from vlmplan.measuring import Samples
 from vlmplan.progress import Progress
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof.folder import contents
 from vlmplan.proof.foreign import cargo, files, rounding, rows, samples, settings
 from vlmplan.proof.foreign import texts as written_texts
 from vlmplan.proof.foreign.decoder import TextDecoder, TextReference, decoder_file, load_text_reference
@@ -22,19 +23,42 @@ from vlmplan.proof.options import Options
 from vlmplan.proof.report import JUDGE, SAMPLES, Check, any_failed, failed, guarded, passed
 
 _WORST_TOKEN = 4  # times the mean divergence that a precision may have: what one token of a good decoder does
+_TOO_LARGE = "is larger than twice all of the checkpoint in fp32"
+_MOST_BESIDE_BYTES = 2**28  # tokenizer and settings of any checkpoint take less
 Found = tuple[list[Check], dict[str, Samples] | None]
 
 
-def validate(folder: Path, options: Options, progress: Progress) -> Found:
-    """Every check of a decoder in its folder, and its times where all passed.
+def validate(
+    folder: Path, options: Options, progress: Progress
+) -> tuple[list[Check], dict[str, Samples] | None, dict[str, str]]:
+    """Every check of a decoder in its folder, its times where all passed, and the SHA-256 of the files that were read.
 
     Raises InputError or Unavailable only for what no check can be made without.
     """
     path = decoder_file(folder)
     reference = _reference(folder, options)
+    held = contents(folder, 2 * _float_bytes(reference) + _MOST_BESIDE_BYTES)  # tied matrices may stand twice
+    if str(path.relative_to(folder)) not in held:
+        return [failed("integrity", f"{path.name} {_TOO_LARGE}")], None, held
+    checks, timings = _checked(path, reference, options, progress, folder, held.keys())
+    return checks, timings, held
+
+
+def _float_bytes(reference: TextReference) -> int:
+    """Bytes of the checkpoint in fp32."""
+    return 4 * sum(int(one.numel()) for one in reference.model.state_dict().values())
+
+
+def _checked(
+    path: Path, reference: TextReference, options: Options, progress: Progress, folder: Path, held: Set[str]
+) -> Found:
+    """Every check of a decoder's graph, and its times where all passed; ``held`` are files of a size that is read."""
     try:
         found = rounding.with_precision(files.accused(path, folder), reference)
         cargo.check_cargo(found, options.timeout_s)
+        for location, _ in cargo.data_files(found):
+            if str((path.parent / location).relative_to(folder)) not in held:
+                raise InputError(f"{printable(location)} {_TOO_LARGE}")
     except InputError as error:
         return [failed("integrity", str(error))], None
     checks = guarded(lambda: files.files(found, reference))
