@@ -240,7 +240,7 @@ def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     loaded = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?:[^\" >]+)")
     for page in site.rglob("*.html"):
         assert not loaded.findall(page.read_text(encoding="utf-8")), page
-    assert "Deploy OpenGVLab" in (site / "start" / "index.html").read_text(encoding="utf-8")
+    assert "Deploy Qwen" in (site / "start" / "index.html").read_text(encoding="utf-8")
 
 
 TREE = {path.name for folder in ("vlmplan", "tools", "tests") for path in (ROOT / folder).rglob("*.py")}

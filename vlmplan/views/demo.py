@@ -21,7 +21,7 @@ On your own GPU, with ONNX Runtime for it (extra deploy-gpu):
   vlmplan profile --device cuda:0 --out my-gpu.toml
   vlmplan recommend --hardware my-gpu.toml --runtime onnxruntime --latency 2s {_ASKED}
 Or for a device of the catalogue, now:
-  vlmplan recommend --hardware l4 --latency 300ms {_ASKED}"""
+  vlmplan recommend --hardware l4 --latency 1s {_ASKED}"""
 
 
 def _steps(shown: "Shown") -> list[str]:
