@@ -86,6 +86,7 @@ def _key() -> str:
 def test_the_action_proves_a_plan() -> None:
     done = _act({"plan": "plan.json", "checkpoint": "small", "validate-options": "--threads 2 --repeats 1"})
     assert [(name, code) for name, code, _ in done] == [
+        ("nothing of an earlier proof", 0),
         ("ask the plan again", 0),
         ("what the export depends on", 0),
         ("export", 0),
@@ -103,7 +104,7 @@ def test_the_action_proves_what_is_called_like_an_option() -> None:
     Path("--plan.json").write_bytes(Path("plan.json").read_bytes())
     options = "--threads 2 --repeats 1"
     done = _act({"plan": "--plan.json", "checkpoint": "small", "validate-options": options, "folder": "--version"})
-    assert [code for _, code, _ in done] == [0] * 5, done
+    assert [code for _, code, _ in done] == [0] * 6, done
     assert load(Report, Path("report.json")).export == "--version"
     assert Path("page.html").exists()
 
@@ -116,7 +117,8 @@ def test_the_action_fails_where_the_plan_does_not_hold() -> None:
                                              f"bandwidth_bytes_per_s = {slow}")  # fmt: skip
     Path("slow.toml").write_text(profile, encoding="utf-8")
     done = _act({"plan": "plan.json", "hardware": "slow.toml", "checkpoint": "small"})
-    assert [(name, code) for name, code, _ in done] == [("ask the plan again", 3), ("page", 0)], done
+    ran = [(name, code) for name, code, _ in done]
+    assert ran == [("nothing of an earlier proof", 0), ("ask the plan again", 3), ("page", 0)], done
     assert not Path("page.html").exists()
 
 
@@ -127,6 +129,7 @@ def test_the_workflow_runs_the_action_without_a_plan() -> None:
     assert COMPRESSED in used["with"]["export-options"]
     done = _act(used["with"])
     assert [(name, code) for name, code, _ in done] == [
+        ("nothing of an earlier proof", 0),
         ("what the export depends on", 0),
         ("export", 0),
         ("validate", 0),

@@ -335,11 +335,11 @@ def recommend(
 
     Example:
         >>> import vlmplan
-        >>> plan = vlmplan.recommend(hardware="l4", latency="300ms", task="reasoning")
+        >>> plan = vlmplan.recommend(hardware="l4", latency="1s", task="reasoning")
         >>> plan.choice.model, plan.choice.visual_tokens
-        ('OpenGVLab/InternVL3-1B', 256)
+        ('Qwen/Qwen3.5-2B', 391)
         >>> low, high = plan.choice.latency_interval_s
-        >>> high <= 0.3
+        >>> low < plan.choice.latency_s < 1.0
         True
     """
     words = Asking(
@@ -403,7 +403,7 @@ def compare(
 
     Example:
         >>> import vlmplan
-        >>> found = vlmplan.compare(hardware="l4,a100-80gb-sxm", latency="200ms", task="ocr")
+        >>> found = vlmplan.compare(hardware="l4,a100-80gb-sxm", latency="1s", task="ocr")
         >>> [device.hardware for device in found.devices]
         ['a100-80gb-sxm', 'l4']
     """

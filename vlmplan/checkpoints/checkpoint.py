@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
 from vlmplan.checkpoints.qwen_vl import check_grids, square_side
@@ -360,7 +361,7 @@ def _checked(config: Any, folder: Path) -> Any:
     if config.model_type in POOLED_TYPES:
         _check_expected(folder, gemma_limits(config))
         return check_gemma(config, folder)
-    _check_attention(text, folder)
+    check_attention(text, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
     found = (
@@ -369,7 +370,7 @@ def _checked(config: Any, folder: Path) -> Any:
         # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
         ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
-        ("text_config.rope_parameters.rope_type", _rope_type(text), ROPE_TYPES),
+        ("text_config.rope_parameters.rope_type", rope_type(text), ROPE_TYPES),
         ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
          ("default",) if stacked else ("default", "full")),
         ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
@@ -406,30 +407,6 @@ def _check_expected(folder: Path, found: tuple[tuple[str, Any, tuple[Any, ...]],
             raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
 
 
-def _check_attention(text: Any, folder: Path) -> None:
-    """Raise InputError for windows and rotary widths that transformers itself heeds by halves, or cannot run."""
-    kinds = getattr(text, "layer_types", None)
-    if text.model_type == "llama" and "sliding_attention" in (kinds or ()):
-        raise InputError(
-            f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
-            "and not in a whole prompt; expected full_attention"
-        )
-    for key in ("sliding_window", "attention_chunk_size"):
-        heeded = key == "sliding_window" and text.model_type != "llama"
-        if (width := getattr(text, key, None)) and not kinds and not heeded:
-            raise InputError(
-                f"{folder}: text_config.{key} is {width!r}, which transformers' {text.model_type} heeds token by token "
-                "and not in a whole prompt; expected none, or layer_types of full_attention"
-            )
-    rotary = getattr(text, "rope_parameters", None) or {}
-    share = rotary.get("partial_rotary_factor", 1.0)
-    if share != 1.0 and _rope_type(text) != "default":
-        raise InputError(
-            f"{folder}: text_config.rope_parameters.partial_rotary_factor is {share!r}, of which transformers' "
-            f"{text.model_type} turns all the same; expected 1"
-        )
-
-
 def _check_joined(config: Any, folder: Path, side: int) -> None:
     """Raise InputError where the connector cannot join the ``side`` patches of a tile's side in squares."""
     shuffled = hasattr(config, "downsample_ratio")
@@ -445,10 +422,6 @@ def _text_types(config: Any) -> tuple[str, ...]:
     """The text types that are drawn of a checkpoint; a family's own names of one of them count."""
     known = ARCHITECTURES.get(config.model_type)
     return (*known.text_names, *TEXT_TYPES) if known and known.text in TEXT_TYPES else TEXT_TYPES
-
-
-def _rope_type(text: Any) -> str:
-    return str((getattr(text, "rope_parameters", None) or {}).get("rope_type", "default"))
 
 
 def read_config(folder: Path) -> Any:
