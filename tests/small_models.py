@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import onnx_ir
 import onnxruntime
+from PIL import Image
 
-from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import Checkpoint, open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.compressors import compression_of
+from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
+from vlmplan.proof.options import Options
+from vlmplan.proof.report import Report
+from vlmplan.proof.validate import Validator
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-tests-")
 KINDS = {
@@ -155,3 +161,29 @@ def foreign(folder: Path, positions: bool, made: Path | None = None) -> None:
     graph.input.extend([ids, *kept])
     (folder / "foreign").mkdir()
     onnx.save(drawn, folder / "foreign" / "model.onnx")
+
+
+@functools.cache
+def opened_checkpoint(kind: str) -> Checkpoint:
+    """A checkpoint of one of the kinds, opened."""
+    return open_checkpoint(str(checkpoint(kind)))
+
+
+@functools.cache
+def reference_of(kind: str) -> Reference:
+    """The same in PyTorch, nothing compressed."""
+    opened = opened_checkpoint(kind)
+    return load_reference(opened, compression_of(opened, Compressor.NONE, 0), None)
+
+
+def random_picture(folder: Path, width: int, height: int) -> Path:
+    """A file of random pixels, the same for the same width."""
+    pixels = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / f"{width}x{height}.png")
+    return folder / f"{width}x{height}.png"
+
+
+def judged_export(folder: Path, kind: str, **given: Any) -> Report:
+    """What ``validate`` says of an export of a checkpoint of one of the kinds."""
+    options = Options(checkpoint=str(checkpoint(kind)), threads=2, repeats=1, **given)
+    return Validator(options, quiet).validate(folder).report

@@ -15,11 +15,22 @@ from mutants import DECODER, agree
 from onnx import numpy_helper
 from PIL import Image
 from safetensors.torch import load_file
-from small_models import POOLED, checkpoint, exported, largest_difference, order, quiet, run_graph
+from small_models import (
+    POOLED,
+    checkpoint,
+    exported,
+    judged_export,
+    largest_difference,
+    opened_checkpoint,
+    order,
+    quiet,
+    random_picture,
+    run_graph,
+)
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint
+from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.errors import InputError
@@ -34,22 +45,14 @@ from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.models.refusals import runnable
 from vlmplan.models.spec import Compressor
-from vlmplan.proof.options import Options
-from vlmplan.proof.report import Report
-from vlmplan.proof.validate import Validator
 
 OWN = {"gemma3": 16, "gemma3-wide": 64, "paligemma": 64, "paligemma2": 64}  # tokens of an image
 WIDTH = 64  # of the LLMs
 
 
 @functools.cache
-def _opened(kind: str) -> Checkpoint:
-    return open_checkpoint(str(checkpoint(kind)))
-
-
-@functools.cache
 def _reference(kind: str, visual_tokens: int) -> Reference:
-    opened = _opened(kind)
+    opened = opened_checkpoint(kind)
     own = visual_tokens == OWN[kind]
     plan = compression_of(opened, Compressor.NONE if own else Compressor.AVERAGE_POOL, visual_tokens)
     return load_reference(opened, plan, None)
@@ -61,17 +64,6 @@ def _whole(kind: str) -> OnnxModel:
     folder = exported(kind).parent / f"{kind}-whole"
     export(order(kind, visual_tokens=OWN[kind], compressor=Compressor.NONE), folder, quiet)
     return OnnxModel(folder, threads=1)
-
-
-def _picture(folder: Path, width: int, height: int) -> Path:
-    pixels = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / f"{width}x{height}.png")
-    return folder / f"{width}x{height}.png"
-
-
-def _judged(folder: Path, kind: str, **given: Any) -> Report:
-    options = Options(checkpoint=str(checkpoint(kind)), threads=2, repeats=1, **given)
-    return Validator(options, quiet).validate(folder).report
 
 
 def _prompt(kind: str, images: int, before: int, after: int) -> Prompt:
@@ -93,7 +85,7 @@ def test_features_equal_pytorch(kind: str, count: int, tmp_path: Path) -> None:
     """Two images; fewer tokens than the checkpoint's own are what a checkpoint of so many would make."""
     reference = _reference(kind, count)
     pixels = np.random.default_rng(0).standard_normal((2, 3, 112, 112)).astype(np.float32)
-    graph = gemma_encoder_graph(_opened(kind), reference.compression, Precision.FP32)
+    graph = gemma_encoder_graph(opened_checkpoint(kind), reference.compression, Precision.FP32)
     found = run_graph(graph, {"pixel_values": pixels}, tmp_path)["image_features"]
     expected = reference.image_features(pixels)
     assert found.shape == (2, count, WIDTH + kind.startswith("gemma3"))
@@ -170,7 +162,7 @@ def test_an_image_and_a_prefix_are_seen_whole(kind: str) -> None:
 @pytest.mark.parametrize("size", [(300, 200), (100, 420)])
 def test_tokens_are_those_of_transformers_own_generate(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
     """The checkpoint's processor and ``generate``, against the export's own files and the loop of ``vlmplan run``."""
-    picture = _picture(tmp_path, *size)
+    picture = random_picture(tmp_path, *size)
     prompt = Prompts(_whole(kind).folder).of(picture, "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == OWN[kind]
     ours = generate(_whole(kind), prompt, 12)
@@ -208,13 +200,13 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, coun
     made = order(kind, precision=precision, base_precision=base, visual_tokens=count, compressor=compressor)
     manifest = export(made, tmp_path / "made", quiet)
     assert manifest.architecture == POOLED[kind].model_type
-    report = _judged(tmp_path / "made", kind, visual_tokens=count)
+    report = judged_export(tmp_path / "made", kind, visual_tokens=count)
     assert not report.failed and not report.reservations, report.failed
 
 
 @pytest.mark.parametrize("kind", ["gemma3", "paligemma2"])
 def test_every_number_of_tokens_is_run(kind: str, tmp_path: Path) -> None:
-    picture = _picture(tmp_path, 90, 60)
+    picture = random_picture(tmp_path, 90, 60)
     for count in (1, 4, 16, 64):
         choices = ExportChoices(
             checkpoint=str(checkpoint(kind)), visual_tokens=count,
@@ -229,12 +221,12 @@ def test_every_number_of_tokens_is_run(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("token", ["<start_of_image>", "<image>"])
 def test_no_question_says_where_the_image_stands(token: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"--prompt: found {token}; the image's place is set by the template"):
-        answer(_whole("gemma3").folder, _picture(tmp_path, 30, 30), f"and {token}?", 1, "cpu", 1)
+        answer(_whole("gemma3").folder, random_picture(tmp_path, 30, 30), f"and {token}?", 1, "cpu", 1)
 
 
 @pytest.mark.parametrize("kind", ["gemma3", "paligemma"])
 def test_questions_are_answered_by_checkpoint_and_export_alike(kind: str, tmp_path: Path) -> None:
-    rows = [{"image": _picture(tmp_path, side, 30).name, "question": "Hm?", "answer": "a"} for side in (40, 50)]
+    rows = [{"image": random_picture(tmp_path, side, 30).name, "question": "Hm?", "answer": "a"} for side in (40, 50)]
     (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = api.evaluate(
         model=_whole(kind).folder, questions=tmp_path / "questions.jsonl", images=tmp_path, against=checkpoint(kind)
@@ -293,7 +285,7 @@ def test_what_cannot_be_exported_is_named(
 )
 def test_other_ways_to_fewer_tokens_are_refused(compressor: Compressor, count: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        compression_of(_opened("gemma3"), compressor, count)
+        compression_of(opened_checkpoint("gemma3"), compressor, count)
 
 
 def _unmarked(model: Any) -> None:
@@ -350,7 +342,7 @@ def test_planted_faults_are_seen_in_files_and_in_numbers(
     fault(model)
     onnx.save(model, tmp_path / "forged" / DECODER)
     agree(tmp_path / "forged")
-    seen = {check.name for check in _judged(tmp_path / "forged", kind).failed}
+    seen = {check.name for check in judged_export(tmp_path / "forged", kind).failed}
     assert seen & (checks - {"logits"})
     prompt = _prompt(kind, 1, 2, 20)
     theirs = generate(_reference(kind, OWN[kind]), prompt, 3)
@@ -376,7 +368,7 @@ def test_a_plans_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
     assert (plan.choice.visual_tokens, plan.choice.compressor) == (OWN[kind], Compressor.NONE)
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     export(made, tmp_path / "made", quiet)
-    report = _judged(tmp_path / "made", kind, plan=plan, budget_only=True)
+    report = judged_export(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
 
 

@@ -16,13 +16,24 @@ from mutants import DECODER, VISION, agree
 from onnx import numpy_helper
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from small_models import GRIDDED, USUAL_IMAGE, checkpoint, exported, largest_difference, order, quiet, run_graph
+from small_models import (
+    GRIDDED,
+    USUAL_IMAGE,
+    checkpoint,
+    exported,
+    judged_export,
+    largest_difference,
+    opened_checkpoint,
+    order,
+    quiet,
+    random_picture,
+    reference_of,
+    run_graph,
+)
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint, quiet_transformers
-from vlmplan.checkpoints.compressors import compression_of
-from vlmplan.checkpoints.reference import Reference, load_reference
+from vlmplan.checkpoints.checkpoint import canonical, quiet_transformers
 from vlmplan.checkpoints.small_checkpoint import enliven
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
@@ -41,28 +52,6 @@ from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Validator
 
 IMAGE = 3  # the image token's number in small checkpoints
-
-
-@functools.cache
-def _opened(kind: str) -> Checkpoint:
-    return open_checkpoint(str(checkpoint(kind)))
-
-
-@functools.cache
-def _reference(kind: str) -> Reference:
-    opened = _opened(kind)
-    return load_reference(opened, compression_of(opened, Compressor.NONE, 0), None)
-
-
-def _picture(folder: Path, width: int, height: int) -> Path:
-    pixels = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / f"{width}x{height}.png")
-    return folder / f"{width}x{height}.png"
-
-
-def _judged(folder: Path, kind: str, **given: Any) -> Report:
-    options = Options(checkpoint=str(checkpoint(kind)), threads=2, repeats=1, **given)
-    return Validator(options, quiet).validate(folder).report
 
 
 @functools.cache
@@ -88,7 +77,7 @@ SHAPES: dict[str, list[tuple[int, int, int]]] = {
 @pytest.mark.parametrize("kind", GRIDDED)
 def test_features_equal_pytorch_whatever_the_grids(kind: str, tmp_path: Path) -> None:
     """One graph for all: windows whole and cut off, several images and several frames in one run."""
-    opened, rng = _opened(kind), np.random.default_rng(0)
+    opened, rng = opened_checkpoint(kind), np.random.default_rng(0)
     merge, name = opened.joined_side, GRID_NAMES[opened.config.model_type]
     graph = patch_graph(opened, Precision.FP32, merge)
     width = graph.graph.inputs[0].shape[1]
@@ -96,7 +85,7 @@ def test_features_equal_pytorch_whatever_the_grids(kind: str, tmp_path: Path) ->
         grid = np.array(squares, np.int64) * [1, merge, merge]
         pixels = rng.standard_normal((int(grid.prod(axis=1).sum()), width)).astype(np.float32)
         found = run_graph(graph, {"pixel_values": pixels, name: grid}, tmp_path)["image_features"]
-        expected = _reference(kind).image_features(pixels, grid=grid)
+        expected = reference_of(kind).image_features(pixels, grid=grid)
         assert found.shape == (sum(map(np.prod, squares)), 64)
         assert largest_difference(found, expected) < 1e-5 * expected.std()
         alone = int(np.prod(grid[0]))
@@ -126,7 +115,7 @@ def _asked(rng: Any, merge: int, shapes: list[tuple[int, int, int]], length: int
 @pytest.mark.parametrize("seed", range(4))
 def test_positions_are_those_of_transformers(kind: str, seed: int) -> None:
     """Batches of unlike prompts, padded on the left, without images, with one, and with several."""
-    rng, merge = np.random.default_rng(seed), _opened(kind).joined_side
+    rng, merge = np.random.default_rng(seed), opened_checkpoint(kind).joined_side
     counts = [1, *rng.integers(0, 4, 2)]
     rows = []
     for images in counts:
@@ -137,7 +126,7 @@ def test_positions_are_those_of_transformers(kind: str, seed: int) -> None:
     ids = np.array([[0] * (longest - len(row)) + row for row, _ in rows])
     grid = np.concatenate([grid for _, grid in rows])
     found = positions_of(ids, mask, IMAGE, grid // (1, merge, merge))
-    theirs, deltas = _reference(kind).model.model.get_rope_index(
+    theirs, deltas = reference_of(kind).model.model.get_rope_index(
         torch.from_numpy(ids), (torch.from_numpy(ids) == IMAGE).int(), torch.from_numpy(grid),
         attention_mask=torch.from_numpy(mask),
     )  # fmt: skip
@@ -168,7 +157,7 @@ def _inputs(kind: str, folder: Path, sizes: list[tuple[int, int]], **setting: An
     processor = Prompts(checkpoint(kind)).processor
     content = [{"type": "image"}] * len(sizes) + [{"type": "text", "text": "What is this?"}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    images = [Image.open(_picture(folder, *size)) for size in sizes]
+    images = [Image.open(random_picture(folder, *size)) for size in sizes]
     return dict(processor(images=images, text=text, return_tensors="pt", images_kwargs=setting))
 
 
@@ -188,7 +177,7 @@ def test_tokens_are_those_of_transformers_own_generate(
 ) -> None:
     """The checkpoint's processor, set as ``vlmplan tokens`` says, and ``generate``, against the export's own files."""
     export(order(kind, visual_tokens=squares), tmp_path / "made", quiet)
-    picture = _picture(tmp_path, *size)
+    picture = random_picture(tmp_path, *size)
     prompt = Prompts(tmp_path / "made").of(picture, "What is this?", reads_question=False)
     assert (prompt.input_ids == IMAGE).sum() == seen
     ours = generate(OnnxModel(tmp_path / "made"), prompt, 12, frozenset({2}))
@@ -199,7 +188,7 @@ def test_tokens_are_those_of_transformers_own_generate(
     assert inputs["input_ids"].tolist() == prompt.input_ids.tolist()
     assert inputs["image_grid_thw"].tolist() == prompt.grid.tolist()  # type: ignore[union-attr]
     with torch.inference_mode():
-        theirs = _reference(kind).model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        theirs = reference_of(kind).model.generate(**inputs, max_new_tokens=12, do_sample=False)
     assert list(ours.tokens) == theirs[0, prompt.input_ids.shape[1] :].tolist()
 
 
@@ -210,9 +199,9 @@ def test_several_images_are_read_as_transformers_reads_them(kind: str, tmp_path:
     prompt = Prompt(
         input_ids=inputs["input_ids"].numpy(), attention_mask=inputs["attention_mask"].numpy(),
         pixel_values=inputs["pixel_values"].numpy(), grid=inputs["image_grid_thw"].numpy(),
-        merge=_opened(kind).joined_side, image_token=IMAGE,
+        merge=opened_checkpoint(kind).joined_side, image_token=IMAGE,
     )  # fmt: skip
-    model = _reference(kind).model
+    model = reference_of(kind).model
     with torch.inference_mode():
         theirs = model.generate(
             **inputs, max_new_tokens=12, min_new_tokens=12, do_sample=False, output_logits=True,
@@ -228,7 +217,7 @@ def test_the_rows_of_a_batch_stand_where_they_stand_alone(tmp_path: Path) -> Non
     kind = "qwen2.5-vl"
     model = OnnxModel(exported(kind))
     prompts = [
-        Prompts(exported(kind)).of(_picture(tmp_path, *size), text, reads_question=False)
+        Prompts(exported(kind)).of(random_picture(tmp_path, *size), text, reads_question=False)
         for size, text in (((100, 60), "Hm?"), ((60, 200), "What is this picture of?"))
     ]
     embeds = [prompt_embeds(model, prompt) for prompt in prompts]
@@ -258,7 +247,7 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, squa
     manifest = export(made, tmp_path / "made", quiet)
     assert manifest.architecture == GRIDDED[kind].model_type
     assert manifest.clients == ("vlmplan", "transformers.js")
-    report = _judged(tmp_path / "made", kind, visual_tokens=squares, image=USUAL_IMAGE)
+    report = judged_export(tmp_path / "made", kind, visual_tokens=squares, image=USUAL_IMAGE)
     assert not report.failed and not report.reservations, report.failed
 
 
@@ -270,13 +259,13 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
     for count in reached[::4]:
         made = chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=count), None)
         export(made, tmp_path / "made", quiet, overwrite=True)
-        assert answer(tmp_path / "made", _picture(tmp_path, 1024, 768), "Hm?", 1, "cpu", 1).visual_tokens == count
+        assert answer(tmp_path / "made", random_picture(tmp_path, 1024, 768), "Hm?", 1, "cpu", 1).visual_tokens == count
     unasked = chosen(ExportChoices(checkpoint=str(checkpoint(kind))), None)
     assert (unasked.visual_tokens, unasked.image) == (reached[-1], USUAL_IMAGE)
     held = json.loads((tmp_path / "made" / "preprocessor_config.json").read_text())
-    least = made.visual_tokens * _opened(kind).image_size ** 2
+    least = made.visual_tokens * opened_checkpoint(kind).image_size ** 2
     assert least <= held["size"]["longest_edge"] == held["max_pixels"] < 1.2 * least
-    large = _picture(tmp_path, 2000, 1700)
+    large = random_picture(tmp_path, 2000, 1700)
     assert 0.8 * count < answer(tmp_path / "made", large, "Hm?", 1, "cpu", 1).visual_tokens <= 1.2 * count
     with pytest.raises(InputError, match="found 7; the processor makes one of"):
         chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=7), None)
@@ -286,9 +275,9 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
 @pytest.mark.parametrize("pooled", [2, 3])
 def test_pooled_features_are_the_means_of_transformers_own(kind: str, pooled: int, tmp_path: Path) -> None:
     """One picture cut by the checkpoint's processor and by an export's, whose patches come in larger squares."""
-    opened, merge = _opened(kind), _opened(kind).joined_side
+    opened, merge = opened_checkpoint(kind), opened_checkpoint(kind).joined_side
     side = opened.image_size * pooled
-    picture = Image.open(_picture(tmp_path, 4 * side, 2 * side))
+    picture = Image.open(random_picture(tmp_path, 4 * side, 2 * side))
     processor = Prompts(checkpoint(kind)).processor.image_processor
     processor.size = {"shortest_edge": 1, "longest_edge": 10**7}
     own = processor(images=[picture, picture.transpose(Image.Transpose.ROTATE_90)], return_tensors="np")
@@ -296,7 +285,7 @@ def test_pooled_features_are_the_means_of_transformers_own(kind: str, pooled: in
     larger = processor(images=[picture, picture.transpose(Image.Transpose.ROTATE_90)], return_tensors="np")
     assert own["image_grid_thw"].tolist() == larger["image_grid_thw"].tolist()
     assert not np.array_equal(own["pixel_values"], larger["pixel_values"])
-    tokens = _reference(kind).image_features(own["pixel_values"], grid=own["image_grid_thw"])
+    tokens = reference_of(kind).image_features(own["pixel_values"], grid=own["image_grid_thw"])
     means = []
     for number, (columns, rows) in enumerate(((4, 2), (2, 4))):
         half = tokens.reshape(2, -1, tokens.shape[1])[number]
@@ -327,7 +316,7 @@ def test_exports_of_pooled_tokens_validate(
     validator = Validator(options, quiet)
     report = validator.validate(tmp_path / "made").report
     assert not report.failed and not report.reservations, report.failed
-    assert answer(tmp_path / "made", _picture(tmp_path, 448, 336), "Hm?", 1, "cpu", 1).visual_tokens == tokens
+    assert answer(tmp_path / "made", random_picture(tmp_path, 448, 336), "Hm?", 1, "cpu", 1).visual_tokens == tokens
     held = json.loads((tmp_path / "made" / "preprocessor_config.json").read_text())
     tower = json.loads((tmp_path / "made" / "config.json").read_text())["vision_config"]
     assert held["merge_size"] == tower["spatial_merge_size"] == 2 * pooled
@@ -458,7 +447,7 @@ def test_a_checkpoint_as_the_hub_has_it_is_exported(kind: str, tmp_path: Path) -
     options = Options(checkpoint=str(folder), threads=2, repeats=1)
     report = Validator(options, quiet).validate(tmp_path / "made").report
     assert not report.failed, report.failed
-    prompt = Prompts(tmp_path / "made").of(_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
+    prompt = Prompts(tmp_path / "made").of(random_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
     assert (prompt.input_ids == IMAGE).sum() == 54
     assert "USER" in Prompts(tmp_path / "made").tokenizer.decode(prompt.input_ids[0])
     held = json.loads((tmp_path / "made" / "preprocessor_config.json").read_text())
@@ -608,12 +597,12 @@ def test_numbers_that_a_client_reads_at_the_top_are_held_too(tmp_path: Path) -> 
     shutil.copytree(exported("qwen2-vl"), tmp_path / "forged")
     _json(tmp_path / "forged", "config.json", num_key_value_heads=4)
     agree(tmp_path / "forged")
-    assert _failed(_judged(tmp_path / "forged", "qwen2-vl")) == {"configuration"}
+    assert _failed(judged_export(tmp_path / "forged", "qwen2-vl")) == {"configuration"}
 
 
 @pytest.mark.parametrize("kind", ["qwen2-vl", "qwen2.5-vl"])
 def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
-    picture = _picture(tmp_path, 420, 300)
+    picture = random_picture(tmp_path, 420, 300)
     row = {"image": picture.name, "question": "What is this?", "answer": "nothing"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n")
     found = api.evaluate(
@@ -632,10 +621,10 @@ def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (plan.choice.visual_tokens, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = _judged(tmp_path / "made", "qwen2.5-vl", plan=plan, budget_only=True)
+    report = judged_export(tmp_path / "made", "qwen2.5-vl", plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
-    assert "plan" in _failed(_judged(tmp_path / "made", "qwen2.5-vl", plan=other, budget_only=True))
+    assert "plan" in _failed(judged_export(tmp_path / "made", "qwen2.5-vl", plan=other, budget_only=True))
 
 
 def test_shipped_models_of_these_types_are_exportable() -> None:

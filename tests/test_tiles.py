@@ -1,6 +1,5 @@
 """SmolVLM, Idefics3, InternVL: an image is as many tiles as the processor cuts; exports do what transformers does."""
 
-import functools
 import json
 import shutil
 from dataclasses import replace
@@ -22,17 +21,21 @@ from small_models import (
     USUAL_IMAGE,
     checkpoint,
     exported,
+    judged_export,
     largest_difference,
+    opened_checkpoint,
     order,
     quiet,
+    random_picture,
+    reference_of,
     run_graph,
 )
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import Checkpoint, canonical, open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.checkpoint import canonical, open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.compressors import compression_of
-from vlmplan.checkpoints.reference import Reference, load_reference
+from vlmplan.checkpoints.reference import load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
@@ -53,28 +56,6 @@ from vlmplan.proof.validate import Validator
 from vlmplan.training.assemble import assemble
 
 
-@functools.cache
-def _opened(kind: str) -> Checkpoint:
-    return open_checkpoint(str(checkpoint(kind)))
-
-
-@functools.cache
-def _reference(kind: str) -> Reference:
-    opened = _opened(kind)
-    return load_reference(opened, compression_of(opened, Compressor.NONE, 0), None)
-
-
-def _picture(folder: Path, width: int, height: int) -> Path:
-    pixels = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / f"{width}x{height}.png")
-    return folder / f"{width}x{height}.png"
-
-
-def _judged(folder: Path, kind: str, **given: Any) -> Report:
-    options = Options(checkpoint=str(checkpoint(kind)), threads=2, repeats=1, **given)
-    return Validator(options, quiet).validate(folder).report
-
-
 def _failed(report: Report) -> set[str]:
     return {check.name for check in report.failed}
 
@@ -82,7 +63,7 @@ def _failed(report: Report) -> set[str]:
 @pytest.mark.parametrize("kind", MASKED)
 def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     """Two requests of several tiles, the second padded with a tile of zeros; tiles hidden in part by the mask."""
-    opened, size = _opened(kind), TILED[kind].vision.get("image_size", 112)
+    opened, size = opened_checkpoint(kind), TILED[kind].vision.get("image_size", 112)
     rng = np.random.default_rng(0)
     pixels = rng.standard_normal((2, 3, 3, size, size)).astype(np.float32)
     mask = np.ones((2, 3, size, size), bool)
@@ -90,7 +71,7 @@ def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
     mask[0, 1, size // 2 :] = mask[0, 1, :, size - 20 :] = mask[0, 0, :, 20:] = False
     feeds = {"pixel_values": pixels, "pixel_attention_mask": mask}
     found = run_graph(tile_graph(opened, Precision.FP32), feeds, tmp_path)["image_features"]
-    expected = _reference(kind).image_features(pixels, mask=mask)
+    expected = reference_of(kind).image_features(pixels, mask=mask)
     assert found.shape == (5, TILE_TOKENS[kind], 64)
     assert largest_difference(found, expected) < 1e-5 * expected.std()
     whole = run_graph(
@@ -103,11 +84,11 @@ def test_features_equal_pytorch(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(TILED.keys() - set(MASKED)))
 def test_features_of_a_list_of_tiles_equal_pytorch(kind: str, tmp_path: Path) -> None:
     """Any number of them; a black one is a tile like any other."""
-    opened, rng = _opened(kind), np.random.default_rng(0)
+    opened, rng = opened_checkpoint(kind), np.random.default_rng(0)
     pixels = rng.standard_normal((3, 3, 112, 112)).astype(np.float32)
     pixels[1] = 0
     found = run_graph(internvit_graph(opened, Precision.FP32), {"pixel_values": pixels}, tmp_path)["image_features"]
-    expected = _reference(kind).image_features(pixels)
+    expected = reference_of(kind).image_features(pixels)
     assert found.shape == (3, TILE_TOKENS[kind], 64)
     assert largest_difference(found, expected) < 1e-5 * expected.std()
 
@@ -151,7 +132,7 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, tmp_
     manifest = export(made, tmp_path / "made", quiet)
     assert manifest.architecture == TILED[kind].model_type
     assert manifest.clients == (("vlmplan", "transformers.js") if kind in MASKED else ("vlmplan",))
-    report = _judged(tmp_path / "made", kind, visual_tokens=made.visual_tokens, image=USUAL_IMAGE)
+    report = judged_export(tmp_path / "made", kind, visual_tokens=made.visual_tokens, image=USUAL_IMAGE)
     assert not report.failed and not report.reservations, report.failed
     if precision is Precision.FP32:
         figures = {check.name: check.figures for check in report.checks}
@@ -179,7 +160,7 @@ def test_tokens_are_those_of_transformers_own_generate(
     """The checkpoint's processor, set as ``vlmplan tokens`` says, and ``generate``, against the export's own files."""
     tokens = views * TILE_TOKENS[kind]
     export(order(kind, visual_tokens=tokens), tmp_path / "made", quiet)
-    picture = _picture(tmp_path, *size)
+    picture = random_picture(tmp_path, *size)
     prompt = Prompts(tmp_path / "made").of(picture, "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == seen * TILE_TOKENS[kind]
     ours = generate(OnnxModel(tmp_path / "made"), prompt, 12)
@@ -192,7 +173,7 @@ def test_tokens_are_those_of_transformers_own_generate(
     inputs = processor(images=Image.open(picture), text=text, return_tensors="pt", images_kwargs=setting)
     assert inputs["input_ids"].tolist() == prompt.input_ids.tolist()
     with torch.inference_mode():
-        theirs = _reference(kind).model.generate(**inputs, max_new_tokens=12, min_new_tokens=12, do_sample=False)
+        theirs = reference_of(kind).model.generate(**inputs, max_new_tokens=12, min_new_tokens=12, do_sample=False)
     assert list(ours.tokens) == theirs[0, -12:].tolist()
 
 
@@ -200,7 +181,7 @@ def test_tokens_are_those_of_transformers_own_generate(
 def test_several_images_are_read(kind: str, views: int, tmp_path: Path) -> None:
     """Two images of other shapes in one prompt, as a client may send them; ``vlmplan run`` takes one."""
     processor = Prompts(exported(kind)).processor
-    images = [Image.open(_picture(tmp_path, *size)) for size in ((420, 300), (100, 100))]
+    images = [Image.open(random_picture(tmp_path, *size)) for size in ((420, 300), (100, 100))]
     token = processor.image_token
     made = processor(images=images, text=f"{token} or {token}?", return_tensors="np")
     assert made["pixel_values"].shape[kind in MASKED] == views
@@ -208,7 +189,7 @@ def test_several_images_are_read(kind: str, views: int, tmp_path: Path) -> None:
         input_ids=made["input_ids"], attention_mask=made["attention_mask"], pixel_values=made["pixel_values"],
         pixel_mask=made.get("pixel_attention_mask"), image_token=3,
     )  # fmt: skip
-    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported(kind)), _reference(kind)))
+    ours, theirs = (generate(model, prompt, 10) for model in (OnnxModel(exported(kind)), reference_of(kind)))
     assert ours.tokens == theirs.tokens
     assert largest_difference(np.stack(ours.logits), np.stack(theirs.logits)) < 1e-4
 
@@ -217,7 +198,7 @@ def test_several_images_are_read(kind: str, views: int, tmp_path: Path) -> None:
 def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Path) -> None:
     reached = [one.visual_tokens for one in api.tokens(model=checkpoint(kind)).reachable]
     assert len(reached) == 4
-    picture = _picture(tmp_path, 400, 300)  # of the same proportions as 1024 x 768
+    picture = random_picture(tmp_path, 400, 300)  # of the same proportions as 1024 x 768
     for count in reached:
         made = chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=count), None)
         export(made, tmp_path / "made", quiet, overwrite=True)
@@ -319,7 +300,7 @@ def test_a_processor_that_does_not_split_makes_one_view(tmp_path: Path) -> None:
     export(made, tmp_path / "made", quiet)
     report = Validator(Options(checkpoint=made.checkpoint, threads=2, repeats=1), quiet).validate(tmp_path / "made")
     assert not report.report.failed
-    picture = _picture(tmp_path, 400, 300)
+    picture = random_picture(tmp_path, 400, 300)
     ours = Prompts(tmp_path / "made").of(picture, "Hm?", reads_question=False)
     theirs = Prompts(tmp_path / "changed").of(picture, "Hm?", reads_question=False)
     pixels: list[Any] = [ours.pixel_values, theirs.pixel_values]
@@ -384,7 +365,7 @@ def test_a_checkpoint_as_the_hub_has_it_is_exported(tmp_path: Path) -> None:
     api.export(checkpoint=folder, visual_tokens=64, out=tmp_path / "made")
     options = Options(checkpoint=str(folder), threads=2, repeats=1)
     assert not _failed(Validator(options, quiet).validate(tmp_path / "made").report)
-    prompt = Prompts(tmp_path / "made").of(_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
+    prompt = Prompts(tmp_path / "made").of(random_picture(tmp_path, 640, 480), "What is this?", reads_question=False)
     assert (prompt.input_ids == 3).sum() == 64
     assert "USER" in Prompts(tmp_path / "made").tokenizer.decode(prompt.input_ids[0])
     assert json.loads((tmp_path / "made" / "tokenizer_config.json").read_text())["chat_template"] == template
@@ -548,7 +529,7 @@ def test_forgeries_of_tiles_are_refused(kind: str, what: str, tmp_path: Path) ->
     change, expected = (FORGED | FORGED_OF[kind])[what]
     change(tmp_path / "forged")
     agree(tmp_path / "forged")
-    report = _judged(tmp_path / "forged", kind, visual_tokens=80)
+    report = judged_export(tmp_path / "forged", kind, visual_tokens=80)
     assert expected <= _failed(report), report.checks
     assert "integrity" not in _failed(report)
 
@@ -556,11 +537,11 @@ def test_forgeries_of_tiles_are_refused(kind: str, what: str, tmp_path: Path) ->
 def test_an_expected_image_is_held_against_the_export(tmp_path: Path) -> None:
     shutil.copytree(exported("smolvlm"), tmp_path / "forged")
     _json(tmp_path / "forged", "manifest.json", image=[640, 640])
-    report = _judged(tmp_path / "forged", "smolvlm", visual_tokens=80)  # as many tokens of a square, too
+    report = judged_export(tmp_path / "forged", "smolvlm", visual_tokens=80)  # as many tokens of a square, too
     assert not report.failed
     told = next(check.detail for check in report.checks if check.name == "judge")
     assert "by the export's own word: of an image of 640x640" in told
-    assert _failed(_judged(tmp_path / "forged", "smolvlm", visual_tokens=80, image=USUAL_IMAGE)) == {"judge"}
+    assert _failed(judged_export(tmp_path / "forged", "smolvlm", visual_tokens=80, image=USUAL_IMAGE)) == {"judge"}
 
 
 def test_exports_that_name_no_image_are_read(tmp_path: Path) -> None:
@@ -570,12 +551,12 @@ def test_exports_that_name_no_image_are_read(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     assert content.pop("image") is None
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    assert not _failed(_judged(tmp_path / "older", "clip-qwen2"))
+    assert not _failed(judged_export(tmp_path / "older", "clip-qwen2"))
 
 
 @pytest.mark.parametrize("kind", ["smolvlm", "internvl"])
 def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
-    picture = _picture(tmp_path, 420, 300)
+    picture = random_picture(tmp_path, 420, 300)
     row = {"image": picture.name, "question": "What is this?", "answer": "nothing"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n")
     found = api.evaluate(
@@ -606,11 +587,11 @@ def test_a_plan_chooses_among_tiles_and_its_export_is_held_against_it(kind: str,
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (208, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = _judged(tmp_path / "made", kind, plan=plan, budget_only=True)
+    report = judged_export(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
     export(replace(made, plan=None), tmp_path / "other", quiet)
-    report = _judged(tmp_path / "other", kind, plan=other, budget_only=True)
+    report = judged_export(tmp_path / "other", kind, plan=other, budget_only=True)
     assert _failed(report) == {"plan"}
     with pytest.raises(InputError, match="--image: found 640x640, the plan says 1024x768"):
         chosen(ExportChoices(checkpoint=str(folder), image=(640, 640)), plan)
