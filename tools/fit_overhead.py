@@ -17,7 +17,7 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
-from measure_preprocess import px_seconds
+from measure_preprocess import measured_here
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize
 
@@ -25,7 +25,7 @@ from facts import FACTS, number, rows
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, exposed_s, machine
 from vlmplan.cost.spread import Spread
-from vlmplan.cost.totals import cost, overhead_layers, request_of
+from vlmplan.cost.totals import cost, overhead_layers, preprocess_s, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Calibration
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -129,12 +129,7 @@ def model_of(name: str) -> ModelSpec:
 
 def _priced(request: Request, ready: Machine, quantity: Quantity, measured_ms: str, **other: Any) -> Point:
     """A time beside the kernels that are in it."""
-    priced, visual, workload = cost(request, ready), request.visual, request.workload
-    preprocess_s = 0.0
-    if visual is not None:
-        sent_s, seen_s = px_seconds(SERVER_BACKEND)
-        area_px = workload.image[0] * workload.image[1]
-        preprocess_s = workload.images * (area_px * sent_s + visual.views * visual.pixels_per_view * seen_s)
+    priced = cost(request, ready)
     return Point(
         runtime=ready.runtime,
         hardware=ready.hardware.name,
@@ -143,9 +138,9 @@ def _priced(request: Request, ready: Machine, quantity: Quantity, measured_ms: s
         measured_s=float(measured_ms) / 1e3,
         kernels_s=(priced.vision_s + priced.compressor_s, priced.prefill_s, priced.tpot_s or 0.0),
         layers=overhead_layers(request),
-        steps=workload.output_tokens - 1,
-        image=visual is not None and quantity is not Quantity.TPOT,
-        preprocess_s=preprocess_s,
+        steps=request.workload.output_tokens - 1,
+        image=request.visual is not None and quantity is not Quantity.TPOT,
+        preprocess_s=preprocess_s(request, measured_here(SERVER_BACKEND)),
         kernels_log_sd=predicted(quantity, priced)[1].log_sd,
         **other,
     )

@@ -6,7 +6,7 @@ Run: ``python tools/make_evidence.py``; reads ``facts/``.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import mean, median, stdev
 
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
@@ -120,13 +120,15 @@ def _alike(name: str, reduction: Reduction) -> list[Series]:
     return found or untrained
 
 
-def curve(name: str, reduction: Reduction) -> Curve:
-    """The curve of one benchmark and way: what all studies of its axis say of a model that none of them has."""
-    inference = inferences()[axis(reduction)]
-    labels, alike = _labels(name, reduction), _alike(name, reduction)
+def _curve(name: str, lost: Axis, labels: dict[str, str], alike: Sequence[Series], of_families: bool = True) -> Curve:
+    """The curve of one benchmark on an axis, with what is known of families in the catalogue.
+
+    It is what all studies of the axis say of a model that none of them has.
+    """
+    inference = inferences()[lost]
     found = inference.predict(labels)
-    shown = inference.found if reduction is Reduction.IMAGE_SIZE else ()  # checkpoints are served at fewer pixels
     families = {}
+    shown = inference.found if of_families else ()
     for family in sorted({one.family for one in shown if one.family in FAMILIES_SHIPPED}):
         own = inference.predict(labels | {"family": family})
         families[family] = Uncertain(value=round(own.mean - found.mean, 4), sd=round(own.own_sd, 4))
@@ -140,6 +142,12 @@ def curve(name: str, reduction: Reduction) -> Curve:
     )
 
 
+def curve(name: str, reduction: Reduction) -> Curve:
+    """The curve of one benchmark and way."""
+    served = reduction is Reduction.IMAGE_SIZE  # checkpoints are served at fewer pixels
+    return _curve(name, axis(reduction), _labels(name, reduction), _alike(name, reduction), served)
+
+
 def curves(name: str) -> dict[Reduction, Curve]:
     """The curves of one benchmark by way of reducing."""
     if KIND[name] is Kind.VIDEO:
@@ -151,31 +159,13 @@ LIKE_FRAMES = "GQA"  # whose pixels stand in for a frame's: what is seen in ever
 _PRUNED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Reduction.TRAINING_FREE)
 
 
-def _of_videos(name: str, lost: Axis, labels: dict[str, str], alike: Iterable[Series]) -> Curve:
-    """The curve of one video benchmark on an axis, with what is known of families in the catalogue."""
-    inference, found = inferences()[lost], list(alike)
-    predicted = inference.predict(labels)
-    families = {}
-    for family in sorted({one.family for one in inference.found if one.family in FAMILIES_SHIPPED}):
-        own = inference.predict(labels | {"family": family})
-        families[family] = Uncertain(value=round(own.mean - predicted.mean, 4), sd=round(own.own_sd, 4))
-    return Curve(
-        log_scale=Uncertain(value=round(predicted.mean, 4), sd=round(predicted.shared_sd, 4)),
-        model_sd=round(predicted.own_sd, 4),
-        steepness=inference.constants.steepness_of(name, retrained=False),
-        least=round(min(math.exp(min(one.x)) for one in found), 1),
-        studies=len({one.paper for one in found}),
-        families=families,
-    )
-
-
 def frame_curves(name: str) -> dict[Reduction, Curve]:
     """What fewer pixels, or fewer tokens, of every frame leave; a way without studies of videos is left out."""
     found = {Reduction.IMAGE_SIZE: curve(LIKE_FRAMES, Reduction.IMAGE_SIZE)}
     for reduction in _PRUNED:
         told = {} if reduction is Reduction.TRAINING_FREE else {"reduction": str(reduction)}
         alike = [one for one in of_axis(video_series(), Axis.FRAME_TOKENS) if told.get("reduction") in (None, one.axis)]
-        found[reduction] = _of_videos(name, Axis.FRAME_TOKENS, {"benchmark": name} | told, alike)
+        found[reduction] = _curve(name, Axis.FRAME_TOKENS, {"benchmark": name} | told, alike)
     return found
 
 
@@ -205,7 +195,7 @@ def video(name: str) -> Video | None:
     studied = of_axis(video_series(), Axis.FRAMES)
     mine = [one for one in studied if one.benchmark.startswith(name)]
     return Video(
-        frames=_of_videos(name, Axis.FRAMES, {"benchmark": name}, mine),
+        frames=_curve(name, Axis.FRAMES, {"benchmark": name}, mine),
         most_frames=most_frames(),
         usual=usual,
         checkpoints={one: shown for one, found in sorted(known.items()) if (shown := _shown([found]))},

@@ -34,7 +34,7 @@ from fit_overhead import (
     print_errors,
 )
 from fit_overhead import points as published
-from measure_preprocess import px_seconds
+from measure_preprocess import measured_here
 
 from facts import PROFILES, number, rows
 from vlmplan import inert
@@ -105,9 +105,6 @@ ALL_REDUCE_SOURCE = (
     "15 us latency is an assumption"
 )
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
-# By how much hosts differ in what a library in the client's own process takes for images: an assumption.
-IN_PROCESS_LOG_SD = 0.5
-PREPROCESS_SOURCE = "transformers' processors and Pillow's JPEG on one core of an AMD EPYC (facts/preprocess.csv)"
 
 
 def name_of(title: str) -> str:
@@ -281,24 +278,24 @@ class Told:
     why: str
 
 
+def scaled(one: Preprocess, factor: float, log_sd: float, source: str) -> Preprocess:
+    """What images take, times a factor, to three digits."""
+    sent_px_s, seen_px_s = short(factor * one.sent_px_s), short(factor * one.seen_px_s)
+    return Preprocess(sent_px_s=sent_px_s, seen_px_s=seen_px_s, log_sd=log_sd, source=source)
+
+
 def in_process(runtime: Runtime) -> Preprocess:
     """What images take in the client's own process: as measured here."""
-    sent_px_s, seen_px_s = px_seconds(str(assumed(runtime).images))
-    return Preprocess(
-        sent_px_s=short(sent_px_s), seen_px_s=short(seen_px_s), log_sd=IN_PROCESS_LOG_SD, source=PREPROCESS_SOURCE
-    )
+    here = measured_here(str(assumed(runtime).images))
+    return scaled(here, 1.0, here.log_sd, here.source)
 
 
 def stacks(points: Sequence[Point]) -> dict[Runtime, Told]:
     """What published requests show of every runtime, all GPUs together; the spread is of sources left out."""
     fitted, stack = fit(points), between(left_out(points))
-    factor, (sent_px_s, seen_px_s) = fitted.preprocess_factor, px_seconds(SERVER_BACKEND)
-    served = Preprocess(
-        sent_px_s=short(factor * sent_px_s),
-        seen_px_s=short(factor * seen_px_s),
-        log_sd=round(stack.image, 3),
-        source=f"{PREPROCESS_SOURCE}, times {factor:.3g}: published times of servers with images",
-    )
+    here, factor = measured_here(SERVER_BACKEND), fitted.preprocess_factor
+    source = f"{here.source}, times {factor:.3g}: published times of servers with images"
+    served = scaled(here, factor, round(stack.image, 3), source)
     found = {}
     for runtime in Runtime:
         known, mine = assumed(runtime), [point for point in points if point.runtime is runtime]

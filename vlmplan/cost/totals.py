@@ -18,7 +18,7 @@ from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.roofline import Machine, exposed_s, op_seconds
 from vlmplan.cost.spread import Spread
 from vlmplan.cost.uncertainty import Seconds, Spent, extrapolation_log_sd, spread
-from vlmplan.hardware import Part, Precision
+from vlmplan.hardware import Part, Precision, Preprocess
 from vlmplan.models import Compressor, ModelSpec, Workload, visual_input
 from vlmplan.records import dataclass
 
@@ -160,12 +160,12 @@ class _Totals:
                 self.activation_bytes = max(self.activation_bytes, op.moved_bytes / op.count)
 
 
-def preprocess_s(request: Request, machine: Machine) -> float:
+def preprocess_s(request: Request, rates: Preprocess | None) -> float:
     """Seconds that the host spends on a request's images, one after the other, before the tower has them.
 
-    A cached image takes none: an engine knows it by an id.
+    A cached image takes none: an engine knows it by an id. Without ``rates`` images are given ready for the tower.
     """
-    rates, visual, workload = machine.base.preprocess, request.visual, request.workload
+    visual, workload = request.visual, request.workload
     if rates is None or visual is None or workload.cached_images:
         return 0.0
     sent_px, seen_px = workload.image[0] * workload.image[1], visual.views * visual.pixels_per_view
@@ -191,7 +191,7 @@ def _spent(request: Request, machine: Machine, totals: _Totals) -> tuple[Spent, 
         first_kernels_s=seconds[Part.VISION] + seconds[Part.COMPRESSOR] + seconds[Part.PREFILL],
         overhead_s=front_s + prefill_s + base.overhead_per_request_s,
         request_s=base.overhead_per_request_s,
-        preprocess_s=preprocess_s(request, machine),
+        preprocess_s=preprocess_s(request, base.preprocess),
     )
     decode = {Part.DECODE: seconds[Part.DECODE] + step_s}
     return first, Spent(by_class=totals.step, by_part=decode, step_kernels_s=seconds[Part.DECODE], overhead_s=step_s)

@@ -123,7 +123,8 @@ def columns(observations: Sequence[Observation], machine: Machine) -> Columns:
         layers=np.array([(before, llm, llm) for before, llm in layers], dtype=float),
         requests=np.array([one.quantity in whole for one in observations], dtype=float),
         preprocess_s=np.array(
-            [preprocess_s(one.request, machine) * (one.quantity in whole) for one in observations], dtype=float
+            [preprocess_s(one.request, machine.base.preprocess) * (one.quantity in whole) for one in observations],
+            dtype=float,
         ),
         classes=tuple(classes),
     )
