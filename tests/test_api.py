@@ -165,7 +165,7 @@ OTHERWISE = {
     "recommend": {"check": "recheck"},
     "estimate": {"explain": "explain"},
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": ""},
 }  # fmt: skip
 
 

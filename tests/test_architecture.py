@@ -310,6 +310,7 @@ DIMENSIONLESS = {
     "sd",
     "task",
     "weight",
+    "in_flight",
     "level",
     "floor",
     "logit_tolerance",
