@@ -179,9 +179,9 @@ def test_what_is_assumed_is_one_line_on_stderr() -> None:
                          "--text-tokens", "50", "--output-tokens", "32", "--json")  # fmt: skip
     assert code == 0
     assert '"name": "a100-80gb-sxm"' in out
-    said = [line for line in err.splitlines() if line.startswith("vlmplan: note: ")]
+    said = [line for line in err.splitlines() if line.startswith("note: ")]
     assert len(said) == 1
-    assert said[0].startswith("vlmplan: note: 'a100' is taken for a100-80gb-sxm, the one of ")
+    assert said[0].startswith("note: 'a100' is taken for a100-80gb-sxm, the one of ")
     assert said[0].endswith("; it could be a100-40gb-pcie, a100-40gb-sxm, a100-80gb-pcie")
     assert "note:" not in run("catalogue", "hardware", "a100-80gb-sxm")[2]
 

@@ -208,7 +208,7 @@ def test_words_go_before_the_log_and_the_log_before_a_name(tmp_path: Path) -> No
         plan = vlmplan.recommend(hardware="l4", workload="batch", requests=path, output_tokens=7)
     work = plan.workload
     assert (work.text_tokens, work.output_tokens, work.image, work.concurrency) == (40, 7, (640, 480), 64)
-    assert any("nobody waits): 64 in flight (--concurrency)" in str(one.message) for one in said)
+    assert any("workload batch: --concurrency 64 --task reasoning" in str(one.message) for one in said)
 
 
 def test_an_estimate_says_the_tail_too(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_nothing_of_a_prompt_is_shown(tmp_path: Path) -> None:
 def test_that_a_log_says_no_task_is_said_with_the_option(tmp_path: Path) -> None:
     path = log(tmp_path, GOOD)
     assert (
-        "no task given, and log.jsonl says none: reasoning (--task"
+        "assumed --task reasoning: log.jsonl says none"
         in run("recommend", "--requests", str(path), "--hardware", "l4")[2]
     )
     assert "says none" not in run("recommend", "--requests", str(path), "--hardware", "l4", "--task", "ocr")[2]

@@ -242,24 +242,32 @@ def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> I
         )
 
 
+def _rests_on(rests: Support) -> str:
+    """Whose scores a prediction rests on, with their shares; where they are of one kind, that alone."""
+    kinds = (
+        (rests.own_fraction, "of its own"),
+        (rests.family_fraction, "of its family"),
+        (rests.stand_in_fraction, "of other benchmarks or families"),
+    )
+    found = [(f"{share:.0%}", kind) for share, kind in kinds if round(100 * share)]
+    return f"{found[0][1]} alone" if len(found) == 1 else ", ".join(f"{kind} ({share})" for share, kind in found)
+
+
 def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
     found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
     if seen.native_frames:
         yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
     if rests.own_fraction < 1:
-        yield (
-            f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
-            f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
-            "families"
-        )
+        yield f"{name}: its prediction rests on published scores {_rests_on(rests)}"
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
     if smaller and not unstudied(evidence, smaller, seen):
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
         what = "a frame" if seen.native_frames else "this image"
+        alone = "" if len(smaller) == 1 else f" on {', '.join(smaller)}"
         yield (
-            f"{name}: sees {what} at {seen.side_px:.0f} pixels a side, {largest}'s own at "
-            f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
+            f"{name}: sees {what} at {seen.side_px:.0f} px a side, {largest}'s at {seen.native_sides_px[largest]:.0f}; "
+            f"the loss{alone} is from studies"
         )
     if seen.visual_tokens < seen.unreduced_tokens:
         papers = max(loss.curve.studies for loss in found if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))

@@ -143,10 +143,9 @@ def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | Scali
     if task is not None:
         return task
     if named is not None and named.task is not None:
-        tell(f"workload {named.name}: task {named.task} (--task)")
         return named.task
-    silent = "no task given" if work.log is None else f"no task given, and {work.log.name} says none"
-    tell(f"{silent}: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    silent = "" if work.log is None else f": {work.log.name} says none"
+    tell(f"assumed --task {INTERACTIVE.task}{silent} ('vlmplan catalogue tasks' lists all)")
     return INTERACTIVE.task
 
 
@@ -155,7 +154,6 @@ def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
     if given is not None:
         return must_be_one_of(Preference, given, "--prefer")
     if named is not None and named.prefer is not None:
-        tell(f"workload {named.name}: prefers {named.prefer} (--prefer)")
         return named.prefer
     return Preference.BALANCED
 
@@ -195,7 +193,8 @@ def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
-    work, budget = described(words), _budget(words)
+    silent = [name for name, given in (("task", task), ("prefer", words["prefer"])) if given is None]
+    work, budget = described(words, silent), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
     law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(

@@ -73,7 +73,7 @@ def _assumptions_said() -> Iterator[None]:
         elif str(message) not in told:
             told.add(str(message))
             line = inert.short(inert.terminal(" ".join(str(message).split())))
-            say(f"vlmplan: note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
+            say(f"note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", Assumed)

@@ -324,7 +324,7 @@ def _warnings(
     found = []
     flags = choice.model.serving.get(Engine(query.runtime), "") if serving.lists_models else ""
     if "--trust-remote-code" in flags:
-        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
+        found.append("--trust-remote-code runs code of the checkpoint's repository; read it first")
     found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)

@@ -175,7 +175,7 @@ def sensitivity(plan: Plan) -> str:
         )
 
     return (
-        f"Stability: {firm(plan)}, paired. With a 10 % smaller "
+        f"Stability: {firm(plan)}. With a 10 % smaller "
         f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
     )
 
@@ -197,13 +197,8 @@ def command_lines(deploy: Deploy, written: Path | None) -> Iterator[str]:
         yield f"Make: {deploy.make}"
     if deploy.command:
         yield f"Run: {of_written(deploy.command, written)}"
-        if plan_is_asked_for(deploy, written):
-            yield f"{PLAN_FILE} is what 'vlmplan recommend' writes when it is asked again with --out {PLAN_FILE}."
-
-
-def plan_is_asked_for(deploy: Deploy | None, written: Path | None) -> bool:
-    """Whether the command reads a plan that was not written."""
-    return written is None and deploy is not None and PLAN_FILE in (deploy.command or "")
+        if written is None and PLAN_FILE in deploy.command:
+            yield f"{PLAN_FILE} is written by asking again with --out {PLAN_FILE}."
 
 
 def of_written(text: str, written: Path | None) -> str:

@@ -13,7 +13,7 @@ from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.inventory import NamedWorkload
 from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
-from vlmplan.planning import Choice, Plan
+from vlmplan.planning import Choice, Objective, Plan
 from vlmplan.units import (
     counted,
     format_bytes,
@@ -35,6 +35,7 @@ BAR_WIDTH = 20
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 MOST_WARNINGS = 2  # that a screen spells out
 _LONGEST = 150  # characters of a text in a list of a screen: two lines
+LEAST_POINTS = 0.05  # below it a difference of error shows as none
 _LEAST_SHARE = 0.005  # of draws: below it, none in a hundred
 RESTS_ON = {
     Basis.DATASHEET: "the device's peaks, not measured requests",
@@ -44,17 +45,16 @@ RESTS_ON = {
 
 
 def firm(plan: Plan) -> str:
-    """Return in how many draws the choice wins, and what is lost in the others."""
-    said = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
+    """Return how often the choice is the best of what the intervals allow, and what happens in the other cases."""
     breaks, lost = plan.breaks_fraction or 0.0, plan.lost_points
-    if lost is None or plan.stability == 1:
-        return said
-    rest = 1 - plan.stability - breaks
-    parts = (
-        [f"errs {max(0.0, lost):.1f} more of 100 than the winner in {100 * rest:.0f}"] if rest > _LEAST_SHARE else []
-    )
-    parts += [f"breaks a limit in {100 * breaks:.0f}"] if breaks > _LEAST_SHARE else []
-    return f"{said}{', ' if parts else ''}{' and '.join(parts)}"
+    others = 1 - plan.stability - breaks
+    errs = plan.objective is Objective.ERROR and lost is not None and lost >= LEAST_POINTS
+    parts = [f"of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}"]
+    if others > _LEAST_SHARE:
+        parts.append(f"in {100 * others:.0f} another is{f', which errs {lost:.1f} of 100 less' if errs else ''}")
+    if breaks > _LEAST_SHARE:
+        parts.append(f"in {100 * breaks:.0f} it breaks a limit")
+    return "; ".join(parts)
 
 
 class _Trimmed:
@@ -140,8 +140,10 @@ def percent(share: float) -> str:
 
 
 def time_range(bounds: tuple[float, float]) -> str:
-    """Return an interval of seconds as words."""
-    return f"{format_seconds(bounds[0])} to {format_seconds(bounds[1])}"
+    """Return an interval of seconds as words: ``"873 ms to 1.62 s"``, or ``"4.12 to 9.79 s"``."""
+    low, high = (format_seconds(bound) for bound in bounds)
+    unit = high.rpartition(" ")[2]
+    return f"{low.removesuffix(f' {unit}')} to {high}"
 
 
 def tokens(count: int) -> str:
