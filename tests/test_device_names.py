@@ -114,7 +114,7 @@ def test_short_names_mean_one_device(name: str, device: str) -> None:
         ("NVIDIA A800-SXM4-80GB", "a100-80gb-sxm"),
         ("A30", "a40"),
         ("L2", "l4"),
-        ("B100", "gb200"),
+        ("B100", "b200-sxm"),
         ("GB300", "gb200"),
         ("RTX 4090 D", "geforce-rtx-4090"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "geforce-rtx-4090"),

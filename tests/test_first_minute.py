@@ -155,7 +155,10 @@ def test_why_it_is_chosen_is_said_where_others_are_mostly_better() -> None:
     assert "it is the best choice in" in firm
     assert "Chosen" not in firm
     whole = _said(run(*asked, "-v")[1])
-    assert f"Stability: of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}" in whole
+    assert (
+        f"Stability: of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}"
+        in whole
+    )
 
 
 def test_whose_quantised_checkpoint_is_served_is_in_the_first_view() -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.published_scores import OwnScores as OwnScores
     from vlmplan.accuracy.reductions import Curve as Curve
     from vlmplan.accuracy.reductions import Uncertain as Uncertain
+    from vlmplan.accuracy.tasks import CALLED as CALLED
+    from vlmplan.accuracy.tasks import TASKS as TASKS
+    from vlmplan.accuracy.tasks import Task as Task
 
 __getattr__, __all__ = face(
     __name__,
@@ -65,5 +68,6 @@ __getattr__, __all__ = face(
         ),
         "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
         "reductions": ("Curve", "Uncertain"),
+        "tasks": ("CALLED", "TASKS", "Task"),
     },
 )

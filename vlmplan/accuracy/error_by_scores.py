@@ -404,10 +404,11 @@ def by_scores(
     known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
     for name in shares:
         if name not in known:
-            close = nearest(name, known)
+            close = nearest(name, [*evidence.tasks, *CALLED])
+            hint = f"; nearest: {close}" if close else ""
             raise InputError(
-                f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml"
-                + (f" (nearest: {close})" if close else "")
+                f"no task '{name}'{hint}; 'vlmplan catalogue tasks' lists those with published scores, and a LAW.toml "
+                "is one"
             )
     weights = evidence.weights(shares)
     asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)

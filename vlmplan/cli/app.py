@@ -25,7 +25,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports 
 COMMANDS = {
     "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
     "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
-    "catalogue": "List the devices, models, laws or workloads that are shipped, or show one.",
+    "catalogue": "List the devices, models, tasks, workloads or laws that are shipped, or show one.",
     "doctor": "Say what is installed and found here, what each command lacks, and the line that mends it.",
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
@@ -101,15 +101,18 @@ def _no_option(error: Exception) -> str:
 
 def _usage(error: Exception) -> str:
     """What click says of wrong usage, and what was probably meant: the nearest choice or option."""
-    text: str = error.format_message()  # type: ignore[attr-defined]
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if type(error).__name__ == "NoSuchOption":
         return _no_option(error)
     choice = re.search(r"'([^']*)' is not one of (.*)\.$", text)
     if choice is not None:
+        from vlmplan.cli.called import engine_here
         from vlmplan.hardware import Runtime
 
         by_name = {one.value: one for one in Runtime}  # which know what they are called besides
         known = [by_name.get(one, one) for one in re.findall(r"'([^']*)'", choice[2])]
+        if Runtime.VLLM in known and (engine := engine_here(choice[1])):
+            return f"{text.removesuffix('.')}; {engine}."
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
     if extra is not None:

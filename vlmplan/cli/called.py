@@ -71,7 +71,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "--license": ("a glob, such as 'apache*'", "licence licenses licences"),
     "--released-after": ("a date", "since released newer-than release-date"),
     "--max-params": ("such as 8B", "params parameters max-size model-size"),
-    "--task": ("'vlmplan catalogue laws' lists some", "benchmark dataset use-case usecase domain eval tasks"),
+    "--task": ("'vlmplan catalogue tasks' lists them", "benchmark dataset use-case usecase domain eval tasks"),
     "--workload": ("'vlmplan catalogue workloads' lists them", "scenario preset usage request"),
     "--requests": ("a file of them", "log logs trace traffic requests-file"),
     "--model": ("a name or a folder", "model-name model-id model-path hf-model repo checkpoint"),
@@ -92,6 +92,8 @@ _ELSEWHERE = {
     "workload": "recommend, estimate and tokens take a workload; what profile measures holds for any request",
     "list": "'vlmplan catalogue hardware' lists devices, 'vlmplan catalogue models' models",
 }
+# Engines that nothing is priced for.
+_UNPRICED = "sglang llama.cpp llamacpp llama-cpp ollama lmstudio lmdeploy tgi mlx mlx-vlm openvino ktransformers"
 # Commands that people type, and what does it.
 _COMMANDS = {
     "recommend": "plan choose advise advice suggest search select find pick optimize optimise why",
@@ -121,6 +123,16 @@ def option_here(wrong: str, flags: Collection[str]) -> str | None:
     if called:
         return f"; here it is {called[0]} ({_OPTIONS[called[0]][0]})"
     return f"; {_ELSEWHERE[word]}" if word in _ELSEWHERE else None
+
+
+def engine_here(wrong: str) -> str | None:
+    """Return what to say of an engine that no times are predicted for; None where it is none that is known."""
+    if wrong.casefold() not in _UNPRICED.split():
+        return None
+    return (
+        f"no times of {wrong} are predicted: plan for vllm or transformers, and -v says how sglang, llama.cpp and "
+        "openvino are told the plan's visual tokens"
+    )
 
 
 def all_options() -> Collection[str]:

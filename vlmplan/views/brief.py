@@ -10,11 +10,9 @@ from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
 from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
 from vlmplan.units import counted, format_bytes, format_seconds
-from vlmplan.views.plan import command_lines, headline, shown_tokens
+from vlmplan.views.plan import LEAST_POINTS, command_lines, firm, headline, shown_tokens
 from vlmplan.views.text import (
-    LEAST_POINTS,
     RESTS_ON,
-    firm,
     load_words,
     memory_words,
     new_console,
@@ -51,9 +49,7 @@ def expected(plan: Plan) -> Iterator[str]:
         f"answers wrong on {_task(plan)}."
     )
     yield from (f"Warning: {line}." for line in plan.warnings if line.startswith(TOO_SMALL))
-    first = (
-        f"first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s, sure)}"
-    )
+    first = f"first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s, sure)}"
     whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s, sure)}"
     further = ""
     if choice.tpot_s is not None and choice.tpot_interval_s is not None and budget.tpot_s is not None:

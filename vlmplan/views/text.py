@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
+from vlmplan.accuracy import Task
 from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
 from vlmplan.inventory import NamedWorkload
 from vlmplan.models import Compressor, ModelSpec, Tokens, TokenSetting, Workload
-from vlmplan.planning import Choice, Objective, Plan
+from vlmplan.planning import Choice, Plan
 from vlmplan.units import (
     counted,
     format_bytes,
@@ -35,26 +36,11 @@ BAR_WIDTH = 20
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 MOST_WARNINGS = 2  # that a screen spells out
 _LONGEST = 150  # characters of a text in a list of a screen: two lines
-LEAST_POINTS = 0.05  # below it a difference of error shows as none
-_LEAST_SHARE = 0.005  # of draws: below it, none in a hundred
 RESTS_ON = {
     Basis.DATASHEET: "the device's peaks, not measured requests",
     Basis.KERNELS: "measured kernels, not whole requests",
     Basis.MEASURED: "measured requests",
 }
-
-
-def firm(plan: Plan) -> str:
-    """Return how often the choice is the best of what the intervals allow, and what happens in the other cases."""
-    breaks, lost = plan.breaks_fraction or 0.0, plan.lost_points
-    others = 1 - plan.stability - breaks
-    errs = plan.objective is Objective.ERROR and lost is not None and lost >= LEAST_POINTS
-    parts = [f"of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}"]
-    if others > _LEAST_SHARE:
-        parts.append(f"in {100 * others:.0f} another is{f', which errs {lost:.1f} of 100 less' if errs else ''}")
-    if breaks > _LEAST_SHARE:
-        parts.append(f"in {100 * breaks:.0f} it breaks a limit")
-    return "; ".join(parts)
 
 
 class _Trimmed:
@@ -481,8 +467,13 @@ def _workload_row(one: NamedWorkload) -> list[str]:
     return [one.name, one.title, one.task or "", images, *lengths]
 
 
+def _task_row(task: Task) -> list[str]:
+    also = f" (also {', '.join(task.called)})" if task.called else ""
+    return [task.name, f"{', '.join(task.benchmarks)}{also}"]
+
+
 def print_shelf(documents: Sequence[Any]) -> None:
-    """Print one line for each device, model, law or workload."""
+    """Print one line for each device, model, task, workload or law."""
     console = new_console()
     rows: list[list[str]]
     if isinstance(documents[0], HardwareProfile):
@@ -491,6 +482,9 @@ def print_shelf(documents: Sequence[Any]) -> None:
     elif isinstance(documents[0], ModelSpec):
         table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
+    elif isinstance(documents[0], Task):
+        table = new_table("name", "judged by the scores of, all alike", wrap="judged by the scores of, all alike")
+        rows = [_task_row(one) for one in documents]
     elif isinstance(documents[0], NamedWorkload):
         table = new_table("name", "what", "task", "image", "text", "out", wrap="what")
         rows = [_workload_row(one) for one in documents]
