@@ -136,6 +136,42 @@ def test_a_video_is_its_frames_and_is_judged_by_scores_of_videos() -> None:
     assert fewer.choice.predicted_error > plan.choice.predicted_error + 0.01
 
 
+def test_a_task_of_videos_alone_is_of_a_clip() -> None:
+    """One frame is no video: where nobody says how many, the named workload does."""
+    by_name, _ = plan_of("--workload", "video", "--hardware", "l4")
+    by_task, err = plan_of("--task", "videos", "--hardware", "l4")
+    assert (by_task.workload, by_task.budget, by_task.choice) == (by_name.workload, by_name.budget, by_name.choice)
+    assert "--frames 32 --image 1280x720" in err and "note: assumed" not in err
+    told, err = plan_of("--task", "video", "--frames", "4", "--hardware", "l4", "--ttft", "2s")
+    assert told.workload.images == 4 and "--frames" not in err
+
+
+def test_fewer_frames_are_offered_where_a_limit_is_not_kept() -> None:
+    """As a command that is answered, with the error of so many frames."""
+    asked = ("recommend", "--workload", "video", "--hardware", "l4", "--ttft", "1s")
+    code, _, err = run(*asked)
+    said = re.search(r"- (\d+) frames instead of 32: (\S+) at (\d+) visual tokens, bf16, ([\d.]+) % wrong\n", err)
+    assert code == 3 and said
+    with pytest.warns(vlmplan.Assumed):
+        plan = vlmplan.recommend(hardware="l4", workload="video", ttft="1s", images=int(said[1]))
+    assert 100 * plan.choice.predicted_error <= float(said[4]) + 0.05
+    with pytest.warns(vlmplan.Assumed):
+        same = vlmplan.recommend(hardware="l4", workload="video", ttft="1s", images=int(said[1]), model=said[2])
+    assert f"{100 * same.choice.predicted_error:.1f}" == said[4]
+    assert f"vlmplan {' '.join(asked)} --frames {said[1]}" in err
+    assert run(*asked, "--frames", str(2 * int(said[1])))[0] == 3
+
+
+def test_frames_beyond_any_context_are_answered_with_how_many_fit() -> None:
+    asked = ("recommend", "--task", "video", "--hardware", "h100-sxm", "--latency", "9min")
+    code, _, err = run(*asked, "--frames", "4000")
+    most = re.search(r"at most --frames (\d+)", err)
+    assert code == 2 and most
+    code, _, err = run(*asked, "--frames", str(int(most[1]) + 1))
+    assert code == 2 and f"at most --frames {most[1]}" in err
+    assert "no candidate left" not in run(*asked, "--frames", most[1])[2]
+
+
 def test_a_plan_for_a_video_says_frames_and_tokens_of_each() -> None:
     _, out, _ = run("recommend", "--workload", "video", "--hardware", "l4")
     head = " ".join(out.partition("Error:")[0].split())

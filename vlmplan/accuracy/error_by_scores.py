@@ -54,6 +54,12 @@ def of_videos(task: Iterable[str]) -> bool:
     return any(name.casefold() in _OF_VIDEOS for name in task)
 
 
+def about_videos(task: object) -> bool:
+    """Return whether a task in words is about videos: names, or what people call them, with shares or without."""
+    names = (item.partition("=")[0].strip() for item in task.split(",")) if isinstance(task, str) else ()
+    return of_videos(CALLED.get(name.casefold(), name) for name in names)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSource:
     """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
@@ -99,7 +105,8 @@ class Judge:
     """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
 
     ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind. Who
-    ``takes`` so many images a request reads them all, the frames of a video.
+    ``takes`` so many images a request reads them all, the frames of a video. ``about`` is the judge of another request;
+    None where any request is judged alike.
     """
 
     source: ErrorSource
@@ -110,6 +117,7 @@ class Judge:
     scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
     takes: Callable[[ModelSpec, int], bool] = lambda _, __: True
+    about: "Callable[[Workload], Judge] | None" = None
 
 
 def _meant(name: str) -> str:
@@ -430,4 +438,5 @@ def by_scores(
         scores=asked.scores,
         unstudied=asked.unstudied,
         takes=asked.takes,
+        about=lambda other: by_scores(evidence, shares, other, own, sha256),
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from vlmplan.accuracy import ScalingLaw
+from vlmplan.accuracy import ScalingLaw, about_videos
 from vlmplan.api.given import (
     File,
     Words,
@@ -149,6 +149,12 @@ def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | Scali
     return INTERACTIVE.task
 
 
+def _usual_workload(task: File | ScalingLaw | None, words: Asking) -> "File | NamedWorkload | Workload | None":
+    """The workload of the words; of a question about videos that says no number of frames, a clip."""
+    silent = all(words[name] is None for name in ("workload", "requests", "images"))
+    return "video" if silent and about_videos(task) else words["workload"]
+
+
 def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
     """What error speed is worth, by word, by the named workload, or in balance."""
     if given is not None:
@@ -194,7 +200,7 @@ def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
     silent = [name for name, given in (("task", task), ("prefer", words["prefer"])) if given is None]
-    work, budget = described(words, silent), _budget(words)
+    work, budget = described({**words, "workload": _usual_workload(task, words)}, silent), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
     law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(

@@ -64,8 +64,11 @@ def summarise(text: str) -> None:
 
 def tell_request(asked: Mapping[str, Any]) -> None:
     """Say which request was assumed, where nothing is said of it."""
+    from vlmplan.accuracy import about_videos
     from vlmplan.planning import INTERACTIVE
 
+    if about_videos(asked.get("task")):  # a clip, which is said where it is taken for one
+        return
     if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
         request = (
             f"--image 1024x768 --text-tokens {INTERACTIVE.text_tokens} --output-tokens {INTERACTIVE.output_tokens}"
