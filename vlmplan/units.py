@@ -24,7 +24,8 @@ _IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF0
 # What people write for a unit, folded, and the unit.
 _SPELLED = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s", "msec": "ms", "msecs": "ms", "millis": "ms",
-    "millisecond": "ms", "milliseconds": "ms", "microseconds": "us", "mins": "min", "minute": "min", "hour": "h", "hours": "h", "hr": "h",
+    "millisecond": "ms", "milliseconds": "ms", "microseconds": "us", "mins": "min", "minute": "min",
+    "hour": "h", "hours": "h", "hr": "h",
     "minutes": "min", "k": "kB", "g": "GiB", "gig": "GiB", "gigs": "GiB", "gigabytes": "GB", "mb": "MB", "t": "TB",
     "tf": "TFLOP", "gf": "GFLOP", "tflop/s": "TFLOP", "tflops/s": "TFLOP", "pixel": "px", "pixels": "px", "p": "px",
     "bn": "B", "billion": "B", "million": "M", "mn": "M", "percent": "%", "pct": "%", "points": "%", "pp": "%",
