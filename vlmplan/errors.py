@@ -101,9 +101,9 @@ def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
     Those that hold it come first, then those like it as a whole, or in a part that begins with a word.
     """
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    ranks = {one: _rank(name.casefold(), one) for one in by_folded}
-    close = sorted((one for one, rank in ranks.items() if rank is not None), key=lambda one: ranks[one], reverse=True)
-    return ", ".join(by_folded[one] for one in close[:limit])
+    ranked = ((_rank(name.casefold(), one), one) for one in by_folded)
+    close = sorted(((rank, one) for rank, one in ranked if rank is not None), key=lambda pair: pair[0], reverse=True)
+    return ", ".join(by_folded[one] for _, one in close[:limit])
 
 
 def _rank(name: str, other: str) -> tuple[float, float] | None:
