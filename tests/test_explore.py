@@ -279,7 +279,7 @@ def test_what_nothing_keeps_and_what_cannot_be_asked_are_words(server: Loopback)
 
 def test_what_is_assumed_is_said(server: Loopback) -> None:
     assert _ask(server)["assumed"] == []
-    assert any("no limit given" in line for line in _ask(server, latency="")["assumed"])
+    assert any("assumed --ttft" in line for line in _ask(server, latency="")["assumed"])
 
 
 def test_texts_of_others_are_texts() -> None:

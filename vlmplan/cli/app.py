@@ -128,14 +128,34 @@ def _called(ctx: typer.Context) -> str:
     return f"{ctx.invoked_subcommand} " if ctx.invoked_subcommand in COMMANDS else ""
 
 
+_IN_BRIEF = "vlmplan.help_in_brief"
+
+
 class _Command(TyperCommand):
     """A command that is not begun where its answer would be lost; page writes its file unasked."""
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the options. ``-h`` of a command with many asks for their names alone."""
+        if "-h" in args and "--help" not in args:
+            from vlmplan.cli.help import OPTION_PANELS
+
+            ctx.meta[_IN_BRIEF] = self.name in OPTION_PANELS
+        return super().parse_args(ctx, args)
+
+    def format_help_text(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write what it is for."""
+        if ctx.meta.get(_IN_BRIEF):
+            from vlmplan.cli.help import write_text_in_brief
+
+            write_text_in_brief(self, formatter)
+        else:
+            super().format_help_text(ctx, formatter)
+
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """Write what it takes, in panels."""
-        from vlmplan.cli.help import write_options
+        from vlmplan.cli.help import write_options, write_options_in_brief
 
-        write_options(self, ctx, formatter)
+        (write_options_in_brief if ctx.meta.get(_IN_BRIEF) else write_options)(self, ctx, formatter)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it. Raises InputError."""

@@ -378,10 +378,10 @@ def print_tokens(found: Tokens, *, verbose: bool = False) -> None:
     """Print what an image makes unasked, what sets the wanted number, and what other numbers there are."""
     console, native = new_console(), found.native
     beside = "" if found.in_sequence else ", seen from beside the sequence"
+    whole = "" if found.images == 1 else f", {native.request_visual_tokens} of all {found.images}"
     console.print(
         f"{found.model} makes {tokens(native.visual_tokens)} of a {found.image[0]} x {found.image[1]} image unasked "
-        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}), "
-        f"{native.request_visual_tokens} of {found.images}.",
+        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}){whole}.",
         style="bold",
     )
     if found.wanted is not None:
