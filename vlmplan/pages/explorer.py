@@ -260,6 +260,9 @@ class Explorer:
         if wanted not in {str(count) for count in counts} or int(wanted) == choice.visual_tokens:
             return None, options
         same = {name: asked[name] for name in (*_WHOLE, "image") if name in asked}
+        same |= (
+            {} if plan.frames is None else {"image": image, "images": plan.frames}
+        )  # which the page does not ask for
         request = {"model": choice.model, "visual_tokens": int(wanted), **same}
         request |= {"runtime": plan.runtime.value, "precision": choice.precision.value}
         whole = {**request, "model": plan.model, "hardware": asked.get("hardware", plan.hardware)}
