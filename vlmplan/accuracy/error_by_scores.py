@@ -144,7 +144,9 @@ def parse_task(text: str) -> dict[str, float]:
         shares[_meant(name.strip())] = value
     total = sum(shares.values())
     if abs(total - 1) > SHARE_TOLERANCE:
-        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3")
+        alike = ",".join(f"{name}={1 / len(shares):.3g}" for name in shares)
+        hint = f"; did you mean {alike}?" if "=" not in text and 10**3 % len(shares) == 0 else ""
+        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3{hint}")
     return shares
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -99,6 +99,17 @@ def _no_option(error: Exception) -> str:
     return f"No such option: {wrong}" + (here or (f"; did you mean --{best}?" if best else "")) + ("" if best else ".")
 
 
+def _extra(text: str, words: str, flags: Sequence[str]) -> str:
+    """What is said of words that stand alone: an option without its dashes, or a name without its option."""
+    from vlmplan.cli.called import option_of
+
+    word, _, rest = words.partition(" ")
+    if f"--{word}" in flags:
+        return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
+    option = option_of(word)
+    return f"{text}; did you mean {option} {word}?" if option in flags else f"{text}."
+
+
 def _usage(error: Exception) -> str:
     """What click says of wrong usage, and what was probably meant: the nearest choice or option."""
     text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
@@ -116,10 +127,10 @@ def _usage(error: Exception) -> str:
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
     if extra is not None:
-        flags = {flag.lstrip("-") for flag in _flags(error)}
-        word, _, rest = extra[1].partition(" ")
-        if word in flags:
-            return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
+        return _extra(text, extra[1], _flags(error))
+    whole = re.fullmatch(r"(.* '([0-9]+)k' is not a valid int)\.", text)
+    if whole is not None:
+        return f"{whole[1]}; did you mean {whole[2]}000?"
     return text if text.endswith((".", "?")) else f"{text}."
 
 

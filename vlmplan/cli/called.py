@@ -7,6 +7,7 @@ people who tried vlmplan.
 import warnings
 from collections.abc import Callable, Collection, Sequence
 
+from vlmplan.accuracy import CALLED, TASKS
 from vlmplan.errors import Assumed, InputError, meant
 from vlmplan.inventory import catalogue
 
@@ -96,7 +97,7 @@ _ELSEWHERE = {
 _UNPRICED = "sglang llama.cpp llamacpp llama-cpp ollama lmstudio lmdeploy tgi mlx mlx-vlm openvino ktransformers"
 # Commands that people type, and what does it.
 _COMMANDS = {
-    "recommend": "plan choose advise advice suggest search select find pick optimize optimise why",
+    "recommend": "plan choose advise advice suggest search select find pick optimize optimise",
     "estimate": "price cost predict simulate latency calc calculate",
     "tokens": "count tokenize token visual-tokens",
     "catalogue": "catalog list ls models devices hardware gpus laws tasks workloads show info",
@@ -148,6 +149,19 @@ def _named_by(words: Sequence[str], find: Callable[[str], object]) -> bool:
         return False
 
 
+def option_of(word: str) -> str | None:
+    """Return the option that a word is a value of: a workload's name, a task's, a device's or a model's; else None."""
+    if word in catalogue.names(catalogue.Shelf.WORKLOADS):
+        return "--workload"
+    if word.casefold() in {*TASKS, *CALLED}:
+        return "--task"
+    with warnings.catch_warnings(action="ignore", category=Assumed):
+        if _named_by([word], lambda one: catalogue.devices(one, None)):
+            return "--hardware"
+        known = _named_by([word], lambda one: catalogue.resolve(catalogue.Shelf.MODELS, one))  # and no hub is asked
+        return "--model" if known else None
+
+
 def _comparing(words: Sequence[str]) -> str:
     """What compares devices, or two models."""
     with warnings.catch_warnings(action="ignore", category=Assumed):  # which of some alike a word is taken for
@@ -174,5 +188,9 @@ def command_here(wrong: str, words: Sequence[str], commands: Collection[str]) ->
         return "; 'vlmplan --help' lists commands, 'vlmplan COMMAND --help' options"
     if word in {"version", "upgrade"}:
         return "; did you mean --version?"
+    if word == "why":
+        return f"; did you mean recommend --why {' '.join(words) or 'MODEL'}?"
+    if option := option_of(wrong):
+        return f"; did you mean recommend {option} {' '.join([wrong, *words])}?"
     called = next((name for name, names in _COMMANDS.items() if word in names.split()), None) or meant(word, commands)
     return f"; did you mean {called}?" if called else ""
