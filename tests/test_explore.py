@@ -296,6 +296,8 @@ def test_another_number_of_tokens_a_frame_is_priced_for_all_frames(server: Loopb
         precision=found["choice"]["precision"],
     )  # fmt: skip
     assert format_seconds(priced.latency_s) in tokens["told"]
+    fewer = _ask(server, task="video", latency="30s", images="8")
+    assert "8 frames of" in fewer["sentence"] and " --images 8" in fewer["command"]
 
 
 def test_texts_of_others_are_texts() -> None:
