@@ -161,12 +161,11 @@ def tell_times(log: RequestLog, found: "LoggedTimes | None", what: str) -> None:
 
 
 def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
-    """Return a plan that says how long its choice takes for the requests of a log; say it, too."""
+    """Return a plan that says how long its choice takes for the requests of a log."""
     if log is None:
         return plan
     found = plan.logged
     line = _times_line(log, found, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
-    tell(line)
     over = []
     if found is not None:
         times = (
