@@ -312,7 +312,7 @@ def test_a_file_may_limit_memory_alone() -> None:
     Path("badges.toml").write_text(OWN.replace("ttft_s = 0.4", "memory_bytes = 8e9"), encoding="utf-8")
     plan, err = plan_of("--workload", "badges.toml", "--hardware", "l4")
     assert (plan.budget.ttft_s, plan.budget.memory_bytes) == (None, 8e9)
-    assert "workload badges: --memory 7.45GiB" in err
+    assert "workload badges: --memory 7.46GiB" in err
 
 
 def test_a_document_stands_where_a_name_does() -> None:

@@ -202,7 +202,12 @@ def at_least(value: float, units: tuple[tuple[str, float], ...]) -> str:
     return f"{steps * step:.{max(0, digits)}f}{unit}"
 
 
-SECONDS_TYPED = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # of a limit in words, the largest that leaves a whole part
+SECONDS_TYPED = (
+    ("h", _HOUR_S),
+    ("s", 1.0),
+    ("ms", 1e-3),
+    ("us", 1e-6),
+)  # of a limit in words, the largest that leaves a whole part
 BYTES_TYPED = (("GiB", 2.0**30), ("MiB", 2.0**20), ("B", 1.0))
 FLOPS_TYPED = (("TFLOP", 1e12), ("GFLOP", 1e9), ("FLOP", 1.0))
 PERCENT_TYPED = (("%", 0.01),)

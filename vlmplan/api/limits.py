@@ -6,15 +6,11 @@ from dataclasses import replace
 from vlmplan.api.given import tell
 from vlmplan.api.workloads import Described
 from vlmplan.inventory import Budget
-from vlmplan.planning import INTERACTIVE
+from vlmplan.planning import INTERACTIVE, typed
 from vlmplan.records import dataclass
 
 USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
 _READS = "that reads such text "
-_FLAGS = {
-    "latency": "--latency", "TTFT": "--ttft", "TPOT": "--tpot", "compute": "--flops", "memory": "--memory",
-    "error": "--max-error",
-}  # fmt: skip
 _TIMES = ("ttft_s", "tpot_s", "latency_s")
 
 
@@ -36,8 +32,7 @@ class AssumedLimits:
 
     def tell(self, times: float, *, to_read: bool = False) -> None:
         """Say which limits were assumed, and where nothing keeps them, or nothing ``to_read`` small text by."""
-        limits = self.wider(times, None).limits
-        shown = (f"{_FLAGS[name]} {show(limit).replace(' ', '')}" for name, limit, show in limits if limit is not None)
+        shown = (f"{option} {limit}" for option, limit in typed(self.wider(times, None)).items())
         why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing {_READS * to_read}keeps"
         tell(f"{self.by} {' '.join(shown)}{f', {why}' if why else ''}")
 

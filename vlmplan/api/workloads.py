@@ -28,7 +28,7 @@ _TYPED: Mapping[str, Callable[[Any], str]] = {
     "text_tokens": lambda tokens: f"--text-tokens {tokens}",
     "output_tokens": lambda tokens: f"--output-tokens {tokens}",
     "cached_text_tokens": lambda tokens: f"--cached-text-tokens {tokens}",
-    "cached_images": lambda cached: f"--{'' if cached else 'no-'}cached-images",
+    "cached_images": lambda cached: "--cached-images" if cached else "",
     "batch": lambda number: f"--batch {number}",
     "concurrency": lambda number: f"--concurrency {number}",
 }
@@ -73,8 +73,8 @@ def _tell_named(named: NamedWorkload, left: Mapping[str, Any], beside: Mapping[s
     words = {**_TYPED, "images": lambda number: f"--frames {number}"} if of_videos([named.task or ""]) else _TYPED
     shown = [show(left[name]) for name, show in words.items() if name in left and (name, left[name]) != ("images", 1)]
     shown += [f"--{name} {value}" for name, value in beside.items() if value is not None]
-    if shown:
-        tell(f"workload {named.name}: {' '.join(shown)}")
+    if any(shown):
+        tell(f"workload {named.name}: {' '.join(filter(None, shown))}")
 
 
 def _log_line(log: RequestLog) -> str:
