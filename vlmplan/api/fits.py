@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmplan.accuracy import Form, Loss, Point, PriorChoice
 from vlmplan.api.given import File, check_confidence, file, must_be_one_of, one_of, within
-from vlmplan.errors import InputError, printable
+from vlmplan.errors import InputError, mistyped, printable
 from vlmplan.fitting import Harness
 from vlmplan.models import Reduction
 
@@ -173,7 +173,7 @@ def _floor(given: str | float) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        raise InputError(f"--floor: found '{str(given)[:40]}', expected free or a number from 0 to below 1")
+        raise mistyped("--floor", str(given), "free or a number from 0 to below 1")
     return value
 
 
@@ -183,7 +183,7 @@ def _forms(text: str) -> tuple[Form, ...]:
         return ()
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     if unknown := [word for word in words if word not in list(Form)]:
-        raise InputError(f"--form: found '{unknown[0][:40]}', expected auto, or of {', '.join(Form)} one or more")
+        raise mistyped("--form", unknown[0], f"auto, or of {', '.join(Form)} one or more")
     return tuple(form for form in Form if form in words)
 
 

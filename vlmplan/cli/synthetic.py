@@ -10,7 +10,7 @@ from vlmplan.cli.options import (
     SeedOption,
 )
 from vlmplan.cli.output import prepare
-from vlmplan.errors import InputError
+from vlmplan.errors import mistyped
 from vlmplan.sweeping import LEVELS, Task
 
 MIXED = "mixed"
@@ -38,7 +38,7 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
 
     require("PIL")
     if difficulty != MIXED and difficulty not in map(str, LEVELS):
-        raise InputError(f"--difficulty: found '{difficulty[:20]}', expected {min(LEVELS)} to {max(LEVELS)} or {MIXED}")
+        raise mistyped("--difficulty", difficulty, f"{min(LEVELS)} to {max(LEVELS)} or {MIXED}", 20)
     order = SetOrder(
         images=images,
         questions=questions,

@@ -17,7 +17,7 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import check_apart, load
-from vlmplan.errors import InputError
+from vlmplan.errors import mistyped
 
 
 def _counts(text: str | None) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def _counts(text: str | None) -> tuple[int, ...]:
         return ()
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and 0 < int(word) < 10**6 for word in words):
-        raise InputError(f"--visual-tokens: found '{text[:40]}', expected a number, or several with commas")
+        raise mistyped("--visual-tokens", text, "a number, or several with commas")
     return tuple(int(word) for word in words)
 
 
