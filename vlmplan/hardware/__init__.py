@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.runtimes import SERVING as SERVING
     from vlmplan.hardware.runtimes import WEIGHT_ONLY as WEIGHT_ONLY
     from vlmplan.hardware.runtimes import Command as Command
+    from vlmplan.hardware.runtimes import Engine as Engine
     from vlmplan.hardware.runtimes import Precision as Precision
     from vlmplan.hardware.runtimes import Provider as Provider
     from vlmplan.hardware.runtimes import Runs as Runs
@@ -80,7 +81,7 @@ __getattr__, __all__ = face(
         "prices": ("Prices", "read_prices"),
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Preprocess"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
-        "runtimes": ("Command", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
+        "runtimes": ("Command", "Engine", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
         "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
     },
 )

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document, check_counts
 from vlmplan.errors import InputError, check_name, check_range, unexpected
-from vlmplan.hardware import Precision
+from vlmplan.hardware import Engine, Precision
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
@@ -113,15 +113,6 @@ class Rule(enum.StrEnum):
 SHAPE_KEEPING = (Rule.AREA, Rule.PADDED, Rule.BUDGET, Rule.ROWS)
 # Rules whose tiles or squares an export keeps, and what its processor is told: its placeholder in settings.
 WHOLE_TILES = {Rule.SPLIT: "edge", Rule.TILES: "views", Rule.AREA: "pixels"}
-
-
-class Engine(enum.StrEnum):
-    """What serves a checkpoint as published, and has an argument of its own for the number of visual tokens."""
-
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    LLAMA_CPP = "llama.cpp"
-    OPENVINO = "openvino"
 
 
 # What a setting may leave open: tokens, pixels of area (or twice) and the least of them, patches, views or tiles,

@@ -31,7 +31,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.inventory import Budget, Preference
-from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload
+from vlmplan.models import Compressor, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
@@ -322,7 +322,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     deploy, serving = described.deploy, SERVING[query.runtime]
     found = []
-    flags = choice.model.serving.get(Engine(query.runtime), "") if serving.lists_models else ""
+    flags = choice.model.serving.get(serving.engine, "") if serving.engine else ""
     if "--trust-remote-code" in flags:
         found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
     found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
@@ -334,7 +334,7 @@ def _warnings(
         found.append(f"no flag of {query.runtime} sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
         found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
-    if not (serving.lists_models or serving.modules) and choice.route is Route.ENGINE:
+    if not (serving.engine or serving.modules) and choice.route is Route.ENGINE:
         found.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")

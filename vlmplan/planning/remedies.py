@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from vlmplan.cost import Machine, machine
 from vlmplan.hardware import SERVING, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.inventory import Budget, catalogue
-from vlmplan.models import Engine, Route, Workload, runnable
+from vlmplan.models import Route, Workload, runnable
 from vlmplan.planning.search import Candidate, Space, feasible, overrun
 from vlmplan.units import BYTES_TYPED, FLOPS_TYPED, PERCENT_TYPED, SECONDS_TYPED, at_least, format_percent
 
@@ -251,9 +251,9 @@ def _on(missed: Missed, device: HardwareProfile) -> Candidate | None:
     runtime = missed.runtime if missed.runtime_given else device.default_runtime
     models, space = tuple(one.model for one in missed.nearest()), missed.space
     if runtime is not missed.runtime:
-        if not SERVING[runtime].lists_models or space.route is Route.TRAIN:
+        engine = SERVING[runtime].engine
+        if engine is None or space.route is Route.TRAIN:
             return None
-        engine = Engine(runtime)
         models = tuple(one for one in models if engine in one.serving)
         space = replace(space, engine=engine, route=Route.ENGINE)
     usual = device.default_precision(runtime)

@@ -16,12 +16,11 @@ from typing import Any
 from vlmplan.accuracy import Judge
 from vlmplan.cost import Cost, Interval, Machine, Request, active_llm_params, cost, paper_prefill_flops
 from vlmplan.errors import Infeasible
-from vlmplan.hardware import Precision
+from vlmplan.hardware import Engine, Precision
 from vlmplan.inventory import Budget
 from vlmplan.models import (
     SHAPE_KEEPING,
     Compressor,
-    Engine,
     ModelSpec,
     Route,
     Rule,

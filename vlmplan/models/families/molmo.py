@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from vlmplan.errors import InputError, unexpected
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
@@ -11,7 +12,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import Made as Maker
 from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import Settings, processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
 
 
