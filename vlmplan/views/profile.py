@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from vlmplan import inert
 from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measuring import Adjusted
-from vlmplan.models import Compressor
 from vlmplan.units import counted, format_seconds
 from vlmplan.views.text import new_console, new_table, print_unsure, tokens
 
@@ -113,13 +112,6 @@ def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
 
 
 _TABLE_WIDTH = 100  # of the check's table, whatever the terminal's
-_SHORT = {
-    Compressor.NONE: "none",
-    Compressor.AVERAGE_POOL: "pool",
-    Compressor.PIXEL_SHUFFLE: "shuffle",
-    Compressor.TOKEN_PACKER: "packer",
-    Compressor.QUECC: "quecc",
-}
 
 
 def _milliseconds(seconds: float) -> str:
@@ -172,7 +164,7 @@ def _print_cases(verdict: "Verdict") -> None:
         cells = [
             f"{network.width.hidden}x{network.layers}",
             f"{network.tower.hidden}x{network.tower.layers}",
-            _SHORT[network.compressor],
+            network.compressor.rpartition("-")[2],
             str(network.visual_tokens),
             f"{case.text_tokens}/{case.output_tokens}/{case.batch}",
         ]
