@@ -14,7 +14,7 @@ from vlmplan.models import Reduction
 
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
-    from vlmplan.fitting import FitReport, Options, Prior, Row
+    from vlmplan.fitting import FitOptions, FitReport, Prior, Row
 
 LONG_POINTS = 300  # from here on a fit takes seconds
 
@@ -93,12 +93,12 @@ def fit(
         0.636
     """
     from vlmplan.accuracy import parse_task
-    from vlmplan.fitting import Options, fit_law, kept, of_task
+    from vlmplan.fitting import FitOptions, fit_law, kept, of_task
     from vlmplan.fitting import points as as_points
 
     check_confidence(confidence)
     within("--draws", draws, 200, 20_000)
-    options = Options(
+    options = FitOptions(
         forms=_forms(form), floor=_floor(floor), loss=must_be_one_of(Loss, loss, "--loss"),
         reduction=must_be_one_of(Reduction, reduction, "--reduction"), like=like, draws=draws, seed=seed,
         level=confidence, text_tokens=text_tokens, published=published,
@@ -187,7 +187,7 @@ def _forms(text: str) -> tuple[Form, ...]:
     return tuple(form for form in Form if form in words)
 
 
-def _prior(points: Sequence[Point], options: "Options", shares: "dict[str, float]") -> "Prior | None":
+def _prior(points: Sequence[Point], options: "FitOptions", shares: "dict[str, float]") -> "Prior | None":
     """What the shipped evidence says of the points' law, read only where they cannot tell it."""
     from vlmplan.fitting import shipped_prior, untold
     from vlmplan.inventory import catalogue

@@ -90,7 +90,7 @@ def train(  # noqa: PLR0917 - one parameter an option
     """
     prepare()
     from vlmplan.planning import Plan
-    from vlmplan.training import Running, TrainingChoices, load_data, order
+    from vlmplan.training import Running, TrainingChoices, load_data, training_order
     from vlmplan.training import train as run
     from vlmplan.views import print_training, voice
 
@@ -115,7 +115,7 @@ def train(  # noqa: PLR0917 - one parameter an option
     running = Running(out=out, process_batch=process_batch, save_steps=save_steps, log_steps=log_steps)
     with voice() as heard:
         rows = load_data(data, images, skip_bad, heard.tell)
-        found = run(order(asked, read, rows, running), heard)
+        found = run(training_order(asked, read, rows, running), heard)
     if found is not None:
         deliver(found, None, json, lambda: print_training(found, out))
     if found is None or found.processes > 1:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from vlmplan.hardware.runtimes import Provider as Provider
     from vlmplan.hardware.runtimes import Runs as Runs
     from vlmplan.hardware.runtimes import Runtime as Runtime
-    from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
+    from vlmplan.hardware.surroundings import PROBE_TIMEOUT_S as PROBE_TIMEOUT_S
     from vlmplan.hardware.surroundings import Surroundings as Surroundings
     from vlmplan.hardware.surroundings import within as within
 
@@ -82,6 +82,6 @@ __getattr__, __all__ = face(
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Preprocess"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
         "runtimes": ("Command", "Engine", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
-        "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
+        "surroundings": ("Surroundings", "PROBE_TIMEOUT_S", "within"),
     },
 )

@@ -20,7 +20,7 @@ from vlmplan.units import format_count
 
 NAMED = "not named by --models"
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
-Options = Mapping[str, str | None]  # a flag and its value; None where it is to be left out
+Flags = Mapping[str, str | None]  # a flag and its value; None where it is to be left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Barrier:
     keeps: Callable[[ModelSpec], bool]
     why: str
     of_one: Callable[[ModelSpec], str]
-    lets_in: tuple[Options, ...] = ()
+    lets_in: tuple[Flags, ...] = ()
 
 
 def _is_date(text: str) -> bool:
@@ -164,7 +164,7 @@ def _of_models(asked: Asked, workload: Workload, judge: Judge) -> Iterator[Barri
 def _of_runtimes(asked: Asked, runtime: Runtime) -> Iterator[Barrier]:
     """Barriers that lie in the runtime."""
     known = (one for one, serving in SERVING.items() if serving.engine or serving.libraries)
-    others: tuple[Options, ...] = tuple({"--runtime": str(one)} for one in known if one is not runtime)
+    others: tuple[Flags, ...] = tuple({"--runtime": str(one)} for one in known if one is not runtime)
     if not asked.paper and SERVING[runtime].exported:
         yield Barrier(
             keeps=lambda m: m.exportable,

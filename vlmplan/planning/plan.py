@@ -13,7 +13,6 @@ from typing import ClassVar
 from vlmplan.accuracy import TOO_SMALL, ErrorSource, Judge, ScoreUsed
 from vlmplan.cost import (
     Flops,
-    Interval,
     KneeCurve,
     Knees,
     Machine,
@@ -30,6 +29,7 @@ from vlmplan.cost import (
 from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
+from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget, Preference
 from vlmplan.models import Compressor, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (

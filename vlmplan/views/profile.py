@@ -15,7 +15,7 @@ from vlmplan.views.text import new_console, new_table, print_unsure, tokens
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vlmplan.measuring import Case, Profiled, Row, Verdict
+    from vlmplan.measuring import Case, CaseTime, Profiled, Verdict
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def _print_brief_verdict(shown: "Console", verdict: "Verdict") -> None:
 
 def _print_cases(verdict: "Verdict") -> None:
     shown = new_console(_TABLE_WIDTH)
-    by_case: dict[Case, list[Row]] = {}
+    by_case: dict[Case, list[CaseTime]] = {}
     for row in verdict.rows:
         by_case.setdefault(row.case, []).append(row)
     rows = new_table("LLM", "tower", "tokens by", "V", "Q/n/b", "TTFT ms", "found", "off", "TPOT ms", "found", "off")
