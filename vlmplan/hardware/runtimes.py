@@ -51,9 +51,9 @@ class Runtime(enum.StrEnum):
 
 
 class Engine(enum.StrEnum):
-    """Whose argument for the number of visual tokens is known, and who serves what: a catalogue's word, not a price.
+    """An engine whose argument for the number of visual tokens is known, and of which models say that it serves them.
 
-    A runtime's row says which of these it is; the others nobody prices, and plans name their settings alone.
+    A runtime's row says which of these it is. The others are not priced: plans only name what sets V in them.
     """
 
     VLLM = "vllm"
