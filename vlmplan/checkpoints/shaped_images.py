@@ -135,6 +135,7 @@ def view_processor() -> Any:
 
         valid_kwargs = Settings
         resample = PILImageResampling.BILINEAR
+        size = {"height": 512, "width": 512}  # noqa: RUF012 - without which transformers opens none; nothing heeds it
         image_mean, image_std, rescale_factor = IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, 1 / 255
         do_resize = do_rescale = do_normalize = do_convert_rgb = True
         model_input_names = ["pixel_values", "pixel_attention_mask", "spatial_shapes"]  # noqa: RUF012
