@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
-from vlmplan.checkpoints.lfm2 import check_counts, position_side, view_limits, view_square
+from vlmplan.checkpoints.lfm2 import check_counts, view_limits, view_square
 from vlmplan.checkpoints.qwen_vl import check_grids, square_side
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
@@ -175,10 +175,9 @@ def joined_side(config: Any) -> int:
         return int(config.vision_config.spatial_merge_size)
     if config.model_type in POOLED_TYPES:
         return pooled_side(config)
-    if config.model_type in SHAPED_TYPES:
-        return int(config.downsample_factor)
+    factor = getattr(config, "scale_factor", getattr(config, "downsample_factor", 1))  # Idefics3's, LFM2-VL's
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
-    return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
+    return int(1 / ratio if ratio else factor)
 
 
 def image_side(config: Any) -> Any:
@@ -253,11 +252,6 @@ class Checkpoint:
     def shaped(self) -> bool:
         """Whether tiles are views of patches, each in a shape of its own that comes with it."""
         return self.config.model_type in SHAPED_TYPES
-
-    @property
-    def position_side(self) -> int:
-        """Patches on a side of the square whose positions were trained, of shaped views."""
-        return position_side(self.tower)
 
     @property
     def pooled(self) -> bool:

@@ -9,7 +9,7 @@ view needs is left out. Where tokens are pooled, larger squares are, and what co
 
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint, view_patch_width
+from vlmplan.checkpoints import Checkpoint, position_side, view_patch_width
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.graphs.tower import tower_layer
 from vlmplan.hardware import Precision
@@ -24,6 +24,7 @@ class _ViewEncoder:
         self.checkpoint, self.tower = checkpoint, checkpoint.tower
         self.sketch = Sketch(checkpoint.tensors, precision)
         self.joined, self.square = checkpoint.joined_side, square
+        self.side = position_side(checkpoint.tower)  # patches of a side, whose positions were trained
         self.rows: Any = None
         self.columns: Any = None
 
@@ -53,7 +54,7 @@ class _ViewEncoder:
 
     def _positions(self, counts: Any, longest: Any) -> Any:
         """The trained square of positions at each patch's row and column: ``[views, patches, width]``."""
-        sketch, side = self.sketch, self.checkpoint.position_side
+        sketch = self.sketch
         number = sketch.op("Unsqueeze", self._range(sketch.op("Squeeze", longest)), sketch.ints(0))
         last = sketch.op("Unsqueeze", sketch.op("Sub", counts, sketch.scalar(1)), sketch.ints(1))
         inside, wide = sketch.op("Min", number, last), sketch.op("Unsqueeze", self.columns, sketch.ints(1))
@@ -61,7 +62,7 @@ class _ViewEncoder:
         across = self._shares(sketch.op("Mod", inside, wide), self.columns)
         both = sketch.op("Mul", sketch.op("Unsqueeze", down, sketch.ints(3)),
                          sketch.op("Unsqueeze", across, sketch.ints(2)))  # fmt: skip
-        both = sketch.inner(sketch.op("Reshape", both, sketch.ints(0, 0, side**2)))
+        both = sketch.inner(sketch.op("Reshape", both, sketch.ints(0, 0, self.side**2)))
         return sketch.op("MatMul", both, sketch.parameter("vision_tower.embeddings.position_embedding.weight"))
 
     def _shares(self, at: Any, length: Any) -> Any:
@@ -71,17 +72,16 @@ class _ViewEncoder:
         antialiased: a triangle as wide as a patch is in trained ones, of what of it lies inside.
         """
         sketch, numpy, kind = self.sketch, self.sketch.np, self.sketch.ir.DataType.FLOAT
-        side = self.checkpoint.position_side
 
         def number(name: str, value: float) -> Any:
             return sketch.constant(f"positions.{name}", numpy.array(value, numpy.float32))
 
         length = sketch.op("Cast", sketch.op("Unsqueeze", length, sketch.ints(1, 2)), to=kind)
-        share = sketch.op("Div", number("side", side), length)
+        share = sketch.op("Div", number("side", self.side), length)
         place = sketch.op("Add", sketch.op("Cast", sketch.op("Unsqueeze", at, sketch.ints(2)), to=kind),
                           number("half", 0.5))  # fmt: skip
         middle = sketch.op("Mul", place, share)
-        trained = sketch.constant("positions.trained", numpy.arange(side, dtype=numpy.float32) + 0.5)
+        trained = sketch.constant("positions.trained", numpy.arange(self.side, dtype=numpy.float32) + 0.5)
         apart = sketch.op("Abs", sketch.op("Sub", trained, middle))
         reach = sketch.op("Max", share, number("one", 1.0))
         found = sketch.op("Sub", number("one", 1.0), sketch.op("Div", apart, reach))
@@ -101,7 +101,7 @@ class _ViewEncoder:
         flat = sketch.op("Reshape", x, sketch.ints(-1, width))
         x = sketch.op("Gather", flat, self._squares(longest), axis=0)
         x = sketch.op("Reshape", x, sketch.ints(-1, width * self.joined**2))
-        if sketch.has(f"{name}.layer_norm.weight"):
+        if config.projector_use_layernorm:
             x = sketch.layer_norm(x, f"{name}.layer_norm", _PROJECTOR_EPSILON)
         inner = sketch.activation(sketch.linear(x, f"{name}.linear_1"), config.projector_hidden_act)
         x = sketch.linear(inner, f"{name}.linear_2")
