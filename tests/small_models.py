@@ -89,7 +89,7 @@ def _checkpoint(kind: str) -> Path:
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
 
-    For one of GRIDDED 88 squares, for one of POOLED 16 tokens, for one of SHAPED seven views.
+    For one of GRIDDED 88 squares, for one of POOLED 16 tokens, for one of SHAPED three views.
     """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
@@ -99,7 +99,7 @@ def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     if kind in POOLED:
         usual["visual_tokens"] = 16
     if kind in SHAPED:
-        usual = {"visual_tokens": 108, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+        usual = {"visual_tokens": 182, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 

@@ -442,9 +442,9 @@ def test_good_exports_of_views_are_accepted(tmp_path: Path) -> None:
     refused, number = [], 0
     for kind in SHAPED:
         for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
-            for tokens in (108, 12, 26):
+            for tokens in (182, 12, 108):
                 base = Precision.FP16 if precision is Precision.INT8 and tokens == 12 else Precision.FP32
-                pooled = Compressor.AVERAGE_POOL if tokens == 26 else Compressor.NONE
+                pooled = Compressor.AVERAGE_POOL if tokens == 108 else Compressor.NONE
                 made = order(kind, precision=precision, base_precision=base, visual_tokens=tokens, compressor=pooled)
                 export(made, tmp_path / "good", quiet, overwrite=True)
                 known: dict[str, Any] = {"visual_tokens": tokens, "compressor": pooled, "image": USUAL_IMAGE}

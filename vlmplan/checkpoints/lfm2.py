@@ -58,10 +58,6 @@ def check_counts(config: Any, folder: Path) -> None:
             raise InputError(f"{folder}: {key} is {value!r}, expected a whole number from 1 to {most}")
     if type(tower.num_patches) is not int or tower.num_patches < 1 or position_side(tower) ** 2 != tower.num_patches:
         raise InputError(f"{folder}: vision_config.num_patches is {tower.num_patches!r}, expected a square")
-    if (given := len(text.layer_types)) != text.num_hidden_layers:
-        raise InputError(
-            f"{folder}: text_config.layer_types has {given} entries, expected {text.num_hidden_layers}, one a layer"
-        )
     if not 0 <= config.image_token_id < text.vocab_size:
         raise InputError(
             f"{folder}: image_token_id is {config.image_token_id}, expected one of the {text.vocab_size} tokens of "

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vlmplan.errors import InputError
 from vlmplan.models import ImageRule, Rule, adaptive_cut
 
 _USUAL: dict[str, Any] = {  # of transformers' Lfm2VlImageProcessor
@@ -79,7 +80,7 @@ def _levelled(processor: Any, view: Any, given: dict[str, Any]) -> Any:
 
 
 def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Every view of every picture, and how each picture was cut."""
+    """Every view of every picture, and how each picture was cut. Raises InputError for a picture that is too long."""
     import numpy as np
 
     rule, most = _rule(given)
@@ -92,6 +93,9 @@ def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str,
         size = (high * side, wide * side)
         for view in _views(processor, image, cut, size, given):
             patches = patches_of(_levelled(processor, view, given), patch).astype(np.float32)
+            if len(patches) > longest:  # the limits of tokens are of area, and a side has one token at least
+                found = f"{image.shape[2]} x {image.shape[1]} pixels"
+                raise InputError(f"the picture has {found}, too long for views of at most {longest} patches")
             pixels.append(np.pad(patches, ((0, longest - len(patches)), (0, 0))))
             masks.append(np.arange(longest) < len(patches))
             shapes.append((view.shape[1] // patch, view.shape[2] // patch))

@@ -281,13 +281,13 @@ def _save_patching(config: Any, folder: Path) -> None:
 
 
 def _save_viewing(config: Any, folder: Path) -> None:
-    """Tokenizer and processor of LFM2-VL, whose own image processor wants torchvision. A tile has 16 tokens."""
+    """Tokenizer and processor of LFM2-VL, whose own image processor wants torchvision. A tile has 64 tokens."""
     patch, joined = config.vision_config.patch_size, config.downsample_factor
     special = (*_SPECIAL, *list(_VIEWED.values())[1:], *_CUT)
     _tokenizer(special, _VIEWED).save_pretrained(folder)
     image = view_processor()(
-        encoder_patch_size=patch, downsample_factor=joined, tile_size=4 * patch * joined, min_image_tokens=4,
-        max_image_tokens=16, max_tiles=_MOST_CUT,
+        encoder_patch_size=patch, downsample_factor=joined, tile_size=8 * patch * joined, min_image_tokens=16,
+        max_image_tokens=64, max_tiles=_MOST_CUT,
     )  # fmt: skip
     found = {"image_processor": image.to_dict(), "processor_class": "Lfm2VlProcessor"}
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -13,6 +13,8 @@ from vlmplan.checkpoints import Checkpoint
 from vlmplan.errors import InputError
 from vlmplan.models import ImageRule, adaptive_cut
 
+_LEAST = 16  # tokens of a whole view at its most: a picture longer than so many times its width fits in none
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
@@ -114,8 +116,9 @@ def pooled_shapes(checkpoint: Checkpoint, rule: ImageRule, image: tuple[int, int
     All its pixels are kept. Raises InputError, with the numbers that can be had, for another.
     """
     side, limit = math.isqrt(rule.tokens_per_view), rule.default_max_views or rule.max_views
+    most = rule.default_max_tokens or rule.tokens_per_view
     found: dict[int, Shapes] = {}
-    for pooled in (divisor for divisor in range(side, 1, -1) if side % divisor == 0):
+    for pooled in (number for number in range(side, 1, -1) if side % number == 0 and most >= _LEAST * number**2):
         made = shapes_of(checkpoint, rule, image, limit, pooled)
         found[made.tokens] = made
     if visual_tokens not in found:
