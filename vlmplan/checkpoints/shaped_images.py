@@ -94,15 +94,15 @@ def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str,
         for view in _views(processor, image, cut, size, given):
             patches = patches_of(_levelled(processor, view, given), patch).astype(np.float32)
             if len(patches) > longest:  # the limits of tokens are of area, and a side has one token at least
-                found = f"{image.shape[2]} x {image.shape[1]} pixels"
-                raise InputError(f"the picture has {found}, too long for views of at most {longest} patches")
+                size_px = f"{image.shape[2]} x {image.shape[1]} pixels"
+                raise InputError(f"the picture has {size_px}, too long for views of at most {longest} patches")
             pixels.append(np.pad(patches, ((0, longest - len(patches)), (0, 0))))
             masks.append(np.arange(longest) < len(patches))
             shapes.append((view.shape[1] // patch, view.shape[2] // patch))
         columns, rows = cut or (1, 1)
         for name, value in zip(info, (rows, columns, list(size)), strict=True):
             info[name].append(value)
-    found = {
+    found: dict[str, Any] = {
         "pixel_values": np.stack(pixels),
         "pixel_attention_mask": np.stack(masks).astype(np.int64),
         "spatial_shapes": np.array(shapes, np.int64),
