@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_models import quiet
 from small_training import SILENT, base, drawn, trained, wanted
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel, Qwen3ForCausalLM
@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.cli.app import app
 from vlmplan.document import load
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as export_order
 from vlmplan.exporting.write import export
@@ -34,7 +34,7 @@ from vlmplan.training.batches import IGNORED, Batches, Sample, Writer, samples
 from vlmplan.training.conversations import Conversation, Turn
 from vlmplan.training.recipe import Recipe, Stage, Training, passes
 from vlmplan.training.stages import latest
-from vlmplan.training.trainer import RESULT, WORK, train
+from vlmplan.training.trainer import RESULT, WORK, _full_disk_said, train
 from vlmplan.training.vlm import CompressedLlava
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -436,3 +436,24 @@ def test_a_plan_is_trained(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     # the checkpoint given has a tower of its own; the plan's backbones are LLMs joined with CLIP
     assert "has a vision tower of its own" in refused.stderr
+
+
+@pytest.mark.parametrize("library", ["safetensors", "torch", "python"])
+def test_a_full_disk_is_one_line(library: str) -> None:
+    """``/dev/full`` is one; each library raises it as an error of its own."""
+
+    def written() -> None:
+        if library == "safetensors":
+            save_file({"a": torch.zeros(9)}, "/dev/full")
+        elif library == "torch":
+            torch.save({"a": torch.zeros(9)}, "/dev/full")
+        else:
+            Path("/dev/full").write_text("a", encoding="utf-8")
+
+    with pytest.raises(Unavailable, match="the disk is full; free some space"), _full_disk_said(Path("out")):
+        written()
+
+
+def test_other_errors_of_a_training_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), _full_disk_said(Path("out")):
+        raise RuntimeError("a bug")
