@@ -410,6 +410,12 @@ def test_pictures_too_long_for_any_view_are_refused() -> None:
         processor(Image.new("RGB", (800, 16)))
 
 
+@pytest.mark.parametrize("settings", [{"tile_size": 16384}, {"max_image_tokens": 10**6}])
+def test_settings_that_make_too_much_of_a_picture_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="pixels of a picture, at most 33554432 are made; mend them"):
+        view_processor()(**settings)(Image.new("RGB", (8, 8)))
+
+
 def test_numbers_that_no_pooling_leaves_are_named() -> None:
     folder, pool = str(checkpoint("lfm2-vl")), Compressor.AVERAGE_POOL
     with pytest.raises(InputError, match="of 1024 x 768 squares of tokens, averaged, leave one of 108"):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vlmplan.checkpoints.pictures import MOST_RESIZED
 from vlmplan.errors import InputError
 from vlmplan.models import ImageRule, Rule, adaptive_cut
 
@@ -80,11 +81,19 @@ def _levelled(processor: Any, view: Any, given: dict[str, Any]) -> Any:
 
 
 def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Every view of every picture, and how each picture was cut. Raises InputError for a picture that is too long."""
+    """Every view of every picture, and how each picture was cut.
+
+    Raises InputError for a picture that is too long, and for settings that make too much of any.
+    """
     import numpy as np
 
     rule, most = _rule(given)
     patch, longest = given["encoder_patch_size"], _longest(given)
+    if (made := (most + 1) * longest * patch**2) > MOST_RESIZED:
+        raise InputError(
+            f"the processor's tile_size, max_tiles and max_image_tokens make up to {made:.3g} pixels of a picture, at "
+            f"most {MOST_RESIZED} are made; mend them in preprocessor_config.json"
+        )
     side = patch * given["downsample_factor"]
     pixels, masks, shapes = [], [], []
     info: dict[str, list[Any]] = {"image_rows": [], "image_cols": [], "image_sizes": []}
