@@ -120,7 +120,7 @@ def _alone(work: Path) -> Iterator[None]:
 
 
 # How a full disk reads in the errors of their own that safetensors and torch raise of it.
-_FULL = re.compile(r"No space left|os error 28|PytorchStreamWriter failed")
+_FULL = re.compile(r"No space left|os error 28|PytorchStreamWriter failed|iostream error")
 
 
 @contextmanager
