@@ -82,6 +82,6 @@ __getattr__, __all__ = face(
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Preprocess"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
         "runtimes": ("Command", "Engine", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
-        "surroundings": ("Surroundings", "PROBE_TIMEOUT_S", "within"),
+        "surroundings": ("PROBE_TIMEOUT_S", "Surroundings", "within"),
     },
 )
