@@ -49,6 +49,10 @@ GRIDDED = {
     "qwen2.5-vl-wide": SmallModel(model_type="qwen2_5_vl", joined=3, seed=10,
                                   vision={"patch_size": 8, "window_size": 49},
                                   text={"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),
+    "qwen3-vl": SmallModel(model_type="qwen3_vl", seed=15),
+    "qwen3-vl-wide": SmallModel(model_type="qwen3_vl", joined=3, seed=16, text={"head_dim": 24, "num_hidden_layers": 3},
+                                vision={"patch_size": 8, "deepstack_visual_indexes": [2, 0], "depth": 4,
+                                        "num_position_embeddings": 50}),
 }  # fmt: skip
 POOLED = {
     "gemma3": SmallModel(model_type="gemma3", llm="gemma3_text", seed=11),

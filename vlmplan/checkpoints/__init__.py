@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.pictures import image_file as image_file
     from vlmplan.checkpoints.qwen_vl import patch_width as patch_width
     from vlmplan.checkpoints.qwen_vl import position_axes as position_axes
+    from vlmplan.checkpoints.qwen_vl import stacked_layers as stacked_layers
     from vlmplan.checkpoints.qwen_vl import tower_width as tower_width
     from vlmplan.checkpoints.qwen_vl import window_side as window_side
     from vlmplan.checkpoints.reference import Reference as Reference
@@ -102,7 +103,7 @@ __getattr__, __all__ = face(
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
-        "qwen_vl": ("patch_width", "position_axes", "tower_width", "window_side"),
+        "qwen_vl": ("patch_width", "position_axes", "stacked_layers", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
         "small_checkpoint": (

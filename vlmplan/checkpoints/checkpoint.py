@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
-from vlmplan.checkpoints.qwen_vl import check_grids, square_side
+from vlmplan.checkpoints.qwen_vl import check_grids, square_side, stacked_layers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
@@ -267,6 +267,11 @@ class Checkpoint:
     def read_layers(self) -> tuple[int, ...]:
         """Hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
         return read_layers(self.config)
+
+    @property
+    def stacked_layers(self) -> tuple[int, ...]:
+        """Layers of the tower whose features are added behind the LLM's first ones (DeepStack); none of most types."""
+        return stacked_layers(self.tower)
 
     @property
     def trained(self) -> tuple[Compressor, tuple[int, ...]] | None:

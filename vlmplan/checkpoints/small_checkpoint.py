@@ -90,13 +90,20 @@ def small_config(made: SmallModel) -> Any:
 
 
 def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
-    """Of a Qwen2-VL or Qwen2.5-VL: in the latter all layers but one have windows; half a head in three sections."""
-    transformers, first = quiet_transformers(), made.model_type == "qwen2_vl"
-    own = {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2}
-    if not first:
-        own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"],
-               "fullatt_block_indexes": [1], "window_size": 112}  # fmt: skip
-    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    """Of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL; half a head in three sections.
+
+    In Qwen2.5-VL all layers but one have windows; in Qwen3-VL two are stacked, and there are 6 x 6 learned positions.
+    """
+    transformers = quiet_transformers()
+    own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"]}
+    own = {
+        "qwen2_vl": {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2},
+        "qwen2_5_vl": own | {"fullatt_block_indexes": [1], "window_size": 112},
+        "qwen3_vl": own | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36},
+    }[made.model_type]
+    if made.model_type == "qwen3_vl":
+        text = {"head_dim": text["hidden_size"] // text["num_attention_heads"]} | text
+    half = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"]) // 2
     sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     tokens = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     numbers = {name: _PATCHED.index(token) for name, token in zip(tokens, _PATCHED[3:], strict=True)}
@@ -242,14 +249,14 @@ def _save_stacking(config: Any, folder: Path) -> None:
 
 
 def _save_patching(config: Any, folder: Path) -> None:
-    """Tokenizer and processor of Qwen2-VL and Qwen2.5-VL, whose own classes want torchvision to be made, for videos."""
+    """Tokenizer and processor of a Qwen-VL, whose own classes want torchvision to be made, for videos."""
     transformers, tower = quiet_transformers(), config.vision_config
     _tokenizer(_PATCHED).save_pretrained(folder)
     image = transformers.Qwen2VLImageProcessorPil(
         patch_size=tower.patch_size, temporal_patch_size=tower.temporal_patch_size, merge_size=tower.spatial_merge_size
     )
-    kind = "Qwen2VLProcessor" if config.model_type == "qwen2_vl" else "Qwen2_5_VLProcessor"
-    found = {"image_processor": image.to_dict(), "processor_class": kind}
+    kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+    found = {"image_processor": image.to_dict(), "processor_class": kinds[config.model_type]}
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 

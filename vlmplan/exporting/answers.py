@@ -151,7 +151,7 @@ def _processor_class(model_type: Any) -> Any:
         return transformers.AutoProcessor
 
     whole = transformers.InternVLProcessor
-    if model_type in GRIDDED_TYPES:  # whose two processors do the same with images
+    if model_type in GRIDDED_TYPES:  # whose three processors do the same with images
         whole = transformers.Qwen2_5_VLProcessor
 
     class OfImages(whole):  # type: ignore[misc, valid-type]

@@ -96,6 +96,7 @@ class Parts:
             base_precision=self.order.floats,
             all_logits=self.order.all_logits,
             hidden_output=self.order.compressor.reads_question,
+            stacked=len(self.checkpoint.stacked_layers),
         )
 
     @property
@@ -122,7 +123,7 @@ class Parts:
         if name == DECODER:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:
-            return embedding_graph(text, self.weights, floats)
+            return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers))
         if self.checkpoint.gridded:
             return patch_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.tiled:
