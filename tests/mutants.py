@@ -38,6 +38,23 @@ def _edit(folder: Path, name: str, change: Callable[[onnx.ModelProto], str]) -> 
     return f"{name}: {said}"
 
 
+def rewired(folder: Path, change: Callable[[Any], None], name: str = VISION) -> None:
+    """Change one of an export's graphs in place."""
+    model = onnx.load(folder / name)
+    change(model.graph)
+    onnx.save(model, folder / name)
+
+
+def revalued(folder: Path, name: str, values: Callable[[Any], Any], graph: str = VISION) -> None:
+    """Give an initialiser other values, made of its own."""
+
+    def change(held: Any) -> None:
+        tensor = next(one for one in held.initializer if one.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values(numpy_helper.to_array(tensor))), name))
+
+    rewired(folder, change, graph)
+
+
 def _floats(model: onnx.ModelProto, least: int = 2) -> list[Any]:
     return [one for one in model.graph.initializer if one.data_type in (1, 10, 2) and np.prod(one.dims) >= least]
 

@@ -1,19 +1,24 @@
 """Small checkpoints, written once a test process, and what tests do with them."""
 
 import functools
+import json
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir
 import onnxruntime
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
-from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
@@ -107,6 +112,33 @@ def _exported(kind: str) -> Path:
     folder = Path(_FOLDER.name) / f"{kind}-export"
     given = {"siglip-mistral": {"visual_tokens": 81}}.get(kind, {})
     export(order(kind, **given), folder, quiet)
+    return folder
+
+
+def hub_checkpoint(
+    folder: Path, kind: str, config: dict[str, Any], images: dict[str, Any], rename: Callable[[str], str]
+) -> Path:
+    """A Qwen-VL as the Hub has it: bf16 in two shards, tied embeddings, the chat template in a file of its own.
+
+    ``kind`` is the small checkpoint whose tokenizer it gets, ``rename`` what a tensor is called in the files.
+    """
+    transformers = quiet_transformers()
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    model = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.from_pretrained(folder))
+    enliven(model, 0)
+    tensors = {rename(name): tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
+    del tensors["lm_head.weight"]
+    shards = {"one.safetensors": sorted(tensors)[::2], "two.safetensors": sorted(tensors)[1::2]}
+    for shard, names in shards.items():
+        save_file({name: tensors[name] for name in names}, folder / shard, metadata={"format": "pt"})
+    table = {name: shard for shard, names in shards.items() for name in names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(checkpoint(kind) / name, folder / name)
+    template = (checkpoint(kind) / "chat_template.jinja").read_text()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
     return folder
 
 

@@ -294,6 +294,7 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
         (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
         (order("qwen2.5-vl"), {"image": USUAL_IMAGE}),
         (order("qwen2-vl", precision=Precision.INT4, **small), {"image": USUAL_IMAGE}),
+        (order("qwen3-vl"), {"image": USUAL_IMAGE}),
         (order("gemma3", precision=Precision.INT4, visual_tokens=4, **small), {}),
         (order("paligemma2"), {}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),

@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mutants import DECODER, VISION, agree
-from onnx import numpy_helper
+from mutants import DECODER, agree, revalued, rewired
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from small_models import (
     GRIDDED,
     USUAL_IMAGE,
     checkpoint,
     exported,
+    hub_checkpoint,
     judged_export,
     largest_difference,
     opened_checkpoint,
@@ -33,8 +33,7 @@ from small_models import (
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import canonical, quiet_transformers
-from vlmplan.checkpoints.small_checkpoint import enliven
+from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS
@@ -430,26 +429,10 @@ def _hub_name(name: str) -> str:
 @pytest.mark.parametrize("kind", _CLASSES)
 def test_a_checkpoint_as_the_hub_has_it_is_exported(kind: str, tmp_path: Path) -> None:
     """Of transformers 4.41: text at the top of the configuration, older names, bf16 in two shards, tied embeddings."""
-    transformers, folder = quiet_transformers(), tmp_path / "hub"
-    folder.mkdir()
     config = _HUB | {"architectures": [f"{_CLASSES[kind]}ForConditionalGeneration"], "model_type": kind,
                      "vision_config": _HUB_TOWERS[kind]}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    model = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.from_pretrained(folder))
-    enliven(model, 0)
-    tensors = {_hub_name(name): tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
-    del tensors["lm_head.weight"]
-    shards = {"one.safetensors": sorted(tensors)[::2], "two.safetensors": sorted(tensors)[1::2]}
-    for shard, names in shards.items():
-        save_file({name: tensors[name] for name in names}, folder / shard, metadata={"format": "pt"})
-    table = {name: shard for shard, names in shards.items() for name in names}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copy(checkpoint("qwen2.5-vl") / name, folder / name)
-    template = (checkpoint("qwen2.5-vl") / "chat_template.jinja").read_text()
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     images = _HUB_IMAGES | {"processor_class": f"{_CLASSES[kind]}Processor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    folder = hub_checkpoint(tmp_path / "hub", "qwen2.5-vl", config, images, _hub_name)
     api.export(checkpoint=folder, visual_tokens=54, out=tmp_path / "made")
     options = Options(checkpoint=str(folder), threads=2, repeats=1)
     report = Validator(options, quiet).validate(tmp_path / "made").report
@@ -479,20 +462,6 @@ def test_names_of_tensors_are_the_checkpoints(kind: str) -> None:
     assert {"language_model.norm.weight", f"vision_tower.merger.{last}.bias"} <= held
 
 
-def _rewired(folder: Path, change: Callable[[Any], None], name: str = VISION) -> None:
-    model = onnx.load(folder / name)
-    change(model.graph)
-    onnx.save(model, folder / name)
-
-
-def _constant(folder: Path, name: str, values: Callable[[Any], Any], graph: str = VISION) -> None:
-    def change(held: Any) -> None:
-        tensor = next(one for one in held.initializer if one.name == name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values(numpy_helper.to_array(tensor))), name))
-
-    _rewired(folder, change, graph)
-
-
 def _nodes(graph: Any, kind: str) -> list[Any]:
     return [node for node in graph.node if node.op_type == kind]
 
@@ -509,7 +478,7 @@ def _windows_ignored(folder: Path) -> None:
             makers[ours.input[0]].input[1] = makers[theirs.input[0]].input[1]
         first.input[3] = whole.input[3]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _strangers_seen(folder: Path) -> None:
@@ -519,7 +488,7 @@ def _strangers_seen(folder: Path) -> None:
         for node in _nodes(graph, "Attention"):
             del node.input[3]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _rows_for_columns(folder: Path) -> None:
@@ -529,7 +498,7 @@ def _rows_for_columns(folder: Path) -> None:
         node = next(one for one in _nodes(graph, "Concat") if one.attribute[0].i == -1)
         node.input[:] = [node.input[1], node.input[0]]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _another_input(folder: Path) -> None:
@@ -540,7 +509,7 @@ def _another_input(folder: Path) -> None:
             node.input[:] = ["grid_thw" if name == "image_grid_thw" else name for name in node.input]
         graph.input[1].name = "grid_thw"
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _json(folder: Path, name: str, **changed: Any) -> None:
@@ -560,15 +529,15 @@ FORGED: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "columns before rows": (_rows_for_columns, {"structure"}),
     "another input": (_another_input, {"interface"}),
     "frequencies doubled": (
-        lambda folder: _constant(folder, "tower.inverse_frequencies", lambda array: 2 * array),
+        lambda folder: revalued(folder, "tower.inverse_frequencies", lambda array: 2 * array),
         {"weights", "vision"},
     ),
     "time for width": (
-        lambda folder: _constant(folder, "rotary.axes", lambda array: array[::-1], DECODER),
+        lambda folder: revalued(folder, "rotary.axes", lambda array: array[::-1], DECODER),
         {"weights", "logits"},
     ),
     "queries for keys": (
-        lambda folder: _constant(folder, "vision_tower.blocks.1.attn.qkv.weight.T", lambda array: array[:, ::-1]),
+        lambda folder: revalued(folder, "vision_tower.blocks.1.attn.qkv.weight.T", lambda array: array[:, ::-1]),
         {"weights", "vision"},
     ),
     "more pixels": (lambda folder: _settings(folder, max_pixels=12845056), {"configuration"}),
@@ -620,8 +589,9 @@ def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
     assert found.against is not None and found.against.differing == 0
 
 
-def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_it(tmp_path: Path) -> None:
-    folder = checkpoint("qwen2.5-vl")
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
+def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
+    folder = checkpoint(kind)
     plan = plan_for(folder, 10.0, (448, 336))
     assert plan.choice.compressor is Compressor.NONE
     reached = [one.visual_tokens for one in api.tokens(model=folder, image="448x336").reachable]
@@ -629,13 +599,13 @@ def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (plan.choice.visual_tokens, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = judged_export(tmp_path / "made", "qwen2.5-vl", plan=plan, budget_only=True)
+    report = judged_export(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
-    assert "plan" in _failed(judged_export(tmp_path / "made", "qwen2.5-vl", plan=other, budget_only=True))
+    assert "plan" in _failed(judged_export(tmp_path / "made", kind, plan=other, budget_only=True))
 
 
 def test_shipped_models_of_these_types_are_exportable() -> None:
-    found = [model for model in catalogue.models() if model.architecture in ("qwen2_vl", "qwen2_5_vl")]
-    assert len(found) >= 7
+    found = [model for model in catalogue.models() if model.architecture in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")]
+    assert len(found) >= 11
     assert all(model.exportable and model.exports_tiles for model in found)
