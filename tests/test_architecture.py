@@ -311,6 +311,7 @@ DIMENSIONLESS = {
     "task",
     "weight",
     "in_flight",
+    "p_value",
     "level",
     "floor",
     "logit_tolerance",

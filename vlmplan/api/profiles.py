@@ -207,7 +207,7 @@ def profile_endpoint(
     base, found = device(hardware), spec(model)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
     chosen = _served_precision(found, precision, base, engine)
-    asked = _server(endpoint, served_model, parse_seconds(str(timeout)))
+    asked = server(endpoint, served_model, parse_seconds(str(timeout)))
     answered = interrogate(asked, probes(images and found.vision is not None), progress)
     observed = observations_of(answered, found, chosen)
     source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
@@ -226,7 +226,7 @@ def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile,
     return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16
 
 
-def _server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
+def server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
     """The server, asked for the model that is named or the only one it lists. Raises InputError or Unavailable."""
     from vlmplan.measuring import Endpoint
 

@@ -242,7 +242,7 @@ def _offline(run: Table) -> Iterator[_Run]:
 
 
 def _genai(cells: Table) -> Iterator[_Run]:
-    """Of onnxruntime-genai's ``benchmark_e2e.py``: a row a prompt length."""
+    """Of onnxruntime-genai's ``benchmark_e2e``: a row a prompt length."""
 
     def told(name: str) -> float | None:
         try:
