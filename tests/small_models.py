@@ -62,6 +62,11 @@ GRIDDED = {
                                 vision={"patch_size": 8, "deepstack_visual_indexes": [2, 0], "depth": 4,
                                         "num_position_embeddings": 50}),
 }  # fmt: skip
+PICTURED = {
+    "mistral3": SmallModel(model_type="mistral3", llm="mistral", seed=17),
+    "mistral3-wide": SmallModel(model_type="mistral3", llm="mistral", joined=3, seed=18, text={"head_dim": 24},
+                                vision={"patch_size": 16, "hidden_size": 96, "hidden_act": "gelu"}),
+}  # fmt: skip
 POOLED = {
     "gemma3": SmallModel(model_type="gemma3", llm="gemma3_text", seed=11),
     "gemma3-wide": SmallModel(model_type="gemma3", llm="gemma3_text", joined=1, seed=12,
@@ -81,25 +86,26 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS, TILED, GRIDDED or POOLED."""
+    """A checkpoint of one of KINDS, TILED, GRIDDED, PICTURED or POOLED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED | GRIDDED | POOLED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | GRIDDED | PICTURED | POOLED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
 
-    For one of GRIDDED 88 squares, for one of POOLED 16 tokens.
+    For one of GRIDDED 88 squares, of PICTURED 88 with the tokens that end rows, for one of POOLED 16 tokens.
     """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
         usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
-    if kind in GRIDDED:
-        usual = {"visual_tokens": 88, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+    if kind in (*GRIDDED, *PICTURED):
+        count = 70 if kind == "mistral3-wide" else 88
+        usual = {"visual_tokens": count, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     if kind in POOLED:
         usual["visual_tokens"] = 16
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)

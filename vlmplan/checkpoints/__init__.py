@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import check_resized as check_resized
     from vlmplan.checkpoints.pictures import image_file as image_file
+    from vlmplan.checkpoints.pixtral import PICTURED_TYPES as PICTURED_TYPES
     from vlmplan.checkpoints.qwen_vl import patch_width as patch_width
     from vlmplan.checkpoints.qwen_vl import position_axes as position_axes
     from vlmplan.checkpoints.qwen_vl import stacked_layers as stacked_layers
@@ -103,6 +104,7 @@ __getattr__, __all__ = face(
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
+        "pixtral": ("PICTURED_TYPES",),
         "qwen_vl": ("patch_width", "position_axes", "stacked_layers", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES, check_pictures
 from vlmplan.checkpoints.qwen_vl import check_grids, square_side, stacked_layers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
@@ -170,7 +171,7 @@ def side_of(value: Any) -> Any:
 def joined_side(config: Any) -> int:
     """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
     if config.model_type in GRIDDED_TYPES:
-        return int(config.vision_config.spatial_merge_size)
+        return int((config if config.model_type in PICTURED_TYPES else config.vision_config).spatial_merge_size)
     if config.model_type in POOLED_TYPES:
         return pooled_side(config)
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
@@ -179,6 +180,8 @@ def joined_side(config: Any) -> int:
 
 def image_side(config: Any) -> Any:
     """Return the pixels on a side of what a tower reads: the image, a tile of it, or a square that becomes a token."""
+    if config.model_type in PICTURED_TYPES:
+        return int(config.vision_config.patch_size * config.spatial_merge_size)
     if config.model_type in GRIDDED_TYPES:
         return square_side(config.vision_config)
     return side_of(config.vision_config.image_size)
@@ -242,6 +245,11 @@ class Checkpoint:
     def gridded(self) -> bool:
         """Whether tiles are squares of patches, a token each, that come with the grid of their image's patches."""
         return self.config.model_type in GRIDDED_TYPES
+
+    @property
+    def pictured(self) -> bool:
+        """Whether its squares stand in whole pictures, each with its height and width, and a token ends each row."""
+        return self.config.model_type in PICTURED_TYPES
 
     @property
     def pooled(self) -> bool:
@@ -359,8 +367,9 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
     text, tower = config.text_config, config.vision_config
+    pictured = config.model_type in PICTURED_TYPES
     if gridded := config.model_type in GRIDDED_TYPES:
-        check_grids(config, folder)
+        (check_pictures if pictured else check_grids)(config, folder)
     image_size, patch_size = image_side(config), side_of(tower.patch_size)
     _check_sizes(config, folder, image_size, patch_size)
     if config.model_type in POOLED_TYPES:
@@ -369,16 +378,17 @@ def _checked(config: Any, folder: Path) -> Any:
     check_attention(text, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
+    # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
+    towers = ("pixtral",) if pictured else (tower.model_type,) if tiled else TOWER_TYPES
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, _text_types(config)),
-        # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
-        ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
+        ("vision_config.model_type", tower.model_type, towers),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
         ("text_config.rope_parameters.rope_type", rope_type(text), ROPE_TYPES),
         ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
          ("default",) if stacked else ("default", "full")),
-        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
+        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked or pictured else -1, (-1,)),
     )  # fmt: skip
     _check_expected(folder, found)
     if tiled and not gridded:

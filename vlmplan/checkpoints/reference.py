@@ -42,8 +42,9 @@ class Reference:
 
         Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
         ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
-        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``, and of
-        DeepStack the features of each layer beside them.
+        Of whole pictures ``grid [images, 2]`` are their heights and widths. With a ``grid [images, 3]`` of patches
+        ``[all patches, numbers of a patch] -> [all tokens, LLM width]``, and of DeepStack the features of each layer
+        beside them.
         """
         import torch
 
@@ -67,6 +68,9 @@ class Reference:
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
+            if self.checkpoint.pictured:
+                found = self.model.get_image_features(pixels, None if grid is None else grid.tolist())
+                return torch.cat(found.pooler_output).float().cpu().numpy()
             if self.checkpoint.gridded:
                 return self._grid_features(pixels, self._tensor(grid)).float().cpu().numpy()
             if not self.checkpoint.masked:

@@ -19,6 +19,7 @@ from vlmplan.checkpoints.checkpoint import (
 )
 from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
@@ -28,6 +29,7 @@ _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
 # Qwen2-VL's
 _PATCHED = ("<pad>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+_PICTURED = ("<pad>", "<s>", "</s>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")  # Mistral 3's
 _MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
@@ -67,6 +69,8 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in PICTURED_TYPES:
+        return _pictured_config(made, text | special, vision | made.vision)
     if made.model_type in GRIDDED_TYPES:
         return _patched_config(made, text | special, made.vision)
     if made.model_type in POOLED_TYPES:
@@ -111,6 +115,20 @@ def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, An
         text_config={"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}} | text,
         vision_config={"depth": 3, "num_heads": 4, "spatial_merge_size": made.joined} | own | vision,
         **numbers,
+    )
+
+
+def _pictured_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of a Mistral 3: Pixtral's tower, and a merger of its patches."""
+    transformers = quiet_transformers()
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**({"head_dim": 16, "sliding_window": None} | text)),
+        vision_config=transformers.CONFIG_MAPPING["pixtral"](
+            **{"hidden_act": "silu"} | vision | {"image_size": 1540} | made.vision
+        ),
+        image_token_index=_PICTURED.index("[IMG]"),
+        spatial_merge_size=made.joined,
+        tie_word_embeddings=False,
     )
 
 
@@ -260,6 +278,19 @@ def _save_patching(config: Any, folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
+def _save_picturing(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Mistral 3, whose own class wants torchvision to be made."""
+    transformers, tower = quiet_transformers(), config.vision_config
+    _tokenizer(_PICTURED).save_pretrained(folder)
+    image = transformers.PixtralImageProcessorPil(
+        size={"longest_edge": tower.image_size}, patch_size={"height": tower.patch_size, "width": tower.patch_size}
+    )
+    names = dict(zip(("image_token", "image_break_token", "image_end_token"), _PICTURED[3:], strict=True))
+    found = {"image_processor": image.to_dict(), "processor_class": "PixtralProcessor", **names,
+             "patch_size": tower.patch_size, "spatial_merge_size": config.spatial_merge_size}  # fmt: skip
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
 def _save_pooling(config: Any, folder: Path) -> None:
     """Tokenizer and processor of Gemma 3 or PaliGemma, by image processors that need no torchvision."""
     transformers, size = quiet_transformers(), dict.fromkeys(("height", "width"), config.vision_config.image_size)
@@ -297,7 +328,8 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     elif made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
         saved = _save_tiling if made.model_type in MASKED_TYPES else _save_stacking
-        (_save_patching if made.model_type in GRIDDED_TYPES else saved)(config, folder)
+        saved = _save_patching if made.model_type in GRIDDED_TYPES else saved
+        (_save_picturing if made.model_type in PICTURED_TYPES else saved)(config, folder)
     else:
         save_small(model, config, _tokenizer(), folder)
     return folder

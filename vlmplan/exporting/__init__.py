@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.templates import EndlessTemplate as EndlessTemplate
     from vlmplan.exporting.templates import templated as templated
     from vlmplan.exporting.tiles import USUAL_IMAGE as USUAL_IMAGE
+    from vlmplan.exporting.tiles import Pictures as Pictures
     from vlmplan.exporting.tiles import Squares as Squares
     from vlmplan.exporting.tiles import Tiling as Tiling
     from vlmplan.exporting.tiles import tiling as tiling
@@ -97,7 +98,7 @@ __getattr__, __all__ = face(
             "stepped",
         ),
         "templates": ("EndlessTemplate", "templated"),
-        "tiles": ("Squares", "Tiling", "USUAL_IMAGE", "tiling"),
+        "tiles": ("Pictures", "Squares", "Tiling", "USUAL_IMAGE", "tiling"),
         "timed": ("TimedRequest", "workload_prompt"),
         "write": (
             "LIBRARIES",

@@ -10,6 +10,7 @@ from typing import Any
 from vlmplan.checkpoints import (
     GRIDDED_TYPES,
     MASKED_TYPES,
+    PICTURED_TYPES,
     POOLED_TYPES,
     TILED_TYPES,
     as_rgb,
@@ -23,7 +24,8 @@ from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.gemma_files import PALIGEMMA, write_placeholders
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.runner import PATCH_GRID, PIXEL_MASK, OnnxModel, Prompt, generate
+from vlmplan.exporting.picture_files import PIXTRAL, row_processor
+from vlmplan.exporting.runner import PATCH_GRID, PICTURE_SIZES, PIXEL_MASK, OnnxModel, Prompt, generate
 from vlmplan.exporting.templates import templated
 from vlmplan.exporting.write import question_ids
 from vlmplan.panics import panics_refused
@@ -66,12 +68,12 @@ def _picture(path: Path) -> Any:
 def cut_within(image_processor: Any, limit: int, *, masked: bool) -> None:
     """Set an image processor to a limit: of ``masked`` tiles the longest edge in pixels, else their number.
 
-    Of a processor that makes squares of patches it is the most pixels in all.
+    Of a processor that makes squares of patches it is the most pixels in all, of Pixtral's the longest edge.
     """
     if hasattr(image_processor, "merge_size"):
         least = min(limit, dict(image_processor.size)["shortest_edge"])
         image_processor.size = {"shortest_edge": least, "longest_edge": limit}
-    elif masked:
+    elif masked or PIXTRAL in type(image_processor).__name__:
         image_processor.size = {"longest_edge": limit}
     else:
         image_processor.max_patches = limit
@@ -129,11 +131,16 @@ class Prompts:
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
-            grid=made.get(PATCH_GRID),
+            grid=made.get(PATCH_GRID, made.get(PICTURE_SIZES)),
             merge=getattr(processor.image_processor, "merge_size", 1),
             question_ids=asking,
             image_token=int(processor.image_token_ids[0]),
         )
+
+    def visual_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens of a prompt stand for its image, those that end rows among them."""
+        own = getattr(self.processor, "row_ids", [prompt.image_token])
+        return sum(int((prompt.input_ids == token).sum()) for token in own)
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return an answer's text."""
@@ -145,6 +152,8 @@ class Prompts:
 def _processor_class(model_type: Any) -> Any:
     """The class of a type's processor, without what only videos need: torchvision, and SmolVLM's num2words."""
     transformers = quiet_transformers()
+    if model_type in PICTURED_TYPES:
+        return row_processor()
     if model_type in MASKED_TYPES:
         return transformers.Idefics3Processor  # which does the same with images as SmolVLM's
     if model_type not in TILED_TYPES:
@@ -186,7 +195,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     return Answer(
         text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],
-        visual_tokens=int((prompt.input_ids == prompt.image_token).sum()),
+        visual_tokens=prompts.visual_tokens(prompt),
         output_tokens=len(found.tokens),
         vision_s=found.vision_s,
         prefill_s=found.prefill_s,

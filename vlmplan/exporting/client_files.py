@@ -26,7 +26,8 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.grid_files import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
-from vlmplan.exporting.tiles import Tiling
+from vlmplan.exporting.picture_files import picture_texts
+from vlmplan.exporting.tiles import Pictures, Tiling
 from vlmplan.panics import panics_refused
 
 # Tokenizer files are handed on as they are; a client reads those it knows.
@@ -294,7 +295,10 @@ def texts(
     elif tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
     elif tiles.squares is not None:
-        made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
+        if isinstance(tiles.squares, Pictures):
+            made = picture_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
+        else:
+            made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
         made["config.json"] |= _external(external)
         made["processor_config.json"] |= _own_template(folder)
     else:

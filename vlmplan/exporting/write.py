@@ -61,6 +61,7 @@ from vlmplan.graphs import (
     gemma_encoder_graph,
     internvit_graph,
     patch_graph,
+    picture_graph,
     tile_graph,
 )
 from vlmplan.hardware import Precision
@@ -124,6 +125,8 @@ class Parts:
             return decoder_graph(text, self.weights, self.decoder_options)
         if name == EMBED:
             return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers))
+        if self.checkpoint.pictured:
+            return picture_graph(self.checkpoint, floats)
         if self.checkpoint.gridded:
             return patch_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.tiled:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vlmplan.graphs.gemma import gemma_embedding_graph as gemma_embedding_graph
     from vlmplan.graphs.gemma_vision import gemma_encoder_graph as gemma_encoder_graph
     from vlmplan.graphs.internvit import internvit_graph as internvit_graph
+    from vlmplan.graphs.pixtral import picture_graph as picture_graph
     from vlmplan.graphs.quantise import quantised as quantised
     from vlmplan.graphs.qwen_vl import GRID_NAMES as GRID_NAMES
     from vlmplan.graphs.qwen_vl import patch_graph as patch_graph
@@ -26,6 +27,7 @@ __getattr__, __all__ = face(
         "gemma": ("gemma_decoder_graph", "gemma_embedding_graph"),
         "gemma_vision": ("gemma_encoder_graph",),
         "internvit": ("internvit_graph",),
+        "pixtral": ("picture_graph",),
         "quantise": ("quantised",),
         "qwen_vl": ("GRID_NAMES", "patch_graph"),
         "sketch": ("OPSET",),

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import options as options
     from vlmplan.models.visual_tokens import settable as settable
     from vlmplan.models.visual_tokens import squares_of as squares_of
+    from vlmplan.models.visual_tokens import unasked_edge as unasked_edge
     from vlmplan.models.visual_tokens import visual_input as visual_input
 
 __getattr__, __all__ = face(
@@ -98,6 +99,7 @@ __getattr__, __all__ = face(
             "options",
             "settable",
             "squares_of",
+            "unasked_edge",
             "visual_input",
         ),
     },

@@ -39,7 +39,7 @@ VISION_MARGIN = 5  # features are compared at their own scale, and large weights
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
-def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any, Any | None]:
+def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None, grid: Any | None) -> tuple[Any, Any | None]:
     """A random image of one view, or of ``shown`` tiles, with their mask where they have one.
 
     Where there are two, the second one's mask hides its right quarter and its lower half: clients may pad a tile.
@@ -49,7 +49,7 @@ def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any,
     shape = (1, 3, size, size) if tiles is None else (1, shown, 3, size, size)
     pixels = rng.standard_normal(shape).astype(np.float32)
     if tiles is None or not tiles.masked:
-        return (pixels if tiles is None else tiles.as_read(pixels)), None
+        return (pixels if tiles is None else tiles.as_read(pixels, grid)), None
     mask = np.ones((1, shown, size, size), bool)
     if shown == _PADDED_TILES:
         mask[:, 1, size // 2 :] = mask[:, 1, :, size * 3 // 4 :] = False
@@ -93,11 +93,11 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
         grid, merge = None, 1
         if tiles is not None and (squares := tiles.squares) is not None:
             grid, merge = _grid(squares, seed), squares.merge
-            shown = int(grid.prod(axis=1).sum()) // merge**2
+            shown = squares.tokens(grid)
         seen = manifest.visual_tokens if tiles is None else shown * tiles.view_tokens
         ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
         size = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
-        pixels, mask = _pixels(rng, size, shown, tiles)
+        pixels, mask = _pixels(rng, size, shown, tiles, grid)
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(
@@ -241,8 +241,11 @@ def judged(
 
 
 def _others(own: Any, theirs: Any) -> Any:
-    """Another image of the same shape: of tiles the first, as many as ``own``."""
-    return theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    """Another image of the same shape: of tiles the first, as many as ``own``; of pictures their pixels in a row."""
+    import numpy as np
+
+    found = theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    return found if found.shape == own.shape else np.resize(theirs, own.shape)
 
 
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:

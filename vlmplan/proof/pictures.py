@@ -52,9 +52,9 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
 
     Where tokens are pooled patches come in larger squares.
     """
-    if tiles.squares is not None:
+    if tiles.squares is not None and not checkpoint.pictured:
         processor.merge_size = tiles.squares.merge
-    elif not checkpoint.masked:
+    elif not checkpoint.masked and not checkpoint.pictured:
         processor.crop_to_patches = True
     if tiles.limit is not None:
         cut_within(processor, tiles.limit, masked=checkpoint.masked)
