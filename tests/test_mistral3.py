@@ -178,9 +178,9 @@ _HUB: dict[str, Any] = {
 }  # fmt: skip
 _IMAGES = {
     "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True,
-    "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "image_processor_type": "PixtralImageProcessorFast", "patch_size": 14,
-    "processor_class": "PixtralProcessor", "resample": 3, "rescale_factor": 0.00392156862745098,
-    "size": {"longest_edge": 1540},
+    "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28],
+    "image_processor_type": "PixtralImageProcessorFast", "patch_size": 14, "processor_class": "PixtralProcessor",
+    "resample": 3, "rescale_factor": 0.00392156862745098, "size": {"longest_edge": 1540},
 }  # fmt: skip
 
 
