@@ -131,7 +131,7 @@ class Prompts:
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
-            grid=made.get(PATCH_GRID, made.get(PICTURE_SIZES)),
+            grid=made.get(PICTURE_SIZES if hasattr(processor, "row_ids") else PATCH_GRID),
             merge=getattr(processor.image_processor, "merge_size", 1),
             question_ids=asking,
             image_token=int(processor.image_token_ids[0]),

@@ -52,9 +52,11 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
 
     Where tokens are pooled patches come in larger squares.
     """
-    if tiles.squares is not None and not checkpoint.pictured:
+    if checkpoint.pictured:  # whose own processor sets another size of patches than the file has
+        processor.patch_size = dict.fromkeys(("height", "width"), checkpoint.tower.patch_size)
+    elif tiles.squares is not None:
         processor.merge_size = tiles.squares.merge
-    elif not checkpoint.masked and not checkpoint.pictured:
+    elif not checkpoint.masked:
         processor.crop_to_patches = True
     if tiles.limit is not None:
         cut_within(processor, tiles.limit, masked=checkpoint.masked)
