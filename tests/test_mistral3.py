@@ -34,7 +34,7 @@ from vlmplan import api
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.orders import ExportChoices
-from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, prompt_embeds, stepped
 from vlmplan.exporting.write import export
 from vlmplan.graphs.pixtral import picture_graph

@@ -30,7 +30,7 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices
-from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, prompt_embeds, stepped
 from vlmplan.exporting.write import export
 from vlmplan.inventory import catalogue
