@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from small_models import (
     GRIDDED,
     KINDS,
+    PICTURED,
     POOLED,
     SHAPED,
     TILE_TOKENS,
@@ -306,6 +307,8 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
         (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
         (order("qwen2.5-vl"), {"image": USUAL_IMAGE}),
         (order("qwen2-vl", precision=Precision.INT4, **small), {"image": USUAL_IMAGE}),
+        (order("qwen3-vl"), {"image": USUAL_IMAGE}),
+        (order("mistral3"), {"image": USUAL_IMAGE}),
         (order("gemma3", precision=Precision.INT4, visual_tokens=4, **small), {}),
         (order("paligemma2"), {}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
@@ -355,7 +358,7 @@ def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
     for path, options in goods:
         report = Validator(options, quiet).validate(path).report
         assert not report.failed, (path, report.failed)
-    kinds, _ = _hunt([*goods[2:6], *goods[7:12]], len(FORGERIES), tmp_path)
+    kinds, _ = _hunt([*goods[2:6], *goods[7:14]], len(FORGERIES), tmp_path)
     assert len(kinds) > 20
 
 
@@ -402,10 +405,11 @@ def test_a_hundred_good_exports_are_accepted(tmp_path: Path) -> None:
 def test_good_exports_of_grids_are_accepted(tmp_path: Path) -> None:
     """Kinds x precisions x numbers of squares, validated against the checkpoint, the tokens and the image given."""
     refused, number = [], 0
-    for kind in GRIDDED:
+    counts = {"mistral3": (24, 88, 192), "mistral3-wide": (35, 70, 176)}
+    for kind in (*GRIDDED, *PICTURED):
         for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
-            for squares in (12, 88, 192):
-                base = Precision.FP16 if precision is Precision.INT8 and squares == 88 else Precision.FP32
+            for squares in counts.get(kind, (12, 88, 192)):
+                base = Precision.FP16 if precision is Precision.INT8 and squares in (70, 88) else Precision.FP32
                 made = order(kind, precision=precision, base_precision=base, visual_tokens=squares)
                 export(made, tmp_path / "good", quiet, overwrite=True)
                 known: dict[str, Any] = {"visual_tokens": squares, "image": USUAL_IMAGE}

@@ -18,6 +18,7 @@ import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
 from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
@@ -62,6 +63,9 @@ def _by_torch(checkpoint: str, prompt: Prompt, count: int) -> list[int]:
     if prompt.shapes is not None:
         given["spatial_shapes"] = torch.from_numpy(prompt.shapes)
         given["pixel_attention_mask"] = torch.from_numpy(prompt.pixel_mask)
+    if model.config.model_type in PICTURED_TYPES:
+        given["image_sizes"] = given.pop("image_grid_thw")
+        del given["mm_token_type_ids"]
     if model.config.model_type in POOLED_TYPES:  # whose processors say what is an image, or that all is a prefix
         shown = given["input_ids"] == model.config.image_token_index
         given["token_type_ids"] = shown.long() * (model.config.model_type in MARKED_TYPES)
@@ -81,7 +85,8 @@ def main() -> None:
         ids, pixels = _inputs(found)
         config = json.loads((Path(found["folder"]) / "config.json").read_text(encoding="utf-8"))
         token = config.get("image_token_index", config.get("image_token_id"))
-        grid = None if found.get("grid") is None else np.array([found["grid"]], np.int64)
+        sizes = np.array([found["dims"][-2:]], np.int64) if config["model_type"] in PICTURED_TYPES else None
+        grid = sizes if found.get("grid") is None else np.array([found["grid"]], np.int64)
         shapes = None if found.get("shapes") is None else np.array(found["shapes"], np.int64).reshape(-1, 2)
         prompt = Prompt(
             input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=token, grid=grid,

@@ -35,7 +35,7 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
         return _pooling(checkpoint, compressor, visual_tokens)
     if not checkpoint.tiled:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
-    pools = checkpoint.gridded or checkpoint.shaped
+    pools = (checkpoint.gridded and not checkpoint.pictured) or checkpoint.shaped
     allowed = (Compressor.NONE, Compressor.AVERAGE_POOL) if pools else (Compressor.NONE,)
     if compressor not in allowed:
         raise InputError(

@@ -20,6 +20,7 @@ from vlmplan.checkpoints.checkpoint import (
 )
 from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES
 from vlmplan.checkpoints.shaped_images import view_processor
 
 IMAGE_TOKEN = "<image>"
@@ -37,6 +38,7 @@ _MOST_CUT = 10  # tiles of an image, as LFM2-VL is shipped
 _CUT = tuple(
     f"<|img_row_{row}_col_{column}|>" for row in range(1, _MOST_CUT + 1) for column in range(1, _MOST_CUT // row + 1)
 )
+_PICTURED = ("<pad>", "<s>", "</s>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")  # Mistral 3's
 _MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
@@ -76,6 +78,8 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in PICTURED_TYPES:
+        return _pictured_config(made, text | special, vision | made.vision)
     if made.model_type in GRIDDED_TYPES:
         return _patched_config(made, text | special, made.vision)
     if made.model_type in SHAPED_TYPES:
@@ -101,13 +105,20 @@ def small_config(made: SmallModel) -> Any:
 
 
 def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
-    """Of a Qwen2-VL or Qwen2.5-VL: in the latter all layers but one have windows; half a head in three sections."""
-    transformers, first = quiet_transformers(), made.model_type == "qwen2_vl"
-    own = {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2}
-    if not first:
-        own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"],
-               "fullatt_block_indexes": [1], "window_size": 112}  # fmt: skip
-    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    """Of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL; half a head in three sections.
+
+    In Qwen2.5-VL all layers but one have windows; in Qwen3-VL two are stacked, and there are 6 x 6 learned positions.
+    """
+    transformers = quiet_transformers()
+    own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"]}
+    own = {
+        "qwen2_vl": {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2},
+        "qwen2_5_vl": own | {"fullatt_block_indexes": [1], "window_size": 112},
+        "qwen3_vl": own | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36},
+    }[made.model_type]
+    if made.model_type == "qwen3_vl":
+        text = {"head_dim": text["hidden_size"] // text["num_attention_heads"]} | text
+    half = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"]) // 2
     sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     tokens = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     numbers = {name: _PATCHED.index(token) for name, token in zip(tokens, _PATCHED[3:], strict=True)}
@@ -131,6 +142,20 @@ def _viewed_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any
         image_token_id=_SPECIAL.index(IMAGE_TOKEN),
         downsample_factor=made.joined,
         projector_hidden_size=96,
+    )
+
+
+def _pictured_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of a Mistral 3: Pixtral's tower, and a merger of its patches."""
+    transformers = quiet_transformers()
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**({"head_dim": 16, "sliding_window": None} | text)),
+        vision_config=transformers.CONFIG_MAPPING["pixtral"](
+            **{"hidden_act": "silu"} | vision | {"image_size": 1540} | made.vision
+        ),
+        image_token_index=_PICTURED.index("[IMG]"),
+        spatial_merge_size=made.joined,
+        tie_word_embeddings=False,
     )
 
 
@@ -269,14 +294,27 @@ def _save_stacking(config: Any, folder: Path) -> None:
 
 
 def _save_patching(config: Any, folder: Path) -> None:
-    """Tokenizer and processor of Qwen2-VL and Qwen2.5-VL, whose own classes want torchvision to be made, for videos."""
+    """Tokenizer and processor of a Qwen-VL, whose own classes want torchvision to be made, for videos."""
     transformers, tower = quiet_transformers(), config.vision_config
     _tokenizer(_PATCHED).save_pretrained(folder)
     image = transformers.Qwen2VLImageProcessorPil(
         patch_size=tower.patch_size, temporal_patch_size=tower.temporal_patch_size, merge_size=tower.spatial_merge_size
     )
-    kind = "Qwen2VLProcessor" if config.model_type == "qwen2_vl" else "Qwen2_5_VLProcessor"
-    found = {"image_processor": image.to_dict(), "processor_class": kind}
+    kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+    found = {"image_processor": image.to_dict(), "processor_class": kinds[config.model_type]}
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+def _save_picturing(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Mistral 3, whose own class wants torchvision to be made."""
+    transformers, tower = quiet_transformers(), config.vision_config
+    _tokenizer(_PICTURED).save_pretrained(folder)
+    image = transformers.PixtralImageProcessorPil(
+        size={"longest_edge": tower.image_size}, patch_size={"height": tower.patch_size, "width": tower.patch_size}
+    )
+    names = dict(zip(("image_token", "image_break_token", "image_end_token"), _PICTURED[3:], strict=True))
+    found = {"image_processor": image.to_dict(), "processor_class": "PixtralProcessor", **names,
+             "patch_size": tower.patch_size, "spatial_merge_size": config.spatial_merge_size}  # fmt: skip
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
@@ -322,6 +360,8 @@ def _saver(model_type: str) -> Callable[[Any, Path], None]:
     """What writes tokenizer and processor of a tiled type."""
     if model_type in SHAPED_TYPES:
         return _save_viewing
+    if model_type in PICTURED_TYPES:
+        return _save_picturing
     if model_type in GRIDDED_TYPES:
         return _save_patching
     return _save_tiling if model_type in MASKED_TYPES else _save_stacking

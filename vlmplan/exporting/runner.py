@@ -25,11 +25,13 @@ PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name 
 PATCH_GRID = "image_grid_thw"  # patches of each image in time, height and width, likewise
 VIEW_SHAPES = "spatial_shapes"  # rows and columns of patches of each view, likewise
 _CACHES = (("present_conv", "past_conv"), ("present", "past_key_values"))  # how outputs become inputs
+PICTURE_SIZES = "image_sizes"  # height and width of each picture, likewise
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
 _SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
 # How ONNX Runtime rounds activations before products that it makes of DequantizeLinear and MatMul; 1 is not at all.
 _ACTIVATIONS = "session.qdq_matmulnbits_accuracy_level"
 _SPATIAL = 3  # dimensions of positions that are in time, height and width
+_PLANE = 2  # numbers of a picture's size: height and width
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
@@ -43,9 +45,10 @@ class Model(Protocol):
 
         With masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch,
         tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own. With a ``grid
-        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``. With shapes ``[views,
-        2]`` as the grid ``[views, patches, numbers of a patch]``, whose ``mask [views, patches]`` says what is no
-        padding, ``-> [all tokens, LLM width]``.
+        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``; with one of heights
+        and widths in pixels, ``[images, 2]``, ``[images, 3, height, width] -> [all tokens, LLM width]``. With shapes
+        ``[views, 2]`` as the grid ``[views, patches, numbers of a patch]``, whose ``mask [views, patches]`` says what
+        is no padding, ``-> [all tokens, LLM width]``.
         """
 
     def embeds(self, input_ids: Any) -> Any:
@@ -209,8 +212,21 @@ class OnnxModel:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
         session = self.session(VISION)
+        if grid is not None and grid.shape[1] == _PLANE:
+            return self._pictures(session, pixel_values, grid)
         with _running("vision encoder"):
             return session.run(["image_features"], feeds)[0]
+
+    def _pictures(self, session: Any, pixel_values: Any, sizes: Any) -> Any:
+        """Features of pictures of unlike sizes, one after the other: a run takes one size, without its padding."""
+        import numpy as np
+
+        found = []
+        for picture, (high, wide) in zip(pixel_values, sizes, strict=True):
+            own = np.ascontiguousarray(picture[None, :, :high, :wide])
+            with _running("vision encoder"):
+                found.append(session.run(["image_features"], {"pixel_values": own})[0])
+        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
@@ -307,9 +323,10 @@ class Prompt:
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
     With masked tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size,
     size]``; other tiles are one list, ``[all tiles, 3, size, size]``. With a ``grid [images, 3]`` of patches in time,
-    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token. With ``shapes
-    [views, 2]``, rows and columns of patches, ``pixel_values [views, patches, numbers of a patch]`` and ``pixel_mask
-    [views, patches]``.
+    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token; with one of
+    heights and widths in pixels, ``[images, 2]``, ``pixel_values [images, 3, height, width]``, padded to one size. With
+    ``shapes [views, 2]``, rows and columns of patches, ``pixel_values [views, patches, numbers of a patch]`` and
+    ``pixel_mask [views, patches]``.
     """
 
     input_ids: Any
@@ -330,7 +347,7 @@ class Prompt:
     @property
     def positions(self) -> Positions | None:
         """Where its tokens stand in time, height and width, of a prompt with grids. Raises InputError."""
-        if self.grid is None:
+        if self.grid is None or self.grid.shape[1] == _PLANE:
             return None
         return positions_of(self.input_ids, self.attention_mask, self.image_token, self.grid // (1, *[self.merge] * 2))
 

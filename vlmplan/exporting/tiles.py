@@ -11,7 +11,16 @@ from vlmplan.checkpoints import Checkpoint
 from vlmplan.cost import read_model_config
 from vlmplan.errors import InputError
 from vlmplan.exporting.shapes import Shapes, pooled_shapes, shapes_of
-from vlmplan.models import Compressor, ModelSpec, Workload, limit_of, limits_of, native_visual_tokens, squares_of
+from vlmplan.models import (
+    Compressor,
+    ModelSpec,
+    Workload,
+    limit_of,
+    limits_of,
+    native_visual_tokens,
+    squares_of,
+    unasked_edge,
+)
 
 _LONGEST_SIDE = 65_536  # pixels
 _MOST_POOLED = 8  # tokens of a side: of a usual image a dozen are left
@@ -47,7 +56,11 @@ class Squares:
         high, wide = rows or self.rows, columns or self.columns
         return np.array([[1, high * self.merge, wide * self.merge]] * images, np.int64)
 
-    def patches(self, pixels: Any) -> Any:
+    def tokens(self, grid: Any) -> int:
+        """Return how many squares images of a grid of patches have."""
+        return int(grid.prod(axis=1).sum()) // self.merge**2
+
+    def read(self, pixels: Any, grid: Any) -> Any:  # noqa: ARG002 - of pictures
         """``pixels [..., 3, side, side]`` of squares as patches in a row, ``[patches, numbers of a patch]``."""
         import numpy as np
 
@@ -55,6 +68,43 @@ class Squares:
         cut = pixels.reshape(-1, 3, merge, patch, merge, patch).transpose(0, 2, 4, 1, 3, 5)
         cut = cut.reshape(-1, 3, 1, patch, patch)
         return np.repeat(cut, self.frames, axis=2).reshape(len(cut), -1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures(Squares):
+    """Squares that stand in whole pictures, scaled to a longest ``edge`` in pixels; a token of text ends each row."""
+
+    edge: int
+
+    def grid(self, images: int = 1, rows: int | None = None, columns: int | None = None) -> Any:
+        """Return heights and widths in pixels, ``[images, 2]``; of another shape where one is given."""
+        import numpy as np
+
+        high, wide = rows or self.rows, columns or self.columns
+        return np.array([[high * self.side, wide * self.side]] * images, np.int64)
+
+    def tokens(self, grid: Any) -> int:
+        """Return how many squares pictures of these heights and widths have."""
+        return int(grid.prod(axis=1).sum()) // self.side**2
+
+    def read(self, pixels: Any, grid: Any) -> Any:
+        """``pixels [..., 3, side, side]`` of squares as pictures ``[images, 3, height, width]``, padded by zeros."""
+        import numpy as np
+
+        cut, at = pixels.reshape(-1, 3, self.side, self.side), 0
+        found = np.zeros((len(grid), 3, *grid.max(axis=0)), pixels.dtype)
+        for picture, (high, wide) in zip(found, grid, strict=True):
+            rows, columns = high // self.side, wide // self.side
+            own = cut[at : at + rows * columns].reshape(rows, columns, 3, self.side, self.side)
+            picture[:, :high, :wide] = own.transpose(2, 0, 3, 1, 4).reshape(3, high, wide)
+            at += rows * columns
+        return found
+
+    def ended(self, ids: Any, images: int, image_token: int) -> Any:
+        """``ids [batch, tokens]`` of prompts that begin with pictures: the last of each row is another token."""
+        found, row = ids.copy(), self.columns + 1
+        found[:, self.columns : images * self.rows * row : row] = image_token + 1
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +132,17 @@ class Tiling:
 
     @property
     def views(self) -> int:
-        """Tiles, and the whole image where there are several."""
+        """Tiles, and the whole image where there are several; squares."""
         if self.shapes is not None:
             return len(self.shapes.views)
+        if self.squares is not None:
+            return self.squares.rows * self.squares.columns
         return self.visual_tokens // self.view_tokens
 
-    def as_read(self, pixels: Any) -> Any:
-        """Return ``pixels [requests, tiles, 3, size, size]`` as the vision encoder reads them."""
+    def as_read(self, pixels: Any, grid: Any | None = None) -> Any:
+        """Return ``pixels [requests, tiles, 3, size, size]`` as the vision encoder reads them; squares with a grid."""
         if self.squares is not None:
-            return self.squares.patches(pixels)
+            return self.squares.read(pixels, grid)
         return pixels if self.masked else pixels.reshape(-1, *pixels.shape[2:])
 
 
@@ -151,6 +203,15 @@ def _shaped(
     return Tiling(image=image, visual_tokens=count, view_tokens=1, limit=None, masked=False, shapes=shapes)
 
 
+def _pictures(checkpoint: Checkpoint, spec: ModelSpec, image: tuple[int, int], limit: int | None) -> Pictures:
+    """The squares of a picture within a longest edge; its processor's own where there is no limit."""
+    columns, rows = squares_of(spec, image, limit)
+    return Pictures(
+        rows=rows, columns=columns, merge=checkpoint.joined_side, patch=checkpoint.tower.patch_size, frames=1,
+        least_pixels=0, most_pixels=0, edge=limit or (0 if spec.image is None else unasked_edge(spec.image)),
+    )  # fmt: skip
+
+
 def tiling(
     checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | None, compressor: Compressor = Compressor.NONE
 ) -> Tiling:
@@ -166,8 +227,11 @@ def tiling(
     if checkpoint.shaped:
         return _shaped(checkpoint, spec, image, count, compressor)
     pooled = _pooling(spec, image, count) if compressor is Compressor.AVERAGE_POOL else 1
-    limit, squares = None if pooled > 1 else limit_of(spec, image, count), None
-    if checkpoint.gridded:
+    limit = None if pooled > 1 else limit_of(spec, image, count)
+    squares: Squares | None = None
+    if checkpoint.pictured:
+        squares = _pictures(checkpoint, spec, image, limit)
+    elif checkpoint.gridded:
         # Unasked a processor keeps millions of pixels of a large picture, whose attention no memory holds.
         limit = limit or count * (checkpoint.image_size * pooled) ** 2
         squares = _squares(checkpoint, spec, image, limit, pooled)

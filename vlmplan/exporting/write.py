@@ -62,6 +62,7 @@ from vlmplan.graphs import (
     internvit_graph,
     lfm2_decoder_graph,
     patch_graph,
+    picture_graph,
     tile_graph,
     view_graph,
 )
@@ -98,6 +99,7 @@ class Parts:
             base_precision=self.order.floats,
             all_logits=self.order.all_logits,
             hidden_output=self.order.compressor.reads_question,
+            stacked=len(self.checkpoint.stacked_layers),
         )
 
     @property
@@ -125,7 +127,9 @@ class Parts:
             drawn = lfm2_decoder_graph if self.checkpoint.shaped else decoder_graph
             return drawn(text, self.weights, self.decoder_options)
         if name == EMBED:
-            return embedding_graph(text, self.weights, floats)
+            return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers))
+        if self.checkpoint.pictured:
+            return picture_graph(self.checkpoint, floats)
         if self.checkpoint.shaped:
             return view_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.gridded:

@@ -2,8 +2,9 @@
 
 Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size,
 sequence_length (new tokens), past_sequence_length, total_sequence_length. The mask allows padding: a token sees itself
-and the unmasked tokens before it, within the window where a layer has one. In Qwen2-VL's and Qwen2.5-VL's LLM, a Qwen2,
-positions are in time, height and width, and each rotary frequency follows one of them.
+and the unmasked tokens before it, within the window where a layer has one. In the LLMs of Qwen2-VL, Qwen2.5-VL and
+Qwen3-VL positions are in time, height and width, and each rotary frequency follows one of them. Qwen3-VL's first layers
+have features of the image added behind them (DeepStack): they stand beside the embeddings, zeros for text.
 """
 
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ class DecoderOptions:
     """What a decoder graph is to be: ``base_precision`` is that of all that is not quantised.
 
     Logits are those of the last token unless ``all_logits``. With ``hidden_output`` the last token's final hidden state
-    comes out too: QueCC reads the question with it.
+    comes out too: QueCC reads the question with it. ``stacked`` of the first layers have features of the image added.
     """
 
     precision: Precision = Precision.FP32
     base_precision: Precision = Precision.FP32
     all_logits: bool = False
     hidden_output: bool = False
+    stacked: int = 0
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:
@@ -37,12 +39,17 @@ def cache_names(layers: int) -> list[tuple[str, str]]:
     return [(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}") for layer, part in parts]
 
 
-def embedding_graph(config: Any, weights: Weights, precision: Precision) -> Any:
-    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``."""
+def embedding_graph(config: Any, weights: Weights, precision: Precision, stacked: int = 0) -> Any:
+    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``.
+
+    With ``stacked`` layers that take features of an image ``[batch, sequence, hidden x (1 + stacked)]``: text has none.
+    """
     sketch = Sketch(weights, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
     found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
-    shape = ["batch_size", NEW, config.hidden_size]
+    shape = ["batch_size", NEW, config.hidden_size * (1 + stacked)]
+    if stacked:
+        found = sketch.op("Pad", found, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
     return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
 
 
@@ -80,7 +87,8 @@ class DecoderSketch:
     def draw(self) -> Any:
         """Draw all of it."""
         sketch, config = self.sketch, self.config
-        embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size])
+        stacked = self.options.stacked
+        embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size * (1 + stacked)])
         mask = sketch.input("attention_mask", ["batch_size", TOTAL], integer=True)
         places: list[int | str] = ["batch_size", NEW]
         positions = sketch.input("position_ids", places if self.axes is None else [3, *places], integer=True)
@@ -90,9 +98,12 @@ class DecoderSketch:
         cos_sin = self._rotary(positions)
         windows = layer_windows(config)
         visible = {window: self._visible(embeds, mask, window) for window in dict.fromkeys(windows)}
-        x, present = sketch.inner(embeds), []
+        x, features, present = sketch.inner(embeds), (), []
+        if stacked:
+            x, *features = sketch.ops("Split", 1 + stacked, x, axis=-1, num_outputs=1 + stacked)
         for layer, window in enumerate(windows):
             x, *new = self._layer(x, layer, visible[window], cos_sin, past[2 * layer : 2 * layer + 2])
+            x = sketch.op("Add", x, features[layer]) if layer < stacked else x
             present += new
         shape[2] = TOTAL
         cache = [sketch.output(value, name, shape, cache=True) for value, (_, name) in zip(present, names, strict=True)]
@@ -217,8 +228,8 @@ class DecoderSketch:
 def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:
     """Return the decoder of a transformers text configuration as an onnx_ir model.
 
-    ``inputs_embeds [batch, new, hidden], attention_mask [batch, total], position_ids [batch, new] or [3, batch, new],
-    past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
+    ``inputs_embeds [batch, new, hidden x (1 + stacked)], attention_mask [batch, total], position_ids [batch, new] or
+    [3, batch, new], past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
     present.N.key|value [batch, kv heads, total, head dim]``. Raises InputError for a missing tensor.
     """
     return DecoderSketch(config, weights, options).draw()

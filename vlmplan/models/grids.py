@@ -106,12 +106,17 @@ def _budget(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return _one_view(columns * rows, rule)
 
 
-def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Pixtral: the longest edge is held to ``limit`` pixels; a break or end token follows each row."""
+def resized_edge(width: int, height: int, side: int, limit: int) -> tuple[int, int]:
+    """Columns and rows of ``side`` pixels in the image's shape, its longest edge within ``limit`` pixels (Pixtral)."""
     ratio = max(width / limit, height / limit)
     if ratio > 1:
         width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
-    columns, rows = ((length - 1) // rule.view_size + 1 for length in (width, height))
+    return (width - 1) // side + 1, (height - 1) // side + 1
+
+
+def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
+    """Pixtral: the longest edge is held to ``limit`` pixels; a break or end token follows each row."""
+    columns, rows = resized_edge(width, height, rule.view_size, limit)
     return _one_view(columns * rows, rule, extra=rows * rule.row_ends)
 
 

@@ -41,7 +41,7 @@ VISION_MARGIN = 5  # features are compared at their own scale, and large weights
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
-def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any, Any | None]:
+def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None, grid: Any | None) -> tuple[Any, Any | None]:
     """A random image of one view, or of ``shown`` tiles, with their mask where they have one.
 
     Where there are two, the second one's mask hides its right quarter and its lower half: clients may pad a tile.
@@ -51,7 +51,7 @@ def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any,
     shape = (1, 3, size, size) if tiles is None else (1, shown, 3, size, size)
     pixels = rng.standard_normal(shape).astype(np.float32)
     if tiles is None or not tiles.masked:
-        return (pixels if tiles is None else tiles.as_read(pixels)), None
+        return (pixels if tiles is None else tiles.as_read(pixels, grid)), None
     mask = np.ones((1, shown, size, size), bool)
     if shown == _PADDED_TILES:
         mask[:, 1, size // 2 :] = mask[:, 1, :, size * 3 // 4 :] = False
@@ -104,7 +104,7 @@ class _Seen:
 def _seen(rng: Any, checkpoint: Checkpoint, tiles: Tiling | None, number: int) -> _Seen:
     """The images of question ``number``: one view; of tiles, squares or shapes one, two, and the export's own."""
     if tiles is None:
-        return _Seen(pixels=_pixels(rng, checkpoint.image_size, 1, None)[0])
+        return _Seen(pixels=_pixels(rng, checkpoint.image_size, 1, None, None)[0])
     if (cut := tiles.shapes) is not None:
         shapes = _shapes(cut, number)
         pixels, mask = cut.read(rng, shapes, _longest(cut))
@@ -112,11 +112,11 @@ def _seen(rng: Any, checkpoint: Checkpoint, tiles: Tiling | None, number: int) -
         return _Seen(pixels=pixels, mask=mask, shapes=shapes, tokens=tokens)
     if (squares := tiles.squares) is not None:
         grid = _grid(squares, number)
-        tokens = int(grid.prod(axis=1).sum()) // squares.merge**2
-        pixels, _ = _pixels(rng, squares.side, tokens, tiles)
+        tokens = squares.tokens(grid)
+        pixels, _ = _pixels(rng, squares.side, tokens, tiles, grid)
         return _Seen(pixels=pixels, grid=grid, merge=squares.merge, tokens=tokens * tiles.view_tokens)
     shown = (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(number, 2)]
-    pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles)
+    pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles, None)
     return _Seen(pixels=pixels, mask=mask, tokens=shown * tiles.view_tokens)
 
 
@@ -283,8 +283,11 @@ def judged(
 
 
 def _others(own: Any, theirs: Any) -> Any:
-    """Another image of the same shape: of tiles the first, as many as ``own``."""
-    return theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    """Another image of the same shape: of tiles the first, as many as ``own``; of pictures their pixels in a row."""
+    import numpy as np
+
+    found = theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    return found if found.shape == own.shape else np.resize(theirs, own.shape)
 
 
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:

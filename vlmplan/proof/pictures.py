@@ -60,7 +60,9 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
 
     Where tokens are pooled patches come in larger squares.
     """
-    if tiles.shapes is not None:
+    if checkpoint.pictured:  # whose own processor sets another size of patches than the file has
+        processor.patch_size = dict.fromkeys(("height", "width"), checkpoint.tower.patch_size)
+    elif tiles.shapes is not None:
         pass  # whose settings say all
     elif tiles.squares is not None:
         processor.merge_size = tiles.squares.merge
