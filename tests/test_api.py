@@ -26,7 +26,7 @@ from small_models import checkpoint
 import vlmplan
 from vlmplan import errors
 from vlmplan.api.costs import Pricing
-from vlmplan.api.plans import Asking
+from vlmplan.api.questions import Asking
 from vlmplan.cli.app import COMMANDS
 from vlmplan.document import Document
 from vlmplan.proof import Outcome

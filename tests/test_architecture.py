@@ -25,6 +25,7 @@ ROOMS = (
     "accuracy",
     "fitting",
     "inventory",
+    "serving",
     "planning",
     "checkpoints",
     "graphs",
@@ -330,6 +331,7 @@ DIMENSIONLESS = {
     "native",
     "visual_tokens",
     "least_error",
+    "batch_in_flight",
 }
 
 

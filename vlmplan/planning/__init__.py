@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.plan import Choice as Choice
     from vlmplan.planning.plan import Outline as Outline
     from vlmplan.planning.plan import Plan as Plan
+    from vlmplan.planning.plan import Price as Price
     from vlmplan.planning.plan import knee_curve_of as knee_curve_of
     from vlmplan.planning.plan import recommend as recommend
     from vlmplan.planning.question import asked_task as asked_task
@@ -54,7 +55,7 @@ __getattr__, __all__ = face(
         "left_out": ("Barrier",),
         "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
-        "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
+        "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
         "remedies": ("Change",),

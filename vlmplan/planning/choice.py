@@ -58,7 +58,7 @@ class Aim:
         gpus = one.request.gpus
         return {
             Objective.ERROR: lambda: one.predicted_error,
-            Objective.COST: lambda: gpus / one.cost.requests_per_s,
+            Objective.COST: lambda: one.gpu_s,
             Objective.LATENCY: lambda: one.cost.latency_s,
             Objective.MEMORY: lambda: gpus * one.cost.memory_bytes.total,
             Objective.SIZE: lambda: float(one.cost.params.total),

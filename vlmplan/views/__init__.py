@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vlmplan.views.deployment import print_report as print_report
     from vlmplan.views.deployment import progress as progress
     from vlmplan.views.doctor import print_checkup as print_checkup
+    from vlmplan.views.estimate import print_estimate as print_estimate
     from vlmplan.views.fit import EQUATIONS as EQUATIONS
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.plan import FIGURES as FIGURES
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import print_adjusted as print_adjusted
     from vlmplan.views.profile import print_profiled as print_profiled
     from vlmplan.views.profile import print_verdict as print_verdict
+    from vlmplan.views.service import overload_words as overload_words
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from vlmplan.views.text import percent as percent
     from vlmplan.views.text import print_device as print_device
     from vlmplan.views.text import print_document as print_document
-    from vlmplan.views.text import print_estimate as print_estimate
     from vlmplan.views.text import print_shelf as print_shelf
     from vlmplan.views.text import print_tokens as print_tokens
     from vlmplan.views.text import time_range as time_range
@@ -62,6 +63,7 @@ __getattr__, __all__ = face(
         "demo": ("print_demo",),
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
         "doctor": ("print_checkup",),
+        "estimate": ("print_estimate",),
         "fit": ("EQUATIONS", "print_fit"),
         "plan": (
             "FIGURES",
@@ -77,6 +79,7 @@ __getattr__, __all__ = face(
         ),
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
+        "service": ("overload_words",),
         "text": (
             "knee_line",
             "load_line",
@@ -86,7 +89,6 @@ __getattr__, __all__ = face(
             "percent",
             "print_device",
             "print_document",
-            "print_estimate",
             "print_shelf",
             "print_tokens",
             "time_range",
