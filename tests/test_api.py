@@ -161,9 +161,12 @@ def test_words_left_to_one_function_are_the_others() -> None:
 
 # What a command does with a document.
 OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why", "open_"}
+_PERCENTILES = {
+    f"{of}p{percent}": "" for of in ("", "ttft_", "tpot_") for percent in (50, 95, 99)
+}  # one word of the API
 OTHERWISE = {
-    "recommend": {"check": "recheck"},
-    "estimate": {"explain": "explain"},
+    "recommend": {"check": "recheck"} | _PERCENTILES,
+    "estimate": {"explain": "explain"} | _PERCENTILES,
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
                 "served_model": "", "images": "", "timeout": ""},
 }  # fmt: skip

@@ -65,7 +65,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "--max-error": ("wrong answers, such as --max-error 30%", "accuracy min-accuracy error quality min-quality"),
     "--price": (
         "what an hour costs, such as --price l4=0.7",
-        "cost max-cost max-price price-per-hour hour-price hourly prices usd",
+        "cost max-cost max-price price-per-hour hour-price hourly usd",
     ),
     "--minimise": (
         "error, cost, latency, memory or size",

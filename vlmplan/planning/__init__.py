@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.request_log import read_requests as read_requests
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
+    from vlmplan.planning.under_load import bears_not as bears_not
     from vlmplan.planning.why_not import AtBest as AtBest
     from vlmplan.planning.why_not import WhyNot as WhyNot
     from vlmplan.planning.why_not import because as because
@@ -61,6 +62,7 @@ __getattr__, __all__ = face(
         "remedies": ("Change",),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
+        "under_load": ("bears_not",),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

@@ -27,6 +27,8 @@ UNDER_LOAD = (
     "continuously with chunked prefill, preempts nobody, and makes one request's images ready after the other's; no "
     "prefix is cached"
 )
+
+
 PLAIN_PERCENT = 95  # what a limit of time without a percentile is of, under a load
 
 
@@ -40,6 +42,11 @@ def limits_under_load(load: LoadAsked, budget: Budget) -> LoadAsked:
         if limit_s is not None and of not in stated
     )
     return replace(load, limits=(*load.limits, *more))
+
+
+def bears_not(replicas: int) -> str:
+    """Return that so many replicas do not bear."""
+    return f"{counted(replicas, 'replica')} {'does' if replicas == 1 else 'do'} not bear"
 
 
 class Loaded:
@@ -119,9 +126,7 @@ class Loaded:
             )
         nearest = min(bearing, key=lambda one: (one.replicas, one.predicted_error))
         least = nearest.replicas
-        brief = (
-            f"{counted(self.asked.replicas or 0, 'replica')} do not bear {rate}: {nearest.label} needs at least {least}"
-        )
+        brief = f"{bears_not(self.asked.replicas or 0)} {rate}: {nearest.label} needs at least {least}"
         return Infeasible(
             f"{brief}; give --replicas {least} or more, none for the least that hold, or a lower --rate", brief
         )

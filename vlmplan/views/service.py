@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vlmplan.cost import BEYOND_S, Percentiles, Service
+from vlmplan.planning import bears_not
 from vlmplan.units import counted, format_seconds
 from vlmplan.views.text import new_table
 
@@ -90,7 +91,7 @@ def overload_words(found: Service) -> str:
     least = found.least_replicas
     what = "a lower --rate, or wider limits" if least is None else f"--replicas {least}, or a lower --rate"
     return (
-        f"{counted(found.replicas, 'replica')} do not bear {rate_words(found.asked.rate_per_s)}, of which each bears "
+        f"{bears_not(found.replicas)} {rate_words(found.asked.rate_per_s)}, of which each bears "
         f"{rate_words(found.capacity_per_s)}; give {what}"
     )
 
