@@ -416,3 +416,9 @@ def test_a_shipped_model_needs_no_family() -> None:
     assert _imported(RECOMMEND, watched=READING) == ""
     extra = "import vlmplan.models.families"
     assert "vlmplan.models.families" in _imported(RECOMMEND, extra=extra, watched=READING)
+
+
+def test_a_question_without_a_rate_simulates_nothing() -> None:
+    watched = frozenset({"vlmplan.serving.simulate", "vlmplan.serving.served", "vlmplan.serving.engine"})
+    assert _imported(RECOMMEND, watched=watched) == ""
+    assert "vlmplan.serving.simulate" in _imported([*RECOMMEND, "--rate", "2/s"], watched=watched)

@@ -41,11 +41,9 @@ CachedTextOption = Annotated[
 CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
 RateOption = Annotated[
     str | None,
-    typer.Option("--rate", metavar="20/s|FILE", help="Requests that come: Poisson, or a trace of arrival times."),
+    typer.Option("--rate", metavar="20/s|FILE", help="Requests that come, or arrival times."),
 ]
-ReplicasOption = Annotated[
-    int | None, typer.Option("--replicas", help="Servers that share --rate [the fewest that hold].")
-]
+ReplicasOption = Annotated[int | None, typer.Option("--replicas", help="Servers for --rate [fewest that hold].")]
 
 
 def _percentile(name: str, what: str) -> Any:
