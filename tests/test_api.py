@@ -25,8 +25,8 @@ from small_models import checkpoint
 
 import vlmplan
 from vlmplan import errors
+from vlmplan.api.asking import Asking
 from vlmplan.api.costs import Pricing
-from vlmplan.api.questions import Asking
 from vlmplan.cli.app import COMMANDS
 from vlmplan.document import Document
 from vlmplan.proof import Outcome
@@ -167,8 +167,10 @@ _PERCENTILES = {
 OTHERWISE = {
     "recommend": {"check": "recheck"} | _PERCENTILES,
     "estimate": {"explain": "explain"} | _PERCENTILES,
+    "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
+                               "seed", "timeout", "points", "task"), ""),
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": ""},
 }  # fmt: skip
 
 
@@ -216,7 +218,11 @@ def test_examples_run(example: doctest.DocTest, here: Path) -> None:
 
 
 def test_all_but_what_takes_minutes_has_an_example() -> None:
-    assert set(FUNCTIONS) - {test.name for test in _examples()} == {"check_profile", "profile_endpoint"}
+    assert set(FUNCTIONS) - {test.name for test in _examples()} == {
+        "check_profile",
+        "evaluate_endpoint",
+        "profile_endpoint",
+    }
 
 
 def test_the_page_about_it_runs(here: Path) -> None:

@@ -311,6 +311,8 @@ DIMENSIONLESS = {
     "sd",
     "task",
     "weight",
+    "in_flight",
+    "p_value",
     "level",
     "floor",
     "logit_tolerance",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from vlmplan.accuracy import ScalingLaw
+from vlmplan.api.asking import Asking, as_good, read_question
 from vlmplan.api.given import File, completed, document, named, this_machine
-from vlmplan.api.questions import Asking, as_good, read_question
 from vlmplan.api.workloads import with_log
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile
