@@ -305,6 +305,17 @@ def test_a_rate_beyond_what_it_bears_is_unstable_and_says_how_many_hold() -> Non
     assert "give --replicas" in result.stderr
 
 
+def test_limits_that_no_number_of_replicas_keeps_are_named() -> None:
+    found = CliRunner().invoke(
+        app,
+        ["estimate", "--model", "Qwen2.5-VL-7B", *BASE, "--rate", "120/min", "--visual-tokens", "391", "--p99", "1s"],
+    )
+    assert found.exit_code == 0, found.stderr
+    shown = " ".join(found.stdout.split())
+    assert "no number of them keeps the limits at all" in shown
+    assert "0/h keep the limits (0.0 %" in shown
+
+
 def test_the_renter_s_question_is_one_command() -> None:
     options = ["--rate", "20/s", "--p95", "2s", "--price", "l4=0.8,l40s=1.8,h100-sxm=3.5", "--minimise", "cost"]
     result = CliRunner().invoke(app, ["recommend", "--hardware", "l4,l40s,h100-sxm", *options])

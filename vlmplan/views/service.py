@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def rate_words(rate_per_s: float) -> str:
     """Return a rate as words: 20/s, or by the minute or the hour where it is below one a second."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
-        if rate_per_s * seconds >= 1 or unit == "h":
-            return f"{rate_per_s * seconds:.3g}/{unit}"
+        if (rate := rate_per_s * seconds) >= 1 or unit == "h":
+            return f"{rate:,.0f}/{unit}" if rate >= 1000 else f"{rate:.3g}/{unit}"
     raise AssertionError
 
 
@@ -38,6 +38,9 @@ def _replicas(found: Service) -> str:
     count, median, least = found.replicas, found.median_replicas, found.least_replicas
     asked = found.asked.replicas is not None
     told = counted(count, "replica")
+    if found.asked.limits and least is None:
+        by = "for sure" if median is not None else "at all"
+        return f"{told}; no number of them keeps the limits {by}: a request alone takes longer"
     if least is not None and least > count:
         hold = "keep the limits" if found.asked.limits else "bear it for sure"
         return f"{told}; {least} {hold}, by the times' intervals"
