@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.error_by_scores import Judge as Judge
     from vlmplan.accuracy.error_by_scores import ScoreBasis as ScoreBasis
     from vlmplan.accuracy.error_by_scores import ScoreUsed as ScoreUsed
+    from vlmplan.accuracy.error_by_scores import about_videos as about_videos
     from vlmplan.accuracy.error_by_scores import by_scores as by_scores
     from vlmplan.accuracy.error_by_scores import of_videos as of_videos
     from vlmplan.accuracy.error_by_scores import parse_task as parse_task
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.law import Coefficient as Coefficient
     from vlmplan.accuracy.law import Fit as Fit
     from vlmplan.accuracy.law import Form as Form
-    from vlmplan.accuracy.law import Interval as Interval
     from vlmplan.accuracy.law import Loss as Loss
     from vlmplan.accuracy.law import Point as Point
     from vlmplan.accuracy.law import PriorChoice as PriorChoice
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.published_scores import OwnScores as OwnScores
     from vlmplan.accuracy.reductions import Curve as Curve
     from vlmplan.accuracy.reductions import Uncertain as Uncertain
+    from vlmplan.accuracy.tasks import CALLED as CALLED
+    from vlmplan.accuracy.tasks import TASKS as TASKS
+    from vlmplan.accuracy.tasks import Task as Task
 
 __getattr__, __all__ = face(
     __name__,
@@ -45,6 +48,7 @@ __getattr__, __all__ = face(
             "ScoreBasis",
             "ScoreUsed",
             "TOO_SMALL",
+            "about_videos",
             "by_scores",
             "of_videos",
             "parse_task",
@@ -53,7 +57,6 @@ __getattr__, __all__ = face(
             "Coefficient",
             "Fit",
             "Form",
-            "Interval",
             "Loss",
             "PARAMETERS",
             "Point",
@@ -65,5 +68,6 @@ __getattr__, __all__ = face(
         ),
         "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
         "reductions": ("Curve", "Uncertain"),
+        "tasks": ("CALLED", "TASKS", "Task"),
     },
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vlmplan.accuracy import ScalingLaw
+from vlmplan.accuracy import ScalingLaw, about_videos
 from vlmplan.api.given import (
     File,
     LoadWords,
@@ -143,11 +143,16 @@ def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | Scali
     if task is not None:
         return task
     if named is not None and named.task is not None:
-        tell(f"workload {named.name}: task {named.task} (--task)")
         return named.task
-    silent = "no task given" if work.log is None else f"no task given, and {work.log.name} says none"
-    tell(f"{silent}: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    silent = "" if work.log is None else f": {work.log.name} says none"
+    tell(f"assumed --task {INTERACTIVE.task}{silent} ('vlmplan catalogue tasks' lists all)")
     return INTERACTIVE.task
+
+
+def _usual_workload(task: File | ScalingLaw | None, words: Asking) -> "File | NamedWorkload | Workload | None":
+    """The workload of the words; of a question about videos that says no number of frames, a clip."""
+    silent = all(words[name] is None for name in ("workload", "requests", "images"))
+    return "video" if silent and about_videos(task) else words["workload"]
 
 
 def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
@@ -155,7 +160,6 @@ def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
     if given is not None:
         return must_be_one_of(Preference, given, "--prefer")
     if named is not None and named.prefer is not None:
-        tell(f"workload {named.name}: prefers {named.prefer} (--prefer)")
         return named.prefer
     return Preference.BALANCED
 
@@ -196,7 +200,9 @@ def read_question(task: File | ScalingLaw | None, words: Asking) -> Question:
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
     load = load_asked(words)
-    work, budget = described(words), alone(load, _budget(words))
+    silent = [name for name, given in (("task", task), ("prefer", words["prefer"])) if given is None]
+    work = described({**words, "workload": _usual_workload(task, words)}, silent)
+    budget = alone(load, _budget(words))
     model: str | ModelSpec | None = named(words["model"])
     law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(
@@ -258,7 +264,7 @@ def as_good(question: Question, devices: Iterable[str | HardwareProfile]) -> Que
     if not ends:
         return question if question.assumed is not None else _raised(refused[0])
     limit = min(1.0, math.ceil(100 * (min(ends) + _AS_GOOD_ERROR)) / 100)
-    tell(f"no --max-error: at most {limit:.0%} wrong, five points above the best that keeps the limits (--max-error)")
+    tell(f"assumed --max-error {limit:.0%}: five points above the best that keeps the limits")
     limited = Budget(error_fraction=limit) if budget is None else replace(budget, error_fraction=limit)
     return replace(question, budget=limited)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from vlmplan import __version__, inert
 from vlmplan.cost import Estimate, one_sided
-from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError
+from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError, mistyped
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Preference, catalogue
 from vlmplan.models import Tokens
@@ -28,7 +28,7 @@ from vlmplan.units import format_seconds
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
-_WHOLE = ("text_tokens", "output_tokens", "concurrency")
+_WHOLE = ("images", "text_tokens", "output_tokens", "concurrency")
 _TEXTS = ("latency", "ttft", "image")
 _MOST = 5000  # characters of a field; a path may be as long
 _HALF = 50  # per cent: the first task's share of a mix, where nothing is said
@@ -57,7 +57,7 @@ class Offer:
 
 def _whole(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InputError(f"{_option(name)}: found '{text[:40]}', expected a whole number")
+        raise mistyped(_option(name), text, "a whole number")
     return int(text)
 
 
@@ -80,7 +80,7 @@ def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
     for name, listed in offer.lists.items():
         known = {inert.html(one).strip(): one for one in listed}  # as the page has them
         if name in given and given[name] not in known:
-            raise InputError(f"{_option(name)}: found '{given[name][:40]}', expected one of this page's list")
+            raise mistyped(_option(name), given[name], "one of this page's list")
         given |= {name: known[given[name]]} if name in given else {}
     task = _task(given)
     found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
@@ -260,6 +260,7 @@ class Explorer:
         if wanted not in {str(count) for count in counts} or int(wanted) == choice.visual_tokens:
             return None, options
         same = {name: asked[name] for name in (*_WHOLE, "image") if name in asked}
+        same |= {} if plan.frames is None else {"image": image, "images": plan.frames}  # told or not
         request = {"model": choice.model, "visual_tokens": int(wanted), **same}
         request |= {"runtime": plan.runtime.value, "precision": choice.precision.value}
         whole = {**request, "model": plan.model, "hardware": asked.get("hardware", plan.hardware)}

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from vlmplan.planning.question import kept_out_by as kept_out_by
     from vlmplan.planning.question import query as query
     from vlmplan.planning.rechecks import Recheck as Recheck
-    from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.rechecks import recheck_markdown as recheck_markdown
     from vlmplan.planning.remedies import Change as Change
+    from vlmplan.planning.remedies import typed as typed
     from vlmplan.planning.request_log import MEDIAN as MEDIAN
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
@@ -58,8 +59,8 @@ __getattr__, __all__ = face(
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
-        "rechecks": ("Recheck", "markdown", "recheck"),
-        "remedies": ("Change",),
+        "rechecks": ("Recheck", "recheck", "recheck_markdown"),
+        "remedies": ("Change", "typed"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
         "under_load": ("bears_not",),
