@@ -335,10 +335,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan recommend --workload document --hardware l4
 
-    Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
-
-    Example: vlmplan recommend --hardware l4,l40s,h100 --rate 20/s --p95 2s --price l4=0.7,l40s=1.8,h100=3
-    --minimise cost
+    Example: vlmplan recommend --hardware l4,l40s --rate 20/s --p95 2s --task ocr
 
     Example: vlmplan recommend --check plan.json
     """
