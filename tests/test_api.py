@@ -25,8 +25,8 @@ from small_models import checkpoint
 
 import vlmplan
 from vlmplan import errors
+from vlmplan.api.asking import Asking
 from vlmplan.api.costs import Pricing
-from vlmplan.api.plans import Asking
 from vlmplan.cli.app import COMMANDS
 from vlmplan.document import Document
 from vlmplan.proof import Outcome
@@ -161,9 +161,12 @@ def test_words_left_to_one_function_are_the_others() -> None:
 
 # What a command does with a document.
 OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why", "open_"}
+_PERCENTILES = {
+    f"{of}p{percent}": "" for of in ("", "ttft_", "tpot_") for percent in (50, 95, 99)
+}  # one word of the API
 OTHERWISE = {
-    "recommend": {"check": "recheck"},
-    "estimate": {"explain": "explain"},
+    "recommend": {"check": "recheck"} | _PERCENTILES,
+    "estimate": {"explain": "explain"} | _PERCENTILES,
     "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
                                "seed", "timeout", "points", "task"), ""),
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",

@@ -25,6 +25,7 @@ ROOMS = (
     "accuracy",
     "fitting",
     "inventory",
+    "serving",
     "planning",
     "checkpoints",
     "graphs",
@@ -341,6 +342,7 @@ DIMENSIONLESS = {
     "native",
     "visual_tokens",
     "least_error",
+    "batch_in_flight",
 }
 
 
@@ -425,3 +427,9 @@ def test_a_shipped_model_needs_no_family() -> None:
     assert _imported(RECOMMEND, watched=READING) == ""
     extra = "import vlmplan.models.families"
     assert "vlmplan.models.families" in _imported(RECOMMEND, extra=extra, watched=READING)
+
+
+def test_a_question_without_a_rate_simulates_nothing() -> None:
+    watched = frozenset({"vlmplan.serving.simulate", "vlmplan.serving.served", "vlmplan.serving.engine"})
+    assert _imported(RECOMMEND, watched=watched) == ""
+    assert "vlmplan.serving.simulate" in _imported([*RECOMMEND, "--rate", "2/s"], watched=watched)

@@ -76,7 +76,7 @@ def test_panels_name_each_option_once_and_none_that_is_not_there(name: str) -> N
 def test_a_plan_s_options_are_told_in_panels() -> None:
     text = _help("recommend")
     titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
-    assert titles == ["What is asked", "Where it runs", "Limits", "Which models", "Output"]
+    assert titles == ["What is asked", "Load", "Where it runs", "Limits", "Which models", "Output"]
     assert re.search(r"Where it runs:\n  --hardware <str> ", text)
     two_lines = [line for line in text[text.index("What is asked:") :].splitlines() if line.startswith(" " * 20)]
     assert len(two_lines) <= 8

@@ -40,11 +40,12 @@ from vlmplan.training.recipe import Recipe, Stage, StageResult, Training
 from vlmplan.views.brief import print_brief
 from vlmplan.views.comparison import print_comparison
 from vlmplan.views.deployment import print_answer, print_export, print_report
+from vlmplan.views.estimate import print_estimate
 from vlmplan.views.fit import print_fit
 from vlmplan.views.plan import print_plan, print_recheck
 from vlmplan.views.plots import plot_front, plot_law
 from vlmplan.views.profile import measuring
-from vlmplan.views.text import print_device, print_document, print_estimate, print_shelf, print_tokens
+from vlmplan.views.text import print_device, print_document, print_shelf, print_tokens
 from vlmplan.views.training import print_evaluation, print_sweep, print_training, sweep_table, voice
 
 OUT = Path(f"--help{HOSTILE.replace('/', '')}")

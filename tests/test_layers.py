@@ -25,10 +25,11 @@ from vlmplan.proof.report import Check, Report, failed, passed, skipped
 from vlmplan.views.brief import alternative_lines, alternatives, print_brief
 from vlmplan.views.comparison import print_comparison
 from vlmplan.views.deployment import print_report
+from vlmplan.views.estimate import print_estimate
 from vlmplan.views.fit import print_fit
 from vlmplan.views.plan import print_plan
 from vlmplan.views.profile import print_adjusted, print_profiled, print_verdict
-from vlmplan.views.text import print_estimate, print_tokens
+from vlmplan.views.text import print_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 L4 = catalogue.hardware("l4")

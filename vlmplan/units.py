@@ -19,6 +19,7 @@ _FLOPS = {f"{p}FLOP": 1e3**i for i, p in enumerate(("", "k", "M", "G", "T", "P")
 _PIXELS = {"px": 1.0}
 _PARAMS = {"M": 1e6, "B": 1e9, "T": 1e12}
 _PERCENT = {"%": 0.01}
+_RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
 _QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]*)\s*")
 _IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF001 - the multiplication sign is meant
 # What people write for a unit, folded, and the unit.
@@ -28,6 +29,8 @@ _SPELLED = {
     "hour": "h", "hours": "h", "hr": "h",
     "minutes": "min", "k": "kB", "g": "GiB", "gig": "GiB", "gigs": "GiB", "gigabytes": "GB", "mb": "MB", "t": "TB",
     "tf": "TFLOP", "gf": "GFLOP", "tflop/s": "TFLOP", "tflops/s": "TFLOP", "pixel": "px", "pixels": "px", "p": "px",
+    "rps": "/s", "qps": "/s", "req/s": "/s", "requests/s": "/s", "/sec": "/s", "/second": "/s", "rpm": "/min",
+    "/minute": "/min", "/hour": "/h",
     "bn": "B", "billion": "B", "million": "M", "mn": "M", "percent": "%", "pct": "%", "points": "%", "pp": "%",
 }  # fmt: skip
 # The unit that a bare number of at least so much has most likely: nobody limits an answer to 300 s or to 2 ms.
@@ -39,6 +42,7 @@ _LIKELY: dict[str, tuple[tuple[float, str], ...]] = {
     "a number of parameters": ((1000, "M"), (0, "B")),
     "a height in pixels": ((0, "px"),),
     "a share": ((0, "%"),),
+    "a rate": ((0, "/s"),),
 }
 
 
@@ -104,6 +108,11 @@ def parse_params(text: str) -> float:
 def parse_pixels(text: str) -> float:
     """``"20px"`` -> 20.0, a height in pixels. Raises InputError as ``parse_seconds``."""
     return _quantity(text, _PIXELS, "a height in pixels", "20px")
+
+
+def parse_rate(text: str) -> float:
+    """``"20/s"`` -> 20.0 a second. Raises InputError as ``parse_seconds``."""
+    return _quantity(text, _RATES, "a rate", "20/s")
 
 
 def parse_percent(text: str) -> float:

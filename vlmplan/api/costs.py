@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from vlmplan.api.given import File, Words, check_confidence, completed, device, one_of, spec, tell, within
+from vlmplan.api.given import File, LoadWords, Words, check_confidence, completed, device, one_of, spec, tell, within
+from vlmplan.api.loads import load_asked, with_service
 from vlmplan.api.workloads import described, pictures, tell_times
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
@@ -22,7 +23,7 @@ MOST_TOKENS = 1_000_000
 KNEE_MODELS = ("Qwen/Qwen1.5-0.5B", "Qwen/Qwen1.5-1.8B", "Qwen/Qwen1.5-4B", "Qwen/Qwen1.5-7B", "Qwen/Qwen1.5-14B")
 
 
-class Pricing(Words, total=False):
+class Pricing(Words, LoadWords, total=False):
     """What ``estimate`` takes beside the model, the device and the tokens."""
 
     workload: "File | NamedWorkload | Workload | None"
@@ -83,6 +84,9 @@ def estimate(
     compressor: str | None = None,
     gpus: int = 1,
     confidence: float = 0.9,
+    rate: str | None = None,
+    replicas: int | None = None,
+    percentiles: Mapping[str, str] | None = None,
 ) -> "Estimate":
     """Price one configuration: time by part, memory, FLOPs, parameters, the knee.
 
@@ -108,6 +112,9 @@ def estimate(
         compressor: Between tower and LLM: ``"average-pool"``, ``"token-packer"``, ``"quecc"``, ...
         gpus: GPUs, by tensor parallelism; 1 to 16.
         confidence: Share that intervals hold, 0.5 to 0.999.
+        rate: Requests that come, ``"20/s"`` (Poisson), or a file of arrival times: adds ``service``, what they see.
+        replicas: Servers that share the rate: as few as keep ``percentiles``, or 1, unless told.
+        percentiles: Limits under the rate by name: ``{"p95": "2s", "ttft-p99": "500ms"}``; ``p95`` is of the latency.
 
     Returns:
         Times in seconds with intervals, memory in bytes by what it holds, FLOPs by part, parameters. What cannot be run
@@ -131,12 +138,13 @@ def estimate(
         text_tokens=text_tokens, output_tokens=output_tokens, image=image, images=images, batch=batch,
         concurrency=concurrency, cached_text_tokens=cached_text_tokens, cached_images=cached_images,
         text_height=text_height, workload=workload, requests=requests, runtime=runtime, precision=precision,
-        compressor=compressor, gpus=gpus, confidence=confidence,
+        compressor=compressor, gpus=gpus, confidence=confidence, rate=rate, replicas=replicas, percentiles=percentiles,
     )  # fmt: skip
+    load = load_asked(words)
     request, ready, log = _priced(model, hardware, visual_tokens, words)
     if log is not None:
         tell_times(log, times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens")
-    return price(request, ready, confidence)
+    return with_service(price(request, ready, confidence), request, ready, load)
 
 
 def explain(

@@ -38,6 +38,14 @@ class Words(TypedDict, total=False):
     text_height: str | None
 
 
+class LoadWords(TypedDict, total=False):
+    """A load in words; without a rate there is none."""
+
+    rate: str | None
+    replicas: int | None
+    percentiles: Mapping[str, str] | None
+
+
 def quantity(parse: Callable[[str], float], given: str | None) -> float | None:
     """Return a quantity in its own unit; None where nothing was given. A bare number is refused as its text is."""
     return None if given is None else parse(str(given))

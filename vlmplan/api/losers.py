@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vlmplan.accuracy import ScalingLaw
+from vlmplan.api.asking import Asking, read_question
 from vlmplan.api.given import File, completed, named, spec, this_machine
-from vlmplan.api.plans import Asking, read_question, recommend
+from vlmplan.api.plans import recommend
 from vlmplan.errors import Infeasible, InputError, NoCandidate
 from vlmplan.hardware import HardwareProfile
 from vlmplan.models import ModelSpec

@@ -1,235 +1,25 @@
 """Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from vlmplan.accuracy import ScalingLaw, about_videos
-from vlmplan.api.given import (
-    File,
-    Words,
-    check_confidence,
-    completed,
-    document,
-    must_be_one_of,
-    named,
-    one_of,
-    quantity,
-    tell,
-    this_machine,
-    within,
-)
-from vlmplan.api.limits import USUAL_LIMITS, AssumedLimits, assumed_limits, grown
-from vlmplan.api.workloads import Described, described, with_log
-from vlmplan.errors import Infeasible, InputError
-from vlmplan.hardware import HardwareProfile, Runtime
-from vlmplan.inventory import Budget, Preference, Shelf
+from vlmplan.accuracy import ScalingLaw
+from vlmplan.api.asking import Asking, as_good, read_question
+from vlmplan.api.given import File, completed, document, named, this_machine
+from vlmplan.api.workloads import with_log
+from vlmplan.errors import InputError
+from vlmplan.hardware import HardwareProfile
+from vlmplan.inventory import Budget
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec, Workload
-from vlmplan.planning import INTERACTIVE, Asked, CandidateSet, FlopRule, Objective, asked_task
-from vlmplan.records import dataclass
-from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent, parse_seconds
+from vlmplan.planning import Objective
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
     from vlmplan.inventory import NamedWorkload
     from vlmplan.planning import Comparison, Plan, Recheck, RequestLog
-
-
-class Asking(Words, total=False):
-    """What ``recommend`` takes beside the device, the task and prices; the same for several devices."""
-
-    latency: str | None
-    ttft: str | None
-    tpot: str | None
-    flops: str | None
-    memory: str | None
-    max_error: str | None
-    budget: Budget | None
-    workload: "File | NamedWorkload | Workload | None"
-    requests: "File | RequestLog | None"
-    runtime: str | None
-    precision: str | None
-    candidates: str
-    models: File | None
-    model: File | ModelSpec | None
-    family: str | None
-    license: str | None
-    max_params: str | None
-    released_after: str | None
-    gpus: int
-    confidence: float
-    allow_untrained: bool
-    minimise: str
-    prefer: str | None
-    flop_rule: str
-
-
-_WIDER = (2.0, 4.0, 8.0, 16.0)  # times that limits nobody set give way, where what fits them cannot read
-
-
-def _is_read(plan: "Plan") -> bool:
-    """Whether no text of the request is too small for the choice."""
-    from vlmplan.accuracy import TOO_SMALL
-
-    return not any(line.startswith(TOO_SMALL) for line in plan.warnings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """All that is asked but the device: names and switches, and the documents given in place of names."""
-
-    asked: Asked
-    described: Described
-    budget: Budget | None
-    assumed: AssumedLimits | None
-    model: ModelSpec | None
-    law: ScalingLaw | None
-
-    def limits(self, times: float = 1.0) -> Budget:
-        """The limits stated, and those assumed so many times as wide."""
-        if self.assumed is None:
-            return self.budget or USUAL_LIMITS
-        return self.assumed.wider(times, self.budget)
-
-    def plan(self, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
-        """Ask one device; assumed limits grow with what the fastest needs, so that its speed decides less.
-
-        Raises Infeasible.
-        """
-        if self.assumed is None:
-            return self._within(self.limits(), device, prices)
-        times = 1.0
-        while True:
-            try:
-                found = self._within(self.limits(times), device, prices)
-            except Infeasible as error:
-                if error.times is None or times >= self.assumed.most_ratio:
-                    self.assumed.tell(times)
-                    raise
-                times = grown(times * error.times, self.assumed.most_ratio)
-            else:
-                wider, found = self._legible(times, found, device, prices)
-                self.assumed.tell(wider, to_read=wider > times)
-                return found
-
-    def _legible(
-        self, times: float, found: "Plan", device: str | HardwareProfile, prices: "Prices | None"
-    ) -> "tuple[float, Plan]":
-        """The plan, or one within wider assumed limits where its text is too small to be read, and theirs is not."""
-        if self.assumed is None or self.assumed.most_ratio <= 1 or _is_read(found):
-            return times, found
-        for more in _WIDER:
-            wider = self._within(self.limits(times * more), device, prices)
-            if _is_read(wider):
-                return times * more, wider
-        return times, found
-
-    def _within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
-        from vlmplan.planning import query
-        from vlmplan.planning import recommend as find
-
-        asked = replace(self.asked, hardware=shelves.asked_as(Shelf.HARDWARE, device))
-        profile = device if isinstance(device, HardwareProfile) else None
-        work = self.described
-        meant = query(asked, work.workload, budget, profile, self.model, self.law)
-        return find(replace(meant, log=work.log), prices)
-
-
-def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | ScalingLaw:
-    """The task, or that of the named workload, or the usual case's."""
-    named = work.named
-    if task is not None:
-        return task
-    if named is not None and named.task is not None:
-        return named.task
-    silent = "" if work.log is None else f": {work.log.name} says none"
-    tell(f"assumed --task {INTERACTIVE.task}{silent} ('vlmplan catalogue tasks' lists all)")
-    return INTERACTIVE.task
-
-
-def _usual_workload(task: File | ScalingLaw | None, words: Asking) -> "File | NamedWorkload | Workload | None":
-    """The workload of the words; of a question about videos that says no number of frames, a clip."""
-    silent = all(words[name] is None for name in ("workload", "requests", "images"))
-    return "video" if silent and about_videos(task) else words["workload"]
-
-
-def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
-    """What error speed is worth, by word, by the named workload, or in balance."""
-    if given is not None:
-        return must_be_one_of(Preference, given, "--prefer")
-    if named is not None and named.prefer is not None:
-        return named.prefer
-    return Preference.BALANCED
-
-
-def _budget(words: Asking) -> Budget | None:
-    """The limits that words say, or the budget given; None where there are none."""
-    given = words.get("budget")
-    latency, ttft, tpot = words.get("latency"), words.get("ttft"), words.get("tpot")
-    flops, memory, max_error = words.get("flops"), words.get("memory"), words.get("max_error")
-    if given is not None:
-        if any(limit is not None for limit in (latency, ttft, tpot, flops, memory, max_error)):
-            raise InputError("budget: found limits beside it, which it says itself; give one of them")
-        return given
-    if not any((latency, ttft, tpot, flops, memory, max_error)):
-        return None
-    return Budget(
-        latency_s=quantity(parse_seconds, latency),
-        ttft_s=quantity(parse_seconds, ttft),
-        tpot_s=quantity(parse_seconds, tpot),
-        flops=quantity(parse_flops, flops),
-        memory_bytes=quantity(parse_bytes, memory),
-        error_fraction=quantity(parse_percent, max_error),
-    )
-
-
-def _with_error(budget: Budget | None, objective: Objective) -> Budget | None:
-    """The budget, in which another objective than the error needs a limit of it."""
-    if objective is not Objective.ERROR and (budget is None or budget.error_fraction is None):
-        raise InputError(
-            f"--minimise {objective}: found no --max-error; what has the least {objective} of all answers worst; say "
-            "how many may be wrong, such as --max-error 30%"
-        )
-    return budget
-
-
-def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
-    """Read the words. Raises InputError."""
-    check_confidence(words["confidence"])
-    within("--gpus", words["gpus"], 1, 16)
-    silent = [name for name, given in (("task", task), ("prefer", words["prefer"])) if given is None]
-    work, budget = described({**words, "workload": _usual_workload(task, words)}, silent), _budget(words)
-    model: str | ModelSpec | None = named(words["model"])
-    law: str | ScalingLaw = named(_usual_task(task, work))
-    asked = Asked(
-        hardware="",
-        task=asked_task(law),
-        runtime=one_of(Runtime, words["runtime"], "--runtime"),
-        precisions=words["precision"],
-        paper=must_be_one_of(CandidateSet, words["candidates"], "--candidates") is CandidateSet.PAPER,
-        models=named(words["models"]),
-        model=None if model is None else shelves.asked_as(Shelf.MODELS, model),
-        family=words["family"],
-        license=words["license"],
-        max_params=quantity(parse_params, words["max_params"]),
-        released_after=words["released_after"],
-        gpus=words["gpus"],
-        confidence=words["confidence"],
-        allow_untrained=words["allow_untrained"],
-        paper_flops=must_be_one_of(FlopRule, words["flop_rule"], "--flop-rule") is FlopRule.PAPER,
-        prefer=_preference(words["prefer"], work.named),
-        minimise=must_be_one_of(Objective, words["minimise"], "--minimise"),
-    )
-    return _Question(
-        asked=asked,
-        described=work,
-        budget=_with_error(budget, asked.minimise),
-        assumed=assumed_limits(budget, work, words.get("budget") is not None),
-        model=None if isinstance(model, str) else model,
-        law=None if isinstance(law, str) else law,
-    )
 
 
 def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":
@@ -281,6 +71,9 @@ def recommend(
     minimise: str = "error",
     prefer: str | None = None,
     flop_rule: str = "full",
+    rate: str | None = None,
+    replicas: int | None = None,
+    percentiles: Mapping[str, str] | None = None,
 ) -> "Plan":
     """Find the model and the number of visual tokens that answer best within a budget.
 
@@ -329,6 +122,10 @@ def recommend(
         prefer: What error speed is worth: ``"speed"`` (a point), ``"balanced"`` (a tenth; unless told) or
             ``"accuracy"`` (nothing).
         flop_rule: What ``flops`` counts: ``"full"``, the whole request, or ``"paper"``, 2N(Q + V).
+        rate: Requests that come, ``"20/s"`` (Poisson), or a file of arrival times. The choice then bears them, limits
+            of time hold for 95 of 100 requests where no percentile is given, and ``service`` says what they see.
+        replicas: Servers that share the rate: as few as keep the limits unless told.
+        percentiles: Limits under the rate by name: ``{"p95": "2s", "ttft-p99": "500ms"}``; ``p95`` is of the latency.
 
     Returns:
         The plan: the choice with times in seconds, memory in bytes and error from 0 to 1, each with its interval;
@@ -355,11 +152,13 @@ def recommend(
         requests=requests, runtime=runtime, precision=precision, candidates=candidates, models=models, model=model,
         family=family, license=license, max_params=max_params, released_after=released_after, gpus=gpus,
         confidence=confidence, allow_untrained=allow_untrained, minimise=minimise, prefer=prefer, flop_rule=flop_rule,
+        rate=rate, replicas=replicas, percentiles=percentiles,
     )  # fmt: skip
     question = read_question(task, words)
     device: str | HardwareProfile = this_machine() if hardware is None else named(hardware)
     if isinstance(device, str) and "," in device and not Path(device).exists():
         raise InputError("--hardware: found several devices; compare asks each of several")
+    question = as_good(question, [device])
     plan = question.plan(device, None if price is None else _prices(price, [device]))
     return with_log(plan, question.described.log)
 
@@ -426,13 +225,14 @@ def compare(
     else:
         listed = [named(one) for one in hardware]
     known = _by_name(listed)
+    question = as_good(question, known.values())
     prices = _prices(price, listed)
     if question.asked.minimise is Objective.COST and prices is None and len(known) > 1:
         raise InputError(
             "--minimise cost: found several devices and no prices; expected --price, what each costs an "
             f"hour, such as --price {','.join(f'{one}=1.5' for one in list(known)[:2])}, or a file of prices"
         )
-    return ask_all(known, lambda name: question.plan(known[name], prices), budget, prices, tell)
+    return ask_all(known, lambda name: question.plan(known[name], prices), question.limits(), prices, tell)
 
 
 def recheck(

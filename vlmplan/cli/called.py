@@ -38,8 +38,11 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "--batch": ("run side by side; --concurrency says how many are in flight", "batch-size bs"),
     "--concurrency": (
         "requests in flight",
-        "max-num-seqs max-concurrency users clients parallel request-rate rps qps streams num-requests max-batch-size",
+        "max-num-seqs max-concurrency users clients parallel streams num-requests max-batch-size",
     ),
+    "--rate": ("requests that come, such as --rate 20/s", "request-rate rps qps requests-per-second arrival-rate load"),
+    "--replicas": ("servers that share --rate", "num-replicas n-replicas instances servers data-parallel-size dp"),
+    "--p95": ("latency of 95 in 100 under --rate, such as --p95 2s", "p90 percentile latency-p95 p95-latency e2e-p95"),
     "--image": (
         "width x height, such as --image 1024x768",
         "resolution image-size img-size image-resolution size pixels max-pixels width height",
@@ -63,7 +66,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "--max-error": ("wrong answers, such as --max-error 30%", "accuracy min-accuracy error quality min-quality"),
     "--price": (
         "what an hour costs, such as --price l4=0.7",
-        "cost max-cost max-price price-per-hour hour-price hourly prices usd",
+        "cost max-cost max-price price-per-hour hour-price hourly usd",
     ),
     "--minimise": (
         "error, cost, latency, memory or size",

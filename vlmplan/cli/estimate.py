@@ -19,11 +19,23 @@ from vlmplan.cli.options import (
     JsonOption,
     OutOption,
     OutputOption,
+    P50Option,
+    P95Option,
+    P99Option,
+    RateOption,
+    ReplicasOption,
     RequestsOption,
     RuntimeOption,
     TextOption,
+    TpotP50Option,
+    TpotP95Option,
+    TpotP99Option,
+    TtftP50Option,
+    TtftP95Option,
+    TtftP99Option,
     VerboseOption,
     WorkloadOption,
+    percentiles,
 )
 from vlmplan.cli.output import deliver, tell_request
 from vlmplan.document import check_apart, check_destination
@@ -64,6 +76,17 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     cached_text_tokens: CachedTextOption = None,
     cached_images: CachedImagesOption = None,
     gpus: GpusOption = 1,
+    rate: RateOption = None,
+    replicas: ReplicasOption = None,
+    p50: P50Option = None,
+    p95: P95Option = None,
+    p99: P99Option = None,
+    ttft_p50: TtftP50Option = None,
+    ttft_p95: TtftP95Option = None,
+    ttft_p99: TtftP99Option = None,
+    tpot_p50: TpotP50Option = None,
+    tpot_p95: TpotP95Option = None,
+    tpot_p99: TpotP99Option = None,
     confidence: ConfidenceOption = 0.9,
     explain: Annotated[bool, typer.Option("--explain", help="Show the time of every operator.")] = False,
     verbose: VerboseOption = False,
@@ -79,7 +102,7 @@ def estimate(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan estimate --model llava-1.5-7b --hardware a100-80gb-sxm --visual-tokens 576 --text-tokens 50
     --output-tokens 32
     """
-    from vlmplan.views import print_estimate
+    from vlmplan.views import overload_words, print_estimate
 
     check_destination(out)
     check_apart({"--out": out}, (model, hardware, workload, requests))
@@ -89,7 +112,8 @@ def estimate(  # noqa: PLR0917 - one parameter an option
         "output_tokens": output_tokens, "image": image, "images": images, "batch": batch, "concurrency": concurrency,
         "cached_text_tokens": cached_text_tokens, "cached_images": cached_images, "runtime": runtime,
         "precision": precision, "compressor": compressor, "gpus": gpus, "confidence": confidence, "workload": workload,
-        "requests": requests,
+        "requests": requests, "rate": rate, "replicas": replicas,
+        "percentiles": percentiles((p50, p95, p99), (ttft_p50, ttft_p95, ttft_p99), (tpot_p50, tpot_p95, tpot_p99)),
     }  # fmt: skip
     tell_request(asked)
     document = api.estimate(**asked)
@@ -100,3 +124,5 @@ def estimate(  # noqa: PLR0917 - one parameter an option
             f"{document.model} on {gpus} x {device.name} cannot be run: {'; '.join(document.obstacles)}; give more "
             "--gpus, another device, or a smaller --precision or prompt"
         )
+    if document.service is not None and not document.service.stable:
+        raise Infeasible(f"{document.model} on {device.name}: {overload_words(document.service)}")

@@ -22,6 +22,9 @@ _PLANNING: dict[str, tuple[str, ...]] = {
         "workload", "requests", "task", "model", "visual_tokens", "compressor", "text_tokens", "output_tokens",
         "image", "images", "text_height", "batch", "concurrency", "cached_text_tokens", "cached_images",
     ),
+    "Load": (
+        "rate", "replicas", "p50", "p95", "p99", "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "tpot_p99",
+    ),
     "Where it runs": ("hardware", "runtime", "gpus", "precision"),
     "Limits": ("latency", "ttft", "tpot", "flops", "memory", "max_error", "flop_rule"),
     "Which models": (

@@ -1,13 +1,14 @@
 """What several commands take: options with their help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vlmplan.cli import completion
 from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
+from vlmplan.units import parse_seconds, written
 
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[
@@ -38,6 +39,41 @@ CachedTextOption = Annotated[
     typer.Option("--cached-text-tokens", help="Prompt tokens before the image, cached."),
 ]
 CachedImagesOption = Annotated[bool | None, typer.Option("--cached-images", help="Vision features are cached.")]
+RateOption = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="20/s|FILE", help="Requests that come, or arrival times."),
+]
+ReplicasOption = Annotated[int | None, typer.Option("--replicas", help="Servers for --rate [fewest that hold].")]
+
+
+def _percentile(name: str, what: str) -> Any:
+    flag = f"--{name}"
+    return typer.Option(flag, parser=written(parse_seconds, flag), metavar="2s", help=f"Limit under --rate: {what}.")
+
+
+P50Option = Annotated[str | None, _percentile("p50", "latency of half")]
+P95Option = Annotated[str | None, _percentile("p95", "latency of 95 in 100")]
+P99Option = Annotated[str | None, _percentile("p99", "latency of 99 in 100")]
+TtftP50Option = Annotated[str | None, _percentile("ttft-p50", "first token")]
+TtftP95Option = Annotated[str | None, _percentile("ttft-p95", "first token")]
+TtftP99Option = Annotated[str | None, _percentile("ttft-p99", "first token")]
+TpotP50Option = Annotated[str | None, _percentile("tpot-p50", "each further token")]
+TpotP95Option = Annotated[str | None, _percentile("tpot-p95", "each further token")]
+TpotP99Option = Annotated[str | None, _percentile("tpot-p99", "each further token")]
+Three = tuple[str | None, str | None, str | None]
+
+
+def percentiles(latency: Three, ttft: Three, tpot: Three) -> dict[str, str]:
+    """Return the limits under a load, those of 50, 95 and 99 in 100 of each time, by the names of their options."""
+    given = {"": latency, "ttft-": ttft, "tpot-": tpot}
+    return {
+        f"{of}p{percent}": limit
+        for of, limits in given.items()
+        for percent, limit in zip((50, 95, 99), limits, strict=True)
+        if limit is not None
+    }
+
+
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, max=16, help="Most GPUs (tensor parallel).")]
 ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Share that intervals hold.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the document instead of the view.")]

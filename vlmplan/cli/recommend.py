@@ -23,10 +23,22 @@ from vlmplan.cli.options import (
     JsonOption,
     OutOption,
     OutputOption,
+    P50Option,
+    P95Option,
+    P99Option,
+    RateOption,
+    ReplicasOption,
     RequestsOption,
     RuntimeOption,
     TextOption,
+    TpotP50Option,
+    TpotP95Option,
+    TpotP99Option,
+    TtftP50Option,
+    TtftP95Option,
+    TtftP99Option,
     WorkloadOption,
+    percentiles,
 )
 from vlmplan.cli.output import deliver, say, summarise, tell_request
 from vlmplan.document import check_apart, check_destination
@@ -104,7 +116,7 @@ SinceOption = Annotated[
 ]
 PriceOption = Annotated[
     str | None,
-    typer.Option("--price", metavar="PRICES", help="An hour, l4=0.7,h100=3, or a FILE.toml."),
+    typer.Option("--price", "--prices", metavar="PRICES", help="An hour, l4=0.7,h100=3, or a FILE.toml."),
 ]
 UntrainedOption = Annotated[bool, typer.Option(help="Also tokens nobody trained for, or studied.")]
 PreferOption = Annotated[
@@ -291,6 +303,17 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     released_after: SinceOption = None,
     price: PriceOption = None,
     gpus: GpusOption = 1,
+    rate: RateOption = None,
+    replicas: ReplicasOption = None,
+    p50: P50Option = None,
+    p95: P95Option = None,
+    p99: P99Option = None,
+    ttft_p50: TtftP50Option = None,
+    ttft_p95: TtftP95Option = None,
+    ttft_p99: TtftP99Option = None,
+    tpot_p50: TpotP50Option = None,
+    tpot_p95: TpotP95Option = None,
+    tpot_p99: TpotP99Option = None,
     confidence: ConfidenceOption = 0.9,
     allow_untrained: UntrainedOption = False,
     prefer: PreferOption = None,
@@ -312,7 +335,7 @@ def recommend(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan recommend --workload document --hardware l4
 
-    Example: vlmplan recommend --hardware l4 --latency 300ms --task reasoning --text-tokens 50 --output-tokens 32
+    Example: vlmplan recommend --hardware l4,l40s --rate 20/s --p95 2s --task ocr
 
     Example: vlmplan recommend --check plan.json
     """
@@ -340,7 +363,8 @@ def recommend(  # noqa: PLR0917 - one parameter an option
         "models": models, "model": model, "family": family, "license": license_, "max_params": max_params,
         "released_after": released_after, "price": price, "gpus": gpus, "confidence": confidence,
         "allow_untrained": allow_untrained, "minimise": minimise, "prefer": prefer, "flop_rule": flop_rule,
-        "workload": workload, "requests": requests,
+        "workload": workload, "requests": requests, "rate": rate, "replicas": replicas,
+        "percentiles": percentiles((p50, p95, p99), (ttft_p50, ttft_p95, ttft_p99), (tpot_p50, tpot_p95, tpot_p99)),
     }  # fmt: skip
     tell_request(asked)
     device = names[0] if names else None

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from vlmplan.cost.knee import (
         knees as knees,
     )
+    from vlmplan.cost.knee import (
+        with_tokens as with_tokens,
+    )
     from vlmplan.cost.op import (
         EXPORT_BLOCK as EXPORT_BLOCK,
     )
@@ -59,8 +62,44 @@ if TYPE_CHECKING:
     from vlmplan.cost.operator_list import operators as operators
     from vlmplan.cost.roofline import Machine as Machine
     from vlmplan.cost.roofline import machine as machine
+    from vlmplan.cost.service import (
+        BEYOND_S as BEYOND_S,
+    )
+    from vlmplan.cost.service import (
+        LEAST_RATE_PER_S as LEAST_RATE_PER_S,
+    )
+    from vlmplan.cost.service import (
+        MOST_RATE_PER_S as MOST_RATE_PER_S,
+    )
+    from vlmplan.cost.service import (
+        MOST_REPLICAS as MOST_REPLICAS,
+    )
+    from vlmplan.cost.service import (
+        FewerTokens as FewerTokens,
+    )
+    from vlmplan.cost.service import (
+        LoadAsked as LoadAsked,
+    )
+    from vlmplan.cost.service import (
+        LoadPoint as LoadPoint,
+    )
+    from vlmplan.cost.service import (
+        PercentileLimit as PercentileLimit,
+    )
+    from vlmplan.cost.service import (
+        Percentiles as Percentiles,
+    )
+    from vlmplan.cost.service import (
+        Service as Service,
+    )
+    from vlmplan.cost.service import (
+        Timed as Timed,
+    )
     from vlmplan.cost.spread import Spread as Spread
     from vlmplan.cost.spread import one_sided as one_sided
+    from vlmplan.cost.steps import Step as Step
+    from vlmplan.cost.steps import images_s as images_s
+    from vlmplan.cost.steps import step_s as step_s
     from vlmplan.cost.stored import model_from_config as model_from_config
     from vlmplan.cost.stored import read_model_config as read_model_config
     from vlmplan.cost.totals import (
@@ -107,11 +146,34 @@ __getattr__, __all__ = face(
     __name__,
     {
         "estimates": ("Estimate", "context_warnings", "cost_fields", "estimate", "range_warnings"),
-        "knee": ("KneeCurve", "KneeRow", "Knees", "TABLE_TEXT_TOKENS", "knee_curve", "knee_table", "knees"),
+        "knee": (
+            "KneeCurve",
+            "KneeRow",
+            "Knees",
+            "TABLE_TEXT_TOKENS",
+            "knee_curve",
+            "knee_table",
+            "knees",
+            "with_tokens",
+        ),
         "op": ("EXPORT_BLOCK", "FOUR_BIT_PARTS", "Op", "Request", "WEIGHT_BYTES"),
         "operator_list": ("operators",),
         "roofline": ("Machine", "machine"),
+        "service": (
+            "BEYOND_S",
+            "FewerTokens",
+            "LEAST_RATE_PER_S",
+            "LoadAsked",
+            "LoadPoint",
+            "MOST_RATE_PER_S",
+            "MOST_REPLICAS",
+            "PercentileLimit",
+            "Percentiles",
+            "Service",
+            "Timed",
+        ),
         "spread": ("Spread", "one_sided"),
+        "steps": ("Step", "images_s", "step_s"),
         "stored": ("model_from_config", "read_model_config"),
         "totals": (
             "Cost",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from vlmplan.cost.knee import Knees, knees
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine
+from vlmplan.cost.service import Service
 from vlmplan.cost.totals import Cost, Flops, MemoryBytes, Params, cost
 from vlmplan.cost.uncertainty import beyond
 from vlmplan.document import Document, digest
@@ -66,6 +67,7 @@ class Estimate(Document):
     sources: tuple[str, ...]
     warnings: tuple[str, ...]
     obstacles: tuple[str, ...] = ()
+    service: Service | None = None
 
 
 def estimate(request: Request, ready: Machine, level: float) -> Estimate:

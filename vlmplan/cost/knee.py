@@ -38,19 +38,18 @@ def _last_below(limit_s: float, seconds: Callable[[int], float], most: int) -> i
     return low
 
 
-def _by_tokens(request: Request, visual: VisualInput, machine: Machine) -> Callable[[int], Cost]:
-    """The cost of the request by its number of visual tokens an image."""
+def with_tokens(request: Request, visual: VisualInput, tokens: int) -> Request:
+    """Return the request with another number of visual tokens an image, its views held."""
     rule = request.model.image
     keeps_shape = rule is not None and rule.rule in SHAPE_KEEPING and visual.compressor is Compressor.NONE
     per_token = rule.view_size**2 if rule is not None and keeps_shape else 0
+    pixels = tokens * per_token or visual.pixels_per_view
+    return replace(request, visual=replace(visual, visual_tokens=tokens, pixels_per_view=pixels))
 
-    @functools.cache  # both knees ask for the same
-    def priced(tokens: int) -> Cost:
-        pixels = tokens * per_token or visual.pixels_per_view
-        varied = replace(visual, visual_tokens=tokens, pixels_per_view=pixels)
-        return cost(replace(request, visual=varied), machine)
 
-    return priced
+def _by_tokens(request: Request, visual: VisualInput, machine: Machine) -> Callable[[int], Cost]:
+    """The cost of the request by its number of visual tokens an image; both knees ask for the same."""
+    return functools.cache(lambda tokens: cost(with_tokens(request, visual, tokens), machine))
 
 
 def knees(request: Request, machine: Machine) -> Knees:

@@ -6,8 +6,8 @@ Left out altogether: sampling, tokenising, decoding the image file, moving data 
 
 from dataclasses import replace
 
-from vlmplan.cost.attention import cache_bytes
-from vlmplan.cost.llm import decode, prefill
+from vlmplan.cost.attention import Pass, cache_bytes
+from vlmplan.cost.llm import decode, llm_pass, prefill
 from vlmplan.cost.op import WEIGHT_BYTES, Op, Request
 from vlmplan.cost.vision import compressor, vision
 from vlmplan.hardware import Kind
@@ -16,7 +16,21 @@ from vlmplan.models import Quantisation, layer_groups, operator_key
 
 def operators(request: Request) -> tuple[Op, ...]:
     """Return every operator of the request; decode is the mean step of tokens 2 to n."""
-    found = (*vision(request), *compressor(request), *prefill(request), *decode(request))
+    return _stored(request, (*vision(request), *compressor(request), *prefill(request), *decode(request)))
+
+
+def front_operators(request: Request) -> tuple[Op, ...]:
+    """Return the operators before the LLM's own pass: vision tower, compressor, projector."""
+    return _stored(request, (*vision(request), *compressor(request)))
+
+
+def pass_operators(request: Request, step: Pass) -> tuple[Op, ...]:
+    """Return the LLM's operators of one pass over any number of new tokens."""
+    return _stored(request, tuple(llm_pass(request, step)))
+
+
+def _stored(request: Request, found: tuple[Op, ...]) -> tuple[Op, ...]:
+    """The operators with the bytes that their weights have in the checkpoint."""
     stored = request.model.quantisation
     return found if stored is None else tuple(_as_stored(op, request, stored) for op in found)
 

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
         Plan as Plan,
     )
     from vlmplan.planning.plan import (
+        Price as Price,
+    )
+    from vlmplan.planning.plan import (
         knee_curve_of as knee_curve_of,
     )
     from vlmplan.planning.plan import (
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     )
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
+    from vlmplan.planning.under_load import bears_not as bears_not
     from vlmplan.planning.why_not import (
         AtBest as AtBest,
     )
@@ -95,12 +99,13 @@ __getattr__, __all__ = face(
         "left_out": ("Barrier",),
         "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
-        "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
+        "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "recheck", "recheck_markdown"),
         "remedies": ("Change", "typed"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
+        "under_load": ("bears_not",),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

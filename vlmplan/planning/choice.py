@@ -10,6 +10,7 @@ no figure is surer, and of those alike the one that errs least is taken.
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 from vlmplan.accuracy import Judge
 from vlmplan.inventory import Budget, Preference
@@ -58,7 +59,7 @@ class Aim:
         gpus = one.request.gpus
         return {
             Objective.ERROR: lambda: one.predicted_error,
-            Objective.COST: lambda: gpus / one.cost.requests_per_s,
+            Objective.COST: lambda: one.gpu_s,
             Objective.LATENCY: lambda: one.cost.latency_s,
             Objective.MEMORY: lambda: gpus * one.cost.memory_bytes.total,
             Objective.SIZE: lambda: float(one.cost.params.total),
@@ -248,6 +249,15 @@ class Firmness:
     wins_fraction: float
     breaks_fraction: float
     lost_points: float
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The same, by the names of a plan's fields."""
+        return {
+            "stability": self.wins_fraction,
+            "breaks_fraction": self.breaks_fraction,
+            "lost_points": round(self.lost_points, 2),
+        }
 
 
 def firmness(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmplan.accuracy import of_videos
+from vlmplan.cost import Service
 from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
@@ -44,6 +45,7 @@ class DeviceChoice:
     hour_price: float | None = None
     thousand_requests_price: float | None = None
     logged: LoggedTimes | None = None
+    service: Service | None = None
     reason: str | None = None
 
 
@@ -89,6 +91,7 @@ def _row(plan: Plan) -> DeviceChoice:
         hour_price=choice.price.hour_price if choice.price else None,
         thousand_requests_price=choice.price.thousand_requests_price if choice.price else None,
         logged=plan.logged,
+        service=plan.service,
     )
 
 

@@ -2,6 +2,7 @@
 
 import enum
 
+from vlmplan.cost import LoadAsked
 from vlmplan.errors import InputError, check_range
 from vlmplan.hardware import Runtime
 from vlmplan.inventory import Preference
@@ -66,6 +67,7 @@ class Asked:
     paper_flops: bool = False
     prefer: Preference = Preference.BALANCED
     minimise: Objective = Objective.ERROR
+    load: LoadAsked | None = None
 
     def __post_init__(self) -> None:
         """An interval holds a share that intervals can; speed has its price in error where error is minimised."""

@@ -8,7 +8,7 @@ clock, no host, no absolute path.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vlmplan.accuracy import TOO_SMALL, ErrorSource, Judge, ScoreUsed
 from vlmplan.cost import (
@@ -18,6 +18,7 @@ from vlmplan.cost import (
     Machine,
     MemoryBytes,
     Params,
+    Service,
     context_warnings,
     cost_fields,
     knee_curve,
@@ -54,6 +55,7 @@ from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
 from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
+from vlmplan.planning.under_load import UNDER_LOAD, load_of, served, settled
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -175,6 +177,7 @@ class Plan(Document):
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     logged: LoggedTimes | None = None
+    service: Service | None = None
     asked: Asked | None = None
 
     def __post_init__(self) -> None:
@@ -219,19 +222,21 @@ class Query:
         return within_memory(self.budget, self.hardware, self.runtime)
 
 
-def _assumptions(model: ModelSpec) -> tuple[str, ...]:
+def _assumptions(query: Query, model: ModelSpec) -> tuple[str, ...]:
     """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
+    loaded = query.asked is not None and query.asked.load is not None
+    assumed = (UNDER_LOAD, *ASSUMPTIONS[1:]) if loaded else ASSUMPTIONS
     if model.quantisation is None:
-        return ASSUMPTIONS
+        return assumed
     stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
-    return tuple(stored if one is LINEAR_LAYERS else one for one in ASSUMPTIONS)
+    return tuple(stored if one is LINEAR_LAYERS else one for one in assumed)
 
 
 def _price(candidate: Candidate, device: str, prices: Prices | None) -> Price | None:
     """The candidate's price; None without prices, or of a device they leave out."""
     if prices is None:
         return None
-    thousand = prices.thousand_requests(device, candidate.request.gpus, candidate.cost.requests_per_s)
+    thousand = prices.thousand_requests(device, 1, 1 / candidate.gpu_s)
     if thousand is None:
         return None
     return Price(
@@ -354,7 +359,7 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def _steps(tried: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
+def _steps(tried: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Any]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
     others = {name: next_tokens(tried, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
     return {
@@ -437,11 +442,12 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     """
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
-    tried, within = _tried(query, machines)
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
+    loaded = load_of(query.asked, budget, machines)
+    tried, within = settled(loaded, *_tried(query, machines), lambda left: choose(left, aim, draw))
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
     losers, ready = runners_up(tried, choice, budget, aim), machines[choice.request.precision]
-    firm, logged = firmness(_finalists(front, choice, losers), choice, budget, aim, draw), _logged(query, choice, ready)
+    logged = _logged(query, choice, ready)
     described = _choice(choice, query, knees(choice.request, ready), prices, draw, logged)
 
     return Plan(
@@ -460,9 +466,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         preference=aim.preference,
         chosen_because=chosen_because(choice, within, aim, draw),
         **_steps(tried, choice, budget, aim),
-        stability=firm.wins_fraction,
-        breaks_fraction=firm.breaks_fraction,
-        lost_points=round(firm.lost_points, 2),
+        **firmness(_finalists(front, choice, losers), choice, budget, aim, draw).fields,
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
         if_budget_10_percent_smaller=_at_budget(0.9, query, tried, draw),
@@ -470,9 +474,10 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         candidates_considered=len(tried),
         candidates_feasible=len(within),
         left_out=query.left_out,
-        assumptions=_assumptions(choice.model),
+        assumptions=_assumptions(query, choice.model),
         warnings=(*_several_images(space.workload, judge.source), *_warnings(query, choice, described, ready, prices)),
         logged=_held(logged, described.deploy, lambda most: _logged(query, choice, ready, most)),
+        service=served(loaded, choice),
         asked=query.asked,
     )
 

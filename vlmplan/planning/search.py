@@ -46,7 +46,8 @@ HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showi
 class Candidate:
     """One priced and judged configuration. ``upper_*`` are what the budget is held to.
 
-    A time is below its own with the confidence asked for; the error's is drawn when it is asked for.
+    A time is below its own with the confidence asked for; the error's is drawn when it is asked for. Under a load,
+    so many ``replicas`` bear ``rate_per_s``; else both are 0.
     """
 
     request: Request
@@ -59,6 +60,8 @@ class Candidate:
     upper_tpot_s: float
     error_end: Callable[[], float] = field(repr=False, compare=False)
     route: Route
+    replicas: int = 0
+    rate_per_s: float = 0.0
 
     @property
     def upper_error(self) -> float:
@@ -69,6 +72,13 @@ class Candidate:
     def model(self) -> ModelSpec:
         """The model."""
         return self.request.model
+
+    @property
+    def gpu_s(self) -> float:
+        """Seconds of a GPU a request: one after another without a load, idle time counted under one."""
+        if self.replicas:
+            return self.request.gpus * self.replicas / self.rate_per_s
+        return self.request.gpus / self.cost.requests_per_s
 
     @property
     def label(self) -> str:

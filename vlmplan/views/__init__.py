@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         progress as progress,
     )
     from vlmplan.views.doctor import print_checkup as print_checkup
+    from vlmplan.views.estimate import print_estimate as print_estimate
     from vlmplan.views.fit import EQUATIONS as EQUATIONS
     from vlmplan.views.fit import print_fit as print_fit
     from vlmplan.views.plan import (
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import (
         print_verdict as print_verdict,
     )
+    from vlmplan.views.service import overload_words as overload_words
     from vlmplan.views.text import (
         knee_line as knee_line,
     )
@@ -102,9 +104,6 @@ if TYPE_CHECKING:
     )
     from vlmplan.views.text import (
         print_document as print_document,
-    )
-    from vlmplan.views.text import (
-        print_estimate as print_estimate,
     )
     from vlmplan.views.text import (
         print_shelf as print_shelf,
@@ -145,6 +144,7 @@ __getattr__, __all__ = face(
         "demo": ("print_demo",),
         "deployment": ("print_answer", "print_export", "print_report", "progress"),
         "doctor": ("print_checkup",),
+        "estimate": ("print_estimate",),
         "fit": ("EQUATIONS", "print_fit"),
         "plan": (
             "FIGURES",
@@ -160,6 +160,7 @@ __getattr__, __all__ = face(
         ),
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
+        "service": ("overload_words",),
         "text": (
             "knee_line",
             "load_line",
@@ -169,7 +170,6 @@ __getattr__, __all__ = face(
             "percent",
             "print_device",
             "print_document",
-            "print_estimate",
             "print_shelf",
             "print_tokens",
             "time_range",

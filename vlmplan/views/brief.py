@@ -11,6 +11,7 @@ from vlmplan.inventory import Budget
 from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
 from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import LEAST_POINTS, command_lines, firm, headline, shown_tokens
+from vlmplan.views.service import service_lines
 from vlmplan.views.text import (
     RESTS_ON,
     load_words,
@@ -63,8 +64,14 @@ def expected(plan: Plan) -> Iterator[str]:
     own = budget.memory_bytes is None or budget.memory_bytes == plan.hardware.usable_bytes(plan.runtime)
     limit = "" if own or budget.memory_bytes is None else f" (limit {format_bytes(budget.memory_bytes)})"
     yield f"Memory: {held}{limit}; {load_words(choice, plan.workload)}."
+    if plan.service is not None:
+        yield from service_lines(plan.service)
     if choice.price:
-        yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}."
+        hour = "" if plan.service is None else (
+            f", {choice.price.hour_price * choice.gpus * plan.service.replicas:.3g} an hour for "
+            f"{counted(choice.gpus * plan.service.replicas, 'GPU')}"
+        )  # fmt: skip
+        yield f"Price: 1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}{hour}."
 
 
 def _logged(logged: LoggedTimes, budget: Budget) -> str:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from vlmplan.hardware import Basis
 from vlmplan.planning import Comparison, DeviceChoice, Objective
-from vlmplan.units import format_seconds
+from vlmplan.units import counted, format_seconds
 from vlmplan.views.plan import shown_tokens
+from vlmplan.views.service import rate_words
 from vlmplan.views.text import (
     RESTS_ON,
     new_console,
@@ -41,14 +42,31 @@ def _cost(one: DeviceChoice) -> str:
     return "no price" if one.thousand_requests_price is None else f"{one.thousand_requests_price:.3g}"
 
 
+def _paces(one: DeviceChoice) -> list[str]:
+    """How long an answer takes and how many a second there are; under a load the 95th percentile, replicas and use."""
+    found = one.service
+    if found is None:
+        return [format_seconds(one.latency_s or 0.0), f"{one.requests_per_s or 0.0:.3g}"]
+    return [
+        format_seconds(found.latency.p95_s) if found.latency else "",
+        str(found.replicas),
+        rate_words(found.gpu_rate_per_s),
+        f"{100 * found.utilisation_fraction:.0f} %",
+        f"{found.batch_in_flight or 0.0:.3g}",
+        rate_words(found.knee_rate_per_s),
+    ]
+
+
+def _pace_names(meets: Sequence[DeviceChoice]) -> list[str]:
+    """The names of those columns."""
+    if all(one.service is None for one in meets):
+        return ["latency", "requests/s"]
+    return ["p95", "replicas", "a GPU", "used", "in flight", "knee"]
+
+
 def _cells(one: DeviceChoice, priced: bool) -> list[str]:
     """One device's figures; ``priced`` adds what 1,000 requests cost."""
-    found = [
-        _device(one),
-        percent(one.predicted_error or 0.0),
-        format_seconds(one.latency_s or 0.0),
-        f"{one.requests_per_s or 0.0:.3g}",
-    ]
+    found = [_device(one), percent(one.predicted_error or 0.0), *_paces(one)]
     if priced:
         found.append(_cost(one))
     return [*found, str(one.visual_tokens)]
@@ -60,7 +78,7 @@ def _print_meeting(console: "Console", found: Comparison, meets: list[DeviceChoi
     same = f", all with {names.pop()}" if len(names) == 1 else ""
     console.print(f"{len(meets)} of {len(found.devices)} devices meet the budget{same}", style="bold")
     priced = found.currency is not None
-    columns = ["device", "error", "latency", "requests/s", *([f"{found.currency}/1000"] if priced else []), "tokens"]
+    columns = ["device", "error", *_pace_names(meets), *([f"{found.currency}/1000"] if priced else []), "tokens"]
     table = new_table(*columns, *([] if same else ["model"]), wrap="model")
     for one in meets:
         table.add_row(*_cells(one, priced), *([] if same else [f"{one.model} {one.precision}"]))
@@ -69,6 +87,10 @@ def _print_meeting(console: "Console", found: Comparison, meets: list[DeviceChoi
 
 def _prices_line(found: Comparison, source: str | None = None) -> str:
     whose = f" ({source})" if source else ""
+    service = next((one.service for one in found.devices if one.service), None)
+    if service is not None:
+        rate = rate_words(service.asked.rate_per_s)
+        return f"Prices are of 1,000 requests at {rate}, on all replicas, idle or not{whose}."
     return f"Prices are of 1,000 requests at {found.workload.decoded_together} in flight on GPUs kept busy{whose}."
 
 
@@ -116,6 +138,18 @@ def _price(one: DeviceChoice) -> float:
     return one.thousand_requests_price or 0.0
 
 
+def _under_load(one: DeviceChoice) -> str:
+    """How many replicas bear the load, and how; nothing without one."""
+    found = one.service
+    if found is None or found.latency is None:
+        return ""
+    return (
+        f" {rate_words(found.asked.rate_per_s)} on {counted(found.replicas, 'replica')}: "
+        f"{rate_words(found.gpu_rate_per_s)} a GPU, {100 * found.utilisation_fraction:.0f} % used, "
+        f"{found.batch_in_flight or 0.0:.3g} in flight on each, p95 {format_seconds(found.latency.p95_s)}."
+    )
+
+
 def _verdict(found: Comparison, best: DeviceChoice) -> str:
     """The device that is best at what was asked for, in a sentence."""
     error, latency = best.predicted_error or 0.0, best.latency_s or 0.0
@@ -126,6 +160,7 @@ def _verdict(found: Comparison, best: DeviceChoice) -> str:
     return (
         f"{_device(best)} {_BEST[found.objective]}: {best.model} with {shown}, {best.precision}; error "
         f"{percent(error)} ({percent(low)} to {percent(high)}), {format_seconds(latency)} an answer{within}{cost}."
+        f"{_under_load(best)}"
     )
 
 
@@ -136,13 +171,20 @@ def _print_rows(console: "Console", found: Comparison, meets: Sequence[DeviceCho
     """
     priced, one_model = found.currency is not None, len({one.model for one in meets}) == 1
     logged = any(one.logged for one in meets)
-    columns = ["device", "error", "latency", *([f"{found.currency}/1000"] if priced else []), "tokens"]
+    loaded = any(one.service for one in meets)
+    columns = ["device", "error", *(["p95", "replicas", "used"] if loaded else ["latency"])]
+    columns += [*([f"{found.currency}/1000"] if priced else []), "tokens"]
     columns += ["in time"] if logged else []
     table = new_table(*columns, *([] if one_model else ["model"]), wrap="model")
     shown = meets if len(meets) <= most + 1 else meets[:most]
     above = ""
     for one in shown:
-        cells = [_device(one), percent(one.predicted_error or 0.0), format_seconds(one.latency_s or 0.0)]
+        paces = _paces(one)
+        cells = [
+            _device(one),
+            percent(one.predicted_error or 0.0),
+            *([paces[0], paces[1], paces[3]] if loaded else paces[:1]),
+        ]
         cells += [*([_cost(one)] if priced else []), str(one.visual_tokens)]
         cells += [f"{one.logged.kept} of {one.logged.requests}" if one.logged else ""] if logged else []
         name = (one.model or "").rpartition("/")[2]

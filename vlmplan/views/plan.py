@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import PLAN_FILE, Deploy, Objective, Outline, Plan, knee_curve_of
+from vlmplan.planning import PLAN_FILE, Deploy, Objective, Outline, Plan, Price, knee_curve_of
 from vlmplan.units import counted, format_bytes, format_count, format_flops, format_seconds
+from vlmplan.views.service import print_service, rate_words
 from vlmplan.views.text import (
     knee_line,
     load_line,
@@ -260,6 +261,18 @@ def scores_line(scores: Sequence[ScoreUsed]) -> str:
     return "; ".join(one(used) for used in scores)
 
 
+def _cost(price: Price) -> str:
+    return f"{price.thousand_requests_price:.3g} {price.currency}"
+
+
+def _at(plan: Plan) -> str:
+    """What a price of requests rests on."""
+    if plan.service is None:
+        return f"at {plan.workload.decoded_together} in flight on GPUs kept busy"
+    gpus = plan.choice.gpus * plan.service.replicas
+    return f"at {rate_words(plan.service.asked.rate_per_s)} on {counted(gpus, 'GPU')}, idle or not"
+
+
 def print_plan(plan: Plan, written: Path | None = None) -> None:
     """Print the choice in a sentence, its cost by part, the knee, the front, why others lost, and warnings.
 
@@ -276,10 +289,7 @@ def print_plan(plan: Plan, written: Path | None = None) -> None:
     setting = "the checkpoint, fixed" if choice.setting == "none" else choice.setting
     console.print(f"Tokens set by: {setting}; reduction: {choice.reduction}. Route: {choice.route}.")
     if choice.price:
-        console.print(
-            f"1,000 requests cost {choice.price.thousand_requests_price:.3g} {choice.price.currency}, at "
-            f"{plan.workload.decoded_together} in flight on GPUs kept busy."
-        )
+        console.print(f"1,000 requests cost {_cost(choice.price)}, {_at(plan)}.")
     console.print()
     if choice.deploy:
         _print_deploy(console, choice.deploy, choice.gpus, written)
@@ -290,6 +300,7 @@ def print_plan(plan: Plan, written: Path | None = None) -> None:
     console.print(knee_line(choice, plan))
     for line in (*choice_lines(plan), sensitivity(plan)):
         console.print(line)
+    print_service(console, plan.service, verbose=True)
     console.print()
     _print_front(console, plan)
     if can_show(console):

@@ -1,0 +1,19 @@
+"""What a service under load does: a priced request and a rate -> replicas, percentiles, utilisation, by simulation."""
+
+from typing import TYPE_CHECKING
+
+from vlmplan.lazy import face
+
+if TYPE_CHECKING:
+    from vlmplan.serving.arrivals import Arrivals as Arrivals
+    from vlmplan.serving.arrivals import read_trace as read_trace
+    from vlmplan.serving.served import Replicas as Replicas
+    from vlmplan.serving.served import service as service
+
+__getattr__, __all__ = face(
+    __name__,
+    {
+        "arrivals": ("Arrivals", "read_trace"),
+        "served": ("Replicas", "service"),
+    },
+)

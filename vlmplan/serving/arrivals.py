@@ -1,0 +1,86 @@
+"""When do requests come? A rate, or a trace of times -> the arrivals at one of several replicas, in seconds.
+
+Requests go to the replicas in turn. Of a Poisson process every n-th arrival comes after the sum of n exponential gaps,
+a gamma variable, so that one replica stands for all of them; a trace is dealt out.
+"""
+
+import itertools
+import math
+from pathlib import Path
+from random import Random
+
+from vlmplan.errors import InputError
+from vlmplan.records import dataclass
+
+MOST_TRACED = 1_000_000
+LARGEST_TRACE_BYTES = 2**26
+LONGEST_GAP_SHARE = 0.5  # of a trace's span: what has a longer pause is two traces, and no load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """A Poisson process of ``rate_per_s``, or the times of a trace, whose mean rate it then is."""
+
+    rate_per_s: float
+    times_s: tuple[float, ...] = ()
+
+    def at_replica(self, replica: int, replicas: int, count: int, seed: int) -> list[float]:
+        """Return when requests come to one of ``replicas``, in seconds: ``count`` of them, or all of the trace's."""
+        if self.times_s:
+            return list(self.times_s[replica::replicas])
+        random, now_s, found = Random(f"{seed} {replica}"), 0.0, list[float]()
+        for _ in range(count):
+            now_s += random.gammavariate(replicas, 1 / self.rate_per_s)
+            found.append(now_s)
+        return found
+
+
+def _time(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"{where}: expected the time of an arrival in seconds from 0 on, found '{text[:40]}'")
+    return value
+
+
+def read_trace(path: Path) -> Arrivals:
+    """Read a file of arrival times, one a line, in seconds.
+
+    Raises InputError for what is no time, for times that go back, and for a trace with a pause of half its length.
+    """
+    try:
+        if path.stat().st_size > LARGEST_TRACE_BYTES:
+            raise InputError(f"{path}: expected at most {LARGEST_TRACE_BYTES // 2**20} MiB of arrival times")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: expected a file of arrival times in seconds, one a line") from None
+    found: list[float] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        now_s = _time(line.strip(), f"{path} line {number}")
+        if found and now_s < found[-1]:
+            raise InputError(
+                f"{path} line {number}: found {now_s:g} s after {found[-1]:g} s, expected times in order; sort the file"
+            )
+        found.append(now_s)
+    return _checked(path, found)
+
+
+def _checked(path: Path, times_s: list[float]) -> Arrivals:
+    """The trace from its first arrival on. Raises InputError where it says no rate."""
+    if not 10 <= len(times_s) <= MOST_TRACED:
+        raise InputError(f"{path}: found {len(times_s)} arrival times, expected 10 to {MOST_TRACED}")
+    span_s = times_s[-1] - times_s[0]
+    if span_s <= 0:
+        raise InputError(f"{path}: all {len(times_s)} requests come at one moment; expected some time between them")
+    gap_s, at_s = max((b - a, a) for a, b in itertools.pairwise(times_s))
+    if gap_s > LONGEST_GAP_SHARE * span_s:
+        raise InputError(
+            f"{path}: nothing comes for {gap_s:g} s after {at_s:g} s, of {span_s:g} s in all; expected a trace without "
+            "a pause of half its length; give the busy part"
+        )
+    rate_per_s = (len(times_s) - 1) / span_s
+    return Arrivals(rate_per_s=rate_per_s, times_s=tuple(one - times_s[0] for one in times_s))
