@@ -50,7 +50,10 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.reference import Reference as Reference
     from vlmplan.checkpoints.reference import load_reference as load_reference
     from vlmplan.checkpoints.reference import random_reference as random_reference
+    from vlmplan.checkpoints.regions import KEPT as KEPT
+    from vlmplan.checkpoints.regions import NORM_FLOOR as NORM_FLOOR
     from vlmplan.checkpoints.regions import PACKER_EPSILON as PACKER_EPSILON
+    from vlmplan.checkpoints.regions import SELF_SIMILARITY as SELF_SIMILARITY
     from vlmplan.checkpoints.regions import Compression as Compression
     from vlmplan.checkpoints.regions import compression as compression
     from vlmplan.checkpoints.regions import packer_heads as packer_heads
@@ -104,7 +107,7 @@ __getattr__, __all__ = face(
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "qwen_vl": ("patch_width", "position_axes", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
-        "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
+        "regions": ("Compression", "KEPT", "NORM_FLOOR", "PACKER_EPSILON", "SELF_SIMILARITY", "compression", "packer_heads", "packer_layers"),
         "small_checkpoint": (
             "IMAGE_TOKEN",
             "SmallModel",

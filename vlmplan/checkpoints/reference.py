@@ -5,7 +5,7 @@ Prefill and decode are separate steps, as the runner's are, so that both are com
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
@@ -56,8 +56,35 @@ class Reference:
             states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
             asked = None if query is None else self._tensor(query)
             features = features_of(states, self.checkpoint.config, self.compression, asked)
-            found = self.model.model.multi_modal_projector(self.compressor(features))
-            return found.float().cpu().numpy()
+            return self._projected(features, None).float().cpu().numpy()
+
+    def features_by(self, pixel_values: Any, choice: dict[str, Any]) -> tuple[Any, float]:
+        """``image_features`` of the tokens that somebody chose, and by how much that choice falls short of its own.
+
+        ``choice`` is what an export that selects gives beside its features, by name.
+        """
+        import torch
+
+        from vlmplan.checkpoints.torch_compressors import features_of
+
+        with torch.inference_mode():
+            states = self.model.model.vision_tower(self._tensor(pixel_values), output_hidden_states=True).hidden_states
+            features = features_of(states, self.checkpoint.config, self.compression, None)
+            given = {name: self._tensor(values) for name, values in choice.items()}
+            found = self._projected(features, given).float().cpu().numpy()
+            return found, self.compressor.shortfall(self._read(features), given)
+
+    def _read(self, features: Any) -> Any:
+        """What the compressor reads: patches as the tower gives them, or as the projector makes them."""
+        if not self.compression.compressor.reads_projected:
+            return features
+        return replace(features, patches=self.model.model.multi_modal_projector(features.patches))
+
+    def _projected(self, features: Any, choice: dict[str, Any] | None) -> Any:
+        """Compressed and projected, or the other way round; of a ``choice`` that is given, what it leaves."""
+        read = self._read(features)
+        found = self.compressor(read) if choice is None else self.compressor.keep(read, choice)
+        return found if self.compression.compressor.reads_projected else self.model.model.multi_modal_projector(found)
 
     def _tile_features(self, pixel_values: Any, mask: Any | None, grid: Any | None) -> Any:
         """What transformers' own method makes of tiles."""

@@ -9,15 +9,23 @@ from vlmplan.models import MOST_SHUFFLED, Compressor
 PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
 PACKER_HEAD_DIM = 128
 PACKER_EPSILON = 1e-6
+KEPT = "kept_positions"  # the output by which an export that selects says what it kept
+# A token's similarity to itself, in the place of 1: above every cosine, so that no token is taken twice.
+SELF_SIMILARITY = 4.0
+NORM_FLOOR = 1e-12  # of a token's length: a token of zeros is similar to none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token."""
+    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token.
+
+    One that selects leaves ``kept`` of them.
+    """
 
     compressor: Compressor
     side: int
     factor: int
+    kept: int | None = None
 
     @property
     def grid(self) -> int:
@@ -27,7 +35,7 @@ class Compression:
     @property
     def visual_tokens(self) -> int:
         """Tokens of an image."""
-        return self.grid**2
+        return self.grid**2 if self.kept is None else self.kept
 
     @property
     def widening(self) -> int:
@@ -47,6 +55,8 @@ def possible_visual_tokens(side: int) -> tuple[int, ...]:
 
 def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
     """Return the compression that leaves ``visual_tokens``. Raises InputError for a number the grid does not allow."""
+    if compressor.selects:
+        return _selection(compressor, side, visual_tokens)
     possible = possible_visual_tokens(side)
     if visual_tokens not in possible:
         listed = ", ".join(map(str, possible))
@@ -66,6 +76,16 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
             f"at least {least}"
         )
     return found
+
+
+def _selection(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
+    """What keeps so many of a grid's patches. Raises InputError where that is none, or not fewer."""
+    if not 1 <= visual_tokens < side * side:
+        raise InputError(
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps 1 to {side * side - 1} of the tower's "
+            f"{side} x {side} patches"
+        )
+    return Compression(compressor=compressor, side=side, factor=1, kept=visual_tokens)
 
 
 def packer_layers(layers: int) -> tuple[int, ...]:

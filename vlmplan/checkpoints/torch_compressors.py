@@ -12,13 +12,21 @@ import torch
 from torch import nn
 
 from vlmplan.checkpoints.checkpoint import class_tokens, read_layers
-from vlmplan.checkpoints.regions import PACKER_EPSILON, Compression, packer_heads, packer_layers
+from vlmplan.checkpoints.regions import (
+    KEPT,
+    NORM_FLOOR,
+    PACKER_EPSILON,
+    SELF_SIMILARITY,
+    Compression,
+    packer_heads,
+    packer_layers,
+)
 from vlmplan.models import Compressor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What the tower gives: ``patches [batch, side², width]`` of the layer read.
+    """What the tower gives: ``patches [batch, side², width]`` of the layer read, for some as the projector made them.
 
     Where a packer wants them, ``joined [batch, side², 4 x width]`` of four layers; ``query [batch, LLM width]`` of the
     question.
@@ -148,6 +156,85 @@ class QueCC(Packer):
         return self.attend(queries, self.k_proj(features.joined), self.v_proj(features.joined))
 
 
+class Selection(nn.Module):
+    """What selection shares: tokens are chosen by a criterion, and the choice is an answer of its own.
+
+    Tokens that are equally good are told apart by rounding alone, in PyTorch as in ONNX Runtime. So a choice can be
+    given, and ``shortfall`` says by how much it is worse than the one that these features make.
+    """
+
+    def __init__(self, plan: Compression) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def choice(self, features: Features) -> dict[str, Any]:
+        """Return what is chosen, by the names of an export's outputs."""
+        raise NotImplementedError
+
+    def keep(self, features: Features, choice: dict[str, Any]) -> Any:
+        """Return what a choice leaves: ``[batch, visual tokens, width]``."""
+        raise NotImplementedError
+
+    def shortfall(self, features: Features, choice: dict[str, Any]) -> float:
+        """Return by how much a choice is worse than these features' own: 0 for that one."""
+        raise NotImplementedError
+
+    def forward(self, features: Features) -> Any:
+        """See the class."""
+        return self.keep(features, self.choice(features))
+
+
+class DivPrune(Selection):
+    """The most different tokens, one after the other (DivPrune, arXiv 2503.02175), read as the projector makes them.
+
+    Distance is one minus the cosine. The first token is the one whose nearest other is farthest; then comes always the
+    one whose nearest among those taken is farthest, of equals the first in the image. Tokens stay in the image's order.
+    """
+
+    def choice(self, features: Features) -> dict[str, Any]:
+        """Return the positions in the order in which they are taken."""
+        similarity, nearest = _similarities(features.patches)
+        taken: list[Any] = []
+        while len(taken) < self.plan.visual_tokens:
+            taken.append(nearest.argmin(dim=1, keepdim=True))
+            nearest = _nearest(similarity, nearest, taken)
+        return {KEPT: torch.cat(taken, dim=1)}
+
+    def keep(self, features: Features, choice: dict[str, Any]) -> Any:
+        """Return the tokens of a choice."""
+        return _rows(features.patches, choice[KEPT].sort(dim=1).values)
+
+    def shortfall(self, features: Features, choice: dict[str, Any]) -> float:
+        """Return by how much of a cosine some token was nearer to those before it than another would have been."""
+        similarity, nearest = _similarities(features.patches)
+        worst, taken = 0.0, []
+        for position in choice[KEPT].split(1, dim=1):
+            worst = max(worst, float((nearest.gather(1, position) - nearest.amin(dim=1, keepdim=True)).max()))
+            taken.append(position)
+            nearest = _nearest(similarity, nearest, taken)
+        return worst
+
+
+def _rows(x: Any, places: Any) -> Any:
+    """``[batch, tokens, width]`` at ``[batch, some]``: ``[batch, some, width]``."""
+    return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def _similarities(tokens: Any) -> tuple[Any, Any]:
+    """Cosines of all pairs ``[batch, tokens, tokens]``, in fp32, and of each token and the other nearest to it."""
+    unit = nn.functional.normalize(tokens.float(), dim=-1, eps=NORM_FLOOR)
+    found = unit @ unit.transpose(1, 2)
+    itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
+    others = found.masked_fill(itself, -SELF_SIMILARITY).amax(dim=1)
+    return found.masked_fill(itself, SELF_SIMILARITY), others
+
+
+def _nearest(similarity: Any, before: Any, taken: list[Any]) -> Any:
+    """Each token's similarity to the nearest of those ``taken``, after the last of them: ``[batch, tokens]``."""
+    row = _rows(similarity, taken[-1]).squeeze(1)
+    return row if len(taken) == 1 else torch.maximum(before, row)
+
+
 def compressor_module(plan: Compression, width: int, llm_width: int, others: tuple[Compression, ...] = ()) -> nn.Module:
     """Return the module: :class:`Features` -> ``[batch, visual tokens, width x plan.widening]``.
 
@@ -162,4 +249,6 @@ def compressor_module(plan: Compression, width: int, llm_width: int, others: tup
             return TokenPacker(plan, width)
         case Compressor.QUECC:
             return QueCC(plan, width, llm_width, others)
+        case Compressor.DIVPRUNE:
+            return DivPrune(plan)
     return Whole()

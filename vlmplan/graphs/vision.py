@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
+from vlmplan.graphs.selection import divpruned
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.graphs.tower import averaged, patches, tower_layer, with_first
 from vlmplan.hardware import Precision
@@ -33,9 +34,18 @@ class _Encoder:
                 inputs.append(query)
             else:
                 query = sketch.constant("query", baked_query)
-        features = self._projected(self._compressed(self._states(sketch.inner(pixels)), query))
+        features, told = self._features(self._states(sketch.inner(pixels)), query)
         shape = ["batch_size", self.compression.visual_tokens, self.checkpoint.text.hidden_size]
-        return sketch.model("vision_encoder", inputs, [sketch.output(features, "image_features", shape)])
+        return sketch.model("vision_encoder", inputs, [sketch.output(features, "image_features", shape), *told])
+
+    def _features(self, states: dict[int, Any], query: Any | None) -> tuple[Any, list[Any]]:
+        """[batch, visual tokens, LLM width], and outputs that say what was chosen."""
+        plan = self.compression
+        if plan.compressor is not Compressor.DIVPRUNE:
+            return self._projected(self._compressed(states, query)), []
+        every = self._projected(self._joined(states, self.checkpoint.read_layers))
+        found, kept = divpruned(self.sketch, every, plan.side**2, plan.visual_tokens)
+        return found, [kept]
 
     def _states(self, pixels: Any) -> dict[int, Any]:
         """The tower's hidden states that are read, patches only, by number."""

@@ -28,6 +28,7 @@ class Compressor(enum.StrEnum):
     PIXEL_SHUFFLE = "pixel-shuffle"
     TOKEN_PACKER = "token-packer"
     QUECC = "quecc"
+    DIVPRUNE = "divprune"
 
     @property
     def reads_question(self) -> bool:
@@ -45,9 +46,19 @@ class Compressor(enum.StrEnum):
         return self is Compressor.PIXEL_SHUFFLE
 
     @property
+    def selects(self) -> bool:
+        """Whether it keeps any number of an image's tokens, by a criterion, with nothing to be learned."""
+        return self is Compressor.DIVPRUNE
+
+    @property
+    def reads_projected(self) -> bool:
+        """Whether it chooses among tokens as the projector makes them, so that this reads every patch."""
+        return self is Compressor.DIVPRUNE
+
+    @property
     def trainable(self) -> bool:
         """Whether ``train`` makes it."""
-        return not self.widens
+        return not (self.widens or self.selects)
 
 
 class Reduction(enum.StrEnum):
