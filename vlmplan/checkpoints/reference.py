@@ -11,7 +11,7 @@ from typing import Any
 from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
 from vlmplan.checkpoints.gemma import pooled_config
-from vlmplan.checkpoints.gemma_torch import embedded, pooled_features, prompted_step
+from vlmplan.checkpoints.gemma_torch import as_marked, embedded, pooled_features, projected_tokens, prompted_step
 from vlmplan.checkpoints.regions import Compression
 
 
@@ -45,18 +45,14 @@ class Reference:
         """
         import torch
 
-        from vlmplan.checkpoints.torch_compressors import features_of
-
         if self.checkpoint.tiled:
             return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
-            if self.checkpoint.pooled:
+            if self.checkpoint.pooled and not self.compression.compressor.selects:
                 return pooled_features(self.model, self.compressor, pixels).float().cpu().numpy()
-            states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-            asked = None if query is None else self._tensor(query)
-            features = features_of(states, self.checkpoint.config, self.compression, asked)
-            return self._projected(features, None).float().cpu().numpy()
+            read = self._read(pixels, None if query is None else self._tensor(query))
+            return self._finished(self.compressor(read)).float().cpu().numpy()
 
     def features_by(self, pixel_values: Any, choice: dict[str, Any]) -> tuple[Any, float]:
         """``image_features`` of the tokens that somebody chose, and by how much that choice falls short of its own.
@@ -65,26 +61,31 @@ class Reference:
         """
         import torch
 
-        from vlmplan.checkpoints.torch_compressors import features_of
-
         with torch.inference_mode():
-            states = self.model.model.vision_tower(self._tensor(pixel_values), output_hidden_states=True).hidden_states
-            features = features_of(states, self.checkpoint.config, self.compression, None)
+            read = self._read(self._tensor(pixel_values), None)
             given = {name: self._tensor(values) for name, values in choice.items()}
-            found = self._projected(features, given).float().cpu().numpy()
-            return found, self.compressor.shortfall(self._read(features), given)
+            found = self._finished(self.compressor.keep(read, given)).float().cpu().numpy()
+            return found, self.compressor.shortfall(read, given)
 
-    def _read(self, features: Any) -> Any:
-        """What the compressor reads: patches as the tower gives them, or as the projector makes them."""
+    def _read(self, pixels: Any, query: Any | None) -> Any:
+        """What the compressor reads: patches as the tower gives them, or tokens as the projector makes them."""
+        from vlmplan.checkpoints.torch_compressors import Features, features_of
+
+        if self.checkpoint.pooled:
+            return Features(patches=projected_tokens(self.model, pixels))
+        states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+        found = features_of(states, self.checkpoint.config, self.compression, query)
         if not self.compression.compressor.reads_projected:
-            return features
-        return replace(features, patches=self.model.model.multi_modal_projector(features.patches))
+            return found
+        return replace(found, patches=self.model.model.multi_modal_projector(found.patches))
 
-    def _projected(self, features: Any, choice: dict[str, Any] | None) -> Any:
-        """Compressed and projected, or the other way round; of a ``choice`` that is given, what it leaves."""
-        read = self._read(features)
-        found = self.compressor(read) if choice is None else self.compressor.keep(read, choice)
-        return found if self.compression.compressor.reads_projected else self.model.model.multi_modal_projector(found)
+    def _finished(self, compressed: Any) -> Any:
+        """What the LLM reads of what the compressor leaves."""
+        if self.checkpoint.pooled:
+            return as_marked(self.model, compressed)
+        if self.compression.compressor.reads_projected:
+            return compressed
+        return self.model.model.multi_modal_projector(compressed)
 
     def _tile_features(self, pixel_values: Any, mask: Any | None, grid: Any | None) -> Any:
         """What transformers' own method makes of tiles."""
@@ -188,7 +189,7 @@ def _loaded(checkpoint: Checkpoint, plan: Compression) -> Any:
     if not checkpoint.first_format:
         return kind.from_pretrained(
             checkpoint.folder,
-            config=pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else None,
+            config=pooled_config(checkpoint.config, plan.region_tokens) if checkpoint.pooled else None,
             dtype=torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
@@ -214,7 +215,7 @@ def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dty
 
     transformers = quiet_transformers()
     kind = getattr(torch, dtype)
-    config = pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else checkpoint.config
+    config = pooled_config(checkpoint.config, plan.region_tokens) if checkpoint.pooled else checkpoint.config
     with torch.device(device):
         model = transformers.AutoModelForImageTextToText.from_config(config, dtype=kind).eval()
         width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)

@@ -19,7 +19,7 @@ NORM_FLOOR = 1e-12  # of a token's length: a token of zeros is similar to none
 class Compression:
     """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token.
 
-    One that selects leaves ``kept`` of them.
+    One that selects leaves ``kept`` of these.
     """
 
     compressor: Compressor
@@ -33,9 +33,14 @@ class Compression:
         return self.side // self.factor
 
     @property
+    def region_tokens(self) -> int:
+        """Tokens that regions make, before a selection keeps some of them."""
+        return self.grid**2
+
+    @property
     def visual_tokens(self) -> int:
         """Tokens of an image."""
-        return self.grid**2 if self.kept is None else self.kept
+        return self.region_tokens if self.kept is None else self.kept
 
     @property
     def widening(self) -> int:
@@ -56,7 +61,7 @@ def possible_visual_tokens(side: int) -> tuple[int, ...]:
 def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
     """Return the compression that leaves ``visual_tokens``. Raises InputError for a number the grid does not allow."""
     if compressor.selects:
-        return _selection(compressor, side, visual_tokens)
+        return selection(compressor, side, 1, visual_tokens)
     possible = possible_visual_tokens(side)
     if visual_tokens not in possible:
         listed = ", ".join(map(str, possible))
@@ -78,14 +83,15 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
     return found
 
 
-def _selection(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
-    """What keeps so many of a grid's patches. Raises InputError where that is none, or not fewer."""
-    if not 1 <= visual_tokens < side * side:
+def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int) -> Compression:
+    """Return what keeps so many of a grid's tokens. Raises InputError where that is none, or not fewer."""
+    found = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
+    if not 1 <= visual_tokens < found.region_tokens:
         raise InputError(
-            f"--visual-tokens: found {visual_tokens}; {compressor} keeps 1 to {side * side - 1} of the tower's "
-            f"{side} x {side} patches"
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps 1 to {found.region_tokens - 1} of an image's "
+            f"{found.grid} x {found.grid} tokens"
         )
-    return Compression(compressor=compressor, side=side, factor=1, kept=visual_tokens)
+    return found
 
 
 def packer_layers(layers: int) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ class _Encoder:
         if plan.compressor is not Compressor.DIVPRUNE:
             return self._projected(self._compressed(states, query)), []
         every = self._projected(self._joined(states, self.checkpoint.read_layers))
-        found, kept = divpruned(self.sketch, every, plan.side**2, plan.visual_tokens)
+        found, kept = divpruned(self.sketch, every, plan.region_tokens, plan.visual_tokens)
         return found, [kept]
 
     def _states(self, pixels: Any) -> dict[int, Any]:

@@ -66,7 +66,8 @@ class Reduction(enum.StrEnum):
 
     ``IMAGE_SIZE`` shows it fewer pixels (a smaller image, fewer tiles). The others leave the pixels as they are and
     reduce what becomes of them: compressors ``TRAINED`` for a number of tokens or ``NESTED`` for several, and without
-    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those.
+    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those. ``DIVPRUNE`` is one method, of
+    diversity, which exports have.
     """
 
     __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
@@ -79,11 +80,17 @@ class Reduction(enum.StrEnum):
     SIMILARITY = "similarity"
     ATTENTION = "attention"
     DIVERSITY = "diversity"
+    DIVPRUNE = "divprune"
 
     @property
     def trained(self) -> bool:
         """Whether the checkpoint was trained for the tokens that it gets."""
         return self in (Reduction.TRAINED, Reduction.NESTED)
+
+    @property
+    def criterion(self) -> "Reduction":
+        """By what a method prunes; of other ways they themselves."""
+        return Reduction.DIVERSITY if self is Reduction.DIVPRUNE else self
 
 
 class Route(enum.StrEnum):

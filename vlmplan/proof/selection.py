@@ -53,7 +53,7 @@ def selection(export: OnnxModel, reference: Reference, prompts: tuple[Prompt, ..
     """What is kept of random images, by the checkpoint's own features."""
     import numpy as np
 
-    tokens, shortfalls, limits = reference.compression.side**2, [], []
+    tokens, shortfalls, limits = reference.compression.region_tokens, [], []
     for prompt in prompts:
         ours, choice = export.selected(prompt.pixel_values)
         if wrong := _impossible(choice, tokens):
