@@ -107,7 +107,16 @@ __getattr__, __all__ = face(
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "qwen_vl": ("patch_width", "position_axes", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
-        "regions": ("Compression", "KEPT", "NORM_FLOOR", "PACKER_EPSILON", "SELF_SIMILARITY", "compression", "packer_heads", "packer_layers"),
+        "regions": (
+            "Compression",
+            "KEPT",
+            "NORM_FLOOR",
+            "PACKER_EPSILON",
+            "SELF_SIMILARITY",
+            "compression",
+            "packer_heads",
+            "packer_layers",
+        ),
         "small_checkpoint": (
             "IMAGE_TOKEN",
             "SmallModel",

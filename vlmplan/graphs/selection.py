@@ -14,7 +14,7 @@ from vlmplan.graphs.sketch import Sketch
 def divpruned(sketch: Sketch, x: Any, tokens: int, kept: int) -> tuple[Any, Any]:
     """``x [batch, tokens, width]`` -> (``[batch, kept, width]``, the output of positions ``[batch, kept]``)."""
     similarity, nearest = _similarities(sketch, x, tokens)
-    taken = []
+    taken: list[Any] = []
     while len(taken) < kept:
         taken.append(sketch.op("ArgMin", nearest, axis=1, keepdims=1))
         if len(taken) < kept:

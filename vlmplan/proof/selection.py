@@ -1,10 +1,10 @@
 """Did an export choose its tokens as the checkpoint would? Choices that rounding alone can tell apart are both right.
 
-A greedy choice turns on its closest decision: tokens that are equally good by a criterion, or so nearly that the next bit
-of a feature decides, are taken in another order by another precision, and all that follows differs. So the choice is
-judged by itself, step by step, on the checkpoint's own features: at no step may the token taken be worse than the best
-one by more than the features' own rounding explains. What comes after is compared with the checkpoint reading the tokens
-that the export chose, as decoded tokens are compared along one path.
+A greedy choice turns on its closest decision: of tokens that are equally good by a criterion, or so nearly that the
+next bit of a feature decides, another precision takes another, and all that follows differs. So the choice is judged by
+itself, step by step, on the checkpoint's own features: no token taken may be worse than the best at its step by more
+than the features' own rounding explains. What comes after is compared with the checkpoint reading the tokens that the
+export chose, as decoded tokens are compared along one path.
 """
 
 from typing import Any

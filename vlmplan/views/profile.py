@@ -119,6 +119,7 @@ _SHORT = {
     Compressor.PIXEL_SHUFFLE: "shuffle",
     Compressor.TOKEN_PACKER: "packer",
     Compressor.QUECC: "quecc",
+    Compressor.DIVPRUNE: "divprune",
 }
 
 
