@@ -130,7 +130,11 @@ def _alike(name: str, reduction: Reduction) -> list[Series]:
 def _by(one: Series, reduction: Reduction) -> bool:
     """Whether a series is of a way of reducing: of a criterion by any method, or of one method."""
     named = reduction is reduction.criterion or method_of(one.method) == reduction
-    return named and one.axis == reduction.criterion if one.kind is Kind.VIDEO else named and one.reduction is reduction.criterion
+    return (
+        named and one.axis == reduction.criterion
+        if one.kind is Kind.VIDEO
+        else named and one.reduction is reduction.criterion
+    )
 
 
 def _curve(name: str, lost: Axis, labels: dict[str, str], alike: Sequence[Series], of_families: bool = True) -> Curve:

@@ -66,8 +66,8 @@ class Reduction(enum.StrEnum):
 
     ``IMAGE_SIZE`` shows it fewer pixels (a smaller image, fewer tiles). The others leave the pixels as they are and
     reduce what becomes of them: compressors ``TRAINED`` for a number of tokens or ``NESTED`` for several, and without
-    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those. ``DIVPRUNE`` is one method, of
-    diversity, which exports have.
+    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those. ``DIVPRUNE`` and ``VISIONZIP``
+    are methods that exports have, of diversity and of attention.
     """
 
     __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
@@ -81,6 +81,7 @@ class Reduction(enum.StrEnum):
     ATTENTION = "attention"
     DIVERSITY = "diversity"
     DIVPRUNE = "divprune"
+    VISIONZIP = "visionzip"
 
     @property
     def trained(self) -> bool:
@@ -90,7 +91,10 @@ class Reduction(enum.StrEnum):
     @property
     def criterion(self) -> "Reduction":
         """By what a method prunes; of other ways they themselves."""
-        return Reduction.DIVERSITY if self is Reduction.DIVPRUNE else self
+        return _CRITERIA.get(self, self)
+
+
+_CRITERIA = {Reduction.DIVPRUNE: Reduction.DIVERSITY, Reduction.VISIONZIP: Reduction.ATTENTION}
 
 
 class Route(enum.StrEnum):
@@ -349,6 +353,11 @@ class ModelSpec(Document):
     def exports_tiles(self) -> bool:
         """Whether an export keeps the processor's tiles and joins no tokens: others are left with one view."""
         return self.exportable and self.image is not None and self.image.rule in WHOLE_TILES
+
+    @property
+    def exports_one_view(self) -> bool:
+        """Whether an export shows one view of an image, of whose tokens it may keep some."""
+        return self.exportable and self.image is not None and not self.exports_tiles
 
     def __post_init__(self) -> None:
         """A vision model needs a tower, a projector and a rule; a text model none of them."""

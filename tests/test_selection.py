@@ -1,0 +1,271 @@
+"""Tokens chosen in the graph: the criterion, the graph, and a proof that tells a near tie from a wrong choice."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from small_models import judged_export, opened_checkpoint, order, quiet, run_graph
+
+from vlmplan.checkpoints.reference import load_reference
+from vlmplan.checkpoints.regions import KEPT, compression
+from vlmplan.checkpoints.torch_compressors import DivPrune, Features
+from vlmplan.exporting.manifest import VISION, read_manifest
+from vlmplan.exporting.runner import OnnxModel
+from vlmplan.exporting.write import export
+from vlmplan.graphs.selection import divpruned
+from vlmplan.graphs.sketch import Sketch
+from vlmplan.graphs.vision import encoder_graph
+from vlmplan.hardware.runtimes import Precision
+from vlmplan.models.spec import Compressor
+from vlmplan.proof.numbers import probes
+from vlmplan.proof.report import Outcome
+from vlmplan.proof.selection import Following, selection
+
+WIDTH = 24
+
+
+def _pruned(x: Any, kept: int, folder: Path, precision: Precision = Precision.FP32) -> tuple[Any, Any]:
+    """(tokens, positions in the order in which they were taken) by a graph of the selection alone."""
+    sketch = Sketch(opened_checkpoint("clip-qwen2").tensors, precision)
+    given = sketch.input("x", ["batch_size", *x.shape[1:]])
+    found, positions = divpruned(sketch, sketch.inner(given), x.shape[1], kept)
+    model = sketch.model(
+        "selection", [given], [sketch.output(found, "kept", ["batch_size", kept, x.shape[2]]), positions]
+    )
+    outputs = run_graph(model, {"x": x}, folder)
+    return outputs["kept"], outputs[KEPT]
+
+
+def _module(tokens: int, kept: int) -> DivPrune:
+    return DivPrune(compression(Compressor.DIVPRUNE, round(tokens**0.5), kept))
+
+
+def _farthest(x: Any, kept: int) -> list[int]:
+    """The paper's algorithm written out: distances of pairs, one token after the other, nothing shared with ours."""
+    unit = x.astype(np.float64) / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    distance = 1 - unit @ unit.T
+    left = list(range(len(x)))
+    nearest_other = [min(distance[i, j] for j in left if j != i) for i in left]
+    taken = [int(np.argmax(nearest_other))]
+    while len(taken) < kept:
+        left = [i for i in range(len(x)) if i not in taken]
+        taken.append(max(left, key=lambda i: min(distance[i, j] for j in taken)))
+    return taken
+
+
+def _random(rng: Any) -> Any:
+    return rng.standard_normal((3, 49, WIDTH))
+
+
+def _duplicates(rng: Any) -> Any:
+    """Nine different tokens, each many times."""
+    return rng.standard_normal((3, 9, WIDTH))[:, rng.integers(0, 9, 49)]
+
+
+def _equal(rng: Any) -> Any:
+    """One token, everywhere: nothing tells them apart."""
+    return np.repeat(rng.standard_normal((3, 1, WIDTH)), 49, axis=1)
+
+
+def _orthogonal(rng: Any) -> Any:  # noqa: ARG001
+    """All distances are 1, or 0: nothing but ties."""
+    return np.repeat(np.eye(WIDTH)[None, np.arange(49) % WIDTH], 3, axis=0)
+
+
+def _zeros(rng: Any) -> Any:
+    """Half of the tokens have no length."""
+    return rng.standard_normal((3, 49, WIDTH)) * (np.arange(49) % 2)[None, :, None]
+
+
+def _huge(rng: Any) -> Any:
+    """Lengths of all sizes, which cosines do not see."""
+    return rng.standard_normal((3, 49, WIDTH)) * 10.0 ** rng.uniform(-3, 3, (3, 49, 1))
+
+
+@pytest.mark.parametrize("drawn", [_random, _duplicates, _equal, _orthogonal, _zeros, _huge])
+@pytest.mark.parametrize("kept", [1, 2, 20, 48])
+def test_the_graph_chooses_as_torch_does(drawn: Callable[[Any], Any], kept: int, tmp_path: Path) -> None:
+    """No token twice, as they stand in the image, and none that is worse than the best at its step."""
+    x = drawn(np.random.default_rng(kept)).astype(np.float32)
+    found, positions = _pruned(x, kept, tmp_path)
+    module, features = _module(49, kept), Features(patches=torch.from_numpy(x))
+    for row in positions:
+        assert len(set(row.tolist())) == kept
+    assert np.array_equal(found, np.take_along_axis(x, np.sort(positions, axis=1)[:, :, None], axis=1))
+    assert module.shortfall(features, {KEPT: torch.from_numpy(positions)}) < 1e-6
+    own = module.choice(features)[KEPT].numpy()
+    assert module.shortfall(features, {KEPT: torch.from_numpy(own)}) == 0
+    if drawn in (_random, _huge):
+        assert np.array_equal(positions, own)
+        assert [row.tolist() for row in own] == [_farthest(one, kept) for one in x]
+
+
+def test_by_hand() -> None:
+    """Directions at 0, 10, 90 and 180 degrees: 180 is farthest from its nearest, then 0, then 90."""
+    angles = torch.deg2rad(torch.tensor([0.0, 10.0, 90.0, 180.0]))
+    features = Features(patches=torch.stack([angles.cos(), angles.sin()], dim=1)[None])
+    module = _module(4, 3)
+    assert module.choice(features)[KEPT].tolist() == [[3, 0, 2]]
+    assert module(features)[0].tolist() == features.patches[0, [0, 2, 3]].tolist()
+    other = {KEPT: torch.tensor([[3, 1, 2]])}  # at 10 degrees, a cosine of -0.985 with 180 where -1 was to be had
+    assert module.shortfall(features, other) == pytest.approx(1 - np.cos(np.deg2rad(10)), abs=1e-6)
+    assert module.shortfall(features, {KEPT: torch.tensor([[3, 3, 0]])}) > 2
+
+
+def test_a_batch_is_chosen_image_by_image(tmp_path: Path) -> None:
+    x = np.random.default_rng(5).standard_normal((4, 49, WIDTH)).astype(np.float32)
+    together = _pruned(x, 9, tmp_path)[1]
+    assert [_pruned(one[None], 9, tmp_path)[1][0].tolist() for one in x] == together.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        ("clip-qwen2", Precision.FP32),
+        ("clip-llama", Precision.FP16),
+        ("siglip-mistral", Precision.INT8),
+        ("next-qwen3", Precision.INT4),
+        ("gemma3", Precision.FP32),
+        ("paligemma", Precision.FP32),
+        ("paligemma2", Precision.INT4),
+    ],
+)
+def test_exports_are_proved(kind: str, precision: Precision, tmp_path: Path) -> None:
+    export(order(kind, visual_tokens=13, compressor=Compressor.DIVPRUNE, precision=precision), tmp_path / "out", quiet)
+    report = judged_export(tmp_path / "out", kind)
+    assert not report.failed, report.failed
+    assert "selection" in {check.name for check in report.checks}
+
+
+def test_a_tie_that_flips_is_no_fault(tmp_path: Path) -> None:
+    """In fp16 other tokens are kept than PyTorch keeps in fp32, each as good by what fp16 can tell: it passes."""
+    made = order(visual_tokens=64, compressor=Compressor.DIVPRUNE, precision=Precision.FP16)
+    export(made, tmp_path / "out", quiet)
+    opened = opened_checkpoint("clip-qwen2")
+    reference = load_reference(opened, compression(Compressor.DIVPRUNE, opened.grid_side, 64), None)
+    ours, apart = OnnxModel(tmp_path / "out"), []
+    for seed in range(12):
+        pixels = np.random.default_rng(seed).standard_normal((1, 3, opened.image_size, opened.image_size))
+        asked = replace(probes(read_manifest(tmp_path / "out"), opened)[0], pixel_values=pixels.astype(np.float32))
+        own = reference.image_features(asked.pixel_values)
+        apart.append(np.abs(ours.image_features(asked.pixel_values) - own).max() > own.std())
+        assert selection(ours, reference, (asked,)).outcome is Outcome.PASSED
+        followed = Following(reference, ours).image_features(asked.pixel_values)
+        assert np.abs(ours.image_features(asked.pixel_values) - followed).max() < 0.02 * own.std()
+    assert any(apart)
+
+
+def _nodes(model: Any, kind: str) -> list[Any]:
+    return [node for node in model.graph.node if node.op_type == kind]
+
+
+def _most_alike(model: Any) -> None:
+    """The nearest token is taken, not the farthest."""
+    for node in _nodes(model, "ArgMin")[1:]:
+        node.op_type = "ArgMax"
+
+
+def _first_in_line(model: Any) -> None:
+    """The first token is the first patch, whatever it holds."""
+    numbers = next(one for one in model.graph.initializer if one.name == "similarity.-4")
+    numbers.CopyFrom(numpy_helper.from_array(np.array(9, np.float32), numbers.name))
+
+
+def _forgetful(model: Any) -> None:
+    """Only the last token taken counts, not all before it."""
+    for node in _nodes(model, "Max")[1:]:
+        node.op_type, node.input[0] = "Identity", node.input[1]
+        del node.input[1]
+
+
+def _unsorted(model: Any) -> None:
+    """Tokens come in the order in which they were taken."""
+    node = _nodes(model, "TopK")[0]
+    for after in _nodes(model, "Unsqueeze"):
+        after.input[0] = node.input[0] if after.input[0] == node.output[0] else after.input[0]
+
+
+def _reversed(model: Any) -> None:
+    """Tokens come from the last to the first."""
+    next(one for one in _nodes(model, "TopK")[0].attribute if one.name == "largest").i = 1
+
+
+def _twice(model: Any) -> None:
+    """One token is taken twice."""
+    node = next(node for node in _nodes(model, "Concat") if node.output[0] == KEPT)
+    node.input[1] = node.input[0]
+
+
+def _by_length(model: Any) -> None:
+    """Products are compared, not cosines."""
+    node = next(node for node in _nodes(model, "Div") if node.input[0])
+    node.op_type, node.input[1] = "Identity", ""
+    del node.input[1]
+
+
+FAULTS: dict[Callable[[Any], None], str] = {
+    _most_alike: "selection",
+    _first_in_line: "selection",
+    _forgetful: "selection",
+    _twice: "selection",
+    _by_length: "selection",
+    _unsorted: "vision",
+    _reversed: "vision",
+}
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export that keeps 20 tokens."""
+    folder = tmp_path_factory.mktemp("pruned") / "out"
+    export(order(visual_tokens=20, compressor=Compressor.DIVPRUNE), folder, quiet)
+    return folder
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_another_choice_is_refused(fault: Callable[[Any], None], pruned: Path, tmp_path: Path) -> None:
+    """By its operators, before it runs; and by what it keeps, were it run."""
+    folder = tmp_path / "out"
+    shutil.copytree(pruned, folder)
+    model = onnx.load(folder / VISION)
+    fault(model)
+    onnx.save(model, folder / VISION)
+    report = judged_export(folder, "clip-qwen2")
+    failed = {check.name for check in report.failed}
+    assert {"structure", "weights"} & failed
+    assert "weights" in failed or "run" in {check.name for check in report.checks}  # operators were not even run
+    opened = opened_checkpoint("clip-qwen2")
+    reference = load_reference(opened, compression(Compressor.DIVPRUNE, opened.grid_side, 20), None)
+    ours = OnnxModel(folder)
+    asked = probes(read_manifest(folder), opened)
+    if FAULTS[fault] == "selection":
+        assert selection(ours, reference, asked).outcome is Outcome.FAILED
+    else:
+        for prompt in asked:
+            features, choice = ours.selected(prompt.pixel_values)
+            assert np.abs(features - reference.features_by(prompt.pixel_values, choice)[0]).max() > features.std()
+
+
+def test_another_number_of_tokens_is_refused(pruned: Path, tmp_path: Path) -> None:
+    """The manifest's word is not enough: the graph has to keep as many."""
+    folder = tmp_path / "out"
+    shutil.copytree(pruned, folder)
+    opened = opened_checkpoint("clip-qwen2")
+    plan = compression(Compressor.DIVPRUNE, opened.grid_side, 21)
+    import onnx_ir
+
+    onnx_ir.save(encoder_graph(opened, opened.tensors, plan, Precision.FP32), folder / VISION)
+    assert {"interface", "structure"} <= {check.name for check in judged_export(folder, "clip-qwen2").failed}
+
+
+def test_an_export_by_another_selection_is_refused(pruned: Path) -> None:
+    """What was asked for on the command line is trusted, not the manifest."""
+    report = judged_export(pruned, "clip-qwen2", compressor=Compressor.AVERAGE_POOL)
+    assert "judge" in {check.name for check in report.failed}
