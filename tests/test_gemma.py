@@ -280,6 +280,7 @@ def test_what_cannot_be_exported_is_named(
     [
         (Compressor.QUECC, 16, "found quecc; gemma3 is exported as it is or with one of average-pool, divprune"),
         (Compressor.NONE, 4, "--compressor none leaves 16 visual tokens; found 4; expected one of average-pool"),
+        (Compressor.VISIONZIP, 4, "found visionzip; gemma3 is exported as it is or with one of average-pool, divprune"),
         (Compressor.DIVPRUNE, 16, "divprune keeps 1 to 15 of an image's 4 x 4 tokens"),
         (Compressor.AVERAGE_POOL, 9, "8 x 8 patches leave one of 1, 4, 16, 64"),
     ],

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.reference import load_reference as load_reference
     from vlmplan.checkpoints.reference import random_reference as random_reference
     from vlmplan.checkpoints.regions import KEPT as KEPT
+    from vlmplan.checkpoints.regions import MERGED as MERGED
     from vlmplan.checkpoints.regions import NORM_FLOOR as NORM_FLOOR
     from vlmplan.checkpoints.regions import PACKER_EPSILON as PACKER_EPSILON
     from vlmplan.checkpoints.regions import SELF_SIMILARITY as SELF_SIMILARITY
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.regions import compression as compression
     from vlmplan.checkpoints.regions import packer_heads as packer_heads
     from vlmplan.checkpoints.regions import packer_layers as packer_layers
+    from vlmplan.checkpoints.regions import spread as spread
     from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN as IMAGE_TOKEN
     from vlmplan.checkpoints.small_checkpoint import SmallModel as SmallModel
     from vlmplan.checkpoints.small_checkpoint import save_small as save_small
@@ -110,12 +112,14 @@ __getattr__, __all__ = face(
         "regions": (
             "Compression",
             "KEPT",
+            "MERGED",
             "NORM_FLOOR",
             "PACKER_EPSILON",
             "SELF_SIMILARITY",
             "compression",
             "packer_heads",
             "packer_layers",
+            "spread",
         ),
         "small_checkpoint": (
             "IMAGE_TOKEN",

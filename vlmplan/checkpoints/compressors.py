@@ -48,9 +48,9 @@ def _pooling(checkpoint: Checkpoint, compressor: Compressor, visual_tokens: int)
     """What makes a Gemma's tokens of its patches: its own pooling, averages of larger squares, or some of its own."""
     if compressor is Compressor.AVERAGE_POOL:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
-    if compressor.selects:
+    if compressor.reads_projected:
         return selection(compressor, checkpoint.grid_side, checkpoint.joined_side, visual_tokens)
-    fewer = ", ".join(("average-pool", *(one for one in Compressor if one.selects)))
+    fewer = ", ".join(("average-pool", *(one for one in Compressor if one.reads_projected)))
     if compressor is not Compressor.NONE:
         raise InputError(
             f"--compressor: found {compressor}; {checkpoint.config.model_type} is exported as it is or with one of "

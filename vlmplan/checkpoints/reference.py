@@ -69,13 +69,16 @@ class Reference:
 
     def _read(self, pixels: Any, query: Any | None) -> Any:
         """What the compressor reads: patches as the tower gives them, or tokens as the projector makes them."""
-        from vlmplan.checkpoints.torch_compressors import Features, features_of
+        from vlmplan.checkpoints.torch_compressors import Features, features_of, gaze_of
 
         if self.checkpoint.pooled:
             return Features(patches=projected_tokens(self.model, pixels))
-        states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+        tower, kind = self.model.model.vision_tower, self.compression.compressor
+        states = tower(pixels, output_hidden_states=True).hidden_states
         found = features_of(states, self.checkpoint.config, self.compression, query)
-        if not self.compression.compressor.reads_projected:
+        if kind.selects and not kind.reads_projected:
+            return replace(found, gaze=gaze_of(tower, states, self.checkpoint.config))
+        if not kind.reads_projected:
             return found
         return replace(found, patches=self.model.model.multi_modal_projector(found.patches))
 

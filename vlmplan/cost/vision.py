@@ -2,7 +2,7 @@
 
 request -> operators, in patches, tokens, bytes and FLOPs. Compressors are priced as what they are: pooling moves bytes,
 TokenPacker is a small cross-attention, QueCC also needs the LLM's reading of the question, DivPrune compares all tokens
-with each other and launches three kernels for each that it keeps.
+with each other and launches three kernels for each that it keeps, VisionZip needs a layer's attention in memory.
 """
 
 import math
@@ -13,7 +13,7 @@ from vlmplan.cost.attention import Pass
 from vlmplan.cost.llm import llm_pass
 from vlmplan.cost.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, all_reduce, elementwise
 from vlmplan.hardware import Kind, Part
-from vlmplan.models import Compressor, Projector, Resampler, Rule, VisionTower
+from vlmplan.models import MERGED_FRACTION, Compressor, Projector, Resampler, Rule, VisionTower
 
 PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
 
@@ -239,6 +239,8 @@ def _reduced(request: Request, linear: Linear, rows: float, tokens: float) -> It
         return
     if visual.compressor.reads_projected:
         yield from _pruned(request, rows, tokens)
+    elif visual.compressor.selects:
+        yield from _zipped(request, tower, rows, tokens)
     elif visual.compressor.packs:
         asked = request.workload.batch if visual.compressor.reads_question else 0
         yield from _packer(request, linear, rows, tokens, asked)
@@ -275,6 +277,42 @@ def _pruned(request: Request, rows: float, tokens: float) -> Iterator[Op]:
     steps = GREEDY_KERNELS * kept
     yield elementwise(Part.COMPRESSOR, "greedy choice", round(steps), 2 * steps * rows * SIMILARITY_BYTES)
     yield elementwise(Part.COMPRESSOR, "tokens kept", 3, 2 * tokens * width * request.activation_bytes)
+
+
+_ZIP_KERNELS = 24  # of VisionZip's graph beside its products: sorts, gathers, norms, who goes where
+
+
+def _zipped(request: Request, tower: VisionTower, rows: float, tokens: float) -> Iterator[Op]:
+    """VisionZip (arXiv 2412.04467): the attention of one layer once more, its weights in memory, and tokens merged.
+
+    The class token's attention alone, of a tower without one that of all patches. As ``graphs/selection.py`` draws it;
+    left out: products of a few million FLOPs that find what is merged.
+    """
+    images = request.workload.batch * request.workload.images
+    each, width = rows / images, tower.output_width
+    asking = images if tower.class_token else rows
+    weights = tower.heads * asking * each * SIMILARITY_BYTES
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="attention received",
+        kind=Kind.VISION_ATTENTION,
+        count=1,
+        shape=(max(1.0, asking * tower.heads / ATTENTION_TILE_TOKENS),),
+        flops=2.0 * asking * each * width,
+        moved_bytes=2 * rows * width * SIMILARITY_BYTES + weights,
+    )
+    yield elementwise(Part.COMPRESSOR, "weights", 4, 5 * weights)
+    merged = MERGED_FRACTION * tokens / images
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="merging",
+        kind=Kind.LINEAR,
+        count=1,
+        shape=(merged * images, float(width), each),
+        flops=2.0 * merged * rows * width,
+        moved_bytes=(rows + merged * images) * width * request.activation_bytes,
+    )
+    yield elementwise(Part.COMPRESSOR, "tokens kept", _ZIP_KERNELS, 3 * rows * width * request.activation_bytes)
 
 
 def compressor(request: Request) -> Iterator[Op]:

@@ -74,7 +74,7 @@ _TOWERS = (
 )
 # What is left of the tower's grid: region side by grid side, and the compressor.
 _KINDS = {
-    16: ((1, Compressor.NONE), (2, Compressor.PIXEL_SHUFFLE), (4, Compressor.AVERAGE_POOL), (16, Compressor.QUECC)),
+    16: ((1, Compressor.NONE), (2, Compressor.PIXEL_SHUFFLE), (4, Compressor.VISIONZIP), (16, Compressor.QUECC)),
     24: ((1, Compressor.NONE), (2, Compressor.AVERAGE_POOL), (4, Compressor.TOKEN_PACKER),
          (24, Compressor.AVERAGE_POOL)),
     27: ((1, Compressor.NONE), (3, Compressor.TOKEN_PACKER), (9, Compressor.DIVPRUNE), (27, Compressor.QUECC)),

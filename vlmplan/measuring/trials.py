@@ -205,6 +205,7 @@ _COMPRESSORS = {
     Compressor.TOKEN_PACKER: 3,
     Compressor.QUECC: 8,
     Compressor.DIVPRUNE: 3,
+    Compressor.VISIONZIP: 3,
 }
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vlmplan.models.refusals import refusal as refusal
     from vlmplan.models.refusals import runnable as runnable
     from vlmplan.models.refusals import with_what_works as with_what_works
+    from vlmplan.models.spec import MERGED_FRACTION as MERGED_FRACTION
     from vlmplan.models.spec import SHAPE_KEEPING as SHAPE_KEEPING
     from vlmplan.models.spec import Compressor as Compressor
     from vlmplan.models.spec import Engine as Engine
@@ -84,7 +85,17 @@ __getattr__, __all__ = face(
             "runnable",
             "with_what_works",
         ),
-        "spec": ("Compressor", "Engine", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
+        "spec": (
+            "Compressor",
+            "Engine",
+            "MERGED_FRACTION",
+            "ModelSpec",
+            "Reduction",
+            "Route",
+            "Rule",
+            "SHAPE_KEEPING",
+            "Workload",
+        ),
         "token_report": ("TokenSetting", "Tokens", "tokens_of"),
         "tower": ("Projector", "Resampler", "VisionTower"),
         "visual_tokens": (

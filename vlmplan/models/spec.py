@@ -19,6 +19,10 @@ from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
 from vlmplan.records import dataclass
 
+# Of the tokens that VisionZip leaves, those that others are merged into: 10 of 64, 20 of 128, 30 of 192 (its README,
+# https://github.com/dvlab-research/VisionZip, read 2026-11-28).
+MERGED_FRACTION = 10 / 64
+
 
 class Compressor(enum.StrEnum):
     """How visual tokens are reduced between the vision tower and the LLM; what each is, all code asks here."""
@@ -29,6 +33,7 @@ class Compressor(enum.StrEnum):
     TOKEN_PACKER = "token-packer"
     QUECC = "quecc"
     DIVPRUNE = "divprune"
+    VISIONZIP = "visionzip"
 
     @property
     def reads_question(self) -> bool:
@@ -48,7 +53,7 @@ class Compressor(enum.StrEnum):
     @property
     def selects(self) -> bool:
         """Whether it keeps any number of an image's tokens, by a criterion, with nothing to be learned."""
-        return self is Compressor.DIVPRUNE
+        return self in (Compressor.DIVPRUNE, Compressor.VISIONZIP)
 
     @property
     def reads_projected(self) -> bool:
@@ -309,6 +314,9 @@ class QuantisedCheckpoint:
         check_name("method", self.method)
 
 
+_LLAVA = ("llava", "llava_next", "llava_onevision")  # whose exports select by the attention of their towers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(Document):
     """One checkpoint or configuration. ``vision`` is None for a text-only model.
@@ -354,10 +362,11 @@ class ModelSpec(Document):
         """Whether an export keeps the processor's tiles and joins no tokens: others are left with one view."""
         return self.exportable and self.image is not None and self.image.rule in WHOLE_TILES
 
-    @property
-    def exports_one_view(self) -> bool:
-        """Whether an export shows one view of an image, of whose tokens it may keep some."""
-        return self.exportable and self.image is not None and not self.exports_tiles
+    def exports_selection(self, compressor: Compressor) -> bool:
+        """Whether an export may keep some tokens of its one view by ``compressor``; by attention LLaVA's alone."""
+        one_view = self.exportable and self.image is not None and not self.exports_tiles
+        drawn = compressor.reads_projected or self.architecture in _LLAVA
+        return one_view and compressor.selects and drawn
 
     def __post_init__(self) -> None:
         """A vision model needs a tower, a projector and a rule; a text model none of them."""

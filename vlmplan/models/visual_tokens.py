@@ -323,6 +323,7 @@ _UNTRAINED = {
     Compressor.AVERAGE_POOL: Reduction.AVERAGE_POOL,
     Compressor.PIXEL_SHUFFLE: Reduction.AVERAGE_POOL,
     Compressor.DIVPRUNE: Reduction.DIVPRUNE,
+    Compressor.VISIONZIP: Reduction.VISIONZIP,
 }
 
 

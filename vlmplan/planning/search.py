@@ -116,11 +116,10 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
 def _selected_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
     """What an export of one view may keep of it without training, at the numbers of tokens that most studies have."""
     rule = model.image
-    if rule is None or not model.exports_one_view:
-        return
+    kinds = [kind for kind in Compressor if model.exports_selection(kind)]
     for tokens in SELECTED_TOKENS:
-        if tokens < rule.tokens_per_view:
-            yield from (visual_input(model, workload.image, tokens, kind) for kind in Compressor if kind.selects)
+        if rule is not None and tokens < rule.tokens_per_view:
+            yield from (visual_input(model, workload.image, tokens, kind) for kind in kinds)
 
 
 def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:

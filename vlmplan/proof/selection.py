@@ -9,7 +9,7 @@ export chose, as decoded tokens are compared along one path.
 
 from typing import Any
 
-from vlmplan.checkpoints import KEPT, Reference
+from vlmplan.checkpoints import KEPT, MERGED, Reference
 from vlmplan.exporting import OnnxModel, Prompt
 from vlmplan.proof.report import Check, failed, verdict
 
@@ -37,10 +37,12 @@ class Following:
         return self._reference.features_by(pixel_values, self._export.selected(pixel_values)[1])[0]
 
 
-def _impossible(choice: dict[str, Any], tokens: int) -> str | None:
-    """What is wrong with a choice among ``tokens`` whatever they hold; None where nothing is."""
+def _impossible(choice: dict[str, Any], tokens: int, merged: int) -> str | None:
+    """What is wrong with a choice among ``tokens`` for ``merged`` others whatever they hold; None where nothing is."""
     import numpy as np
 
+    if MERGED in choice and (choice[MERGED].min() < 0 or choice[MERGED].max() >= merged):
+        return f"it merges tokens into number {choice[MERGED].max()} of {merged}"
     for row in choice[KEPT]:
         if row.min() < 0 or row.max() >= tokens:
             return f"it keeps positions {row.min()} to {row.max()} of {tokens} tokens"
@@ -53,10 +55,10 @@ def selection(export: OnnxModel, reference: Reference, prompts: tuple[Prompt, ..
     """What is kept of random images, by the checkpoint's own features."""
     import numpy as np
 
-    tokens, shortfalls, limits = reference.compression.region_tokens, [], []
+    plan, shortfalls, limits = reference.compression, [], []
     for prompt in prompts:
         ours, choice = export.selected(prompt.pixel_values)
-        if wrong := _impossible(choice, tokens):
+        if wrong := _impossible(choice, plan.region_tokens, plan.merged_tokens):
             return failed("selection", wrong)
         theirs, shortfall = reference.features_by(prompt.pixel_values, choice)
         off = np.linalg.norm(ours - theirs, axis=-1) / np.maximum(np.linalg.norm(theirs, axis=-1), 1e-12)

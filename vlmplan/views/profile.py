@@ -120,6 +120,7 @@ _SHORT = {
     Compressor.TOKEN_PACKER: "packer",
     Compressor.QUECC: "quecc",
     Compressor.DIVPRUNE: "divprune",
+    Compressor.VISIONZIP: "zip",
 }
 
 
