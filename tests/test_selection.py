@@ -11,14 +11,15 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from small_models import judged_export, opened_checkpoint, order, quiet, run_graph
+from small_models import POOLED, judged_export, opened_checkpoint, order, quiet, run_graph
 
 from vlmplan.checkpoints.reference import load_reference
-from vlmplan.checkpoints.regions import KEPT, compression
-from vlmplan.checkpoints.torch_compressors import DivPrune, Features
+from vlmplan.checkpoints.regions import KEPT, MERGED, Compression, compression
+from vlmplan.checkpoints.torch_compressors import DivPrune, Features, Gaze, VisionZip, gaze_of
 from vlmplan.exporting.manifest import VISION, read_manifest
 from vlmplan.exporting.runner import OnnxModel
 from vlmplan.exporting.write import export
+from vlmplan.graphs import selection as graphs
 from vlmplan.graphs.selection import divpruned
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.graphs.vision import encoder_graph
@@ -137,19 +138,23 @@ def test_a_batch_is_chosen_image_by_image(tmp_path: Path) -> None:
         ("paligemma2", Precision.INT4),
     ],
 )
-def test_exports_are_proved(kind: str, precision: Precision, tmp_path: Path) -> None:
-    export(order(kind, visual_tokens=13, compressor=Compressor.DIVPRUNE, precision=precision), tmp_path / "out", quiet)
+@pytest.mark.parametrize("compressor", [Compressor.DIVPRUNE, Compressor.VISIONZIP])
+def test_exports_are_proved(kind: str, precision: Precision, compressor: Compressor, tmp_path: Path) -> None:
+    if kind in POOLED and compressor is Compressor.VISIONZIP:
+        pytest.skip("refused: test_gemma.py")
+    export(order(kind, visual_tokens=13, compressor=compressor, precision=precision), tmp_path / "out", quiet)
     report = judged_export(tmp_path / "out", kind)
     assert not report.failed, report.failed
     assert "selection" in {check.name for check in report.checks}
 
 
-def test_a_tie_that_flips_is_no_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("compressor", "count"), [(Compressor.DIVPRUNE, 64), (Compressor.VISIONZIP, 400)])
+def test_a_tie_that_flips_is_no_fault(compressor: Compressor, count: int, tmp_path: Path) -> None:
     """In fp16 other tokens are kept than PyTorch keeps in fp32, each as good by what fp16 can tell: it passes."""
-    made = order(visual_tokens=64, compressor=Compressor.DIVPRUNE, precision=Precision.FP16)
+    made = order(visual_tokens=count, compressor=compressor, precision=Precision.FP16)
     export(made, tmp_path / "out", quiet)
     opened = opened_checkpoint("clip-qwen2")
-    reference = load_reference(opened, compression(Compressor.DIVPRUNE, opened.grid_side, 64), None)
+    reference = load_reference(opened, compression(compressor, opened.grid_side, count), None)
     ours, apart = OnnxModel(tmp_path / "out"), []
     for seed in range(12):
         pixels = np.random.default_rng(seed).standard_normal((1, 3, opened.image_size, opened.image_size))
@@ -160,6 +165,108 @@ def test_a_tie_that_flips_is_no_fault(tmp_path: Path) -> None:
         followed = Following(reference, ours).image_features(asked.pixel_values)
         assert np.abs(ours.image_features(asked.pixel_values) - followed).max() < 0.02 * own.std()
     assert any(apart)
+
+
+def _looked(rng: Any, tokens: int, heads: int, classes: int) -> tuple[Any, Any, Any]:
+    """Queries, keys and tokens of a layer: ``[batch, tokens, width]`` each."""
+    return tuple(rng.standard_normal((2, tokens + classes, heads * 6)).astype(np.float32) for _ in range(3))
+
+
+def _zip_features(looked: tuple[Any, Any, Any], heads: int, classes: int) -> Features:
+    """What torch reads of the same, with attention as torch has it."""
+    queries, keys, states = (torch.from_numpy(one) for one in looked)
+    by_head = [one.unflatten(2, (heads, -1)).transpose(1, 2) for one in (queries, keys)]
+    asking = by_head[0][:, :, :1] if classes else by_head[0]
+    weights = (asking @ by_head[1].transpose(2, 3) / 6**0.5).softmax(-1)[..., classes:]
+    gaze = Gaze(
+        received=weights.mean(dim=(1, 2)), keys=by_head[1][:, :, classes:].mean(1), first=states[:, :classes], reach=1.0
+    )
+    return Features(patches=states[:, classes:], gaze=gaze)
+
+
+def _zipped_by_hand(features: Features, kept: int, merged: int) -> Any:
+    """The paper's method written out for one image after the other, nothing shared with ours."""
+    gaze, found = features.gaze, []
+    assert gaze is not None
+    for number, tokens in enumerate(features.patches.numpy()):
+        attention, keys = gaze.received[number].numpy(), gaze.keys[number].numpy()
+        dominant = sorted(np.argsort(-attention, kind="stable")[:kept].tolist())
+        rest = [place for place in range(len(tokens)) if place not in dominant]
+        targets = rest[:: max(1, len(rest) // merged)][:merged]
+        groups: dict[int, list[Any]] = {one: [] for one in targets}
+        for place in rest:
+            if place not in targets:
+                cosines = [keys[place] @ keys[one] / np.linalg.norm(keys[one]) for one in targets]
+                groups[targets[int(np.argmax(cosines))]].append(tokens[place])
+        merges = [tokens[one] + (np.mean(group, axis=0) if group else 0) for one, group in groups.items()]
+        found.append(np.stack([*gaze.first[number].numpy(), *tokens[dominant], *merges]))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+@pytest.mark.parametrize("kept", [3, 9, 20, 47])
+def test_visionzip_is_the_papers(kept: int, classes: int, tmp_path: Path) -> None:
+    """Kept by attention, as they stand in the image; of the rest every so-manieth, with the mean of those like it."""
+    plan = compression(Compressor.VISIONZIP, 7, kept)
+    looked = _looked(np.random.default_rng(kept), 49, 4, classes)
+    features = _zip_features(looked, 4, classes)
+    expected = _zipped_by_hand(features, kept - plan.merged_tokens - classes, plan.merged_tokens)
+    module = VisionZip(plan)
+    assert np.allclose(module(features).numpy(), expected, atol=1e-5)
+    found, choice = _zipped(looked, plan, classes, tmp_path)
+    assert np.allclose(found, expected[:, classes:], atol=1e-5)
+    own = module.choice(features)
+    assert {name: values.tolist() for name, values in choice.items()} == {k: v.tolist() for k, v in own.items()}
+    assert module.shortfall(features, own) == 0
+
+
+def _zipped(looked: tuple[Any, Any, Any], plan: Compression, classes: int, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """(tokens but the class token, choice) by a graph of the selection alone."""
+    sketch = Sketch(opened_checkpoint("clip-qwen2").tensors, Precision.FP32)
+    given = [sketch.input(name, ["batch_size", *x.shape[1:]]) for name, x in zip("qkx", looked, strict=True)]
+    gaze = graphs.Gaze(queries=given[0], keys=given[1], heads=4, classes=classes)
+    parts, told = graphs.zipped(sketch, sketch.tail(given[2], classes, axis=1), gaze, plan)
+    shape: list[int | str] = ["batch_size", plan.visual_tokens - classes, looked[2].shape[2]]
+    tokens = sketch.output(sketch.op("Concat", *parts, axis=1), "kept", shape)
+    outputs = run_graph(
+        sketch.model("selection", given, [tokens, *told]), dict(zip("qkx", looked, strict=True)), folder
+    )
+    return outputs.pop("kept"), outputs
+
+
+@pytest.mark.parametrize("alike", ["attention", "keys", "everything"])
+def test_visionzip_of_tokens_that_nothing_tells_apart(alike: str, tmp_path: Path) -> None:
+    """Whatever is kept is as good as the best, no token twice, and all others go somewhere."""
+    queries, keys, states = _looked(np.random.default_rng(1), 49, 4, 1)
+    if alike in ("attention", "everything"):
+        queries[:] = 0
+    if alike in ("keys", "everything"):
+        keys[:] = keys[:, :1]
+    plan = compression(Compressor.VISIONZIP, 7, 20)
+    features = _zip_features((queries, keys, states), 4, 1)
+    _, choice = _zipped((queries, keys, states), plan, 1, tmp_path)
+    assert VisionZip(plan).shortfall(features, {name: torch.from_numpy(one) for name, one in choice.items()}) < 1e-6
+    assert all(len(set(row.tolist())) == len(row) and sorted(row) == row.tolist() for row in choice[KEPT])
+    assert choice[MERGED].min() >= 0 and choice[MERGED].max() < plan.merged_tokens
+
+
+@pytest.mark.parametrize("kind", ["clip-qwen2", "siglip-mistral"])
+def test_attention_is_transformers_own(kind: str) -> None:
+    """Of the layer that makes the hidden state that the projector reads."""
+    opened = opened_checkpoint(kind)
+    plan = compression(Compressor.NONE, opened.grid_side, opened.view_tokens)
+    tower = load_reference(opened, plan, None).model.model.vision_tower
+    pixels = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, *[opened.image_size] * 2), np.float32))
+    used = tower.config._attn_implementation
+    tower.set_attn_implementation("eager")
+    with torch.inference_mode():
+        run = tower(pixels, output_hidden_states=True, output_attentions=True)
+        gaze = gaze_of(tower, run.hidden_states, opened.config)
+    tower.set_attn_implementation(used)
+    weights = run.attentions[max(opened.read_layers) - 1]
+    told = weights[:, :, 0, 1:].mean(1) if opened.class_tokens else weights.mean(dim=(1, 2))
+    assert np.allclose(gaze.received, told, rtol=1e-4, atol=1e-8)
+    assert gaze.first.shape[1] == opened.class_tokens
 
 
 def _nodes(model: Any, kind: str) -> list[Any]:
@@ -221,6 +328,53 @@ FAULTS: dict[Callable[[Any], None], str] = {
 }
 
 
+def _least_seen(model: Any) -> None:
+    """Patches that receive least attention are kept."""
+    next(one for one in _nodes(model, "TopK")[0].attribute if one.name == "largest").i = 0
+
+
+def _another_layer(model: Any) -> None:
+    """The attention is that of the first layer."""
+    made = {name: node for node in model.graph.node for name in node.output}
+    for part in ("q", "k"):
+        name = f"vision_tower.encoder.layers.0.self_attn.{part}_proj.weight.T"
+        product = next(node for node in _nodes(model, "MatMul") if node.input[1] == name)
+        first = next(node for node in _nodes(model, "Add") if product.output[0] in node.input).output[0]
+        for node in _nodes(model, "Reshape"):
+            last = made.get(node.input[0])
+            if last is not None and any(one.endswith(f"self_attn.{part}_proj.bias") for one in last.input):
+                node.input[0] = first
+
+
+def _unmerged(model: Any) -> None:
+    """What is not kept is lost, but for those that others would go into."""
+    node = next(node for node in _nodes(model, "Max") if "merged.one" in node.input)
+    numbers = next(one for one in model.graph.initializer if one.name == "merged.one")
+    numbers.CopyFrom(numpy_helper.from_array(np.array(1e9, np.float32), node.input[1]))
+
+
+def _least_alike(model: Any) -> None:
+    """Tokens go into the one that is least like them."""
+    _nodes(model, "ArgMax")[0].op_type = "ArgMin"
+
+
+def _without_class_token(model: Any) -> None:
+    """A patch stands in the place of the class token."""
+    cut = next(
+        node for node in reversed(_nodes(model, "Slice")) if node.input[1] == "ints.0" and node.input[2] == "ints.1"
+    )
+    cut.input[1], cut.input[2] = "ints.1", "ints.2"
+
+
+ZIP_FAULTS: dict[Callable[[Any], None], str] = {
+    _least_seen: "selection",
+    _another_layer: "selection",
+    _least_alike: "selection",
+    _unmerged: "vision",
+    _without_class_token: "vision",
+}
+
+
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export that keeps 20 tokens."""
@@ -229,11 +383,21 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_another_choice_is_refused(fault: Callable[[Any], None], pruned: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def zipped_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export that leaves 20 tokens by VisionZip."""
+    folder = tmp_path_factory.mktemp("zipped") / "out"
+    export(order(visual_tokens=20, compressor=Compressor.VISIONZIP), folder, quiet)
+    return folder
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *ZIP_FAULTS])
+def test_another_choice_is_refused(
+    fault: Callable[[Any], None], pruned: Path, zipped_export: Path, tmp_path: Path
+) -> None:
     """By its operators, before it runs; and by what it keeps, were it run."""
-    folder = tmp_path / "out"
-    shutil.copytree(pruned, folder)
+    folder, kind = tmp_path / "out", Compressor.DIVPRUNE if fault in FAULTS else Compressor.VISIONZIP
+    shutil.copytree(pruned if fault in FAULTS else zipped_export, folder)
     model = onnx.load(folder / VISION)
     fault(model)
     onnx.save(model, folder / VISION)
@@ -242,10 +406,10 @@ def test_another_choice_is_refused(fault: Callable[[Any], None], pruned: Path, t
     assert {"structure", "weights"} & failed
     assert "weights" in failed or "run" in {check.name for check in report.checks}  # operators were not even run
     opened = opened_checkpoint("clip-qwen2")
-    reference = load_reference(opened, compression(Compressor.DIVPRUNE, opened.grid_side, 20), None)
+    reference = load_reference(opened, compression(kind, opened.grid_side, 20), None)
     ours = OnnxModel(folder)
     asked = probes(read_manifest(folder), opened)
-    if FAULTS[fault] == "selection":
+    if (FAULTS | ZIP_FAULTS)[fault] == "selection":
         assert selection(ours, reference, asked).outcome is Outcome.FAILED
     else:
         for prompt in asked:

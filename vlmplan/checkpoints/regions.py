@@ -96,8 +96,8 @@ def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int
     least = 1 if compressor.reads_projected else LEAST_ZIPPED
     if not least <= visual_tokens < found.region_tokens:
         raise InputError(
-            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {least} to {found.region_tokens - 1} of an image's "
-            f"{found.grid} x {found.grid} tokens"
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {least} to {found.region_tokens - 1} of an "
+            f"image's {found.grid} x {found.grid} tokens"
         )
     return found
 

@@ -47,8 +47,8 @@ class Gaze:
     """What a layer of a tower attends to, in fp32.
 
     ``received [batch, patches]`` is the mean attention that a patch gets from the class token, in a tower without one
-    from all patches; ``keys [batch, patches, head dim]`` are the mean of all heads'. ``first [batch, 1 or 0, width]`` is
-    the class token as the projector would read it, ``reach`` the largest that a logit could be, of these queries and keys.
+    from all patches; ``keys [batch, patches, head dim]`` are the mean of all heads'. ``first [batch, 1 or 0, width]``
+    is the class token as the projector would read it, ``reach`` the most that a logit of these lengths could be.
     """
 
     received: Any
