@@ -301,7 +301,7 @@ def test_exports_keep_some_tokens_where_that_wins() -> None:
     assert choice.visual_tokens < 729
     assert choice.model == "llava-hf/llava-onevision-qwen2-7b-ov-hf"
     assert any(f"by {choice.reduction} reduction" in warning for warning in plan.warnings)
-    served = ask(Budget(ttft_s=0.2), **asked | {"runtime": Runtime.VLLM})
+    served = ask(Budget(ttft_s=5), **asked | {"runtime": Runtime.VLLM})
     assert not served.choice.compressor.selects
     at_once = ask(Budget(ttft_s=5), **asked)
     assert not at_once.choice.compressor.selects  # nothing is saved that is needed
