@@ -11,7 +11,6 @@ PACKER_HEAD_DIM = 128
 PACKER_EPSILON = 1e-6
 # Outputs by which an export that selects says what it kept, and which of its merged tokens the others went into.
 KEPT, MERGED = "kept_positions", "merged_into"
-LEAST_ZIPPED = 3  # a class token, one that is kept, one that others are merged into
 # A token's similarity to itself, in the place of 1: above every cosine, so that no token is taken twice.
 SELF_SIMILARITY = 4.0
 NORM_FLOOR = 1e-12  # of a token's length: a token of zeros is similar to none
@@ -93,10 +92,9 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
 def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int) -> Compression:
     """Return what keeps so many of a grid's tokens. Raises InputError where that is none, or not fewer."""
     found = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
-    least = 1 if compressor.reads_projected else LEAST_ZIPPED
-    if not least <= visual_tokens < found.region_tokens:
+    if not compressor.least_tokens <= visual_tokens < found.region_tokens:
         raise InputError(
-            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {least} to {found.region_tokens - 1} of an "
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {compressor.least_tokens} to {found.region_tokens - 1} of an "
             f"image's {found.grid} x {found.grid} tokens"
         )
     return found

@@ -56,6 +56,11 @@ class Compressor(enum.StrEnum):
         return self in (Compressor.DIVPRUNE, Compressor.VISIONZIP)
 
     @property
+    def least_tokens(self) -> int:
+        """The fewest tokens it leaves: VisionZip's are a class token, one that is kept and one of those merged."""
+        return 3 if self is Compressor.VISIONZIP else 1
+
+    @property
     def reads_projected(self) -> bool:
         """Whether it chooses among tokens as the projector makes them, so that this reads every patch."""
         return self is Compressor.DIVPRUNE

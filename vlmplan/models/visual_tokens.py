@@ -351,8 +351,11 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
         )
-    if compressor.selects and visual_tokens == most:
-        raise InputError(f"--visual-tokens: {compressor} keeps fewer than the {most} tokens of this image; found all")
+    if compressor.selects and not compressor.least_tokens <= visual_tokens < most:
+        raise InputError(
+            f"--visual-tokens: {compressor} keeps {compressor.least_tokens} to {most - 1} of this image's tokens; "
+            f"found {visual_tokens}"
+        )
     return replace(
         full,
         visual_tokens=visual_tokens,
