@@ -94,8 +94,8 @@ def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int
     found = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
     if not compressor.least_tokens <= visual_tokens < found.region_tokens:
         raise InputError(
-            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {compressor.least_tokens} to {found.region_tokens - 1} of an "
-            f"image's {found.grid} x {found.grid} tokens"
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {compressor.least_tokens} to "
+            f"{found.region_tokens - 1} of an image's {found.grid} x {found.grid} tokens"
         )
     return found
 
