@@ -1,15 +1,16 @@
-"""A server process for the tests: a small checkpoint behind OpenAI's streaming chat interface, with faults on demand.
+"""A server process for the tests: a small checkpoint behind OpenAI's chat interface, with faults on demand.
 
     python model_server.py CHECKPOINT [FAULT]
 
 Prints its port. Faults: ``hang`` and ``close`` after two tokens, ``error`` in the stream, ``silent`` (no token counts),
-``refuse`` (HTTP 500), ``blind`` (pictures are ignored).
+``refuse`` (HTTP 500), ``blind`` (pictures are ignored), ``flaky`` (of whole answers every third is HTTP 503).
 """
 
 import base64
 import io
 import json
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,12 +18,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 from transformers.generation.streamers import BaseStreamer
+
+from vlmplan.exporting import Prompts
 
 FOLDER, FAULT = Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
 MODEL = AutoModelForImageTextToText.from_pretrained(FOLDER).eval()
-PROCESSOR = AutoProcessor.from_pretrained(FOLDER)
+PROCESSOR = Prompts(FOLDER).processor  # without the part for videos, which wants torchvision
+LOCK = threading.Lock()
 torch.set_num_threads(1)
 
 
@@ -51,6 +55,8 @@ class Events(BaseStreamer):  # type: ignore[misc]
 class Handler(BaseHTTPRequestHandler):
     """``/v1/models`` and ``/v1/chat/completions``."""
 
+    requests = 0
+
     def log_message(self, *_: Any) -> None:
         """Quiet."""
 
@@ -65,23 +71,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if FAULT == "refuse":
-            self.send_error(500, "no memory left")
+        Handler.requests += 1
+        if FAULT == "refuse" or (FAULT == "flaky" and Handler.requests % 3 == 0):
+            self.send_error(500 if FAULT == "refuse" else 503, "no memory left")
             return
+        given, limit = self.given(body), body["max_tokens"]
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
         self.end_headers()
-        text, images = "", []
-        for part in body["messages"][0]["content"]:
-            if part["type"] == "text":
-                text += part["text"]
-            elif FAULT != "blind":
-                data = part["image_url"]["url"].partition(",")[2]
-                images.append(Image.open(io.BytesIO(base64.b64decode(data))))
-        given = PROCESSOR(text="<image>" * len(images) + text, images=images or None, return_tensors="pt")
+        if not body.get("stream"):
+            self.whole(given, limit)
+            return
         events = Events(self)
         try:
-            limit = body["max_tokens"]
             MODEL.generate(**given, streamer=events, do_sample=False, min_new_tokens=limit, max_new_tokens=limit)
         except ConnectionAbortedError:
             self.close_connection = True
@@ -89,6 +91,28 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": given["input_ids"].shape[1], "completion_tokens": events.tokens}
         self.send({"choices": [], "usage": None if FAULT == "silent" else usage})
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def given(self, body: dict[str, Any]) -> Any:
+        """What the model is given of a request."""
+        text, images = "", []
+        for part in body["messages"][0]["content"]:
+            if part["type"] == "text":
+                text += part["text"]
+            elif FAULT != "blind":
+                data = part["image_url"]["url"].partition(",")[2]
+                images.append(Image.open(io.BytesIO(base64.b64decode(data))))
+        mark = getattr(PROCESSOR, "image_token", "<image>")
+        return PROCESSOR(text=mark * len(images) + text, images=images or None, return_tensors="pt")
+
+    def whole(self, given: Any, limit: int) -> None:
+        """Answer in one piece."""
+        with LOCK:
+            made = MODEL.generate(**given, do_sample=False, max_new_tokens=limit)
+        count = given["input_ids"].shape[1]
+        text = PROCESSOR.tokenizer.decode(made[0, count:], skip_special_tokens=True)
+        usage = {"prompt_tokens": count, "completion_tokens": made.shape[1] - count}
+        answer = {"choices": [{"message": {"role": "assistant", "content": text}}]}
+        self.wfile.write(json.dumps(answer if FAULT == "silent" else answer | {"usage": usage}).encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """Small checkpoints, written once a test process, and what tests do with them."""
 
 import functools
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +178,20 @@ def reference_of(kind: str) -> Reference:
     """The same in PyTorch, nothing compressed."""
     opened = opened_checkpoint(kind)
     return load_reference(opened, compression_of(opened, Compressor.NONE, 0), None)
+
+
+@contextmanager
+def serving(fault: str = "", kind: str = "clip-qwen2") -> Iterator[str]:
+    """Run a checkpoint behind OpenAI's interface, a process of its own; its URL."""
+    command = [sys.executable, str(Path(__file__).with_name("model_server.py")), str(checkpoint(kind)), fault]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def random_picture(folder: Path, width: int, height: int) -> Path:

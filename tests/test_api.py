@@ -164,8 +164,10 @@ OPTIONS_OF_FILES = {"out", "json", "plot", "junit", "answers", "verbose", "why",
 OTHERWISE = {
     "recommend": {"check": "recheck"},
     "estimate": {"explain": "explain"},
+    "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
+                               "seed", "timeout", "points", "task"), ""),
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": ""},
 }  # fmt: skip
 
 
@@ -213,7 +215,11 @@ def test_examples_run(example: doctest.DocTest, here: Path) -> None:
 
 
 def test_all_but_what_takes_minutes_has_an_example() -> None:
-    assert set(FUNCTIONS) - {test.name for test in _examples()} == {"check_profile", "profile_endpoint"}
+    assert set(FUNCTIONS) - {test.name for test in _examples()} == {
+        "check_profile",
+        "evaluate_endpoint",
+        "profile_endpoint",
+    }
 
 
 def test_the_page_about_it_runs(here: Path) -> None:

@@ -310,6 +310,8 @@ DIMENSIONLESS = {
     "sd",
     "task",
     "weight",
+    "in_flight",
+    "p_value",
     "level",
     "floor",
     "logit_tolerance",

@@ -707,3 +707,20 @@ def test_no_command_writes_over_what_it_reads(words: list[str], tmp_path: Path) 
     assert done.exit_code == 2
     assert f"{file} is the input {file}; choose another file" in done.stderr
     assert file.read_text() == content
+
+
+def test_an_interrupt_within_a_class_body_is_one_too(tmp_path: Path) -> None:
+    """Python 3.11 raises it as a RuntimeError of the class's making."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import vlmplan.cli.app\n\n"
+        "class Slow:\n    def __set_name__(self, *_):\n        raise KeyboardInterrupt\n\n"
+        "def app():\n    class Made:\n        field = Slow()\n\n"
+        "vlmplan.cli.app.app = app\n",
+        encoding="utf-8",
+    )
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])))
+    ran = subprocess.run(
+        [sys.executable, "-m", "vlmplan"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (130, "interrupted\n")

@@ -4,8 +4,6 @@ import base64
 import html
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from hostile import HOSTILE, is_inert
-from small_models import checkpoint, quiet
+from small_models import checkpoint, quiet, serving
 from typer.testing import CliRunner
 
 from vlmplan.cli.app import app
@@ -29,20 +27,6 @@ from vlmplan.measuring.observation import Quantity
 
 SHORT = Probe(words=6, image=None, output_tokens=4)
 SEEN = Probe(words=6, image=(336, 336), output_tokens=4)
-
-
-@contextmanager
-def serving(fault: str = "") -> Iterator[str]:
-    """Run the server as a process of its own; its URL."""
-    command = [sys.executable, str(Path(__file__).with_name("model_server.py")), str(checkpoint())]
-    process = subprocess.Popen([*command, fault], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ HEAD = "model,visual_tokens,text_tokens,output_tokens,ttft_ms,tpot_ms\n"
 def read(tmp_path: Path, text: str) -> tuple[Observation, ...]:
     path = tmp_path / "own.csv"
     path.write_text(text, encoding="utf-8")
-    return read_measurements(path, DEVICE, Runtime.VLLM, catalogue.model)
+    return read_measurements(path, DEVICE, Runtime.VLLM, catalogue.model).observed
 
 
 def ready(device: HardwareProfile = DEVICE) -> Machine:
@@ -148,6 +148,9 @@ def test_the_command_writes_a_profile(tmp_path: Path) -> None:
         (["--from-measurements", "x.csv", "--endpoint", "http://x/v1", "--hardware", "l4"], "exclude each other"),
         (["--from-measurements", "x.csv", "--hardware", "l4", "--quick"], "--quick: are for measuring this machine"),
         (["--hardware", "l4"], "--hardware: belong to"),
+        (["--with", "gpus=2"], "--with: belong to"),
+        (["--from", "x.csv", "--hardware", "l4", "--with", "gpus"], "--with: found 'gpus', expected NAME=VALUE"),
+        (["--endpoint", "http://x/v1", "--hardware", "l4", "--with", "gpus=2"], "--with: belong to --from"),
         (["--endpoint", "http://x/v1", "--hardware", "l4"], "--model: found none"),
         (["--from-measurements", "no-such.csv", "--hardware", "l4"], "no-such.csv: cannot be read"),
     ],

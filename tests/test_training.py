@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from small_models import quiet
 from small_training import SILENT, base, drawn, trained, wanted
@@ -22,7 +24,7 @@ from typer.testing import CliRunner
 from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.cli.app import app
 from vlmplan.document import load
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import order as export_order
 from vlmplan.exporting.write import export
@@ -34,7 +36,7 @@ from vlmplan.training.batches import IGNORED, Batches, Sample, Writer, samples
 from vlmplan.training.conversations import Conversation, Turn
 from vlmplan.training.recipe import Recipe, Stage, Training, passes
 from vlmplan.training.stages import latest
-from vlmplan.training.trainer import RESULT, WORK, train
+from vlmplan.training.trainer import RESULT, WORK, _full_disk_said, train
 from vlmplan.training.vlm import CompressedLlava
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -436,3 +438,28 @@ def test_a_plan_is_trained(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     # the checkpoint given has a tower of its own; the plan's backbones are LLMs joined with CLIP
     assert "has a vision tower of its own" in refused.stderr
+
+
+def _by_safetensors() -> None:
+    """As it failed on a full tmpfs; it would put a file of its own in the place of ``/dev/full``."""
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def _by_torch() -> None:
+    torch.save({"a": torch.zeros(9)}, "/dev/full")
+
+
+def _by_python() -> None:
+    Path("/dev/full").write_text("a", encoding="utf-8")
+
+
+@pytest.mark.parametrize("write", [_by_safetensors, _by_torch, _by_python])
+def test_a_full_disk_is_one_line(write: Callable[[], None]) -> None:
+    """Each library raises it as an error of its own."""
+    with pytest.raises(Unavailable, match="the disk is full; free some space"), _full_disk_said(Path("out")):
+        write()
+
+
+def test_other_errors_of_a_training_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), _full_disk_said(Path("out")):
+        raise RuntimeError("a bug")

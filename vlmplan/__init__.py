@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlmplan.api import compare as compare
     from vlmplan.api import estimate as estimate
     from vlmplan.api import evaluate as evaluate
+    from vlmplan.api import evaluate_endpoint as evaluate_endpoint
     from vlmplan.api import explain as explain
     from vlmplan.api import export as export
     from vlmplan.api import fit as fit
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from vlmplan.errors import Unavailable as Unavailable
     from vlmplan.errors import VlmplanError as VlmplanError
     from vlmplan.evaluation import Evaluation as Evaluation
+    from vlmplan.evaluation import TokenCurve as TokenCurve
     from vlmplan.exporting import Answer as Answer
     from vlmplan.exporting import Manifest as Manifest
     from vlmplan.fitting import FitReport as FitReport
@@ -91,6 +93,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "compare",
                 "estimate",
                 "evaluate",
+                "evaluate_endpoint",
                 "explain",
                 "export",
                 "fit",
@@ -123,7 +126,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "Unavailable",
                 "VlmplanError",
             ),
-            "evaluation": ("Evaluation",),
+            "evaluation": ("Evaluation", "TokenCurve"),
             "exporting": ("Answer", "Manifest"),
             "fitting": ("FitReport", "Harness"),
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),

@@ -1,6 +1,8 @@
 """What does a machine or a server do? Measured here, by a server, or by others -> a hardware profile to plan with."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,20 +122,32 @@ def check_profile(
 
 
 def profile_measurements(
-    *, from_measurements: File, hardware: File | HardwareProfile, runtime: str | None = None
+    *,
+    from_measurements: File,
+    hardware: File | HardwareProfile,
+    model: str | None = None,
+    precision: str | None = None,
+    told: Mapping[str, str] | None = None,
+    runtime: str | None = None,
 ) -> "Adjusted":
     r"""Move a device's profile to times of one's own.
 
     Args:
-        from_measurements: A CSV with model, text_tokens and one of ttft_s, tpot_s, latency_s; five rows already matter.
+        from_measurements: A CSV with model, text_tokens and one of ttft_s, tpot_s, latency_s, or what a benchmark
+            wrote: ``vllm bench serve`` and ``latency``, SGLang, GuideLLM, AIPerf, GenAI-Perf, onnxruntime-genai,
+            MLPerf, or the text of vLLM's ``/metrics``. Five times already matter.
         hardware: The device they were measured on.
+        model: The model that was served, where the file does not say or says what the catalogue does not know.
+        precision: What it was served in, where the file does not say; as stored or the device's usual one unless told.
+        told: Other cells of the table, by column, that the file lacks: ``{"visual_tokens": "576", "gpus": "2"}``.
         runtime: The engine; by the device unless told.
 
     Returns:
-        The profile as ``hardware``, and each measurement beside its prediction before and without it as ``compared``.
+        The profile as ``hardware``, each measurement beside its prediction before and without it as ``compared``, and
+        what was left out as ``notes``.
 
     Raises:
-        InputError: For a table that cannot be read, naming the line.
+        InputError: For a file that cannot be read, naming the line or the run.
 
     Example:
         >>> import vlmplan
@@ -148,8 +162,10 @@ def profile_measurements(
 
     base, path = device(hardware), Path(from_measurements)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
-    observed = read_measurements(path, base, engine, shelves.model)
-    return adjusted(base, shelves.typical(), engine, observed, f"{len(observed)} times of {path.name}")
+    given = {name: text for name, text in (("model", model), ("precision", precision)) if text is not None}
+    found = read_measurements(path, base, engine, shelves.model, {**(told or {}), **given})
+    source = f"{len(found.observed)} times of {path.name}"
+    return replace(adjusted(base, shelves.typical(), engine, found.observed, source), notes=found.notes)
 
 
 def profile_endpoint(
@@ -191,7 +207,7 @@ def profile_endpoint(
     base, found = device(hardware), spec(model)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
     chosen = _served_precision(found, precision, base, engine)
-    asked = _server(endpoint, served_model, parse_seconds(str(timeout)))
+    asked = server(endpoint, served_model, parse_seconds(str(timeout)))
     answered = interrogate(asked, probes(images and found.vision is not None), progress)
     observed = observations_of(answered, found, chosen)
     source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
@@ -210,7 +226,7 @@ def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile,
     return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16
 
 
-def _server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
+def server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
     """The server, asked for the model that is named or the only one it lists. Raises InputError or Unavailable."""
     from vlmplan.measuring import Endpoint
 

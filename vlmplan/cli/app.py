@@ -41,7 +41,7 @@ COMMANDS = {
     "recommend": "Find the model and the number of visual tokens that answer best within a budget.",
     "synthetic": "Draw pictures of shapes and words, with questions: data to train small models on.",
     "train": "Train a checkpoint for fewer visual tokens: compressor and projector, then with the LLM.",
-    "evaluate": "Ask a checkpoint or an export a table of questions, and count the right answers.",
+    "evaluate": "Ask a checkpoint, an export or a server a table of questions, and count the right answers.",
     "sweep": "Train and evaluate every point of a grid, and write points.csv for fit.",
 }
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended

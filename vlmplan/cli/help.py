@@ -57,10 +57,17 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is held": ("max_divergence", "logit_tolerance", "budget_only", "by_samples", "questions", "images"),
         "Output": ("recalibrate", *_OUTPUT["Output"]),
     },
+    "evaluate": {
+        "What is asked": ("images", "visual_tokens", "limit", "output_tokens", "score"),
+        "A checkpoint or an export": ("against", "provider", "threads"),
+        "A server": (
+            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "task",
+        ),
+    } | _OUTPUT,
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
         "A server, or times of one's own": (
-            "endpoint", "from_measurements", "hardware", "model", "served_model", "images", "timeout",
+            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images", "timeout",
         ),
     } | _OUTPUT,
     "export": {

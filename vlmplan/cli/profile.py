@@ -41,17 +41,26 @@ def profile(  # noqa: PLR0917 - one parameter an option
         str | None, typer.Option("--endpoint", metavar="URL", help="Time a server: http://HOST:PORT/v1.")
     ] = None,
     from_measurements: Annotated[
-        Path | None, typer.Option("--from-measurements", metavar="CSV", help="Times of one's own; five already matter.")
+        Path | None,
+        typer.Option(
+            "--from", "--from-measurements", metavar="FILE", help="Times of one's own, or what a benchmark wrote."
+        ),
+    ] = None,
+    with_: Annotated[
+        str | None,
+        typer.Option("--with", metavar="K=V,…", help="With a file: what it lacks (visual_tokens=576,gpus=2)."),
     ] = None,
     hardware: Annotated[
         str | None,
         typer.Option(
-            "--hardware", help="With a server or a CSV: the device they ran on.", autocompletion=completion.device
+            "--hardware", help="With a server or a file: the device they ran on.", autocompletion=completion.device
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="With a server: the model, as for estimate.", autocompletion=completion.model),
+        typer.Option(
+            "--model", help="With a server or a file: the model, as for estimate.", autocompletion=completion.model
+        ),
     ] = None,
     served_model: Annotated[
         str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
@@ -79,16 +88,16 @@ def profile(  # noqa: PLR0917 - one parameter an option
     prepare()
     local = {"--device": device, "--threads": threads, "--quick": quick or None, "--check": check or None,
              "--fresh": fresh or None}  # fmt: skip
-    remote = {"--model": model, "--served-model": served_model}
+    remote = {"--model": model, "--served-model": served_model, "--with": with_}
     if endpoint is None and from_measurements is None:
-        _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from-measurements")
+        _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from")
         here = {"device": device or "cpu", "runtime": runtime, "threads": threads, "precision": precision,
                 "quick": quick, "fresh": fresh, "out": out}  # fmt: skip
         _profile_here(here, check, json, verbose=verbose)
         return
-    _refuse({**local, "--precision": None if endpoint else precision}, "are for measuring this machine")
+    _refuse(local, "are for measuring this machine")
     if endpoint is not None and from_measurements is not None:
-        raise InputError("--endpoint and --from-measurements exclude each other; give one")
+        raise InputError("--endpoint and --from exclude each other; give one")
     if hardware is None:
         raise InputError("--hardware: found none; expected the device that was measured, such as l40s")
     base = api.hardware_profile(hardware)
@@ -96,9 +105,13 @@ def profile(  # noqa: PLR0917 - one parameter an option
     check_destination(destination)
     check_apart({"--out": destination}, (from_measurements, hardware, model))
     if from_measurements is not None:
-        _refuse(remote, "belong to --endpoint")
-        found = api.profile_measurements(from_measurements=from_measurements, hardware=base, runtime=runtime)
+        _refuse({"--served-model": served_model}, "belong to --endpoint")
+        found = api.profile_measurements(
+            from_measurements=from_measurements, hardware=base, model=model, precision=precision, runtime=runtime,
+            told=_told(with_),
+        )  # fmt: skip
     elif endpoint is not None:
+        _refuse({"--with": with_}, "belong to --from")
         if model is None:
             raise InputError("--model: found none; expected the model that the server runs, such as llava-1.5-7b-hf")
         found = _profile_endpoint(
@@ -106,6 +119,14 @@ def profile(  # noqa: PLR0917 - one parameter an option
              "precision": precision, "runtime": runtime, "images": images, "timeout": timeout}
         )  # fmt: skip
     _write(found, destination, json, verbose=verbose)
+
+
+def _told(text: str | None) -> dict[str, str]:
+    """What a file lacks: ``visual_tokens=576,gpus=2``. Raises InputError."""
+    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
+    if odd := [name for name, _, value in pairs if not name.strip() or not value.strip()]:
+        raise InputError(f"--with: found '{odd[0][:40]}', expected NAME=VALUE with commas, such as visual_tokens=576")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:

@@ -6,6 +6,10 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.evaluation.lmms_eval import run_lmms_eval as run_lmms_eval
+    from vlmplan.evaluation.paired import AtLimit as AtLimit
+    from vlmplan.evaluation.paired import TokenCurve as TokenCurve
+    from vlmplan.evaluation.paired import points_csv as points_csv
+    from vlmplan.evaluation.paired import token_curve as token_curve
     from vlmplan.evaluation.questions import Evaluation as Evaluation
     from vlmplan.evaluation.questions import Question as Question
     from vlmplan.evaluation.questions import Share as Share
@@ -17,11 +21,16 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.questions import evaluation as evaluation
     from vlmplan.evaluation.questions import open_subject as open_subject
     from vlmplan.evaluation.questions import read_questions as read_questions
+    from vlmplan.evaluation.scoring import Score as Score
+    from vlmplan.evaluation.scoring import check_expected as check_expected
+    from vlmplan.evaluation.served import Asking as Asking
+    from vlmplan.evaluation.served import ask_all as ask_all
 
 __getattr__, __all__ = face(
     __name__,
     {
         "lmms_eval": ("run_lmms_eval",),
+        "paired": ("AtLimit", "TokenCurve", "points_csv", "token_curve"),
         "questions": (
             "Evaluation",
             "Question",
@@ -35,5 +44,7 @@ __getattr__, __all__ = face(
             "open_subject",
             "read_questions",
         ),
+        "scoring": ("Score", "check_expected"),
+        "served": ("Asking", "ask_all"),
     },
 )

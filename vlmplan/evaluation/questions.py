@@ -25,6 +25,7 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import Document, json_lines
 from vlmplan.errors import InputError, check_range, printable
+from vlmplan.evaluation.scoring import Score, score
 from vlmplan.exporting import (
     FILE_NAME,
     USUAL_IMAGE,
@@ -149,10 +150,6 @@ def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[
     return tuple(questions)
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .,;:!?\"'")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A model that answers: ``runtime`` says by what it is run."""
@@ -176,12 +173,16 @@ class Subject:
 
     def answer(self, question: Question) -> Answered:
         """Answer greedily. Raises InputError for a picture that cannot be read, or logits that are no numbers."""
-        generated = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
+        try:
+            generated = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
+        except InputError as error:
+            said = str(error).removeprefix("--image: ")
+            raise InputError(said if said.startswith(question.name) else f"{question.name}: {said}") from None
         margins = generated.margins(f"{self.name}, {question.name}")
         text = self.prompts.text(generated.tokens)
         return Answered(
             text=text,
-            right=_plain(text) in {_plain(one) for one in question.answers},
+            right=score(Score.EXACT, text, question.answers) == 1,
             tokens=generated.tokens,
             margins=margins,
         )

@@ -30,7 +30,7 @@ from vlmplan.units import format_image
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "flint", "grove", "heron", "islet", "jetty", "knoll", "larch",
           "mango", "north", "olive", "pearl", "quartz", "river", "slate", "thorn", "umber", "valley")  # fmt: skip
-_LONGEST_REPLY_BYTES = 2**24
+_LONGEST_REPLY_BYTES, _MOST_TOKENS = 2**24, 10_000_000
 _TOKENS_A_WORD, _LONGEST_TEMPLATE = 12, 20_000  # at most, and generously: a word of ours has at most 6 letters
 _SHOWN = 200  # characters of what a server says
 _SHORT_KEY = 5  # characters up to which a key may stand inside any word
@@ -146,6 +146,25 @@ class Endpoint:
                 raise ValueError("expected OpenAI's interface")
             return names
 
+    def complete(self, body: dict[str, Any]) -> tuple[str, int | None]:
+        """Return the text of one chat completion, whole, and the tokens of its prompt where the server counts them.
+
+        Raises Unavailable where the server refuses, hangs, or answers with something else.
+        """
+        with self._open("chat/completions", body) as stream, self._reached("no completion"):
+            found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
+        table = found if isinstance(found, dict) else {}
+        if table.get("error"):
+            raise Unavailable(f"{self.host}: {self._short(table['error'])}")
+        choices, usage = table.get("choices"), table.get("usage")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        message = first.get("message") if isinstance(first, dict) else None
+        text = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(text, str):
+            raise Unavailable(f"{self.host}: sent no text; does it complete chats about pictures?")
+        count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        return text, count if type(count) is int and 0 < count <= _MOST_TOKENS else None
+
     def ask(self, probe: Probe, seed: int) -> Reply:
         """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
         body = _body(self.model, probe, seed)
@@ -179,7 +198,7 @@ class Endpoint:
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if not stamps:
             raise Unavailable(f"{self.host}: sent no token; does the server stream chat completions?")
-        counts = [count for count in (prompt, output) if isinstance(count, int) and 0 < count <= 10_000_000]
+        counts = [count for count in (prompt, output) if type(count) is int and 0 < count <= _MOST_TOKENS]
         if len(counts) < 2:
             raise Unavailable(f"{self.host}: reported no token counts (stream_options.include_usage); cannot be priced")
         if unlike := _unlike(probe, counts[0], counts[1], len(stamps)):

@@ -1,8 +1,8 @@
 """What did the user measure? A table of times, and the device's profile adjusted to them.
 
-(CSV rows, or what an endpoint gave) -> observations -> a :class:`HardwareProfile` whose calibrations for that runtime
-are moved as far as the measurements ask and as its own uncertainty allows. Five points already matter; intervals then
-rest on how well each point is predicted by the others.
+(CSV rows, a benchmark tool's runs, or what an endpoint gave) -> observations -> a :class:`HardwareProfile` whose
+calibrations for that runtime are moved as far as the measurements ask and as its own uncertainty allows. Five points
+already matter; intervals then rest on how well each point is predicted by the others.
 """
 
 import csv
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from vlmplan.cost import Machine, cost, machine, request_of
+from vlmplan.cost import Machine, Request, cost, machine, request_of
 from vlmplan.document import read_text
 from vlmplan.errors import InputError
 from vlmplan.hardware import Calibration, HardwareProfile, Kind, Part, Precision, Runtime
+from vlmplan.measuring.benchmark_files import IN_FLIGHT, NOT_TOLD, Middle, TimedRow, benchmark_rows
 from vlmplan.measuring.calibrate import LEAST_PART_LOG_SD, PREPROCESS, Fitted, Free, fit
 from vlmplan.measuring.observation import Observation, Quantity, measured_range, predicted
 from vlmplan.models import Compressor, ModelSpec, Workload, own_precision
-from vlmplan.units import parse_image
+from vlmplan.units import counted, parse_image
 
 MOST_ROWS = 10_000
 _TIMES = {
@@ -28,59 +29,88 @@ _TIMES = {
     for quantity in (Quantity.TTFT, Quantity.TPOT, Quantity.LATENCY)
     for unit, scale in (("s", 1.0), ("ms", 1e-3))
 }
-_COUNTS = {"visual_tokens": 0, "text_tokens": None, "output_tokens": 1, "batch": 1, "gpus": 1}
+_COUNTS = {"visual_tokens": 0, "text_tokens": None, "output_tokens": 1, "batch": 1, IN_FLIGHT: 1, "gpus": 1}
 COLUMNS = ("model", *_COUNTS, "precision", "compressor", "image", *_TIMES)
 
 Named = TypeVar("Named", Precision, Compressor)
 ModelReader = Callable[[str], ModelSpec]
 
 
-def _whole(row: Mapping[str, str], name: str, where: str) -> int:
-    text, usual = (row.get(name) or "").strip(), _COUNTS[name]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """Times as read, and what a reader should know of those that were left out."""
+
+    observed: tuple[Observation, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _whole(cells: Mapping[str, str], name: str) -> int:
+    text, usual = (cells.get(name) or "").strip(), _COUNTS[name]
     if not text and usual is not None:
         return usual
     if not text.isdecimal():
-        raise InputError(f"{where}: {name} is '{text[:40]}', expected a whole number")
+        found = f"is '{text[:40]}'" if text else "is not told"
+        raise InputError(f"{name} {found}, expected a whole number")
     return int(text[:12])
 
 
-def _request_observations(
-    row: Mapping[str, str], where: str, model: ModelReader, hardware: HardwareProfile, runtime: Runtime
-) -> list[Observation]:
-    spec = model((row.get("model") or "").strip())
+def _request(cells: Mapping[str, str], model: ModelReader, hardware: HardwareProfile, runtime: Runtime) -> Request:
+    spec = model((cells.get("model") or "").strip())
     usual = own_precision(spec) or hardware.default_precision(runtime) or Precision.BF16
     workload = Workload(
-        text_tokens=_whole(row, "text_tokens", where),
-        output_tokens=_whole(row, "output_tokens", where),
-        batch=_whole(row, "batch", where),
-        image=parse_image((row.get("image") or "").strip() or "1024x768"),
+        text_tokens=_whole(cells, "text_tokens"),
+        output_tokens=_whole(cells, "output_tokens"),
+        batch=_whole(cells, "batch"),
+        concurrency=_whole(cells, IN_FLIGHT),
+        image=parse_image((cells.get("image") or "").strip() or "1024x768"),
     )
-    request = request_of(
+    return request_of(
         spec,
         workload,
-        _whole(row, "visual_tokens", where),
-        _member(row, "precision", usual, where),
-        _member(row, "compressor", Compressor.NONE, where),
-        _whole(row, "gpus", where),
+        _whole(cells, "visual_tokens"),
+        _member(cells, "precision", usual),
+        _member(cells, "compressor", Compressor.NONE),
+        _whole(cells, "gpus"),
     )
-    found = []
+
+
+def _times_of(row: TimedRow) -> dict[Quantity, Middle]:
+    """The times of a row, from its cells or its tool."""
+    found = dict(row.times)
     for column, (quantity, scale) in _TIMES.items():
-        text = (row.get(column) or "").strip()
-        if text:
-            seconds = _seconds(text, scale, f"{where}: {column}")
-            found.append(Observation(request=request, quantity=quantity, measured_s=seconds, group=where))
-    if not found:
-        raise InputError(f"{where}: found no time; expected at least one of {', '.join(_TIMES)}")
+        if text := (row.cells.get(column) or "").strip():
+            found[quantity] = Middle(middle_s=_seconds(text, scale, column))
+    if not found and row.step is None:
+        raise InputError(f"found no time; expected at least one of {', '.join(_TIMES)}")
     return found
 
 
-def _member(row: Mapping[str, str], column: str, usual: Named, where: str) -> Named:
+def _observations(row: TimedRow, request: Request) -> list[Observation]:
+    """What a row says of the machine: all its times where the request was alone, else that of a step.
+
+    A first token waits for the prefills of the others in flight, which no calibration can be moved by.
+    """
+    times = _times_of(row)
+    if request.workload.concurrency > 1:
+        step = row.step or times.get(Quantity.TPOT)
+        if step is None:
+            raise InputError("found several requests in flight and no time of a step; expected tpot_s or tpot_ms")
+        times = {Quantity.TPOT: step}
+    return [
+        Observation(
+            request=request, quantity=quantity, measured_s=one.middle_s, noise_log_sd=one.log_sd, group=row.where
+        )
+        for quantity, one in times.items()
+    ]
+
+
+def _member(cells: Mapping[str, str], column: str, usual: Named) -> Named:
     """A cell that names a member of an enumeration; ``usual`` where it is empty."""
-    text, kind = (row.get(column) or "").strip(), type(usual)
+    text, kind = (cells.get(column) or "").strip(), type(usual)
     try:
         return kind(text) if text else usual
     except ValueError:
-        raise InputError(f"{where}: {column} is '{text[:40]}', expected one of {', '.join(kind)}") from None
+        raise InputError(f"{column} is '{text[:40]}', expected one of {', '.join(kind)}") from None
 
 
 def _seconds(text: str, scale: float, where: str) -> float:
@@ -94,12 +124,54 @@ def _seconds(text: str, scale: float, where: str) -> float:
 
 
 def read_measurements(
-    path: Path, hardware: HardwareProfile, runtime: Runtime, model: ModelReader
-) -> tuple[Observation, ...]:
-    """Read a CSV of one's own measurements; its columns are ``COLUMNS``, of which model and text_tokens are needed.
+    path: Path,
+    hardware: HardwareProfile,
+    runtime: Runtime,
+    model: ModelReader,
+    told: Mapping[str, str] | None = None,
+) -> Read:
+    """Read a CSV with columns of ``COLUMNS``, or the file of a benchmark tool that :func:`benchmark_rows` knows.
 
-    Raises InputError, naming the line, for a column that is not known, a value that cannot be or a missing time.
+    ``told`` has cells that the file lacks, or that replace its own. Raises InputError, naming the line or the run, for
+    a layout or a column that is not known, a value that cannot be, or what nobody tells.
     """
+    told, rows = told or {}, benchmark_rows(path)
+    if unknown := [name for name in told if name not in COLUMNS]:
+        raise InputError(f"--with: found {unknown[0]!r:.40}, expected columns of {', '.join(COLUMNS)}")
+    if rows is None:
+        rows = _table_rows(path, told)
+    if not 0 < len(rows) <= MOST_ROWS:
+        raise InputError(f"{path}: found {len(rows)} rows, expected 1 to {MOST_ROWS}")
+    found: list[Observation] = []
+    notes: list[str] = []
+    for row in rows:
+        try:
+            cells = {**row.cells, **told}
+            if cells.get(IN_FLIGHT) == NOT_TOLD:
+                raise InputError(f"requests in flight are not told; add --with {IN_FLIGHT}=N (1: one after another)")
+            if not (cells.get("model") or "").strip():
+                raise InputError("the model is not told; add --model")
+            request = _request(cells, model, hardware, runtime)
+            found += _observations(replace(row, cells=cells), request)
+        except InputError as error:
+            hint = "; --with text_tokens=N tells it" if "is not told, expected" in str(error) else ""
+            raise InputError(f"{row.where}: {error}{hint}") from None
+        notes += _notes(row, request)
+    return Read(observed=tuple(found), notes=tuple(notes))
+
+
+def _notes(row: TimedRow, request: Request) -> list[str]:
+    """What a reader should know of a run that a tool made."""
+    found, met = [], request.workload.concurrency
+    if met > 1 and len(row.times) > 1:
+        found.append(f"{row.where}: {met} requests in flight, so that only the time of a step is taken")
+    if row.failed:
+        found.append(f"{row.where}: {counted(row.failed, 'request')} failed")
+    return found
+
+
+def _table_rows(path: Path, told: Mapping[str, str]) -> tuple[TimedRow, ...]:
+    """The rows of a table of one's own. Raises InputError for a column that is not known, or one too few."""
     text = read_text(path)
     try:
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
@@ -108,25 +180,16 @@ def read_measurements(
     except csv.Error as error:
         raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
     unknown = [name for name in names if name not in (*COLUMNS, "source")]
-    missing = [name for name in ("model", "text_tokens") if name not in names]
+    missing = [name for name in ("model", "text_tokens") if name not in names and name not in told]
     faults = [f"unknown column '{name[:40]}'" for name in unknown] + [f"no column {name}" for name in missing]
     if len(set(names)) < len(names):
         faults.append("a column twice")
     if faults:
         raise InputError(f"{path}: {faults[0]}; expected {', '.join(COLUMNS)}, source")
-    if not 0 < len(rows) <= MOST_ROWS:
-        raise InputError(f"{path}: found {len(rows)} rows, expected 1 to {MOST_ROWS}")
-    found: list[Observation] = []
     for line, row in rows:
-        where = f"{path.name} line {line}"
         if None in row or None in row.values():
-            raise InputError(f"{where}: found another number of cells than the {len(names)} columns")
-        try:
-            found += _request_observations(row, where, model, hardware, runtime)
-        except InputError as error:
-            text = str(error)
-            raise InputError(text if text.startswith(where) else f"{where}: {text}") from None
-    return tuple(found)
+            raise InputError(f"{path.name} line {line}: found another number of cells than the {len(names)} columns")
+    return tuple(TimedRow(where=f"{path.name} line {line}", cells=row) for line, row in rows)
 
 
 def _free(ready: Machine, images: bool) -> tuple[Free, ...]:
@@ -163,10 +226,11 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjusted:
-    """A device's profile moved to measurements, and each of them beside its predictions."""
+    """A device's profile moved to measurements, each of them beside its predictions, and what was left out of them."""
 
     hardware: HardwareProfile
     compared: tuple[Compared, ...]
+    notes: tuple[str, ...] = ()
 
 
 _PARTS = {

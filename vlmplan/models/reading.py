@@ -237,8 +237,8 @@ def _text_type(config: Plain, vlm: Architecture, where: str) -> tuple[Plain, Tex
         )
     if text_config.get("model_type") not in (None, vlm.model_type, config.get("model_type")):
         _check_text(text_config, named, vlm, f"{where}.{vlm.text_key}")
-    # The outer model ties its head, whatever the inner table says; where neither says, its class decides.
-    tied = config.get("tie_word_embeddings", text_config.get("tie_word_embeddings", vlm.tied))
+    outer, inner = config.get("tie_word_embeddings"), text_config.get("tie_word_embeddings")
+    tied = vlm.tied_by.tied(outer, inner, vlm.tied)
     text_config = text_config if tied is None else {**text_config, "tie_word_embeddings": tied}
     return text_config, TEXTS[named]
 

@@ -4,6 +4,8 @@
 not whole everything lies in OUT/.training; the same command goes on from there, another one is refused.
 """
 
+import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -117,6 +119,21 @@ def _alone(work: Path) -> Iterator[None]:
         raise Unavailable(f"{work.parent}: another process is training there; wait for it, or end it") from None
 
 
+# How a full disk reads in the errors of their own that safetensors and torch raise of it.
+_FULL = re.compile(r"No space left|os error 28|PytorchStreamWriter failed|iostream error")
+
+
+@contextmanager
+def _full_disk_said(out: Path) -> Iterator[None]:
+    """Raise Unavailable for a disk that became full within."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and _FULL.search(str(error)) is None:
+            raise
+        raise Unavailable(f"{out}: the disk is full; free some space, and the same command goes on") from None
+
+
 def train(order: TrainingOrder, voice: Voice) -> Training | None:
     """Train to the end and write the folder; None on processes other than the first.
 
@@ -134,7 +151,7 @@ def train(order: TrainingOrder, voice: Voice) -> Training | None:
     if state.is_main_process:
         _begin(order)
     state.wait_for_everyone()
-    with _alone(order.work) if state.is_main_process else nullcontext():
+    with _alone(order.work) if state.is_main_process else nullcontext(), _full_disk_said(order.running.out):
         return _trained(order, start, state, voice)
 
 

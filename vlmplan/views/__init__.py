@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from vlmplan.views.text import tokens as tokens
     from vlmplan.views.training import print_evaluation as print_evaluation
     from vlmplan.views.training import print_sweep as print_sweep
+    from vlmplan.views.training import print_token_curve as print_token_curve
     from vlmplan.views.training import print_training as print_training
     from vlmplan.views.training import sweep_table as sweep_table
     from vlmplan.views.training import voice as voice
@@ -92,6 +93,6 @@ __getattr__, __all__ = face(
             "time_range",
             "tokens",
         ),
-        "training": ("print_evaluation", "print_sweep", "print_training", "sweep_table", "voice"),
+        "training": ("print_evaluation", "print_sweep", "print_token_curve", "print_training", "sweep_table", "voice"),
     },
 )

@@ -219,7 +219,7 @@ def _by_quantity(verdict: "Verdict") -> list[tuple[str, float]]:
     ]
 
 
-MOST_ROWS = 8  # of measurements that a screen lists
+MOST_ROWS, MOST_NOTES = 8, 3  # of measurements, and of what was left out of them, that a screen lists
 
 
 def _off(before_s: float, measured_s: float) -> float:
@@ -258,6 +258,8 @@ def print_adjusted(found: Adjusted, out: Path, *, verbose: bool = False) -> None
         )
     shown.print(rows)
     shown.print("'before': by the profile as it was; 'left out': by the adjusted one without that row.")
+    for note in found.notes if verbose else found.notes[:MOST_NOTES]:
+        shown.print(f"Note: {note}.", soft_wrap=True)
     if not verbose:
         rest = len(found.compared) - len(compared)
         every = f"the other {counted(rest, 'measurement')}, and all as they came" if rest else "all as they came"

@@ -7,13 +7,14 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from vlmplan import inert
+from vlmplan.units import counted
 from vlmplan.views.deployment import progress
 from vlmplan.views.text import new_console, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vlmplan.evaluation import Evaluation
+    from vlmplan.evaluation import AtLimit, Evaluation, TokenCurve
     from vlmplan.sweeping import Status, TrialResult
     from vlmplan.training import Training, Voice
 
@@ -71,6 +72,43 @@ def print_evaluation(found: "Evaluation") -> None:
             same = f"{other.differing} of {count} answers differ, {other.near_ties} of them near ties (within "
             same += f"{other.logit_tolerance:g} in logits)"
         shown.print(f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {same}.", soft_wrap=True)
+
+
+def print_token_curve(found: "TokenCurve") -> None:
+    """Print the fewest visual tokens that are enough, then the score at each number and what it loses."""
+    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
+    most = found.at[-1]
+    allowed = f"{100 * found.may_lose_fraction:g} points"
+    if found.enough is None:
+        told = f"No number below {most.limit} surely loses less than {allowed} here; ask more questions, or keep them."
+    else:
+        one = next(at for at in found.at if at.limit == found.enough)
+        told = f"{found.enough} visual tokens are enough: they lose {_lost(one)} of 100 against {most.limit}."
+    shown.print(f"{found.served_model} on {found.questions}, judged by {found.score}:", soft_wrap=True)
+    shown.print(told, style="bold")
+    table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
+    for one in found.at:
+        low, high = one.interval
+        table.add_row(
+            str(one.limit), f"{one.visual_tokens:.0f}", str(one.questions), f"{100 * one.score_fraction:.1f} %",
+            f"{100 * low:.1f} to {100 * high:.1f} %", "" if one is most else _lost(one),
+            *(("", "") if one is most else (str(one.worse), str(one.better))),
+        )  # fmt: skip
+    shown.print(table)
+    for warning in found.warnings:
+        shown.print(f"Warning: {warning}", soft_wrap=True)
+    asked = f"{counted(found.requests, 'request')} made"
+    asked += f", {found.kept} kept from before" if found.kept else ""
+    asked += f", {found.left} left by the budget" if found.left else ""
+    shown.print(f"{asked}.")
+    if found.failed:
+        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _lost(one: "AtLimit") -> str:
+    low, high = one.lost_interval
+    return f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @contextmanager

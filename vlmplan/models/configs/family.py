@@ -4,6 +4,7 @@ A family's file in ``families/`` makes a ``Family``; whatever reads a checkpoint
 for a type by name.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,26 @@ from vlmplan.models.configs.projectors import Made as Maker
 from vlmplan.models.configs.text_types import Overflow, TextType
 from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import Settings
+
+
+class Tie(enum.Enum):
+    """Which of two ``tie_word_embeddings``, the outer table's and the text's, ties the head, as a class reads them.
+
+    Where only one table has it, that one says so, whatever the class: checkpoints are written by many versions.
+    """
+
+    OUTER = enum.auto()
+    EITHER = enum.auto()
+    TEXT = enum.auto()
+    NEVER = enum.auto()
+
+    def tied(self, outer: bool | None, text: bool | None, unasked: bool | None) -> bool | None:
+        """Whether the head is tied; ``unasked`` where neither table says so."""
+        if self is Tie.NEVER:
+            return False
+        if outer is None or text is None:
+            return next((said for said in (outer, text) if said is not None), unasked)
+        return {Tie.OUTER: outer, Tie.TEXT: text}.get(self, outer or text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +73,12 @@ class Architecture:
     type without ``text_key`` has its text fields at the top, of a type that may follow from ``versions``.
     ``vision_defaults`` and ``text_defaults`` are dimensions, ``traits`` what the tower has beyond its own type.
     ``by_tower`` is the type whose projector and image rule a tower brings along. ``tied`` is whether the head is tied
-    where no table says so. With ``newline`` a vector of the LLM's width ends each row of patches. ``exportable``:
-    ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's tiles, as SmolVLM's, and
-    others are left with one view. ``masked`` tiles come with a mask of the pixels that are no padding. ``gridded`` ones
-    are squares of patches, a token each, as many as an image of any shape makes, and come with the grid of its patches.
-    ``exported_texts`` are the LLM types that are drawn for it, where those of most families are not.
+    where no table says so, ``tied_by`` which of two that do. With ``newline`` a vector of the LLM's width ends each row
+    of patches. ``exportable``: ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's
+    tiles, as SmolVLM's, and others are left with one view. ``masked`` tiles come with a mask of the pixels that are no
+    padding. ``gridded`` ones are squares of patches, a token each, as many as an image of any shape makes, and come
+    with the grid of its patches. ``exported_texts`` are the LLM types that are drawn for it, where those of most
+    families are not.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -85,6 +107,7 @@ class Architecture:
     versions: Mapping[str, str] = field(default_factory=dict)
     by_tower: Mapping[str, str] = field(default_factory=dict)
     tied: bool | None = None
+    tied_by: Tie = Tie.OUTER
     newline: bool = False
     exportable: bool = False
     tiled: bool = False

@@ -36,6 +36,10 @@ def _gemma3(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any
         for key in ("pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate"):
             read.value(key)
         return fixed(side, tokens)
+    read.note(
+        f"{read.value('do_pan_and_scan')[0]} is true: counted with its crops, as vLLM makes them; transformers' "
+        "processor makes none unless a call asks for them"
+    )
     return {
         **fixed(side, tokens),
         "rule": Rule.PAN_SCAN,

@@ -1,6 +1,6 @@
 """GLM-4V: any size, a strided convolution joins four patches; an image counts as two frames."""
 
-from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import area_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
 from vlmplan.models.configs.towers import NO_BIAS, TowerType
@@ -42,6 +42,7 @@ FAMILY = Family(
     architectures=(
         Architecture(
             model_type="glm4v",
+            tied_by=Tie.EITHER,
             classes=("Glm4v",),
             tower="glm4v_vision",
             text="glm4",
@@ -53,6 +54,7 @@ FAMILY = Family(
         ),
         Architecture(
             model_type="glm4v_moe",
+            tied_by=Tie.EITHER,
             classes=("Glm4vMoe",),
             tower="glm4v_vision",
             towers=("glm4v_moe_vision",),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
+from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, view_side, views_rule
 from vlmplan.models.configs.keys import Plain, nested, whole
 from vlmplan.models.configs.processor import Processor
@@ -72,6 +72,7 @@ FAMILY = Family(
     architectures=(
         Architecture(
             model_type="mllama",
+            tied_by=Tie.NEVER,
             classes=("Mllama",),
             tower="mllama_vision_model",
             text="mllama_text_model",
@@ -86,6 +87,7 @@ FAMILY = Family(
         ),
         Architecture(
             model_type="llama4",
+            tied_by=Tie.TEXT,
             classes=("Llama4",),
             tower="llama4_vision_model",
             text="llama4_text",

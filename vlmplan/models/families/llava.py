@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.configs.family import USUAL, Architecture, Family
+from vlmplan.models.configs.family import USUAL, Architecture, Family, Tie
 from vlmplan.models.configs.image_rules import (
     MOST_TILES,
     fixed,
@@ -62,8 +62,10 @@ def _beyond_patches(tower: VisionTower, read: Processor, default: str) -> int:
 def _anyres_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
     """LLaVA-NeXT: the best fitting of a list of grids, and the whole image."""
     side = view_side(tower, read, "size", "crop_size")
-    for key in ("size", "crop_size"):
-        read.value(key)
+    read.value("size")
+    crop = read.side("crop_size", side, "height", "shortest_edge", "width")
+    if crop != side and read.on("do_center_crop", default=True):
+        read.note(f"{read.value('crop_size')[0]} is {crop}, to which views of {side} pixels are cropped; not counted")
     unasked = tuple((side * high // 336, side * wide // 336) for high, wide in _PINPOINTS_NEXT)
     return _pinpoints(tower, read, side, unasked) | {"base_extra_tokens": _beyond_patches(tower, read, "default")}
 
@@ -114,6 +116,7 @@ FAMILY = Family(
     architectures=(
         Architecture(
             model_type="llava",
+            tied_by=Tie.EITHER,
             classes=("Llava",),
             tower="clip_vision_model",
             vision_defaults=CLIP_LARGE,
@@ -145,6 +148,7 @@ FAMILY = Family(
         ),
         Architecture(
             model_type="llava_onevision",
+            tied_by=Tie.EITHER,
             classes=("LlavaOnevision",),
             tower="siglip_vision_model",
             vision_defaults=SO400M | {"layers": 26, "image_size": 384},

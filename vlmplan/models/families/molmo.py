@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
 from vlmplan.models.configs.processor import Processor
@@ -78,6 +78,7 @@ FAMILY = Family(
         ),
         Architecture(
             model_type="molmo2",
+            tied_by=Tie.NEVER,
             classes=("Molmo2",),
             tower="molmo2",
             towers=("molmo2_vision",),

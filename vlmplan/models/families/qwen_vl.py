@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlmplan.errors import InputError
-from vlmplan.models.configs.family import Architecture, Family, Places
+from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import qwen_rule
 from vlmplan.models.configs.keys import Plain, nested, whole
 from vlmplan.models.configs.projectors import merger
@@ -61,6 +61,7 @@ _PLACES = Places(
 )
 _QWEN2_VL = Architecture(
     model_type="qwen2_vl",
+    tied_by=Tie.EITHER,
     classes=("Qwen2VL",),
     tower="qwen2_vl",
     towers=("qwen2_vl_vision",),

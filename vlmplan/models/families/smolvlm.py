@@ -96,7 +96,6 @@ _SMOLVLM = Architecture(
     towers=("smolvlm",),
     text="llama",
     text_classes=("VLlama3",),
-    tied=True,
     exportable=True,
     tiled=True,
     masked=True,

@@ -1,0 +1,330 @@
+"""What does a server answer at several numbers of visual tokens? Questions and a URL -> every answer, kept as it comes.
+
+Any server that speaks OpenAI's protocol. A number of tokens is made by sending a smaller picture, by the rule of the
+model's family, or by vLLM's ``mm_processor_kwargs`` of one request; the usage that the server reports tells whether it
+did what the rule says. A file of answers goes on where it was left.
+"""
+
+import base64
+import hashlib
+import io
+import itertools
+import json
+import random
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlmplan.checkpoints import as_rgb
+from vlmplan.document import append_text, json_lines
+from vlmplan.errors import InputError, Unavailable, one_line, printable
+from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
+from vlmplan.evaluation.scoring import Score, score
+from vlmplan.measuring import Endpoint
+from vlmplan.models import Engine, ModelSpec, VisualInput, at_most, native_visual_tokens
+from vlmplan.picture_files import open_picture
+from vlmplan.progress import Progress
+
+ATTEMPTS = 4
+_FIRST_PAUSE_S = 0.5
+_MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
+_STEPS = 400  # of scale, down to a hundredth of a side
+_WORTH_ANOTHER_TRY = re.compile(r"answered (408|409|425|429|5\d\d)|cannot be reached|no answer within")
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A picture as it is sent for a limit of visual tokens: its size, what goes beside it, and the tokens it makes."""
+
+    size: Size
+    visual_tokens: int
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the server said of a question within a limit of tokens; ``prompt_tokens`` is None where it counts none."""
+
+    question: str
+    limit: int
+    visual_tokens: int
+    text: str
+    right_fraction: float
+    prompt_tokens: int | None
+    key: str
+
+
+def sent(model: ModelSpec, size: Size, limit: int, *, by_request: bool) -> Sent:
+    """Return how to send a picture of ``size`` so that it makes at most ``limit`` visual tokens.
+
+    By its size, never enlarged, or ``by_request``: by what vLLM takes beside a request. Raises InputError where it
+    cannot be.
+    """
+    if by_request:
+        found = at_most(model, size, limit)
+        if found is None:
+            raise InputError(f"{model.name} makes no {limit} visual tokens or fewer of {size[0]}x{size[1]}")
+        unasked = found.visual_tokens == native_visual_tokens(model, size)
+        return Sent(size=size, visual_tokens=found.visual_tokens, setting={} if unasked else _setting(model, found))
+    for step in range(_STEPS):
+        scale = 0.01 ** (step / _STEPS)
+        smaller = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        try:
+            tokens = native_visual_tokens(model, smaller)
+        except InputError:  # too narrow for its processor
+            break
+        if tokens <= limit:
+            return Sent(size=smaller, visual_tokens=tokens)
+    raise InputError(
+        f"no size of a picture of {size[0]}x{size[1]} makes at most {limit} visual tokens in {model.name}; "
+        "with vLLM add --by request"
+    )
+
+
+def _setting(model: ModelSpec, found: VisualInput) -> dict[str, Any]:
+    """What vLLM takes beside a request, from the argument of its server. Raises InputError where it has none."""
+    match = re.search(r"--mm-processor-kwargs '(\{.*\})'", found.engines.get(Engine.VLLM, ""))
+    if match is None:
+        raise InputError(f"{model.name}: vLLM takes no setting of its visual tokens in a request; leave --by out")
+    return {"mm_processor_kwargs": json.loads(match[1])}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A server and how it is asked: the limits of visual tokens, the rule that judges, how many at once."""
+
+    server: Endpoint
+    model: ModelSpec
+    limits: tuple[int, ...]
+    score: Score
+    by_request: bool = False
+    output_tokens: int = 64
+    at_once: int = 4
+    budget: int | None = None
+    seed: int = 0
+
+    def key(self, question: Question, content: str, way: Sent) -> str:
+        """What tells one request from another: what is asked of whom, and the picture (a digest) as it is sent."""
+        said = [self.server.model, question.text, content, *way.size, way.setting, self.output_tokens]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """One request to be made, and every limit that it answers for."""
+
+    question: Question
+    way: Sent
+    key: str
+    limits: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """All replies there are, those of earlier runs too, and what was not answered."""
+
+    replies: tuple[Reply, ...]
+    requests: int
+    kept: int
+    failed: tuple[str, ...] = ()
+    left: int = 0
+
+
+def ask_all(asking: Asking, questions: Sequence[Question], answers: Path | None, progress: Progress) -> Asked:
+    """Ask every question at every limit, in an order that ``seed`` shuffles: what a budget leaves is a fair sample.
+
+    Pictures that two limits make alike are asked about once. Every reply is appended to ``answers`` as it comes, and
+    those that stand there are not asked for again. Raises Unavailable when the server is gone.
+    """
+    tasks, kept = _tasks(asking, questions), _kept(answers)
+    if answers is not None and answers.exists() and not answers.read_bytes().endswith(b"\n"):
+        append_text(answers, "\n")  # a kill cut off the last line, or the file is new
+    open_tasks = [task for task in tasks if task.key not in kept]
+    asked = _within(open_tasks, asking.budget)
+    found, failed = dict(kept), list[str]()
+    failures = 0
+    for number, (task, outcome) in enumerate(_run(asking, asked), 1):
+        progress("questions asked", number, len(asked))
+        if isinstance(outcome, Unavailable):
+            failed.append(f"{task.question.name} at {task.limits[0]}: {outcome}")
+            failures += 1
+            if failures >= min(_MOST_FAILURES, len(asked)):
+                raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
+            continue
+        failures = 0
+        found[task.key] = outcome
+        if answers is not None:
+            append_text(answers, _line(task, outcome))
+    replies = (
+        Reply(question=task.question.name, limit=limit, visual_tokens=task.way.visual_tokens, text=one[0],
+              right_fraction=score(asking.score, one[0], task.question.answers), prompt_tokens=one[1], key=task.key)
+        for task in tasks if (one := found.get(task.key)) is not None for limit in task.limits
+    )  # fmt: skip
+    return Asked(
+        replies=tuple(replies), requests=len(asked), kept=sum(task.key in kept for task in tasks), failed=tuple(failed),
+        left=len(open_tasks) - len(asked),
+    )  # fmt: skip
+
+
+def _tasks(asking: Asking, questions: Sequence[Question]) -> list[_Task]:
+    """What is to be asked, question by question in a shuffled order, from the most tokens to the fewest."""
+    shuffled = list(questions)
+    random.Random(asking.seed).shuffle(shuffled)
+    ways: dict[tuple[Size, int], Sent] = {}
+    tasks = []
+    for question in shuffled:
+        size, content = _size(question), hashlib.sha256(question.image.read_bytes()).hexdigest()
+        by_key: dict[str, list[tuple[int, Sent]]] = {}
+        for limit in sorted(asking.limits, reverse=True):
+            if (size, limit) not in ways:
+                try:
+                    ways[size, limit] = sent(asking.model, size, limit, by_request=asking.by_request)
+                except InputError as error:
+                    raise InputError(f"{question.name}: {error}") from None
+            way = ways[size, limit]
+            by_key.setdefault(asking.key(question, content, way), []).append((limit, way))
+        tasks += [
+            _Task(question=question, way=alike[0][1], key=key, limits=tuple(limit for limit, _ in alike))
+            for key, alike in by_key.items()
+        ]
+    return tasks
+
+
+def _within(tasks: Sequence[_Task], budget: int | None) -> list[_Task]:
+    """As many as a budget of requests allows, of whole questions: half of one cannot be compared.
+
+    Raises InputError for less than one question.
+    """
+    if budget is None:
+        return list(tasks)
+    found: list[_Task] = []
+    for _, of_one in itertools.groupby(tasks, key=lambda task: task.question.name):
+        together = list(of_one)
+        if len(found) + len(together) > budget:
+            if not found:
+                raise InputError(f"--budget: found {budget}, and one question takes {len(together)} requests")
+            break
+        found += together
+    return found
+
+
+def _picture(question: Question) -> Any:
+    try:
+        with open_picture(question.image) as opened:
+            return as_rgb(opened)
+    except InputError as error:
+        raise InputError(f"{question.name}: {error}") from None
+    except Exception as error:  # each format raises its own
+        raise InputError(f"{question.name}: no image that can be read ({one_line(error)})") from None
+
+
+def _size(question: Question) -> Size:
+    width, height = _picture(question).size
+    return int(width), int(height)
+
+
+def _kept(answers: Path | None) -> dict[str, tuple[str, int | None]]:
+    """What earlier runs wrote, by key; a last line that a kill cut off is asked for again."""
+    found: dict[str, tuple[str, int | None]] = {}
+    if answers is None or not answers.exists() or not answers.stat().st_size:
+        return found
+    for number, row in json_lines(answers, LARGEST_FILE_BYTES):
+        if isinstance(row, InputError):
+            continue
+        key, text = (row.get("key"), row.get("answer")) if isinstance(row, dict) else (None, None)
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise InputError(
+                f"{printable(answers.name)} line {number}: expected key and answer, as evaluate writes them"
+            )
+        count = row.get("prompt_tokens")
+        found[key] = (text, count if isinstance(count, int) else None)
+    return found
+
+
+def _line(task: _Task, outcome: tuple[str, int | None]) -> str:
+    row = {
+        "key": task.key,
+        "question": task.question.name,
+        "text": task.question.text,
+        "limits": task.limits,
+        "size": task.way.size,
+        "visual_tokens": task.way.visual_tokens,
+        "answer": outcome[0],
+        "expected": task.question.answers,
+        "prompt_tokens": outcome[1],
+    }
+    return json.dumps(row, ensure_ascii=True) + "\n"
+
+
+_Outcome = tuple[str, int | None] | Unavailable
+
+
+def _run(asking: Asking, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, _Outcome]]:
+    """Make requests, so many at once, and yield what came of each as it comes; none is begun after an interrupt."""
+    stopped = threading.Event()
+    waiting: dict[Future[_Outcome], _Task] = {}
+    rest = iter(tasks)
+    with ThreadPoolExecutor(asking.at_once) as pool:
+        try:
+            while True:
+                while len(waiting) < 2 * asking.at_once and (task := next(rest, None)) is not None:
+                    waiting[pool.submit(_outcome, asking, task, stopped)] = task
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for one in done:
+                    yield waiting.pop(one), one.result()
+        finally:
+            stopped.set()
+            for one in waiting:
+                one.cancel()
+
+
+def _outcome(asking: Asking, task: _Task, stopped: threading.Event) -> _Outcome:
+    """Ask, and again after a pause where that may help: a server that is busy, or starts anew."""
+    body = _body(asking, task)
+    for attempt in range(ATTEMPTS):
+        try:
+            return asking.server.complete(body)
+        except Unavailable as error:
+            last = attempt == ATTEMPTS - 1 or _WORTH_ANOTHER_TRY.search(str(error)) is None
+            if last or stopped.wait(_FIRST_PAUSE_S * 2**attempt):
+                return error
+    raise AssertionError
+
+
+def _body(asking: Asking, task: _Task) -> dict[str, Any]:
+    """A chat completion about a picture of the size that is sent."""
+    picture = _picture(task.question)
+    if picture.size != task.way.size:
+        picture = picture.resize(task.way.size, resample=_bicubic())
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    url = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return {
+        "model": asking.server.model,
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": url}},
+                    {"type": "text", "text": task.question.text},
+                ],
+            }
+        ],
+        "max_tokens": asking.output_tokens,
+        "temperature": 0.0,
+        **task.way.setting,
+    }
+
+
+def _bicubic() -> Any:
+    from PIL import Image
+
+    return Image.Resampling.BICUBIC
