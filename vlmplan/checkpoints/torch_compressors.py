@@ -48,13 +48,13 @@ class Gaze:
 
     ``received [batch, patches]`` is the mean attention that a patch gets from the class token, in a tower without one
     from all patches; ``keys [batch, patches, head dim]`` are the mean of all heads'. ``first [batch, 1 or 0, width]``
-    is the class token as the projector would read it, ``reach`` the most that a logit of these lengths could be.
+    is the class token as the projector would read it, ``reach`` (a scalar) the most that a logit could be.
     """
 
     received: Any
     keys: Any
     first: Any
-    reach: float
+    reach: Any
 
 
 def gaze_of(tower: Any, states: Any, config: Any) -> Gaze:
@@ -74,7 +74,7 @@ def gaze_of(tower: Any, states: Any, config: Any) -> Gaze:
         received=weights.mean(dim=(1, 2)),
         keys=keys[:, :, classes:].mean(dim=1),
         first=torch.cat([states[one][:, :classes] for one in read], dim=-1),
-        reach=float(asking.norm(dim=-1).amax() * keys.norm(dim=-1).amax()) / width,
+        reach=asking.norm(dim=-1).amax() * keys.norm(dim=-1).amax() / width,
     )
 
 
@@ -288,7 +288,7 @@ class VisionZip(Selection):
         gaze = self._gaze(features)
         least = gaze.received.gather(1, choice[KEPT]).amin(dim=1)
         most = gaze.received.gather(1, self._rest(features, choice)).amax(dim=1)
-        attended = float(((most - least) / most).amax()) / max(1.0, gaze.reach)
+        attended = float(((most - least) / most).amax()) / max(1.0, float(gaze.reach))
         similarity = self._similarities(features, choice)
         merged = similarity.amax(dim=2) - similarity.gather(2, choice[MERGED].unsqueeze(2)).squeeze(2)
         return max(0.0, attended, float(merged.amax()))
