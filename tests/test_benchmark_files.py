@@ -1,6 +1,9 @@
 """Others' benchmark files are read as the requests and times that they mean; what they do not tell is asked for."""
 
+import contextlib
+import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +268,53 @@ def test_the_command_reads_a_sweep(tmp_path: Path) -> None:
     assert "by 4 measurements" in ran.stdout
     assert "Note: sweep.jsonl run 3: 16 requests in flight" in ran.stdout
     assert out.exists()
+
+
+_WRONG: tuple[Any, ...] = (None, True, -1, 0, 1e400, 1e308, "fast", "", [], [1], {}, {"mean": "x"}, {"a": {"b": 1}})
+_WHOLE: dict[str, dict[str, Any]] = {
+    "serving": serving(4.0), "guidellm": {"benchmarks": [guide(4.0)], "args": {}}, "aiperf": aiperf(3.0),
+    "latency": {"avg_latency": 1.1, "latencies": [1.0, 1.1], "percentiles": {"50": 1.08}},
+}  # fmt: skip
+
+
+def _places(table: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = table.items() if isinstance(table, dict) else enumerate(table) if isinstance(table, list) else ()
+    for key, value in inner:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize("tool", _WHOLE)
+def test_whatever_stands_in_a_file_is_read_or_named(tmp_path: Path, tool: str) -> None:
+    for place in _places(_WHOLE[tool]):
+        for wrong in _WRONG:
+            run = copy.deepcopy(_WHOLE[tool])
+            table: Any = run
+            for key in place[:-1]:
+                table = table[key]
+            table[place[-1]] = wrong
+            with contextlib.suppress(InputError):
+                read(tmp_path, json.dumps(run), model=MODEL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MLPerf Results Summary\n" + "a" * 200_000 + " " * 200_000,
+        "MLPerf Results Summary\nScenario : Server\nSamples per second: many\nMean latency (ns): inf\n",
+        'vllm:a_bucket{le="x"} 1\n',
+        'vllm:time_to_first_token_seconds_bucket{le="+Inf"} 3\n',
+        "vllm:a{ 1\n",
+        *(
+            "".join(f'vllm:time_to_first_token_seconds_bucket{{le="{edge}"}} {count}\n' for edge, count in pairs)
+            for pairs in ((("-1", 1), ("2", 9)), (("nan", 1), ("2", 9)), (("1", 9), ("2", 1)), (("1", -9), ("2", "nan")))
+        ),
+        "Prompt Length,Prompt Processing Latency (ms),Token Generation Latency (ms)\n1\n",
+        'a,"' + "b" * 300_000,
+        "\0,\0\n",
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_other_texts_are_read_or_named_at_once(tmp_path: Path, text: str) -> None:
+    with contextlib.suppress(InputError):
+        read(tmp_path, text, "result.txt", **TOLD)

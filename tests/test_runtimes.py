@@ -14,7 +14,6 @@ import pytest
 from vlmplan.errors import meant
 from vlmplan.hardware.runtimes import SERVING, Runs, Runtime
 from vlmplan.inventory import catalogue
-from vlmplan.models.spec import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vlmplan"
@@ -86,10 +85,10 @@ def test_every_runtime_has_a_row_that_agrees_with_itself() -> None:
         assert bool(row.modules) == bool(row.libraries) == (row.runs is not Runs.SERVER)
         assert bool(row.exported) == (row.runs is Runs.GRAPHS)
         assert row.like is None or SERVING[row.like].like is None
-        if row.lists_models:
-            assert Engine(runtime)
+        if row.engine:
+            assert str(row.engine) == str(runtime), "one name for both"
         if row.command:
-            assert row.lists_models, "flags of models are the catalogue's"
+            assert row.engine, "flags of models are the catalogue's"
             assert "{model}" in row.command.serve
             assert "{dtype}" in row.command.dtype
             for part in (row.command.context, row.command.memory, row.command.together, row.command.images):
@@ -119,7 +118,7 @@ MADE_UP = """    Runtime.MADE_UP: Serving(
         like=Runtime.TRANSFORMERS,
         methods=("awq",),
         takes_share=True,
-        lists_models=True,
+        engine=Engine.SGLANG,
         command=Command(
             serve="python -m made_up --model-path {model}",
             dtype="--dtype {dtype}",

@@ -7,7 +7,7 @@ those of the published training code, so that its weights load: TokenPacker's (a
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -341,6 +341,8 @@ def compressor_module(plan: Compression, width: int, llm_width: int, others: tup
     With ``others`` it serves these too: its attribute ``plan`` says which is at work.
     """
     match plan.compressor:
+        case Compressor.NONE:
+            return Whole()
         case Compressor.AVERAGE_POOL:
             return AveragePool(plan)
         case Compressor.PIXEL_SHUFFLE:
@@ -353,4 +355,5 @@ def compressor_module(plan: Compression, width: int, llm_width: int, others: tup
             return DivPrune(plan)
         case Compressor.VISIONZIP:
             return VisionZip(plan)
-    return Whole()
+        case _:
+            assert_never(plan.compressor)

@@ -122,7 +122,7 @@ def _usage(error: Exception) -> str:
 
         by_name = {one.value: one for one in Runtime}  # which know what they are called besides
         known = [by_name.get(one, one) for one in re.findall(r"'([^']*)'", choice[2])]
-        if Runtime.VLLM in known and (engine := engine_here(choice[1])):
+        if any(isinstance(one, Runtime) for one in known) and (engine := engine_here(choice[1])):
             return f"{text.removesuffix('.')}; {engine}."
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)

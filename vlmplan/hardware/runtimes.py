@@ -37,7 +37,7 @@ WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the b
 
 
 class Runtime(enum.StrEnum):
-    """The engine that serves."""
+    """What serves, and is priced: ``--runtime``. What is known of each is its row of ``SERVING``."""
 
     VLLM = "vllm"
     TENSORRT_LLM = "tensorrt-llm"
@@ -48,6 +48,18 @@ class Runtime(enum.StrEnum):
     def called(self) -> tuple[str, ...]:
         """What people call it besides."""
         return SERVING[self].called
+
+
+class Engine(enum.StrEnum):
+    """An engine whose argument for the number of visual tokens is known, and of which models say that it serves them.
+
+    A runtime's row says which of these it is. The others are not priced: plans only name what sets V in them.
+    """
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    LLAMA_CPP = "llama.cpp"
+    OPENVINO = "openvino"
 
 
 class Runs(enum.StrEnum):
@@ -115,7 +127,7 @@ class Serving:
     hundredths of the whole.
 
     ``exported`` are the precisions of the exports that vlmplan makes for it; without any it serves checkpoints as
-    published, and ``lists_models`` where the catalogue says which. ``modules`` have to be here to measure it in this
+    published, and the catalogue says which where it is an ``engine``. ``modules`` have to be here to measure it in this
     process, and ``libraries`` are those whose versions change its times. ``command`` serves; ``load`` is the line of a
     program where no command does.
     """
@@ -136,7 +148,7 @@ class Serving:
     refuses_fp16: str | None = None
     marlin: tuple[str, ...] = ()
     takes_share: bool = False
-    lists_models: bool = False
+    engine: Engine | None = None
     exported: tuple[Precision, ...] = ()
     modules: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
@@ -197,7 +209,7 @@ SERVING: Mapping[Runtime, Serving] = {
         ),
         marlin=("Turing", "Ampere"),
         takes_share=True,
-        lists_models=True,
+        engine=Engine.VLLM,
         command=Command(
             serve="vllm serve {model}",
             dtype="--dtype {dtype}",

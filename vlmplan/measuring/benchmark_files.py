@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ ALONE = 1.05  # mean requests in flight, below which hardly any met another
 _P99_SDS = 2.326  # standard deviations from the median to the 99th percentile of a normal distribution
 _MEDIAN_SDS = math.sqrt(math.pi / 2)  # standard error of a median, in those of a mean
 _SHOWN_KEYS = 8
+_MOST = 1e18  # nothing that is counted or timed here is more
 
 Table = Mapping[str, Any]
 
@@ -82,9 +82,17 @@ class _Run:
 
 
 def _number(value: Any) -> float | None:
-    """A number above zero; None for anything else, as tools write zero for what they did not see."""
+    """A number above zero that may be one; None for anything else, as tools write zero for what they did not see."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and 0 < value < math.inf else None
+    return float(value) if known and 0 < value < _MOST else None
+
+
+def _said(text: str | None) -> float | None:
+    """A number above zero that a text is; None for any other text."""
+    try:
+        return _number(float(text or "nan"))
+    except ValueError:
+        return None
 
 
 def _whole(value: Any) -> int | None:
@@ -105,6 +113,12 @@ def _at(table: Any, *path: str | int) -> Any:
         else:
             table = table.get(key) if isinstance(table, dict) else None
     return table
+
+
+def _table_at(table: Any, *path: str | int) -> Table:
+    """The table at the end of a path; an empty one where there is none."""
+    found = _at(table, *path)
+    return found if isinstance(found, dict) else {}
 
 
 def _first(table: Any, *paths: str) -> Any:
@@ -178,13 +192,13 @@ def _guidellm(file: Table) -> Iterator[_Run]:
     for run in file["benchmarks"]:
 
         def told(name: str, scale: float = 1e-3, run: Any = run) -> Middle | None:
-            at = _at(run, "metrics", name, "successful") or {}
+            at = _table_at(run, "metrics", name, "successful")
             p99 = _at(at, "percentiles", "p99")
             return _timed(at.get("median"), at.get("mean"), scale, spread=at.get("std_dev"), p99=p99,
                           count=at.get("count"))  # fmt: skip
 
         def usual(name: str, run: Any = run) -> int | None:
-            at = _at(run, "metrics", name, "successful") or {}
+            at = _table_at(run, "metrics", name, "successful")
             return _whole(at.get("median")) or _whole(at.get("mean"))
 
         step = told("inter_token_latency_ms")
@@ -205,7 +219,7 @@ def _genai_perf(run: Table) -> Iterator[_Run]:
     """Of AIPerf and GenAI-Perf: one table a quantity, with its unit."""
 
     def told(name: str) -> Middle | None:
-        at = _at(run, name) or {}
+        at = _table_at(run, name)
         scale = _UNITS.get(str(at.get("unit")), math.nan)
         if at and math.isnan(scale):
             raise InputError(f"{name}.unit: found {str(at.get('unit'))!r:.20}, expected one of {', '.join(_UNITS)}")
@@ -234,7 +248,8 @@ def _genai_perf(run: Table) -> Iterator[_Run]:
 
 def _offline(run: Table) -> Iterator[_Run]:
     """Of vLLM's ``bench latency``: whole requests in a batch, whose sizes it does not tell."""
-    seconds = [found for one in run["latencies"] if (found := _number(one)) is not None]
+    listed = run["latencies"] if isinstance(run["latencies"], list) else []
+    seconds = [found for one in listed if (found := _number(one)) is not None]
     mean = sum(seconds) / len(seconds) if seconds else None
     spread = math.sqrt(sum((one - mean) ** 2 for one in seconds) / len(seconds)) if mean else None
     told = _timed(_at(run, "percentiles", "50"), run.get("avg_latency"), 1.0, spread=spread, count=len(seconds))
@@ -260,22 +275,14 @@ def _genai(cells: Table) -> Iterator[_Run]:
     )
 
 
-_MLPERF = re.compile(r"^\s*([^:\n]+?)\s*:\s*([^\n]*?)\s*$", re.MULTILINE)
-
-
 def _mlperf(text: str) -> Iterator[_Run]:
     """Of MLPerf's ``mlperf_log_summary.txt``: times in nanoseconds, and a scenario; it tells no sizes."""
-    said = {key.lower(): value for key, value in _MLPERF.findall(text)}
+    pairs = (line.partition(":") for line in text.split("\n"))
+    said = {key.strip().lower(): value.strip() for key, mark, value in pairs if mark}
 
     def told(middle: str, *means: str) -> Middle | None:
-        def value(key: str) -> float | None:
-            try:
-                return _number(float(said.get(key, "nan")))
-            except ValueError:
-                return None
-
-        mean = next((found for key in means if (found := value(key)) is not None), None)
-        return _timed(value(f"50.00 percentile {middle} (ns)"), mean, 1e-9)
+        mean = next((found for key in means if (found := _said(said.get(key))) is not None), None)
+        return _timed(_said(said.get(f"50.00 percentile {middle} (ns)")), mean, 1e-9)
 
     times = _known(
         ttft=told("first token latency", "mean first token latency (ns)"),
@@ -284,7 +291,7 @@ def _mlperf(text: str) -> Iterator[_Run]:
     )
     alone = said.get("scenario", "").lower().replace(" ", "") == "singlestream"
     rate = next((said[key] for key in ("completed samples per second", "samples per second") if key in said), None)
-    met = 1.0 if alone else _product(_number(float(rate)) if rate else None, _seconds_of(times, Quantity.LATENCY))
+    met = 1.0 if alone else _product(_said(rate), _seconds_of(times, Quantity.LATENCY))
     yield _Run(times=times, in_flight=met)
 
 
@@ -318,7 +325,7 @@ def _prometheus(text: str) -> Iterator[_Run]:
                     buckets.setdefault(sample.name.removesuffix("_bucket"), []).append(pair)
                 else:
                     sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # the parser raises what it likes
         raise InputError(f"not the text of a /metrics page ({printable(str(error)[:80])})") from None
     times: dict[Quantity, Middle] = {}
     for name, quantity in _HISTOGRAMS.items():
@@ -341,6 +348,8 @@ def _middle(buckets: Sequence[tuple[float, float]]) -> Middle | None:
     """The median of a cumulative histogram, on a straight line within its bucket; as unsure as the bucket is wide."""
     by_edge: dict[float, float] = {}
     for edge, count in buckets:
+        if not edge > 0 or not count >= 0:
+            raise InputError(f"a histogram of times: found {count:g} at most {edge:g} s, expected both above zero")
         by_edge[edge] = by_edge.get(edge, 0.0) + count
     edges = sorted(by_edge)
     half = by_edge[edges[-1]] / 2 if edges else 0.0
@@ -391,14 +400,16 @@ def benchmark_rows(path: Path) -> tuple[TimedRow, ...] | None:
     for sign, read in _TEXTS:
         if sign in text:
             return tuple(_rows(path.name, read, text))
-    head = next(csv.reader(io.StringIO(text)), [])
-    if set(GENAI_COLUMNS) <= set(head):
-        return tuple(
-            row
-            for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1)
-            for row in _rows(f"{path.name} row {number}", _genai, cells)
-        )
-    return None
+    try:
+        head = next(csv.reader(io.StringIO(text)), [])
+        table = list(csv.DictReader(io.StringIO(text))) if set(GENAI_COLUMNS) <= set(head) else None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
+    if table is None:
+        return None
+    return tuple(
+        row for number, cells in enumerate(table, 1) for row in _rows(f"{path.name} row {number}", _genai, cells)
+    )
 
 
 def _rows(where: str, read: Callable[[Any], Iterator[_Run]], given: Any) -> Iterator[TimedRow]:

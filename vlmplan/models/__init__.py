@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from vlmplan.models.spec import MERGED_FRACTION as MERGED_FRACTION
     from vlmplan.models.spec import SHAPE_KEEPING as SHAPE_KEEPING
     from vlmplan.models.spec import Compressor as Compressor
-    from vlmplan.models.spec import Engine as Engine
     from vlmplan.models.spec import ModelSpec as ModelSpec
     from vlmplan.models.spec import Reduction as Reduction
     from vlmplan.models.spec import Route as Route
@@ -87,7 +86,6 @@ __getattr__, __all__ = face(
         ),
         "spec": (
             "Compressor",
-            "Engine",
             "MERGED_FRACTION",
             "ModelSpec",
             "Reduction",

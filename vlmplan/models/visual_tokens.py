@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.grids import GRIDS, Grid, refused_shape, resized_area, stretched_pixels
 from vlmplan.models.spec import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
     WHOLE_TILES,
     Compressor,
-    Engine,
     ImageRule,
     ModelSpec,
     Reduction,
