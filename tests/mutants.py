@@ -238,7 +238,7 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
     def change(content: dict[str, Any]) -> str:
         keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
         table = content if any(one in content for one in keys) else content["image_processor"]
-        key = next(one for one in (*keys, "merge_size") if one in table)
+        key = next(one for one in (*keys, "merge_size", "downsample_factor") if one in table)
         table[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 

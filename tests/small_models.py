@@ -63,6 +63,14 @@ POOLED = {
     "paligemma": SmallModel(model_type="paligemma", llm="gemma", text={"num_key_value_heads": 1}, seed=13),
     "paligemma2": SmallModel(model_type="paligemma", llm="gemma2", seed=14),
 }  # fmt: skip
+SHAPED = {
+    "lfm2-vl": SmallModel(model_type="lfm2_vl", llm="lfm2", seed=15),
+    "lfm2-vl-wide": SmallModel(model_type="lfm2_vl", llm="lfm2", joined=3, seed=16,
+                               vision={"patch_size": 6, "num_patches": 100},
+                               text={"conv_L_cache": 5, "conv_bias": True, "num_key_value_heads": 1,
+                                     "num_hidden_layers": 4,
+                                     "layer_types": ["full_attention", "conv", "conv", "full_attention"]}),
+}  # fmt: skip
 MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
 USUAL_IMAGE = (1024, 768)
@@ -73,19 +81,19 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS, TILED, GRIDDED or POOLED."""
+    """A checkpoint of one of KINDS, TILED, GRIDDED, POOLED or SHAPED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED | GRIDDED | POOLED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | GRIDDED | POOLED | SHAPED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
 
-    For one of GRIDDED 88 squares, for one of POOLED 16 tokens.
+    For one of GRIDDED 88 squares, for one of POOLED 16 tokens, for one of SHAPED three views.
     """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
@@ -94,6 +102,8 @@ def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
         usual = {"visual_tokens": 88, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     if kind in POOLED:
         usual["visual_tokens"] = 16
+    if kind in SHAPED:
+        usual = {"visual_tokens": 182, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 

@@ -13,7 +13,19 @@ import pytest
 from forgeries import FORGERIES, forge
 from mutants import FAULTS, NothingChanged
 from safetensors.torch import save_file
-from small_models import GRIDDED, KINDS, POOLED, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
+from small_models import (
+    GRIDDED,
+    KINDS,
+    POOLED,
+    SHAPED,
+    TILE_TOKENS,
+    TILED,
+    USUAL_IMAGE,
+    checkpoint,
+    exported,
+    order,
+    quiet,
+)
 from small_plans import plan_for
 from small_training import trained
 
@@ -422,6 +434,26 @@ def test_good_exports_of_tiles_are_accepted(tmp_path: Path) -> None:
                 number += 1
                 if report.failed or report.reservations:
                     refused.append((kind, precision, views, report.failed))
+    print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
+    assert not refused
+
+
+@pytest.mark.slow
+def test_good_exports_of_views_are_accepted(tmp_path: Path) -> None:
+    """Kinds x precisions x views as they are, one alone, or pooled, validated against checkpoint, tokens and image."""
+    refused, number = [], 0
+    for kind in SHAPED:
+        for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
+            for tokens in (182, 12, 108):
+                base = Precision.FP16 if precision is Precision.INT8 and tokens == 12 else Precision.FP32
+                pooled = Compressor.AVERAGE_POOL if tokens == 108 else Compressor.NONE
+                made = order(kind, precision=precision, base_precision=base, visual_tokens=tokens, compressor=pooled)
+                export(made, tmp_path / "good", quiet, overwrite=True)
+                known: dict[str, Any] = {"visual_tokens": tokens, "compressor": pooled, "image": USUAL_IMAGE}
+                report = _judged(tmp_path / "good", checkpoint=made.checkpoint, precision=precision, **known)
+                number += 1
+                if report.failed or report.reservations:
+                    refused.append((kind, precision, tokens, report.failed))
     print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
     assert not refused
 

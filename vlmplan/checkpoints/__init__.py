@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.checkpoint import LLAVA_TYPES as LLAVA_TYPES
     from vlmplan.checkpoints.checkpoint import MASKED_TYPES as MASKED_TYPES
     from vlmplan.checkpoints.checkpoint import MODEL_TYPES as MODEL_TYPES
+    from vlmplan.checkpoints.checkpoint import SHAPED_TYPES as SHAPED_TYPES
     from vlmplan.checkpoints.checkpoint import TEXT_TYPES as TEXT_TYPES
     from vlmplan.checkpoints.checkpoint import TILED_TYPES as TILED_TYPES
     from vlmplan.checkpoints.checkpoint import TOWER_TYPES as TOWER_TYPES
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
     from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
     from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
+    from vlmplan.checkpoints.lfm2 import position_side as position_side
+    from vlmplan.checkpoints.lfm2 import view_patch_width as view_patch_width
     from vlmplan.checkpoints.opening import opened as opened
     from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.regions import packer_heads as packer_heads
     from vlmplan.checkpoints.regions import packer_layers as packer_layers
     from vlmplan.checkpoints.regions import spread as spread
+    from vlmplan.checkpoints.shaped_images import view_processor as view_processor
+    from vlmplan.checkpoints.shaped_images import view_prompter as view_prompter
     from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN as IMAGE_TOKEN
     from vlmplan.checkpoints.small_checkpoint import SmallModel as SmallModel
     from vlmplan.checkpoints.small_checkpoint import save_small as save_small
@@ -79,6 +84,7 @@ __getattr__, __all__ = face(
             "LLAVA_TYPES",
             "MASKED_TYPES",
             "MODEL_TYPES",
+            "SHAPED_TYPES",
             "TEXT_TYPES",
             "TILED_TYPES",
             "TOWER_TYPES",
@@ -105,6 +111,7 @@ __getattr__, __all__ = face(
         ),
         "gemma": ("MARKED_TYPES", "POOLED_TYPES"),
         "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
+        "lfm2": ("position_side", "view_patch_width"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
         "qwen_vl": ("patch_width", "position_axes", "tower_width", "window_side"),
@@ -121,6 +128,7 @@ __getattr__, __all__ = face(
             "packer_layers",
             "spread",
         ),
+        "shaped_images": ("view_processor", "view_prompter"),
         "small_checkpoint": (
             "IMAGE_TOKEN",
             "SmallModel",

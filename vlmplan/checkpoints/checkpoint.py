@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
+from vlmplan.checkpoints.lfm2 import check_counts, view_limits, view_square
 from vlmplan.checkpoints.qwen_vl import check_grids, square_side
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
@@ -34,6 +35,7 @@ MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.expor
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
 MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
 GRIDDED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].gridded)
+SHAPED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].shaped)
 LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in (*TILED_TYPES, *POOLED_TYPES))
 TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
@@ -173,14 +175,17 @@ def joined_side(config: Any) -> int:
         return int(config.vision_config.spatial_merge_size)
     if config.model_type in POOLED_TYPES:
         return pooled_side(config)
+    factor = getattr(config, "scale_factor", getattr(config, "downsample_factor", 1))  # Idefics3's, LFM2-VL's
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
-    return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
+    return int(1 / ratio if ratio else factor)
 
 
 def image_side(config: Any) -> Any:
     """Return the pixels on a side of what a tower reads: the image, a tile of it, or a square that becomes a token."""
     if config.model_type in GRIDDED_TYPES:
         return square_side(config.vision_config)
+    if config.model_type in SHAPED_TYPES:
+        return view_square(config)
     return side_of(config.vision_config.image_size)
 
 
@@ -242,6 +247,11 @@ class Checkpoint:
     def gridded(self) -> bool:
         """Whether tiles are squares of patches, a token each, that come with the grid of their image's patches."""
         return self.config.model_type in GRIDDED_TYPES
+
+    @property
+    def shaped(self) -> bool:
+        """Whether tiles are views of patches, each in a shape of its own that comes with it."""
+        return self.config.model_type in SHAPED_TYPES
 
     @property
     def pooled(self) -> bool:
@@ -356,11 +366,16 @@ def _checked(config: Any, folder: Path) -> Any:
     text, tower = config.text_config, config.vision_config
     if gridded := config.model_type in GRIDDED_TYPES:
         check_grids(config, folder)
+    if config.model_type in SHAPED_TYPES:
+        check_counts(config, folder)
     image_size, patch_size = image_side(config), side_of(tower.patch_size)
     _check_sizes(config, folder, image_size, patch_size)
     if config.model_type in POOLED_TYPES:
         _check_expected(folder, gemma_limits(config))
         return check_gemma(config, folder)
+    if config.model_type in SHAPED_TYPES:
+        _check_expected(folder, view_limits(config, ROPE_TYPES))
+        return config
     check_attention(text, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES

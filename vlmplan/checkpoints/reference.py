@@ -12,6 +12,7 @@ from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_
 from vlmplan.checkpoints.compressors import parameter_shapes
 from vlmplan.checkpoints.gemma import pooled_config
 from vlmplan.checkpoints.gemma_torch import as_marked, embedded, pooled_features, projected_tokens, prompted_step
+from vlmplan.checkpoints.lfm2_torch import hybrid_zeros, view_features
 from vlmplan.checkpoints.regions import Compression
 
 
@@ -41,10 +42,16 @@ class Reference:
 
         Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
         ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
-        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
+        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``, with
+        shapes of views ``[views, 2]`` as the grid and their mask ``[views, patches, numbers of a patch]`` likewise.
         """
         import torch
 
+        if self.checkpoint.shaped:
+            with torch.inference_mode():
+                given = [self._tensor(part) for part in (pixel_values, mask, grid)]
+                pooled = self.compression.factor // self.checkpoint.joined_side
+                return view_features(self.model, pooled, *given).float().cpu().numpy()
         if self.checkpoint.tiled:
             return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
@@ -162,6 +169,8 @@ class Reference:
         from transformers import DynamicCache
 
         text, cache = self.checkpoint.text, DynamicCache()
+        if self.checkpoint.shaped:
+            return hybrid_zeros(text, head_dim(text), batch, tokens, next(self.model.parameters()))
         shape = (batch, text.num_key_value_heads, tokens, head_dim(text))
         for layer in range(text.num_hidden_layers):
             keys = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)

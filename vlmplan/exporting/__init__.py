@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.runner import prompt_embeds as prompt_embeds
     from vlmplan.exporting.runner import question_embedding as question_embedding
     from vlmplan.exporting.runner import stepped as stepped
+    from vlmplan.exporting.shapes import Shapes as Shapes
     from vlmplan.exporting.templates import EndlessTemplate as EndlessTemplate
     from vlmplan.exporting.templates import templated as templated
     from vlmplan.exporting.tiles import USUAL_IMAGE as USUAL_IMAGE
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.tiles import Tiling as Tiling
     from vlmplan.exporting.tiles import tiling as tiling
     from vlmplan.exporting.timed import TimedRequest as TimedRequest
+    from vlmplan.exporting.timed import shaped_prompt as shaped_prompt
     from vlmplan.exporting.timed import workload_prompt as workload_prompt
     from vlmplan.exporting.write import LIBRARIES as LIBRARIES
     from vlmplan.exporting.write import Parts as Parts
@@ -103,9 +105,10 @@ __getattr__, __all__ = face(
             "question_embedding",
             "stepped",
         ),
+        "shapes": ("Shapes",),
         "templates": ("EndlessTemplate", "templated"),
         "tiles": ("Squares", "Tiling", "USUAL_IMAGE", "tiling"),
-        "timed": ("TimedRequest", "workload_prompt"),
+        "timed": ("TimedRequest", "shaped_prompt", "workload_prompt"),
         "write": (
             "LIBRARIES",
             "Parts",

@@ -26,6 +26,7 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.grid_files import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.shape_files import shape_texts
 from vlmplan.exporting.tiles import Tiling
 from vlmplan.panics import panics_refused
 
@@ -293,6 +294,10 @@ def texts(
         made["processor_config.json"] |= _own_template(folder)
     elif tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
+    elif tiles.shapes is not None:
+        made = shape_texts(checkpoint, tiles.shapes, _image_settings(folder), _IMAGE_KEYS)
+        made["config.json"] |= _external(external)
+        made["processor_config.json"] |= _own_template(folder)
     elif tiles.squares is not None:
         made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
         made["config.json"] |= _external(external)

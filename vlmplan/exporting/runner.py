@@ -23,6 +23,8 @@ from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
 PATCH_GRID = "image_grid_thw"  # patches of each image in time, height and width, likewise
+VIEW_SHAPES = "spatial_shapes"  # rows and columns of patches of each view, likewise
+_CACHES = (("present_conv", "past_conv"), ("present", "past_key_values"))  # how outputs become inputs
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
 _SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
 # How ONNX Runtime rounds activations before products that it makes of DequantizeLinear and MatMul; 1 is not at all.
@@ -41,7 +43,9 @@ class Model(Protocol):
 
         With masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch,
         tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own. With a ``grid
-        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
+        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``. With shapes ``[views,
+        2]`` as the grid ``[views, patches, numbers of a patch]``, whose ``mask [views, patches]`` says what is no
+        padding, ``-> [all tokens, LLM width]``.
         """
 
     def embeds(self, input_ids: Any) -> Any:
@@ -189,7 +193,11 @@ class OnnxModel:
 
         feeds = {"pixel_values": pixel_values}
         names = {value.name for value in self.session(VISION).get_inputs()}
-        if PIXEL_MASK in names:
+        if VIEW_SHAPES in names:
+            if grid is None or mask is None:
+                raise InputError("this export reads views of patches; give their shapes and mask")
+            feeds |= {VIEW_SHAPES: grid.astype(np.int64), PIXEL_MASK: mask.astype(np.int64)}
+        elif PIXEL_MASK in names:
             shape = (*pixel_values.shape[:2], *pixel_values.shape[-2:])
             feeds[PIXEL_MASK] = np.ones(shape, bool) if mask is None else mask.astype(bool)
         if given := names & set(GRID_NAMES.values()):
@@ -267,13 +275,15 @@ def decoder_pass(
             binding.bind_output(name, device if name.startswith("present") else "cpu")
         session.run_with_iobinding(binding)
     found = dict(zip(outputs, binding.get_outputs(), strict=True))
-    kept = {
-        name.replace("present", "past_key_values", 1): value
-        for name, value in found.items()
-        if name.startswith("present")
-    }
+    kept = {_as_input(name): value for name, value in found.items() if name.startswith("present")}
     hidden = found["last_hidden_state"].numpy() if "last_hidden_state" in found else None
     return found["logits"].numpy(), hidden, kept
+
+
+def _as_input(name: str) -> str:
+    """An output of the cache by the name of the input that it goes to."""
+    output, given = next(pair for pair in _CACHES if name.startswith(pair[0]))
+    return name.replace(output, given, 1)
 
 
 def empty_cache(
@@ -281,15 +291,18 @@ def empty_cache(
 ) -> dict[str, Any]:
     """A cache of no tokens, or of so many zeros, in the graph's types and widths.
 
-    ``heads`` (KV heads, head dim) where it declares none.
+    ``heads`` (KV heads, head dim) where it declares none. What short convolutions keep has always its own length.
     """
     import numpy as np
     import onnxruntime
 
     found = {}
     for value in session.get_inputs():
+        kind = np.float16 if value.type == "tensor(float16)" else np.float32
+        if value.name.startswith("past_conv"):
+            shape = (batch, *value.shape[1:])
+            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
         if value.name.startswith("past_key_values"):
-            kind = np.float16 if value.type == "tensor(float16)" else np.float32
             declared = (value.shape[1], value.shape[3])
             kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
             shape = (batch, kv_heads, tokens, width)
@@ -304,7 +317,9 @@ class Prompt:
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
     With masked tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size,
     size]``; other tiles are one list, ``[all tiles, 3, size, size]``. With a ``grid [images, 3]`` of patches in time,
-    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token.
+    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token. With ``shapes
+    [views, 2]``, rows and columns of patches, ``pixel_values [views, patches, numbers of a patch]`` and ``pixel_mask
+    [views, patches]``.
     """
 
     input_ids: Any
@@ -312,9 +327,15 @@ class Prompt:
     pixel_values: Any | None
     pixel_mask: Any | None = None
     grid: Any | None = None
+    shapes: Any | None = None
     merge: int = 1
     question_ids: Any | None = None
     image_token: int = -1
+
+    @property
+    def layout(self) -> Any | None:
+        """How patches lie in images, where pixels are patches: the grid, or the shapes of views."""
+        return self.shapes if self.grid is None else self.grid
 
     @property
     def positions(self) -> Positions | None:
@@ -375,7 +396,7 @@ def prompt_embeds(model: Model, prompt: Prompt) -> Any:
     if prompt.pixel_values is None:
         return embeds
     query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
-    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
+    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.layout)
     places, sizes = prompt.input_ids == prompt.image_token, features.shape[:-1]
     if places.sum() != math.prod(sizes):
         raise InputError(

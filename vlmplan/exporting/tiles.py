@@ -4,13 +4,14 @@
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.cost import read_model_config
 from vlmplan.errors import InputError
-from vlmplan.models import Compressor, ModelSpec, Workload, limit_of, native_visual_tokens, squares_of
+from vlmplan.exporting.shapes import Shapes, pooled_shapes, shapes_of
+from vlmplan.models import Compressor, ModelSpec, Workload, limit_of, limits_of, native_visual_tokens, squares_of
 
 _LONGEST_SIDE = 65_536  # pixels
 _MOST_POOLED = 8  # tokens of a side: of a usual image a dozen are left
@@ -62,7 +63,8 @@ class Tiling:
 
     ``limit`` is the longest edge in pixels that the processor scales to, the most tiles that it cuts, or the most
     pixels in all, by its rule; None as the checkpoint has it. ``masked`` tiles stand in rows, one a request; others are
-    one list. ``squares`` are those of a model whose views are squares of patches.
+    one list. ``squares`` are those of a model whose views are squares of patches, ``shapes`` the views of one whose
+    views have shapes of their own.
     """
 
     image: tuple[int, int]
@@ -71,10 +73,18 @@ class Tiling:
     limit: int | None
     masked: bool
     squares: Squares | None = None
+    shapes: Shapes | None = None
+
+    @property
+    def setting(self) -> "int | Shapes | None":
+        """What is asked of the processor: the limit, or all that views of their own shapes go by."""
+        return self.shapes or self.limit
 
     @property
     def views(self) -> int:
         """Tiles, and the whole image where there are several."""
+        if self.shapes is not None:
+            return len(self.shapes.views)
         return self.visual_tokens // self.view_tokens
 
     def as_read(self, pixels: Any) -> Any:
@@ -87,6 +97,8 @@ class Tiling:
 def _spec(checkpoint: Checkpoint) -> ModelSpec:
     """The checkpoint as the planner reads it. Raises InputError for tiles of another size or number of tokens."""
     found = read_model_config(checkpoint.folder)
+    if checkpoint.shaped:
+        return found
     view, size = 0 if found.image is None else found.image.view_size, checkpoint.image_size
     if view != size:
         raise InputError(f"{checkpoint.folder}: its processor cuts tiles of {view} pixels, the tower reads {size}")
@@ -123,6 +135,22 @@ def _squares(checkpoint: Checkpoint, spec: ModelSpec, image: tuple[int, int], li
     )  # fmt: skip
 
 
+def _shaped(
+    checkpoint: Checkpoint, spec: ModelSpec, image: tuple[int, int], count: int, compressor: Compressor
+) -> Tiling:
+    """The tiling of views that have shapes of their own."""
+    rule = spec.image
+    if rule is None:
+        raise InputError(f"{checkpoint.folder}: its processor makes no views")
+    if compressor is Compressor.AVERAGE_POOL:
+        shapes = pooled_shapes(checkpoint, rule, image, count)
+    elif (limits := limits_of(spec, image, count)) is None:
+        shapes = shapes_of(checkpoint, rule, image, rule.default_max_views or rule.max_views)
+    else:
+        shapes = shapes_of(checkpoint, replace(rule, default_max_tokens=limits["tokens"]), image, limits["views"])
+    return Tiling(image=image, visual_tokens=count, view_tokens=1, limit=None, masked=False, shapes=shapes)
+
+
 def tiling(
     checkpoint: Checkpoint, image: tuple[int, int], visual_tokens: int | None, compressor: Compressor = Compressor.NONE
 ) -> Tiling:
@@ -135,6 +163,8 @@ def tiling(
         raise InputError(f"image: expected a width and a height of 1 to {_LONGEST_SIDE} pixels, found {image}")
     spec = _spec(checkpoint)
     count = native_visual_tokens(spec, image) if visual_tokens is None else visual_tokens
+    if checkpoint.shaped:
+        return _shaped(checkpoint, spec, image, count, compressor)
     pooled = _pooling(spec, image, count) if compressor is Compressor.AVERAGE_POOL else 1
     limit, squares = None if pooled > 1 else limit_of(spec, image, count), None
     if checkpoint.gridded:

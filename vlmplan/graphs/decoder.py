@@ -61,7 +61,9 @@ def layer_windows(config: Any) -> list[int | None]:
 
 
 class DecoderSketch:
-    """The decoder being drawn."""
+    """The decoder being drawn. Others call the last norm, those of heads and the way out of attention otherwise."""
+
+    last_norm, head_norms, out = "language_model.norm.weight", ("q_norm", "k_norm"), "o_proj"
 
     def __init__(self, config: Any, weights: Weights, options: DecoderOptions) -> None:
         self.config, self.options = config, options
@@ -69,6 +71,11 @@ class DecoderSketch:
         self.dim = head_dim(config)
         self.axes = position_axes(config)
         self.scale = self.dim**-0.5  # of scores
+
+    @property
+    def epsilon(self) -> float:
+        """What every norm adds to the mean square."""
+        return float(self.config.rms_norm_eps)
 
     def draw(self) -> Any:
         """Draw all of it."""
@@ -95,7 +102,7 @@ class DecoderSketch:
         """The last norm and the head; tied embeddings serve as the head where there is no other."""
         sketch, vocabulary = self.sketch, self.config.vocab_size
         x = x if self.options.all_logits else sketch.tail(x, -1, axis=1)
-        x = sketch.rms_norm(x, "language_model.norm.weight", self.config.rms_norm_eps)
+        x = sketch.rms_norm(x, self.last_norm, self.epsilon)
         head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
         logits = sketch.linear(x, head, bits_of(self.options.precision, "lm_head"))
         count: int | str = NEW if self.options.all_logits else 1
@@ -181,11 +188,12 @@ class DecoderSketch:
         sketch, heads = self.sketch, self.config.num_attention_heads
         kv_heads = self.config.num_key_value_heads
         queries, keys, values = (self._linear(x, f"{name}.{part}_proj") for part in "qkv")
-        queries, keys = self._normed(queries, f"{name}.q_norm.weight"), self._normed(keys, f"{name}.k_norm.weight")
+        normed = zip((queries, keys), self.head_norms, strict=True)
+        queries, keys = (self._normed(part, f"{name}.{norm}.weight") for part, norm in normed)
         queries = sketch.op("RotaryEmbedding", queries, *cos_sin, num_heads=heads)
         keys = sketch.op("RotaryEmbedding", keys, *cos_sin, num_heads=kv_heads)
         attended, keys, values = self._attended(queries, keys, values, visible, past)
-        return self._linear(attended, f"{name}.o_proj"), keys, values
+        return self._linear(attended, f"{name}.{self.out}"), keys, values
 
     def _attended(self, queries: Any, keys: Any, values: Any, visible: Any, past: list[Any]) -> Any:
         """What queries gather, and keys and values of all tokens, those of the cache before the new."""
@@ -198,12 +206,12 @@ class DecoderSketch:
         return self.sketch.linear(x, name, bits_of(self.options.precision, name.rpartition(".")[2]))
 
     def _normed(self, x: Any, name: str) -> Any:
-        """RMSNorm within each head, where the model has it (Qwen3)."""
+        """RMSNorm within each head, where the model has it (Qwen3, LFM2)."""
         sketch = self.sketch
         if not sketch.has(name):
             return x
         by_head = sketch.op("Reshape", x, sketch.ints(0, 0, -1, self.dim))
-        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.config.rms_norm_eps), sketch.ints(0, 0, -1))
+        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.epsilon), sketch.ints(0, 0, -1))
 
 
 def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vlmplan.models.download import is_hub_id as is_hub_id
     from vlmplan.models.families import ARCHITECTURES as ARCHITECTURES
     from vlmplan.models.families import TEXTS as TEXTS
+    from vlmplan.models.grids import adaptive_cut as adaptive_cut
     from vlmplan.models.grids import refused_shape as refused_shape
     from vlmplan.models.quantisation import Quantisation as Quantisation
     from vlmplan.models.quantisation import operator_key as operator_key
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from vlmplan.models.spec import MERGED_FRACTION as MERGED_FRACTION
     from vlmplan.models.spec import SHAPE_KEEPING as SHAPE_KEEPING
     from vlmplan.models.spec import Compressor as Compressor
+    from vlmplan.models.spec import ImageRule as ImageRule
     from vlmplan.models.spec import ModelSpec as ModelSpec
     from vlmplan.models.spec import Reduction as Reduction
     from vlmplan.models.spec import Route as Route
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import VisualInput as VisualInput
     from vlmplan.models.visual_tokens import at_most as at_most
     from vlmplan.models.visual_tokens import limit_of as limit_of
+    from vlmplan.models.visual_tokens import limits_of as limits_of
     from vlmplan.models.visual_tokens import native_side_px as native_side_px
     from vlmplan.models.visual_tokens import native_visual_tokens as native_visual_tokens
     from vlmplan.models.visual_tokens import one_view as one_view
@@ -69,7 +72,7 @@ __getattr__, __all__ = face(
         "decoder": ("Decoder", "LayerGroup", "Mixing", "layer_groups"),
         "download": ("CONFIGS", "downloaded", "is_hub_id"),
         "families": ("ARCHITECTURES", "TEXTS"),
-        "grids": ("refused_shape",),
+        "grids": ("adaptive_cut", "refused_shape"),
         "quantisation": ("Quantisation", "operator_key"),
         "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
         "quantised.modules": ("Module", "modules_of"),
@@ -86,6 +89,7 @@ __getattr__, __all__ = face(
         ),
         "spec": (
             "Compressor",
+            "ImageRule",
             "MERGED_FRACTION",
             "ModelSpec",
             "Reduction",
@@ -101,6 +105,7 @@ __getattr__, __all__ = face(
             "VisualInput",
             "at_most",
             "limit_of",
+            "limits_of",
             "native_side_px",
             "native_visual_tokens",
             "one_view",

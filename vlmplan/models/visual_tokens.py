@@ -188,23 +188,23 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
     return tuple(found[tokens] for tokens in sorted(found))
 
 
-def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
-    """Return the setting at which a processor that cuts tiles or squares makes ``visual_tokens`` of ``image``.
+def limits_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Mapping[str, int] | None:
+    """Return the settings, by ``PLACEHOLDERS``, at which a processor makes ``visual_tokens`` of ``image``.
 
-    By its rule the longest edge in pixels, the most tiles, or the most pixels in all; None where it does unasked.
-    Raises InputError, with what can be had, for another number.
+    Those of a processor that cuts tiles or squares; None where it does unasked. Raises InputError, with what can be
+    had, for another number.
     """
     rule = model.image
     if rule is None or rule.rule not in WHOLE_TILES:
         raise InputError(f"{model.name}: its processor cuts no tiles by a longest edge or a number of them")
-    native, limits = native_visual_tokens(model, image), dict[int, int]()
+    native, limits = native_visual_tokens(model, image), dict[int, Mapping[str, int]]()
     for grid, fill in _reachable(rule, *image):
-        limits.setdefault(grid.tokens, fill[WHOLE_TILES[rule.rule]])
+        limits.setdefault(grid.tokens, fill)
     if visual_tokens == native:
         return None
     if rule.rule is Rule.AREA and rule.least_tokens <= visual_tokens <= rule.trained_max_visual_tokens:
         exact = visual_tokens * rule.view_size**2
-        limits.setdefault(GRIDS[rule.rule](*image, rule, exact).tokens, exact)
+        limits.setdefault(GRIDS[rule.rule](*image, rule, exact).tokens, _area_fill(rule, exact))
     if visual_tokens not in limits:
         listed = ", ".join(map(str, sorted(limits)))
         raise InputError(
@@ -212,6 +212,15 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
             f"{image[0]} x {image[1]}"
         )
     return limits[visual_tokens]
+
+
+def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
+    """Return the one of ``limits_of`` that a processor's rule goes by.
+
+    The longest edge in pixels, the most tiles, or the most pixels in all.
+    """
+    found = limits_of(model, image, visual_tokens)
+    return None if found is None or model.image is None else found[WHOLE_TILES[model.image.rule]]
 
 
 def squares_of(

@@ -27,6 +27,7 @@ from vlmplan.exporting import (
     open_parts,
     question_embedding,
     read_manifest,
+    shaped_prompt,
     workload_prompt,
 )
 from vlmplan.hardware import HardwareProfile, Precision, versions_of
@@ -222,6 +223,9 @@ class Validator:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         checkpoint, tiles = parts.checkpoint, parts.tiles
+        if tiles is not None and tiles.shapes is not None:
+            prompt = shaped_prompt(workload, tiles.shapes, checkpoint.image_token)
+            return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
         views = 0 if tiles is None else tiles.views
         side = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
         sizes = (manifest.visual_tokens, side, checkpoint.image_token)
