@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import checkpoint
 
-from vlmplan.checkpoints.checkpoint import canonical, quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.tensors import canonical
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from small_models import largest_difference
 
-from vlmplan.checkpoints.checkpoint import Tensors, quiet_transformers
+from vlmplan.checkpoints.checkpoint import quiet_transformers
 from vlmplan.checkpoints.small_checkpoint import enliven
+from vlmplan.checkpoints.tensors import Tensors
 from vlmplan.cost.llm import prefill
 from vlmplan.cost.op import FOUR_BIT_PARTS
 from vlmplan.cost.stored import read_model_config

@@ -26,7 +26,8 @@ from small_models import KINDS, checkpoint, exported, order, quiet
 from test_cli import process
 from transformers import AutoTokenizer
 
-from vlmplan.checkpoints.checkpoint import Tensors, canonical, open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.checkpoint import open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.tensors import Tensors, canonical
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.client_files import texts

@@ -30,9 +30,9 @@ from small_models import (
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
+from vlmplan.checkpoints.tensors import canonical
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS
@@ -278,8 +278,10 @@ def test_what_cannot_be_exported_is_named(
 @pytest.mark.parametrize(
     ("compressor", "count", "message"),
     [
-        (Compressor.QUECC, 16, "found quecc; gemma3 is exported as it is or with average-pool"),
-        (Compressor.NONE, 4, "--compressor none leaves 16 visual tokens; found 4; expected average-pool"),
+        (Compressor.QUECC, 16, "found quecc; gemma3 is exported as it is or with one of average-pool, divprune"),
+        (Compressor.NONE, 4, "--compressor none leaves 16 visual tokens; found 4; expected one of average-pool"),
+        (Compressor.VISIONZIP, 4, "found visionzip; gemma3 is exported as it is or with one of average-pool, divprune"),
+        (Compressor.DIVPRUNE, 16, "divprune keeps 1 to 15 of an image's 4 x 4 tokens"),
         (Compressor.AVERAGE_POOL, 9, "8 x 8 patches leave one of 1, 4, 16, 64"),
     ],
 )

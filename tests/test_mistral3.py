@@ -204,7 +204,7 @@ def test_a_checkpoint_as_the_hub_has_it_is_exported(tmp_path: Path) -> None:
 def test_names_of_tensors_are_the_checkpoints() -> None:
     import onnx
 
-    from vlmplan.checkpoints.checkpoint import canonical
+    from vlmplan.checkpoints.tensors import canonical
     from vlmplan.exporting.manifest import GRAPHS
 
     graphs = [onnx.load(exported(KIND) / name) for name in GRAPHS]

@@ -21,7 +21,7 @@ from vlmplan.hardware.profile import Basis, Calibration, HardwareProfile
 from vlmplan.hardware.runtimes import CONTEXT_BYTES, Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.inventory.budget import Budget, Preference
-from vlmplan.models.spec import Reduction, Route, Workload
+from vlmplan.models.spec import Compressor, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     ALIKE,
     TIE_ERROR,
@@ -289,6 +289,37 @@ def test_untrained_counts_only_when_allowed() -> None:
     tight = ask(Budget(latency_s=0.56), allow_untrained=True, **limited)
     assert tight.choice.reduction is Reduction.AVERAGE_POOL
     assert any("not trained for so few" in warning for warning in tight.warnings)
+
+
+def test_exports_keep_some_tokens_where_that_wins() -> None:
+    """Under a short time to the first word the larger LLM with fewer tokens beats the smaller one with all of them."""
+    asked: dict[str, Any] = {"hardware": "l4", "models": "llava-hf*", "runtime": Runtime.ONNXRUNTIME}
+    plan = ask(Budget(ttft_s=0.2), **asked)
+    choice = plan.choice
+    assert choice.compressor.selects
+    assert choice.reduction == str(choice.compressor)
+    assert choice.visual_tokens < 729
+    assert choice.model == "llava-hf/llava-onevision-qwen2-7b-ov-hf"
+    assert any(f"by {choice.reduction} reduction" in warning for warning in plan.warnings)
+    served = ask(Budget(ttft_s=5), **asked | {"runtime": Runtime.VLLM})
+    assert not served.choice.compressor.selects
+    at_once = ask(Budget(ttft_s=5), **asked)
+    assert not at_once.choice.compressor.selects  # nothing is saved that is needed
+
+
+def test_tokens_kept_are_what_an_export_can_keep() -> None:
+    """The catalogue's models are offered the compressors that their exports take, and no others."""
+    shelf = {model.name: model for model in catalogue.models()}
+    divprune, visionzip = Compressor.DIVPRUNE, Compressor.VISIONZIP
+    for name, kept in (
+        ("llava-hf/llava-1.5-7b-hf", {divprune, visionzip}),
+        ("llava-hf/llava-v1.6-mistral-7b-hf", {divprune, visionzip}),
+        ("google/gemma-3-4b-it", {divprune}),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", set()),
+        ("OpenGVLab/InternVL3-1B", set()),
+        ("HuggingFaceTB/SmolVLM-256M-Instruct", set()),
+    ):
+        assert {one for one in Compressor if shelf[name].exports_selection(one)} == kept, name
 
 
 def test_precision_is_chosen_among_those_asked() -> None:

@@ -33,7 +33,7 @@ from small_models import (
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import canonical
+from vlmplan.checkpoints.tensors import canonical
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS

@@ -33,10 +33,11 @@ from small_models import (
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import canonical, open_checkpoint, quiet_transformers
+from vlmplan.checkpoints.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import load_reference
 from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
+from vlmplan.checkpoints.tensors import canonical
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS

@@ -21,7 +21,7 @@ from small_training import SILENT, base, drawn, trained, wanted
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
-from vlmplan.checkpoints.checkpoint import canonical
+from vlmplan.checkpoints.tensors import canonical
 from vlmplan.cli.app import app
 from vlmplan.document import load
 from vlmplan.errors import InputError, Unavailable

@@ -24,6 +24,7 @@ from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import FILE_NAME, GRAPH_REVISION, read_manifest
+from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -44,9 +45,9 @@ QUICK = Options(threads=2, repeats=1)
 _LATE = "running every token"
 
 
-def _hunt(seeds: range, tmp_path: Path) -> tuple[Counter[str], int]:
+def _hunt(seeds: range, tmp_path: Path, given: dict[str, ExportOrder] | None = None) -> tuple[Counter[str], int]:
     """Validate a mutant a seed; (first check that failed, how often), and how many faults changed nothing."""
-    orders = {
+    orders = given or {
         "fp32": order(),
         "quecc": order(visual_tokens=4, compressor=Compressor.QUECC, random_weights=True),
         "int4": order(visual_tokens=16, precision=Precision.INT4, external_above_bytes=10**6),
@@ -160,6 +161,8 @@ def test_fifty_good_exports_are_accepted(tmp_path: Path) -> None:
         compressor, visual_tokens = compressors[number % len(compressors)]
         if compressor is Compressor.PIXEL_SHUFFLE:
             visual_tokens = max(visual_tokens, 36)
+        if compressor.selects:
+            visual_tokens = min(max(visual_tokens, 3), 192)
         precision = (Precision.FP32, Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)[number % 5]
         made = order(kinds[number % 3], visual_tokens=visual_tokens, compressor=compressor, precision=precision)
         learned = compression(compressor, 24, visual_tokens).learned
@@ -168,6 +171,19 @@ def test_fifty_good_exports_are_accepted(tmp_path: Path) -> None:
         export(made, tmp_path / "good", quiet, overwrite=True)
         report = Validator(QUICK, quiet).validate(tmp_path / "good").report
         assert not report.failed, (number, made, report.failed)
+
+
+@pytest.mark.slow
+def test_mutants_of_selections_are_rejected(tmp_path: Path) -> None:
+    """Exports that choose among an image's tokens."""
+    orders = {
+        "divprune": order(visual_tokens=20, compressor=Compressor.DIVPRUNE),
+        "visionzip": order("clip-llama", visual_tokens=20, compressor=Compressor.VISIONZIP),
+        "of a Gemma": order("gemma3", visual_tokens=5, compressor=Compressor.DIVPRUNE, precision=Precision.INT8),
+    }
+    caught, nothing = _hunt(range(2000, 2060), tmp_path, orders)
+    assert sum(caught.values()) + nothing == 60
+    assert nothing < 10
 
 
 def _outcome(report: Report, name: str) -> Outcome:

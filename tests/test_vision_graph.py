@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from small_models import checkpoint, largest_difference, run_graph
 
-from vlmplan.checkpoints.checkpoint import Checkpoint, Joined, open_checkpoint
+from vlmplan.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from vlmplan.checkpoints.compressors import compressor_weights
 from vlmplan.checkpoints.reference import load_reference
 from vlmplan.checkpoints.regions import compression, packer_layers, possible_visual_tokens
+from vlmplan.checkpoints.tensors import Joined
 from vlmplan.errors import InputError
 from vlmplan.graphs.vision import encoder_graph
 from vlmplan.hardware.runtimes import Precision
@@ -24,6 +25,7 @@ CASES = [
     for compressor in Compressor
     for count in counts
     if not (compressor is Compressor.NONE and count != counts[-1])
+    and not (compressor.selects and count in (1, counts[-1]))
     and not (compressor is Compressor.PIXEL_SHUFFLE and count * 16 < counts[-1])
 ]
 
@@ -102,6 +104,9 @@ def test_sizes_follow_the_grid() -> None:
         (Compressor.AVERAGE_POOL, 35, "one of 1, 4, 9, 16, 36, 64, 144, 576"),
         (Compressor.NONE, 36, "name a compressor"),
         (Compressor.PIXEL_SHUFFLE, 16, "expected at least 36"),
+        (Compressor.DIVPRUNE, 576, "divprune keeps 1 to 575 of an image's 24 x 24 tokens"),
+        (Compressor.DIVPRUNE, 0, "divprune keeps 1 to 575"),
+        (Compressor.VISIONZIP, 2, "visionzip keeps 3 to 575"),
     ],
 )
 def test_impossible_counts_are_refused(compressor: Compressor, visual_tokens: int, message: str) -> None:

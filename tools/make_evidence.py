@@ -24,7 +24,7 @@ from published import (
     sizes,
 )
 from score_line import Miss, Scored, ScoreLine, borrowed, common, held_fraction, left_out, mean_points, suspects
-from token_curves import Axis, Inference, axis, constants, every_series, of_axis
+from token_curves import Axis, Inference, axis, constants, every_series, method_of, of_axis
 from token_studies import Series, series, video_series
 
 from facts import PROFILES, rows
@@ -89,6 +89,7 @@ def believed(name: str) -> dict[str, Published]:
 
 
 WAYS = tuple(way for way in Reduction if way is not Reduction.TRAINING_FREE)
+METHODS = tuple(way for way in Reduction if way is not way.criterion)
 _UNTRAINED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Reduction.RANDOM, Reduction.AVERAGE_POOL)
 
 
@@ -110,14 +111,30 @@ def _labels(name: str, reduction: Reduction) -> dict[str, str]:
         }
     if reduction is Reduction.TRAINING_FREE:
         return shared
-    return shared | {"reduction": str(reduction), "kind and reduction": f"{kind} {reduction}"}
+    return shared | {"kind and reduction": f"{kind} {reduction.criterion}"} | _way(reduction)
+
+
+def _way(reduction: Reduction) -> dict[str, str]:
+    """What a way of reducing shares with studies: its criterion, and of one method the method."""
+    method = {} if reduction is reduction.criterion else {"method": str(reduction)}
+    return {"reduction": str(reduction.criterion)} | method
 
 
 def _alike(name: str, reduction: Reduction) -> list[Series]:
     """The studies of a benchmark's kind by a way of reducing; of any untrained way for one that was never studied."""
-    found = [one for one in series() if one.kind is KIND[name] and one.reduction is reduction]
+    found = [one for one in series() if one.kind is KIND[name] and _by(one, reduction)]
     untrained = [one for one in series() if one.kind is KIND[name] and one.reduction in _UNTRAINED]
     return found or untrained
+
+
+def _by(one: Series, reduction: Reduction) -> bool:
+    """Whether a series is of a way of reducing: of a criterion by any method, or of one method."""
+    named = reduction is reduction.criterion or method_of(one.method) == reduction
+    return (
+        named and one.axis == reduction.criterion
+        if one.kind is Kind.VIDEO
+        else named and one.reduction is reduction.criterion
+    )
 
 
 def _curve(name: str, lost: Axis, labels: dict[str, str], alike: Sequence[Series], of_families: bool = True) -> Curve:
@@ -156,15 +173,15 @@ def curves(name: str) -> dict[Reduction, Curve]:
 
 
 LIKE_FRAMES = "GQA"  # whose pixels stand in for a frame's: what is seen in everyday scenes, nothing to be read
-_PRUNED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, Reduction.TRAINING_FREE)
+_PRUNED = (Reduction.SIMILARITY, Reduction.ATTENTION, Reduction.DIVERSITY, *METHODS, Reduction.TRAINING_FREE)
 
 
 def frame_curves(name: str) -> dict[Reduction, Curve]:
     """What fewer pixels, or fewer tokens, of every frame leave; a way without studies of videos is left out."""
     found = {Reduction.IMAGE_SIZE: curve(LIKE_FRAMES, Reduction.IMAGE_SIZE)}
     for reduction in _PRUNED:
-        told = {} if reduction is Reduction.TRAINING_FREE else {"reduction": str(reduction)}
-        alike = [one for one in of_axis(video_series(), Axis.FRAME_TOKENS) if told.get("reduction") in (None, one.axis)]
+        told = {} if reduction is Reduction.TRAINING_FREE else _way(reduction)
+        alike = [one for one in of_axis(video_series(), Axis.FRAME_TOKENS) if not told or _by(one, reduction)]
         found[reduction] = _curve(name, Axis.FRAME_TOKENS, {"benchmark": name} | told, alike)
     return found
 

@@ -267,7 +267,8 @@ def losses(benchmark: Benchmark, sight: Sight) -> Iterator[AccuracyLoss]:
         curve = benchmark.curves[Reduction.IMAGE_SIZE]
         yield AccuracyLoss(curve=curve, way=Reduction.IMAGE_SIZE, x=sight.side_px, native=native)
     if sight.visual_tokens < sight.unreduced_tokens:
-        way = sight.reduction if sight.reduction in benchmark.curves else Reduction.TRAINING_FREE
+        known = (sight.reduction, sight.reduction.criterion, Reduction.TRAINING_FREE)
+        way = next(one for one in known if one in benchmark.curves)
         yield AccuracyLoss(curve=benchmark.curves[way], way=way, x=sight.visual_tokens, native=sight.unreduced_tokens)
     if benchmark.video is not None:
         frames = min(benchmark.video.most_frames, sight.native_frames.get(benchmark.name, 0))

@@ -33,15 +33,6 @@ if TYPE_CHECKING:
         Checkpoint as Checkpoint,
     )
     from vlmplan.checkpoints.checkpoint import (
-        Joined as Joined,
-    )
-    from vlmplan.checkpoints.checkpoint import (
-        Weights as Weights,
-    )
-    from vlmplan.checkpoints.checkpoint import (
-        canonical as canonical,
-    )
-    from vlmplan.checkpoints.checkpoint import (
         check_shapes as check_shapes,
     )
     from vlmplan.checkpoints.checkpoint import (
@@ -144,7 +135,19 @@ if TYPE_CHECKING:
         random_reference as random_reference,
     )
     from vlmplan.checkpoints.regions import (
+        KEPT as KEPT,
+    )
+    from vlmplan.checkpoints.regions import (
+        MERGED as MERGED,
+    )
+    from vlmplan.checkpoints.regions import (
+        NORM_FLOOR as NORM_FLOOR,
+    )
+    from vlmplan.checkpoints.regions import (
         PACKER_EPSILON as PACKER_EPSILON,
+    )
+    from vlmplan.checkpoints.regions import (
+        SELF_SIMILARITY as SELF_SIMILARITY,
     )
     from vlmplan.checkpoints.regions import (
         Compression as Compression,
@@ -157,6 +160,9 @@ if TYPE_CHECKING:
     )
     from vlmplan.checkpoints.regions import (
         packer_layers as packer_layers,
+    )
+    from vlmplan.checkpoints.regions import (
+        spread as spread,
     )
     from vlmplan.checkpoints.shaped_images import view_processor as view_processor
     from vlmplan.checkpoints.shaped_images import view_prompter as view_prompter
@@ -178,6 +184,9 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.small_checkpoint import (
         write_checkpoint as write_checkpoint,
     )
+    from vlmplan.checkpoints.tensors import Joined as Joined
+    from vlmplan.checkpoints.tensors import Weights as Weights
+    from vlmplan.checkpoints.tensors import canonical as canonical
     from vlmplan.checkpoints.torch_compressors import compressor_module as compressor_module
     from vlmplan.checkpoints.torch_compressors import features_of as features_of
 
@@ -187,7 +196,6 @@ __getattr__, __all__ = face(
         "checkpoint": (
             "Checkpoint",
             "GRIDDED_TYPES",
-            "Joined",
             "LLAVA_TYPES",
             "MASKED_TYPES",
             "MODEL_TYPES",
@@ -195,8 +203,6 @@ __getattr__, __all__ = face(
             "TEXT_TYPES",
             "TILED_TYPES",
             "TOWER_TYPES",
-            "Weights",
-            "canonical",
             "check_shapes",
             "head_dim",
             "local_folder",
@@ -224,7 +230,18 @@ __getattr__, __all__ = face(
         "pixtral": ("PICTURED_TYPES",),
         "qwen_vl": ("patch_width", "position_axes", "stacked_layers", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
-        "regions": ("Compression", "PACKER_EPSILON", "compression", "packer_heads", "packer_layers"),
+        "regions": (
+            "Compression",
+            "KEPT",
+            "MERGED",
+            "NORM_FLOOR",
+            "PACKER_EPSILON",
+            "SELF_SIMILARITY",
+            "compression",
+            "packer_heads",
+            "packer_layers",
+            "spread",
+        ),
         "shaped_images": ("view_processor", "view_prompter"),
         "small_checkpoint": (
             "IMAGE_TOKEN",
@@ -234,6 +251,7 @@ __getattr__, __all__ = face(
             "trained_tokenizer",
             "write_checkpoint",
         ),
+        "tensors": ("Joined", "Weights", "canonical"),
         "torch_compressors": ("compressor_module", "features_of"),
     },
 )

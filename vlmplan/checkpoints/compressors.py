@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import Checkpoint, Tensors, Weights
-from vlmplan.checkpoints.regions import Compression, compression
+from vlmplan.checkpoints.checkpoint import Checkpoint
+from vlmplan.checkpoints.regions import Compression, compression, selection
+from vlmplan.checkpoints.tensors import Tensors, Weights
 from vlmplan.errors import InputError
 from vlmplan.models import Compressor
 
@@ -46,18 +47,21 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
 
 
 def _pooling(checkpoint: Checkpoint, compressor: Compressor, visual_tokens: int) -> Compression:
-    """What makes a Gemma's tokens of its patches: its own pooling, or averages of larger squares."""
+    """What makes a Gemma's tokens of its patches: its own pooling, averages of larger squares, or some of its own."""
     if compressor is Compressor.AVERAGE_POOL:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
+    if compressor.reads_projected:
+        return selection(compressor, checkpoint.grid_side, checkpoint.joined_side, visual_tokens)
+    fewer = ", ".join(("average-pool", *(one for one in Compressor if one.reads_projected)))
     if compressor is not Compressor.NONE:
         raise InputError(
-            f"--compressor: found {compressor}; {checkpoint.config.model_type} is exported as it is or with "
-            "average-pool; expected one of these"
+            f"--compressor: found {compressor}; {checkpoint.config.model_type} is exported as it is or with one of "
+            f"{fewer}"
         )
     if visual_tokens != checkpoint.view_tokens:
         raise InputError(
-            f"--compressor none leaves {checkpoint.view_tokens} visual tokens; found {visual_tokens}; expected "
-            "average-pool"
+            f"--compressor none leaves {checkpoint.view_tokens} visual tokens; found {visual_tokens}; expected one of "
+            f"{fewer}"
         )
     return Compression(compressor=compressor, side=checkpoint.grid_side, factor=checkpoint.joined_side)
 

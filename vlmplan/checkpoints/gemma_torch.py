@@ -10,15 +10,28 @@ from vlmplan.checkpoints.gemma import MARKED_TYPES
 
 def pooled_features(model: Any, compressor: Any, pixels: Any) -> Any:
     """``[batch, 3, size, size] -> [batch, visual tokens, LLM width (+ 1)]``, by transformers' tower and projector."""
-    import torch
-
     from vlmplan.checkpoints.torch_compressors import Features
 
     if model.config.model_type in MARKED_TYPES:
-        found = model.get_image_features(pixels).pooler_output
-        return torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
+        return as_marked(model, projected_tokens(model, pixels))
     patches = model.model.vision_tower(pixels).last_hidden_state
     return model.model.multi_modal_projector(compressor(Features(patches=patches)))
+
+
+def projected_tokens(model: Any, pixels: Any) -> Any:
+    """``[batch, 3, size, size] -> [batch, all tokens, LLM width]``, by transformers' tower and projector."""
+    if model.config.model_type in MARKED_TYPES:
+        return model.get_image_features(pixels).pooler_output
+    return model.model.multi_modal_projector(model.model.vision_tower(pixels).last_hidden_state)
+
+
+def as_marked(model: Any, found: Any) -> Any:
+    """Image features with the channel that tells Gemma 3 an image from text."""
+    import torch
+
+    if model.config.model_type not in MARKED_TYPES:
+        return found
+    return torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
 
 
 def embedded(model: Any, input_ids: Any) -> Any:

@@ -5,16 +5,17 @@ Prefill and decode are separate steps, as the runner's are, so that both are com
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
+from vlmplan.checkpoints.checkpoint import Checkpoint, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
 from vlmplan.checkpoints.deepstack import apart, wide_embeds, wide_features
 from vlmplan.checkpoints.gemma import pooled_config
-from vlmplan.checkpoints.gemma_torch import embedded, pooled_features, prompted_step
+from vlmplan.checkpoints.gemma_torch import as_marked, embedded, pooled_features, projected_tokens, prompted_step
 from vlmplan.checkpoints.lfm2_torch import hybrid_zeros, view_features
 from vlmplan.checkpoints.regions import Compression
+from vlmplan.checkpoints.tensors import Weights, canonical
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,6 @@ class Reference:
         """
         import torch
 
-        from vlmplan.checkpoints.torch_compressors import features_of
-
         if self.checkpoint.shaped:
             with torch.inference_mode():
                 given = [self._tensor(part) for part in (pixel_values, mask, grid)]
@@ -61,13 +60,46 @@ class Reference:
             return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
-            if self.checkpoint.pooled:
+            if self.checkpoint.pooled and not self.compression.compressor.selects:
                 return pooled_features(self.model, self.compressor, pixels).float().cpu().numpy()
-            states = self.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-            asked = None if query is None else self._tensor(query)
-            features = features_of(states, self.checkpoint.config, self.compression, asked)
-            found = self.model.model.multi_modal_projector(self.compressor(features))
-            return found.float().cpu().numpy()
+            read = self._read(pixels, None if query is None else self._tensor(query))
+            return self._finished(self.compressor(read)).float().cpu().numpy()
+
+    def features_by(self, pixel_values: Any, choice: dict[str, Any]) -> tuple[Any, float]:
+        """``image_features`` of the tokens that somebody chose, and by how much that choice falls short of its own.
+
+        ``choice`` is what an export that selects gives beside its features, by name.
+        """
+        import torch
+
+        with torch.inference_mode():
+            read = self._read(self._tensor(pixel_values), None)
+            given = {name: self._tensor(values) for name, values in choice.items()}
+            found = self._finished(self.compressor.keep(read, given)).float().cpu().numpy()
+            return found, self.compressor.shortfall(read, given)
+
+    def _read(self, pixels: Any, query: Any | None) -> Any:
+        """What the compressor reads: patches as the tower gives them, or tokens as the projector makes them."""
+        from vlmplan.checkpoints.torch_compressors import Features, features_of, gaze_of
+
+        if self.checkpoint.pooled:
+            return Features(patches=projected_tokens(self.model, pixels))
+        tower, kind = self.model.model.vision_tower, self.compression.compressor
+        states = tower(pixels, output_hidden_states=True).hidden_states
+        found = features_of(states, self.checkpoint.config, self.compression, query)
+        if kind.selects and not kind.reads_projected:
+            return replace(found, gaze=gaze_of(tower, states, self.checkpoint.config))
+        if not kind.reads_projected:
+            return found
+        return replace(found, patches=self.model.model.multi_modal_projector(found.patches))
+
+    def _finished(self, compressed: Any) -> Any:
+        """What the LLM reads of what the compressor leaves."""
+        if self.checkpoint.pooled:
+            return as_marked(self.model, compressed)
+        if self.compression.compressor.reads_projected:
+            return compressed
+        return self.model.model.multi_modal_projector(compressed)
 
     def _tile_features(self, pixel_values: Any, mask: Any | None, grid: Any | None) -> Any:
         """What transformers' own method makes of tiles."""
@@ -178,7 +210,7 @@ def _loaded(checkpoint: Checkpoint, plan: Compression) -> Any:
     if not checkpoint.first_format:
         return kind.from_pretrained(
             checkpoint.folder,
-            config=pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else None,
+            config=pooled_config(checkpoint.config, plan.region_tokens) if checkpoint.pooled else None,
             dtype=torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
@@ -204,7 +236,7 @@ def random_reference(checkpoint: Checkpoint, plan: Compression, device: str, dty
 
     transformers = quiet_transformers()
     kind = getattr(torch, dtype)
-    config = pooled_config(checkpoint.config, plan.visual_tokens) if checkpoint.pooled else checkpoint.config
+    config = pooled_config(checkpoint.config, plan.region_tokens) if checkpoint.pooled else checkpoint.config
     with torch.device(device):
         model = transformers.AutoModelForImageTextToText.from_config(config, dtype=kind).eval()
         width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)

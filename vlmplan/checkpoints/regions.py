@@ -4,20 +4,29 @@ import math
 from dataclasses import dataclass
 
 from vlmplan.errors import InputError
-from vlmplan.models import MOST_SHUFFLED, Compressor
+from vlmplan.models import MERGED_FRACTION, MOST_SHUFFLED, Compressor
 
 PACKER_LAYERS = (12, 16, 22, 23)  # of CLIP-L's 24: what TokenPacker (arXiv 2407.02392) and QueCC (2411.03312) read
 PACKER_HEAD_DIM = 128
 PACKER_EPSILON = 1e-6
+# Outputs by which an export that selects says what it kept, and which of its merged tokens the others went into.
+KEPT, MERGED = "kept_positions", "merged_into"
+# A token's similarity to itself, in the place of 1: above every cosine, so that no token is taken twice.
+SELF_SIMILARITY = 4.0
+NORM_FLOOR = 1e-12  # of a token's length: a token of zeros is similar to none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token."""
+    """A compressor at work: a grid of ``side`` patches a side, of which each ``factor`` x ``factor`` give a token.
+
+    One that selects leaves ``kept`` of these.
+    """
 
     compressor: Compressor
     side: int
     factor: int
+    kept: int | None = None
 
     @property
     def grid(self) -> int:
@@ -25,9 +34,19 @@ class Compression:
         return self.side // self.factor
 
     @property
+    def region_tokens(self) -> int:
+        """Tokens that regions make, before a selection keeps some of them."""
+        return self.grid**2
+
+    @property
     def visual_tokens(self) -> int:
         """Tokens of an image."""
-        return self.grid**2
+        return self.region_tokens if self.kept is None else self.kept
+
+    @property
+    def merged_tokens(self) -> int:
+        """Tokens that others are merged into (VisionZip's contextual ones); the rest of ``visual_tokens`` is kept."""
+        return max(1, round(self.visual_tokens * MERGED_FRACTION)) if self.compressor is Compressor.VISIONZIP else 0
 
     @property
     def widening(self) -> int:
@@ -47,6 +66,8 @@ def possible_visual_tokens(side: int) -> tuple[int, ...]:
 
 def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compression:
     """Return the compression that leaves ``visual_tokens``. Raises InputError for a number the grid does not allow."""
+    if compressor.selects:
+        return selection(compressor, side, 1, visual_tokens)
     possible = possible_visual_tokens(side)
     if visual_tokens not in possible:
         listed = ", ".join(map(str, possible))
@@ -66,6 +87,23 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
             f"at least {least}"
         )
     return found
+
+
+def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int) -> Compression:
+    """Return what keeps so many of a grid's tokens. Raises InputError where that is none, or not fewer."""
+    found = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
+    if not compressor.least_tokens <= visual_tokens < found.region_tokens:
+        raise InputError(
+            f"--visual-tokens: found {visual_tokens}; {compressor} keeps {compressor.least_tokens} to "
+            f"{found.region_tokens - 1} of an image's {found.grid} x {found.grid} tokens"
+        )
+    return found
+
+
+def spread(tokens: int, chosen: int) -> tuple[list[int], list[int]]:
+    """Return which of ``tokens`` positions are ``chosen`` evenly, from the first one on, and the others."""
+    found = list(range(0, tokens, max(1, tokens // chosen)))[:chosen]
+    return found, [place for place in range(tokens) if place not in found]
 
 
 def packer_layers(layers: int) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """The operators before the LLM: the vision tower, the compressor, the projector.
 
 request -> operators, in patches, tokens, bytes and FLOPs. Compressors are priced as what they are: pooling moves bytes,
-TokenPacker is a small cross-attention, QueCC also needs the LLM's reading of the question.
+TokenPacker is a small cross-attention, QueCC also needs the LLM's reading of the question, DivPrune compares all tokens
+with each other and launches three kernels for each that it keeps, VisionZip needs a layer's attention in memory.
 """
 
 import math
@@ -12,7 +13,7 @@ from vlmplan.cost.attention import Pass
 from vlmplan.cost.llm import llm_pass
 from vlmplan.cost.op import ATTENTION_TILE_TOKENS, NORM_PASSES, Linear, Op, Request, all_reduce, elementwise
 from vlmplan.hardware import Kind, Part
-from vlmplan.models import Compressor, Projector, Resampler, Rule, VisionTower
+from vlmplan.models import MERGED_FRACTION, Compressor, Projector, Resampler, Rule, VisionTower
 
 PACKER_LEVELS = 4  # TokenPacker and QueCC read the features of four layers, joined
 
@@ -236,12 +237,82 @@ def _reduced(request: Request, linear: Linear, rows: float, tokens: float) -> It
     visual, tower = request.visual, request.model.vision
     if visual is None or tower is None or visual.compressor is Compressor.NONE:
         return
-    if visual.compressor.packs:
+    if visual.compressor.reads_projected:
+        yield from _pruned(request, rows, tokens)
+    elif visual.compressor.selects:
+        yield from _zipped(request, tower, rows, tokens)
+    elif visual.compressor.packs:
         asked = request.workload.batch if visual.compressor.reads_question else 0
         yield from _packer(request, linear, rows, tokens, asked)
     else:
         moved = (rows + tokens) * tower.output_width * linear.activation_bytes
         yield elementwise(Part.COMPRESSOR, visual.compressor.value, 1, moved)
+
+
+SIMILARITY_BYTES = 4  # exports compare tokens in fp32, whatever their precision
+GREEDY_KERNELS = 3  # for a token kept: the least of a row, the row of that token, the larger of two rows
+
+
+def _pruned(request: Request, rows: float, tokens: float) -> Iterator[Op]:
+    """DivPrune (arXiv 2503.02175): cosines of all pairs of projected tokens, then a greedy choice, one after the other.
+
+    As ``graphs/selection.py`` draws it. Images of a batch are chosen from side by side, by the same kernels. Left out:
+    that products in fp32 are slower than in the base precision, on a GPU by 8 to 16 times: of 576 tokens of 4096
+    channels, 2.7 GFLOPs, under 0.1 ms on an A100.
+    """
+    workload, width = request.workload, request.model.llm.hidden
+    images = workload.batch * workload.images
+    each, kept = rows / images, tokens / images
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="similarity",
+        kind=Kind.LINEAR,
+        count=1,
+        shape=(rows, each, float(width)),
+        flops=2.0 * rows * each * width,
+        moved_bytes=(2 * rows * width + rows * each) * SIMILARITY_BYTES,
+    )
+    lengths = (4 * width + 4 * each) * rows * SIMILARITY_BYTES  # norms, division, transposition; two masks, a maximum
+    yield elementwise(Part.COMPRESSOR, "lengths and masks", 7, lengths)
+    steps = GREEDY_KERNELS * kept
+    yield elementwise(Part.COMPRESSOR, "greedy choice", round(steps), 2 * steps * rows * SIMILARITY_BYTES)
+    yield elementwise(Part.COMPRESSOR, "tokens kept", 3, 2 * tokens * width * request.activation_bytes)
+
+
+_ZIP_KERNELS = 24  # of VisionZip's graph beside its products: sorts, gathers, norms, who goes where
+
+
+def _zipped(request: Request, tower: VisionTower, rows: float, tokens: float) -> Iterator[Op]:
+    """VisionZip (arXiv 2412.04467): the attention of one layer once more, its weights in memory, and tokens merged.
+
+    The class token's attention alone, of a tower without one that of all patches. As ``graphs/selection.py`` draws it;
+    left out: products of a few million FLOPs that find what is merged.
+    """
+    images = request.workload.batch * request.workload.images
+    each, width = rows / images, tower.output_width
+    asking = images if tower.class_token else rows
+    weights = tower.heads * asking * each * SIMILARITY_BYTES
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="attention received",
+        kind=Kind.VISION_ATTENTION,
+        count=1,
+        shape=(max(1.0, asking * tower.heads / ATTENTION_TILE_TOKENS),),
+        flops=2.0 * asking * each * width,
+        moved_bytes=2 * rows * width * SIMILARITY_BYTES + weights,
+    )
+    yield elementwise(Part.COMPRESSOR, "weights", 4, 5 * weights)
+    merged = MERGED_FRACTION * tokens / images
+    yield Op(
+        part=Part.COMPRESSOR,
+        name="merging",
+        kind=Kind.LINEAR,
+        count=1,
+        shape=(merged * images, float(width), each),
+        flops=2.0 * merged * rows * width,
+        moved_bytes=(rows + merged * images) * width * request.activation_bytes,
+    )
+    yield elementwise(Part.COMPRESSOR, "tokens kept", _ZIP_KERNELS, 3 * rows * width * request.activation_bytes)
 
 
 def compressor(request: Request) -> Iterator[Op]:
@@ -259,8 +330,8 @@ def compressor(request: Request) -> Iterator[Op]:
     found = [*_reduced(request, linear, rows, tokens)]
     gather = max(1.0, rows / projector.merge / tokens) if kind.widens else 1.0
     # Anyres projects every patch of every view, and cuts padding off and adds newlines afterwards.
-    anyres = kind is Compressor.NONE and model.image.rule is Rule.ANYRES
-    projected, resampler = rows / projector.merge if anyres else tokens, projector.resampler
+    whole = kind.reads_projected or (kind is Compressor.NONE and model.image.rule is Rule.ANYRES)
+    projected, resampler = rows / projector.merge if whole else tokens, projector.resampler
     if resampler is not None:
         projected = rows if resampler.last else tokens
         found += _resampled(resampler, linear, rows, tokens, tower.output_width)

@@ -211,11 +211,21 @@ class OnnxModel:
             if query is None:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
-        session = self.session(VISION)
         if grid is not None and grid.shape[1] == _PLANE:
-            return self._pictures(session, pixel_values, grid)
+            return self._pictures(self.session(VISION), pixel_values, grid)
+        return self._seen(["image_features"], feeds)["image_features"]
+
+    def selected(self, pixel_values: Any) -> tuple[Any, dict[str, Any]]:
+        """``image_features`` of an export that selects tokens, and what it chose, by the names of its outputs."""
+        names = [value.name for value in self.session(VISION).get_outputs()]
+        found = self._seen(names, {"pixel_values": pixel_values})
+        return found.pop("image_features"), found
+
+    def _seen(self, outputs: list[str], feeds: dict[str, Any]) -> dict[str, Any]:
+        """Outputs of the vision encoder, by name."""
+        session = self.session(VISION)
         with _running("vision encoder"):
-            return session.run(["image_features"], feeds)[0]
+            return dict(zip(outputs, session.run(outputs, feeds), strict=True))
 
     def _pictures(self, session: Any, pixel_values: Any, sizes: Any) -> Any:
         """Features of pictures of unlike sizes, one after the other: a run takes one size, without its padding."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, Compression
 from vlmplan.graphs.gemma import embeds_width, marked, shifted_norm
+from vlmplan.graphs.selection import divpruned
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.graphs.tower import averaged, patches, tower_layer
 from vlmplan.hardware import Precision
@@ -32,16 +33,22 @@ class _GemmaEncoder:
             x = tower_layer(sketch, tower, x, f"vision_tower.encoder.layers.{layer}")
         x = sketch.layer_norm(x, "vision_tower.post_layernorm", tower.layer_norm_eps)
         x = averaged(sketch, x, plan.grid, plan.factor)
+        found, told = self._projected(x), []
+        if plan.compressor.selects:
+            found, kept = divpruned(sketch, found, plan.region_tokens, plan.visual_tokens)
+            told = [kept]
+        if self.checkpoint.config.model_type in MARKED_TYPES:
+            found = marked(sketch, found, 1.0)
         shape: list[int | str] = ["batch_size", plan.visual_tokens, embeds_width(self.checkpoint)]
-        return sketch.model("vision_encoder", [pixels], [sketch.output(self._projected(x), "image_features", shape)])
+        return sketch.model("vision_encoder", [pixels], [sketch.output(found, "image_features", shape), *told])
 
     def _projected(self, x: Any) -> Any:
-        """Gemma 3: a norm, a matrix, and the mark of an image. PaliGemma: a linear layer."""
+        """Gemma 3: a norm and a matrix. PaliGemma: a linear layer."""
         sketch, name = self.sketch, "multi_modal_projector"
         if self.checkpoint.config.model_type not in MARKED_TYPES:
             return sketch.linear(x, f"{name}.linear")
         x = shifted_norm(sketch, x, f"{name}.mm_soft_emb_norm.weight", self.tower.layer_norm_eps)
-        return marked(sketch, sketch.op("MatMul", x, sketch.parameter(f"{name}.mm_input_projection_weight")), 1.0)
+        return sketch.op("MatMul", x, sketch.parameter(f"{name}.mm_input_projection_weight"))
 
 
 def gemma_encoder_graph(checkpoint: Checkpoint, plan: Compression, precision: Precision) -> Any:

@@ -174,6 +174,11 @@ class Sketch:
         x.name, x.type, x.shape = name, self.ir.TensorType(kind), self.ir.Shape(shape)
         return x
 
+    def integers(self, x: Any, name: str, shape: list[int | str]) -> Any:
+        """Name an output of int64."""
+        x.name, x.type, x.shape = name, self.ir.TensorType(self.ir.DataType.INT64), self.ir.Shape(shape)
+        return x
+
     def tail(self, x: Any, start: int, axis: int) -> Any:
         """Return what lies from ``start`` on along an axis; -1 keeps the last alone."""
         return self.op("Slice", x, self.ints(start), self.ints(_TO_THE_END), self.ints(axis))

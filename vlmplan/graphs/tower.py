@@ -41,14 +41,22 @@ def joined(sketch: Sketch, x: Any, side: int, factor: int, width: int) -> Any:
     return sketch.op("Reshape", x, sketch.ints(0, grid * grid, width * factor**2))
 
 
-def tower_layer(sketch: Sketch, tower: Any, x: Any, name: str, visible: Any | None = None) -> Any:
+def attention_parts(sketch: Sketch, tower: Any, x: Any, name: str) -> list[Any]:
+    """Queries, keys and values of a layer, after its norm: ``[batch, patches, width]`` each."""
+    normed = sketch.layer_norm(x, f"{name}.layer_norm1", tower.layer_norm_eps)
+    return [sketch.linear(normed, f"{name}.self_attn.{part}_proj") for part in "qkv"]
+
+
+def tower_layer(
+    sketch: Sketch, tower: Any, x: Any, name: str, visible: Any | None = None, parts: list[Any] | None = None
+) -> Any:
     """Attention and an MLP, each after a norm; ``visible [batch, 1, patches, patches]`` says who sees whom, if not all.
 
-    ``tower`` is the tower's transformers configuration, ``name`` the layer's among the tensors.
+    ``tower`` is the tower's transformers configuration, ``name`` the layer's among the tensors; ``parts`` are its
+    queries, keys and values where they are drawn.
     """
     epsilon, heads = tower.layer_norm_eps, tower.num_attention_heads
-    normed = sketch.layer_norm(x, f"{name}.layer_norm1", epsilon)
-    parts = [sketch.linear(normed, f"{name}.self_attn.{part}_proj") for part in "qkv"]
+    parts = parts or attention_parts(sketch, tower, x, name)
     seen = [] if visible is None else [visible]
     attended = sketch.op("Attention", *parts, *seen, q_num_heads=heads, kv_num_heads=heads)
     x = sketch.op("Add", x, sketch.linear(attended, f"{name}.self_attn.out_proj"))

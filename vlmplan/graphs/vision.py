@@ -9,8 +9,9 @@ import functools
 from typing import Any, assert_never
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
+from vlmplan.graphs.selection import Gaze, divpruned, zipped
 from vlmplan.graphs.sketch import Sketch
-from vlmplan.graphs.tower import averaged, patches, tower_layer, with_first
+from vlmplan.graphs.tower import attention_parts, averaged, patches, tower_layer, with_first
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 
@@ -21,6 +22,8 @@ class _Encoder:
     def __init__(self, checkpoint: Checkpoint, weights: Weights, plan: Compression, precision: Precision) -> None:
         self.checkpoint, self.tower, self.compression = checkpoint, checkpoint.tower, plan
         self.sketch = Sketch(weights, precision)
+        self.looked: list[Any] = []  # queries and keys of the last layer run
+        self.states: dict[int, Any] = {}  # hidden states that are read, class token and all
 
     def draw(self, baked_query: Any | None) -> Any:
         """Draw all of it; QueCC reads the question's embedding from an input, or from ``baked_query``."""
@@ -33,9 +36,26 @@ class _Encoder:
                 inputs.append(query)
             else:
                 query = sketch.constant("query", baked_query)
-        features = self._projected(self._compressed(self._states(sketch.inner(pixels)), query))
+        features, told = self._features(self._states(sketch.inner(pixels)), query)
         shape = ["batch_size", self.compression.visual_tokens, self.checkpoint.text.hidden_size]
-        return sketch.model("vision_encoder", inputs, [sketch.output(features, "image_features", shape)])
+        return sketch.model("vision_encoder", inputs, [sketch.output(features, "image_features", shape), *told])
+
+    def _features(self, states: dict[int, Any], query: Any | None) -> tuple[Any, list[Any]]:
+        """[batch, visual tokens, LLM width], and outputs that say what was chosen."""
+        plan, checkpoint = self.compression, self.checkpoint
+        if not plan.compressor.selects:
+            return self._projected(self._compressed(states, query)), []
+        every = self._joined(states, checkpoint.read_layers)
+        if plan.compressor.reads_projected:
+            found, kept = divpruned(self.sketch, self._projected(every), plan.region_tokens, plan.visual_tokens)
+            return found, [kept]
+        classes = checkpoint.class_tokens
+        gaze = Gaze(queries=self.looked[0], keys=self.looked[1], heads=self.tower.num_attention_heads, classes=classes)
+        parts, told = zipped(self.sketch, every, gaze, plan)
+        if classes:
+            whole = self._joined(self.states, checkpoint.read_layers)
+            parts = [self.sketch.op("Slice", whole, *map(self.sketch.ints, (0, classes, 1))), *parts]
+        return self._projected(self.sketch.op("Concat", *parts, axis=1)), told
 
     def _states(self, pixels: Any) -> dict[int, Any]:
         """The tower's hidden states that are read, patches only, by number."""
@@ -45,9 +65,13 @@ class _Encoder:
         x = self._embedded(pixels)
         found = {0: x} if 0 in wanted else {}
         for layer in range(max(wanted)):
-            x = tower_layer(self.sketch, self.tower, x, f"vision_tower.encoder.layers.{layer}")
+            name = f"vision_tower.encoder.layers.{layer}"
+            parts = attention_parts(self.sketch, self.tower, x, name)
+            x = tower_layer(self.sketch, self.tower, x, name, parts=parts)
             if layer + 1 in wanted:
                 found[layer + 1] = x
+            self.looked = parts[:2]  # in the end those of the last layer
+        self.states = found
         return {number: self._patches(state) for number, state in found.items()}
 
     def _patches(self, state: Any) -> Any:
@@ -72,7 +96,7 @@ class _Encoder:
         x, kind = self._joined(states, self.checkpoint.read_layers), self.compression.compressor
         sketch, grid = self.sketch, self.compression.grid
         match kind:
-            case Compressor.NONE:
+            case Compressor.NONE | Compressor.DIVPRUNE | Compressor.VISIONZIP:  # which choose elsewhere
                 return x
             case Compressor.AVERAGE_POOL:
                 return averaged(sketch, x, grid, self.compression.factor)

@@ -74,10 +74,10 @@ _TOWERS = (
 )
 # What is left of the tower's grid: region side by grid side, and the compressor.
 _KINDS = {
-    16: ((1, Compressor.NONE), (2, Compressor.PIXEL_SHUFFLE), (4, Compressor.AVERAGE_POOL), (16, Compressor.QUECC)),
+    16: ((1, Compressor.NONE), (2, Compressor.PIXEL_SHUFFLE), (4, Compressor.VISIONZIP), (16, Compressor.QUECC)),
     24: ((1, Compressor.NONE), (2, Compressor.AVERAGE_POOL), (4, Compressor.TOKEN_PACKER),
          (24, Compressor.AVERAGE_POOL)),
-    27: ((1, Compressor.NONE), (3, Compressor.TOKEN_PACKER), (9, Compressor.AVERAGE_POOL), (27, Compressor.QUECC)),
+    27: ((1, Compressor.NONE), (3, Compressor.TOKEN_PACKER), (9, Compressor.DIVPRUNE), (27, Compressor.QUECC)),
 }  # fmt: skip
 # (text tokens, output tokens, batch), three for each number of visual tokens, taken in turn.
 _WORK = ((20, 8, 1), (50, 16, 1), (120, 5, 1), (300, 12, 1), (50, 9, 2), (33, 6, 3), (200, 24, 1), (75, 7, 2))

@@ -204,6 +204,8 @@ _COMPRESSORS = {
     Compressor.PIXEL_SHUFFLE: 3,
     Compressor.TOKEN_PACKER: 3,
     Compressor.QUECC: 8,
+    Compressor.DIVPRUNE: 3,
+    Compressor.VISIONZIP: 3,
 }
 
 

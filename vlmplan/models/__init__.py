@@ -68,6 +68,9 @@ if TYPE_CHECKING:
         with_what_works as with_what_works,
     )
     from vlmplan.models.spec import (
+        MERGED_FRACTION as MERGED_FRACTION,
+    )
+    from vlmplan.models.spec import (
         SHAPE_KEEPING as SHAPE_KEEPING,
     )
     from vlmplan.models.spec import (
@@ -159,7 +162,17 @@ __getattr__, __all__ = face(
             "runnable",
             "with_what_works",
         ),
-        "spec": ("Compressor", "ImageRule", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
+        "spec": (
+            "Compressor",
+            "ImageRule",
+            "MERGED_FRACTION",
+            "ModelSpec",
+            "Reduction",
+            "Route",
+            "Rule",
+            "SHAPE_KEEPING",
+            "Workload",
+        ),
         "token_report": ("TokenSetting", "Tokens", "tokens_of"),
         "tower": ("Projector", "Resampler", "VisionTower"),
         "visual_tokens": (

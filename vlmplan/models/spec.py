@@ -19,6 +19,10 @@ from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
 from vlmplan.records import dataclass
 
+# Of the tokens that VisionZip leaves, those that others are merged into: 10 of 64, 20 of 128, 30 of 192 (its README,
+# https://github.com/dvlab-research/VisionZip, read 2026-11-28).
+MERGED_FRACTION = 10 / 64
+
 
 class Compressor(enum.StrEnum):
     """How visual tokens are reduced between the vision tower and the LLM; what each is, all code asks here."""
@@ -28,6 +32,8 @@ class Compressor(enum.StrEnum):
     PIXEL_SHUFFLE = "pixel-shuffle"
     TOKEN_PACKER = "token-packer"
     QUECC = "quecc"
+    DIVPRUNE = "divprune"
+    VISIONZIP = "visionzip"
 
     @property
     def reads_question(self) -> bool:
@@ -45,9 +51,24 @@ class Compressor(enum.StrEnum):
         return self is Compressor.PIXEL_SHUFFLE
 
     @property
+    def selects(self) -> bool:
+        """Whether it keeps any number of an image's tokens, by a criterion, with nothing to be learned."""
+        return self in (Compressor.DIVPRUNE, Compressor.VISIONZIP)
+
+    @property
+    def least_tokens(self) -> int:
+        """The fewest tokens it leaves: VisionZip's are a class token, one that is kept and one of those merged."""
+        return 3 if self is Compressor.VISIONZIP else 1
+
+    @property
+    def reads_projected(self) -> bool:
+        """Whether it chooses among tokens as the projector makes them, so that this reads every patch."""
+        return self is Compressor.DIVPRUNE
+
+    @property
     def trainable(self) -> bool:
         """Whether ``train`` makes it."""
-        return not self.widens
+        return not (self.widens or self.selects)
 
 
 class Reduction(enum.StrEnum):
@@ -55,7 +76,8 @@ class Reduction(enum.StrEnum):
 
     ``IMAGE_SIZE`` shows it fewer pixels (a smaller image, fewer tiles). The others leave the pixels as they are and
     reduce what becomes of them: compressors ``TRAINED`` for a number of tokens or ``NESTED`` for several, and without
-    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those.
+    training, pooling or pruning by a criterion; ``TRAINING_FREE`` is any of those. ``DIVPRUNE`` and ``VISIONZIP``
+    are methods that exports have, of diversity and of attention.
     """
 
     __hash__ = str.__hash__  # that of enum.Enum is a function in Python, and costs are folded by this
@@ -68,11 +90,21 @@ class Reduction(enum.StrEnum):
     SIMILARITY = "similarity"
     ATTENTION = "attention"
     DIVERSITY = "diversity"
+    DIVPRUNE = "divprune"
+    VISIONZIP = "visionzip"
 
     @property
     def trained(self) -> bool:
         """Whether the checkpoint was trained for the tokens that it gets."""
         return self in (Reduction.TRAINED, Reduction.NESTED)
+
+    @property
+    def criterion(self) -> "Reduction":
+        """By what a method prunes; of other ways they themselves."""
+        return _CRITERIA.get(self, self)
+
+
+_CRITERIA = {Reduction.DIVPRUNE: Reduction.DIVERSITY, Reduction.VISIONZIP: Reduction.ATTENTION}
 
 
 class Route(enum.StrEnum):
@@ -284,6 +316,9 @@ class QuantisedCheckpoint:
         check_name("method", self.method)
 
 
+_LLAVA = ("llava", "llava_next", "llava_onevision")  # whose exports select by the attention of their towers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(Document):
     """One checkpoint or configuration. ``vision`` is None for a text-only model.
@@ -328,6 +363,12 @@ class ModelSpec(Document):
     def exports_tiles(self) -> bool:
         """Whether an export keeps the processor's tiles and joins no tokens: others are left with one view."""
         return self.exportable and self.image is not None and self.image.rule in WHOLE_TILES
+
+    def exports_selection(self, compressor: Compressor) -> bool:
+        """Whether an export may keep some tokens of its one view by ``compressor``; by attention LLaVA's alone."""
+        one_view = self.exportable and self.image is not None and not self.exports_tiles
+        drawn = compressor.reads_projected or self.architecture in _LLAVA
+        return one_view and compressor.selects and drawn
 
     def __post_init__(self) -> None:
         """A vision model needs a tower, a projector and a rule; a text model none of them."""

@@ -336,6 +336,14 @@ def _by_setting(model: ModelSpec, image: tuple[int, int], visual_tokens: int) ->
     return None
 
 
+_UNTRAINED = {
+    Compressor.AVERAGE_POOL: Reduction.AVERAGE_POOL,
+    Compressor.PIXEL_SHUFFLE: Reduction.AVERAGE_POOL,
+    Compressor.DIVPRUNE: Reduction.DIVPRUNE,
+    Compressor.VISIONZIP: Reduction.VISIONZIP,
+}
+
+
 def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, compressor: Compressor) -> VisualInput:
     """Return the input that gives exactly ``visual_tokens``, by the processor's setting or else by ``compressor``.
 
@@ -360,7 +368,11 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
         )
-    untrained = rule.rule is not Rule.COMPRESSED and not compressor.packs
+    if compressor.selects and not compressor.least_tokens <= visual_tokens < most:
+        raise InputError(
+            f"--visual-tokens: {compressor} keeps {compressor.least_tokens} to {most - 1} of this image's tokens; "
+            f"found {visual_tokens}"
+        )
     return replace(
         full,
         visual_tokens=visual_tokens,
@@ -370,6 +382,6 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         setting=f"compressor {compressor} to {visual_tokens} tokens",
         engines={},
         compressor=compressor,
-        reduction=Reduction.AVERAGE_POOL if untrained else Reduction.TRAINED,
+        reduction=Reduction.TRAINED if rule.rule is Rule.COMPRESSED else _UNTRAINED.get(compressor, Reduction.TRAINED),
         as_published=rule.rule is Rule.COMPRESSED,
     )

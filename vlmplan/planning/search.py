@@ -39,6 +39,7 @@ from vlmplan.units import format_bytes, format_flops, format_percent, format_sec
 
 WIDEN = "raise the budget, or widen --precision, --gpus or --models"  # what to do where nothing is feasible
 DRAWS = 200  # of a candidate's error
+SELECTED_TOKENS = (32, 64, 128, 192)
 HOPELESS = 3.0  # times the budget; such a candidate is no runner-up worth showing
 
 
@@ -122,6 +123,15 @@ def _pooled_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput
             yield visual_input(model, workload.image, part * part, Compressor.AVERAGE_POOL)
 
 
+def _selected_inputs(model: ModelSpec, workload: Workload) -> Iterator[VisualInput]:
+    """What an export of one view may keep of it without training, at the numbers of tokens that most studies have."""
+    rule = model.image
+    kinds = [kind for kind in Compressor if model.exports_selection(kind)]
+    for tokens in SELECTED_TOKENS:
+        if rule is not None and tokens < rule.tokens_per_view:
+            yield from (visual_input(model, workload.image, tokens, kind) for kind in kinds)
+
+
 def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     """What may be made of the image, fewest tokens first; what nobody tried, only where that is asked for."""
     if model.image is None or refused_shape(*space.workload.image, model.image):
@@ -134,6 +144,8 @@ def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     kept = [option for option in found if option.visual_tokens >= least]
     if space.engine is not None:
         kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
+    if space.route is Route.EXPORT:
+        kept += _selected_inputs(model, space.workload)
     if space.allow_untrained and not whole:
         kept += _pooled_inputs(model, space.workload)
     if not space.allow_untrained:

@@ -39,6 +39,7 @@ from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
+from vlmplan.proof import selection as check_selection
 from vlmplan.proof import trust
 from vlmplan.proof.foreign import validate as foreign_validate
 from vlmplan.proof.options import Options
@@ -204,9 +205,12 @@ class Validator:
         self, model: OnnxModel, reference: Reference, manifest: Manifest, parts: Parts, query: Any | None
     ) -> Iterator[Check]:
         precision = manifest.precision
-        followed = _Baked(reference, query) if query is not None else reference
+        followed: Model = _Baked(reference, query) if query is not None else reference
         found = check_numbers.probes(manifest, parts.checkpoint, parts.tiles)
         self.progress("comparing numbers", 0, 1)
+        if manifest.compressor.selects:
+            yield check_selection.selection(model, reference, found)
+            followed = check_selection.Following(reference, model)
         yield check_numbers.vision(model, followed, manifest, found)
         walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
         limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)

@@ -53,6 +53,12 @@ def print_export(manifest: Manifest, out: Path) -> None:
     shown.print(f"Runs in: {', '.join(manifest.clients)}.")
     if manifest.random_weights:
         shown.print("Warning: the compressor's weights are random; its answers mean nothing.", style="yellow")
+    if manifest.compressor.selects:
+        shown.print(
+            "Warning: validate proves the export, not its answers: no checkpoint was trained for tokens that are left "
+            "out; what that costs, recommend predicts from studies.",
+            style="yellow",
+        )
     if manifest.compressor is Compressor.AVERAGE_POOL:
         shown.print(
             "Warning: validate proves the export, not its answers: unless the checkpoint was trained for average "

@@ -164,6 +164,7 @@ def headline(plan: Plan) -> str:
     seen = f" ({each}seen at {choice.seen_side_px:.0f} px a side)" if choice.seen_side_px else ""
     gpus = f" on {choice.gpus} GPUs" if choice.gpus > 1 else ""
     shown = shown_tokens(choice.visual_tokens, plan.frames)
+    shown += f" by {choice.compressor}" if choice.compressor.selects else ""
     return f"{verb} {choice.model} with {shown}{seen}, {choice.precision}{gpus}"
 
 
