@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from fit_overhead import MODELS, model_of, published_rows, workload_of
+from fit_overhead import model_of, published_rows, workload_of
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -106,8 +106,8 @@ def _logs_off(found: Sequence[Point], reached: Reached, base: Calibration) -> Fl
     return np.array([math.log(one.measured_s / predict_s(one, reached, base)) for one in found])
 
 
-def _fit(found: Sequence[Point], base: Calibration) -> Reached:
-    """Fit on some points; a source counts alike however many rows it has."""
+def _fit(found: Sequence[Point], base: Calibration, start: Floats = _START) -> Floats:
+    """Fit logarithms on some points; a source counts alike however many rows it has."""
     sources = [one.source for one in found]
     weight = np.sqrt([1 / sources.count(source) for source in sources])
 
@@ -116,14 +116,14 @@ def _fit(found: Sequence[Point], base: Calibration) -> Reached:
         robust = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
         return np.concatenate([weight * robust, _HELD * (logs - _START) / _ROBUST_LOG])
 
-    return _reached(least_squares(off, _START, diff_step=1e-3, max_nfev=12).x)
+    return np.asarray(least_squares(off, start, diff_step=1e-3, xtol=1e-3, ftol=1e-3, max_nfev=12).x)
 
 
-def left_out(base: Calibration) -> list[tuple[Point, float]]:
-    """Return every point beside its log error by a fit without its source."""
+def left_out(base: Calibration, whole: Floats) -> list[tuple[Point, float]]:
+    """Return every point beside its log error by a fit without its source, which begins at the ``whole`` fit."""
     found = []
     for source in dict.fromkeys(one.source for one in points()):
-        reached = _fit([one for one in points() if one.source != source], base)
+        reached = _reached(_fit([one for one in points() if one.source != source], base, whole))
         mine = [one for one in points() if one.source == source]
         found += list(zip(mine, map(float, _logs_off(mine, reached, base)), strict=True))
     return found
@@ -131,7 +131,8 @@ def left_out(base: Calibration) -> list[tuple[Point, float]]:
 
 def fit(base: Calibration) -> Reached:
     """Fit on all points, with the spread of sources left out: its root mean square, every source counting alike."""
-    residuals = left_out(base)
+    whole = _fit(points(), base)
+    residuals = left_out(base, whole)
 
     def spread(quantity: Quantity) -> float:
         by_source: dict[str, list[float]] = {}
@@ -140,7 +141,7 @@ def fit(base: Calibration) -> Reached:
                 by_source.setdefault(one.source, []).append(off**2)
         return math.sqrt(float(np.mean([np.mean(each) for each in by_source.values()])))
 
-    return replace(_fit(points(), base), spread=(spread(Quantity.TTFT), spread(Quantity.TPOT)))
+    return replace(_reached(whole), spread=(spread(Quantity.TTFT), spread(Quantity.TPOT)))
 
 
 def why() -> str:
@@ -159,10 +160,10 @@ def main() -> None:
 
     base = calibration(Runtime.LLAMA_CPP, Precision.FP16, None)
     print(fit(base))
-    for one, off in left_out(base):
+    for one, off in left_out(base, _fit(points(), base)):
         name = one.request.model.name
         print(f"{one.source[:36]:36} {one.hardware:24} {name:22} {one.request.precision:5} {one.quantity:5} {off:+.2f}")
-    print(f"{len(MODELS)} text models; {why()}")
+    print(why())
 
 
 if __name__ == "__main__":

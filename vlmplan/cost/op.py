@@ -58,7 +58,7 @@ class Op:
 class Request:
     """A workload on one model at one number of visual tokens, precision and number of GPUs (tensor parallel).
 
-    ``exported``: weights as vlmplan writes them; ``stored_bits``: what one takes in a runtime's own format, head and all.
+    ``exported``: weights as vlmplan writes them; ``stored_bits``: of a weight in a runtime's own format, head and all.
     """
 
     model: ModelSpec

@@ -123,9 +123,7 @@ def _calibration(
     return fitting[0] if fitting else None
 
 
-def _typical_weight_only(
-    typical: Iterable[Calibration], runtime: Runtime, precision: Precision
-) -> Calibration | None:
+def _typical_weight_only(typical: Iterable[Calibration], runtime: Runtime, precision: Precision) -> Calibration | None:
     """The typical calibration of a runtime's own kernels that unpack weights; None where nobody timed any."""
     if precision not in WEIGHT_ONLY:
         return None

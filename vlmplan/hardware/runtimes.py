@@ -116,7 +116,8 @@ class Serving:
     """What is known of one runtime.
 
     ``title`` is its makers' name for it, ``called`` what people call it besides. ``runs`` says what it runs.
-    It is the usual one of the kinds of device that are ``usual_for``, else the first of the table that serves there.
+    It is the usual one of the kinds of device that are ``usual_for`` and of ``usual_vendors``, else the first of the
+    table that serves there.
 
     ``usual`` is what checkpoints run as, first what is preferred, ``usual_on_processors`` the same on CPUs;
     ``widens_on_processors``, where 16 bits are multiplied in 32 there. ``methods`` are the quantised checkpoints that
@@ -137,6 +138,7 @@ class Serving:
     called: tuple[str, ...] = ()
     runs: Runs = Runs.SERVER
     usual_for: tuple[str, ...] = ()
+    usual_vendors: tuple[str, ...] = ()
     usual: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     usual_on_processors: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     widens_on_processors: bool = False
@@ -173,10 +175,12 @@ class Serving:
 # GPUs without fp8 products it has Marlin's kernels (docs/features/quantization, FP8 W8A8: Turing and Ampere).
 # ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs. Flags are those of vLLM 0.33
 # (``facts/engine_settings.csv`` and docs/howto/tokens.md say what was read or tried), its types without pipeline stages
-# those of its list of models. llama.cpp's flags and file names are those of docs/multimodal.md, tools/server and
-# tools/llama-bench (build of October 2026; read 2026-11-28): ``-hf repository:type``, and requests in flight share ``-c``
-# (its issue 11681). Bits a weight are those that its tools/quantize/README.md measures on Llama 3.1 8B: Q4_K_M 4.8944
-# (Q5_K_M 5.7036 and Q6_K 6.5633 lie between and are not priced), Q8_0 8.5008. AWQ's products in transformers are fp16 (5.23, quantizer_awq.py, ``update_dtype``).
+# those of its list of models. AWQ's products in transformers are fp16 (5.23, quantizer_awq.py, ``update_dtype``).
+# llama.cpp's flags and file types are those of its docs/multimodal.md, tools/server and tools/llama-bench (read
+# 2026-11-28): ``-hf repository:type``; requests in flight share ``-c`` (its issue 11681). Bits a weight are what its
+# tools/quantize/README.md measures on Llama 3.1 8B: Q4_K_M 4.8944, Q8_0 8.5008; Q5_K_M (5.7036) and Q6_K (6.5633) lie
+# between and are not priced. That Macs run it unasked rests on published times of two Apple GPUs
+# (``facts/published_latency.csv``); of transformers on them there are none.
 SERVING: Mapping[Runtime, Serving] = {
     Runtime.VLLM: Serving(
         title="vLLM",
@@ -271,6 +275,7 @@ SERVING: Mapping[Runtime, Serving] = {
     Runtime.LLAMA_CPP: Serving(
         title="llama.cpp",
         called=("llamacpp", "llama-cpp", "llama-server", "ggml", "gguf"),
+        usual_vendors=("Apple",),
         methods=("gguf",),
         usual=(Precision.FP16, Precision.BF16, Precision.FP32),
         usual_on_processors=(Precision.FP16, Precision.BF16, Precision.FP32),

@@ -16,6 +16,7 @@ from typing import Any
 
 from vlmplan.document import parse_json, read_text
 from vlmplan.errors import InputError, printable
+from vlmplan.hardware import Precision
 from vlmplan.measuring.observation import Quantity
 
 LARGEST_FILE_BYTES = 2**28  # some hold every answer
@@ -24,6 +25,7 @@ ALONE = 1.05  # mean requests in flight, below which hardly any met another
 _P99_SDS = 2.326  # standard deviations from the median to the 99th percentile of a normal distribution
 _MEDIAN_SDS = math.sqrt(math.pi / 2)  # standard error of a median, in those of a mean
 _SHOWN_KEYS = 8
+LEAST_STEPS = 2  # of which a time a step is told
 
 Table = Mapping[str, Any]
 
@@ -41,6 +43,7 @@ class TimedRow:
     """One request of the table of times: cells by column, as text, and times that stand in no cell.
 
     ``step`` is the median gap between tokens where that was told: what a step takes, others' prefills apart.
+    ``left_out`` is why nothing of it is taken.
     """
 
     where: str
@@ -48,6 +51,7 @@ class TimedRow:
     times: Mapping[Quantity, Middle] = field(default_factory=dict)
     step: Middle | None = None
     failed: int = 0
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,9 @@ class _Run:
     visual_tokens: int | None = None
     output_tokens: int | None = None
     batch: int | None = None
+    precision: str | None = None
     failed: int = 0
+    left_out: str | None = None
 
     def row(self, where: str) -> TimedRow:
         """Return the run as a row of the table."""
@@ -74,11 +80,15 @@ class _Run:
         }
         cells = {name: str(value) for name, value in counts.items() if value is not None}
         cells |= {} if self.model is None else {"model": str(self.model)}
+        cells |= {} if self.precision is None else {"precision": self.precision}
         if self.in_flight is None:
             cells[IN_FLIGHT] = NOT_TOLD
         else:
             cells[IN_FLIGHT] = "1" if self.in_flight <= ALONE else str(max(2, round(self.in_flight)))
-        return TimedRow(where=where, cells=cells, times=_apart(self.times), step=self.step, failed=self.failed)
+        return TimedRow(
+            where=where, cells=cells, times=_apart(self.times), step=self.step, failed=self.failed,
+            left_out=self.left_out,
+        )  # fmt: skip
 
 
 def _number(value: Any) -> float | None:
@@ -260,6 +270,51 @@ def _genai(cells: Table) -> Iterator[_Run]:
     )
 
 
+# llama.cpp's names of file types, at the end of what it calls a model, and the precisions that price them.
+_FILE_TYPES = {
+    "F32": Precision.FP32, "F16": Precision.FP16, "BF16": Precision.BF16, "Q8_0": Precision.INT8,
+    "Q4_K - Medium": Precision.INT4,
+}  # fmt: skip
+
+
+def _llama_bench(table: Table) -> Iterator[_Run]:
+    """Of llama.cpp's ``llama-bench``: a prefill (pp), or steps (tg) after ``n_depth`` tokens."""
+
+    def told(name: str) -> float | None:
+        try:
+            return float(table.get(name) or 0)
+        except (TypeError, ValueError):
+            raise InputError(f"{name}: found {printable(str(table.get(name)))!r:.20}, expected a number") from None
+
+    prompt, steps, depth = (round(told(name) or 0) for name in ("n_prompt", "n_gen", "n_depth"))
+    kind = str(table.get("model_type") or "")
+    precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(name)), None)
+    samples = table.get("samples_ns")
+    count = len(samples) if isinstance(samples, list) else None
+    ready = _timed(None, told("avg_ns"), 1e-9 / max(1, steps), spread=told("stddev_ns"), count=count)
+    whole = {"text_tokens": depth + prompt or 1, "output_tokens": max(1, steps), "in_flight": 1.0}
+    if why := _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None):
+        yield _Run(times={}, left_out=why, in_flight=1.0)
+    elif prompt:
+        yield _Run(times=_known(ttft=ready), precision=precision, **whole)
+    else:
+        yield _Run(times=_known(tpot=ready), step=ready, precision=precision, **whole)
+
+
+def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) -> str | None:
+    """Why a test of ``llama-bench`` says nothing that is priced; None where it does."""
+    if prompt and steps:
+        return f"pp{prompt}+tg{steps} is a prefill and steps in one time, and is left out"
+    if prompt and depth:
+        return f"pp{prompt} at a depth of {depth} tokens is a prefill after a cached prompt, and is left out"
+    if not prompt and steps < LEAST_STEPS:
+        return f"found {prompt} tokens prefilled and {steps} generated, expected some, or {LEAST_STEPS}; it is left out"
+    if unknown_type is not None:
+        known = ", ".join(_FILE_TYPES)
+        return f"model_type: found '{unknown_type}', of which {known} are priced; it is left out"
+    return None
+
+
 _MLPERF = re.compile(r"^\s*([^:\n]+?)\s*:\s*([^\n]*?)\s*$", re.MULTILINE)
 
 
@@ -367,11 +422,13 @@ class _Layout:
     read: Callable[[Table], Iterator[_Run]]
 
 
+LLAMA_BENCH_KEYS = ("n_prompt", "n_gen", "avg_ns")
 LAYOUTS = (
     _Layout(tool="vLLM's or SGLang's bench serve", keys=("completed", "request_throughput"), read=_serving),
     _Layout(tool="GuideLLM", keys=("benchmarks",), read=_guidellm),
     _Layout(tool="AIPerf or GenAI-Perf", keys=("request_latency", "input_config"), read=_genai_perf),
     _Layout(tool="vLLM's bench latency", keys=("avg_latency", "latencies"), read=_offline),
+    _Layout(tool="llama-bench", keys=LLAMA_BENCH_KEYS, read=_llama_bench),
 )
 GENAI_COLUMNS = ("Prompt Length", "Prompt Processing Latency (ms)", "Token Generation Latency (ms)")
 _TEXTS = (
@@ -392,12 +449,13 @@ def benchmark_rows(path: Path) -> tuple[TimedRow, ...] | None:
         if sign in text:
             return tuple(_rows(path.name, read, text))
     head = next(csv.reader(io.StringIO(text)), [])
-    if set(GENAI_COLUMNS) <= set(head):
-        return tuple(
-            row
-            for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1)
-            for row in _rows(f"{path.name} row {number}", _genai, cells)
-        )
+    for columns, read_row in ((GENAI_COLUMNS, _genai), (LLAMA_BENCH_KEYS, _llama_bench)):
+        if set(columns) <= set(head):
+            return tuple(
+                row
+                for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1)
+                for row in _rows(f"{path.name} row {number}", read_row, cells)
+            )
     return None
 
 
