@@ -356,7 +356,7 @@ def own_kernels(told: Told) -> tuple[Calibration, ...]:
     return tuple(
         replace(
             one,
-            operators=one.operators | {Kind.LINEAR: rounded(one.operators[Kind.LINEAR])},
+            operators={**one.operators, Kind.LINEAR: rounded(one.operators[Kind.LINEAR])},
             overhead_per_call_s=short(one.overhead_per_call_s),
             overhead_log_sd=round(told.between.call, 3),
             request_log_sd=round(told.between.request, 3),

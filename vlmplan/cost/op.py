@@ -58,7 +58,7 @@ class Op:
 class Request:
     """A workload on one model at one number of visual tokens, precision and number of GPUs (tensor parallel).
 
-    ``exported``: weights as vlmplan writes them; ``stored_bits``: of a weight in a runtime's own format, head and all.
+    ``exported``: weights as vlmplan writes them; ``stored_weight_bytes``: of one in a runtime's own format, head too.
     """
 
     model: ModelSpec
@@ -68,7 +68,7 @@ class Request:
     gpus: int = 1
     base_precision: Precision | None = None
     exported: bool = False
-    stored_bits: float | None = None
+    stored_weight_bytes: float | None = None
 
     def __post_init__(self) -> None:
         """Tensor parallelism splits whole heads. Raises InputError."""
@@ -92,10 +92,10 @@ class Request:
         """Bytes of a weight of one of the LLM's products (``q_proj``, ``lm_head``) as stored, its share of scales in.
 
         Exports at int8 and int4 store blocks as vlmplan writes them, runtimes with a format of their own in
-        ``stored_bits``, others as is usual elsewhere.
+        ``stored_weight_bytes``, others as is usual elsewhere.
         """
-        if self.stored_bits is not None:
-            return self.stored_bits / 8
+        if self.stored_weight_bytes is not None:
+            return self.stored_weight_bytes
         if not self.exported:
             return WEIGHT_BYTES[self.precision]
         scale = self.activation_bytes / EXPORT_BLOCK
@@ -106,7 +106,7 @@ class Request:
     @property
     def head_quantised(self) -> bool:
         """Whether the LLM's head is stored as its other weights are."""
-        return self.exported or self.stored_bits is not None
+        return self.exported or self.stored_weight_bytes is not None
 
     @property
     def prompt_tokens(self) -> int:

@@ -79,7 +79,8 @@ class Machine:
         serving = SERVING[self.runtime]
         exported = bool(serving.exported) and request.precision in WEIGHT_ONLY
         bits = serving.stored_bits.get(request.precision)
-        return replace(request, base_precision=self.base_precision, exported=exported, stored_bits=bits)
+        own_bytes = None if bits is None else bits / 8
+        return replace(request, base_precision=self.base_precision, exported=exported, stored_weight_bytes=own_bytes)
 
     def calibration(self, quantised: bool) -> Calibration:
         """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""

@@ -127,8 +127,8 @@ class Serving:
     hundredths of the whole.
 
     ``exported`` are the precisions of the exports that vlmplan makes for it; without any it serves checkpoints as
-    published, and ``lists_models`` where the catalogue says which. ``offered`` are quantised ones that it is asked about
-    without being told a precision, and ``stored_bits`` what a weight of its format takes, scales in, where that is not
+    published, and ``lists_models`` where the catalogue says which. ``offered`` are quantised ones that are tried
+    unasked, and ``stored_bits`` what a weight of its format takes, scales in, where that is not
     ``cost.op.WEIGHT_BYTES``; the head is stored so, too. ``modules`` have to be here to measure it in this
     process, and ``libraries`` are those whose versions change its times. ``command`` serves; ``load`` is the line of a
     program where no command does.

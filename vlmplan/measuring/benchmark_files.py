@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -280,25 +280,26 @@ _FILE_TYPES = {
 def _llama_bench(table: Table) -> Iterator[_Run]:
     """Of llama.cpp's ``llama-bench``: a prefill (pp), or steps (tg) after ``n_depth`` tokens."""
 
-    def told(name: str) -> float | None:
+    def told(name: str) -> float:
         try:
             return float(table.get(name) or 0)
         except (TypeError, ValueError):
             raise InputError(f"{name}: found {printable(str(table.get(name)))!r:.20}, expected a number") from None
 
-    prompt, steps, depth = (round(told(name) or 0) for name in ("n_prompt", "n_gen", "n_depth"))
+    prompt, steps, depth = (round(told(name)) for name in ("n_prompt", "n_gen", "n_depth"))
     kind = str(table.get("model_type") or "")
     precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(name)), None)
     samples = table.get("samples_ns")
     count = len(samples) if isinstance(samples, list) else None
     ready = _timed(None, told("avg_ns"), 1e-9 / max(1, steps), spread=told("stddev_ns"), count=count)
-    whole = {"text_tokens": depth + prompt or 1, "output_tokens": max(1, steps), "in_flight": 1.0}
+    one = _Run(
+        times={}, in_flight=1.0, text_tokens=depth + prompt or 1, output_tokens=max(1, steps), precision=precision
+    )
     if why := _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None):
-        yield _Run(times={}, left_out=why, in_flight=1.0)
-    elif prompt:
-        yield _Run(times=_known(ttft=ready), precision=precision, **whole)
+        yield replace(one, left_out=why)
     else:
-        yield _Run(times=_known(tpot=ready), step=ready, precision=precision, **whole)
+        times, step = (_known(ttft=ready), None) if prompt else (_known(tpot=ready), ready)
+        yield replace(one, times=times, step=step)
 
 
 def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) -> str | None:
@@ -309,10 +310,8 @@ def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) ->
         return f"pp{prompt} at a depth of {depth} tokens is a prefill after a cached prompt, and is left out"
     if not prompt and steps < LEAST_STEPS:
         return f"found {prompt} tokens prefilled and {steps} generated, expected some, or {LEAST_STEPS}; it is left out"
-    if unknown_type is not None:
-        known = ", ".join(_FILE_TYPES)
-        return f"model_type: found '{unknown_type}', of which {known} are priced; it is left out"
-    return None
+    priced = f"of which {', '.join(_FILE_TYPES)} are priced; it is left out"
+    return None if unknown_type is None else f"model_type: found '{unknown_type}', {priced}"
 
 
 _MLPERF = re.compile(r"^\s*([^:\n]+?)\s*:\s*([^\n]*?)\s*$", re.MULTILINE)
