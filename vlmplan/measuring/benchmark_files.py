@@ -490,12 +490,9 @@ def _line(path: Path, number: int, line: str) -> Any:
 def _layout(where: str, table: Any) -> _Layout:
     keys = table if isinstance(table, dict) else {}
     for layout in LAYOUTS:
-        if all(key in keys for key in layout.keys) and (layout.read is not _guidellm or _is_list(keys["benchmarks"])):
+        runs = keys.get("benchmarks") if layout.read is _guidellm else []
+        if all(key in keys for key in layout.keys) and isinstance(runs, list):
             return layout
     shown = ", ".join(printable(str(key))[:30] for key in list(keys)[:_SHOWN_KEYS]) or f"a {type(table).__name__}"
     looked = "; ".join(f"{layout.tool}: {', '.join(layout.keys)}" for layout in LAYOUTS)
     raise InputError(f"{where}: not the result of a known benchmark; found {shown}; looked for {looked}")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
