@@ -111,7 +111,7 @@ def test_functions_take_keywords_and_say_what_they_are(name: str) -> None:
     """Google's sections, every parameter in them; what one positional parameter says, its function's name says."""
     function = getattr(vlmplan, name)
     parameters = inspect.signature(function).parameters
-    one_each = {"hardware_profile", "model", "law", "workload", "catalogue", "load", "save"}
+    one_each = {"hardware_profile", "model", "law", "workload", "task", "catalogue", "load", "save"}
     kinds = {one.kind for one in parameters.values()}
     if name not in one_each:
         assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}

@@ -1,6 +1,9 @@
 """Others' benchmark files are read as the requests and times that they mean; what they do not tell is asked for."""
 
+import contextlib
+import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +270,14 @@ def test_what_llama_bench_mixes_is_left_out_and_said(tmp_path: Path, more: dict[
         read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
 
 
+@pytest.mark.parametrize("value", ["fast", "nan", "1e400", "-5", [1], {"a": 1}, True])
+def test_a_number_of_llama_bench_that_is_none_is_named(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([bench(n_prompt=value)]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"bench.json: n_prompt: found .* expected a number"):
+        read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+
+
 def test_llama_bench_moves_a_devices_calibration(tmp_path: Path) -> None:
     """Towards what was measured, which is slower than what devices of its kind reach."""
     path = tmp_path / "bench.json"
@@ -348,3 +359,49 @@ def test_the_command_reads_a_sweep(tmp_path: Path) -> None:
     assert "by 4 measurements" in ran.stdout
     assert "Note: sweep.jsonl run 3: 16 requests in flight" in ran.stdout
     assert out.exists()
+
+
+_WRONG: tuple[Any, ...] = (None, True, -1, 0, 1e400, 1e308, "fast", "", [], [1], {}, {"mean": "x"}, {"a": {"b": 1}})
+_WHOLE: dict[str, dict[str, Any]] = {
+    "serving": serving(4.0), "guidellm": {"benchmarks": [guide(4.0)], "args": {}}, "aiperf": aiperf(3.0),
+    "latency": {"avg_latency": 1.1, "latencies": [1.0, 1.1], "percentiles": {"50": 1.08}},
+}  # fmt: skip
+
+
+def _places(table: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = table.items() if isinstance(table, dict) else enumerate(table) if isinstance(table, list) else ()
+    for key, value in inner:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize("tool", _WHOLE)
+def test_whatever_stands_in_a_file_is_read_or_named(tmp_path: Path, tool: str) -> None:
+    for place in _places(_WHOLE[tool]):
+        for wrong in _WRONG:
+            run = copy.deepcopy(_WHOLE[tool])
+            table: Any = run
+            for key in place[:-1]:
+                table = table[key]
+            table[place[-1]] = wrong
+            with contextlib.suppress(InputError):
+                read(tmp_path, json.dumps(run), model=MODEL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MLPerf Results Summary\n" + "a" * 200_000 + " " * 200_000,
+        "MLPerf Results Summary\nScenario : Server\nSamples per second: many\nMean latency (ns): inf\n",
+        'vllm:a_bucket{le="x"} 1\n',
+        'vllm:time_to_first_token_seconds_bucket{le="+Inf"} 3\n',
+        "vllm:a{ 1\n",
+        "Prompt Length,Prompt Processing Latency (ms),Token Generation Latency (ms)\n1\n",
+        'a,"' + "b" * 300_000,
+        "\0,\0\n",
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_other_texts_are_read_or_named_at_once(tmp_path: Path, text: str) -> None:
+    with contextlib.suppress(InputError):
+        read(tmp_path, text, "result.txt", **TOLD)

@@ -632,6 +632,27 @@ def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatc
         (("recommend", "--prefer", "spead"), "did you mean speed?"),
         (("recommend", "--runtime", "trt"), "did you mean tensorrt-llm?"),
         (("recommend", "--runtime", "hf"), "did you mean transformers?"),
+        (
+            ("recommend", "--runtime", "ollama"),
+            "no times of ollama are predicted: plan for vllm, llama.cpp or transformers",
+        ),
+        ((*RECOMMEND, "--model", "Qwen3VL"), "ambiguous; it could be Qwen/Qwen3-VL-235B-A22B-Instruct, "),
+        ((*RECOMMEND, "--model", "Qwen4-VL-8B"), "nearest: Qwen3-VL-8B-Instruct"),
+        (
+            changed(RECOMMEND, hardware="rx 7900 xtx"),
+            "no hardware named 'rx 7900 xtx' is in the catalogue; 'vlmplan cat",
+        ),
+        (changed(RECOMMEND, task="captoin"), "nearest: caption, "),
+        (("recommend", "l4"), "did you mean --hardware l4?"),
+        (("recommend", "ocr", "--hardware", "l4"), "did you mean --task ocr?"),
+        (("recommend", "document"), "did you mean --workload document?"),
+        (("recommend", "Qwen3-VL-8B"), "did you mean --model Qwen3-VL-8B?"),
+        (("rtx4090",), "did you mean recommend --hardware rtx4090?"),
+        (("why", "Qwen3-VL-8B"), "did you mean recommend --why Qwen3-VL-8B?"),
+        (("recommend", "--text-tokens", "10k"), "did you mean 10000?"),
+        ((*changed(RECOMMEND, task="ocr,docvqa"),), "did you mean ocr=0.5,docvqa=0.5?"),
+        (("catalogue",), "Missing argument 'shelf'. Choose from: hardware, models, laws, workloads, tasks."),
+        (("catalogue", "tasks", "chess"), "no task named 'chess'; expected one of reasoning, ocr"),
         (("recommend", "--minimise", "cheapest"), "did you mean cost?"),
         (("recommend", "--minimise", "fastest"), "did you mean latency?"),
         (("recommend", "--candidates", "catalog"), "did you mean catalogue?"),
@@ -707,3 +728,20 @@ def test_no_command_writes_over_what_it_reads(words: list[str], tmp_path: Path) 
     assert done.exit_code == 2
     assert f"{file} is the input {file}; choose another file" in done.stderr
     assert file.read_text() == content
+
+
+def test_an_interrupt_within_a_class_body_is_one_too(tmp_path: Path) -> None:
+    """Python 3.11 raises it as a RuntimeError of the class's making."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import vlmplan.cli.app\n\n"
+        "class Slow:\n    def __set_name__(self, *_):\n        raise KeyboardInterrupt\n\n"
+        "def app():\n    class Made:\n        field = Slow()\n\n"
+        "vlmplan.cli.app.app = app\n",
+        encoding="utf-8",
+    )
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])))
+    ran = subprocess.run(
+        [sys.executable, "-m", "vlmplan"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (130, "interrupted\n")

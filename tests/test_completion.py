@@ -80,6 +80,9 @@ def test_all_commands_are_offered() -> None:
         ("vlmplan estimate --model smolvlm-5", ["smolvlm-500M-Instruct"]),
         ("vlmplan catalogue m", ["models"]),
         ("vlmplan catalogue laws reas", ["reasoning"]),
+        ("vlmplan catalogue tasks do", ["docvqa"]),
+        ("vlmplan estimate --hardware rtx-409", ["rtx-4090"]),
+        ("vlmplan recommend --hardware l4,m4", ["l4,m4-max"]),
         ("vlmplan catalogue hardware l4", DEVICES),
     ],
 )

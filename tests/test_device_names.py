@@ -114,7 +114,7 @@ def test_short_names_mean_one_device(name: str, device: str) -> None:
         ("NVIDIA A800-SXM4-80GB", "a100-80gb-sxm"),
         ("A30", "a40"),
         ("L2", "l4"),
-        ("B100", "gb200"),
+        ("B100", "b200-sxm"),
         ("GB300", "gb200"),
         ("RTX 4090 D", "geforce-rtx-4090"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "geforce-rtx-4090"),
@@ -179,9 +179,9 @@ def test_what_is_assumed_is_one_line_on_stderr() -> None:
                          "--text-tokens", "50", "--output-tokens", "32", "--json")  # fmt: skip
     assert code == 0
     assert '"name": "a100-80gb-sxm"' in out
-    said = [line for line in err.splitlines() if line.startswith("vlmplan: note: ")]
+    said = [line for line in err.splitlines() if line.startswith("note: ")]
     assert len(said) == 1
-    assert said[0].startswith("vlmplan: note: 'a100' is taken for a100-80gb-sxm, the one of ")
+    assert said[0].startswith("note: 'a100' is taken for a100-80gb-sxm, the one of ")
     assert said[0].endswith("; it could be a100-40gb-pcie, a100-40gb-sxm, a100-80gb-pcie")
     assert "note:" not in run("catalogue", "hardware", "a100-80gb-sxm")[2]
 

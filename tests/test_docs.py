@@ -31,7 +31,7 @@ PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 # What a machine measures differs from run to run: times, and differences that rounding makes.
 # So do the losses of a training.
 MEASURED = re.compile(r"\d[\d.]* (?:us|ms|s)\b|\d\.\de[+-]\d\d|\d\.\d{3}\b")
-FIGURE = re.compile(r"[+-]?\d[\d.]* ?(?:us|ms|s|%)?\b")
+FIGURE = re.compile(r"[+-]?\d[\d.]*(?: ?(?:us|ms|s)\b)?")  # of an interval the first may have no unit of its own
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"```console\n\$ vlmplan (?P<arguments>[^\n]+)\n(?P<output>.*?)```\n", re.DOTALL)
 

@@ -32,6 +32,7 @@ from vlmplan.inventory import catalogue
 from vlmplan.pages.explorer import Explorer, Offer, command, words
 from vlmplan.pages.loopback import MOST_BYTES, Loopback
 from vlmplan.planning import Plan
+from vlmplan.units import format_seconds
 
 OFFER = Offer(
     devices={"": "this machine", "l4": "NVIDIA L4", "a100-80gb-sxm": "A100"},
@@ -223,7 +224,7 @@ def test_another_number_of_tokens_is_priced_as_estimate_does(server: Loopback) -
     assert code == 0, err
     priced = json.loads(out)
     low_s, high_s = priced["latency_interval_s"]
-    ends = re.search(r"an answer takes \S+ m?s \((\S+) ms to (\S+) ms\)", found["told"])
+    ends = re.search(r"an answer takes \S+ m?s \((\S+) to (\S+) ms\)", found["told"])
     assert ends is not None
     assert (float(ends[1]), float(ends[2])) == pytest.approx((1e3 * low_s, 1e3 * high_s), rel=5e-3)
     assert ("breaks the limits" in found["told"]) == (high_s > 0.3)
@@ -279,7 +280,24 @@ def test_what_nothing_keeps_and_what_cannot_be_asked_are_words(server: Loopback)
 
 def test_what_is_assumed_is_said(server: Loopback) -> None:
     assert _ask(server)["assumed"] == []
-    assert any("no limit given" in line for line in _ask(server, latency="")["assumed"])
+    assert any("assumed --ttft" in line for line in _ask(server, latency="")["assumed"])
+
+
+def test_another_number_of_tokens_a_frame_is_priced_for_all_frames(server: Loopback) -> None:
+    """The page has no field for frames: those of the plan are what is tried, too."""
+    found = _ask(server, task="video", latency="30s")
+    assert found["outcome"] == "plan" and "32 frames of" in found["sentence"]
+    other = next(count for count in found["tokens"]["counts"] if count != found["tokens"]["at"])
+    tokens = _ask(server, task="video", latency="30s", visual_tokens=str(other))["tokens"]
+    assert "--images 32" in tokens["command"] and tokens["told"].startswith(f"{other} visual tokens instead")
+    priced = vlmplan.estimate(
+        model=found["choice"]["model"], hardware="l4", visual_tokens=other, images=32, image=FORM["image"],
+        text_tokens=int(FORM["text_tokens"]), output_tokens=int(FORM["output_tokens"]), runtime="vllm",
+        precision=found["choice"]["precision"],
+    )  # fmt: skip
+    assert format_seconds(priced.latency_s) in tokens["told"]
+    fewer = _ask(server, task="video", latency="30s", images="8")
+    assert "8 frames of" in fewer["sentence"] and " --images 8" in fewer["command"]
 
 
 def test_texts_of_others_are_texts() -> None:

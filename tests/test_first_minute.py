@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def _notes(said: str) -> list[str]:
-    return [line.removeprefix("vlmplan: note: ") for line in said.splitlines() if line.startswith("vlmplan: note: ")]
+    return [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
 
 
 def test_one_word_is_answered() -> None:
@@ -33,7 +33,7 @@ def test_one_word_is_answered() -> None:
     assert any("--task" in line for line in said)
     assert any("--text-tokens" in line for line in said)
     assert any(line.startswith("this machine: ") and "--hardware" in line for line in said)
-    assert any("--latency" in line for line in said)
+    assert any("--ttft" in line for line in said)
 
 
 def test_what_is_given_is_not_assumed() -> None:
@@ -50,12 +50,12 @@ def test_the_usual_limits_are_kept_and_written_down() -> None:
     assert plan["choice"]["ttft_interval_s"][1] <= INTERACTIVE.ttft_s
     assert plan["choice"]["tpot_interval_s"][1] <= INTERACTIVE.tpot_s
     assert (plan["workload"]["text_tokens"], plan["workload"]["output_tokens"]) == (50, 32)
-    assert "no limit given: 1.00 s to the first token" in err
+    assert "assumed --ttft 1.00s --tpot 150ms" in err
 
 
 @pytest.mark.parametrize("times", [2000, 40_000])
 def test_limits_that_nothing_keeps_are_widened_and_said(times: int) -> None:
-    with pytest.warns(vlmplan.Assumed, match=r"\d+ times the usual case's"):
+    with pytest.warns(vlmplan.Assumed, match=r"\d+ times the usual, which nothing keeps"):
         plan = vlmplan.recommend(hardware=_slow(times), task="reasoning")
     assert plan.budget.ttft_s is not None
     assert plan.budget.ttft_s > INTERACTIVE.ttft_s
@@ -106,6 +106,15 @@ def test_an_answer_fits_a_screen(arguments: list[str]) -> None:
         assert word in out
 
 
+@pytest.mark.parametrize("workload", [None, *(one.name for one in vlmplan.catalogue("workloads"))])
+def test_an_answer_fits_a_screen_with_what_was_assumed(workload: str | None) -> None:
+    """On a terminal notes stand above it: both together are at most 25 lines of 80 columns."""
+    code, out, err = run("recommend", "--hardware", "l4", *(("--workload", workload) if workload else ()))
+    assert code == 0
+    assert len(_notes(err)) == len(err.splitlines())
+    assert _screen(out, 80) + _screen(err, 80) <= 25, err + out
+
+
 def test_there_are_stories() -> None:
     assert len(ALONE) >= 8
 
@@ -141,10 +150,15 @@ def test_why_it_is_chosen_is_said_where_others_are_mostly_better() -> None:
     out = _said(run(*asked)[1])
     assert f"Of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}; in " in out
     assert f"another is, which errs {plan.lost_points:.1f} of 100 less" in out
-    assert "Chosen all the same, since nothing within the limits is expected to err less." in out
+    assert "Chosen for the least expected error." in out
     firm = _said(run("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning")[1])
     assert "it is the best choice in" in firm
-    assert "Chosen all the same" not in firm
+    assert "Chosen" not in firm
+    whole = _said(run(*asked, "-v")[1])
+    assert (
+        f"Stability: of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}"
+        in whole
+    )
 
 
 def test_whose_quantised_checkpoint_is_served_is_in_the_first_view() -> None:
@@ -169,7 +183,7 @@ def test_a_page_is_offered_where_it_can_be_made(monkeypatch: pytest.MonkeyPatch)
     import importlib.util
 
     asked = ("recommend", "--hardware", "l4", "--latency", "300ms", "--task", "reasoning")
-    assert "vlmplan page." in _said(run(*asked)[1])
+    assert _said(run(*asked)[1]).endswith("--why MODEL, --json, --open.")
     there = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "plotly" else there(name, *rest)

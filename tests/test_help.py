@@ -46,6 +46,25 @@ def test_no_option_is_left_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(helping.OPTION_PANELS))
+def test_h_is_a_screen_of_names(name: str) -> None:
+    """``-h`` fits 24 lines of 80 columns, with every option's name; ``--help`` says what each is."""
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, [name, "-h"])
+    lines = shown.stdout.splitlines()
+    assert shown.exit_code == 0
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for param in _params(name):
+        if param.param_type_name == "option":  # type: ignore[attr-defined]
+            assert param.opts[0] in re.findall(r"--?[\w-]+", shown.stdout)  # type: ignore[attr-defined]
+    assert "--help says what each of them is." in shown.stdout
+    assert f"  vlmplan {name}" in shown.stdout
+
+
+def test_h_of_a_command_of_few_options_is_its_help() -> None:
+    assert CliRunner(env={"COLUMNS": "80"}).invoke(app, ["demo", "-h"]).stdout == _help("demo")
+
+
+@pytest.mark.parametrize("name", sorted(helping.OPTION_PANELS))
 def test_panels_name_each_option_once_and_none_that_is_not_there(name: str) -> None:
     named = [option for options in helping.OPTION_PANELS[name].values() for option in options]
     assert len(named) == len(set(named))

@@ -16,7 +16,7 @@ ASKED = ["recommend", "--hardware", "l4", "--task", "reasoning", "--text-tokens"
 
 def _ways(err: str) -> dict[str, list[str]]:
     """What is printed beneath an empty answer: the change in words, and its command."""
-    lines = [line for line in err.splitlines() if not line.startswith("vlmplan: note:")]
+    lines = [line for line in err.splitlines() if not line.startswith("note:")]
     assert lines[0].startswith("vlmplan: error: no plan meets")
     if len(lines) == 1:
         return {}

@@ -147,3 +147,17 @@ def test_the_command_draws(tmp_path: Path) -> None:
     assert f"3 pictures and {len(lines)} questions" in done.stdout
     assert {json.loads(line)["task"] for line in lines} == {"reading"}
     assert len(list((tmp_path / "set" / "images").iterdir())) == 3
+
+
+def test_what_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted(_: str, number: int, __: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_set(tmp_path / "drawn", SetOrder(images=9), 1, interrupted)
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "drawn").mkdir()
+    assert write_set(tmp_path / "drawn", SetOrder(images=2)) == len(
+        (tmp_path / "drawn" / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    )

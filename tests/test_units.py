@@ -51,7 +51,15 @@ def test_image() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0123, "12.3 ms"), (1.5, "1.50 s"), (0.9999, "1.00 s"), (3e-6, "3.00 us"), (0, "0 s"), (1234, "1234 s")],
+    [
+        (0.0123, "12.3 ms"),
+        (1.5, "1.50 s"),
+        (0.9999, "1.00 s"),
+        (3e-6, "3.00 us"),
+        (0, "0 s"),
+        (1234, "1234 s"),
+        (86400, "24.0 h"),
+    ],
 )
 def test_format_seconds(seconds: float, text: str) -> None:
     assert units.format_seconds(seconds) == text

@@ -18,12 +18,12 @@ from small_models import KINDS, checkpoint, exported, foreign, order, quiet
 from small_plans import plan_for
 
 from vlmplan.checkpoints.regions import compression
-from vlmplan.checkpoints.small_checkpoint import write_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.cost.roofline import machine
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.document import from_plain, plain, to_json
 from vlmplan.errors import InputError
-from vlmplan.exporting.manifest import GRAPH_REVISION, read_manifest
+from vlmplan.exporting.manifest import FILE_NAME, GRAPH_REVISION, read_manifest
 from vlmplan.exporting.write import export
 from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
@@ -519,3 +519,23 @@ def test_a_name_in_the_manifest_holds_a_path_and_no_more(key: str, text: str) ->
     manifest = replace(read_manifest(exported()), **named)
     given = replace(order(), weights=Path("given.safetensors"))
     assert any(line.startswith(f"{key}: expected at most 1024") for line in claims(manifest, given))
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    shutil.copytree(exported(), folder := tmp_path / "made")
+    said = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    said["files"]["x" * 5000] = {"size_bytes": 1, "sha256": "0" * 64}
+    (folder / FILE_NAME).write_text(json.dumps(said), encoding="utf-8")
+    assert "integrity" in {
+        check.name for check in Validator(Options(threads=1, repeats=1), quiet).validate(folder).report.failed
+    }
+
+
+def test_an_image_that_the_checkpoint_cannot_see_says_nothing_of_the_export(tmp_path: Path) -> None:
+    """A window of three tokens in one layer ends before the image: both models' logits stay as they are."""
+    blind = SmallModel(llm="mistral", text={"sliding_window": 3, "num_hidden_layers": 1}, seed=21)
+    given = str(write_checkpoint(blind, tmp_path / "blind"))
+    export(replace(order(), checkpoint=given), tmp_path / "made", quiet)
+    report = Validator(replace(QUICK, checkpoint=given), quiet).validate(tmp_path / "made").report
+    assert not report.failed
+    assert _outcome(report, "control: no image") is Outcome.SKIPPED

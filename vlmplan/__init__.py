@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vlmplan.api import recommend as recommend
     from vlmplan.api import run as run
     from vlmplan.api import save as save
+    from vlmplan.api import task as task
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
     from vlmplan.api import why_not as why_not
@@ -110,6 +111,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "recommend",
                 "run",
                 "save",
+                "task",
                 "tokens",
                 "validate",
                 "why_not",

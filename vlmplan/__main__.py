@@ -79,6 +79,9 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in a class body, which Python 3.11 calls a RuntimeError
+            sys.stderr.write("interrupted\n")
+            os._exit(130)
         _told(error)
         os._exit(1)
     finally:

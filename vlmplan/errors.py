@@ -4,6 +4,7 @@ A message is one line: what was found, what was expected, what to do. Anything e
 bug and keeps its traceback (exit code 1).
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -85,13 +86,42 @@ def check_range(name: str, value: float | None, least: float, most: float) -> No
         raise InputError(f"{name}: expected {least:g} to {most:g}, found {value:.10g}")
 
 
+def bare(name: str) -> str:
+    """Return the letters and digits of a name, in small letters: ``Qwen3-VL`` and ``qwen3vl`` are one."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+_SHORT = 2  # characters: of so few, half are enough
+_LIKE, _SHORT_LIKE, _PART_LIKE = 0.6, 0.5, 0.75  # of two names' characters, those in both in order; of a part's
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 4) -> str:
-    """Return ``"a, b, c"``: the known names most like ``name``, for use in a message."""
+    """Return ``"a, b, c"``: the known names most like ``name``, for use in a message; none that merely share letters.
+
+    Those that hold it come first, then those like it as a whole, or in a part that begins with a word.
+    """
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    ranked = ((_rank(name.casefold(), one), one) for one in by_folded)
+    close = sorted(((rank, one) for rank, one in ranked if rank is not None), key=lambda pair: pair[0], reverse=True)
+    return ", ".join(by_folded[one] for _, one in close[:limit])
+
+
+def _rank(name: str, other: str) -> tuple[float, float] | None:
+    """How like two names in small letters are, by their best part and as wholes; None where they are not."""
     import difflib
 
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.3)
-    return ", ".join(by_folded[folded] for folded in close)
+    def likeness(part: str) -> float:
+        matcher.set_seq1(part)
+        return matcher.ratio()
+
+    matcher = difflib.SequenceMatcher(b=name)
+    whole = likeness(other)
+    if len(name) > _SHORT and bare(name) and bare(name) in bare(other):
+        return 1.0, whole
+    parts = (other[word.start() :][: len(name)] for word in re.finditer(r"[a-z0-9.]+", other))
+    part = max(map(likeness, parts), default=0.0)
+    alike = whole >= (_LIKE if len(name) > _SHORT else _SHORT_LIKE) or (len(name) > _SHORT and part >= _PART_LIKE)
+    return (max(whole, 0.9 * part), whole) if alike else None
 
 
 # What people call a choice, and the choice; a word is meant where the choice is one of those there are. Choices that

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from vlmplan.errors import InputError
 
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
+_HOUR_S = 3600.0
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0, "h": _HOUR_S}
 _BYTES = {"B": 1.0} | {f"{p}B": 1e3**i for i, p in enumerate(("k", "M", "G", "T"), 1)}
 _BYTES |= {f"{p}iB": 2.0 ** (10 * i) for i, p in enumerate(("K", "M", "G", "T"), 1)}
 _FLOPS = {f"{p}FLOP": 1e3**i for i, p in enumerate(("", "k", "M", "G", "T", "P"))}
@@ -24,6 +25,7 @@ _IMAGE = re.compile(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*")  # noqa: RUF0
 _SPELLED = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s", "msec": "ms", "msecs": "ms", "millis": "ms",
     "millisecond": "ms", "milliseconds": "ms", "microseconds": "us", "mins": "min", "minute": "min",
+    "hour": "h", "hours": "h", "hr": "h",
     "minutes": "min", "k": "kB", "g": "GiB", "gig": "GiB", "gigs": "GiB", "gigabytes": "GB", "mb": "MB", "t": "TB",
     "tf": "TFLOP", "gf": "GFLOP", "tflop/s": "TFLOP", "tflops/s": "TFLOP", "pixel": "px", "pixels": "px", "p": "px",
     "bn": "B", "billion": "B", "million": "M", "mn": "M", "percent": "%", "pct": "%", "points": "%", "pp": "%",
@@ -158,7 +160,9 @@ def _scaled(value: float, scales: tuple[tuple[str, float], ...]) -> str:
 
 
 def format_seconds(value_s: float) -> str:
-    """0.0123 -> ``"12.3 ms"``."""
+    """0.0123 -> ``"12.3 ms"``; from two hours on in hours."""
+    if value_s >= 2 * _HOUR_S:
+        return f"{_three_digits(value_s / _HOUR_S)} h"
     return _scaled(value_s, (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)))
 
 
@@ -198,7 +202,12 @@ def at_least(value: float, units: tuple[tuple[str, float], ...]) -> str:
     return f"{steps * step:.{max(0, digits)}f}{unit}"
 
 
-SECONDS_TYPED = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # of a limit in words, the largest that leaves a whole part
+SECONDS_TYPED = (
+    ("h", _HOUR_S),
+    ("s", 1.0),
+    ("ms", 1e-3),
+    ("us", 1e-6),
+)  # of a limit in words, the largest that leaves a whole part
 BYTES_TYPED = (("GiB", 2.0**30), ("MiB", 2.0**20), ("B", 1.0))
 FLOPS_TYPED = (("TFLOP", 1e12), ("GFLOP", 1e9), ("FLOP", 1.0))
 PERCENT_TYPED = (("%", 0.01),)

@@ -3,19 +3,30 @@
 from collections.abc import Callable
 
 from part import TEXT, VISION, Part
-from processors import Counted, Plain, processor_of
+from processors import Counted, Plain, module, processor_of
 
 
 def _split(model: str, name: str, patch: int, joined: int, unasked: Plain) -> Callable[[Plain], Counted]:
-    """Idefics3 and SmolVLM: the processor counts views, each of the same tokens; 0 is one that is not split."""
+    """Idefics3 and SmolVLM: the views that the processor cuts, each of the same tokens.
+
+    Its ``get_number_of_image_patches`` counts fewer than it cuts where the longest edge is no whole number of tiles.
+    """
 
     def of(settings: Plain) -> Counted:
         processor = processor_of(model, name, {**unasked, **settings})
-        each = (processor.max_image_size["longest_edge"] // patch // joined) ** 2
+        tile, edge = processor.max_image_size["longest_edge"], processor.size["longest_edge"]
+        each = (tile // patch // joined) ** 2
+        scaled = module(f"{model}.image_processing_pil_{model}").get_resize_output_image_size
 
         def count(width: int, height: int) -> int:
-            views, *_ = processor.get_number_of_image_patches(height, width, {})
-            return int(each * max(1, views))
+            import numpy as np
+
+            if not processor.do_image_splitting:
+                return int(each)
+            size = scaled(np.zeros((1, height, width), dtype=np.uint8), edge)
+            picture = processor.resize_for_vision_encoder(np.zeros((3, *size), dtype=np.uint8), tile)
+            frames, *_ = processor.split_images(picture, {"longest_edge": tile})
+            return int(each * len(frames))
 
         return count
 
@@ -45,6 +56,7 @@ PARTS = {
         {"size": {"longest_edge": 1920}, "max_image_size": {"longest_edge": 384}},
         {"size": {"longest_edge": 512}},
         {"size": {"longest_edge": 1000}},
+        {"size": {"longest_edge": 800}, "max_image_size": {"longest_edge": 384}},
         {"do_image_splitting": False},
         {"size": {"longest_edge": 3072}},
     ],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.error_by_scores import Judge as Judge
     from vlmplan.accuracy.error_by_scores import ScoreBasis as ScoreBasis
     from vlmplan.accuracy.error_by_scores import ScoreUsed as ScoreUsed
+    from vlmplan.accuracy.error_by_scores import about_videos as about_videos
     from vlmplan.accuracy.error_by_scores import by_scores as by_scores
     from vlmplan.accuracy.error_by_scores import of_videos as of_videos
     from vlmplan.accuracy.error_by_scores import parse_task as parse_task
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.published_scores import OwnScores as OwnScores
     from vlmplan.accuracy.reductions import Curve as Curve
     from vlmplan.accuracy.reductions import Uncertain as Uncertain
+    from vlmplan.accuracy.tasks import CALLED as CALLED
+    from vlmplan.accuracy.tasks import TASKS as TASKS
+    from vlmplan.accuracy.tasks import Task as Task
 
 __getattr__, __all__ = face(
     __name__,
@@ -45,6 +49,7 @@ __getattr__, __all__ = face(
             "ScoreBasis",
             "ScoreUsed",
             "TOO_SMALL",
+            "about_videos",
             "by_scores",
             "of_videos",
             "parse_task",
@@ -65,5 +70,6 @@ __getattr__, __all__ = face(
         ),
         "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
         "reductions": ("Curve", "Uncertain"),
+        "tasks": ("CALLED", "TASKS", "Task"),
     },
 )

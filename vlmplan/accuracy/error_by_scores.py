@@ -54,6 +54,12 @@ def of_videos(task: Iterable[str]) -> bool:
     return any(name.casefold() in _OF_VIDEOS for name in task)
 
 
+def about_videos(task: object) -> bool:
+    """Return whether a task in words is about videos: names, or what people call them, with shares or without."""
+    names = (item.partition("=")[0].strip() for item in task.split(",")) if isinstance(task, str) else ()
+    return of_videos(CALLED.get(name.casefold(), name) for name in names)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSource:
     """What the predicted errors rest on: a name, the digest of the evidence or law, and the shares of the task."""
@@ -99,7 +105,8 @@ class Judge:
     """The error of a candidate, paired draws of it, what to warn of, and what it all rests on.
 
     ``unstudied`` says what of a candidate no study has seen: fewer pixels or tokens than any of its kind. Who
-    ``takes`` so many images a request reads them all, the frames of a video.
+    ``takes`` so many images a request reads them all, the frames of a video. ``about`` is the judge of another request;
+    None where any request is judged alike.
     """
 
     source: ErrorSource
@@ -110,6 +117,7 @@ class Judge:
     scores: Callable[[ModelSpec], tuple[ScoreUsed, ...]] = lambda _: ()
     unstudied: Callable[[ModelSpec, VisualInput], tuple[str, ...]] = lambda _, __: ()
     takes: Callable[[ModelSpec, int], bool] = lambda _, __: True
+    about: "Callable[[Workload], Judge] | None" = None
 
 
 def _meant(name: str) -> str:
@@ -136,7 +144,9 @@ def parse_task(text: str) -> dict[str, float]:
         shares[_meant(name.strip())] = value
     total = sum(shares.values())
     if abs(total - 1) > SHARE_TOLERANCE:
-        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3")
+        alike = ",".join(f"{name}={1 / len(shares):.3g}" for name in shares)
+        hint = f"; did you mean {alike}?" if "=" not in text and 10**3 % len(shares) == 0 else ""
+        raise InputError(f"--task {text}: the shares add to {total:g}, expected 1, such as reasoning=0.7,ocr=0.3{hint}")
     return shares
 
 
@@ -242,24 +252,32 @@ def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> I
         )
 
 
+def _rests_on(rests: Support) -> str:
+    """Whose scores a prediction rests on, with their shares; where they are of one kind, that alone."""
+    kinds = (
+        (rests.own_fraction, "of its own"),
+        (rests.family_fraction, "of its family"),
+        (rests.stand_in_fraction, "of other benchmarks or families"),
+    )
+    found = [(f"{share:.0%}", kind) for share, kind in kinds if round(100 * share)]
+    return f"{found[0][1]} alone" if len(found) == 1 else ", ".join(f"{kind} ({share})" for share, kind in found)
+
+
 def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
     found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
     if seen.native_frames:
         yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
     if rests.own_fraction < 1:
-        yield (
-            f"{name}: {rests.own_fraction:.0%} of its prediction rests on its own published scores, "
-            f"{rests.family_fraction:.0%} on its family's, {rests.stand_in_fraction:.0%} on other benchmarks or "
-            "families"
-        )
+        yield f"{name}: its prediction rests on published scores {_rests_on(rests)}"
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
     if smaller and not unstudied(evidence, smaller, seen):
         largest = max(smaller, key=lambda one: seen.native_sides_px[one])
         what = "a frame" if seen.native_frames else "this image"
+        alone = "" if len(smaller) == 1 else f" on {', '.join(smaller)}"
         yield (
-            f"{name}: sees {what} at {seen.side_px:.0f} pixels a side, {largest}'s own at "
-            f"{seen.native_sides_px[largest]:.0f}; what the difference costs on {', '.join(smaller)} is from studies"
+            f"{name}: sees {what} at {seen.side_px:.0f} px a side, {largest}'s at {seen.native_sides_px[largest]:.0f}; "
+            f"the loss{alone} is from studies"
         )
     if seen.visual_tokens < seen.unreduced_tokens:
         papers = max(loss.curve.studies for loss in found if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))
@@ -396,10 +414,11 @@ def by_scores(
     known = {*evidence.tasks, *(benchmark.name for benchmark in evidence.benchmarks)}
     for name in shares:
         if name not in known:
-            close = nearest(name, known)
+            close = nearest(name, [*evidence.tasks, *CALLED])
+            hint = f"; nearest: {close}" if close else ""
             raise InputError(
-                f"no task '{name}'; expected one of {', '.join(sorted(known))}, or a LAW.toml"
-                + (f" (nearest: {close})" if close else "")
+                f"no task '{name}'{hint}; 'vlmplan catalogue tasks' lists those with published scores, and a LAW.toml "
+                "is one"
             )
     weights = evidence.weights(shares)
     asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
@@ -421,4 +440,5 @@ def by_scores(
         scores=asked.scores,
         unstudied=asked.unstudied,
         takes=asked.takes,
+        about=lambda other: by_scores(evidence, shares, other, own, sha256),
     )

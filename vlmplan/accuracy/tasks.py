@@ -13,34 +13,37 @@ from vlmplan.records import dataclass
 class Task:
     """What a task is made of: ``benchmarks`` with weights that add to 1, and the words it is ``called`` by besides."""
 
+    name: str
     benchmarks: Mapping[str, float]
     called: tuple[str, ...] = ()
 
 
+def _equal(*benchmarks: str) -> Mapping[str, float]:
+    return dict.fromkeys(benchmarks, 1 / len(benchmarks))
+
+
 TASKS: Mapping[str, Task] = {
-    "reasoning": Task(
-        benchmarks={"MMMU_val": 0.25, "MMBench_EN": 0.25, "AI2D_test": 0.25, "MathVista_mini": 0.25},
-        called=("vqa", "chat", "questions"),
-    ),
-    "ocr": Task(
-        benchmarks={"OCRBench": 0.25, "TextVQA_val": 0.25, "DocVQA": 0.25, "ChartQA_test": 0.25},
-        called=("text", "reading", "screenshots"),
-    ),
-    "docvqa": Task(benchmarks={"DocVQA": 1.0}, called=("documents", "document", "docs", "invoices", "receipts")),
-    "textvqa": Task(benchmarks={"TextVQA_val": 1.0}, called=("signs",)),
-    "chartqa": Task(benchmarks={"ChartQA_test": 1.0}, called=("charts", "chart", "plots")),
-    "ocrbench": Task(benchmarks={"OCRBench": 1.0}),
-    "mmmu": Task(benchmarks={"MMMU_val": 1.0}),
-    "mmbench": Task(benchmarks={"MMBench_EN": 1.0}),
-    "ai2d": Task(benchmarks={"AI2D_test": 1.0}, called=("diagrams", "diagram")),
-    "mathvista": Task(benchmarks={"MathVista_mini": 1.0}, called=("math",)),
-    "video": Task(
-        benchmarks={"VideoMME": 0.25, "MVBench": 0.25, "LongVideoBench": 0.25, "MLVU": 0.25},
-        called=("videos", "clips", "clip"),
-    ),
-    "videomme": Task(benchmarks={"VideoMME": 1.0}),
-    "mvbench": Task(benchmarks={"MVBench": 1.0}),
-    "longvideobench": Task(benchmarks={"LongVideoBench": 1.0}),
-    "mlvu": Task(benchmarks={"MLVU": 1.0}),
+    name: Task(name=name, benchmarks=benchmarks, called=tuple(called.split()))
+    for name, benchmarks, called in (
+        ("reasoning", _equal("MMMU_val", "MMBench_EN", "AI2D_test", "MathVista_mini"), "vqa chat questions general"),
+        (
+            "ocr",
+            _equal("OCRBench", "TextVQA_val", "DocVQA", "ChartQA_test"),
+            "text reading screenshots screenshot ui screens",
+        ),
+        ("docvqa", _equal("DocVQA"), "documents document docs invoices invoice receipts receipt forms pdf pages"),
+        ("textvqa", _equal("TextVQA_val"), "signs"),
+        ("chartqa", _equal("ChartQA_test"), "charts chart plots graphs"),
+        ("ocrbench", _equal("OCRBench"), ""),
+        ("mmmu", _equal("MMMU_val"), ""),
+        ("mmbench", _equal("MMBench_EN"), "caption captions captioning perception"),
+        ("ai2d", _equal("AI2D_test"), "diagrams diagram"),
+        ("mathvista", _equal("MathVista_mini"), "math maths"),
+        ("video", _equal("VideoMME", "MVBench", "LongVideoBench", "MLVU"), "videos clips clip"),
+        ("videomme", _equal("VideoMME"), ""),
+        ("mvbench", _equal("MVBench"), ""),
+        ("longvideobench", _equal("LongVideoBench"), ""),
+        ("mlvu", _equal("MLVU"), ""),
+    )
 }
 CALLED = {word: name for name, task in TASKS.items() for word in task.called}

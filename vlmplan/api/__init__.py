@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import load as load
     from vlmplan.api.shelves import model as model
     from vlmplan.api.shelves import save as save
+    from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
 
 __getattr__, __all__ = face(
@@ -43,7 +44,7 @@ __getattr__, __all__ = face(
         "plans": ("compare", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
         "questions": ("evaluate_endpoint",),
-        "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "workload"),
+        "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
     },
 )
 

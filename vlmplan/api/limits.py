@@ -6,7 +6,7 @@ from dataclasses import replace
 from vlmplan.api.given import tell
 from vlmplan.api.workloads import Described
 from vlmplan.inventory import Budget
-from vlmplan.planning import INTERACTIVE
+from vlmplan.planning import INTERACTIVE, typed
 from vlmplan.records import dataclass
 
 USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
@@ -32,13 +32,9 @@ class AssumedLimits:
 
     def tell(self, times: float, *, to_read: bool = False) -> None:
         """Say which limits were assumed, and where nothing keeps them, or nothing ``to_read`` small text by."""
-        latency, ttft, tpot, *others = self.budget.limits
-        timed = ((ttft, "to the first token"), (tpot, "a further one"), (latency, "to the last"))
-        found = [f"{show(limit * times)} {what}" for (_, limit, show), what in timed if limit is not None]
-        found += [f"{show(limit)} of {name}" for name, limit, show in others if limit is not None]
-        shown = ", ".join(found)
-        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing {_READS * to_read}keeps here"
-        tell(f"{self.by}: {shown}{f'; {why}' if why else ''} (--latency, --ttft, --tpot, ...)")
+        shown = (f"{option} {limit}" for option, limit in typed(self.wider(times, None)).items())
+        why = self.why if times == 1 else f"{times:g} times {self.whose}, which nothing {_READS * to_read}keeps"
+        tell(f"{self.by} {' '.join(shown)}{f', {why}' if why else ''}")
 
 
 def grown(needed: float, most: float) -> float:
@@ -64,9 +60,9 @@ def assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> Assu
         return None
     if named is None or named.budget is None:
         why = INTERACTIVE.why
-        usual = AssumedLimits(budget=USUAL_LIMITS, by="no limit given", whose="the usual case's", why=why)
+        usual = AssumedLimits(budget=USUAL_LIMITS, by="assumed", whose="the usual", why=why)
         return usual if stated is None else None
     if stated is not None and any((stated.latency_s, stated.ttft_s, stated.tpot_s)):
         return None
     most_ratio = 1.0 if asked.own else INTERACTIVE.most_ratio
-    return AssumedLimits(budget=named.budget, by=f"workload {named.name}", whose="its limits", most_ratio=most_ratio)
+    return AssumedLimits(budget=named.budget, by=f"workload {named.name}:", whose="its own", most_ratio=most_ratio)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from vlmplan.accuracy import ScalingLaw
+from vlmplan.accuracy import ScalingLaw, about_videos
 from vlmplan.api.given import (
     File,
     Words,
@@ -143,11 +143,16 @@ def _usual_task(task: File | ScalingLaw | None, work: Described) -> File | Scali
     if task is not None:
         return task
     if named is not None and named.task is not None:
-        tell(f"workload {named.name}: task {named.task} (--task)")
         return named.task
-    silent = "no task given" if work.log is None else f"no task given, and {work.log.name} says none"
-    tell(f"{silent}: {INTERACTIVE.task} (--task, 'vlmplan catalogue laws')")
+    silent = "" if work.log is None else f": {work.log.name} says none"
+    tell(f"assumed --task {INTERACTIVE.task}{silent} ('vlmplan catalogue tasks' lists all)")
     return INTERACTIVE.task
+
+
+def _usual_workload(task: File | ScalingLaw | None, words: Asking) -> "File | NamedWorkload | Workload | None":
+    """The workload of the words; of a question about videos that says no number of frames, a clip."""
+    silent = all(words[name] is None for name in ("workload", "requests", "images"))
+    return "video" if silent and about_videos(task) else words["workload"]
 
 
 def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
@@ -155,7 +160,6 @@ def _preference(given: str | None, named: "NamedWorkload | None") -> Preference:
     if given is not None:
         return must_be_one_of(Preference, given, "--prefer")
     if named is not None and named.prefer is not None:
-        tell(f"workload {named.name}: prefers {named.prefer} (--prefer)")
         return named.prefer
     return Preference.BALANCED
 
@@ -195,7 +199,8 @@ def read_question(task: File | ScalingLaw | None, words: Asking) -> _Question:
     """Read the words. Raises InputError."""
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
-    work, budget = described(words), _budget(words)
+    silent = [name for name, given in (("task", task), ("prefer", words["prefer"])) if given is None]
+    work, budget = described({**words, "workload": _usual_workload(task, words)}, silent), _budget(words)
     model: str | ModelSpec | None = named(words["model"])
     law: str | ScalingLaw = named(_usual_task(task, work))
     asked = Asked(

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal, overload
 from vlmplan.api.given import D, File, device, must_be_one_of
 from vlmplan.document import load as load_document
 from vlmplan.document import to_json, to_toml, write_text
+from vlmplan.errors import InputError, nearest
 from vlmplan.hardware import HardwareProfile
 from vlmplan.inventory import Shelf
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
 
 if TYPE_CHECKING:
-    from vlmplan.accuracy import ScalingLaw
+    from vlmplan.accuracy import ScalingLaw, Task
     from vlmplan.document import Document
     from vlmplan.inventory import NamedWorkload
 
@@ -102,6 +103,36 @@ def workload(name: File) -> "NamedWorkload":
     return shelves.workload(name)
 
 
+def task(name: str) -> "Task":
+    """Return a task: the benchmarks whose scores judge it, with weights, and the words it is called by besides.
+
+    Args:
+        name: The task's name (``"ocr"``), or another word for it (``"documents"``).
+
+    Returns:
+        The task; its error is the mean of its benchmarks' by these weights.
+
+    Raises:
+        InputError: For a word that is none.
+
+    Example:
+        >>> import vlmplan
+        >>> vlmplan.task("receipts").benchmarks
+        {'DocVQA': 1.0}
+    """
+    from vlmplan.accuracy import CALLED, TASKS
+
+    folded = name.strip().casefold()
+    found = TASKS.get(CALLED.get(folded, folded))
+    if found is None:
+        close = nearest(folded, [*TASKS, *CALLED])
+        raise InputError(f"no task named '{name[:40]}'{f'; nearest: {close}' if close else ''}; expected one of "
+                         f"{', '.join(TASKS)}")  # fmt: skip
+    return found
+
+
+@overload
+def catalogue(shelf: Literal["tasks"]) -> "tuple[Task, ...]": ...
 @overload
 def catalogue(shelf: Literal["hardware"]) -> tuple[HardwareProfile, ...]: ...
 @overload
@@ -111,15 +142,15 @@ def catalogue(shelf: Literal["laws"]) -> "tuple[ScalingLaw, ...]": ...
 @overload
 def catalogue(shelf: Literal["workloads"]) -> "tuple[NamedWorkload, ...]": ...
 @overload
-def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload, ...]": ...
-def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload, ...]":
+def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload | Task, ...]": ...
+def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload | Task, ...]":
     """Return all that is shipped of a kind, by name.
 
     Args:
-        shelf: ``"hardware"``, ``"models"``, ``"laws"`` or ``"workloads"``.
+        shelf: ``"hardware"``, ``"models"``, ``"laws"``, ``"workloads"`` or ``"tasks"``.
 
     Returns:
-        The documents, as ``hardware_profile``, ``model``, ``law`` and ``workload`` return them one by one.
+        The documents, as ``hardware_profile``, ``model``, ``law``, ``workload`` and ``task`` return them one by one.
 
     Raises:
         InputError: For another word.
@@ -130,12 +161,13 @@ def catalogue(shelf: str) -> "tuple[HardwareProfile | ModelSpec | ScalingLaw | N
         ['l4', 'l40', 'l40s']
     """
     kind = must_be_one_of(Shelf, shelf, "shelf")
-    readers: dict[Shelf, Callable[[str], HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload]]
+    readers: dict[Shelf, Callable[[str], HardwareProfile | ModelSpec | ScalingLaw | NamedWorkload | Task]]
     readers = {
         Shelf.HARDWARE: shelves.hardware,
         Shelf.MODELS: shelves.model,
         Shelf.LAWS: shelves.law,
         Shelf.WORKLOADS: shelves.workload,
+        Shelf.TASKS: task,
     }
     return tuple(readers[kind](name) for name in shelves.names(kind))
 

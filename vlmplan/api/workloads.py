@@ -20,17 +20,17 @@ from vlmplan.units import format_image, format_seconds, parse_image, parse_pixel
 if TYPE_CHECKING:
     from vlmplan.planning import LoggedTimes, Plan
 
-# Fields of a workload: the option that says it, and how a note does.
-_SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "images": ("--images", lambda number: "1 image" if number == 1 else f"{number} images"),
-    "image": ("--image", lambda size: f"{size[0]}x{size[1]} pixels"),
-    "text_height_px": ("--text-height", lambda height_px: f"text {height_px:g}px high"),
-    "text_tokens": ("--text-tokens", lambda tokens: f"{tokens} text tokens"),
-    "output_tokens": ("--output-tokens", lambda tokens: f"{tokens} tokens out"),
-    "cached_text_tokens": ("--cached-text-tokens", lambda tokens: f"{tokens} of them cached"),
-    "cached_images": ("--cached-images", lambda cached: f"images {'' if cached else 'not '}cached"),
-    "batch": ("--batch", lambda number: f"batches of {number}"),
-    "concurrency": ("--concurrency", lambda number: f"{number} in flight"),
+# Fields of a workload: how the option that says the same is typed.
+_TYPED: Mapping[str, Callable[[Any], str]] = {
+    "images": lambda number: f"--images {number}",
+    "image": lambda size: f"--image {size[0]}x{size[1]}",
+    "text_height_px": lambda height_px: f"--text-height {height_px:g}px",
+    "text_tokens": lambda tokens: f"--text-tokens {tokens}",
+    "output_tokens": lambda tokens: f"--output-tokens {tokens}",
+    "cached_text_tokens": lambda tokens: f"--cached-text-tokens {tokens}",
+    "cached_images": lambda cached: "--cached-images" if cached else "",
+    "batch": lambda number: f"--batch {number}",
+    "concurrency": lambda number: f"--concurrency {number}",
 }
 
 
@@ -68,14 +68,13 @@ def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in named.request.items() if name not in out}
 
 
-def _tell_named(named: NamedWorkload, left: Mapping[str, Any]) -> None:
-    """Say what a name set of the request."""
-    of_video = {"images": ("--frames", lambda number: f"{number} frame{'' if number == 1 else 's'}")}
-    words = {**_SHOWN, **(of_video if of_videos([named.task or ""]) else {})}
-    shown = [(show(left[name]), option) for name, (option, show) in words.items() if name in left]
-    if shown:
-        what, options = zip(*shown, strict=True)
-        tell(f"workload {named.name} ({named.title}): {', '.join(what)} ({', '.join(options)})")
+def _tell_named(named: NamedWorkload, left: Mapping[str, Any], beside: Mapping[str, Any]) -> None:
+    """Say what a name set, as it would be typed: of the request, where one image needs no word, and ``beside`` it."""
+    words = {**_TYPED, "images": lambda number: f"--frames {number}"} if of_videos([named.task or ""]) else _TYPED
+    shown = [show(left[name]) for name, show in words.items() if name in left and (name, left[name]) != ("images", 1)]
+    shown += [f"--{name} {value}" for name, value in beside.items() if value is not None]
+    if any(shown):
+        tell(f"workload {named.name}: {' '.join(filter(None, shown))}")
 
 
 def _log_line(log: RequestLog) -> str:
@@ -94,8 +93,11 @@ def _log_line(log: RequestLog) -> str:
     return line
 
 
-def described(words: Mapping[str, Any]) -> Described:
-    """Return the request that ``words`` describe, and say what of it a name or a log set. Raises InputError."""
+def described(words: Mapping[str, Any], silent: Collection[str] = ()) -> Described:
+    """Return the request that ``words`` describe, and say what of it a name or a log set. Raises InputError.
+
+    A name is said to set those of ``task`` and ``prefer`` on which the question is ``silent``.
+    """
     given, requests = words["workload"], words["requests"]
     if isinstance(given, Workload):
         beside = [name for name in (*Words.__annotations__, "requests") if words[name] is not None]
@@ -107,7 +109,7 @@ def described(words: Mapping[str, Any]) -> Described:
     if given is not None:
         named, own = _named(given)
         left = _left(named, before)
-        _tell_named(named, left)
+        _tell_named(named, left, {name: getattr(named, name) for name in silent})
     if log is not None:
         tell(_log_line(log))
     usual = {"text_tokens": INTERACTIVE.text_tokens, "output_tokens": INTERACTIVE.output_tokens}
@@ -123,7 +125,7 @@ def pictures(
     if given is not None:
         named, _ = _named(given)
         left = {name: value for name, value in _left(named, said).items() if name in ("image", "images")}
-        _tell_named(named, left)
+        _tell_named(named, left, {})
     found = Workload(text_tokens=INTERACTIVE.text_tokens, output_tokens=INTERACTIVE.output_tokens, **left | said)
     return found.image, found.images
 
@@ -159,12 +161,11 @@ def tell_times(log: RequestLog, found: "LoggedTimes | None", what: str) -> None:
 
 
 def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
-    """Return a plan that says how long its choice takes for the requests of a log; say it, too."""
+    """Return a plan that says how long its choice takes for the requests of a log."""
     if log is None:
         return plan
     found = plan.logged
     line = _times_line(log, found, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
-    tell(line)
     over = []
     if found is not None:
         times = (

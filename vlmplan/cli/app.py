@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports 
 COMMANDS = {
     "estimate": "Price one configuration: latency by part, memory, FLOPs, parameters, the knee.",
     "tokens": "Show how many visual tokens an image makes, and what sets another number, engine by engine.",
-    "catalogue": "List the devices, models, laws or workloads that are shipped, or show one.",
+    "catalogue": "List the devices, models, tasks, workloads or laws that are shipped, or show one.",
     "doctor": "Say what is installed and found here, what each command lacks, and the line that mends it.",
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
@@ -73,7 +73,7 @@ def _assumptions_said() -> Iterator[None]:
         elif str(message) not in told:
             told.add(str(message))
             line = inert.short(inert.terminal(" ".join(str(message).split())))
-            say(f"vlmplan: note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
+            say(f"note: {line}" if assumed else f"vlmplan: warning: {line} ({category.__name__})")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", Assumed)
@@ -99,24 +99,38 @@ def _no_option(error: Exception) -> str:
     return f"No such option: {wrong}" + (here or (f"; did you mean --{best}?" if best else "")) + ("" if best else ".")
 
 
+def _extra(text: str, words: str, flags: Sequence[str]) -> str:
+    """What is said of words that stand alone: an option without its dashes, or a name without its option."""
+    from vlmplan.cli.called import option_of
+
+    word, _, rest = words.partition(" ")
+    if f"--{word}" in flags:
+        return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
+    option = option_of(word)
+    return f"{text}; did you mean {option} {word}?" if option in flags else f"{text}."
+
+
 def _usage(error: Exception) -> str:
     """What click says of wrong usage, and what was probably meant: the nearest choice or option."""
-    text: str = error.format_message()  # type: ignore[attr-defined]
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if type(error).__name__ == "NoSuchOption":
         return _no_option(error)
     choice = re.search(r"'([^']*)' is not one of (.*)\.$", text)
     if choice is not None:
+        from vlmplan.cli.called import engine_here
         from vlmplan.hardware import Runtime
 
         by_name = {one.value: one for one in Runtime}  # which know what they are called besides
         known = [by_name.get(one, one) for one in re.findall(r"'([^']*)'", choice[2])]
+        if any(isinstance(one, Runtime) for one in known) and (engine := engine_here(choice[1])):
+            return f"{text.removesuffix('.')}; {engine}."
         return text.removesuffix(".") + (did_you_mean(choice[1], known) or ".")
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", text)
     if extra is not None:
-        flags = {flag.lstrip("-") for flag in _flags(error)}
-        word, _, rest = extra[1].partition(" ")
-        if word in flags:
-            return f"{text}; did you mean --{word} {rest}".rstrip() + "?"
+        return _extra(text, extra[1], _flags(error))
+    whole = re.fullmatch(r"(.* '([0-9]+)k' is not a valid int)\.", text)
+    if whole is not None:
+        return f"{whole[1]}; did you mean {whole[2]}000?"
     return text if text.endswith((".", "?")) else f"{text}."
 
 
@@ -125,14 +139,34 @@ def _called(ctx: typer.Context) -> str:
     return f"{ctx.invoked_subcommand} " if ctx.invoked_subcommand in COMMANDS else ""
 
 
+_IN_BRIEF = "vlmplan.help_in_brief"
+
+
 class _Command(TyperCommand):
     """A command that is not begun where its answer would be lost; page writes its file unasked."""
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the options. ``-h`` of a command with many asks for their names alone."""
+        if "-h" in args and "--help" not in args:
+            from vlmplan.cli.help import OPTION_PANELS
+
+            ctx.meta[_IN_BRIEF] = self.name in OPTION_PANELS
+        return super().parse_args(ctx, args)
+
+    def format_help_text(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write what it is for."""
+        if ctx.meta.get(_IN_BRIEF):
+            from vlmplan.cli.help import write_text_in_brief
+
+            write_text_in_brief(self, formatter)
+        else:
+            super().format_help_text(ctx, formatter)
+
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """Write what it takes, in panels."""
-        from vlmplan.cli.help import write_options
+        from vlmplan.cli.help import write_options, write_options_in_brief
 
-        write_options(self, ctx, formatter)
+        (write_options_in_brief if ctx.meta.get(_IN_BRIEF) else write_options)(self, ctx, formatter)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it. Raises InputError."""

@@ -7,6 +7,7 @@ people who tried vlmplan.
 import warnings
 from collections.abc import Callable, Collection, Sequence
 
+from vlmplan.accuracy import CALLED, TASKS
 from vlmplan.errors import Assumed, InputError, meant
 from vlmplan.inventory import catalogue
 
@@ -71,7 +72,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "--license": ("a glob, such as 'apache*'", "licence licenses licences"),
     "--released-after": ("a date", "since released newer-than release-date"),
     "--max-params": ("such as 8B", "params parameters max-size model-size"),
-    "--task": ("'vlmplan catalogue laws' lists some", "benchmark dataset use-case usecase domain eval tasks"),
+    "--task": ("'vlmplan catalogue tasks' lists them", "benchmark dataset use-case usecase domain eval tasks"),
     "--workload": ("'vlmplan catalogue workloads' lists them", "scenario preset usage request"),
     "--requests": ("a file of them", "log logs trace traffic requests-file"),
     "--model": ("a name or a folder", "model-name model-id model-path hf-model repo checkpoint"),
@@ -92,9 +93,11 @@ _ELSEWHERE = {
     "workload": "recommend, estimate and tokens take a workload; what profile measures holds for any request",
     "list": "'vlmplan catalogue hardware' lists devices, 'vlmplan catalogue models' models",
 }
+# Engines that nothing is priced for.
+_UNPRICED = "sglang ollama lmstudio lmdeploy tgi mlx mlx-vlm openvino ktransformers"
 # Commands that people type, and what does it.
 _COMMANDS = {
-    "recommend": "plan choose advise advice suggest search select find pick optimize optimise why",
+    "recommend": "plan choose advise advice suggest search select find pick optimize optimise",
     "estimate": "price cost predict simulate latency calc calculate",
     "tokens": "count tokenize token visual-tokens",
     "catalogue": "catalog list ls models devices hardware gpus laws tasks workloads show info",
@@ -123,6 +126,16 @@ def option_here(wrong: str, flags: Collection[str]) -> str | None:
     return f"; {_ELSEWHERE[word]}" if word in _ELSEWHERE else None
 
 
+def engine_here(wrong: str) -> str | None:
+    """Return what to say of an engine that no times are predicted for; None where it is none that is known."""
+    if wrong.casefold() not in _UNPRICED.split():
+        return None
+    return (
+        f"no times of {wrong} are predicted: plan for vllm, llama.cpp or transformers, and -v says how sglang and "
+        "openvino are told the plan's visual tokens"
+    )
+
+
 def all_options() -> Collection[str]:
     """Return the options that have other names, of whatever command."""
     return _OPTIONS
@@ -134,6 +147,19 @@ def _named_by(words: Sequence[str], find: Callable[[str], object]) -> bool:
         return bool(words) and all(find(word) for word in words)
     except InputError:
         return False
+
+
+def option_of(word: str) -> str | None:
+    """Return the option that a word is a value of: a workload's name, a task's, a device's or a model's; else None."""
+    if word in catalogue.names(catalogue.Shelf.WORKLOADS):
+        return "--workload"
+    if word.casefold() in {*TASKS, *CALLED}:
+        return "--task"
+    with warnings.catch_warnings(action="ignore", category=Assumed):
+        if _named_by([word], lambda one: catalogue.devices(one, None)):
+            return "--hardware"
+        known = _named_by([word], lambda one: catalogue.resolve(catalogue.Shelf.MODELS, one))  # and no hub is asked
+        return "--model" if known else None
 
 
 def _comparing(words: Sequence[str]) -> str:
@@ -162,5 +188,9 @@ def command_here(wrong: str, words: Sequence[str], commands: Collection[str]) ->
         return "; 'vlmplan --help' lists commands, 'vlmplan COMMAND --help' options"
     if word in {"version", "upgrade"}:
         return "; did you mean --version?"
+    if word == "why":
+        return f"; did you mean recommend --why {' '.join(words) or 'MODEL'}?"
+    if option := option_of(wrong):
+        return f"; did you mean recommend {option} {' '.join([wrong, *words])}?"
     called = next((name for name, names in _COMMANDS.items() if word in names.split()), None) or meant(word, commands)
     return f"; did you mean {called}?" if called else ""

@@ -13,20 +13,23 @@ from vlmplan.document import Document
 from vlmplan.hardware import HardwareProfile
 from vlmplan.inventory import Shelf
 
-READERS: Mapping[Shelf, Callable[[str], Document]] = {
+READERS: Mapping[Shelf, Callable[[str], Any]] = {
     Shelf.HARDWARE: api.hardware_profile,
     Shelf.MODELS: api.model,
     Shelf.LAWS: api.law,
     Shelf.WORKLOADS: api.workload,
+    Shelf.TASKS: api.task,
 }
 
 
 def _show(document: Any) -> None:
-    """Print one document; a device with its knees."""
-    from vlmplan.views import print_device, print_document
+    """Print one document; a device with its knees, a task as a line."""
+    from vlmplan.views import print_device, print_document, print_shelf
 
     if isinstance(document, HardwareProfile):
         print_device(document, api.knees(hardware=document))
+    elif not isinstance(document, Document):
+        print_shelf([document])
     else:
         print_document(document)
 
@@ -36,7 +39,7 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="One of them, in full.", autocompletion=completion.shipped)] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the devices, models, laws or workloads that are shipped, or show one.
+    """List the devices, models, tasks, workloads or laws that are shipped, or show one.
 
     Example: vlmplan catalogue hardware l4
     """

@@ -36,13 +36,13 @@ def _completer(offered: Callable[[str], list[str]]) -> Callable[[str], list[str]
     return complete
 
 
-def _of_list(known: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """What completes the last item of a comma list with what is not in it yet."""
+def _of_list(known: Callable[[str], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What completes the last item of a comma list with what is not in it yet; ``known`` may go by that item."""
 
     def offered(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
         taken = {item.strip().partition("=")[0].casefold() for item in before.split(",")}
-        left = (name for name in known() if name.casefold() not in taken)
+        left = (name for name in known(last) if name.casefold() not in taken)
         return [f"{before}{comma}{name}" for name in _starting(left, last)]
 
     return _completer(offered)
@@ -54,6 +54,14 @@ def _models(incomplete: str) -> list[str]:
     short = _starting((name.rpartition("/")[2] for name in known), incomplete)
     alone = [one for one in short if sum(one.casefold() in name.casefold() for name in known) == 1]
     return _starting(known, incomplete) or alone
+
+
+def _devices(incomplete: str) -> tuple[str, ...]:
+    """Devices; once something is typed also without the line of products that their names begin with: ``rtx-4090``."""
+    known = catalogue.names(Shelf.HARDWARE)
+    lines = ("geforce-", "instinct-", "apple-", "jetson-", "intel-", "amd-")
+    short = (name.removeprefix(line) for name in known for line in lines if name.startswith(line))
+    return (*known, *short) if incomplete else known
 
 
 def _tasks() -> list[str]:
@@ -77,11 +85,11 @@ def _licences() -> set[str]:
     return {model.license for model in catalogue.models() if model.license}
 
 
-device = _completer(lambda incomplete: _starting(catalogue.names(Shelf.HARDWARE), incomplete))
-devices = _of_list(lambda: (*catalogue.names(Shelf.HARDWARE), "all"))
+device = _completer(lambda incomplete: _starting(_devices(incomplete), incomplete))
+devices = _of_list(lambda last: (*_devices(last), "all"))
 model = _completer(_models)
-tasks = _of_list(_tasks)
-precisions = _of_list(_precisions)
+tasks = _of_list(lambda _: _tasks())
+precisions = _of_list(lambda _: _precisions())
 family = _completer(lambda incomplete: _starting(sorted(_families()), incomplete))
 workload = _completer(lambda incomplete: _starting(catalogue.names(Shelf.WORKLOADS), incomplete))
 licence = _completer(lambda incomplete: _starting(sorted(_licences()), incomplete))

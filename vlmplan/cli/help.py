@@ -1,10 +1,11 @@
-"""How does help fit a screen? Commands in groups, options in panels, a line each.
+"""How does help fit a screen? Commands in groups, options in panels, a line each; by ``-h`` their names alone.
 
 Which group a command is in, and which panel an option, is said here; what is named nowhere stands at the end, so that
 nothing is ever left out.
 """
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -136,6 +137,41 @@ def write_options(command: Any, context: typer.Context, formatter: Any) -> None:
                 [(_folded(records[name][0].ljust(width), formatter.width - 2), records[name][1]) for name in names],
                 width,
             )
+
+
+def _filled(text: str, width: int, indent: str) -> str:
+    """Lines of whole words: an option is never folded at its hyphens, as click would."""
+    filled = textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+    return f"{filled}\n"
+
+
+def write_text_in_brief(command: Any, formatter: Any) -> None:
+    """Write what the command does in its first paragraph, and its examples, a line each."""
+    first, *rest = (command.help or "").split("\n\n")
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(" ".join(first.split()))
+        formatter.write_paragraph()
+        for one in rest:
+            if one.strip().startswith("Example: "):
+                formatter.write(_filled(" ".join(one.split()).removeprefix("Example: "), formatter.width, "  "))
+
+
+def write_options_in_brief(command: Any, context: typer.Context, formatter: Any) -> None:
+    """Write the names of the command's options, panel by panel."""
+    names = {param.name: param.opts[0] for param in command.get_params(context) if param.param_type_name == "option"}
+    panels = [
+        (title, ", ".join(names[name] for name in members))
+        for title, members in _grouped(names, OPTION_PANELS[command.name], "More")
+    ]
+    formatter.write_paragraph()
+    wide = max(len(title) for title, _ in panels) + 2
+    for title, listed in panels:
+        formatter.write(title.ljust(wide) + _filled(listed, formatter.width, " " * wide).lstrip())
+    formatter.write_paragraph()
+    formatter.write_text("--help says what each of them is.")
 
 
 def write_commands(commands: Mapping[str, str], formatter: Any) -> None:

@@ -64,11 +64,13 @@ def summarise(text: str) -> None:
 
 def tell_request(asked: Mapping[str, Any]) -> None:
     """Say which request was assumed, where nothing is said of it."""
+    from vlmplan.accuracy import about_videos
     from vlmplan.planning import INTERACTIVE
 
+    if about_videos(asked.get("task")):  # a clip, which is said where it is taken for one
+        return
     if all(asked[name] is None for name in ("workload", "requests", "text_tokens", "output_tokens", "image", "images")):
         request = (
-            f"one image of 1024x768, {INTERACTIVE.text_tokens} text tokens, {INTERACTIVE.output_tokens} tokens out"
+            f"--image 1024x768 --text-tokens {INTERACTIVE.text_tokens} --output-tokens {INTERACTIVE.output_tokens}"
         )
-        options = "--workload, --image, --text-tokens, --output-tokens"
-        warnings.warn(f"no request described: {request} ({options})", Assumed, stacklevel=2)
+        warnings.warn(f"assumed {request} (--workload)", Assumed, stacklevel=2)

@@ -58,6 +58,71 @@ MinimiseOption = Annotated[
         "--minimise", "--minimize", help="What to have least of, within the budget; all but error need --max-error."
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="Task, benchmark, mix such as reasoning=0.7,ocr=0.3, or LAW.toml [reasoning].",
+        autocompletion=completion.tasks,
+    ),
+]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware",
+        help="A name, part of one or profile; several by commas, globs or 'all' [this machine].",
+        autocompletion=completion.devices,
+    ),
+]
+PrecisionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Comma list [as stored, or bf16, else fp16].",
+        autocompletion=completion.precisions,
+    ),
+]
+CandidatesOption = Annotated[CandidateSet, typer.Option(help="Checkpoints or backbones.")]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", metavar="GLOB,...|DIR", help="Only these, or one checkpoint's folder.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Only this one; on all devices unless told.", autocompletion=completion.model),
+]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option("--family", metavar="GLOB", help="Only these families.", autocompletion=completion.family),
+]
+LicenceOption = Annotated[
+    str | None,
+    typer.Option("--license", metavar="GLOB", help="Only these licences.", autocompletion=completion.licence),
+]
+SizeOption = Annotated[str | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--released-after", metavar="DATE", help="Only later ones: 2025-01-31, or 2025.")
+]
+PriceOption = Annotated[
+    str | None,
+    typer.Option("--price", metavar="PRICES", help="An hour, l4=0.7,h100=3, or a FILE.toml."),
+]
+UntrainedOption = Annotated[bool, typer.Option(help="Also tokens nobody trained for, or studied.")]
+PreferOption = Annotated[
+    Preference | None,
+    typer.Option(help="How much error speed is worth: 1 point, 0.1, or none [default: balanced]."),
+]
+TextHeightOption = Annotated[str | None, _limit("--text-height", parse_pixels, "20px", "Smallest text in --image.")]
+FlopRuleOption = Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")]
+DetailOption = Annotated[bool, typer.Option("--verbose", "-v", help="Costs by part, the front, the losers, sources.")]
+WhyOption = Annotated[
+    str | None,
+    typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.", autocompletion=completion.model),
+]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")]
+CheckOption = Annotated[
+    Path | None,
+    typer.Option("--check", metavar="PLAN.json", help="Ask a plan's question again; exit 3 if changed."),
+]
 
 
 @contextmanager
@@ -198,24 +263,10 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     context: typer.Context,
     text_tokens: TextOption = None,
     output_tokens: OutputOption = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            help="Task, benchmark, mix such as reasoning=0.7,ocr=0.3, or LAW.toml [reasoning].",
-            autocompletion=completion.tasks,
-        ),
-    ] = None,
+    task: TaskOption = None,
     workload: WorkloadOption = None,
     requests: RequestsOption = None,
-    hardware: Annotated[
-        str | None,
-        typer.Option(
-            "--hardware",
-            help="A name, part of one or profile; several by commas, globs or 'all' [this machine].",
-            autocompletion=completion.devices,
-        ),
-    ] = None,
+    hardware: DevicesOption = None,
     latency: LatencyOption = None,
     ttft: TtftOption = None,
     tpot: TpotOption = None,
@@ -230,66 +281,28 @@ def recommend(  # noqa: PLR0917 - one parameter an option
     concurrency: ConcurrencyOption = None,
     cached_text_tokens: CachedTextOption = None,
     cached_images: CachedImagesOption = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            help="Comma list [as stored, or bf16, else fp16].",
-            autocompletion=completion.precisions,
-        ),
-    ] = None,
-    candidates: Annotated[CandidateSet, typer.Option(help="Checkpoints or backbones.")] = CandidateSet.CATALOGUE,
-    models: Annotated[
-        str | None, typer.Option("--models", metavar="GLOB,...|DIR", help="Only these, or one checkpoint's folder.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Only this one; on all devices unless told.", autocompletion=completion.model),
-    ] = None,
-    family: Annotated[
-        str | None,
-        typer.Option("--family", metavar="GLOB", help="Only these families.", autocompletion=completion.family),
-    ] = None,
-    license_: Annotated[
-        str | None,
-        typer.Option("--license", metavar="GLOB", help="Only these licences.", autocompletion=completion.licence),
-    ] = None,
-    max_params: Annotated[
-        str | None, _limit("--max-params", parse_params, "8B", "Most parameters, vision included.")
-    ] = None,
-    released_after: Annotated[
-        str | None, typer.Option("--released-after", metavar="DATE", help="Only later ones: 2025-01-31, or 2025.")
-    ] = None,
-    price: Annotated[
-        str | None,
-        typer.Option("--price", metavar="PRICES", help="An hour, l4=0.7,h100=3, or a FILE.toml."),
-    ] = None,
+    precision: PrecisionsOption = None,
+    candidates: CandidatesOption = CandidateSet.CATALOGUE,
+    models: ModelsOption = None,
+    model: ModelOption = None,
+    family: FamilyOption = None,
+    license_: LicenceOption = None,
+    max_params: SizeOption = None,
+    released_after: SinceOption = None,
+    price: PriceOption = None,
     gpus: GpusOption = 1,
     confidence: ConfidenceOption = 0.9,
-    allow_untrained: Annotated[bool, typer.Option(help="Also tokens nobody trained for, or studied.")] = False,
-    prefer: Annotated[
-        Preference | None,
-        typer.Option(help="How much error speed is worth: 1 point, 0.1, or none [default: balanced]."),
-    ] = None,
-    text_height: Annotated[
-        str | None, _limit("--text-height", parse_pixels, "20px", "Smallest text in --image.")
-    ] = None,
-    flop_rule: Annotated[FlopRule, typer.Option(help="Whole request, or 2N(Q+V).")] = FlopRule.FULL,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Costs by part, the front, the losers, sources.")
-    ] = False,
-    why: Annotated[
-        str | None,
-        typer.Option("--why", metavar="MODEL", help="Why this one was not chosen.", autocompletion=completion.model),
-    ] = None,
+    allow_untrained: UntrainedOption = False,
+    prefer: PreferOption = None,
+    text_height: TextHeightOption = None,
+    flop_rule: FlopRuleOption = FlopRule.FULL,
+    verbose: DetailOption = False,
+    why: WhyOption = None,
     out: OutOption = None,
     json: JsonOption = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front (.svg or .png).")] = None,
+    plot: PlotOption = None,
     open_: OpenOption = False,
-    check: Annotated[
-        Path | None,
-        typer.Option("--check", metavar="PLAN.json", help="Ask a plan's question again; exit 3 if changed."),
-    ] = None,
+    check: CheckOption = None,
 ) -> None:
     """Find the model and the number of visual tokens that answer best within a budget.
 

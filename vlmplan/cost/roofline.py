@@ -204,7 +204,7 @@ def _warnings(
             "hence the wide intervals"
         )
     if stand_in:
-        found.append("kernels of this precision were not measured; 16-bit ones stand in, with a wider interval")
+        found.append("no kernels of this precision were measured; 16-bit ones stand in, less surely")
     if hardware.confidence == "low":
         sources = "; ".join(hardware.sources) or "no source"
         found.append(f"{hardware.name}: its peaks are themselves uncertain ({sources})")

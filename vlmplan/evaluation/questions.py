@@ -173,7 +173,11 @@ class Subject:
 
     def answer(self, question: Question) -> Answered:
         """Answer greedily. Raises InputError for a picture that cannot be read, or logits that are no numbers."""
-        generated = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
+        try:
+            generated = self._generated(question.image, question.text, LONGEST_ANSWER_TOKENS, question.name)
+        except InputError as error:
+            said = str(error).removeprefix("--image: ")
+            raise InputError(said if said.startswith(question.name) else f"{question.name}: {said}") from None
         margins = generated.margins(f"{self.name}, {question.name}")
         text = self.prompts.text(generated.tokens)
         return Answered(

@@ -117,7 +117,7 @@ def near(name: str, known: Iterable[str]) -> str:
         (candidate for candidate in listed if any(len(word) > 1 and _like(word, asked) for word in _words(candidate))),
         key=lambda candidate: -len(asked & set(_words(candidate))),
     )
-    spelt = nearest(name, listed).split(", ") if len(alike) < 2 else []
+    spelt = nearest("-".join(_words(name)), listed).split(", ") if len(alike) < 2 else []
     return ", ".join(dict.fromkeys([*alike, *filter(None, spelt)][:_NEAR]))
 
 

@@ -15,9 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from vlmplan.accuracy import Evidence, OwnScores
+from vlmplan.accuracy import TASKS, Evidence, OwnScores
 from vlmplan.document import Document, load
-from vlmplan.errors import Assumed, InputError, Unavailable, nearest
+from vlmplan.errors import Assumed, InputError, Unavailable, bare, nearest
 from vlmplan.hardware import Calibration, HardwareProfile, ReportedNames, meant, near, without_memory
 from vlmplan.inventory import compiled
 from vlmplan.models import ModelSpec
@@ -31,16 +31,18 @@ D = TypeVar("D", bound=Document)
 _SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a program finds
 _SCORES = "scores"  # the folder of what was published of single checkpoints
 _DEVICES, _EVIDENCE, _TYPICAL = "device_names.toml", "evidence.toml", "typical.toml"
+_MOST_NAMED = 8  # of the names that an ambiguous one may mean
 _SIZE_APART = 0.03  # a size says which of two, where it fits one so much better
 
 
 class Shelf(enum.StrEnum):
-    """The kinds of profiles shipped, by folder."""
+    """What is shipped: profiles by their folder, and the tasks that the evidence judges."""
 
     HARDWARE = "hardware"
     MODELS = "models"
     LAWS = "laws"
     WORKLOADS = "workloads"
+    TASKS = "tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ def _document(kind: type[D], path: Path) -> D:
 @functools.cache
 def names(shelf: Shelf) -> tuple[str, ...]:
     """Return the shipped names, sorted; a model's file ``ORG--NAME.toml`` is named ``ORG/NAME``."""
+    if shelf is Shelf.TASKS:
+        return tuple(TASKS)
     files = os.listdir(profiles_folder() / shelf)  # noqa: PTH208 - half a millisecond less than a glob
     return tuple(sorted(file[:-5].replace("--", "/") for file in files if file.endswith(".toml")))
 
@@ -93,7 +97,7 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
     found = tuple(candidate for candidate in known if folded and folded in candidate.casefold())
     if shelf is Shelf.WORKLOADS and not found:
         return tuple(one for one in known if folded in workload(one).also)
-    return found
+    return found or tuple(candidate for candidate in known if bare(name) and bare(name) in bare(candidate))
 
 
 @functools.cache
@@ -135,14 +139,17 @@ def resolve(shelf: Shelf, name: str) -> Path:
         warnings.warn(f"'{name}' is taken for {taken[0]}, {taken[1]}; it could be {others}", Assumed, stacklevel=1)
         found = taken[:1]
     if len(found) > 1:
-        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:8])}")
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:_MOST_NAMED])}{more}")
     if not found:
         if shelf is Shelf.HARDWARE:
             close, others = near(name, known), " is in the catalogue"
+            own = ", and 'vlmplan profile' on the device makes one of it"
         else:
-            close, others = nearest(name, [*known, *(candidate.rpartition("/")[2] for candidate in known)]), ""
+            short = [candidate.rpartition("/")[2] for candidate in known]
+            close, others, own = nearest(name.rpartition("/")[2], short), "", ""
         hint = f"; nearest: {close}" if close else ""
-        raise InputError(f"no {what} named '{name}'{others}{hint}; 'vlmplan catalogue {shelf}' lists all")
+        raise InputError(f"no {what} named '{name}'{others}{hint}; 'vlmplan catalogue {shelf}' lists all{own}")
     return profiles_folder() / _kept_as(shelf, found[0])
 
 

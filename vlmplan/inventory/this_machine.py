@@ -247,9 +247,9 @@ def _of_processor(around: Surroundings, machine: FoundMachine, folder: Path | No
         elif earlier is None:
             said = ("other programs ran while this processor was measured: plans for it are slower than it is",)
     line = (
-        f"{title}: no GPU to plan for, so the processor by what it reached in a moment: "
-        f"{profile.bandwidth_bytes_per_s / 1e9:.0f} GB/s, {max(profile.peak_flops_per_s.values()) / 1e9:.0f} GFLOP/s "
-        "(--hardware NAME for another, 'vlmplan profile --quick' measures it in half a minute)"
+        f"{title}, no GPU; {profile.bandwidth_bytes_per_s / 1e9:.0f} GB/s, "
+        f"{max(profile.peak_flops_per_s.values()) / 1e9:.0f} GFLOP/s reached in a moment (--hardware NAME for another, "
+        "'vlmplan profile --quick' measures it)"
     )
     profile = replace(profile, memory_bytes=machine.memory_bytes)
     return Here(hardware=profile, gpus=1, machine=machine, assumed=(line,), warnings=said)

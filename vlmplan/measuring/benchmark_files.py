@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ _P99_SDS = 2.326  # standard deviations from the median to the 99th percentile o
 _MEDIAN_SDS = math.sqrt(math.pi / 2)  # standard error of a median, in those of a mean
 _SHOWN_KEYS = 8
 LEAST_STEPS = 2  # of which a time a step is told
+_MOST = 1e18  # nothing that is counted or timed here is more
 
 Table = Mapping[str, Any]
 
@@ -92,9 +92,26 @@ class _Run:
 
 
 def _number(value: Any) -> float | None:
-    """A number above zero; None for anything else, as tools write zero for what they did not see."""
+    """A number above zero that may be one; None for anything else, as tools write zero for what they did not see."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and 0 < value < math.inf else None
+    return float(value) if known and 0 < value < _MOST else None
+
+
+def _said(text: str | None) -> float | None:
+    """A number above zero that a text is; None for any other text."""
+    try:
+        return _number(float(text or "nan"))
+    except ValueError:
+        return None
+
+
+def _cell(cells: Table, name: str) -> float | None:
+    """A number above zero in a cell; None where it is empty or zero. Raises InputError for what is no number."""
+    cell = cells.get(name)
+    found = _said(str(cell or ""))
+    if found is None and str(cell or 0) not in {"0", "0.0"}:
+        raise InputError(f"{name}: found {printable(str(cell)[:20])!r}, expected a number")
+    return found
 
 
 def _whole(value: Any) -> int | None:
@@ -115,6 +132,12 @@ def _at(table: Any, *path: str | int) -> Any:
         else:
             table = table.get(key) if isinstance(table, dict) else None
     return table
+
+
+def _table_at(table: Any, *path: str | int) -> Table:
+    """The table at the end of a path; an empty one where there is none."""
+    found = _at(table, *path)
+    return found if isinstance(found, dict) else {}
 
 
 def _first(table: Any, *paths: str) -> Any:
@@ -188,13 +211,13 @@ def _guidellm(file: Table) -> Iterator[_Run]:
     for run in file["benchmarks"]:
 
         def told(name: str, scale: float = 1e-3, run: Any = run) -> Middle | None:
-            at = _at(run, "metrics", name, "successful") or {}
+            at = _table_at(run, "metrics", name, "successful")
             p99 = _at(at, "percentiles", "p99")
             return _timed(at.get("median"), at.get("mean"), scale, spread=at.get("std_dev"), p99=p99,
                           count=at.get("count"))  # fmt: skip
 
         def usual(name: str, run: Any = run) -> int | None:
-            at = _at(run, "metrics", name, "successful") or {}
+            at = _table_at(run, "metrics", name, "successful")
             return _whole(at.get("median")) or _whole(at.get("mean"))
 
         step = told("inter_token_latency_ms")
@@ -215,7 +238,7 @@ def _genai_perf(run: Table) -> Iterator[_Run]:
     """Of AIPerf and GenAI-Perf: one table a quantity, with its unit."""
 
     def told(name: str) -> Middle | None:
-        at = _at(run, name) or {}
+        at = _table_at(run, name)
         scale = _UNITS.get(str(at.get("unit")), math.nan)
         if at and math.isnan(scale):
             raise InputError(f"{name}.unit: found {str(at.get('unit'))!r:.20}, expected one of {', '.join(_UNITS)}")
@@ -244,7 +267,8 @@ def _genai_perf(run: Table) -> Iterator[_Run]:
 
 def _offline(run: Table) -> Iterator[_Run]:
     """Of vLLM's ``bench latency``: whole requests in a batch, whose sizes it does not tell."""
-    seconds = [found for one in run["latencies"] if (found := _number(one)) is not None]
+    listed = run["latencies"] if isinstance(run["latencies"], list) else []
+    seconds = [found for one in listed if (found := _number(one)) is not None]
     mean = sum(seconds) / len(seconds) if seconds else None
     spread = math.sqrt(sum((one - mean) ** 2 for one in seconds) / len(seconds)) if mean else None
     told = _timed(_at(run, "percentiles", "50"), run.get("avg_latency"), 1.0, spread=spread, count=len(seconds))
@@ -253,19 +277,12 @@ def _offline(run: Table) -> Iterator[_Run]:
 
 def _genai(cells: Table) -> Iterator[_Run]:
     """Of onnxruntime-genai's ``benchmark_e2e``: a row a prompt length."""
-
-    def told(name: str) -> float | None:
-        try:
-            return _number(float(cells.get(name) or "nan"))
-        except ValueError:
-            raise InputError(f"{name}: found {str(cells.get(name))!r:.20}, expected a number") from None
-
-    first, step = told("Prompt Processing Latency (ms)"), told("Token Generation Latency (ms)")
+    first, step = (_cell(cells, name) for name in GENAI_COLUMNS[1:])
     yield _Run(
         times=_known(ttft=_timed(first, None, 1e-3), tpot=_timed(step, None, 1e-3)),
-        text_tokens=_whole(told("Prompt Length")),
-        output_tokens=_whole(told("Tokens Generated")),
-        batch=_whole(told("Batch Size")),
+        text_tokens=_whole(_cell(cells, "Prompt Length")),
+        output_tokens=_whole(_cell(cells, "Tokens Generated")),
+        batch=_whole(_cell(cells, "Batch Size")),
         in_flight=1.0,
     )
 
@@ -279,27 +296,17 @@ _FILE_TYPES = {
 
 def _llama_bench(table: Table) -> Iterator[_Run]:
     """Of llama.cpp's ``llama-bench``: a prefill (pp), or steps (tg) after ``n_depth`` tokens."""
-
-    def told(name: str) -> float:
-        try:
-            return float(table.get(name) or 0)
-        except (TypeError, ValueError):
-            raise InputError(f"{name}: found {printable(str(table.get(name)))!r:.20}, expected a number") from None
-
-    prompt, steps, depth = (round(told(name)) for name in ("n_prompt", "n_gen", "n_depth"))
+    prompt, steps, depth = (round(_cell(table, name) or 0) for name in ("n_prompt", "n_gen", "n_depth"))
     kind = str(table.get("model_type") or "")
     precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(name)), None)
-    samples = table.get("samples_ns")
-    count = len(samples) if isinstance(samples, list) else None
-    ready = _timed(None, told("avg_ns"), 1e-9 / max(1, steps), spread=told("stddev_ns"), count=count)
-    one = _Run(
-        times={}, in_flight=1.0, text_tokens=depth + prompt or 1, output_tokens=max(1, steps), precision=precision
-    )
+    count = len(samples) if isinstance(samples := table.get("samples_ns"), list) else None
+    ready = _timed(None, _cell(table, "avg_ns"), 1e-9 / max(1, steps), spread=_cell(table, "stddev_ns"), count=count)
+    text, output = depth + prompt or 1, max(1, steps)
+    one = _Run(times={}, in_flight=1.0, text_tokens=text, output_tokens=output, precision=precision)
     if why := _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None):
         yield replace(one, left_out=why)
     else:
-        times, step = (_known(ttft=ready), None) if prompt else (_known(tpot=ready), ready)
-        yield replace(one, times=times, step=step)
+        yield replace(one, times=_known(ttft=ready)) if prompt else replace(one, times=_known(tpot=ready), step=ready)
 
 
 def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) -> str | None:
@@ -314,22 +321,14 @@ def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) ->
     return None if unknown_type is None else f"model_type: found '{unknown_type}', {priced}"
 
 
-_MLPERF = re.compile(r"^\s*([^:\n]+?)\s*:\s*([^\n]*?)\s*$", re.MULTILINE)
-
-
 def _mlperf(text: str) -> Iterator[_Run]:
     """Of MLPerf's ``mlperf_log_summary.txt``: times in nanoseconds, and a scenario; it tells no sizes."""
-    said = {key.lower(): value for key, value in _MLPERF.findall(text)}
+    pairs = (line.partition(":") for line in text.split("\n"))
+    said = {key.strip().lower(): value.strip() for key, mark, value in pairs if mark}
 
     def told(middle: str, *means: str) -> Middle | None:
-        def value(key: str) -> float | None:
-            try:
-                return _number(float(said.get(key, "nan")))
-            except ValueError:
-                return None
-
-        mean = next((found for key in means if (found := value(key)) is not None), None)
-        return _timed(value(f"50.00 percentile {middle} (ns)"), mean, 1e-9)
+        mean = next((found for key in means if (found := _said(said.get(key))) is not None), None)
+        return _timed(_said(said.get(f"50.00 percentile {middle} (ns)")), mean, 1e-9)
 
     times = _known(
         ttft=told("first token latency", "mean first token latency (ns)"),
@@ -338,7 +337,7 @@ def _mlperf(text: str) -> Iterator[_Run]:
     )
     alone = said.get("scenario", "").lower().replace(" ", "") == "singlestream"
     rate = next((said[key] for key in ("completed samples per second", "samples per second") if key in said), None)
-    met = 1.0 if alone else _product(_number(float(rate)) if rate else None, _seconds_of(times, Quantity.LATENCY))
+    met = 1.0 if alone else _product(_said(rate), _seconds_of(times, Quantity.LATENCY))
     yield _Run(times=times, in_flight=met)
 
 
@@ -372,7 +371,7 @@ def _prometheus(text: str) -> Iterator[_Run]:
                     buckets.setdefault(sample.name.removesuffix("_bucket"), []).append(pair)
                 else:
                     sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # the parser raises what it likes
         raise InputError(f"not the text of a /metrics page ({printable(str(error)[:80])})") from None
     times: dict[Quantity, Middle] = {}
     for name, quantity in _HISTOGRAMS.items():
@@ -447,15 +446,18 @@ def benchmark_rows(path: Path) -> tuple[TimedRow, ...] | None:
     for sign, read in _TEXTS:
         if sign in text:
             return tuple(_rows(path.name, read, text))
-    head = next(csv.reader(io.StringIO(text)), [])
-    for columns, read_row in ((GENAI_COLUMNS, _genai), (LLAMA_BENCH_KEYS, _llama_bench)):
-        if set(columns) <= set(head):
-            return tuple(
-                row
-                for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1)
-                for row in _rows(f"{path.name} row {number}", read_row, cells)
-            )
-    return None
+    try:
+        head = next(csv.reader(io.StringIO(text)), [])
+        by_columns = ((GENAI_COLUMNS, _genai), (LLAMA_BENCH_KEYS, _llama_bench))
+        read_row = next((one for columns, one in by_columns if set(columns) <= set(head)), None)
+        table = list(csv.DictReader(io.StringIO(text))) if read_row else []
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
+    if read_row is None:
+        return None
+    return tuple(
+        row for number, cells in enumerate(table, 1) for row in _rows(f"{path.name} row {number}", read_row, cells)
+    )
 
 
 def _rows(where: str, read: Callable[[Any], Iterator[_Run]], given: Any) -> Iterator[TimedRow]:

@@ -163,7 +163,7 @@ class Endpoint:
         if not isinstance(text, str):
             raise Unavailable(f"{self.host}: sent no text; does it complete chats about pictures?")
         count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return text, count if isinstance(count, int) and 0 < count <= _MOST_TOKENS else None
+        return text, count if type(count) is int and 0 < count <= _MOST_TOKENS else None
 
     def ask(self, probe: Probe, seed: int) -> Reply:
         """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
@@ -198,7 +198,7 @@ class Endpoint:
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if not stamps:
             raise Unavailable(f"{self.host}: sent no token; does the server stream chat completions?")
-        counts = [count for count in (prompt, output) if isinstance(count, int) and 0 < count <= _MOST_TOKENS]
+        counts = [count for count in (prompt, output) if type(count) is int and 0 < count <= _MOST_TOKENS]
         if len(counts) < 2:
             raise Unavailable(f"{self.host}: reported no token counts (stream_options.include_usage); cannot be priced")
         if unlike := _unlike(probe, counts[0], counts[1], len(stamps)):

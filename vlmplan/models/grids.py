@@ -328,7 +328,11 @@ def _anyres(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
 
 
 def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Idefics3 and SmolVLM: the longest edge is scaled to ``limit`` pixels and cut into tiles; a view of the whole."""
+    """Idefics3 and SmolVLM: the longest edge is scaled to ``limit`` pixels, then to whole tiles; a view of the whole.
+
+    The second step is the processor's; its own ``get_number_of_image_patches`` leaves it out, and is wrong where
+    ``limit`` is no whole number of tiles.
+    """
     tile, aspect = rule.view_size, width / height
     if rule.max_views == 1:
         return _fixed(width, height, rule, limit)
@@ -339,7 +343,11 @@ def _split(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     else:
         width, height = int(limit * aspect), limit
         width += width % 2
-    columns, rows = max(1, math.ceil(width / tile)), max(1, math.ceil(height / tile))
+    width, height = max(1, width), max(1, height)
+    whole = math.ceil(max(width, height) / tile)
+    other = whole * tile / (width / height) if width >= height else whole * tile * (width / height)
+    across = max(1, math.ceil(int(other) / tile))
+    columns, rows = (whole, across) if width >= height else (across, whole)
     seen = _scaled_pixels(width, height, columns * tile, rows * tile)
     return _views(rule, columns, rows, base=columns * rows > 1, seen_pixels=seen)
 

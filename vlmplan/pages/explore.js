@@ -77,7 +77,7 @@ async function show(answer) {
   const plan = answer.outcome === "plan";
   const head = {plan: answer.sentence, infeasible: "Nothing keeps these limits.", refused: "This cannot be asked as it is."}[answer.outcome];
   if (at("sentence").textContent !== head) at("sentence").textContent = head;
-  at("note").textContent = answer.message || answer.assumed.map(line => `Assumed, ${line}.`).join(" ");
+  at("note").textContent = answer.message || answer.assumed.map(line => `${line[0].toUpperCase()}${line.slice(1)}.`).join(" ");
   at("elapsed").textContent = `Answered in ${Math.round(1000 * answer.elapsed_s)} ms.`;
   if (!plan) { at("details").hidden = true; return; }
   at("details").hidden = false;

@@ -28,7 +28,7 @@ from vlmplan.units import format_seconds
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
-_WHOLE = ("text_tokens", "output_tokens", "concurrency")
+_WHOLE = ("images", "text_tokens", "output_tokens", "concurrency")
 _TEXTS = ("latency", "ttft", "image")
 _MOST = 5000  # characters of a field; a path may be as long
 _HALF = 50  # per cent: the first task's share of a mix, where nothing is said
@@ -260,6 +260,7 @@ class Explorer:
         if wanted not in {str(count) for count in counts} or int(wanted) == choice.visual_tokens:
             return None, options
         same = {name: asked[name] for name in (*_WHOLE, "image") if name in asked}
+        same |= {} if plan.frames is None else {"image": image, "images": plan.frames}  # told or not
         request = {"model": choice.model, "visual_tokens": int(wanted), **same}
         request |= {"runtime": plan.runtime.value, "precision": choice.precision.value}
         whole = {**request, "model": plan.model, "hardware": asked.get("hardware", plan.hardware)}

@@ -75,7 +75,7 @@ def _tiles(plan: Plan) -> list[tuple[str, str, str]]:
         ("TTFT", format_seconds(choice.ttft_s), time_range(choice.ttft_interval_s)),
         ("memory", format_bytes(choice.memory_bytes.total),
          f"of {format_bytes(limits.memory_bytes)}" if limits.memory_bytes else "no limit known"),
-        ("stability", f"{100 * plan.stability:.0f} %", "of paired draws"),
+        ("stability", f"{100 * plan.stability:.0f} %", "of cases that the intervals allow"),
     ]  # fmt: skip
     if choice.tpot_s is not None and choice.tpot_interval_s is not None:
         found.insert(3, ("TPOT", format_seconds(choice.tpot_s), time_range(choice.tpot_interval_s)))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
     from vlmplan.planning.remedies import Change as Change
+    from vlmplan.planning.remedies import typed as typed
     from vlmplan.planning.request_log import MEDIAN as MEDIAN
     from vlmplan.planning.request_log import TAIL as TAIL
     from vlmplan.planning.request_log import RequestLog as RequestLog
@@ -57,7 +58,7 @@ __getattr__, __all__ = face(
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "markdown", "recheck"),
-        "remedies": ("Change",),
+        "remedies": ("Change", "typed"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),

@@ -90,7 +90,7 @@ class Case:
     output_tokens: int = 32
     ttft_s: float = 1.0
     tpot_s: float = 0.15
-    why: str = "an answer within the second that keeps a thought, and as fast as one reads"
+    why: str = "for somebody who waits and reads"
     slack_ratio: float = 2.0
     most_ratio: float = 1024.0
 

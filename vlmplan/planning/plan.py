@@ -324,7 +324,7 @@ def _warnings(
     found = []
     flags = choice.model.serving.get(Engine(query.runtime), "") if serving.lists_models else ""
     if "--trust-remote-code" in flags:
-        found.append("the command runs code from the checkpoint's repository (--trust-remote-code); read it first")
+        found.append("--trust-remote-code runs code of the checkpoint's repository; read it first")
     found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
     found += range_warnings(choice.request, ready)
     found += context_warnings(choice.request)
@@ -384,6 +384,12 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
     return found, within
 
 
+def _judge_of(query: Query, workload: Workload) -> Judge:
+    """The judge of a request that may have another number of frames."""
+    about, images = query.judge.about, query.space.workload.images
+    return query.judge if about is None or workload.images == images else about(workload)
+
+
 def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
     """A question that nothing answers, to ask what would be enough."""
     return Missed(
@@ -396,8 +402,9 @@ def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
         limits=query.limits,
         within=lambda hardware, runtime: within_memory(query.budget, hardware, runtime),
         space=query.space,
-        search=lambda space, machines, budget: candidates(space, machines, query.judge, budget),
+        search=lambda space, machines, budget: candidates(space, machines, _judge_of(query, space.workload), budget),
         found=found,
+        frames=query.space.workload.images if query.judge.source.of_videos else None,
     )
 
 

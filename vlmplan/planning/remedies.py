@@ -42,7 +42,7 @@ class Missed:
 
     ``asked`` are the user's own limits, ``limits`` those with what the runtime may fill of the device's memory, which
     ``within`` says of any device. Runtime and precisions are the user's own where they were ``given``.
-    ``enough`` keep all limits but one.
+    ``enough`` keep all limits but one; ``frames`` are those of a video.
     """
 
     hardware: HardwareProfile
@@ -57,6 +57,7 @@ class Missed:
     search: Callable[[Space, dict[Precision, Machine], Budget], tuple[Candidate, ...]]
     found: tuple[Candidate, ...]
     enough: tuple[Candidate, ...] = ()
+    frames: int | None = None
 
     def nearest(self) -> tuple[Candidate, ...]:
         """The best try of each of the models that miss the limits by the least, those that miss but one of them first.
@@ -193,6 +194,20 @@ def _smaller_requests(missed: Missed) -> Iterator[Change]:
             yield Change(options={option: str(count)}, what=f"{count} {what} instead of {most}", brings=_brings(kept))
 
 
+def _fewer_frames(missed: Missed) -> Iterator[Change]:
+    """Half as many frames of a video, or a quarter, and so on: judged by what is lost with them."""
+    frames = (missed.frames or 1) // 2
+    while frames >= 1:
+        work = replace(missed.space.workload, images=frames)
+        kept = [one for near in missed.nearest() if (one := _same(missed, near, work)) is not None]
+        if kept:
+            best = min(kept, key=lambda one: (one.predicted_error, one.order))
+            options = {"--frames": str(frames), "--images": None}
+            yield Change(options=options, what=f"{frames} frames instead of {missed.frames}", brings=_brings(best))
+            return
+        frames //= 2
+
+
 def _same(missed: Missed, near: Candidate, work: Workload) -> Candidate | None:
     """A candidate's model with another workload, where any of its settings then keeps the limits."""
     precision = near.request.precision
@@ -292,6 +307,6 @@ def changes(missed: Missed) -> tuple[Change, ...]:
     larger = [*_larger_limits(missed)]
     missed = replace(missed, enough=tuple(candidate for _, candidate in larger))
     found = [change for change, _ in larger] or [*_all_limits(missed)]
-    for kind in (_smaller_requests, _another_precision, _more_gpus, _another_device):
+    for kind in (_smaller_requests, _fewer_frames, _another_precision, _more_gpus, _another_device):
         found += kind(missed)
     return tuple(found)

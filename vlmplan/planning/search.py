@@ -269,18 +269,19 @@ def _too_long(model: ModelSpec, work: Workload) -> str | None:
 
 def _too_many_frames(space: Space, judge: Judge) -> str | None:
     """That a video's frames are more than any context holds, with the model that comes nearest; else None."""
-    images, over = space.workload.images, {}
+    images, over = space.workload.images, dict[float, tuple[int, str, int]]()
+    text = space.workload.text_tokens + space.workload.output_tokens
     for model in space.models:
         context, inputs = model.llm.max_context_tokens, _inputs(model, space, judge)
         if context is None or not inputs:
             return None
-        over[images * inputs[0].visual_tokens / context] = (images * inputs[0].visual_tokens, model.name, context)
+        over[(text + images * inputs[0].visual_tokens) / context] = (inputs[0].visual_tokens, model.name, context)
     if min(over) <= 1:
         return None
-    needed, name, context = over[min(over)]
+    each, name, context = over[min(over)]
     return (
-        f"no candidate left: {images} frames are at least {needed:,} visual tokens of {name}, whose context holds "
-        f"{context:,}; give fewer --frames"
+        f"no candidate left: {images} frames are at least {images * each:,} visual tokens of {name}, whose context "
+        f"holds {context:,}; give fewer: at most --frames {max(1, (context - text) // each)}"
     )
 
 

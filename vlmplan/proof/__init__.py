@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vlmplan.proof.latency import plan_matches as plan_matches
     from vlmplan.proof.numbers import FP32_TOLERANCE as FP32_TOLERANCE
     from vlmplan.proof.options import Options as Options
+    from vlmplan.proof.report import JUDGE as JUDGE
     from vlmplan.proof.report import Check as Check
     from vlmplan.proof.report import Held as Held
     from vlmplan.proof.report import Outcome as Outcome
@@ -34,6 +35,7 @@ __getattr__, __all__ = face(
         "report": (
             "Check",
             "Held",
+            "JUDGE",
             "Outcome",
             "Report",
             "held",

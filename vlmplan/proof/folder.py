@@ -10,6 +10,7 @@ from vlmplan.errors import InputError
 from vlmplan.exporting import FILE_NAME, Manifest, file_sha256
 from vlmplan.proof.report import LINKS, MOST_LISTED, Check, failed, skipped, verdict
 
+_LONGEST_NAME_BYTES = 255  # of a part of a path, on the file systems there are
 _MOST_DEEP = 16  # folders within folders
 _OF_A_HUB = (".gitattributes", "README.md", "LICENSE")  # made by an upload
 # What "hf download --local-dir" makes below this folder: for each file a lock, and what it fetched (its commit, its
@@ -157,7 +158,8 @@ def _status(path: Path) -> os.stat_result | None:
 def _is_inside(name: str) -> bool:
     """Whether a name in the manifest is that of a file below the folder, written in the one plain way."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and str(path) == name and "\0" not in name
+    nameable = all(len(part.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME_BYTES for part in path.parts)
+    return nameable and not path.is_absolute() and ".." not in path.parts and str(path) == name and "\0" not in name
 
 
 def integrity(folder: Path, manifest: Manifest, most_bytes: int) -> Check:
@@ -169,7 +171,7 @@ def integrity(folder: Path, manifest: Manifest, most_bytes: int) -> Check:
     for name, digest in manifest.files.items():
         path = folder / name
         if not _is_inside(name):
-            faults.append(f"{name} is no file in the export")
+            faults.append(f"{name[:_LONGEST_NAME_BYTES]} is no file in the export")
         elif not path.is_file():
             faults.append(f"{name} is missing")
         elif (found := path.stat().st_size) > most_bytes:

@@ -7,6 +7,7 @@ question's ``kind`` says what it is about.
 
 import enum
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,11 +207,22 @@ def write_set(
 ) -> int:
     """Write ``images/``, ``train.jsonl`` (LLaVA's format, ``turns`` questions a row) and ``questions.jsonl``.
 
-    Return the number of questions. Raises InputError where the folder holds something already.
+    All of it is written beside the folder and put in its place when whole. Return the number of questions. Raises
+    InputError where the folder holds something already.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out: {folder} is not empty; choose another folder")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".vlmplan-synthetic-", dir=folder.parent) as scratch:
+        whole = Path(scratch) / "set"
+        (whole / "images").mkdir(parents=True)
+        count = _fill(whole, order, turns, progress)
+        whole.rename(folder)  # over an empty one, too
+    return count
+
+
+def _fill(folder: Path, order: SetOrder, turns: int, progress: Callable[[str, int, int], None] | None) -> int:
+    """Write a set into an empty folder; return the number of questions."""
     rows: list[str] = []
     asked: list[str] = []
     for number, (name, scene, questions) in enumerate(scenes(order), 1):

@@ -10,9 +10,8 @@ from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
 from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
 from vlmplan.units import counted, format_bytes, format_seconds
-from vlmplan.views.plan import command_lines, headline, plan_is_asked_for, shown_tokens
+from vlmplan.views.plan import LEAST_POINTS, command_lines, firm, headline, shown_tokens
 from vlmplan.views.text import (
-    MOST_WARNINGS,
     RESTS_ON,
     load_words,
     memory_words,
@@ -23,9 +22,7 @@ from vlmplan.views.text import (
 )
 
 _CLEARLY = 0.8  # an alternative that is faster or smaller has at most this share of the choice's time or memory
-_LEAST_CASES = 0.5  # of 100: below it, none
-_HALF = 50  # of 100 cases: a choice that is the best in fewer is explained
-_LEAST_POINTS = 0.05  # below it a difference of error shows as none
+_HALF = 0.5  # of the cases: a choice that is the best in fewer is explained
 _LESS_ERROR = 0.005  # and one that is better, at least so much less error
 
 
@@ -52,14 +49,12 @@ def expected(plan: Plan) -> Iterator[str]:
         f"answers wrong on {_task(plan)}."
     )
     yield from (f"Warning: {line}." for line in plan.warnings if line.startswith(TOO_SMALL))
-    first = (
-        f"the first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s, sure)}"
-    )
+    first = f"first word after {format_seconds(choice.ttft_s)} {_within(choice.ttft_interval_s, budget.ttft_s, sure)}"
     whole = f"{format_seconds(choice.latency_s)} an answer {_within(choice.latency_interval_s, budget.latency_s, sure)}"
     further = ""
     if choice.tpot_s is not None and choice.tpot_interval_s is not None and budget.tpot_s is not None:
         further = (
-            f", a further token {format_seconds(choice.tpot_s)} {_within(choice.tpot_interval_s, budget.tpot_s, sure)}"
+            f", then {format_seconds(choice.tpot_s)} a token {_within(choice.tpot_interval_s, budget.tpot_s, sure)}"
         )
     yield f"Time: {whole}, {first}{further}."
     if plan.logged is not None:
@@ -82,9 +77,11 @@ def _logged(logged: LoggedTimes, budget: Budget) -> str:
 
 
 def _known(plan: Plan) -> list[Outline]:
-    """All that a plan lists beside its choice, each once."""
+    """All that a plan lists beside its choice and that the device holds, each once."""
     others = (*plan.front, *plan.runners_up, plan.fewer_tokens, plan.more_tokens)
-    return [one for one in dict.fromkeys(others) if one is not None and not plan.is_choice(one)]
+    held = plan.hardware.usable_bytes(plan.runtime) or math.inf
+    known = (one for one in dict.fromkeys(others) if one is not None and not plan.is_choice(one))
+    return [one for one in known if one.memory_bytes <= held]
 
 
 def _least_wrong(found: Iterable[Outline]) -> Outline | None:
@@ -94,13 +91,10 @@ def _least_wrong(found: Iterable[Outline]) -> Outline | None:
 def alternatives(plan: Plan) -> dict[str, Outline]:
     """Return what is clearly faster, better or smaller than the choice, at the least loss; only what there is.
 
-    What is better breaks the budget, or costs more time than it is worth, and fits the device; of several the fastest.
+    What is better breaks the budget, or costs more time than it is worth; of several the fastest.
     """
     choice, known = plan.choice, _known(plan)
-    held = plan.hardware.usable_bytes(plan.runtime) or math.inf
-    better = [
-        one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR and one.memory_bytes <= held
-    ]
+    better = [one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR]
     found = {
         "faster": _least_wrong(one for one in known if one.latency_s <= _CLEARLY * choice.latency_s),
         "better": min(better, key=lambda one: one.latency_s, default=None),
@@ -117,17 +111,17 @@ def _beyond(one: Outline) -> str:
 def _placed(one: Outline, plan: Plan) -> str:
     """An alternative's name and tokens, and its precision where it is not the choice's."""
     other = f", {one.precision}" if one.precision is not plan.choice.precision else ""
-    each = "" if plan.frames is None else " a frame"
-    return f"{one.model.rpartition('/')[2]}, {counted(one.visual_tokens, 'token')}{each}{other}"
+    each = counted(one.visual_tokens, "token") if plan.frames is None else f"{one.visual_tokens} a frame"
+    return f"{one.model.rpartition('/')[2]}, {each}{other}"
 
 
 def _gains_and_costs(one: Outline, names: Sequence[str], plan: Plan) -> tuple[str, str]:
     """What an alternative brings by the ``names`` of what it is ahead in, and what it costs; either may be nothing."""
-    time, memory = f"{format_seconds(one.latency_s)} an answer", f"{format_bytes(one.memory_bytes)} a device"
+    time, memory = format_seconds(one.latency_s), format_bytes(one.memory_bytes)
     points = 100 * (one.predicted_error - plan.choice.predicted_error)
     wrong = f"{abs(points):.1f} {'more' if points > 0 else 'fewer'} of 100 wrong"
     gains = {"faster": time, "better": wrong, "smaller": memory}
-    costs = [wrong] if points >= _LEAST_POINTS else []
+    costs = [wrong] if points >= LEAST_POINTS else []
     costs += [time] if one.latency_s > plan.choice.latency_s else []
     costs += [f"{one.gpus} GPUs"] if one.gpus > plan.choice.gpus else []
     return ", ".join(gains[name] for name in names), ", ".join(costs)
@@ -146,21 +140,13 @@ def alternative_lines(plan: Plan) -> Iterator[str]:
 
 
 def _sure(plan: Plan) -> str:
-    """How often the choice is the best of what the intervals allow, and why it is taken where that is seldom."""
-    hundred, lost = 100 * plan.stability, plan.lost_points
-    said = f"Of 100 cases that the intervals allow, it is the best choice in {hundred:.0f}"
-    breaks = 100 * (plan.breaks_fraction or 0.0)
-    others = 100 - hundred - breaks
-    by_error = plan.objective is Objective.ERROR
-    fewer = f", which errs {lost:.1f} of 100 less" if by_error and lost is not None and lost >= _LEAST_POINTS else ""
-    parts = [f"in {others:.0f} another is{fewer}"] if others >= _LEAST_CASES else []
-    parts += [f"in {breaks:.0f} it breaks a limit"] if breaks >= _LEAST_CASES else []
-    why = ""
-    if by_error and hundred < _HALF:
-        least = plan.chosen_because == LEAST_ERROR
-        why = f": {plan.chosen_because}" if not least else ", since nothing within the limits is expected to err less"
-        why = f". Chosen all the same{why}"
-    return f"{'; '.join([said, *parts])}{why}"
+    """How firm the choice is, and why it is taken where another is the best more often."""
+    said = firm(plan)
+    said = f"{said[:1].upper()}{said[1:]}"
+    if plan.objective is not Objective.ERROR or plan.stability >= _HALF:
+        return said
+    least = plan.chosen_because == LEAST_ERROR
+    return f"{said}. Chosen {'for the least expected error' if least else f'all the same: {plan.chosen_because}'}"
 
 
 def unsure(plan: Plan) -> tuple[str, list[str]]:
@@ -212,14 +198,10 @@ def print_brief(plan: Plan, written: Path | None = None) -> None:
     first, warnings = unsure(plan)
     if whose is not None and choice.deploy is not None:
         warnings = [one for one in warnings if not one.startswith(f"{choice.deploy.checkpoint} is quantised by")]
-    asked = plan_is_asked_for(choice.deploy, written)
-    longer = (len({*alternatives(plan).values()}) > 2, asked, whose is not None, 100 * plan.stability < _HALF)
-    most = 1 if any(longer) else MOST_WARNINGS
-    crowded = sum(longer) > 1  # then how many warnings there are more is said with where to find them
-    print_unsure(console, first, warnings[:most] if crowded else warnings, most)
-    rest = f"{counted(len(warnings) - most, 'more warning')}, " if crowded and len(warnings) > most else ""
-    page = ", vlmplan page" if installed("jinja2", "plotly") else ""
-    console.print(f"More: -v ({rest}costs by part, the front, why others lost, sources), --why MODEL, --json{page}.")
+    print_unsure(console, first, [one.removeprefix(f"{choice.model}: ") for one in warnings[:1]])
+    rest = f"{counted(len(warnings) - 1, 'more warning')}, " if len(warnings) > 1 else ""
+    page = ", --open" if installed("jinja2", "plotly") else ""
+    console.print(f"More: -v ({rest}costs, front, losers), --why MODEL, --json{page}.")
 
 
 def _at_best(best: AtBest, plan: Plan) -> str:

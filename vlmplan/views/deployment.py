@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vlmplan import inert
 from vlmplan.exporting import GRAPHS, Manifest
 from vlmplan.models import Compressor
-from vlmplan.proof import Outcome, Report
+from vlmplan.proof import JUDGE, Outcome, Report
 from vlmplan.units import format_bytes, format_image, format_seconds
 from vlmplan.views.text import new_console, new_table, print_lines, shortened
 
@@ -92,6 +92,9 @@ def _print_whole_report(shown: "Console", report: Report) -> None:
 def _print_brief_report(shown: "Console", report: Report) -> None:
     """Print the verdict first, then the checks that failed, what is not proved, the times, and the others by name."""
     shown.print(_verdict(report), style="bold red" if report.failed else "bold")
+    for check in report.checks:
+        if check.name == JUDGE and check.outcome is Outcome.PASSED:
+            shown.print(f"Judged {check.detail}.")
     for check in report.failed[:MOST_FAILED]:
         shown.print(f"Failed, {check.name}: {shortened(check.detail)}")
     if len(report.failed) > MOST_FAILED:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
 from vlmplan.accuracy import ScoreBasis, ScoreUsed
-from vlmplan.planning import PLAN_FILE, Deploy, Outline, Plan, knee_curve_of
+from vlmplan.planning import PLAN_FILE, Deploy, Objective, Outline, Plan, knee_curve_of
 from vlmplan.units import counted, format_bytes, format_count, format_flops, format_seconds
 from vlmplan.views.text import (
-    firm,
     knee_line,
     load_line,
     memory_line,
@@ -31,7 +30,22 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 80, 16
 LEAST_WIDTH = 60
+LEAST_POINTS = 0.05  # below it a difference of error shows as none
+_LEAST_SHARE = 0.005  # of draws: below it, none in a hundred
 _FRONT, _CHOICE, _LOST, _LIMIT = "blue", "orange", "gray", "red"
+
+
+def firm(plan: Plan) -> str:
+    """Return how often the choice is the best of what the intervals allow, and what happens in the other cases."""
+    breaks, lost = plan.breaks_fraction or 0.0, plan.lost_points
+    others = 1 - plan.stability - breaks
+    errs = plan.objective is Objective.ERROR and lost is not None and lost >= LEAST_POINTS
+    parts = [f"of 100 cases that the intervals allow, it is the best choice in {100 * plan.stability:.0f}"]
+    if others > _LEAST_SHARE:
+        parts.append(f"in {100 * others:.0f} another is{f', which errs {lost:.1f} of 100 less' if errs else ''}")
+    if breaks > _LEAST_SHARE:
+        parts.append(f"in {100 * breaks:.0f} it breaks a limit")
+    return "; ".join(parts)
 
 
 def shown_tokens(count: int, frames: int | None) -> str:
@@ -175,7 +189,7 @@ def sensitivity(plan: Plan) -> str:
         )
 
     return (
-        f"Stability: {firm(plan)}, paired. With a 10 % smaller "
+        f"Stability: {firm(plan)}. With a 10 % smaller "
         f"budget: {said(plan.if_budget_10_percent_smaller)}; larger: {said(plan.if_budget_10_percent_larger)}."
     )
 
@@ -197,13 +211,8 @@ def command_lines(deploy: Deploy, written: Path | None) -> Iterator[str]:
         yield f"Make: {deploy.make}"
     if deploy.command:
         yield f"Run: {of_written(deploy.command, written)}"
-        if plan_is_asked_for(deploy, written):
-            yield f"{PLAN_FILE} is what 'vlmplan recommend' writes when it is asked again with --out {PLAN_FILE}."
-
-
-def plan_is_asked_for(deploy: Deploy | None, written: Path | None) -> bool:
-    """Whether the command reads a plan that was not written."""
-    return written is None and deploy is not None and PLAN_FILE in (deploy.command or "")
+        if written is None and PLAN_FILE in deploy.command:
+            yield f"{PLAN_FILE} is written by asking again with --out {PLAN_FILE}."
 
 
 def of_written(text: str, written: Path | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmplan import inert
+from vlmplan.accuracy import Task
 from vlmplan.cost import TABLE_TEXT_TOKENS, Estimate, KneeRow, active_llm_params
 from vlmplan.document import Document, to_toml
 from vlmplan.hardware import Basis, HardwareProfile, Part, Precision
@@ -35,26 +36,11 @@ BAR_WIDTH = 20
 LEAST_WIDTH = 60  # below it tables would cut figures; lines then wrap in the terminal
 MOST_WARNINGS = 2  # that a screen spells out
 _LONGEST = 150  # characters of a text in a list of a screen: two lines
-_LEAST_SHARE = 0.005  # of draws: below it, none in a hundred
 RESTS_ON = {
     Basis.DATASHEET: "the device's peaks, not measured requests",
     Basis.KERNELS: "measured kernels, not whole requests",
     Basis.MEASURED: "measured requests",
 }
-
-
-def firm(plan: Plan) -> str:
-    """Return in how many draws the choice wins, and what is lost in the others."""
-    said = f"the choice wins {100 * plan.stability:.0f} of 100 draws of error and time"
-    breaks, lost = plan.breaks_fraction or 0.0, plan.lost_points
-    if lost is None or plan.stability == 1:
-        return said
-    rest = 1 - plan.stability - breaks
-    parts = (
-        [f"errs {max(0.0, lost):.1f} more of 100 than the winner in {100 * rest:.0f}"] if rest > _LEAST_SHARE else []
-    )
-    parts += [f"breaks a limit in {100 * breaks:.0f}"] if breaks > _LEAST_SHARE else []
-    return f"{said}{', ' if parts else ''}{' and '.join(parts)}"
 
 
 class _Trimmed:
@@ -140,8 +126,10 @@ def percent(share: float) -> str:
 
 
 def time_range(bounds: tuple[float, float]) -> str:
-    """Return an interval of seconds as words."""
-    return f"{format_seconds(bounds[0])} to {format_seconds(bounds[1])}"
+    """Return an interval of seconds as words: ``"873 ms to 1.62 s"``, or ``"4.12 to 9.79 s"``."""
+    low, high = (format_seconds(bound) for bound in bounds)
+    unit = high.rpartition(" ")[2]
+    return f"{low.removesuffix(f' {unit}')} to {high}"
 
 
 def tokens(count: int) -> str:
@@ -390,10 +378,10 @@ def print_tokens(found: Tokens, *, verbose: bool = False) -> None:
     """Print what an image makes unasked, what sets the wanted number, and what other numbers there are."""
     console, native = new_console(), found.native
     beside = "" if found.in_sequence else ", seen from beside the sequence"
+    whole = "" if found.images == 1 else f", {native.request_visual_tokens} of all {found.images}"
     console.print(
         f"{found.model} makes {tokens(native.visual_tokens)} of a {found.image[0]} x {found.image[1]} image unasked "
-        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}), "
-        f"{native.request_visual_tokens} of {found.images}.",
+        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}){whole}.",
         style="bold",
     )
     if found.wanted is not None:
@@ -479,8 +467,13 @@ def _workload_row(one: NamedWorkload) -> list[str]:
     return [one.name, one.title, one.task or "", images, *lengths]
 
 
+def _task_row(task: Task) -> list[str]:
+    also = f" (also {', '.join(task.called)})" if task.called else ""
+    return [task.name, f"{', '.join(task.benchmarks)}{also}"]
+
+
 def print_shelf(documents: Sequence[Any]) -> None:
-    """Print one line for each device, model, law or workload."""
+    """Print one line for each device, model, task, workload or law."""
     console = new_console()
     rows: list[list[str]]
     if isinstance(documents[0], HardwareProfile):
@@ -489,6 +482,9 @@ def print_shelf(documents: Sequence[Any]) -> None:
     elif isinstance(documents[0], ModelSpec):
         table = new_table("name", "LLM", "tokens", "licence", wrap="licence")
         rows = [_model_row(one) for one in documents]
+    elif isinstance(documents[0], Task):
+        table = new_table("name", "judged by the scores of, all alike", wrap="judged by the scores of, all alike")
+        rows = [_task_row(one) for one in documents]
     elif isinstance(documents[0], NamedWorkload):
         table = new_table("name", "what", "task", "image", "text", "out", wrap="what")
         rows = [_workload_row(one) for one in documents]

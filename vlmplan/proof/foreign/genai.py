@@ -101,15 +101,42 @@ def _sizes(model: Mapping[str, Any], decoder: Mapping[str, Any], reference: Text
         ),
     }
     for name, (found, allowed) in due.items():
-        if found is not None and found not in list(allowed):
+        if found is not None and not any(_same(found, one) for one in allowed):
             yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {shown(found)}"
     length = model.get("context_length")
     if length is not None and (type(length) is not int or length < 1 or length != (context or length)):
         yield f"{FILE}: model.context_length: expected {context}, found {shown(length)}"
-    slides = decoder.get("sliding_window")
-    size = slides.get("window_size") if isinstance(slides, dict) else slides
-    if slides is not None and size != window:
-        yield f"{FILE}: decoder.sliding_window: expected {window}, found {shown(size)}"
+    yield from _window(decoder.get("sliding_window"), window, config)
+
+
+def _same(found: Any, due: Any) -> bool:
+    """Whether a value is another, by its kind, too: true is no 1, and 2.0 no number of heads."""
+    if isinstance(due, float):
+        return type(found) in (int, float) and found == due
+    return type(found) is type(due) and bool(found == due)
+
+
+def _window(slides: Any, window: int | None, config: Any) -> Iterator[str]:
+    """The window that layers look through is the checkpoint's, and slides as onnxruntime-genai's builder writes it.
+
+    ``models/builder`` of release 0.18 writes these keys; its runtime has others, which cut the inputs themselves.
+    """
+    if slides is None:
+        return
+    if window is None or not isinstance(slides, dict):
+        due = "none" if window is None else "a table"
+        yield f"{FILE}: decoder.sliding_window: expected {due}, found {shown(slides)}"
+        return
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    layers = [number for number, kind in enumerate(kinds) if kind == "sliding_attention"]
+    keys = {"window_size": window, "slide_key_value_cache": False, "slide_inputs": False, "layers": layers,
+           "cache_slack": 0}  # fmt: skip
+    for name in sorted({*slides, "window_size"}):
+        if name not in keys or not _same(slides.get(name), keys[name]):
+            yield (
+                f"{FILE}: decoder.sliding_window.{printable(str(name))}: expected {shown(keys.get(name, 'none'))}, "
+                f"found {shown(slides.get(name))}"
+            )
 
 
 def _session(options: Any) -> Iterator[str]:
@@ -139,7 +166,7 @@ def _sampling(search: Mapping[str, Any], reference: TextReference, generation: M
         if name == "max_length":
             allowed += [context, generation.get("max_new_tokens")]
             allowed += [found] if type(found) is int and found >= min(2048, context or 2048) else []
-        if found is not None and found not in allowed:
+        if found is not None and not any(_same(found, one) for one in allowed):
             due = generation.get(name) if generation.get(name) is not None else allowed[0]
             yield f"{FILE}: search.{printable(name)}: expected {shown(due)}, found {shown(found)}"
 
