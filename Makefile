@@ -9,6 +9,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
 
 $(PYTHON): pyproject.toml constraints.txt
+	@echo 'making .venv: minutes, in silence'
 	python3 -m venv .venv
 	.venv/bin/pip install -q -c constraints.txt -e '.[test]'
 	touch $(PYTHON)

@@ -30,16 +30,16 @@ class Part:
 TEXT: Plain = {
     "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 6, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512,
-}  # fmt: skip  # fmt: skip
+}  # fmt: skip
 VISION: Plain = {
     "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4, "patch_size": 14,
     "image_size": 56,
-}  # fmt: skip  # fmt: skip
+}  # fmt: skip
 DEPTH: Plain = {"hidden_size": 96, "intermediate_size": 160, "depth": 4, "num_heads": 4, "patch_size": 16}
 MOE: Plain = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 DELTA: Plain = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 24,
-}  # fmt: skip  # fmt: skip
+}  # fmt: skip
 SIGLIP: Plain = {"model_type": "siglip_vision_model", **VISION, "vision_use_head": False}
 QWEN2: Plain = {"min_pixels": 3136, "max_pixels": 12845056}  # of the file beside the checkpoints
 

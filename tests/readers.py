@@ -37,7 +37,7 @@ from vlmplan.planning.plan import Plan, knee_curve_of, recommend
 from vlmplan.planning.question import query
 from vlmplan.planning.rechecks import recheck
 from vlmplan.planning.request_log import read_requests
-from vlmplan.proof.report import Report, junit_xml, markdown, passed
+from vlmplan.proof.report import Report, junit_xml, passed, report_markdown
 from vlmplan.sweeping.grid import Grid
 from vlmplan.training.conversations import read_rows
 
@@ -150,7 +150,7 @@ READERS: tuple[Reader, ...] = (
         name="report",
         file="report.json",
         good=_report,
-        read=lambda path: (junit_xml(found := load(Report, path)), markdown(found)),
+        read=lambda path: (junit_xml(found := load(Report, path)), report_markdown(found)),
     ),
     Reader(
         name="manifest",

@@ -13,7 +13,7 @@ from vlmplan.models.spec import Compressor
 from vlmplan.sweeping.drawn import Llm, Sight, teach, write_base
 from vlmplan.sweeping.question_sets import SetOrder, write_set
 from vlmplan.training.conversations import faulty_images, read_rows, without
-from vlmplan.training.job import TrainingChoices, order
+from vlmplan.training.job import TrainingChoices, training_order
 from vlmplan.training.recipe import Running, Training
 from vlmplan.training.stages import Voice
 from vlmplan.training.trainer import TrainingOrder, train
@@ -59,7 +59,9 @@ def wanted(out: Path, turns: int = 1, save_steps: int = 100, **given: Any) -> Tr
         "tune_rate": 1e-3,
         "batch": 8,
     }
-    return order(TrainingChoices(**usual | given), None, data, Running(out=out, save_steps=save_steps, log_steps=1))
+    return training_order(
+        TrainingChoices(**usual | given), None, data, Running(out=out, save_steps=save_steps, log_steps=1)
+    )
 
 
 def trained(out: Path, **given: Any) -> Training:

@@ -179,6 +179,15 @@ def test_doors_show_only_what_is_used() -> None:
     assert not shown - used
 
 
+def test_a_name_on_a_door_means_one_thing() -> None:
+    """The API alone calls things as the rooms do whose work it asks for."""
+    doors: dict[str, list[str]] = {}
+    for room in (room for room in ROOMS if room != "api"):
+        for name in _face(room)[1]:
+            doors.setdefault(name, []).append(room)
+    assert {name: rooms for name, rooms in doors.items() if len(rooms) > 1} == {}
+
+
 def test_what_is_not_there_is_named() -> None:
     door = importlib.import_module("vlmplan.cost")
     with pytest.raises(AttributeError, match="nonsense"):
@@ -226,7 +235,7 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
 # What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
-BESIDE_API = {"INTERACTIVE", "catalogue", "markdown", "junit_xml", "require_good"}
+BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "recheck_markdown", "report_markdown", "require_good"}
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))

@@ -25,7 +25,7 @@ from vlmplan.evaluation.questions import (
     read_questions,
     share,
 )
-from vlmplan.exporting.orders import ExportChoices, order
+from vlmplan.exporting.orders import ExportChoices, export_order
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 
@@ -53,7 +53,7 @@ def test_answers_that_part_at_a_near_tie_are_counted_apart() -> None:
 def test_an_export_answers_as_its_checkpoint_does(compressor: Compressor, tmp_path: Path) -> None:
     """Trained a little, so that answers end; token by token but for near ties."""
     trained(tmp_path / "made", compressor=compressor, align_steps=2, tune_steps=150, tune_rate=3e-3)
-    export(order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
+    export(export_order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
     questions = read_questions(drawn() / "questions.jsonl", drawn() / "images", 60)
     ours = open_subject(str(tmp_path / "out"), None, "cpu", 1)
     theirs = beside(ours, str(tmp_path / "made"), None, 1)
@@ -110,7 +110,7 @@ def test_the_command_compares_and_writes_answers(tmp_path: Path) -> None:
     folder = drawn()
     flags = ["--images", str(folder / "images"), "--limit", "5", "--threads", "1"]
     trained(tmp_path / "made", tune_steps=20, tune_rate=3e-3)
-    export(order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
+    export(export_order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
     done = CliRunner().invoke(
         app,
         ["evaluate", str(tmp_path / "out"), str(folder / "questions.jsonl"), *flags,
@@ -133,7 +133,7 @@ def test_logits_that_are_no_numbers_are_no_answer(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "made" / "model.safetensors")
     weights["language_model.model.norm.weight"][3] = float("nan")
     save_file(weights, tmp_path / "made" / "model.safetensors", metadata={"format": "pt"})
-    export(order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
+    export(export_order(ExportChoices(checkpoint=str(tmp_path / "made")), None), tmp_path / "out", quiet)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "q.jsonl").write_text(json.dumps(ROW))
     asked = [str(tmp_path / "q.jsonl"), "--images", str(tmp_path), "--answers", str(tmp_path / "answers.jsonl")]

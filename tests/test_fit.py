@@ -15,17 +15,17 @@ from vlmplan.accuracy.law import RATIO, Coefficient, Form, Loss, Point
 from vlmplan.document import to_json, to_toml
 from vlmplan.errors import InputError
 from vlmplan.fitting.fit import averaged, fit_law
-from vlmplan.fitting.fit_form import Fitted, Options, fit_form, posed, untold
+from vlmplan.fitting.fit_form import FitOptions, Fitted, fit_form, posed, untold
 from vlmplan.fitting.least_squares import predicted, solve
 from vlmplan.fitting.point_tables import of_task, points, read_points
 from vlmplan.fitting.resampling import cost_limit, left_out, profile, rms
 from vlmplan.inventory import catalogue
 
-QUICK = Options(draws=400)
+QUICK = FitOptions(draws=400)
 
 
 @functools.cache
-def fitted(points: tuple[Point, ...], form: Form, options: Options = QUICK) -> Fitted:
+def fitted(points: tuple[Point, ...], form: Form, options: FitOptions = QUICK) -> Fitted:
     return fit_form(points, form, options)
 
 
@@ -102,7 +102,7 @@ def test_what_the_grid_cannot_tell_is_said() -> None:
 
 def test_llms_move_the_slope_more_than_points() -> None:
     """Leaving an LLM out moves b by 0.004, resampling rows by 0.002 (design): the wider is shown."""
-    found = fitted(REASONING, Form.LOGIT, Options())
+    found = fitted(REASONING, Form.LOGIT, FitOptions())
     spread = {by: float(drawn.values[:, 1].std()) for by, drawn in found.resamples.items()}
     assert spread["bootstrap by point"] == pytest.approx(0.002, abs=0.0005)
     assert spread["bootstrap by LLM"] > 1.5 * spread["bootstrap by point"]
@@ -152,7 +152,7 @@ def test_planted_slopes_lie_in_their_intervals(form: Form) -> None:
     held = dict.fromkeys(truth, 0)
     for repetition in range(200):
         points = planted(form, TRUTH[form], NOISE[form], seed=repetition)
-        found = fit_form(points, form, Options(draws=300, seed=repetition)).fit
+        found = fit_form(points, form, FitOptions(draws=300, seed=repetition)).fit
         for name, one in (*found.coefficients.items(), (RATIO[form], found.ratio)):
             if name in truth:
                 held[name] += holds(one, truth[name])
@@ -208,9 +208,9 @@ def test_huber_forgives_a_wrong_point() -> None:
 
 
 def test_same_points_and_seed_same_bytes() -> None:
-    first, again = (fit_law(REASONING, Options(seed=7)) for _ in range(2))
+    first, again = (fit_law(REASONING, FitOptions(seed=7)) for _ in range(2))
     assert [to_toml(first[0]), to_json(first[1])] == [to_toml(again[0]), to_json(again[1])]
-    assert to_toml(fit_law(REASONING, Options(seed=8))[0]) != to_toml(first[0])
+    assert to_toml(fit_law(REASONING, FitOptions(seed=8))[0]) != to_toml(first[0])
 
 
 def test_exact_points_have_no_width() -> None:

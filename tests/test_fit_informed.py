@@ -16,7 +16,7 @@ from vlmplan.accuracy.reductions import Uncertain
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError
 from vlmplan.fitting.fit import fit_law
-from vlmplan.fitting.fit_form import Options
+from vlmplan.fitting.fit_form import FitOptions
 from vlmplan.fitting.informed_fit import fit_informed
 from vlmplan.fitting.prior import Prior, shipped_prior
 from vlmplan.inventory import catalogue
@@ -33,7 +33,7 @@ PRIOR = Prior(
 )
 ONE_LLM = tuple(Point(llm_params_b=7, visual_tokens=v, error=e) for v, e in ((36, 0.35), (144, 0.3), (576, 0.27)))
 TWO_SIZES = tuple(Point(llm_params_b=n, visual_tokens=576, error=e) for n, e in ((1.5, 0.4), (7, 0.3)))
-QUICK = Options(draws=400, prior=PRIOR)
+QUICK = FitOptions(draws=400, prior=PRIOR)
 
 
 def test_points_that_can_tell_lean_on_nothing() -> None:
@@ -137,7 +137,7 @@ def test_an_unknown_task_is_less_sure_than_any() -> None:
         (replace(QUICK, loss=Loss.HUBER), "--loss huber: a prior is for points too few"),
     ],
 )
-def test_what_a_prior_is_not_for(options: Options, message: str) -> None:
+def test_what_a_prior_is_not_for(options: FitOptions, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit_law(ONE_LLM, options)
 

@@ -14,7 +14,7 @@ from small_models import foreign, quiet
 
 from vlmplan.checkpoints import quiet_transformers
 from vlmplan.errors import InputError
-from vlmplan.exporting import TIMEOUT_S, allowance
+from vlmplan.exporting import RUN_TIMEOUT_S, allowance
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Validator
@@ -22,7 +22,7 @@ from vlmplan.proof.validate import Validator
 Change = Callable[[Any, Path], None]
 
 
-def _judged(folder: Path, change: Change, timeout_s: float = TIMEOUT_S) -> Report:
+def _judged(folder: Path, change: Change, timeout_s: float = RUN_TIMEOUT_S) -> Report:
     foreign(folder, positions=True)
     path = folder / "foreign" / "model.onnx"
     model = onnx.load(path)
@@ -31,7 +31,7 @@ def _judged(folder: Path, change: Change, timeout_s: float = TIMEOUT_S) -> Repor
     return _of(folder, timeout_s)
 
 
-def _of(folder: Path, timeout_s: float = TIMEOUT_S) -> Report:
+def _of(folder: Path, timeout_s: float = RUN_TIMEOUT_S) -> Report:
     options = Options(by_samples=True, threads=2, repeats=1, timeout_s=timeout_s, checkpoint=str(folder / "text"))
     return Validator(options, quiet).validate(folder / "foreign").report
 

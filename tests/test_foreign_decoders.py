@@ -21,7 +21,7 @@ from vlmplan.hardware.runtimes import Precision
 from vlmplan.proof.foreign import samples as foreign_samples
 from vlmplan.proof.foreign.files import accused
 from vlmplan.proof.options import Options
-from vlmplan.proof.report import Outcome, Report, markdown
+from vlmplan.proof.report import Outcome, Report, report_markdown
 from vlmplan.proof.validate import Validator
 
 QUICK = Options(by_samples=True, threads=2, repeats=1)
@@ -43,7 +43,7 @@ def test_text_decoders_of_others(positions: bool, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no causal LM"):
         Validator(replace(QUICK, checkpoint=str(checkpoint())), quiet).validate(tmp_path / "foreign")
     assert [check.name for check in report.reservations] == ["samples"]
-    assert "compared by samples only" in markdown(report)
+    assert "compared by samples only" in report_markdown(report)
     assert _outcome(report, "embeddings") is _outcome(report, "head") is Outcome.PASSED
     assert "all that it reads" in next(check.detail for check in report.checks if check.name == "long text")
 

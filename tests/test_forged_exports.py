@@ -22,7 +22,7 @@ from vlmplan.checkpoints.compressors import RandomWeights, parameter_shapes
 from vlmplan.checkpoints.regions import compression
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices, ExportOrder
-from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.write import export
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor

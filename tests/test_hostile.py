@@ -30,9 +30,8 @@ from vlmplan.models.spec import Compressor
 from vlmplan.models.token_report import Tokens
 from vlmplan.pages.html_page import Dossier, page
 from vlmplan.planning.comparison import Comparison
-from vlmplan.planning.rechecks import markdown, recheck
-from vlmplan.proof.report import junit_xml
-from vlmplan.proof.report import markdown as report_markdown
+from vlmplan.planning.rechecks import recheck, recheck_markdown
+from vlmplan.proof.report import junit_xml, report_markdown
 from vlmplan.sweeping.grid import Trial
 from vlmplan.sweeping.grid_point import TrialResult
 from vlmplan.sweeping.sweeps import Status
@@ -187,7 +186,7 @@ def test_markdown_and_junit_of_hostile_reports() -> None:
     report = planted(reported())
     for text in (
         report_markdown(report),
-        markdown(planted(recheck(planned()))),
+        recheck_markdown(planted(recheck(planned()))),
         model_card(planted(_training()), str(OUT)),
     ):
         assert is_inert(text)

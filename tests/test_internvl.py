@@ -18,7 +18,7 @@ from vlmplan.checkpoints.reference import Reference, load_reference
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.orders import ExportChoices
-from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.write import export
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor

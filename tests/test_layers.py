@@ -17,7 +17,7 @@ from test_measurements import slower
 import vlmplan
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
-from vlmplan.measuring.check_profile import Row, Verdict, cases
+from vlmplan.measuring.check_profile import CaseTime, Verdict, cases
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import Profiled
 from vlmplan.measuring.table import adjusted
@@ -116,7 +116,7 @@ def _verdict(off: float) -> Callable[[bool], None]:
     """A check of a profile whose predictions are off by a factor, and by noise."""
     rng = random.Random(0)
     rows = [
-        Row(case=case, quantity=quantity, predicted_s=off * 0.1, interval_s=(off * 0.094, off * 0.107),
+        CaseTime(case=case, quantity=quantity, predicted_s=off * 0.1, interval_s=(off * 0.094, off * 0.107),
             rounds_s=tuple(0.1 * math.exp(rng.gauss(0, 0.06)) for _ in range(2)))
         for case in cases(Precision.FP32, 2**25) for quantity in (Quantity.TTFT, Quantity.TPOT)
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from grids import CELLS, OCR, REASONING, law_error
 from scipy.optimize import approx_fprime
 
 from vlmplan.accuracy.law import Form, Point
-from vlmplan.fitting.fit_form import Options, posed
+from vlmplan.fitting.fit_form import FitOptions, posed
 from vlmplan.fitting.least_squares import (
     Batch,
     Penalty,
@@ -24,7 +24,7 @@ from vlmplan.fitting.least_squares import (
 
 
 def problem(points: tuple[Point, ...], form: Form, floor: float | None = None) -> Problem:
-    return posed(points, form, Options(floor=floor))[0]
+    return posed(points, form, FitOptions(floor=floor))[0]
 
 
 def batch(one: Problem, weight: np.ndarray) -> Batch:

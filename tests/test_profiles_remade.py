@@ -119,6 +119,16 @@ def test_a_benchmark_that_hardly_anybody_was_scored_on_is_said_in_a_line(
         maker.main()
 
 
+@pytest.mark.parametrize("maker", ["make_evidence"], indirect=True)
+def test_a_benchmark_of_no_kind_or_no_task_is_told(maker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "POPE (45 checkpoints)" in [*maker.of_no_task()]
+    monkeypatch.setattr(maker, "BENCHMARKS", ["POPE"])
+    monkeypatch.setattr(maker, "STUDIED", {"POPE": "POPE!"})
+    assert not [one for one in maker.of_no_task() if "POPE" in one]
+    with pytest.raises(SystemExit, match=r"^tools/benchmarks.py, KINDS: found no POPE!, expected"):
+        maker.main()
+
+
 @pytest.mark.parametrize("maker", ["fit_efficiency"], indirect=True)
 def test_a_gpu_more_leaves_the_rows_drawn_of_the_others(maker: ModuleType) -> None:
     def drawn(gpus: int) -> list[float]:

@@ -18,9 +18,9 @@ from vlmplan.cost import operators, request_of
 from vlmplan.cost.roofline import machine
 from vlmplan.errors import meant
 from vlmplan.hardware.profile import Kind, Part
-from vlmplan.hardware.runtimes import SERVING, Precision, Runs, Runtime
+from vlmplan.hardware.runtimes import SERVING, Engine, Precision, Runs, Runtime
 from vlmplan.inventory import catalogue
-from vlmplan.models.spec import Engine, Workload
+from vlmplan.models.spec import Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vlmplan"
@@ -92,10 +92,10 @@ def test_every_runtime_has_a_row_that_agrees_with_itself() -> None:
         assert bool(row.modules) == bool(row.libraries) == (row.runs is not Runs.SERVER)
         assert bool(row.exported) == (row.runs is Runs.GRAPHS)
         assert row.like is None or SERVING[row.like].like is None
-        if row.lists_models:
-            assert Engine(runtime)
+        if row.engine:
+            assert str(row.engine) == str(runtime), "one name for both"
         if row.command:
-            assert row.lists_models, "flags of models are the catalogue's"
+            assert row.engine, "flags of models are the catalogue's"
             assert "{model}" in row.command.serve
             if row.command.stored:
                 assert set(row.stored_bits) == set(row.offered) <= set(row.command.stored)
@@ -130,7 +130,7 @@ MADE_UP = """    Runtime.MADE_UP: Serving(
         like=Runtime.TRANSFORMERS,
         methods=("awq",),
         takes_share=True,
-        lists_models=True,
+        engine=Engine.SGLANG,
         command=Command(
             serve="python -m made_up --model-path {model}",
             dtype="--dtype {dtype}",

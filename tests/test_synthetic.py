@@ -13,7 +13,7 @@ from vlmplan.cli.app import app
 from vlmplan.errors import InputError
 from vlmplan.evaluation.questions import read_questions
 from vlmplan.sweeping.drawn import Sight, patch_labels
-from vlmplan.sweeping.question_sets import KINDS, SetOrder, Task, ask, caption, scenes, write_set
+from vlmplan.sweeping.question_sets import KINDS, DrawnTask, SetOrder, ask, caption, scenes, write_set
 from vlmplan.sweeping.scenes import CELLS, COLOURS, LETTERS, LEVELS, SHAPES, Scene, Shape, Word, draw_scene, render
 from vlmplan.training.conversations import read_rows
 
@@ -109,7 +109,7 @@ def test_a_set_is_what_train_and_evaluate_read(tmp_path: Path) -> None:
     assert sum(len(row.turns) for row in read.rows) == count == 6 * 2 * len(KINDS)
     questions = read_questions(tmp_path / "set" / "questions.jsonl", tmp_path / "set" / "images")
     assert {question.kind for question in questions} == set(KINDS)
-    assert {question.task for question in questions} == set(Task)
+    assert {question.task for question in questions} == set(DrawnTask)
 
 
 def test_tasks_kinds_and_captions() -> None:
@@ -117,7 +117,7 @@ def test_tasks_kinds_and_captions() -> None:
         order = SetOrder(images=4, **given)  # type: ignore[arg-type]
         return {one.kind for *_, asked in scenes(order) for one in asked}
 
-    assert kinds(tasks=(Task.READING,)) == {"word", "letter"}
+    assert kinds(tasks=(DrawnTask.READING,)) == {"word", "letter"}
     assert kinds(kinds=("colour", "word")) == {"colour", "word"}
     assert "caption" in kinds(captions=True)
 

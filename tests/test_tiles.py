@@ -41,7 +41,7 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS
 from vlmplan.exporting.orders import ExportChoices
-from vlmplan.exporting.orders import order as chosen
+from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import export
 from vlmplan.graphs.internvit import internvit_graph

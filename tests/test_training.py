@@ -25,8 +25,7 @@ from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.cli.app import app
 from vlmplan.document import load
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.exporting.orders import ExportChoices
-from vlmplan.exporting.orders import order as export_order
+from vlmplan.exporting.orders import ExportChoices, export_order
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.options import Options

@@ -36,7 +36,7 @@ from vlmplan.planning.plan import Plan
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof.folder import astray, integrity, links
 from vlmplan.proof.options import Options
-from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, markdown
+from vlmplan.proof.report import Check, Outcome, Report, failed, junit_xml, report_markdown
 from vlmplan.proof.trust import claims
 from vlmplan.proof.validate import Validator
 
@@ -489,8 +489,8 @@ def test_reports_for_ci() -> None:
     assert suite.attrib["failures"] == suite.attrib["skipped"] == "1"
     assert [len(case) for case in suite] == [1, 1, 1]
     assert suite.find("testcase/failure[@message='a < b | c']") is not None
-    assert "| failed | check 1 | a < b / c |" in markdown(report)
-    assert markdown(_report(Outcome.PASSED)).startswith("### vlmplan validate: passed")
+    assert "| failed | check 1 | a < b / c |" in report_markdown(report)
+    assert report_markdown(_report(Outcome.PASSED)).startswith("### vlmplan validate: passed")
     again = from_plain(Report, json.loads(json.dumps(plain(report))), "report")
     assert again == report
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from vlmplan.accuracy.law import Form, Point
 from vlmplan.fitting.fit import fit_law
-from vlmplan.fitting.fit_form import Options
+from vlmplan.fitting.fit_form import FitOptions
 from vlmplan.fitting.least_squares import Problem, solve
 from vlmplan.fitting.point_tables import points, read_points
 
@@ -71,7 +71,7 @@ def main() -> None:
     once(found)  # imports scipy
     command = [sys.executable, "-m", "vlmplan", "fit", str(TABLE), "--json"]
     whole = seconds(lambda: subprocess.run(command, check=True, capture_output=True), 5)
-    law = seconds(lambda: fit_law(found, Options()), 5)
+    law = seconds(lambda: fit_law(found, FitOptions()), 5)
     fit, grid = seconds(lambda: once(found), 9), seconds(lambda: exhaustive(found), 1)
     combinations = int(np.prod([len(axis) for axis in AXES]))
     loops = seconds(lambda: looped(found), 3) * combinations / SAMPLE

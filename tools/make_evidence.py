@@ -6,7 +6,7 @@ Run: ``python tools/make_evidence.py``; reads ``facts/``.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, median, stdev
 
 from benchmarks import ESTIMATED, KIND, blind_fraction, image
@@ -265,10 +265,17 @@ def borrowings(misses: dict[str, list[Miss]]) -> dict[str, dict[str, Borrowed]]:
 LEAST_SCORED = 8  # checkpoints that a line with a slope, a level and families is fitted to
 
 
+def of_no_task() -> Iterator[str]:
+    """Yield the benchmarks that enough checkpoints were scored on, and that no task has: nothing is made of them."""
+    for name, found in published().items():
+        if name not in BENCHMARKS and len(found) >= LEAST_SCORED:
+            yield f"{name} ({len(found)} checkpoints)"
+
+
 def benchmarks(names: Iterable[str]) -> tuple[Benchmark, ...]:
     """Fit the estimators of benchmarks that lend to each other, and try each on checkpoints left out.
 
-    Raises InputError for one with too few scores.
+    Raises InputError for one with too few scores, or of no kind.
     """
     rows_of = {name: scored(name) for name in names}
     for name, known in rows_of.items():
@@ -276,6 +283,10 @@ def benchmarks(names: Iterable[str]) -> tuple[Benchmark, ...]:
             raise InputError(
                 f"facts/vlm_scores.csv, {name}: found scores of {len(known)} checkpoints of the catalogue, expected "
                 f"{LEAST_SCORED} or more, or no task of it in vlmplan/accuracy/tasks.py"
+            )
+        if STUDIED[name] not in KIND:
+            raise InputError(
+                f"tools/benchmarks.py, KINDS: found no {STUDIED[name]}, expected it in the list of its kind"
             )
     lines = {name: ScoreLine(rows=found, chance=CHANCE.get(name, 0.0)) for name, found in rows_of.items()}
     misses = {name: left_out(rows_of[name], lines[name].chance) for name in rows_of}
@@ -366,6 +377,7 @@ def main() -> None:
     except InputError as error:
         raise SystemExit(str(error)) from None
     height_px, spread_px = legible_text_px()
+    print(f"left out, of no task of vlmplan/accuracy/tasks.py: {', '.join(of_no_task())}")
     for one in found:
         print(
             f"{one.name}: {one.checkpoints} checkpoints, left out {one.left_out_points} points (family's mean "

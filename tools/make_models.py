@@ -19,8 +19,8 @@ from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
 from vlmplan.cost.totals import request_of
 from vlmplan.document import to_toml
-from vlmplan.hardware.runtimes import Precision
-from vlmplan.models.spec import Engine, ModelSpec, QuantisedCheckpoint, Workload
+from vlmplan.hardware.runtimes import Engine, Precision
+from vlmplan.models.spec import ModelSpec, QuantisedCheckpoint, Workload
 
 # Rows whose dimensions are not complete, and why.
 LEFT_OUT = {

@@ -98,8 +98,8 @@ def _key(key: Any) -> str:
     return printable(str(key)[:60])
 
 
-def _mismatch(where: str, kind: Any, value: Any) -> InputError:
-    return InputError(f"{where}: expected {_expected(kind)}, found {_shown(value)}")
+def _mismatch(where: str, expected: str, value: Any) -> InputError:
+    return InputError(f"{where}: expected {expected}, found {_shown(value)}")
 
 
 Reader = Callable[[Any, str], Any]  # (plain value, where it stands) -> value of the type
@@ -114,20 +114,20 @@ def _scalar_reader(kind: type) -> Reader:
     def read(value: Any, where: str) -> Any:
         _check_size(value, where)
         if type(value) is not kind:
-            raise _mismatch(where, kind, value)
+            raise _mismatch(where, _expected(kind), value)
         return value
 
     def read_float(value: Any, where: str) -> float:
         _check_size(value, where)
         if type(value) not in (int, float):
-            raise _mismatch(where, kind, value)
+            raise _mismatch(where, _expected(kind), value)
         if not math.isfinite(value):
             raise InputError(f"{where}: expected a finite number, found {value}")
         return float(value)
 
     def read_enum(value: Any, where: str) -> Any:
         if not isinstance(value, str) or value not in members:
-            raise _mismatch(where, kind, value)
+            raise _mismatch(where, _expected(kind), value)
         return members[value]
 
     if issubclass(kind, enum.Enum):
@@ -145,7 +145,7 @@ def _tuple_reader(items: tuple[Any, ...]) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
-            raise InputError(f"{where}: expected a list, found {_shown(value)}")
+            raise _mismatch(where, "a list", value)
         if fixed is not None and len(value) != len(fixed):
             raise InputError(f"{where}: expected {len(fixed)} items, found {len(value)}")
         readers = fixed or [every] * len(value)
@@ -159,7 +159,7 @@ def _mapping_reader(key_kind: Any, value_kind: Any) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a table, found {_shown(value)}")
+            raise _mismatch(where, "a table", value)
         return {read_key(k, f"{where}.{_key(k)}"): read_value(v, f"{where}.{_key(k)}") for k, v in value.items()}
 
     return read
@@ -179,7 +179,7 @@ def _dataclass_reader(cls: Any) -> Reader:
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a table, found {_shown(value)}")
+            raise _mismatch(where, "a table", value)
         for key in value:
             if key not in fields and key not in extra:
                 close = nearest(str(key), fields)
@@ -336,7 +336,7 @@ def load(cls: type[D], path: Path) -> D:
     """Read one document of type ``cls``; its ``schema`` must be the one expected. Raises InputError."""
     data = read_plain(path, ours=True)
     if data.get("schema") != cls.SCHEMA:
-        raise InputError(f'{path}: expected schema = "{cls.SCHEMA}", found {_shown(data.get("schema"))}')
+        raise _mismatch(str(path), f'schema = "{cls.SCHEMA}"', data.get("schema"))
     return from_plain(cls, data, str(path))
 
 

@@ -80,6 +80,16 @@ def missing_library(what: str, library: str, extra: str) -> Unavailable:
     )
 
 
+def unexpected(where: str, expected: str, found: object, most: int = 40) -> InputError:
+    """Return the error to raise of a value in a file: where it stands, what should, and ``most`` characters of it."""
+    return InputError(f"{where}: expected {expected}, found {found!r:.{most}}")
+
+
+def mistyped(option: str, found: str, expected: str, most: int = 40) -> InputError:
+    """Return the error to raise of a word that somebody gave for an option, of which ``most`` characters are shown."""
+    return InputError(f"{option}: found '{found[:most]}', expected {expected}")
+
+
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
     """Raise InputError unless ``value`` lies between ``least`` and ``most``; None, an unknown, passes."""
     if value is not None and not least <= value <= most:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.law import Coefficient as Coefficient
     from vlmplan.accuracy.law import Fit as Fit
     from vlmplan.accuracy.law import Form as Form
-    from vlmplan.accuracy.law import Interval as Interval
     from vlmplan.accuracy.law import Loss as Loss
     from vlmplan.accuracy.law import Point as Point
     from vlmplan.accuracy.law import PriorChoice as PriorChoice
@@ -58,7 +57,6 @@ __getattr__, __all__ = face(
             "Coefficient",
             "Fit",
             "Form",
-            "Interval",
             "Loss",
             "PARAMETERS",
             "Point",

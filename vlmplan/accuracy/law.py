@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError, check_range
+from vlmplan.intervals import Interval
 from vlmplan.models import Reduction
 from vlmplan.records import dataclass
 
@@ -58,7 +59,6 @@ PARAMETERS = {
 }
 # Of hill, c/b compares steepnesses of two different logits (of the share kept, and of E): it gives no best V.
 RATIO = {Form.POWER: "beta/alpha", Form.LOGIT: "c/b", Form.HILL: "c/b"}
-Interval = tuple[float, float]
 
 
 def _bounded(exponent: float) -> float:

@@ -73,7 +73,7 @@ def export(
     """
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import ExportChoices, order
+    from vlmplan.exporting import ExportChoices, export_order
     from vlmplan.exporting import export as write
     from vlmplan.inventory import catalogue
     from vlmplan.planning import Plan
@@ -93,7 +93,7 @@ def export(
         all_logits=all_logits,
         image=None if image is None else parse_image(str(image)),
     )
-    return write(order(asked, read), Path(out), progress, replace)
+    return write(export_order(asked, read), Path(out), progress, replace)
 
 
 def validate(

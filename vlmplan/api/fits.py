@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from vlmplan.accuracy import Form, Loss, Point, PriorChoice
 from vlmplan.api.given import File, check_confidence, file, must_be_one_of, one_of, within
-from vlmplan.errors import InputError, printable
+from vlmplan.errors import InputError, mistyped, printable
 from vlmplan.fitting import Harness
 from vlmplan.models import Reduction
 
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
-    from vlmplan.fitting import FitReport, Options, Prior, Row
+    from vlmplan.fitting import FitOptions, FitReport, Prior, Row
 
 LONG_POINTS = 300  # from here on a fit takes seconds
 
@@ -93,12 +93,12 @@ def fit(
         0.636
     """
     from vlmplan.accuracy import parse_task
-    from vlmplan.fitting import Options, fit_law, kept, of_task
+    from vlmplan.fitting import FitOptions, fit_law, kept, of_task
     from vlmplan.fitting import points as as_points
 
     check_confidence(confidence)
     within("--draws", draws, 200, 20_000)
-    options = Options(
+    options = FitOptions(
         forms=_forms(form), floor=_floor(floor), loss=must_be_one_of(Loss, loss, "--loss"),
         reduction=must_be_one_of(Reduction, reduction, "--reduction"), like=like, draws=draws, seed=seed,
         level=confidence, text_tokens=text_tokens, published=published,
@@ -173,7 +173,7 @@ def _floor(given: str | float) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        raise InputError(f"--floor: found '{str(given)[:40]}', expected free or a number from 0 to below 1")
+        raise mistyped("--floor", str(given), "free or a number from 0 to below 1")
     return value
 
 
@@ -183,11 +183,11 @@ def _forms(text: str) -> tuple[Form, ...]:
         return ()
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     if unknown := [word for word in words if word not in list(Form)]:
-        raise InputError(f"--form: found '{unknown[0][:40]}', expected auto, or of {', '.join(Form)} one or more")
+        raise mistyped("--form", unknown[0], f"auto, or of {', '.join(Form)} one or more")
     return tuple(form for form in Form if form in words)
 
 
-def _prior(points: Sequence[Point], options: "Options", shares: "dict[str, float]") -> "Prior | None":
+def _prior(points: Sequence[Point], options: "FitOptions", shares: "dict[str, float]") -> "Prior | None":
     """What the shipped evidence says of the points' law, read only where they cannot tell it."""
     from vlmplan.fitting import shipped_prior, untold
     from vlmplan.inventory import catalogue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from vlmplan.document import Document, load
-from vlmplan.errors import Assumed, InputError, did_you_mean
+from vlmplan.errors import Assumed, InputError, did_you_mean, mistyped
 from vlmplan.hardware import HardwareProfile
 from vlmplan.inventory import catalogue
 from vlmplan.models import ModelSpec
@@ -101,9 +101,7 @@ def one_of(kind: type[E], given: str | None, option: str) -> E | None:
     if given is None or isinstance(given, kind):
         return given
     if given not in list(kind):
-        raise InputError(
-            f"{option}: found '{given[:40]}', expected one of {', '.join(kind)}{did_you_mean(given[:40], kind)}"
-        )
+        raise mistyped(option, given, f"one of {', '.join(kind)}{did_you_mean(given[:40], kind)}")
     return kind(given)
 
 

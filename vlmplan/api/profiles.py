@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.api.given import File, device, must_be_one_of, one_of, spec, within
-from vlmplan.errors import InputError, printable
+from vlmplan.errors import InputError, mistyped, printable
 from vlmplan.hardware import HardwareProfile, Precision, Runtime
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
@@ -220,7 +220,7 @@ def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile,
 
     known = [one for one in Precision if one in base.peak_flops_per_s or one in (Precision.INT8, Precision.INT4)]
     if text is not None and text not in known:
-        raise InputError(f"--precision: found '{text[:40]}', expected one of {', '.join(known)}")
+        raise mistyped("--precision", text, f"one of {', '.join(known)}")
     asked = None if text is None else must_be_one_of(Precision, text, "--precision")
     check_own(model, asked)
     return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from vlmplan.api.given import File, file, must_be_one_of, spec, within
 from vlmplan.api.profiles import server
 from vlmplan.cost import active_llm_params
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, mistyped
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
 from vlmplan.progress import Progress, silent
@@ -115,9 +115,7 @@ def _limits(text: str) -> tuple[int, ...]:
     """Several numbers of tokens, fewest first. Raises InputError."""
     words = [word.strip() for word in str(text).split(",") if word.strip()]
     if not words or not all(word.isdecimal() and 0 < int(word[:9]) <= 100_000 for word in words):
-        raise InputError(
-            f"--visual-tokens: found '{str(text)[:40]}', expected numbers with commas, such as 64,256,1024"
-        )
+        raise mistyped("--visual-tokens", str(text), "numbers with commas, such as 64,256,1024")
     found = tuple(sorted({int(word) for word in words}))
     if len(found) > MOST_LIMITS:
         raise InputError(f"--visual-tokens: found {len(found)} numbers, expected at most {MOST_LIMITS}")
@@ -127,7 +125,7 @@ def _limits(text: str) -> tuple[int, ...]:
 def _way(by: str) -> bool:
     """Whether the number of tokens is set beside the request. Raises InputError."""
     if by not in ("size", "request"):
-        raise InputError(f"--by: found '{by[:40]}', expected size or request")
+        raise mistyped("--by", by, "size or request")
     return by == "request"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError, one_line
+from vlmplan.errors import InputError, one_line, unexpected
 from vlmplan.panics import panics_refused
 
 FIRST_FORMAT = "internvl_chat"
@@ -75,7 +75,7 @@ def third_of(name: str) -> tuple[str, int] | None:
 def _table(plain: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
     found = plain.get(key)
     if not isinstance(found, dict):
-        raise InputError(f"{folder}/config.json: expected a table {key}, found {found!r:.40}")
+        raise unexpected(f"{folder}/config.json", f"a table {key}", found)
     return found
 
 

@@ -6,7 +6,7 @@ those of the published training code, so that its weights load: TokenPacker's (a
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -154,6 +154,8 @@ def compressor_module(plan: Compression, width: int, llm_width: int, others: tup
     With ``others`` it serves these too: its attribute ``plan`` says which is at work.
     """
     match plan.compressor:
+        case Compressor.NONE:
+            return Whole()
         case Compressor.AVERAGE_POOL:
             return AveragePool(plan)
         case Compressor.PIXEL_SHUFFLE:
@@ -162,4 +164,5 @@ def compressor_module(plan: Compression, width: int, llm_width: int, others: tup
             return TokenPacker(plan, width)
         case Compressor.QUECC:
             return QueCC(plan, width, llm_width, others)
-    return Whole()
+        case _:
+            assert_never(plan.compressor)

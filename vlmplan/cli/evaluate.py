@@ -10,7 +10,7 @@ from vlmplan.cli import completion
 from vlmplan.cli.options import ImageFolderOption, JsonOption, OutOption, ProviderOption, ThreadsOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_apart, check_destination
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, mistyped
 from vlmplan.hardware import Provider
 from vlmplan.units import parse_percent, parse_wait, written
 
@@ -128,7 +128,7 @@ def _one(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.strip().isdecimal() or not int(text.strip()[:9]) > 0:
-        raise InputError(f"--visual-tokens: found '{text[:40]}', expected one number; several are asked of a server")
+        raise mistyped("--visual-tokens", text, "one number; several are asked of a server")
     return int(text.strip()[:9])
 
 

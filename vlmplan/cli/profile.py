@@ -12,7 +12,7 @@ from vlmplan.cli import completion
 from vlmplan.cli.options import JsonOption, RuntimeOption, VerboseOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_apart, check_destination, to_toml, write_text
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible, InputError, mistyped
 from vlmplan.units import parse_wait, written
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _told(text: str | None) -> dict[str, str]:
     """What a file lacks: ``visual_tokens=576,gpus=2``. Raises InputError."""
     pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
     if odd := [name for name, _, value in pairs if not name.strip() or not value.strip()]:
-        raise InputError(f"--with: found '{odd[0][:40]}', expected NAME=VALUE with commas, such as visual_tokens=576")
+        raise mistyped("--with", odd[0], "NAME=VALUE with commas, such as visual_tokens=576")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

@@ -247,14 +247,14 @@ def _alone(context: typer.Context, allowed: tuple[str, ...]) -> None:
 
 
 def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | None, json: bool) -> None:
-    from vlmplan.planning import markdown
+    from vlmplan.planning import recheck_markdown
     from vlmplan.views import print_recheck
 
     check_destination(out)
     check_apart({"--out": out}, (path,), "the plan itself")
     found = api.recheck(plan=path, hardware=hardware, task=task)
     deliver(found, out, json, lambda: print_recheck(found))
-    summarise(markdown(found))
+    summarise(recheck_markdown(found))
     if not found.holds:
         raise Outdated(f"{path} does not hold any more: {found.faults[0]}")
 

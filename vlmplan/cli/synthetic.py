@@ -10,8 +10,8 @@ from vlmplan.cli.options import (
     SeedOption,
 )
 from vlmplan.cli.output import prepare
-from vlmplan.errors import InputError
-from vlmplan.sweeping import LEVELS, Task
+from vlmplan.errors import mistyped
+from vlmplan.sweeping import LEVELS, DrawnTask
 
 MIXED = "mixed"
 
@@ -23,7 +23,7 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
     turns: Annotated[int, typer.Option("--turns", min=1, max=100, help="Questions a conversation.")] = 1,
     size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Pixels a side.")] = 72,
     difficulty: Annotated[str, typer.Option("--difficulty", metavar="1-5|mixed", help="How full scenes are.")] = "3",
-    task: Annotated[Task | None, typer.Option("--task", help="Only these questions.")] = None,
+    task: Annotated[DrawnTask | None, typer.Option("--task", help="Only these questions.")] = None,
     captions: Annotated[bool, typer.Option("--captions", help="A description of each picture, too.")] = False,
     seed: SeedOption = 0,
 ) -> None:
@@ -38,14 +38,14 @@ def synthetic(  # noqa: PLR0917 - one parameter an option
 
     require("PIL")
     if difficulty != MIXED and difficulty not in map(str, LEVELS):
-        raise InputError(f"--difficulty: found '{difficulty[:20]}', expected {min(LEVELS)} to {max(LEVELS)} or {MIXED}")
+        raise mistyped("--difficulty", difficulty, f"{min(LEVELS)} to {max(LEVELS)} or {MIXED}", 20)
     order = SetOrder(
         images=images,
         questions=questions,
         size=size,
         level=None if difficulty == MIXED else int(difficulty),
         seed=seed,
-        tasks=tuple(Task) if task is None else (task,),
+        tasks=tuple(DrawnTask) if task is None else (task,),
         captions=captions,
     )
     with progress() as tell:

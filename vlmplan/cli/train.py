@@ -17,7 +17,7 @@ from vlmplan.cli.options import (
 )
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import check_apart, load
-from vlmplan.errors import InputError
+from vlmplan.errors import mistyped
 
 
 def _counts(text: str | None) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def _counts(text: str | None) -> tuple[int, ...]:
         return ()
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and 0 < int(word) < 10**6 for word in words):
-        raise InputError(f"--visual-tokens: found '{text[:40]}', expected a number, or several with commas")
+        raise mistyped("--visual-tokens", text, "a number, or several with commas")
     return tuple(int(word) for word in words)
 
 
@@ -90,7 +90,7 @@ def train(  # noqa: PLR0917 - one parameter an option
     """
     prepare()
     from vlmplan.planning import Plan
-    from vlmplan.training import Running, TrainingChoices, load_data, order
+    from vlmplan.training import Running, TrainingChoices, load_data, training_order
     from vlmplan.training import train as run
     from vlmplan.views import print_training, voice
 
@@ -115,7 +115,7 @@ def train(  # noqa: PLR0917 - one parameter an option
     running = Running(out=out, process_batch=process_batch, save_steps=save_steps, log_steps=log_steps)
     with voice() as heard:
         rows = load_data(data, images, skip_bad, heard.tell)
-        found = run(order(asked, read, rows, running), heard)
+        found = run(training_order(asked, read, rows, running), heard)
     if found is not None:
         deliver(found, None, json, lambda: print_training(found, out))
     if found is None or found.processes > 1:

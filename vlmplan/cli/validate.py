@@ -88,7 +88,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     Example: vlmplan validate llava-36 --threads 8 --junit report.xml
     """
     prepare()
-    from vlmplan.proof import junit_xml, markdown, require_good
+    from vlmplan.proof import junit_xml, report_markdown, require_good
     from vlmplan.views import print_report, progress
 
     _check_destinations(folder, (junit, recalibrate, out))
@@ -106,7 +106,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     deliver(report, out, json, lambda: print_report(report, verbose=verbose))
     if junit is not None:
         write_text(junit, junit_xml(report))
-    summarise(markdown(report))
+    summarise(report_markdown(report))
     if recalibrate is not None and (found.timings is not None or not report.failed):
         write_text(recalibrate, to_toml(found.recalibrated()))
         say(f"wrote {recalibrate}")

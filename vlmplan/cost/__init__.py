@@ -6,7 +6,6 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.cost.estimates import Estimate as Estimate
-    from vlmplan.cost.estimates import Interval as Interval
     from vlmplan.cost.estimates import context_warnings as context_warnings
     from vlmplan.cost.estimates import cost_fields as cost_fields
     from vlmplan.cost.estimates import estimate as estimate
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "estimates": ("Estimate", "Interval", "context_warnings", "cost_fields", "estimate", "range_warnings"),
+        "estimates": ("Estimate", "context_warnings", "cost_fields", "estimate", "range_warnings"),
         "knee": ("KneeCurve", "KneeRow", "Knees", "TABLE_TEXT_TOKENS", "knee_curve", "knee_table", "knees"),
         "op": ("EXPORT_BLOCK", "FOUR_BIT_PARTS", "Op", "Request", "WEIGHT_BYTES"),
         "operator_list": ("operators",),

@@ -12,10 +12,9 @@ from vlmplan.cost.totals import Cost, Flops, MemoryBytes, Params, cost
 from vlmplan.cost.uncertainty import beyond
 from vlmplan.document import Document, digest
 from vlmplan.hardware import Basis, Precision, Runtime
+from vlmplan.intervals import Interval
 from vlmplan.models import Compressor, Quantisation, Workload
 from vlmplan.records import dataclass
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

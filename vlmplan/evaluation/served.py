@@ -24,8 +24,9 @@ from vlmplan.document import append_text, json_lines
 from vlmplan.errors import InputError, Unavailable, one_line, printable
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
 from vlmplan.evaluation.scoring import Score, score
+from vlmplan.hardware import Engine
 from vlmplan.measuring import Endpoint
-from vlmplan.models import Engine, ModelSpec, VisualInput, at_most, native_visual_tokens
+from vlmplan.models import ModelSpec, VisualInput, at_most, native_visual_tokens
 from vlmplan.picture_files import open_picture
 from vlmplan.progress import Progress
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.exporting.allowance import TIMEOUT_S as TIMEOUT_S
+    from vlmplan.exporting.allowance import RUN_TIMEOUT_S as RUN_TIMEOUT_S
     from vlmplan.exporting.allowance import Allowance as Allowance
     from vlmplan.exporting.allowance import OutOfTime as OutOfTime
     from vlmplan.exporting.answers import PLACEHOLDER as PLACEHOLDER
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import ExportChoices as ExportChoices
     from vlmplan.exporting.orders import ExportOrder as ExportOrder
     from vlmplan.exporting.orders import compressed as compressed
-    from vlmplan.exporting.orders import order as order
+    from vlmplan.exporting.orders import export_order as export_order
     from vlmplan.exporting.orders import planned_base as planned_base
     from vlmplan.exporting.positions import joined_positions as joined_positions
     from vlmplan.exporting.runner import Generation as Generation
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "allowance": ("Allowance", "OutOfTime", "TIMEOUT_S"),
+        "allowance": ("Allowance", "OutOfTime", "RUN_TIMEOUT_S"),
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
         "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
         "manifest": (
@@ -81,7 +81,14 @@ __getattr__, __all__ = face(
             "file_sha256",
             "read_manifest",
         ),
-        "orders": ("EXTERNAL_ABOVE_BYTES", "ExportChoices", "ExportOrder", "compressed", "order", "planned_base"),
+        "orders": (
+            "EXTERNAL_ABOVE_BYTES",
+            "ExportChoices",
+            "ExportOrder",
+            "compressed",
+            "export_order",
+            "planned_base",
+        ),
         "positions": ("joined_positions",),
         "runner": (
             "Generation",

@@ -16,7 +16,7 @@ from typing import Any
 from vlmplan.errors import InputError
 from vlmplan.units import format_seconds
 
-TIMEOUT_S = 300.0
+RUN_TIMEOUT_S = 300.0
 # Times the rest of a comparison, most of which is the checkpoint's own runs in PyTorch. Six small decoders of
 # onnxruntime-genai's builder, in fp32, fp16, int8 and int4, took at most 0.1 times as long (2 busy cores). A product of
 # 8 bits with its activations as they are takes 22 times as long as PyTorch's for one token, as long for many.
@@ -49,7 +49,7 @@ class Allowance:
     length is set by the checkpoint, not by the accused.
     """
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = RUN_TIMEOUT_S) -> None:
         """The clock runs from now on."""
         self.timeout_s, self._granted_s, self._spent_s = timeout_s, timeout_s, 0.0
         self._started = time.monotonic()

@@ -81,7 +81,7 @@ class ExportChoices:
     image: tuple[int, int] | None = None
 
 
-def order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
+def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
     """Return the order. Raises InputError where options contradict the plan or something is missing."""
     checkpoint = asked.checkpoint or (plan.choice.model if plan is not None else None)
     if checkpoint is None:

@@ -7,7 +7,7 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.fitting.fit import FitReport as FitReport
     from vlmplan.fitting.fit import fit_law as fit_law
-    from vlmplan.fitting.fit_form import Options as Options
+    from vlmplan.fitting.fit_form import FitOptions as FitOptions
     from vlmplan.fitting.fit_form import untold as untold
     from vlmplan.fitting.harness_files import Harness as Harness
     from vlmplan.fitting.harness_results import read_results as read_results
@@ -23,7 +23,7 @@ __getattr__, __all__ = face(
     __name__,
     {
         "fit": ("FitReport", "fit_law"),
-        "fit_form": ("Options", "untold"),
+        "fit_form": ("FitOptions", "untold"),
         "harness_files": ("Harness",),
         "harness_results": ("read_results",),
         "lint": ("kept",),

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vlmplan.accuracy import PARAMETERS, RATIO, Coefficient, Form, Interval
+from vlmplan.accuracy import PARAMETERS, RATIO, Coefficient, Form
 from vlmplan.fitting.least_squares import Problem, Solved
 from vlmplan.fitting.resampling import interval_of, profile, profile_floor
+from vlmplan.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,6 @@ from vlmplan.accuracy import (
     Coefficient,
     Fit,
     Form,
-    Interval,
     Loss,
     Point,
     ScalingLaw,
@@ -24,9 +23,10 @@ from vlmplan.accuracy import (
 from vlmplan.document import Document
 from vlmplan.errors import InputError
 from vlmplan.fitting.coefficient_intervals import BY_LLM, quantities
-from vlmplan.fitting.fit_form import Fitted, Options, fit_form, parameters, untold
+from vlmplan.fitting.fit_form import FitOptions, Fitted, fit_form, parameters, untold
 from vlmplan.fitting.informed_fit import fit_informed
 from vlmplan.fitting.resampling import interval_of
+from vlmplan.intervals import Interval
 from vlmplan.models import Reduction
 
 _POOR_RMSE = 0.04
@@ -87,7 +87,7 @@ class FitReport(Document):
     points: tuple[Point, ...]
 
 
-def _chosen(fits: Mapping[Form, Fitted], options: Options, why: str) -> tuple[Form, str]:
+def _chosen(fits: Mapping[Form, Fitted], options: FitOptions, why: str) -> tuple[Form, str]:
     """The form in use, and why, in words: that of fewest parameters, unless one of more is better in both ways.
 
     ``why`` a prior had to be used, if it was.
@@ -143,7 +143,7 @@ def averaged(left_out: Mapping[Form, float]) -> dict[Form, float]:
     return found | {most: round(1 - sum(weight for form, weight in found.items() if form is not most), 4)}
 
 
-def _optimum(fit: Fit, law: ScalingLaw, options: Options) -> Coefficient | None:
+def _optimum(fit: Fit, law: ScalingLaw, options: FitOptions) -> Coefficient | None:
     """V* at a fixed 2 N (Q + V), with its interval; None where more tokens are always better, 0 where fewer.
 
     By the ratio's interval; of hill, whose V* is no function of c/b and moves with the compute, by its draws in the
@@ -172,7 +172,7 @@ def _drawn_optimum(best: float | None, drawn: Sequence[float | None], level: flo
     return Coefficient(value=best, interval=interval_of(ends, level) if told else None, interval_by="draws")
 
 
-def _optima(law: ScalingLaw, fits: Mapping[Form, Fitted], options: Options) -> dict[str, Coefficient | None]:
+def _optima(law: ScalingLaw, fits: Mapping[Form, Fitted], options: FitOptions) -> dict[str, Coefficient | None]:
     """V* by each form, and by their mean where the law is one."""
     found: dict[str, Coefficient | None] = {key: _optimum(one.fit, law, options) for key, one in fits.items()}
     if law.weights is not None:
@@ -204,7 +204,7 @@ def _published(power: Fitted, task: str) -> tuple[Published, ...]:
     return tuple(found)
 
 
-def _fitted(points: Sequence[Point], options: Options) -> tuple[dict[Form, Fitted], tuple[str, ...], str]:
+def _fitted(points: Sequence[Point], options: FitOptions) -> tuple[dict[Form, Fitted], tuple[str, ...], str]:
     """Fit each form, or hill with the prior where the points alone tell none of those asked.
 
     With what cannot be fitted, and why the prior was used.
@@ -228,7 +228,7 @@ def _fitted(points: Sequence[Point], options: Options) -> tuple[dict[Form, Fitte
     return fits, tuple(f"no {form} law beside: {error}" for form, error in failed.items()), ""
 
 
-def _used(fits: Mapping[Form, Fitted], points: int, options: Options, why: str) -> tuple[dict[Form, float], str]:
+def _used(fits: Mapping[Form, Fitted], points: int, options: FitOptions, why: str) -> tuple[dict[Form, float], str]:
     """What each form in use weighs, and why, in words; several weigh where points are too few to choose by."""
     chosen, because = _chosen(fits, options, why)
     if options.forms or points >= AVERAGED_BELOW:
@@ -241,7 +241,7 @@ def _used(fits: Mapping[Form, Fitted], points: int, options: Options, why: str) 
 
 
 def fit_law(
-    points: Sequence[Point], options: Options, sources: Sequence[str] = (), warnings: Sequence[str] = ()
+    points: Sequence[Point], options: FitOptions, sources: Sequence[str] = (), warnings: Sequence[str] = ()
 ) -> tuple[ScalingLaw, FitReport]:
     """Fit all forms and choose, or average. Raises InputError where points are too few or cannot tell, without a prior.
 
@@ -274,7 +274,7 @@ def fit_law(
     return law, _report(law, fits, because, options, (not_identified, tuple(warnings)))
 
 
-def _cautions(points: Sequence[Point], fits: Mapping[Form, Fitted], options: Options) -> Iterator[str]:
+def _cautions(points: Sequence[Point], fits: Mapping[Form, Fitted], options: FitOptions) -> Iterator[str]:
     """What makes figures rougher than they look."""
     most = max(parameters(points, form, options) for form in fits)
     informed = any(one.prior for one in fits.values())
@@ -294,7 +294,7 @@ def _report(
     law: ScalingLaw,
     fits: Mapping[Form, Fitted],
     because: str,
-    options: Options,
+    options: FitOptions,
     said: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> FitReport:
     """The report of a law; ``said`` is what the points cannot tell, and warnings."""

@@ -37,7 +37,7 @@ _MOST_HILL = 1e4  # of hill's: its two logistic curves become steps long before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class FitOptions:
     """How to fit. ``forms`` are those to choose from by left-out errors, none named being all, averaged of few points.
 
     ``floor`` None leaves D free, between 0 and the least; ``prior`` stands in for what the points cannot tell.
@@ -89,13 +89,13 @@ def _design(points: Sequence[Point]) -> tuple["Array", tuple[str, ...]]:
     return np.stack(columns, axis=1), families if len(families) > 1 else ()
 
 
-def parameters(points: Sequence[Point], form: Form, options: Options) -> int:
+def parameters(points: Sequence[Point], form: Form, options: FitOptions) -> int:
     """Return how many parameters a form has on these points."""
     families = len({point.family for point in points})
     return 2 + families + (form is Form.HILL or (form is Form.POWER and options.floor is None))
 
 
-def untold(points: Sequence[Point], form: Form, options: Options) -> str | None:
+def untold(points: Sequence[Point], form: Form, options: FitOptions) -> str | None:
     """Return what these points cannot tell of a form's parameters, in words; None where they tell all."""
     import numpy as np
 
@@ -125,7 +125,7 @@ def untold(points: Sequence[Point], form: Form, options: Options) -> str | None:
     return None
 
 
-def _check(points: Sequence[Point], form: Form, options: Options) -> None:
+def _check(points: Sequence[Point], form: Form, options: FitOptions) -> None:
     """Raise InputError unless the points determine every parameter."""
     if (missing := untold(points, form, options)) is not None:
         raise InputError(missing)
@@ -136,7 +136,7 @@ def _check(points: Sequence[Point], form: Form, options: Options) -> None:
         raise InputError(f"--floor: {options.floor:g} lies above the least error, {least:g}; expected at most that")
 
 
-def _resamples(problem: Problem, solved: Solved, points: Sequence[Point], options: Options) -> dict[str, Solved]:
+def _resamples(problem: Problem, solved: Solved, points: Sequence[Point], options: FitOptions) -> dict[str, Solved]:
     """Both bootstraps; one that cannot be made is left out."""
     import numpy as np
 
@@ -159,7 +159,7 @@ def _llms(points: Sequence[Point]) -> "Array":
     return np.asarray(np.unique(names, return_inverse=True)[1])
 
 
-def posed(points: Sequence[Point], form: Form, options: Options) -> tuple[Problem, tuple[str, ...]]:
+def posed(points: Sequence[Point], form: Form, options: FitOptions) -> tuple[Problem, tuple[str, ...]]:
     """Return the least squares of a form on points, and their families where they are several."""
     import numpy as np
 
@@ -181,7 +181,7 @@ def posed(points: Sequence[Point], form: Form, options: Options) -> tuple[Proble
     return problem, families
 
 
-def _solved(problem: Problem, options: Options) -> tuple[Problem, Solved]:
+def _solved(problem: Problem, options: FitOptions) -> tuple[Problem, Solved]:
     """The problem and its solution; for Huber's loss with the scale that least squares' residuals give."""
     solved = solve(problem, options.seed)
     for _ in range(3 if options.loss is Loss.HUBER else 0):
@@ -203,7 +203,7 @@ def kept_draws(problem: Problem, resamples: Mapping[str, Solved]) -> tuple[tuple
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in table)
 
 
-def fit_form(points: Sequence[Point], form: Form, options: Options) -> Fitted:
+def fit_form(points: Sequence[Point], form: Form, options: FitOptions) -> Fitted:
     """Fit one form, with intervals, draws and left-out errors. Raises InputError where the points cannot tell."""
     _check(points, form, options)
     problem, families = posed(points, form, options)
@@ -249,7 +249,7 @@ def missed(problem: Problem, solved: Solved, points: Sequence[Point]) -> "_Misse
 
 
 def _coefficients(
-    problem: Problem, solved: Solved, resamples: Mapping[str, Solved], points: Sequence[Point], options: Options
+    problem: Problem, solved: Solved, resamples: Mapping[str, Solved], points: Sequence[Point], options: FitOptions
 ) -> tuple[dict[str, Coefficient], tuple[str, ...]]:
     """Coefficients and their ratio with intervals, and what the points cannot tell, in words."""
     coefficients = widest(problem, solved, resamples, options.level)

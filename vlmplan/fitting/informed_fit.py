@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vlmplan.accuracy import PARAMETERS, RATIO, Coefficient, Fit, Form, Loss, Point
 from vlmplan.errors import InputError
 from vlmplan.fitting.coefficient_intervals import quantities
-from vlmplan.fitting.fit_form import Fitted, Options, check_settled, kept_draws, missed, offsets, posed
+from vlmplan.fitting.fit_form import FitOptions, Fitted, check_settled, kept_draws, missed, offsets, posed
 from vlmplan.fitting.least_squares import Batch, Penalty, Predictor, Problem, Solved, predicted, refit, solve
 from vlmplan.fitting.prior import Prior
 from vlmplan.fitting.resampling import interval_of
@@ -69,7 +69,7 @@ def _settled(problem: Problem, prior: Prior, seed: int) -> tuple[Problem, Solved
     return informed, solve(informed, seed), noise
 
 
-def _posterior(problem: Problem, solved: Solved, noise: float, options: Options) -> Solved:
+def _posterior(problem: Problem, solved: Solved, noise: float, options: FitOptions) -> Solved:
     """Draws of the parameters."""
     import numpy as np
 
@@ -85,7 +85,7 @@ def _posterior(problem: Problem, solved: Solved, noise: float, options: Options)
     return refit(problem, batch, np.repeat(solved.values, options.draws, axis=0))
 
 
-def fit_informed(points: Sequence[Point], options: Options, prior: Prior) -> Fitted:
+def fit_informed(points: Sequence[Point], options: FitOptions, prior: Prior) -> Fitted:
     """Fit ``hill`` with a prior, with intervals and draws of the posterior. Raises InputError for Huber's loss."""
     if options.loss is Loss.HUBER:
         raise InputError("--loss huber: a prior is for points too few to tell which are wrong; leave it out")

@@ -8,8 +8,8 @@ which the best fit of everything else is no worse than F(1, n - p) allows (Seber
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vlmplan.accuracy import Interval
 from vlmplan.fitting.least_squares import Batch, Predictor, Problem, Solved, curve, predicted, refit
+from vlmplan.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy as np

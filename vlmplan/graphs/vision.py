@@ -6,7 +6,7 @@ a side becomes one token; ``torch_compressors.py`` has the same as torch modules
 """
 
 import functools
-from typing import Any
+from typing import Any, assert_never
 
 from vlmplan.checkpoints import PACKER_EPSILON, Checkpoint, Compression, Weights, packer_heads, packer_layers
 from vlmplan.graphs.sketch import Sketch
@@ -72,6 +72,8 @@ class _Encoder:
         x, kind = self._joined(states, self.checkpoint.read_layers), self.compression.compressor
         sketch, grid = self.sketch, self.compression.grid
         match kind:
+            case Compressor.NONE:
+                return x
             case Compressor.AVERAGE_POOL:
                 return averaged(sketch, x, grid, self.compression.factor)
             case Compressor.PIXEL_SHUFFLE:
@@ -82,7 +84,8 @@ class _Encoder:
                 joined = self._joined(states, packer_layers(self.tower.num_hidden_layers))
                 queries = self._packer_queries(x) if query is None else self._question_queries(x, query)
                 return self._attend(queries, joined, query is not None)
-        return x
+            case _:
+                assert_never(kind)
 
     def _regions(self, x: Any) -> Any:
         """[batch, patches, width] -> [batch, grid, factor, grid, factor, width]."""

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
     from vlmplan.hardware.runtimes import SERVING as SERVING
     from vlmplan.hardware.runtimes import WEIGHT_ONLY as WEIGHT_ONLY
     from vlmplan.hardware.runtimes import Command as Command
+    from vlmplan.hardware.runtimes import Engine as Engine
     from vlmplan.hardware.runtimes import Precision as Precision
     from vlmplan.hardware.runtimes import Provider as Provider
     from vlmplan.hardware.runtimes import Runs as Runs
     from vlmplan.hardware.runtimes import Runtime as Runtime
-    from vlmplan.hardware.surroundings import TIMEOUT_S as TIMEOUT_S
+    from vlmplan.hardware.surroundings import PROBE_TIMEOUT_S as PROBE_TIMEOUT_S
     from vlmplan.hardware.surroundings import Surroundings as Surroundings
     from vlmplan.hardware.surroundings import within as within
 
@@ -80,7 +81,7 @@ __getattr__, __all__ = face(
         "prices": ("Prices", "read_prices"),
         "profile": ("Basis", "Calibration", "Efficiency", "HardwareProfile", "Kind", "Part", "Preprocess"),
         "rates": ("DeviceRates", "cuda_rates", "processor_rates"),
-        "runtimes": ("Command", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
-        "surroundings": ("Surroundings", "TIMEOUT_S", "within"),
+        "runtimes": ("Command", "Engine", "Precision", "Provider", "Runs", "Runtime", "SERVING", "WEIGHT_ONLY"),
+        "surroundings": ("Surroundings", "PROBE_TIMEOUT_S", "within"),
     },
 )

@@ -37,7 +37,7 @@ WEIGHT_ONLY = (Precision.INT8, Precision.INT4)  # stored so, multiplied in the b
 
 
 class Runtime(enum.StrEnum):
-    """The engine that serves."""
+    """What serves, and is priced: ``--runtime``. What is known of each is its row of ``SERVING``."""
 
     VLLM = "vllm"
     TENSORRT_LLM = "tensorrt-llm"
@@ -49,6 +49,18 @@ class Runtime(enum.StrEnum):
     def called(self) -> tuple[str, ...]:
         """What people call it besides."""
         return SERVING[self].called
+
+
+class Engine(enum.StrEnum):
+    """An engine whose argument for the number of visual tokens is known, and of which models say that it serves them.
+
+    A runtime's row says which of these it is. The others are not priced: plans only name what sets V in them.
+    """
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    LLAMA_CPP = "llama.cpp"
+    OPENVINO = "openvino"
 
 
 class Runs(enum.StrEnum):
@@ -127,7 +139,7 @@ class Serving:
     hundredths of the whole.
 
     ``exported`` are the precisions of the exports that vlmplan makes for it; without any it serves checkpoints as
-    published, and ``lists_models`` where the catalogue says which. ``offered`` are quantised ones that are tried
+    published, and the catalogue says which where it is an ``engine``. ``offered`` are quantised ones that are tried
     unasked, and ``stored_bits`` what a weight of its format takes, scales in, where that is not
     ``cost.op.WEIGHT_BYTES``; the head is stored so, too. ``modules`` have to be here to measure it in this
     process, and ``libraries`` are those whose versions change its times. ``command`` serves; ``load`` is the line of a
@@ -151,7 +163,7 @@ class Serving:
     refuses_fp16: str | None = None
     marlin: tuple[str, ...] = ()
     takes_share: bool = False
-    lists_models: bool = False
+    engine: Engine | None = None
     exported: tuple[Precision, ...] = ()
     offered: tuple[Precision, ...] = ()
     stored_bits: Mapping[Precision, float] = field(default_factory=dict)
@@ -219,7 +231,7 @@ SERVING: Mapping[Runtime, Serving] = {
         ),
         marlin=("Turing", "Ampere"),
         takes_share=True,
-        lists_models=True,
+        engine=Engine.VLLM,
         command=Command(
             serve="vllm serve {model}",
             dtype="--dtype {dtype}",
@@ -281,7 +293,7 @@ SERVING: Mapping[Runtime, Serving] = {
         usual_on_processors=(Precision.FP16, Precision.BF16, Precision.FP32),
         offered=(Precision.INT8, Precision.INT4),
         stored_bits={Precision.INT8: 8.5008, Precision.INT4: 4.8944},
-        lists_models=True,
+        engine=Engine.LLAMA_CPP,
         command=Command(
             serve="llama-server -hf {model} --port 8000",
             context="-c {tokens}",

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Row = Mapping[str, str]  # what NVML says of a GPU or a slice of one, by the names of nvidia-smi's fields
-TIMEOUT_S = 4.0  # nvidia-smi takes one to three seconds where no process keeps the driver awake
+PROBE_TIMEOUT_S = 4.0  # nvidia-smi takes one to three seconds where no process keeps the driver awake
 _MOST_BYTES = 4 * 2**20
 _WSL_TOOLS = "/usr/lib/wsl/lib"  # where Windows puts nvidia-smi for Linux, not always on the PATH
 
@@ -49,12 +49,12 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     system: str = field(default_factory=platform.system)
     processor: str = field(default_factory=platform.machine)
-    nvml: Callable[[], tuple[Row, ...] | None] = field(default=lambda: within(TIMEOUT_S, nvml_rows))
+    nvml: Callable[[], tuple[Row, ...] | None] = field(default=lambda: within(PROBE_TIMEOUT_S, nvml_rows))
     cuda: Callable[[int], Mapping[str, int] | None] = field(
-        default=lambda index: within(TIMEOUT_S, lambda: cuda_attributes(index))
+        default=lambda index: within(PROBE_TIMEOUT_S, lambda: cuda_attributes(index))
     )
     load: Callable[[], float] = wanting_to_run
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = PROBE_TIMEOUT_S
 
     def read(self, path: str) -> str:
         """Return the text of a file of at most 4 MiB, without the zero that ends it; "" where it cannot be read."""

@@ -18,8 +18,8 @@ from vlmplan.document import Document
 from vlmplan.errors import VlmplanError
 from vlmplan.hardware import (
     LEAST_GPU_RUNTIME,
+    PROBE_TIMEOUT_S,
     RUNTIMES,
-    TIMEOUT_S,
     Folder,
     FoundMachine,
     Package,
@@ -132,7 +132,7 @@ def installation() -> Installation:
         providers=providers(),
         torch=version_of("torch"),
         torch_cuda=torch_cuda(),
-        driver_cuda=within(TIMEOUT_S, driver_cuda),
+        driver_cuda=within(PROBE_TIMEOUT_S, driver_cuda),
     )
 
 

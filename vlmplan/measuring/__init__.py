@@ -6,7 +6,7 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.measuring.check_profile import Case as Case
-    from vlmplan.measuring.check_profile import Row as Row
+    from vlmplan.measuring.check_profile import CaseTime as CaseTime
     from vlmplan.measuring.check_profile import Verdict as Verdict
     from vlmplan.measuring.endpoint import Endpoint as Endpoint
     from vlmplan.measuring.endpoint import interrogate as interrogate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "check_profile": ("Case", "Row", "Verdict"),
+        "check_profile": ("Case", "CaseTime", "Verdict"),
         "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
         "profile_fit": ("Profiled",),
         "recalibrate": ("recalibrated",),

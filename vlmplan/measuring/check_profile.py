@@ -12,10 +12,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from vlmplan.cost import Interval, Request, cost, machine, request_of
+from vlmplan.cost import Request, cost, machine, request_of
 from vlmplan.exporting import TimedRequest, workload_prompt
 from vlmplan.hardware import HardwareProfile, Part, Precision
-from vlmplan.intervals import quantile
+from vlmplan.intervals import Interval, quantile
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.rig import Rig
 from vlmplan.measuring.store import Store, fill
@@ -111,7 +111,7 @@ _IMAGE_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class CaseTime:
     """One time predicted and measured; the measured one is the median of both rounds."""
 
     case: Case
@@ -150,7 +150,7 @@ class Row:
 class Verdict:
     """All rows, and what they add up to. Scores are mean interval scores of relative error: less is better."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CaseTime, ...]
     constant_fraction: float
 
     @property
@@ -260,7 +260,7 @@ def verdict(hardware: HardwareProfile, cases: Sequence[Case], store: Store) -> V
             )
             if seconds is not None and interval_s is not None and len(rounds) == ROUNDS:
                 rows.append(
-                    Row(
+                    CaseTime(
                         case=case,
                         quantity=quantity,
                         predicted_s=seconds,

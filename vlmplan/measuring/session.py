@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmplan.document import check_destination
-from vlmplan.errors import InputError, Unavailable
+from vlmplan.errors import InputError, Unavailable, mistyped
 from vlmplan.hardware import SERVING, WEIGHT_ONLY, HardwareProfile, Precision, Setup, probe
 from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdict
 from vlmplan.measuring.images import TITLE, image_makers
@@ -105,7 +105,7 @@ def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effor
     names = [part.strip() for part in text.split(",")]
     wrong = [name for name in names if name not in known]
     if wrong or len(set(names)) < len(names):
-        raise InputError(f"--precision: found '{text[:60]}', expected a list of {', '.join(known)}")
+        raise mistyped("--precision", text, f"a list of {', '.join(known)}", 60)
     found = [Precision(name) for name in names]
     if found[0] is not known[0]:
         raise InputError(f"--precision: the first is {found[0]}; expected {known[0]}, which the others build on")

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from vlmplan.models.refusals import with_what_works as with_what_works
     from vlmplan.models.spec import SHAPE_KEEPING as SHAPE_KEEPING
     from vlmplan.models.spec import Compressor as Compressor
-    from vlmplan.models.spec import Engine as Engine
     from vlmplan.models.spec import ModelSpec as ModelSpec
     from vlmplan.models.spec import Reduction as Reduction
     from vlmplan.models.spec import Route as Route
@@ -84,7 +83,7 @@ __getattr__, __all__ = face(
             "runnable",
             "with_what_works",
         ),
-        "spec": ("Compressor", "Engine", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
+        "spec": ("Compressor", "ModelSpec", "Reduction", "Route", "Rule", "SHAPE_KEEPING", "Workload"),
         "token_report": ("TokenSetting", "Tokens", "tokens_of"),
         "tower": ("Projector", "Resampler", "VisionTower"),
         "visual_tokens": (

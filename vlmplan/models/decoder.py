@@ -9,7 +9,7 @@ import functools
 from dataclasses import replace
 
 from vlmplan.document import check_counts
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, unexpected
 from vlmplan.records import dataclass
 
 
@@ -60,7 +60,7 @@ class LayerGroup:
         }
         check_counts(self, ("layers", *needed.get(self.mixing, ())))
         if self.heads and self.kv_heads and self.heads % self.kv_heads:
-            raise InputError(f"heads: expected a multiple of kv_heads = {self.kv_heads}, found {self.heads}")
+            raise unexpected("heads", f"a multiple of kv_heads = {self.kv_heads}", self.heads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,17 +110,17 @@ class Decoder:
         """Reject dimensions of zero and combinations that no model has."""
         check_counts(self, ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "norms_per_layer"))
         if self.heads % self.kv_heads:
-            raise InputError(f"heads: expected a multiple of kv_heads = {self.kv_heads}, found {self.heads}")
+            raise unexpected("heads", f"a multiple of kv_heads = {self.kv_heads}", self.heads)
         if self.experts:
             check_counts(self, ("experts_per_token", "expert_intermediate"))
             if self.experts_per_token > self.experts:
-                raise InputError(f"experts_per_token: expected at most {self.experts}, found {self.experts_per_token}")
+                raise unexpected("experts_per_token", f"at most {self.experts}", self.experts_per_token)
         if not self.experts or self.dense_layers:
             check_counts(self, ("intermediate",))
         if self.sliding_layers and not self.sliding_window:
             raise InputError("sliding_layers needs sliding_window")
         if not 0 <= self.dense_layers <= self.layers:
-            raise InputError(f"dense_layers: expected 0 to {self.layers}, found {self.dense_layers}")
+            raise unexpected("dense_layers", f"0 to {self.layers}", self.dense_layers)
         if self.sliding_layers + sum(group.layers for group in self.groups) > self.layers:
             raise InputError(f"sliding_layers and groups: expected at most {self.layers} layers together, found more")
         if sum(group.layers for group in self.groups if group.shares_kv) == self.layers:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.document import from_plain, read_plain
-from vlmplan.errors import InputError, nearest, printable
+from vlmplan.errors import InputError, nearest, printable, unexpected
 from vlmplan.models.configs.family import Architecture
 from vlmplan.models.configs.image_rules import image_rule
 from vlmplan.models.configs.keys import Plain, nested, switch, whole
@@ -44,7 +44,7 @@ def _stems(config: Plain, where: str) -> list[str]:
     if named is None:
         return []
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-        raise InputError(f"{where}.architectures: expected a list of class names, found {named!r:.60}")
+        raise unexpected(f"{where}.architectures", "a list of class names", named, 60)
     return [_TASKS.sub("", one) for one in named]
 
 
@@ -141,7 +141,7 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
             value = _single(config[spelling])
             if name == "tied_embeddings":
                 if not isinstance(value, bool):
-                    raise InputError(f"{where}.{spelling}: expected true or false, found {value!r:.40}")
+                    raise unexpected(f"{where}.{spelling}", "true or false", value)
             elif (
                 name != "expert_intermediate" or not isinstance(value, list) or not value
             ):  # ERNIE's are checked with its experts
@@ -172,9 +172,7 @@ def _layers_used(config: Plain, vlm: Architecture, layers: int, where: str) -> i
     asked = vlm.feature_layer if asked is None else asked
     features = asked if isinstance(asked, list) else [asked]
     if not features or not all(type(layer) is int and -layers <= layer <= layers for layer in features):
-        raise InputError(
-            f"{where}.vision_feature_layer: expected a layer from {-layers} to {layers} or a list, found {asked!r:.40}"
-        )
+        raise unexpected(f"{where}.vision_feature_layer", f"a layer from {-layers} to {layers} or a list", asked)
     return max([1, *(int(layer) if layer >= 0 else layers + 1 + int(layer) for layer in features)])
 
 
@@ -184,7 +182,7 @@ def _mlp_width(own: Plain, hidden: int, where: str) -> dict[str, int]:
         return {}
     ratio = own["mlp_ratio"]
     if type(ratio) not in (int, float) or not 0 < ratio <= 100:
-        raise InputError(f"{where}.mlp_ratio: expected a number from 0 to 100, found {ratio!r:.40}")
+        raise unexpected(f"{where}.mlp_ratio", "a number from 0 to 100", ratio)
     return {"intermediate": max(1, int(ratio * hidden))}
 
 

@@ -8,7 +8,7 @@ nobody looked.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vlmplan.models.spec import Engine
+from vlmplan.hardware import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from dataclasses import field
 from typing import ClassVar
 
 from vlmplan.document import Document, check_counts
-from vlmplan.errors import InputError, check_name, check_range
-from vlmplan.hardware import Precision
+from vlmplan.errors import InputError, check_name, check_range, unexpected
+from vlmplan.hardware import Engine, Precision
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.quantisation import Quantisation
 from vlmplan.models.tower import Projector, VisionTower
@@ -113,15 +113,6 @@ class Rule(enum.StrEnum):
 SHAPE_KEEPING = (Rule.AREA, Rule.PADDED, Rule.BUDGET, Rule.ROWS)
 # Rules whose tiles or squares an export keeps, and what its processor is told: its placeholder in settings.
 WHOLE_TILES = {Rule.SPLIT: "edge", Rule.TILES: "views", Rule.AREA: "pixels"}
-
-
-class Engine(enum.StrEnum):
-    """What serves a checkpoint as published, and has an argument of its own for the number of visual tokens."""
-
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    LLAMA_CPP = "llama.cpp"
-    OPENVINO = "openvino"
 
 
 # What a setting may leave open: tokens, pixels of area (or twice) and the least of them, patches, views or tiles,
@@ -232,7 +223,7 @@ class ImageRule:
         if self.trained_max_visual_tokens < self.trained_min_visual_tokens:
             raise InputError("trained_max_visual_tokens must not be below trained_min_visual_tokens")
         if self.rule in SHAPE_KEEPING and self.least_tokens > most_tokens:
-            raise InputError(f"least_tokens: expected at most {most_tokens}, found {self.least_tokens}")
+            raise unexpected("least_tokens", f"at most {most_tokens}", self.least_tokens)
 
     def _check_views(self) -> None:
         """Fewest, unasked and most views in order; grids that can be counted with."""
@@ -242,7 +233,7 @@ class ImageRule:
                 f"{self.default_max_views}, {self.max_views}"
             )
         if len(self.grids) > _MOST_GRIDS:
-            raise InputError(f"grids: expected at most {_MOST_GRIDS}, found {len(self.grids)}")
+            raise unexpected("grids", f"at most {_MOST_GRIDS}", len(self.grids))
         for grid in self.grids:
             if not all(1 <= side <= 64 for side in grid):
                 raise InputError(f"grids: expected columns and rows from 1 to 64, found {grid[0]} x {grid[1]}")

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
-from vlmplan.models.spec import Engine, ModelSpec, Reduction, Rule
+from vlmplan.hardware import Engine
+from vlmplan.models.spec import ModelSpec, Reduction, Rule
 from vlmplan.models.visual_tokens import VisualInput, at_most, beyond_default, options
 from vlmplan.records import dataclass
 

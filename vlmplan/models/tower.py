@@ -5,7 +5,7 @@ All counts are plain numbers: widths in channels, layers, patches. Nothing here 
 """
 
 from vlmplan.document import check_counts
-from vlmplan.errors import InputError, check_range
+from vlmplan.errors import InputError, check_range, unexpected
 from vlmplan.records import dataclass
 
 
@@ -66,7 +66,7 @@ class VisionTower:
             return
         check_counts(self, ("layers", "hidden", "heads", "intermediate", "patch", "temporal_patch"))
         if not 0 < self.layers_used <= self.layers:
-            raise InputError(f"layers_used: expected 1 to {self.layers}, found {self.layers_used}")
+            raise unexpected("layers_used", f"1 to {self.layers}", self.layers_used)
         check_range("full_attention_layers", self.full_attention_layers, 0, self.layers_used)
         check_range("merge_layer", self.merge_layer, 0, self.layers_used)
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.grids import GRIDS, Grid, refused_shape, resized_area, stretched_pixels
 from vlmplan.models.spec import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
     WHOLE_TILES,
     Compressor,
-    Engine,
     ImageRule,
     ModelSpec,
     Reduction,
@@ -343,7 +343,7 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} tokens of {most}; found {visual_tokens} to be left"
         )
-    untrained = rule.rule is not Rule.COMPRESSED and compressor in (Compressor.AVERAGE_POOL, Compressor.PIXEL_SHUFFLE)
+    untrained = rule.rule is not Rule.COMPRESSED and not compressor.packs
     return replace(
         full,
         visual_tokens=visual_tokens,

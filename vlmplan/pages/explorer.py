@@ -16,7 +16,7 @@ from typing import Any
 
 from vlmplan import __version__, inert
 from vlmplan.cost import Estimate, one_sided
-from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError
+from vlmplan.errors import Assumed, Infeasible, InputError, VlmplanError, mistyped
 from vlmplan.hardware import Precision, Runtime
 from vlmplan.inventory import Preference, catalogue
 from vlmplan.models import Tokens
@@ -57,7 +57,7 @@ class Offer:
 
 def _whole(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InputError(f"{_option(name)}: found '{text[:40]}', expected a whole number")
+        raise mistyped(_option(name), text, "a whole number")
     return int(text)
 
 
@@ -80,7 +80,7 @@ def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
     for name, listed in offer.lists.items():
         known = {inert.html(one).strip(): one for one in listed}  # as the page has them
         if name in given and given[name] not in known:
-            raise InputError(f"{_option(name)}: found '{given[name][:40]}', expected one of this page's list")
+            raise mistyped(_option(name), given[name], "one of this page's list")
         given |= {name: known[given[name]]} if name in given else {}
     task = _task(given)
     found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from vlmplan.planning.question import kept_out_by as kept_out_by
     from vlmplan.planning.question import query as query
     from vlmplan.planning.rechecks import Recheck as Recheck
-    from vlmplan.planning.rechecks import markdown as markdown
     from vlmplan.planning.rechecks import recheck as recheck
+    from vlmplan.planning.rechecks import recheck_markdown as recheck_markdown
     from vlmplan.planning.remedies import Change as Change
     from vlmplan.planning.remedies import typed as typed
     from vlmplan.planning.request_log import MEDIAN as MEDIAN
@@ -57,7 +57,7 @@ __getattr__, __all__ = face(
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
-        "rechecks": ("Recheck", "markdown", "recheck"),
+        "rechecks": ("Recheck", "recheck", "recheck_markdown"),
         "remedies": ("Change", "typed"),
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmplan.accuracy import of_videos
-from vlmplan.cost import Interval
 from vlmplan.document import Document
 from vlmplan.errors import Infeasible, InputError, VlmplanError
 from vlmplan.hardware import Basis, Precision, Prices, Runtime
+from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget
 from vlmplan.models import Workload
 from vlmplan.planning.logged_times import LoggedTimes

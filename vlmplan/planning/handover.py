@@ -11,8 +11,8 @@ from dataclasses import field, replace
 from typing import Any
 
 from vlmplan import inert
-from vlmplan.hardware import SERVING, Command, HardwareProfile, Precision, Runs, Runtime
-from vlmplan.models import Engine, Route, native_visual_tokens, published, settable
+from vlmplan.hardware import SERVING, Command, Engine, HardwareProfile, Precision, Runs, Runtime
+from vlmplan.models import Route, native_visual_tokens, published, settable
 from vlmplan.planning.search import Candidate
 from vlmplan.records import dataclass
 
@@ -224,7 +224,7 @@ def hand_over(
     if candidate.route is Route.TRAIN:
         return _train(candidate, context_tokens)
     serving = SERVING[runtime]
-    engine = Engine(runtime) if serving.lists_models else None
+    engine = serving.engine
     by_hand = Deploy(
         context_tokens=context_tokens,
         memory_fraction=fraction,

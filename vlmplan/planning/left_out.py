@@ -13,14 +13,14 @@ from vlmplan.accuracy import Judge
 from vlmplan.cost import total_params
 from vlmplan.errors import InputError, NoCandidate, nearest
 from vlmplan.hardware import SERVING, Runtime
-from vlmplan.models import Engine, ModelSpec, Workload
+from vlmplan.models import ModelSpec, Workload
 from vlmplan.planning.options import Asked
 from vlmplan.records import dataclass
 from vlmplan.units import format_count
 
 NAMED = "not named by --models"
 THOUGHT_TOKENS = 1000  # what a model that thinks first writes at least, in reports of such models
-Options = Mapping[str, str | None]  # a flag and its value; None where it is to be left out
+Flags = Mapping[str, str | None]  # a flag and its value; None where it is to be left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Barrier:
     keeps: Callable[[ModelSpec], bool]
     why: str
     of_one: Callable[[ModelSpec], str]
-    lets_in: tuple[Options, ...] = ()
+    lets_in: tuple[Flags, ...] = ()
 
 
 def _is_date(text: str) -> bool:
@@ -163,8 +163,8 @@ def _of_models(asked: Asked, workload: Workload, judge: Judge) -> Iterator[Barri
 
 def _of_runtimes(asked: Asked, runtime: Runtime) -> Iterator[Barrier]:
     """Barriers that lie in the runtime."""
-    known = (one for one, serving in SERVING.items() if serving.lists_models or serving.libraries)
-    others: tuple[Options, ...] = tuple({"--runtime": str(one)} for one in known if one is not runtime)
+    known = (one for one, serving in SERVING.items() if serving.engine or serving.libraries)
+    others: tuple[Flags, ...] = tuple({"--runtime": str(one)} for one in known if one is not runtime)
     if not asked.paper and SERVING[runtime].exported:
         yield Barrier(
             keeps=lambda m: m.exportable,
@@ -172,9 +172,9 @@ def _of_runtimes(asked: Asked, runtime: Runtime) -> Iterator[Barrier]:
             of_one=lambda _: f"vlmplan cannot export it for {runtime}",
             lets_in=others,
         )
-    if not asked.paper and SERVING[runtime].lists_models:
+    if not asked.paper and (engine := SERVING[runtime].engine) is not None:
         yield Barrier(
-            keeps=lambda m: Engine(runtime) in m.serving,
+            keeps=lambda m: engine in m.serving,
             why=f"not known to be served by {runtime}",
             of_one=lambda _: f"{runtime} is not known to serve it",
             lets_in=others,

@@ -13,7 +13,6 @@ from typing import ClassVar
 from vlmplan.accuracy import TOO_SMALL, ErrorSource, Judge, ScoreUsed
 from vlmplan.cost import (
     Flops,
-    Interval,
     KneeCurve,
     Knees,
     Machine,
@@ -30,8 +29,9 @@ from vlmplan.cost import (
 from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
+from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget, Preference
-from vlmplan.models import Compressor, Engine, ModelSpec, Reduction, Route, Workload
+from vlmplan.models import Compressor, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
     RUNNERS_UP,
@@ -322,7 +322,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     deploy, serving = described.deploy, SERVING[query.runtime]
     found = []
-    flags = choice.model.serving.get(Engine(query.runtime), "") if serving.lists_models else ""
+    flags = choice.model.serving.get(serving.engine, "") if serving.engine else ""
     if "--trust-remote-code" in flags:
         found.append("--trust-remote-code runs code of the checkpoint's repository; read it first")
     found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
@@ -334,7 +334,7 @@ def _warnings(
         found.append(f"no flag of {query.runtime} sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
         found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
-    if not (serving.lists_models or serving.modules) and choice.route is Route.ENGINE:
+    if not (serving.engine or serving.modules) and choice.route is Route.ENGINE:
         found.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
         found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
@@ -354,16 +354,16 @@ def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Lo
     return tuple({id(candidate): candidate for candidate in shown}.values())
 
 
-def _steps(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
+def _steps(tried: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> dict[str, Outline | None]:
     """The choice with the next fewer and the next more tokens, and what the difference costs."""
-    others = {name: next_tokens(found, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
+    others = {name: next_tokens(tried, choice, more=name == "more_tokens") for name in ("fewer_tokens", "more_tokens")}
     return {
         name: None if other is None else _outline(other, reason_lost(other, choice, budget, aim))
         for name, other in others.items()
     }
 
 
-def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+def _tried(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """All candidates, and those that keep the budget, at least one.
 
     Raises Infeasible, or InputError where nothing says how much fits, and the largest of several models would do.
@@ -374,14 +374,14 @@ def _found(query: Query, machines: dict[Precision, Machine]) -> tuple[tuple[Cand
             "its profile"
         )
     budget = query.limits
-    found = candidates(query.space, machines, query.judge, budget)
-    if not found:
+    tried = candidates(query.space, machines, query.judge, budget)
+    if not tried:
         raise NoCandidate(why_none(query.space, query.judge))
-    within = feasible(found, budget)
+    within = feasible(tried, budget)
     if not within:
-        missed = budget if feasible(found, query.budget) else query.budget
-        raise infeasible(found, missed, query.hardware.name, lambda: changes(_missed(query, found)), budget)
-    return found, within
+        missed = budget if feasible(tried, query.budget) else query.budget
+        raise infeasible(tried, missed, query.hardware.name, lambda: changes(_missed(query, tried)), budget)
+    return tried, within
 
 
 def _judge_of(query: Query, workload: Workload) -> Judge:
@@ -390,7 +390,7 @@ def _judge_of(query: Query, workload: Workload) -> Judge:
     return query.judge if about is None or workload.images == images else about(workload)
 
 
-def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
+def _missed(query: Query, tried: tuple[Candidate, ...]) -> Missed:
     """A question that nothing answers, to ask what would be enough."""
     return Missed(
         hardware=query.hardware,
@@ -398,12 +398,12 @@ def _missed(query: Query, found: tuple[Candidate, ...]) -> Missed:
         runtime=query.runtime,
         runtime_given=query.asked is not None and query.asked.runtime is not None,
         precisions_given=query.asked is not None and query.asked.precisions is not None,
-        asked=query.budget,
+        stated=query.budget,
         limits=query.limits,
         within=lambda hardware, runtime: within_memory(query.budget, hardware, runtime),
         space=query.space,
         search=lambda space, machines, budget: candidates(space, machines, _judge_of(query, space.workload), budget),
-        found=found,
+        tried=tried,
         frames=query.space.workload.images if query.judge.source.of_videos else None,
     )
 
@@ -424,9 +424,9 @@ def _held(
     return again(deploy.context_tokens)
 
 
-def _at_budget(factor: float, query: Query, found: tuple[Candidate, ...], draw: ErrorDraws) -> Outline | None:
+def _at_budget(factor: float, query: Query, tried: tuple[Candidate, ...], draw: ErrorDraws) -> Outline | None:
     """What would be chosen within ``factor`` times the budget; None where nothing keeps it."""
-    left = feasible(found, within_memory(query.budget.scaled(factor), query.hardware, query.runtime))
+    left = feasible(tried, within_memory(query.budget.scaled(factor), query.hardware, query.runtime))
     return _outline(choose(left, query.aim, draw)) if left else None
 
 
@@ -437,10 +437,10 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     """
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
-    found, within = _found(query, machines)
+    tried, within = _tried(query, machines)
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
-    losers, ready = runners_up(found, choice, budget, aim), machines[choice.request.precision]
+    losers, ready = runners_up(tried, choice, budget, aim), machines[choice.request.precision]
     firm, logged = firmness(_finalists(front, choice, losers), choice, budget, aim, draw), _logged(query, choice, ready)
     described = _choice(choice, query, knees(choice.request, ready), prices, draw, logged)
 
@@ -459,15 +459,15 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         objective=aim.objective,
         preference=aim.preference,
         chosen_because=chosen_because(choice, within, aim, draw),
-        **_steps(found, choice, budget, aim),
+        **_steps(tried, choice, budget, aim),
         stability=firm.wins_fraction,
         breaks_fraction=firm.breaks_fraction,
         lost_points=round(firm.lost_points, 2),
         front=tuple(_outline(candidate) for candidate in front),
         runners_up=tuple(_outline(loser.candidate, loser.reason) for loser in losers),
-        if_budget_10_percent_smaller=_at_budget(0.9, query, found, draw),
-        if_budget_10_percent_larger=_at_budget(1.1, query, found, draw),
-        candidates_considered=len(found),
+        if_budget_10_percent_smaller=_at_budget(0.9, query, tried, draw),
+        if_budget_10_percent_larger=_at_budget(1.1, query, tried, draw),
+        candidates_considered=len(tried),
         candidates_feasible=len(within),
         left_out=query.left_out,
         assumptions=_assumptions(choice.model),

@@ -13,7 +13,6 @@ from vlmplan.errors import InputError, NoCandidate, did_you_mean, nearest
 from vlmplan.hardware import SERVING, Basis, HardwareProfile, Precision, Runtime
 from vlmplan.inventory import Budget, catalogue
 from vlmplan.models import (
-    Engine,
     ModelSpec,
     Route,
     Rule,
@@ -243,7 +242,7 @@ def query(
         confidence=asked.confidence,
         allow_untrained=asked.allow_untrained,
         paper_flops=asked.paper_flops,
-        engine=Engine(runtime) if SERVING[runtime].lists_models and not asked.paper else None,
+        engine=None if asked.paper else SERVING[runtime].engine,
         route=Route.TRAIN if asked.paper else Route.EXPORT if SERVING[runtime].exported else Route.ENGINE,
     )
     return Query(

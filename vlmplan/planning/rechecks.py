@@ -231,7 +231,7 @@ def recheck(
     )
 
 
-def markdown(found: Recheck) -> str:
+def recheck_markdown(found: Recheck) -> str:
     """Return a few lines for a CI job's summary page."""
     verdict = "the plan holds" if found.holds else "the plan does not hold"
     lines = [

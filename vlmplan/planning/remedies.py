@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from vlmplan.cost import Machine, machine
 from vlmplan.hardware import SERVING, Calibration, HardwareProfile, Precision, Runtime
 from vlmplan.inventory import Budget, catalogue
-from vlmplan.models import Engine, Route, Workload, runnable
+from vlmplan.models import Route, Workload, runnable
 from vlmplan.planning.search import Candidate, Space, feasible, overrun
 from vlmplan.units import BYTES_TYPED, FLOPS_TYPED, PERCENT_TYPED, SECONDS_TYPED, at_least, format_percent
 
@@ -40,7 +40,7 @@ class Change:
 class Missed:
     """A question that nothing answers: where, of what, within which limits, and all candidates, each over them.
 
-    ``asked`` are the user's own limits, ``limits`` those with what the runtime may fill of the device's memory, which
+    ``stated`` are the user's own limits, ``limits`` those with what the runtime may fill of the device's memory, which
     ``within`` says of any device. Runtime and precisions are the user's own where they were ``given``.
     ``enough`` keep all limits but one; ``frames`` are those of a video.
     """
@@ -50,12 +50,12 @@ class Missed:
     runtime: Runtime
     runtime_given: bool
     precisions_given: bool
-    asked: Budget
+    stated: Budget
     limits: Budget
     within: Callable[[HardwareProfile, Runtime], Budget]
     space: Space
     search: Callable[[Space, dict[Precision, Machine], Budget], tuple[Candidate, ...]]
-    found: tuple[Candidate, ...]
+    tried: tuple[Candidate, ...]
     enough: tuple[Candidate, ...] = ()
     frames: int | None = None
 
@@ -64,9 +64,9 @@ class Missed:
 
         Where the error is limited, also of the least wrong.
         """
-        ways = [list(self.enough), sorted(self.found, key=lambda one: overrun(one, self.limits))]
+        ways = [list(self.enough), sorted(self.tried, key=lambda one: overrun(one, self.limits))]
         if self.limits.error_fraction is not None:
-            ways.append(sorted(self.found, key=lambda one: one.predicted_error))
+            ways.append(sorted(self.tried, key=lambda one: one.predicted_error))
         best: dict[str, Candidate] = {}
         for tried in ways:
             names = list(dict.fromkeys(one.model.name for one in tried))[:MODELS_TRIED]
@@ -105,8 +105,8 @@ def _without(missed: Missed, field: str) -> tuple[Candidate, ...]:
     """
     names = [name for name, *_ in _LIMITS if name != field and getattr(missed.limits, name) is not None]
     if not names:
-        return missed.found
-    rest, found = Budget(**{name: getattr(missed.limits, name) for name in names}), missed.found
+        return missed.tried
+    rest, found = Budget(**{name: getattr(missed.limits, name) for name in names}), missed.tried
     if rest.error_fraction is not None:
         ready = {one: machine(missed.hardware, missed.typical, missed.runtime, one) for one in missed.space.precisions}
         found = missed.search(missed.space, ready, rest)
@@ -116,7 +116,7 @@ def _without(missed: Missed, field: str) -> tuple[Candidate, ...]:
 def _larger_limits(missed: Missed) -> Iterator[tuple[Change, Candidate]]:
     """Each limit of the user's alone, as large as it has to be."""
     for field, option, what, typed, value in _LIMITS:
-        limit = getattr(missed.asked, field)
+        limit = getattr(missed.stated, field)
         if limit is None:
             continue
         rest, most = _without(missed, field), None
@@ -132,19 +132,19 @@ def _larger_limits(missed: Missed) -> Iterator[tuple[Change, Candidate]]:
 
 def _all_limits(missed: Missed) -> Iterator[Change]:
     """All limits of the user's together, where no one alone is enough."""
-    given = [(field, option, typed) for field, option, _, typed, _ in _LIMITS if getattr(missed.asked, field)]
+    given = [(field, option, typed) for field, option, _, typed, _ in _LIMITS if getattr(missed.stated, field)]
     within = missed.hardware.usable_bytes(missed.runtime)
-    fit = [one for one in missed.found if within is None or one.cost.memory_bytes.total <= within]
-    least = min(fit, key=lambda one: overrun(one, missed.asked), default=None)
+    fit = [one for one in missed.tried if within is None or one.cost.memory_bytes.total <= within]
+    least = min(fit, key=lambda one: overrun(one, missed.stated), default=None)
     if least is None or len(given) < 2:
         return
-    factor = overrun(least, missed.asked)
-    if missed.asked.error_fraction is not None:
-        factor = max(factor, least.upper_error / missed.asked.error_fraction)
-        if factor * missed.asked.error_fraction > 1:
+    factor = overrun(least, missed.stated)
+    if missed.stated.error_fraction is not None:
+        factor = max(factor, least.upper_error / missed.stated.error_fraction)
+        if factor * missed.stated.error_fraction > 1:
             return
     yield Change(
-        options={option: at_least(factor * getattr(missed.asked, field), typed) for field, option, typed in given},
+        options={option: at_least(factor * getattr(missed.stated, field), typed) for field, option, typed in given},
         what=f"every limit {100 * (factor - 1):.0f} % larger"
         if factor < 2
         else f"every limit {factor:.2g} times as large",
@@ -266,9 +266,9 @@ def _on(missed: Missed, device: HardwareProfile) -> Candidate | None:
     runtime = missed.runtime if missed.runtime_given else device.default_runtime
     models, space = tuple(one.model for one in missed.nearest()), missed.space
     if runtime is not missed.runtime:
-        if not SERVING[runtime].lists_models or space.route is Route.TRAIN:
+        engine = SERVING[runtime].engine
+        if engine is None or space.route is Route.TRAIN:
             return None
-        engine = Engine(runtime)
         models = tuple(one for one in models if engine in one.serving)
         space = replace(space, engine=engine, route=Route.ENGINE)
     usual = device.default_precision(runtime)

@@ -14,14 +14,14 @@ from dataclasses import field
 from typing import Any
 
 from vlmplan.accuracy import Judge
-from vlmplan.cost import Cost, Interval, Machine, Request, active_llm_params, cost, paper_prefill_flops
+from vlmplan.cost import Cost, Machine, Request, active_llm_params, cost, paper_prefill_flops
 from vlmplan.errors import Infeasible
-from vlmplan.hardware import Precision
+from vlmplan.hardware import Engine, Precision
+from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget
 from vlmplan.models import (
     SHAPE_KEEPING,
     Compressor,
-    Engine,
     ModelSpec,
     Route,
     Rule,

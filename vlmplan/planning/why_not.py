@@ -7,12 +7,12 @@ model's figures, and options worth trying. Whether they are enough is for who as
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vlmplan.cost import Interval
 from vlmplan.errors import Infeasible, NoCandidate
 from vlmplan.hardware import Precision
+from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget, Preference
 from vlmplan.models import ModelSpec
-from vlmplan.planning.left_out import Barrier, Options
+from vlmplan.planning.left_out import Barrier, Flags
 from vlmplan.planning.options import Objective
 from vlmplan.planning.plan import Choice, Plan, within_memory
 from vlmplan.planning.remedies import Change, typed
@@ -225,12 +225,12 @@ def to_try(
             yield Change(options={**beside, **options}, what=_words(options), brings="")
 
 
-def _words(options: Options) -> str:
+def _words(options: Flags) -> str:
     """Options as words."""
     return ", ".join(f"without {flag}" if value is None else f"{flag} {value}" for flag, value in options.items())
 
 
-def _tighter(own: Choice, plan: Plan) -> Iterator[Options]:
+def _tighter(own: Choice, plan: Plan) -> Iterator[Flags]:
     """What a model gains by that keeps the limits: another preference, or limits that the choice breaks."""
     choice, by_error = plan.choice, plan.objective is Objective.ERROR
     points = _points(own, choice)

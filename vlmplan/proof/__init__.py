@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vlmplan.proof.report import Report as Report
     from vlmplan.proof.report import held as held
     from vlmplan.proof.report import junit_xml as junit_xml
-    from vlmplan.proof.report import markdown as markdown
+    from vlmplan.proof.report import report_markdown as report_markdown
     from vlmplan.proof.report import require_good as require_good
     from vlmplan.proof.report import verdict as verdict
     from vlmplan.proof.report import with_check as with_check
@@ -40,7 +40,7 @@ __getattr__, __all__ = face(
             "Report",
             "held",
             "junit_xml",
-            "markdown",
+            "report_markdown",
             "require_good",
             "verdict",
             "with_check",

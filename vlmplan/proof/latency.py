@@ -8,9 +8,9 @@ and so does one over the budget. On another kind of machine than the plan's noth
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vlmplan.cost import Interval
 from vlmplan.exporting import Manifest, Model, Prompt, TimedRequest
 from vlmplan.hardware import SERVING, Precision, Runs
+from vlmplan.intervals import Interval
 from vlmplan.measuring import Samples, measure
 from vlmplan.models import Workload
 from vlmplan.planning import Plan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlmplan.errors import InputError
-from vlmplan.exporting import TIMEOUT_S
+from vlmplan.exporting import RUN_TIMEOUT_S
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
@@ -39,7 +39,7 @@ class Options:
     budget_only: bool = False
     recalibrate: bool = False
     by_samples: bool = False
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = RUN_TIMEOUT_S
 
     def __post_init__(self) -> None:
         """Tolerances are above zero, and numbers; a checkpoint has a name."""

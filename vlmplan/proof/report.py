@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from vlmplan import inert
-from vlmplan.cost import Interval
 from vlmplan.document import Document
 from vlmplan.errors import InputError, OutOfTolerance, VlmplanError, printable
+from vlmplan.intervals import Interval
 from vlmplan.planning import Plan
 
 MOST_LISTED = 3  # faults of a kind that are spelt out
@@ -202,7 +202,7 @@ def junit_xml(report: Report) -> str:
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def markdown(report: Report) -> str:
+def report_markdown(report: Report) -> str:
     """Return a table for a CI job's summary page."""
     verdict = "failed" if report.failed else "passed"
     rows = [

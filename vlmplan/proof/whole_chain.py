@@ -11,7 +11,7 @@ from vlmplan.checkpoints import SmallModel, write_checkpoint
 from vlmplan.cost import cost, machine, request_of
 from vlmplan.document import load, to_json, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.exporting import ExportChoices, Manifest, export, order
+from vlmplan.exporting import ExportChoices, Manifest, export, export_order
 from vlmplan.hardware import HardwareProfile, Precision, Runtime, setup
 from vlmplan.inventory import Budget, Shelf, catalogue
 from vlmplan.measuring import Effort, ProfileOrder, precisions_of, profile_here
@@ -114,7 +114,7 @@ def demo(folder: Path, threads: int | None, tell: Progress) -> Shown:
     write_checkpoint(_MODEL, folder / CHECKPOINT)
     plan = plan_in(folder, hardware)
     manifest = export(
-        order(ExportChoices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True
+        export_order(ExportChoices(checkpoint=str(folder / CHECKPOINT)), plan), folder / EXPORT, tell, overwrite=True
     )
     options = Options(
         checkpoint=str(folder / CHECKPOINT),

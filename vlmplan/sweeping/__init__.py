@@ -7,8 +7,8 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.sweeping.grid import Grid as Grid
     from vlmplan.sweeping.grid_point import TrialResult as TrialResult
+    from vlmplan.sweeping.question_sets import DrawnTask as DrawnTask
     from vlmplan.sweeping.question_sets import SetOrder as SetOrder
-    from vlmplan.sweeping.question_sets import Task as Task
     from vlmplan.sweeping.question_sets import write_set as write_set
     from vlmplan.sweeping.scenes import LEVELS as LEVELS
     from vlmplan.sweeping.sweeps import Cluster as Cluster
@@ -21,7 +21,7 @@ __getattr__, __all__ = face(
     {
         "grid": ("Grid",),
         "grid_point": ("TrialResult",),
-        "question_sets": ("SetOrder", "Task", "write_set"),
+        "question_sets": ("SetOrder", "DrawnTask", "write_set"),
         "scenes": ("LEVELS",),
         "sweeps": ("Cluster", "Status", "Sweep", "sweep"),
     },

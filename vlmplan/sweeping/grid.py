@@ -12,7 +12,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, check_name, check_range
 from vlmplan.models import Compressor
 from vlmplan.sweeping.drawn import Llm, Sight
-from vlmplan.sweeping.question_sets import SetOrder, Task
+from vlmplan.sweeping.question_sets import DrawnTask, SetOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +77,14 @@ class Drawn:
         """What small LLMs learn before any trial: scenes of all levels, and all that can be asked of them."""
         return SetOrder(images=self.images, questions=self.questions, size=self.sight.size, level=None, seed=0)
 
-    def train_set(self, tasks: tuple[Task, ...]) -> SetOrder:
+    def train_set(self, tasks: tuple[DrawnTask, ...]) -> SetOrder:
         """What is trained on: scenes of all levels."""
         return SetOrder(
             images=self.images, questions=self.questions, size=self.sight.size, level=None, seed=1, tasks=tasks,
             kinds=self.kinds,
         )  # fmt: skip
 
-    def test_set(self, tasks: tuple[Task, ...]) -> SetOrder:
+    def test_set(self, tasks: tuple[DrawnTask, ...]) -> SetOrder:
         """What is asked: scenes of one level that were never trained on."""
         return SetOrder(
             images=self.test_images, size=self.sight.size, level=self.level, seed=2, tasks=tasks, kinds=self.kinds
@@ -134,7 +134,7 @@ class Grid(Document):
     compressors: tuple[Compressor, ...]
     llms: tuple[GridLlm, ...]
     seeds: tuple[int, ...] = (0,)
-    tasks: tuple[Task, ...] = tuple(Task)
+    tasks: tuple[DrawnTask, ...] = tuple(DrawnTask)
     training: TrialTraining = TrialTraining()
     drawn: Drawn | None = None
     data: GridData | None = None

@@ -18,7 +18,7 @@ from vlmplan.sweeping.drawn import teach, write_base
 from vlmplan.sweeping.grid import Grid, GridLlm, Trial
 from vlmplan.sweeping.question_sets import write_set
 from vlmplan.training import RESULT as TRAINED
-from vlmplan.training import Running, Training, TrainingChoices, Voice, load_data, order, train
+from vlmplan.training import Running, Training, TrainingChoices, Voice, load_data, train, training_order
 
 RESULT = "result.json"
 _SAVE_STEPS = 100
@@ -110,7 +110,7 @@ def make_base(grid: Grid, out: Path, llm: GridLlm, voice: Voice) -> None:
     data = data_folder(out, "base")
     folder.parent.mkdir(parents=True, exist_ok=True)
     running = Running(out=folder, save_steps=_SAVE_STEPS)
-    train(order(asked, None, load_data(data / "train.jsonl", data / "images", False, _quiet), running), voice)
+    train(training_order(asked, None, load_data(data / "train.jsonl", data / "images", False, _quiet), running), voice)
 
 
 def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
@@ -137,7 +137,10 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
     if grid.data is not None:
         data, images = Path(grid.data.train), Path(grid.data.images)
     train(
-        order(asked, None, load_data(data, images, False, _quiet), Running(out=folder, save_steps=_SAVE_STEPS)), voice
+        training_order(
+            asked, None, load_data(data, images, False, _quiet), Running(out=folder, save_steps=_SAVE_STEPS)
+        ),
+        voice,
     )
     return folder
 

@@ -20,7 +20,7 @@ from vlmplan.sweeping.scenes import COLOURS, LEVELS, SHAPES, Level, Scene, draw_
 ROWS, COLUMNS = ("top", "upper", "lower", "bottom"), ("left", "inner left", "inner right", "right")
 
 
-class Task(enum.StrEnum):
+class DrawnTask(enum.StrEnum):
     """What a question asks of the eye."""
 
     REASONING = "reasoning"
@@ -31,7 +31,7 @@ class Task(enum.StrEnum):
 class Question:
     """A question about a scene, its one right answer, and what it asks of the eye."""
 
-    task: Task
+    task: DrawnTask
     kind: str
     text: str
     answer: str
@@ -96,11 +96,11 @@ def _letter(scene: Scene, random: Random) -> Question:
 
 
 def _reasoning(kind: str, text: str, answer: str) -> Question:
-    return Question(task=Task.REASONING, kind=kind, text=text, answer=answer)
+    return Question(task=DrawnTask.REASONING, kind=kind, text=text, answer=answer)
 
 
 def _reading(kind: str, text: str, answer: str) -> Question:
-    return Question(task=Task.READING, kind=kind, text=text, answer=answer)
+    return Question(task=DrawnTask.READING, kind=kind, text=text, answer=answer)
 
 
 _KINDS: dict[str, Callable[[Scene, Random], Question]] = {
@@ -124,7 +124,7 @@ def caption(scene: Scene) -> Question:
     ]
     things += [(word.row, word.column, f"{word.colour} {' '.join(word.text)}") for word in scene.words]
     listed = "; ".join(f"{_place(row, column)} {what}" for row, column, what in sorted(things))
-    return Question(task=Task.REASONING, kind="caption", text="Describe the picture.", answer=listed)
+    return Question(task=DrawnTask.REASONING, kind="caption", text="Describe the picture.", answer=listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class SetOrder:
     size: int = 72
     level: int | None = 3
     seed: int = 0
-    tasks: tuple[Task, ...] = tuple(Task)
+    tasks: tuple[DrawnTask, ...] = tuple(DrawnTask)
     kinds: tuple[str, ...] = ()
     captions: bool = False
 

@@ -7,7 +7,7 @@ from vlmplan.lazy import face
 if TYPE_CHECKING:
     from vlmplan.training.job import TrainingChoices as TrainingChoices
     from vlmplan.training.job import load_data as load_data
-    from vlmplan.training.job import order as order
+    from vlmplan.training.job import training_order as training_order
     from vlmplan.training.recipe import Running as Running
     from vlmplan.training.recipe import Training as Training
     from vlmplan.training.stages import Voice as Voice
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "job": ("TrainingChoices", "load_data", "order"),
+        "job": ("TrainingChoices", "load_data", "training_order"),
         "recipe": ("Running", "Training"),
         "stages": ("Voice",),
         "trainer": ("RESULT", "train"),

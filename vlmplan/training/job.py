@@ -128,7 +128,7 @@ def _agreed(asked: TrainingChoices, plan: Plan | None) -> tuple[str, str | None,
     return checkpoint, tower, counts, compressor
 
 
-def order(asked: TrainingChoices, plan: Plan | None, data: Loaded, running: Running) -> TrainingOrder:
+def training_order(asked: TrainingChoices, plan: Plan | None, data: Loaded, running: Running) -> TrainingOrder:
     """Return the order. Raises InputError where options contradict the plan, or something is missing."""
     checkpoint, tower, counts, compressor = _agreed(asked, plan)
     learnt = samples(data.rows, compressor.reads_question)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from vlmplan import inert
 from vlmplan.hardware import Calibration, HardwareProfile, Kind
 from vlmplan.measuring import Adjusted
-from vlmplan.models import Compressor
 from vlmplan.units import counted, format_seconds
 from vlmplan.views.text import new_console, new_table, print_unsure, tokens
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vlmplan.measuring import Case, Profiled, Row, Verdict
+    from vlmplan.measuring import Case, CaseTime, Profiled, Verdict
 
 
 @contextmanager
@@ -113,13 +112,6 @@ def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
 
 
 _TABLE_WIDTH = 100  # of the check's table, whatever the terminal's
-_SHORT = {
-    Compressor.NONE: "none",
-    Compressor.AVERAGE_POOL: "pool",
-    Compressor.PIXEL_SHUFFLE: "shuffle",
-    Compressor.TOKEN_PACKER: "packer",
-    Compressor.QUECC: "quecc",
-}
 
 
 def _milliseconds(seconds: float) -> str:
@@ -163,7 +155,7 @@ def _print_brief_verdict(shown: "Console", verdict: "Verdict") -> None:
 
 def _print_cases(verdict: "Verdict") -> None:
     shown = new_console(_TABLE_WIDTH)
-    by_case: dict[Case, list[Row]] = {}
+    by_case: dict[Case, list[CaseTime]] = {}
     for row in verdict.rows:
         by_case.setdefault(row.case, []).append(row)
     rows = new_table("LLM", "tower", "tokens by", "V", "Q/n/b", "TTFT ms", "found", "off", "TPOT ms", "found", "off")
@@ -172,7 +164,7 @@ def _print_cases(verdict: "Verdict") -> None:
         cells = [
             f"{network.width.hidden}x{network.layers}",
             f"{network.tower.hidden}x{network.tower.layers}",
-            _SHORT[network.compressor],
+            network.compressor.rpartition("-")[2],
             str(network.visual_tokens),
             f"{case.text_tokens}/{case.output_tokens}/{case.batch}",
         ]

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import unexpected
 
 Plain = Mapping[str, Any]
 FILE = "config.json"
@@ -16,7 +16,7 @@ MOST_MERGED = 64  # patches of a side that become one token; beyond it no model 
 def whole(value: Any, where: str, least: int = 1, most: int = 10**9) -> int:
     """Check a width or a count: a whole number from ``least`` to ``most``. Raises InputError."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InputError(f"{where}: expected a whole number from {least} to {most}, found {value!r:.40}")
+        raise unexpected(where, f"a whole number from {least} to {most}", value)
     return value
 
 
@@ -30,7 +30,7 @@ def switch(table: Plain, key: str, where: str = FILE, *, default: bool) -> bool:
     """Read what is on or off. Raises InputError for anything but true and false."""
     value = table.get(key)
     if value is not None and not isinstance(value, bool):
-        raise InputError(f"{where}.{key}: expected true or false, found {value!r:.40}")
+        raise unexpected(f"{where}.{key}", "true or false", value)
     return default if value is None else value
 
 
@@ -38,7 +38,7 @@ def nested(config: Plain, key: str, where: str = FILE) -> Plain:
     """Read a table inside a table; empty where there is none. Raises InputError."""
     value = config.get(key)
     if value is not None and not isinstance(value, dict):
-        raise InputError(f"{where}.{key}: expected a table, found {value!r:.40}")
+        raise unexpected(f"{where}.{key}", "a table", value)
     return value or {}
 
 
@@ -53,6 +53,6 @@ def downsampling(config: Plain) -> int:
     if ratio is None:
         return 2
     if type(ratio) not in (int, float) or not 1 / MOST_MERGED <= ratio <= 1:
-        raise InputError(f"{FILE}.downsample_ratio: expected a number from 1/{MOST_MERGED} to 1, found {ratio!r:.40}")
+        raise unexpected(f"{FILE}.downsample_ratio", f"a number from 1/{MOST_MERGED} to 1", ratio)
     side: float = 1 / ratio
     return round(side)

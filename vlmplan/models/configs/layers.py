@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from vlmplan.document import plain
-from vlmplan.errors import InputError
+from vlmplan.errors import unexpected
 from vlmplan.models.configs.keys import Plain, switch, whole
 from vlmplan.models.configs.text_types import TextType
 from vlmplan.models.decoder import LayerGroup, Mixing
@@ -51,9 +51,9 @@ class Keys:
         """A list of layers below ``most``, each once."""
         value = self.raw(key)
         if not isinstance(value, list | tuple) or not all(type(one) is int and 0 <= one < most for one in value):
-            raise InputError(f"{self.place(key)}: expected a list of layers below {most}, found {value!r:.40}")
+            raise unexpected(self.place(key), f"a list of layers below {most}", value)
         if len(set(value)) < len(value):
-            raise InputError(f"{self.place(key)}: expected every layer once, found {value!r:.40}")
+            raise unexpected(self.place(key), "every layer once", value)
         return tuple(value)
 
     def place(self, key: str) -> str:
@@ -65,13 +65,11 @@ def _kinds(config: Plain, text: TextType, keys: Keys, fields: dict[str, Any]) ->
     """The kind of every layer."""
     layers = fields["layers"]
     if layers > 10_000:
-        raise InputError(f"{keys.where}.num_hidden_layers: expected at most 10000, found {layers}")
+        raise unexpected(f"{keys.where}.num_hidden_layers", "at most 10000", layers)
     listed = config.get("layer_types")
     if listed is not None:
         if not isinstance(listed, list) or len(listed) != layers or not {str(one) for one in listed} <= set(_KINDS):
-            raise InputError(
-                f"{keys.where}.layer_types: expected a list of {layers} of {', '.join(_KINDS)}, found {listed!r:.60}"
-            )
+            raise unexpected(f"{keys.where}.layer_types", f"a list of {layers} of {', '.join(_KINDS)}", listed, 60)
         return [_KINDS[one] for one in listed]
     if config.get("full_attn_idxs") is not None:
         full = keys.numbers("full_attn_idxs", layers)

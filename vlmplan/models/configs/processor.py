@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, unexpected
 from vlmplan.models.configs.keys import FILE, Plain, whole
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -78,14 +78,14 @@ class Processor:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise InputError(f"{where}: expected a number from {least:g} to {most:g}, found {value!r:.40}")
+            raise unexpected(where, f"a number from {least:g} to {most:g}", value)
         return float(value)
 
     def on(self, key: str, *, default: bool) -> bool:
         """A switch. Raises InputError for anything but true and false."""
         where, value = self.value(key)
         if value is not None and not isinstance(value, bool):
-            raise InputError(f"{where}: expected true or false, found {value!r:.40}")
+            raise unexpected(where, "true or false", value)
         return default if value is None else value
 
     def word(self, key: str, default: str, allowed: Iterable[str]) -> str:
@@ -103,7 +103,7 @@ class Processor:
         if value is None:
             return where, default
         if not isinstance(value, list | tuple) or not value or not all(_is_pair(one) for one in value):
-            raise InputError(f"{where}: expected a list of [height, width] in pixels, found {value!r:.60}")
+            raise unexpected(where, "a list of [height, width] in pixels", value, 60)
         return where, tuple((one[0], one[1]) for one in value)
 
     def side(self, key: str, default: int, *names: str) -> int:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, unexpected
 from vlmplan.models.configs.family import Architecture, Family, Places
 from vlmplan.models.configs.image_rules import tower_side, views_rule
 from vlmplan.models.configs.keys import MOST_MERGED, Plain
@@ -23,7 +23,7 @@ def _joined_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any
         raise InputError(f"{read.value('patch_size')[0]}: found {patch}, the tower's patches are of {tower.patch}")
     where, points = read.grids("candidate_resolutions", ())
     if any(high % side or wide % side for high, wide in points):
-        raise InputError(f"{where}: expected multiples of the tower's {side} pixels, found {list(points)!r:.60}")
+        raise unexpected(where, f"multiples of the tower's {side} pixels", list(points), 60)
     grids = tuple((wide // side, high // side) for high, wide in points)
     tokens = math.ceil(side // tower.patch / merge) ** 2
     most = max((columns * rows for columns, rows in grids), default=9)

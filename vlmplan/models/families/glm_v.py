@@ -1,11 +1,11 @@
 """GLM-4V: any size, a strided convolution joins four patches; an image counts as two frames."""
 
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import area_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
 from vlmplan.models.configs.towers import NO_BIAS, TowerType
 from vlmplan.models.settings import processor_argument
-from vlmplan.models.spec import Engine
 from vlmplan.models.tower import Projector, VisionTower
 
 _AREA_GLM = '"size": {{"shortest_edge": {double_least_pixels}, "longest_edge": {double_pixels}}}'

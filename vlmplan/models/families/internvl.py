@@ -3,13 +3,14 @@
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
 from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, tiles_rule, tower_side, views_rule
 from vlmplan.models.configs.keys import Plain, count_of, downsampling, switch
 from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.towers import TowerType
 from vlmplan.models.settings import Settings, processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
 from vlmplan.models.configs.image_rules import area_rule
 from vlmplan.models.configs.keys import Plain
@@ -10,7 +11,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import H, built
 from vlmplan.models.configs.towers import SO400M, TowerType
 from vlmplan.models.settings import Settings
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
 
 

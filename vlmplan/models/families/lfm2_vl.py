@@ -3,12 +3,13 @@
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import USUAL, Architecture, Family
 from vlmplan.models.configs.image_rules import MOST_TILES
 from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of, switch
 from vlmplan.models.configs.processor import Processor
 from vlmplan.models.settings import Settings
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import unexpected
 from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, view_side, views_rule
 from vlmplan.models.configs.keys import Plain, nested, whole
@@ -37,7 +37,7 @@ def _canvas_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str
     """Llama 4."""
     ratio = nested(config, "vision_config").get("pixel_shuffle_ratio")
     if ratio is not None and ratio != 0.5:
-        raise InputError(f"config.json.vision_config.pixel_shuffle_ratio: expected 0.5, found {ratio!r:.40}")
+        raise unexpected("config.json.vision_config.pixel_shuffle_ratio", "0.5", ratio)
     side = view_side(tower, read, "size")
     read.value("pixel_shuffle_ratio")
     read.value("patch_size")

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import USUAL, Architecture, Family, Tie
 from vlmplan.models.configs.image_rules import (
     MOST_TILES,
@@ -20,7 +21,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import merger, mlp
 from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import AREA, Settings, processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
 
 _PINPOINTS_NEXT = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))

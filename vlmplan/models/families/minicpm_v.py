@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places
 from vlmplan.models.configs.image_rules import MOST_TILES, views_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
 from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.towers import CLIP, SO400M, TowerType
 from vlmplan.models.settings import processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
 
 _SLICES = processor_argument(

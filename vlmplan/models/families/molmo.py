@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, unexpected
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import MOST_TILES, Made, tower_side, view_side, views_rule
 from vlmplan.models.configs.keys import Plain, count_of, nested
@@ -11,7 +12,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import Made as Maker
 from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import Settings, processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
 
 
@@ -40,7 +41,7 @@ def _overlap_rule(unasked: int, tokens: int) -> Made:
         where, margins = read.value("overlap_margins")
         margins = [4, 4] if margins is None else margins
         if not isinstance(margins, list | tuple) or not all(type(m) is int and 0 <= m < 32 for m in margins):
-            raise InputError(f"{where}: expected two numbers of patches, found {margins!r:.40}")
+            raise unexpected(where, "two numbers of patches", margins)
         where, pooled = read.value("pooling_size")
         if pooled is not None and pooled != [2, 2]:
             raise InputError(f"{where}: {pooled!r:.40} is not read; expected [2, 2]")

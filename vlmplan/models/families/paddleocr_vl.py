@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places
 from vlmplan.models.configs.image_rules import area_rule
 from vlmplan.models.configs.keys import Plain, merge_side
@@ -10,7 +11,6 @@ from vlmplan.models.configs.projectors import merger
 from vlmplan.models.configs.text_types import TextType
 from vlmplan.models.configs.towers import SO400M, TowerType
 from vlmplan.models.settings import AREA, processor_argument
-from vlmplan.models.spec import Engine
 from vlmplan.models.tower import VisionTower
 
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import Architecture, Family, Places
 from vlmplan.models.configs.image_rules import MOST_TILES, grid_tokens, tower_side, view_side, views_rule
 from vlmplan.models.configs.keys import Plain
@@ -10,7 +11,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import H, V, built
 from vlmplan.models.configs.towers import CLIP_LARGE, SO400M
 from vlmplan.models.settings import processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vlmplan.errors import InputError
+from vlmplan.hardware import Engine
 from vlmplan.models.configs.family import LINEAR, Architecture, Family, Places
 from vlmplan.models.configs.image_rules import LEAST_SCORED_TOKENS, MOST_TILES, Made
 from vlmplan.models.configs.keys import MOST_MERGED, Plain, count_of
@@ -10,7 +11,7 @@ from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import mlp
 from vlmplan.models.configs.towers import NO_BIAS, TowerType
 from vlmplan.models.settings import EDGE, Settings, processor_argument
-from vlmplan.models.spec import Engine, Rule
+from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import InputError, unexpected
 from vlmplan.models.configs.family import Architecture, Family, Places, Tie
 from vlmplan.models.configs.image_rules import qwen_rule
 from vlmplan.models.configs.keys import Plain, nested, whole
@@ -22,7 +22,7 @@ def _windows(own: Plain, found: dict[str, Any], where: str) -> dict[str, int]:
     layers, patch = found["layers"], found["patch"]
     blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
     if not isinstance(blocks, list | tuple) or not all(type(i) is int and 0 <= i < layers for i in blocks):
-        raise InputError(f"{where}.fullatt_block_indexes: expected a list of layers, found {blocks!r:.40}")
+        raise unexpected(f"{where}.fullatt_block_indexes", "a list of layers", blocks)
     window = whole(own.get("window_size", 112), f"{where}.window_size")
     return {"window_patches": max(1, window // patch) ** 2, "full_attention_layers": len(set(blocks))}
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlmplan.document import read_plain
-from vlmplan.errors import InputError
+from vlmplan.errors import unexpected
 from vlmplan.models.configs.keys import Plain, nested
 from vlmplan.models.quantised.methods import layout
 from vlmplan.models.quantised.schemes import Layout
@@ -32,7 +32,7 @@ def _table(config: Plain, where: str) -> tuple[Plain, str]:
     """A table of quantisation, and where it stands; empty where there is none."""
     for key in _TABLES:
         if isinstance(config.get(key), str):
-            raise InputError(f"{where}.{key}: expected a table, found {config[key]!r:.40}")
+            raise unexpected(f"{where}.{key}", "a table", config[key])
         if found := nested(config, key, where):
             return found, f"{where}.{key}"
     return {}, where

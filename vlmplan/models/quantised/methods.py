@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vlmplan.errors import InputError, nearest
+from vlmplan.errors import InputError, nearest, unexpected
 from vlmplan.hardware import Precision
 from vlmplan.models.configs.keys import Plain, nested, switch, whole
 from vlmplan.models.quantised.modules import patterns
@@ -174,7 +174,7 @@ def compressed(table: Plain, where: str) -> Layout:
         inside = f"{where}.config_groups.{name:.40}"
         preset = isinstance(group, list)
         if not preset and not isinstance(group, dict):
-            raise InputError(f"{inside}: expected a table, found {group!r:.40}")
+            raise unexpected(inside, "a table", group)
         targets = strings(group if not preset else {"targets": group}, inside, "targets") or ["Linear"]
         scheme = _algorithm(name, inside) if preset else _compressed_scheme(group, inside)
         modules = [one for one in targets if one not in ("Linear", "Embedding") and not one.endswith("Linear")]
@@ -194,7 +194,7 @@ def _quark_scheme(table: Plain, where: str) -> Scheme | None:
     kinds = {"int4": (4, False), "uint4": (4, False), "int8": (8, False), "fp8_e4m3": (8, True), "fp4": (4, True)}
     kind = weights.get("dtype")
     if not isinstance(kind, str) or kind not in kinds:
-        raise InputError(f"{where}.weight.dtype: expected one of {', '.join(kinds)}, found {kind!r:.40}")
+        raise unexpected(f"{where}.weight.dtype", f"one of {', '.join(kinds)}", kind)
     bits, floating = kinds[kind]
     group = group_of(weights.get("group_size"), f"{where}.weight.group_size")
     active = 8 if inputs else 16
@@ -267,7 +267,7 @@ def _fp8(table: Plain, where: str) -> Layout:
     """DeepSeek's blocks with a scale in fp32 (arXiv 2412.19437), or one scale a tensor; never the head."""
     block = table.get("weight_block_size")
     if block is not None and (not isinstance(block, list) or len(block) != 2):
-        raise InputError(f"{where}.weight_block_size: expected two sizes, found {block!r:.40}")
+        raise unexpected(f"{where}.weight_block_size", "two sizes", block)
     shared = 1
     for side in block or ():
         shared *= whole(side, f"{where}.weight_block_size", 1, 65_536)
@@ -315,7 +315,7 @@ def _quanto(table: Plain, where: str) -> Layout:
     kinds = {"int8": (8, 0), "float8": (8, 0), "int4": (4, 128), "int2": (2, 128)}
     kind = table.get("weights")
     if not isinstance(kind, str) or kind not in kinds:
-        raise InputError(f"{where}.weights: expected one of {', '.join(kinds)}, found {kind!r:.40}")
+        raise unexpected(f"{where}.weights", f"one of {', '.join(kinds)}", kind)
     bits, group = kinds[kind]
     left, head = listed(table, where, "modules_to_not_convert")
     scheme = scheme_of(bits, group, floating=kind == "float8", zero_bytes=SCALE_BYTES)

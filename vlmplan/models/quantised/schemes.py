@@ -7,7 +7,7 @@ of whole rows are left out (2 bytes in thousands).
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.errors import InputError
+from vlmplan.errors import unexpected
 from vlmplan.hardware import Precision
 from vlmplan.models.configs.keys import Plain, whole
 from vlmplan.models.quantised.modules import Module, Patterns, patterns
@@ -63,7 +63,7 @@ def strings(table: Plain, where: str, *keys: str) -> list[str] | None:
         if isinstance(flat, list) and all(isinstance(one, list) for one in flat):
             flat = [name for one in flat for name in one]
         if not isinstance(flat, list) or not all(isinstance(one, str) for one in flat):
-            raise InputError(f"{where}.{key}: expected a list of names, found {value!r:.40}")
+            raise unexpected(f"{where}.{key}", "a list of names", value)
         return [one.strip() for one in flat]
     return None
 
