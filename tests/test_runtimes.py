@@ -249,6 +249,15 @@ def test_a_published_gguf_is_served_as_it_is_and_another_is_made() -> None:
     assert deploy["make"].endswith("Qwen2.5-VL-7B-Instruct-Q8_0.gguf Q8_0")
 
 
+@pytest.mark.parametrize("command", ["recommend", "estimate"])
+def test_a_precision_without_a_file_type_is_refused(command: str) -> None:
+    model = ("--models", "Qwen3-VL-4B*") if command == "recommend" else ("--model", "Qwen/Qwen3-VL-4B-Instruct")
+    asked = [command, "--hardware", "l4", "--runtime", "llama.cpp", "--precision", "fp8", *model]
+    result = CliRunner().invoke(app, asked + ["--task", "docvqa", "--latency", "5s"] * (command == "recommend"))
+    assert result.exit_code == 2
+    assert "llama.cpp has files of int4, int8, fp16, bf16, fp32, not of fp8" in result.stderr
+
+
 def test_requests_in_flight_share_the_context_of_llama_server() -> None:
     words = _plan("--hardware", "m4-max", "--models", "Qwen/Qwen3-VL-2B-Instruct", "--concurrency", "4")["choice"][
         "deploy"]["command"].split()  # fmt: skip
