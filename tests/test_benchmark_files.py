@@ -396,6 +396,12 @@ def test_whatever_stands_in_a_file_is_read_or_named(tmp_path: Path, tool: str) -
         'vllm:a_bucket{le="x"} 1\n',
         'vllm:time_to_first_token_seconds_bucket{le="+Inf"} 3\n',
         "vllm:a{ 1\n",
+        *(
+            "".join(f'vllm:time_to_first_token_seconds_bucket{{le="{edge}"}} {count}\n' for edge, count in pairs)
+            for pairs in (
+                (("-1", 1), ("2", 9)), (("nan", 1), ("2", 9)), (("1", 9), ("2", 1)), (("1", -9), ("2", "nan")),
+            )
+        ),
         "Prompt Length,Prompt Processing Latency (ms),Token Generation Latency (ms)\n1\n",
         'a,"' + "b" * 300_000,
         "\0,\0\n",

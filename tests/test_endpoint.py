@@ -304,6 +304,13 @@ def test_a_key_that_a_server_echoes_is_not_shown(reply: bytes) -> None:
     assert "sk-" not in str(caught.value)
 
 
+def test_a_key_that_an_answer_echoes_is_not_in_its_text() -> None:
+    said = json.dumps({"choices": [{"message": {"content": f"you are {KEY}"}}], "usage": {"prompt_tokens": 3}}).encode()
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + said) as found:
+        text, count = Endpoint(url=found, model="m", key=KEY).complete({})
+    assert KEY not in text and count == 3
+
+
 def test_a_key_is_not_in_what_is_written_of_a_server() -> None:
     server = Endpoint(url="http://h/v1", model="x", key="abcdef-123456")
     assert server.hidden("model-ABCDEF-123456 at h") == "model-[key] at h"

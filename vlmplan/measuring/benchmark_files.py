@@ -394,6 +394,8 @@ def _middle(buckets: Sequence[tuple[float, float]]) -> Middle | None:
     """The median of a cumulative histogram, on a straight line within its bucket; as unsure as the bucket is wide."""
     by_edge: dict[float, float] = {}
     for edge, count in buckets:
+        if not edge > 0 or not count >= 0:
+            raise InputError(f"a histogram of times: found {count:g} at most {edge:g} s, expected both above zero")
         by_edge[edge] = by_edge.get(edge, 0.0) + count
     edges = sorted(by_edge)
     half = by_edge[edges[-1]] / 2 if edges else 0.0

@@ -149,6 +149,7 @@ class Endpoint:
     def complete(self, body: dict[str, Any]) -> tuple[str, int | None]:
         """Return the text of one chat completion, whole, and the tokens of its prompt where the server counts them.
 
+        The key is not in the text, though the server echoes it.
         Raises Unavailable where the server refuses, hangs, or answers with something else.
         """
         with self._open("chat/completions", body) as stream, self._reached("no completion"):
@@ -163,7 +164,7 @@ class Endpoint:
         if not isinstance(text, str):
             raise Unavailable(f"{self.host}: sent no text; does it complete chats about pictures?")
         count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return text, count if type(count) is int and 0 < count <= _MOST_TOKENS else None
+        return self.hidden(text), count if type(count) is int and 0 < count <= _MOST_TOKENS else None
 
     def ask(self, probe: Probe, seed: int) -> Reply:
         """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
