@@ -251,10 +251,21 @@ def test_prefills_and_steps_of_llama_bench_are_read(tmp_path: Path, form: str) -
 
 
 @pytest.mark.parametrize(
+    ("kind", "precision"), [("F16", Precision.FP16), ("BF16", Precision.BF16), ("all F32", Precision.FP32)]
+)
+def test_a_whole_gguf_has_its_precision(tmp_path: Path, kind: str, precision: Precision) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([bench(n_prompt=512, model_type=f"qwen2vl 7B {kind}")]), encoding="utf-8")
+    read = read_measurements(path, DEVICE, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+    assert read.observed[0].request.precision is precision
+
+
+@pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"n_prompt": 512, "n_gen": 128}, "pp512+tg128 is a prefill and steps in one time, and is left out"),
         ({"n_prompt": 512, "n_depth": 4096}, "pp512 at a depth of 4096 tokens is a prefill after a cached prompt"),
+        ({"n_gen": 128, "model_type": ""}, "model_type: found '', of which F32"),
         ({"n_gen": 128, "model_type": "qwen2vl 7B Q6_K"}, "model_type: found 'qwen2vl 7B Q6_K', of which F32, F16"),
     ],
 )

@@ -9,13 +9,12 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlmplan.document import parse_json, read_text
 from vlmplan.errors import InputError, printable
-from vlmplan.hardware import Precision
 from vlmplan.measuring.observation import Quantity
 
 LARGEST_FILE_BYTES = 2**28  # some hold every answer
@@ -288,25 +287,22 @@ def _genai(cells: Table) -> Iterator[_Run]:
 
 
 # llama.cpp's names of file types, at the end of what it calls a model, and the precisions that price them.
-_FILE_TYPES = {
-    "F32": Precision.FP32, "F16": Precision.FP16, "BF16": Precision.BF16, "Q8_0": Precision.INT8,
-    "Q4_K - Medium": Precision.INT4,
-}  # fmt: skip
+_FILE_TYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "Q8_0": "int8", "Q4_K - Medium": "int4"}
 
 
 def _llama_bench(table: Table) -> Iterator[_Run]:
     """Of llama.cpp's ``llama-bench``: a prefill (pp), or steps (tg) after ``n_depth`` tokens."""
     prompt, steps, depth = (round(_cell(table, name) or 0) for name in ("n_prompt", "n_gen", "n_depth"))
     kind = str(table.get("model_type") or "")
-    precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(name)), None)
+    precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(f" {name}")), None)
     count = len(samples) if isinstance(samples := table.get("samples_ns"), list) else None
     ready = _timed(None, _cell(table, "avg_ns"), 1e-9 / max(1, steps), spread=_cell(table, "stddev_ns"), count=count)
     text, output = depth + prompt or 1, max(1, steps)
-    one = _Run(times={}, in_flight=1.0, text_tokens=text, output_tokens=output, precision=precision)
-    if why := _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None):
-        yield replace(one, left_out=why)
-    else:
-        yield replace(one, times=_known(ttft=ready)) if prompt else replace(one, times=_known(tpot=ready), step=ready)
+    why = _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None)
+    times = {} if why else _known(ttft=ready) if prompt else _known(tpot=ready)
+    step = times.get(Quantity.TPOT)
+    yield _Run(times=times, step=step, in_flight=1.0, text_tokens=text, output_tokens=output, precision=precision,
+               left_out=why)  # fmt: skip
 
 
 def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) -> str | None:
@@ -317,8 +313,8 @@ def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) ->
         return f"pp{prompt} at a depth of {depth} tokens is a prefill after a cached prompt, and is left out"
     if not prompt and steps < LEAST_STEPS:
         return f"found {prompt} tokens prefilled and {steps} generated, expected some, or {LEAST_STEPS}; it is left out"
-    priced = f"of which {', '.join(_FILE_TYPES)} are priced; it is left out"
-    return None if unknown_type is None else f"model_type: found '{unknown_type}', {priced}"
+    known = f"of which {', '.join(_FILE_TYPES)} are priced; it is left out"
+    return None if unknown_type is None else f"model_type: found '{unknown_type}', {known}"
 
 
 def _mlperf(text: str) -> Iterator[_Run]:
