@@ -38,6 +38,23 @@ def _edit(folder: Path, name: str, change: Callable[[onnx.ModelProto], str]) -> 
     return f"{name}: {said}"
 
 
+def rewired(folder: Path, change: Callable[[Any], None], name: str = VISION) -> None:
+    """Change one of an export's graphs in place."""
+    model = onnx.load(folder / name)
+    change(model.graph)
+    onnx.save(model, folder / name)
+
+
+def revalued(folder: Path, name: str, values: Callable[[Any], Any], graph: str = VISION) -> None:
+    """Give an initialiser other values, made of its own."""
+
+    def change(held: Any) -> None:
+        tensor = next(one for one in held.initializer if one.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values(numpy_helper.to_array(tensor))), name))
+
+    rewired(folder, change, graph)
+
+
 def _floats(model: onnx.ModelProto, least: int = 2) -> list[Any]:
     return [one for one in model.graph.initializer if one.data_type in (1, 10, 2) and np.prod(one.dims) >= least]
 
@@ -238,7 +255,7 @@ def wrong_token_count(folder: Path, rng: Random) -> str:
     def change(content: dict[str, Any]) -> str:
         keys = ("image_seq_len", "image_seq_length", "num_additional_image_tokens")
         table = content if any(one in content for one in keys) else content["image_processor"]
-        key = next(one for one in (*keys, "merge_size") if one in table)
+        key = next(one for one in (*keys, "merge_size", "spatial_merge_size", "downsample_factor") if one in table)
         table[key] += int(rng.choice([-1, 1]))
         return "visual tokens miscounted"
 

@@ -1,10 +1,12 @@
 """Small checkpoints, written once a test process, and what tests do with them."""
 
 import functools
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from typing import Any
 import numpy as np
 import onnx_ir
 import onnxruntime
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.compressors import compression_of
 from vlmplan.checkpoints.reference import Reference, load_reference
-from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
+from vlmplan.checkpoints.small_checkpoint import SmallModel, enliven, write_checkpoint
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export
 from vlmplan.models.spec import Compressor
@@ -53,6 +57,15 @@ GRIDDED = {
     "qwen2.5-vl-wide": SmallModel(model_type="qwen2_5_vl", joined=3, seed=10,
                                   vision={"patch_size": 8, "window_size": 49},
                                   text={"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),
+    "qwen3-vl": SmallModel(model_type="qwen3_vl", seed=15),
+    "qwen3-vl-wide": SmallModel(model_type="qwen3_vl", joined=3, seed=16, text={"head_dim": 24, "num_hidden_layers": 3},
+                                vision={"patch_size": 8, "deepstack_visual_indexes": [2, 0], "depth": 4,
+                                        "num_position_embeddings": 50}),
+}  # fmt: skip
+PICTURED = {
+    "mistral3": SmallModel(model_type="mistral3", llm="mistral", seed=17),
+    "mistral3-wide": SmallModel(model_type="mistral3", llm="mistral", joined=3, seed=18, text={"head_dim": 24},
+                                vision={"patch_size": 16, "hidden_size": 96, "hidden_act": "gelu"}),
 }  # fmt: skip
 POOLED = {
     "gemma3": SmallModel(model_type="gemma3", llm="gemma3_text", seed=11),
@@ -62,6 +75,14 @@ POOLED = {
                                   "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}),
     "paligemma": SmallModel(model_type="paligemma", llm="gemma", text={"num_key_value_heads": 1}, seed=13),
     "paligemma2": SmallModel(model_type="paligemma", llm="gemma2", seed=14),
+}  # fmt: skip
+SHAPED = {
+    "lfm2-vl": SmallModel(model_type="lfm2_vl", llm="lfm2", seed=15),
+    "lfm2-vl-wide": SmallModel(model_type="lfm2_vl", llm="lfm2", joined=3, seed=16,
+                               vision={"patch_size": 6, "num_patches": 100},
+                               text={"conv_L_cache": 5, "conv_bias": True, "num_key_value_heads": 1,
+                                     "num_hidden_layers": 4,
+                                     "layer_types": ["full_attention", "conv", "conv", "full_attention"]}),
 }  # fmt: skip
 MASKED = ("smolvlm", "idefics3")  # whose tiles come with a mask of the pixels that are no padding
 TILE_TOKENS = {"smolvlm": 16, "idefics3": 4, "internvl": 16, "internvl-large": 4}
@@ -73,27 +94,31 @@ def quiet(*_: Any) -> None:
 
 
 def checkpoint(kind: str = "clip-qwen2") -> Path:
-    """A checkpoint of one of KINDS, TILED, GRIDDED or POOLED."""
+    """A checkpoint of one of KINDS, TILED, GRIDDED, PICTURED, POOLED or SHAPED."""
     return _checkpoint(kind)
 
 
 @functools.cache
 def _checkpoint(kind: str) -> Path:
-    return write_checkpoint((KINDS | TILED | GRIDDED | POOLED)[kind], Path(_FOLDER.name) / kind)
+    return write_checkpoint((KINDS | TILED | GRIDDED | PICTURED | POOLED | SHAPED)[kind], Path(_FOLDER.name) / kind)
 
 
 def order(kind: str = "clip-qwen2", **given: Any) -> ExportOrder:
     """An order for one of KINDS: 36 tokens by average pooling unless said otherwise; for one of TILED, five views.
 
-    For one of GRIDDED 88 squares, for one of POOLED 16 tokens.
+    For one of GRIDDED 88 squares, of PICTURED 88 with the tokens that end rows, for one of POOLED 16 tokens, for one of
+    SHAPED three views.
     """
     usual: dict[str, Any] = {"visual_tokens": 36, "compressor": Compressor.AVERAGE_POOL}
     if kind in TILED:
         usual = {"visual_tokens": 5 * TILE_TOKENS[kind], "compressor": Compressor.NONE, "image": USUAL_IMAGE}
-    if kind in GRIDDED:
-        usual = {"visual_tokens": 88, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
+    if kind in (*GRIDDED, *PICTURED):
+        count = 70 if kind == "mistral3-wide" else 88
+        usual = {"visual_tokens": count, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     if kind in POOLED:
         usual["visual_tokens"] = 16
+    if kind in SHAPED:
+        usual = {"visual_tokens": 182, "compressor": Compressor.NONE, "image": USUAL_IMAGE}
     return ExportOrder(checkpoint=str(checkpoint(kind)), **usual | given)
 
 
@@ -107,6 +132,33 @@ def _exported(kind: str) -> Path:
     folder = Path(_FOLDER.name) / f"{kind}-export"
     given = {"siglip-mistral": {"visual_tokens": 81}}.get(kind, {})
     export(order(kind, **given), folder, quiet)
+    return folder
+
+
+def hub_checkpoint(
+    folder: Path, kind: str, config: dict[str, Any], images: dict[str, Any], rename: Callable[[str], str]
+) -> Path:
+    """A Qwen-VL as the Hub has it: bf16 in two shards, tied embeddings, the chat template in a file of its own.
+
+    ``kind`` is the small checkpoint whose tokenizer it gets, ``rename`` what a tensor is called in the files.
+    """
+    transformers = quiet_transformers()
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    model = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.from_pretrained(folder))
+    enliven(model, 0)
+    tensors = {rename(name): tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
+    del tensors["lm_head.weight"]
+    shards = {"one.safetensors": sorted(tensors)[::2], "two.safetensors": sorted(tensors)[1::2]}
+    for shard, names in shards.items():
+        save_file({name: tensors[name] for name in names}, folder / shard, metadata={"format": "pt"})
+    table = {name: shard for shard, names in shards.items() for name in names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(checkpoint(kind) / name, folder / name)
+    template = (checkpoint(kind) / "chat_template.jinja").read_text()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
     return folder
 
 

@@ -161,7 +161,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
             del tensors["language_model.model.layers.1.mlp.up_proj.weight"]
             save_file(tensors, weights)
         case "another family":
-            config["model_type"] = "qwen3_vl"
+            config["model_type"] = "qwen3_vl_moe"
         case "another llm":
             config["text_config"]["model_type"] = "gemma2"
         case "another patch size":
@@ -333,7 +333,7 @@ class _Hub(BaseHTTPRequestHandler):
     """A hub with one model of a type that is not exported; it remembers the files it was asked for."""
 
     asked: ClassVar[list[str]] = []
-    config: ClassVar[bytes] = json.dumps({"model_type": "qwen3_vl", "vision_config": {}}).encode()
+    config: ClassVar[bytes] = json.dumps({"model_type": "qwen3_vl_moe", "vision_config": {}}).encode()
 
     def files(self) -> dict[str, bytes]:
         return {"config.json": self.config, "tokenizer.json": b"0" * 100, "model.safetensors": b"0" * 100}
@@ -379,12 +379,12 @@ def test_no_weights_are_downloaded_of_what_is_not_exported(tmp_path: Path) -> No
     try:
         done = process("export", "--checkpoint", "some/model", "--out", str(tmp_path / "out"), **local)
         assert done.returncode == 2
-        assert 'model_type is "qwen3_vl"; vlmplan exports gemma3, internvl_chat' in done.stderr
+        assert 'model_type is "qwen3_vl_moe"; vlmplan exports gemma3, internvl_chat' in done.stderr
         assert set(_Hub.asked) == {"config.json"}
         _Hub.asked.clear()
-        done = process("export", "--model", "Qwen3-VL-8B", "--out", str(tmp_path / "out"), **local)
+        done = process("export", "--model", "Qwen3-VL-30B-A3B", "--out", str(tmp_path / "out"), **local)
         assert done.returncode == 2
-        assert "its type, qwen3_vl, is not exported" in done.stderr
+        assert "its type, qwen3_vl_moe, is not exported" in done.stderr
         assert not _Hub.asked
     finally:
         server.shutdown()

@@ -13,7 +13,20 @@ import pytest
 from forgeries import FORGERIES, forge
 from mutants import FAULTS, NothingChanged
 from safetensors.torch import save_file
-from small_models import GRIDDED, KINDS, POOLED, TILE_TOKENS, TILED, USUAL_IMAGE, checkpoint, exported, order, quiet
+from small_models import (
+    GRIDDED,
+    KINDS,
+    PICTURED,
+    POOLED,
+    SHAPED,
+    TILE_TOKENS,
+    TILED,
+    USUAL_IMAGE,
+    checkpoint,
+    exported,
+    order,
+    quiet,
+)
 from small_plans import plan_for
 from small_training import trained
 
@@ -294,6 +307,8 @@ def _goods(packer: Path, folder: Path) -> Iterator[tuple[Path, Options]]:
         (order("internvl-large", precision=Precision.INT8, **small), {"image": USUAL_IMAGE}),
         (order("qwen2.5-vl"), {"image": USUAL_IMAGE}),
         (order("qwen2-vl", precision=Precision.INT4, **small), {"image": USUAL_IMAGE}),
+        (order("qwen3-vl"), {"image": USUAL_IMAGE}),
+        (order("mistral3"), {"image": USUAL_IMAGE}),
         (order("gemma3", precision=Precision.INT4, visual_tokens=4, **small), {}),
         (order("paligemma2"), {}),
         (order("clip-llama", **quecc, query="how many?", precision=Precision.INT8), {}),
@@ -343,7 +358,7 @@ def test_forgeries_are_refused(packer: Path, tmp_path: Path) -> None:
     for path, options in goods:
         report = Validator(options, quiet).validate(path).report
         assert not report.failed, (path, report.failed)
-    kinds, _ = _hunt([*goods[2:6], *goods[7:12]], len(FORGERIES), tmp_path)
+    kinds, _ = _hunt([*goods[2:6], *goods[7:14]], len(FORGERIES), tmp_path)
     assert len(kinds) > 20
 
 
@@ -390,10 +405,11 @@ def test_a_hundred_good_exports_are_accepted(tmp_path: Path) -> None:
 def test_good_exports_of_grids_are_accepted(tmp_path: Path) -> None:
     """Kinds x precisions x numbers of squares, validated against the checkpoint, the tokens and the image given."""
     refused, number = [], 0
-    for kind in GRIDDED:
+    counts = {"mistral3": (24, 88, 192), "mistral3-wide": (35, 70, 176)}
+    for kind in (*GRIDDED, *PICTURED):
         for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
-            for squares in (12, 88, 192):
-                base = Precision.FP16 if precision is Precision.INT8 and squares == 88 else Precision.FP32
+            for squares in counts.get(kind, (12, 88, 192)):
+                base = Precision.FP16 if precision is Precision.INT8 and squares in (70, 88) else Precision.FP32
                 made = order(kind, precision=precision, base_precision=base, visual_tokens=squares)
                 export(made, tmp_path / "good", quiet, overwrite=True)
                 known: dict[str, Any] = {"visual_tokens": squares, "image": USUAL_IMAGE}
@@ -420,6 +436,26 @@ def test_good_exports_of_tiles_are_accepted(tmp_path: Path) -> None:
                 number += 1
                 if report.failed or report.reservations:
                     refused.append((kind, precision, views, report.failed))
+    print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
+    assert not refused
+
+
+@pytest.mark.slow
+def test_good_exports_of_views_are_accepted(tmp_path: Path) -> None:
+    """Kinds x precisions x views as they are, one alone, or pooled, validated against checkpoint, tokens and image."""
+    refused, number = [], 0
+    for kind in SHAPED:
+        for precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
+            for tokens in (182, 12, 108):
+                base = Precision.FP16 if precision is Precision.INT8 and tokens == 12 else Precision.FP32
+                pooled = Compressor.AVERAGE_POOL if tokens == 108 else Compressor.NONE
+                made = order(kind, precision=precision, base_precision=base, visual_tokens=tokens, compressor=pooled)
+                export(made, tmp_path / "good", quiet, overwrite=True)
+                known: dict[str, Any] = {"visual_tokens": tokens, "compressor": pooled, "image": USUAL_IMAGE}
+                report = _judged(tmp_path / "good", checkpoint=made.checkpoint, precision=precision, **known)
+                number += 1
+                if report.failed or report.reservations:
+                    refused.append((kind, precision, tokens, report.failed))
     print(f"{len(refused)} of {number} good exports refused")  # noqa: T201
     assert not refused
 

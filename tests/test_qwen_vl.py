@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: images of any shape, grids read when the graph runs, positions in time, height and width."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: images of any shape, grids read when the graph runs, positions in three axes."""
 
 import functools
 import json
@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mutants import DECODER, VISION, agree
-from onnx import numpy_helper
+from mutants import DECODER, agree, revalued, rewired
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from small_models import (
     GRIDDED,
     USUAL_IMAGE,
     checkpoint,
     exported,
+    hub_checkpoint,
     judged_export,
     largest_difference,
     opened_checkpoint,
@@ -33,8 +33,7 @@ from small_models import (
 from small_plans import plan_for
 
 from vlmplan import api
-from vlmplan.checkpoints.checkpoint import canonical, quiet_transformers
-from vlmplan.checkpoints.small_checkpoint import enliven
+from vlmplan.checkpoints.checkpoint import canonical
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts, answer
 from vlmplan.exporting.manifest import GRAPHS
@@ -86,7 +85,7 @@ def test_features_equal_pytorch_whatever_the_grids(kind: str, tmp_path: Path) ->
         pixels = rng.standard_normal((int(grid.prod(axis=1).sum()), width)).astype(np.float32)
         found = run_graph(graph, {"pixel_values": pixels, name: grid}, tmp_path)["image_features"]
         expected = reference_of(kind).image_features(pixels, grid=grid)
-        assert found.shape == (sum(map(np.prod, squares)), 64)
+        assert found.shape == (sum(map(np.prod, squares)), 64 * (1 + len(opened.stacked_layers)))
         assert largest_difference(found, expected) < 1e-5 * expected.std()
         alone = int(np.prod(grid[0]))
         first = run_graph(graph, {"pixel_values": pixels[:alone], name: grid[:1]}, tmp_path)["image_features"]
@@ -170,6 +169,9 @@ def _inputs(kind: str, folder: Path, sizes: list[tuple[int, int]], **setting: An
         ("qwen2.5-vl", 88, (600, 150), 100),
         ("qwen2.5-vl", 192, (512, 384), 192),
         ("qwen2.5-vl-wide", 130, (320, 240), 130),
+        ("qwen3-vl", 88, (600, 150), 95),
+        ("qwen3-vl", 192, (512, 384), 192),
+        ("qwen3-vl-wide", 88, (240, 320), 88),
     ],
 )
 def test_tokens_are_those_of_transformers_own_generate(
@@ -212,9 +214,9 @@ def test_several_images_are_read_as_transformers_reads_them(kind: str, tmp_path:
     assert largest_difference(np.stack(ours.logits), torch.cat(theirs.logits).numpy()) < 1e-4
 
 
-def test_the_rows_of_a_batch_stand_where_they_stand_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
+def test_the_rows_of_a_batch_stand_where_they_stand_alone(kind: str, tmp_path: Path) -> None:
     """The longer one's positions, for which the other's would be wrong."""
-    kind = "qwen2.5-vl"
     model = OnnxModel(exported(kind))
     prompts = [
         Prompts(exported(kind)).of(random_picture(tmp_path, *size), text, reads_question=False)
@@ -240,6 +242,9 @@ def test_the_rows_of_a_batch_stand_where_they_stand_alone(tmp_path: Path) -> Non
         ("qwen2.5-vl", Precision.FP16, Precision.FP32, 88),
         ("qwen2.5-vl", Precision.INT8, Precision.FP16, 88),
         ("qwen2.5-vl-wide", Precision.FP32, Precision.FP32, 54),
+        ("qwen3-vl", Precision.FP16, Precision.FP32, 88),
+        ("qwen3-vl", Precision.INT8, Precision.FP16, 88),
+        ("qwen3-vl-wide", Precision.INT4, Precision.FP32, 54),
     ],
 )
 def test_exports_validate(kind: str, precision: Precision, base: Precision, squares: int, tmp_path: Path) -> None:
@@ -255,7 +260,7 @@ def test_exports_validate(kind: str, precision: Precision, base: Precision, squa
 def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Path) -> None:
     """And pictures of any size make about as many: what a processor makes of a large one unasked no memory holds."""
     reached = [one.visual_tokens for one in api.tokens(model=checkpoint(kind)).reachable]
-    assert len(reached) >= 15
+    assert len(reached) >= 14
     for count in reached[::4]:
         made = chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=count), None)
         export(made, tmp_path / "made", quiet, overwrite=True)
@@ -303,6 +308,7 @@ def test_pooled_features_are_the_means_of_transformers_own(kind: str, pooled: in
         ("qwen2-vl", 48, 2, Precision.FP32),
         ("qwen2.5-vl", 20, 3, Precision.FP32),
         ("qwen2.5-vl", 12, 4, Precision.FP16),
+        ("qwen3-vl", 35, 2, Precision.FP32),
     ],
 )
 def test_exports_of_pooled_tokens_validate(
@@ -423,26 +429,10 @@ def _hub_name(name: str) -> str:
 @pytest.mark.parametrize("kind", _CLASSES)
 def test_a_checkpoint_as_the_hub_has_it_is_exported(kind: str, tmp_path: Path) -> None:
     """Of transformers 4.41: text at the top of the configuration, older names, bf16 in two shards, tied embeddings."""
-    transformers, folder = quiet_transformers(), tmp_path / "hub"
-    folder.mkdir()
     config = _HUB | {"architectures": [f"{_CLASSES[kind]}ForConditionalGeneration"], "model_type": kind,
                      "vision_config": _HUB_TOWERS[kind]}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    model = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.from_pretrained(folder))
-    enliven(model, 0)
-    tensors = {_hub_name(name): tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
-    del tensors["lm_head.weight"]
-    shards = {"one.safetensors": sorted(tensors)[::2], "two.safetensors": sorted(tensors)[1::2]}
-    for shard, names in shards.items():
-        save_file({name: tensors[name] for name in names}, folder / shard, metadata={"format": "pt"})
-    table = {name: shard for shard, names in shards.items() for name in names}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copy(checkpoint("qwen2.5-vl") / name, folder / name)
-    template = (checkpoint("qwen2.5-vl") / "chat_template.jinja").read_text()
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     images = _HUB_IMAGES | {"processor_class": f"{_CLASSES[kind]}Processor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    folder = hub_checkpoint(tmp_path / "hub", "qwen2.5-vl", config, images, _hub_name)
     api.export(checkpoint=folder, visual_tokens=54, out=tmp_path / "made")
     options = Options(checkpoint=str(folder), threads=2, repeats=1)
     report = Validator(options, quiet).validate(tmp_path / "made").report
@@ -468,21 +458,8 @@ def test_names_of_tensors_are_the_checkpoints(kind: str) -> None:
     graphs = [onnx.load(exported(kind) / name) for name in GRAPHS]
     held = {one.name.removesuffix(".T") for model in graphs for one in model.graph.initializer}
     assert {canonical(name) for name in stored} <= held
-    assert {"language_model.norm.weight", "vision_tower.merger.mlp.2.bias"} <= held
-
-
-def _rewired(folder: Path, change: Callable[[Any], None], name: str = VISION) -> None:
-    model = onnx.load(folder / name)
-    change(model.graph)
-    onnx.save(model, folder / name)
-
-
-def _constant(folder: Path, name: str, values: Callable[[Any], Any], graph: str = VISION) -> None:
-    def change(held: Any) -> None:
-        tensor = next(one for one in held.initializer if one.name == name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values(numpy_helper.to_array(tensor))), name))
-
-    _rewired(folder, change, graph)
+    last = "linear_fc2" if kind.startswith("qwen3") else "mlp.2"
+    assert {"language_model.norm.weight", f"vision_tower.merger.{last}.bias"} <= held
 
 
 def _nodes(graph: Any, kind: str) -> list[Any]:
@@ -501,7 +478,7 @@ def _windows_ignored(folder: Path) -> None:
             makers[ours.input[0]].input[1] = makers[theirs.input[0]].input[1]
         first.input[3] = whole.input[3]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _strangers_seen(folder: Path) -> None:
@@ -511,7 +488,7 @@ def _strangers_seen(folder: Path) -> None:
         for node in _nodes(graph, "Attention"):
             del node.input[3]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _rows_for_columns(folder: Path) -> None:
@@ -521,7 +498,7 @@ def _rows_for_columns(folder: Path) -> None:
         node = next(one for one in _nodes(graph, "Concat") if one.attribute[0].i == -1)
         node.input[:] = [node.input[1], node.input[0]]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _another_input(folder: Path) -> None:
@@ -532,7 +509,7 @@ def _another_input(folder: Path) -> None:
             node.input[:] = ["grid_thw" if name == "image_grid_thw" else name for name in node.input]
         graph.input[1].name = "grid_thw"
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _json(folder: Path, name: str, **changed: Any) -> None:
@@ -552,15 +529,15 @@ FORGED: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "columns before rows": (_rows_for_columns, {"structure"}),
     "another input": (_another_input, {"interface"}),
     "frequencies doubled": (
-        lambda folder: _constant(folder, "tower.inverse_frequencies", lambda array: 2 * array),
+        lambda folder: revalued(folder, "tower.inverse_frequencies", lambda array: 2 * array),
         {"weights", "vision"},
     ),
     "time for width": (
-        lambda folder: _constant(folder, "rotary.axes", lambda array: array[::-1], DECODER),
+        lambda folder: revalued(folder, "rotary.axes", lambda array: array[::-1], DECODER),
         {"weights", "logits"},
     ),
     "queries for keys": (
-        lambda folder: _constant(folder, "vision_tower.blocks.1.attn.qkv.weight.T", lambda array: array[:, ::-1]),
+        lambda folder: revalued(folder, "vision_tower.blocks.1.attn.qkv.weight.T", lambda array: array[:, ::-1]),
         {"weights", "vision"},
     ),
     "more pixels": (lambda folder: _settings(folder, max_pixels=12845056), {"configuration"}),
@@ -612,8 +589,9 @@ def test_checkpoint_and_export_answer_alike(kind: str, tmp_path: Path) -> None:
     assert found.against is not None and found.against.differing == 0
 
 
-def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_it(tmp_path: Path) -> None:
-    folder = checkpoint("qwen2.5-vl")
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
+def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_it(kind: str, tmp_path: Path) -> None:
+    folder = checkpoint(kind)
     plan = plan_for(folder, 10.0, (448, 336))
     assert plan.choice.compressor is Compressor.NONE
     reached = [one.visual_tokens for one in api.tokens(model=folder, image="448x336").reachable]
@@ -621,13 +599,13 @@ def test_a_plan_chooses_among_numbers_of_squares_and_its_export_is_held_against_
     made = chosen(ExportChoices(checkpoint=str(folder)), plan)
     assert (made.visual_tokens, made.image) == (plan.choice.visual_tokens, plan.workload.image)
     export(made, tmp_path / "made", quiet)
-    report = judged_export(tmp_path / "made", "qwen2.5-vl", plan=plan, budget_only=True)
+    report = judged_export(tmp_path / "made", kind, plan=plan, budget_only=True)
     assert not report.failed and not report.reservations, report.failed
     other = replace(plan, workload=replace(plan.workload, image=(640, 640)))
-    assert "plan" in _failed(judged_export(tmp_path / "made", "qwen2.5-vl", plan=other, budget_only=True))
+    assert "plan" in _failed(judged_export(tmp_path / "made", kind, plan=other, budget_only=True))
 
 
 def test_shipped_models_of_these_types_are_exportable() -> None:
-    found = [model for model in catalogue.models() if model.architecture in ("qwen2_vl", "qwen2_5_vl")]
-    assert len(found) >= 7
+    found = [model for model in catalogue.models() if model.architecture in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")]
+    assert len(found) >= 11
     assert all(model.exportable and model.exports_tiles for model in found)

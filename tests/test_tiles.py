@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mutants import VISION, agree
+from mutants import agree, revalued, rewired
 from onnx import helper, numpy_helper
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -371,12 +371,6 @@ def test_a_checkpoint_as_the_hub_has_it_is_exported(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "made" / "tokenizer_config.json").read_text())["chat_template"] == template
 
 
-def _rewired(folder: Path, change: Any) -> None:
-    model = onnx.load(folder / VISION)
-    change(model.graph)
-    onnx.save(model, folder / VISION)
-
-
 def _reversed_tiles(folder: Path) -> None:
     """The last tile's tokens come first."""
 
@@ -386,24 +380,16 @@ def _reversed_tiles(folder: Path) -> None:
         graph.initializer.extend(numpy_helper.from_array(np.array(at, np.int64), name) for name, at in ends.items())
         graph.node.append(helper.make_node("Slice", ["ordered", *ends], ["image_features"]))
 
-    _rewired(folder, change)
-
-
-def _constant(folder: Path, name: str, values: Any) -> None:
-    def change(graph: Any) -> None:
-        tensor = next(one for one in graph.initializer if one.name == name)
-        tensor.CopyFrom(numpy_helper.from_array(values(numpy_helper.to_array(tensor)), name))
-
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _negated(folder: Path) -> None:
-    _constant(folder, "connector.modality_projection.proj.weight.T", lambda array: -array)
+    revalued(folder, "connector.modality_projection.proj.weight.T", lambda array: -array)
 
 
 def _unscaled(folder: Path) -> None:
     """The branches of a layer as they come."""
-    _constant(folder, "vision_tower.encoder.layer.1.lambda_2", np.ones_like)
+    revalued(folder, "vision_tower.encoder.layer.1.lambda_2", np.ones_like)
 
 
 def _patches_shifted(folder: Path) -> None:
@@ -415,11 +401,11 @@ def _patches_shifted(folder: Path) -> None:
         graph.initializer.extend(numpy_helper.from_array(np.array(at, np.int64), name) for name, at in ends.items())
         node.input[1:3] = [*ends]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _positions_off(folder: Path) -> None:
-    _constant(folder, "places", lambda array: np.roll(array, 1, axis=1))
+    revalued(folder, "places", lambda array: np.roll(array, 1, axis=1))
 
 
 def _mask_ignored(folder: Path) -> None:
@@ -428,7 +414,7 @@ def _mask_ignored(folder: Path) -> None:
             if node.op_type == "Attention":
                 del node.input[3]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _columns_first(folder: Path) -> None:
@@ -438,7 +424,7 @@ def _columns_first(folder: Path) -> None:
         node = [one for one in graph.node if one.op_type == "Transpose"][-1]
         node.attribute[0].ints[:] = [0, 1, 3, 4, 2, 5]
 
-    _rewired(folder, change)
+    rewired(folder, change)
 
 
 def _json(folder: Path, name: str, **changed: Any) -> None:

@@ -28,7 +28,9 @@ def _seen(folder: Path, made: ExportOrder) -> Check:
     return pictures(folder, open_parts(made), passed("configuration", "as asked for"))
 
 
-@pytest.mark.parametrize("kind", ["clip-qwen2", "siglip-mistral", "smolvlm", "idefics3", "qwen2.5-vl"])
+@pytest.mark.parametrize(
+    "kind", ["clip-qwen2", "siglip-mistral", "smolvlm", "idefics3", "qwen2.5-vl", "qwen3-vl", "mistral3"]
+)
 def test_pictures_are_cut_as_the_checkpoint_cuts_them(kind: str) -> None:
     given = {"siglip-mistral": {"visual_tokens": 81}}.get(kind, {})
     found = _seen(exported(kind), order(kind, **given))

@@ -64,7 +64,11 @@ def _commands(out: str) -> list[list[str]]:
         ),
         (("--models", "InternVL*"), "SmolVLM-256M", r"--models asks for 'InternVL\*'"),
         (("--text-tokens", "20000", "--latency", "9s"), "llava-1.5-7b", "context of 4096 tokens"),
-        (("--runtime", "onnxruntime", "--latency", "9s"), "Qwen3-VL-2B", "vlmplan cannot export it for onnxruntime"),
+        (
+            ("--runtime", "onnxruntime", "--latency", "9s"),
+            "Qwen3-VL-30B-A3B",
+            "vlmplan cannot export it for onnxruntime",
+        ),
         (("--hardware", "t4", "--latency", "9s"), "gemma-3-4b-it", "it does not run in fp16: vllm refuses it"),
         (("--max-error", "40%", "--minimise", "memory", "--latency", "9s"), "Qwen3-VL-8B", "times the memory"),
         (

@@ -18,6 +18,7 @@ import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
 from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
@@ -29,6 +30,11 @@ def _inputs(found: dict[str, Any]) -> tuple[Any, Any]:
     """Token ids and pixels as transformers.js made them."""
     pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32).reshape(found["dims"])
     return np.array([found["ids"]], np.int64), pixels.copy()
+
+
+def _shown(shapes: Any, longest: int) -> Any:
+    """Which of the patches of views are no padding: ``[views, longest]``."""
+    return (np.arange(longest) < shapes.prod(axis=1)[:, None]).astype(np.int64)
 
 
 def _alike(found: dict[str, Any], ids: Any, pixels: Any) -> str:
@@ -54,6 +60,12 @@ def _by_torch(checkpoint: str, prompt: Prompt, count: int) -> list[int]:
     if prompt.grid is not None:
         given["image_grid_thw"] = torch.from_numpy(prompt.grid)
         given["mm_token_type_ids"] = (given["input_ids"] == prompt.image_token).int()
+    if prompt.shapes is not None:
+        given["spatial_shapes"] = torch.from_numpy(prompt.shapes)
+        given["pixel_attention_mask"] = torch.from_numpy(prompt.pixel_mask)
+    if model.config.model_type in PICTURED_TYPES:
+        given["image_sizes"] = given.pop("image_grid_thw")
+        del given["mm_token_type_ids"]
     if model.config.model_type in POOLED_TYPES:  # whose processors say what is an image, or that all is a prefix
         shown = given["input_ids"] == model.config.image_token_index
         given["token_type_ids"] = shown.long() * (model.config.model_type in MARKED_TYPES)
@@ -73,9 +85,12 @@ def main() -> None:
         ids, pixels = _inputs(found)
         config = json.loads((Path(found["folder"]) / "config.json").read_text(encoding="utf-8"))
         token = config.get("image_token_index", config.get("image_token_id"))
-        grid = None if found.get("grid") is None else np.array([found["grid"]], np.int64)
+        sizes = np.array([found["dims"][-2:]], np.int64) if config["model_type"] in PICTURED_TYPES else None
+        grid = sizes if found.get("grid") is None else np.array([found["grid"]], np.int64)
+        shapes = None if found.get("shapes") is None else np.array(found["shapes"], np.int64).reshape(-1, 2)
         prompt = Prompt(
             input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=pixels, image_token=token, grid=grid,
+            shapes=shapes, pixel_mask=None if shapes is None else _shown(shapes, pixels.shape[1]),
             merge=config["vision_config"].get("spatial_merge_size", 1),
         )  # fmt: skip
         theirs = {"own loop": list(generate(OnnxModel(Path(found["folder"])), prompt, len(found["tokens"])).tokens)}

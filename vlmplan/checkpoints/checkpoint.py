@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlmplan.checkpoints.attention import check_attention, rope_type
 from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
 from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name, third_of
-from vlmplan.checkpoints.qwen_vl import check_grids, square_side
+from vlmplan.checkpoints.lfm2 import check_counts, view_limits, view_square
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES, check_pictures
+from vlmplan.checkpoints.qwen_vl import check_grids, square_side, stacked_layers
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.extras import require
@@ -34,6 +36,7 @@ MODEL_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.expor
 TILED_TYPES = tuple(kind for kind in MODEL_TYPES if ARCHITECTURES[kind].tiled)
 MASKED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].masked)
 GRIDDED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].gridded)
+SHAPED_TYPES = tuple(kind for kind in TILED_TYPES if ARCHITECTURES[kind].shaped)
 LLAVA_TYPES = tuple(kind for kind in MODEL_TYPES if kind not in (*TILED_TYPES, *POOLED_TYPES))
 TEXT_TYPES = tuple(kind for kind, known in TEXTS.items() if known.exportable)
 TOWER_TYPES = ("clip_vision_model", "siglip_vision_model")
@@ -170,17 +173,22 @@ def side_of(value: Any) -> Any:
 def joined_side(config: Any) -> int:
     """Return how many patches of a side the model's own connector joins to a token: 1 where it joins none."""
     if config.model_type in GRIDDED_TYPES:
-        return int(config.vision_config.spatial_merge_size)
+        return int((config if config.model_type in PICTURED_TYPES else config.vision_config).spatial_merge_size)
     if config.model_type in POOLED_TYPES:
         return pooled_side(config)
+    factor = getattr(config, "scale_factor", getattr(config, "downsample_factor", 1))  # Idefics3's, LFM2-VL's
     ratio = getattr(config, "downsample_ratio", None)  # InternVL's; transformers takes its inverse, rounded down
-    return int(1 / ratio if ratio else getattr(config, "scale_factor", 1))
+    return int(1 / ratio if ratio else factor)
 
 
 def image_side(config: Any) -> Any:
     """Return the pixels on a side of what a tower reads: the image, a tile of it, or a square that becomes a token."""
+    if config.model_type in PICTURED_TYPES:
+        return int(config.vision_config.patch_size * config.spatial_merge_size)
     if config.model_type in GRIDDED_TYPES:
         return square_side(config.vision_config)
+    if config.model_type in SHAPED_TYPES:
+        return view_square(config)
     return side_of(config.vision_config.image_size)
 
 
@@ -244,6 +252,16 @@ class Checkpoint:
         return self.config.model_type in GRIDDED_TYPES
 
     @property
+    def shaped(self) -> bool:
+        """Whether tiles are views of patches, each in a shape of its own that comes with it."""
+        return self.config.model_type in SHAPED_TYPES
+
+    @property
+    def pictured(self) -> bool:
+        """Whether its squares stand in whole pictures, each with its height and width, and a token ends each row."""
+        return self.config.model_type in PICTURED_TYPES
+
+    @property
     def pooled(self) -> bool:
         """Whether it is a Gemma: one view, whose squares of patches are averaged to as few tokens as are asked for."""
         return self.config.model_type in POOLED_TYPES
@@ -267,6 +285,11 @@ class Checkpoint:
     def read_layers(self) -> tuple[int, ...]:
         """Hidden states of the tower that the projector reads, counted from 0 (the embeddings)."""
         return read_layers(self.config)
+
+    @property
+    def stacked_layers(self) -> tuple[int, ...]:
+        """Layers of the tower whose features are added behind the LLM's first ones (DeepStack); none of most types."""
+        return stacked_layers(self.tower)
 
     @property
     def trained(self) -> tuple[Compressor, tuple[int, ...]] | None:
@@ -354,26 +377,33 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _checked(config: Any, folder: Path) -> Any:
     """The configuration, or InputError naming the part that cannot be exported."""
     text, tower = config.text_config, config.vision_config
+    pictured = config.model_type in PICTURED_TYPES
     if gridded := config.model_type in GRIDDED_TYPES:
-        check_grids(config, folder)
+        (check_pictures if pictured else check_grids)(config, folder)
+    if config.model_type in SHAPED_TYPES:
+        check_counts(config, folder)
     image_size, patch_size = image_side(config), side_of(tower.patch_size)
     _check_sizes(config, folder, image_size, patch_size)
     if config.model_type in POOLED_TYPES:
         _check_expected(folder, gemma_limits(config))
         return check_gemma(config, folder)
+    if config.model_type in SHAPED_TYPES:
+        _check_expected(folder, view_limits(config, ROPE_TYPES))
+        return config
     check_attention(text, folder)
     tiled = config.model_type in TILED_TYPES
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
+    # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
+    towers = ("pixtral",) if pictured else (tower.model_type,) if tiled else TOWER_TYPES
     found = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, _text_types(config)),
-        # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
-        ("vision_config.model_type", tower.model_type, (tower.model_type,) if tiled else TOWER_TYPES),
+        ("vision_config.model_type", tower.model_type, towers),
         ("text_config.hidden_act", text.hidden_act, ("silu",)),
         ("text_config.rope_parameters.rope_type", rope_type(text), ROPE_TYPES),
         ("vision_feature_select_strategy", getattr(config, "vision_feature_select_strategy", "full"),
          ("default",) if stacked else ("default", "full")),
-        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked else -1, (-1,)),
+        ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked or pictured else -1, (-1,)),
     )  # fmt: skip
     _check_expected(folder, found)
     if tiled and not gridded:

@@ -35,7 +35,8 @@ def compression_of(checkpoint: Checkpoint, compressor: Compressor, visual_tokens
         return _pooling(checkpoint, compressor, visual_tokens)
     if not checkpoint.tiled:
         return compression(compressor, checkpoint.grid_side, visual_tokens)
-    allowed = (Compressor.NONE, Compressor.AVERAGE_POOL) if checkpoint.gridded else (Compressor.NONE,)
+    pools = (checkpoint.gridded and not checkpoint.pictured) or checkpoint.shaped
+    allowed = (Compressor.NONE, Compressor.AVERAGE_POOL) if pools else (Compressor.NONE,)
     if compressor not in allowed:
         raise InputError(
             f"--compressor: found {compressor}; {checkpoint.config.model_type} joins patches itself and is exported as "

@@ -12,7 +12,7 @@ from vlmplan.errors import InputError
 from vlmplan.models import ARCHITECTURES
 
 MARKED_TYPES = ("gemma3",)  # whose images see themselves whole, and so are marked in embeddings
-POOLED_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.exported_texts)
+POOLED_TYPES = tuple(kind for kind, known in ARCHITECTURES.items() if known.exported_texts and not known.tiled)
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # those whose frequencies do not follow the length of the text
 
 

@@ -1,4 +1,4 @@
-"""Which Qwen2-VL and Qwen2.5-VL checkpoints are drawn? Their towers and positions as transformers' classes have them.
+"""Which Qwen2-VL, Qwen2.5-VL and Qwen3-VL checkpoints are drawn? Towers and positions as in transformers' classes.
 
 A transformers configuration -> the side of a square of patches that becomes a token, the axis of position that each
 rotary frequency follows; what cannot be drawn is named. Squares stand for other families' tiles: a token each.
@@ -9,8 +9,9 @@ from typing import Any
 
 from vlmplan.errors import InputError
 
-_TEXTS = ("qwen2_vl_text", "qwen2_5_vl_text")
-_SECTIONS = (16, 24, 24)  # frequencies that follow time, height and width, where no configuration says
+# Frequencies that follow time, height and width, where no configuration says.
+_SECTIONS = {"qwen2_vl_text": (16, 24, 24), "qwen2_5_vl_text": (16, 24, 24), "qwen3_vl_text": (24, 20, 20)}
+_INTERLEAVED = ("qwen3_vl_text",)  # which take turns, in place of three runs
 _MOST = 64  # patches of a side that are joined, or frames
 
 
@@ -37,10 +38,26 @@ def window_side(tower: Any) -> int | None:
 
 def position_axes(text: Any) -> tuple[int, ...] | None:
     """Return which of time, height and width (0, 1, 2) each rotary frequency follows; None for plain positions."""
-    if text.model_type not in _TEXTS:
+    if text.model_type not in _SECTIONS:
         return None
-    sections = text.rope_parameters.get("mrope_section", _SECTIONS)
-    return tuple(number % 3 for number, count in enumerate(sections) for _ in range(count))
+    sections = _sections(text)
+    if text.model_type not in _INTERLEAVED:
+        return tuple(number % 3 for number, count in enumerate(sections) for _ in range(count))
+    found = [0] * sum(sections)
+    for axis in (1, 2):
+        turns = range(axis, min(3 * sections[axis], len(found)), 3)
+        found[axis : 3 * sections[axis] : 3] = [axis] * len(turns)
+    return tuple(found)
+
+
+def _sections(text: Any) -> Any:
+    """How many frequencies follow time, height and width."""
+    return text.rope_parameters.get("mrope_section", _SECTIONS[text.model_type])
+
+
+def stacked_layers(tower: Any) -> tuple[int, ...]:
+    """Return the tower's layers, each merger's, whose features go into the LLM's first (DeepStack); often none."""
+    return tuple(getattr(tower, "deepstack_visual_indexes", ()))
 
 
 def check_grids(config: Any, folder: Path) -> None:
@@ -58,11 +75,30 @@ def check_grids(config: Any, folder: Path) -> None:
         raise InputError(
             f"{folder}: vision_config.window_size is {tower.window_size}, smaller than a square of patches"
         )
-    sections, due = text.rope_parameters.get("mrope_section", _SECTIONS), text.hidden_size // text.num_attention_heads
+    _check_stacked(tower, text, folder)
+    sections = _sections(text)
+    due = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if not _counts(sections) or sum(sections) != due // 2:
         raise InputError(
             f"{folder}: mrope_section is {sections!r:.60}, expected three numbers, {due // 2} in all: half a head"
         )
+
+
+def _check_stacked(tower: Any, text: Any, folder: Path) -> None:
+    """Raise InputError for layers of DeepStack, or a table of positions, that transformers' class makes little of."""
+    layers = stacked_layers(tower)
+    if len(set(layers)) < len(layers) or not all(0 <= layer < tower.depth for layer in layers):
+        raise InputError(
+            f"{folder}: vision_config.deepstack_visual_indexes is {list(layers)!r:.60}, expected layers of the tower's "
+            f"{tower.depth}, each once, counted from 0"
+        )
+    if len(layers) > text.num_hidden_layers:
+        raise InputError(
+            f"{folder}: vision_config.deepstack_visual_indexes has {len(layers)} layers, the LLM that takes them "
+            f"{text.num_hidden_layers}"
+        )
+    if (places := getattr(tower, "num_position_embeddings", 1)) < 1:
+        raise InputError(f"{folder}: vision_config.num_position_embeddings is {places!r:.40}, expected 1 or more")
 
 
 def _counts(sections: Any) -> bool:

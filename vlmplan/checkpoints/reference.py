@@ -10,8 +10,10 @@ from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, Weights, canonical, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
+from vlmplan.checkpoints.deepstack import apart, wide_embeds, wide_features
 from vlmplan.checkpoints.gemma import pooled_config
 from vlmplan.checkpoints.gemma_torch import embedded, pooled_features, prompted_step
+from vlmplan.checkpoints.lfm2_torch import hybrid_zeros, view_features
 from vlmplan.checkpoints.regions import Compression
 
 
@@ -41,12 +43,20 @@ class Reference:
 
         Of masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; their
         ``mask [batch, tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own.
-        With a ``grid [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
+        Of whole pictures ``grid [images, 2]`` are their heights and widths. With a ``grid [images, 3]`` of patches
+        ``[all patches, numbers of a patch] -> [all tokens, LLM width]``, and of DeepStack the features of each layer
+        beside them; with shapes of views ``[views, 2]`` as the grid and their mask ``[views, patches, numbers of a
+        patch]`` likewise.
         """
         import torch
 
         from vlmplan.checkpoints.torch_compressors import features_of
 
+        if self.checkpoint.shaped:
+            with torch.inference_mode():
+                given = [self._tensor(part) for part in (pixel_values, mask, grid)]
+                pooled = self.compression.factor // self.checkpoint.joined_side
+                return view_features(self.model, pooled, *given).float().cpu().numpy()
         if self.checkpoint.tiled:
             return self._tile_features(pixel_values, mask, grid)
         with torch.inference_mode():
@@ -65,6 +75,9 @@ class Reference:
 
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
+            if self.checkpoint.pictured:
+                found = self.model.get_image_features(pixels, None if grid is None else grid.tolist())
+                return torch.cat(found.pooler_output).float().cpu().numpy()
             if self.checkpoint.gridded:
                 return self._grid_features(pixels, self._tensor(grid)).float().cpu().numpy()
             if not self.checkpoint.masked:
@@ -80,7 +93,7 @@ class Reference:
         own, side = self.checkpoint.joined_side, self.compression.factor
         pooled = side // own
         if pooled == 1:
-            return torch.cat(self.model.get_image_features(pixels, grid).pooler_output)
+            return wide_features(self.model.get_image_features(pixels, grid))
         # Patches come square by square; the model's own squares are the smaller ones, row by row over the whole image.
         parts = []
         for one, (frames, rows, columns) in zip(pixels.split(grid.prod(-1).tolist()), grid.tolist(), strict=True):
@@ -88,8 +101,9 @@ class Reference:
             lines = lines.reshape(frames, rows // own, own, columns // own, own, -1).transpose(2, 3)
             parts.append(lines.reshape(len(one), -1))
         found = []
-        tokens = self.model.get_image_features(torch.cat(parts), grid).pooler_output
-        for one, (frames, rows, columns) in zip(tokens, grid.tolist(), strict=True):
+        tokens = wide_features(self.model.get_image_features(torch.cat(parts), grid))
+        counts = (grid.prod(-1) // own**2).tolist()
+        for one, (frames, rows, columns) in zip(tokens.split(counts), grid.tolist(), strict=True):
             regions = one.unflatten(0, (frames, rows // side, pooled, columns // side, pooled))
             found.append(regions.mean(dim=(2, 4)).flatten(0, 2))
         return torch.cat(found)
@@ -99,7 +113,8 @@ class Reference:
         import torch
 
         with torch.inference_mode():
-            return embedded(self.model, self._tensor(input_ids)).float().cpu().numpy()
+            found = embedded(self.model, self._tensor(input_ids))
+            return wide_embeds(found, len(self.checkpoint.stacked_layers)).float().cpu().numpy()
 
     def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
         """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache).
@@ -115,7 +130,7 @@ class Reference:
                 return logits.float().cpu().numpy(), None, kept
             counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
             found = self.model.get_decoder()(
-                inputs_embeds=self._tensor(embeds),
+                **apart(self._tensor(embeds), len(self.checkpoint.stacked_layers)),
                 attention_mask=attention,
                 position_ids=counted if positions is None else self._tensor(positions),
                 past_key_values=cache,
@@ -131,6 +146,8 @@ class Reference:
         from transformers import DynamicCache
 
         text, cache = self.checkpoint.text, DynamicCache()
+        if self.checkpoint.shaped:
+            return hybrid_zeros(text, head_dim(text), batch, tokens, next(self.model.parameters()))
         shape = (batch, text.num_key_value_heads, tokens, head_dim(text))
         for layer in range(text.num_hidden_layers):
             keys = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)

@@ -4,7 +4,7 @@ The weights are random but lively: an image changes every logit, so that a wrong
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from vlmplan.checkpoints.checkpoint import (
     GRIDDED_TYPES,
     MASKED_TYPES,
+    SHAPED_TYPES,
     TILED_TYPES,
     joined_side,
     quiet_transformers,
@@ -19,6 +20,8 @@ from vlmplan.checkpoints.checkpoint import (
 )
 from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
+from vlmplan.checkpoints.pixtral import PICTURED_TYPES
+from vlmplan.checkpoints.shaped_images import view_processor
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)
@@ -28,6 +31,14 @@ _MOST_TILES = 4  # of a side, as SmolVLM is shipped
 _STACKED = ("<pad>", "<s>", "</s>", *TOKEN_NAMES.values())  # InternVL's
 # Qwen2-VL's
 _PATCHED = ("<pad>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+# LFM2-VL's, by what its tokenizer calls them, and those of tiles
+_VIEWED = {"image_token": IMAGE_TOKEN, "image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>",
+           "image_thumbnail_token": "<|img_thumbnail|>"}  # fmt: skip
+_MOST_CUT = 10  # tiles of an image, as LFM2-VL is shipped
+_CUT = tuple(
+    f"<|img_row_{row}_col_{column}|>" for row in range(1, _MOST_CUT + 1) for column in range(1, _MOST_CUT // row + 1)
+)
+_PICTURED = ("<pad>", "<s>", "</s>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")  # Mistral 3's
 _MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
@@ -67,8 +78,12 @@ def small_config(made: SmallModel) -> Any:
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
               "image_size": 336 if clip else 378, "patch_size": 14} | made.vision  # fmt: skip
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if made.model_type in PICTURED_TYPES:
+        return _pictured_config(made, text | special, vision | made.vision)
     if made.model_type in GRIDDED_TYPES:
         return _patched_config(made, text | special, made.vision)
+    if made.model_type in SHAPED_TYPES:
+        return _viewed_config(made, text | special, vision)
     if made.model_type in POOLED_TYPES:
         return _pooled_config(made, text | special, vision | {"image_size": 112} | made.vision)
     if made.model_type in TILED_TYPES:
@@ -90,13 +105,20 @@ def small_config(made: SmallModel) -> Any:
 
 
 def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
-    """Of a Qwen2-VL or Qwen2.5-VL: in the latter all layers but one have windows; half a head in three sections."""
-    transformers, first = quiet_transformers(), made.model_type == "qwen2_vl"
-    own = {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2}
-    if not first:
-        own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"],
-               "fullatt_block_indexes": [1], "window_size": 112}  # fmt: skip
-    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    """Of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL; half a head in three sections.
+
+    In Qwen2.5-VL all layers but one have windows; in Qwen3-VL two are stacked, and there are 6 x 6 learned positions.
+    """
+    transformers = quiet_transformers()
+    own = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": text["hidden_size"]}
+    own = {
+        "qwen2_vl": {"hidden_size": text["hidden_size"], "embed_dim": 64, "mlp_ratio": 2},
+        "qwen2_5_vl": own | {"fullatt_block_indexes": [1], "window_size": 112},
+        "qwen3_vl": own | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36},
+    }[made.model_type]
+    if made.model_type == "qwen3_vl":
+        text = {"head_dim": text["hidden_size"] // text["num_attention_heads"]} | text
+    half = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"]) // 2
     sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     tokens = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     numbers = {name: _PATCHED.index(token) for name, token in zip(tokens, _PATCHED[3:], strict=True)}
@@ -104,6 +126,36 @@ def _patched_config(made: SmallModel, text: dict[str, Any], vision: dict[str, An
         text_config={"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}} | text,
         vision_config={"depth": 3, "num_heads": 4, "spatial_merge_size": made.joined} | own | vision,
         **numbers,
+    )
+
+
+def _viewed_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of LFM2-VL: attention between short convolutions, a tower trained on six by six patches."""
+    transformers = quiet_transformers()
+    own = {"block_multiple_of": 32, "num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]}
+    del vision["image_size"]
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**(text | own | made.text)),
+        vision_config=transformers.CONFIG_MAPPING["siglip2_vision_model"](
+            **(vision | {"patch_size": 8, "num_patches": 36} | made.vision), vision_use_head=False
+        ),
+        image_token_id=_SPECIAL.index(IMAGE_TOKEN),
+        downsample_factor=made.joined,
+        projector_hidden_size=96,
+    )
+
+
+def _pictured_config(made: SmallModel, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Of a Mistral 3: Pixtral's tower, and a merger of its patches."""
+    transformers = quiet_transformers()
+    return transformers.CONFIG_MAPPING[made.model_type](
+        text_config=transformers.CONFIG_MAPPING[made.llm](**({"head_dim": 16, "sliding_window": None} | text)),
+        vision_config=transformers.CONFIG_MAPPING["pixtral"](
+            **{"hidden_act": "silu"} | vision | {"image_size": 1540} | made.vision
+        ),
+        image_token_index=_PICTURED.index("[IMG]"),
+        spatial_merge_size=made.joined,
+        tie_word_embeddings=False,
     )
 
 
@@ -242,14 +294,40 @@ def _save_stacking(config: Any, folder: Path) -> None:
 
 
 def _save_patching(config: Any, folder: Path) -> None:
-    """Tokenizer and processor of Qwen2-VL and Qwen2.5-VL, whose own classes want torchvision to be made, for videos."""
+    """Tokenizer and processor of a Qwen-VL, whose own classes want torchvision to be made, for videos."""
     transformers, tower = quiet_transformers(), config.vision_config
     _tokenizer(_PATCHED).save_pretrained(folder)
     image = transformers.Qwen2VLImageProcessorPil(
         patch_size=tower.patch_size, temporal_patch_size=tower.temporal_patch_size, merge_size=tower.spatial_merge_size
     )
-    kind = "Qwen2VLProcessor" if config.model_type == "qwen2_vl" else "Qwen2_5_VLProcessor"
-    found = {"image_processor": image.to_dict(), "processor_class": kind}
+    kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+    found = {"image_processor": image.to_dict(), "processor_class": kinds[config.model_type]}
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+def _save_picturing(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of Mistral 3, whose own class wants torchvision to be made."""
+    transformers, tower = quiet_transformers(), config.vision_config
+    _tokenizer(_PICTURED).save_pretrained(folder)
+    image = transformers.PixtralImageProcessorPil(
+        size={"longest_edge": tower.image_size}, patch_size={"height": tower.patch_size, "width": tower.patch_size}
+    )
+    names = dict(zip(("image_token", "image_break_token", "image_end_token"), _PICTURED[3:], strict=True))
+    found = {"image_processor": image.to_dict(), "processor_class": "PixtralProcessor", **names,
+             "patch_size": tower.patch_size, "spatial_merge_size": config.spatial_merge_size}  # fmt: skip
+    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+def _save_viewing(config: Any, folder: Path) -> None:
+    """Tokenizer and processor of LFM2-VL, whose own image processor wants torchvision. A tile has 64 tokens."""
+    patch, joined = config.vision_config.patch_size, config.downsample_factor
+    special = (*_SPECIAL, *list(_VIEWED.values())[1:], *_CUT)
+    _tokenizer(special, _VIEWED).save_pretrained(folder)
+    image = view_processor()(
+        encoder_patch_size=patch, downsample_factor=joined, tile_size=8 * patch * joined, min_image_tokens=16,
+        max_image_tokens=64, max_tiles=_MOST_CUT,
+    )  # fmt: skip
+    found = {"image_processor": image.to_dict(), "processor_class": "Lfm2VlProcessor"}
     (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
@@ -278,6 +356,17 @@ def save_small(model: Any, config: Any, tokenizer: Any, folder: Path) -> None:
     _processor(config, tokenizer).save_pretrained(folder)
 
 
+def _saver(model_type: str) -> Callable[[Any, Path], None]:
+    """What writes tokenizer and processor of a tiled type."""
+    if model_type in SHAPED_TYPES:
+        return _save_viewing
+    if model_type in PICTURED_TYPES:
+        return _save_picturing
+    if model_type in GRIDDED_TYPES:
+        return _save_patching
+    return _save_tiling if model_type in MASKED_TYPES else _save_stacking
+
+
 def write_checkpoint(made: SmallModel, folder: Path) -> Path:
     """Write a random checkpoint; return ``folder``."""
     transformers = quiet_transformers()
@@ -289,8 +378,7 @@ def write_checkpoint(made: SmallModel, folder: Path) -> Path:
         _save_pooling(config, folder)
     elif made.model_type in TILED_TYPES:
         model.save_pretrained(folder)
-        saved = _save_tiling if made.model_type in MASKED_TYPES else _save_stacking
-        (_save_patching if made.model_type in GRIDDED_TYPES else saved)(config, folder)
+        _saver(made.model_type)(config, folder)
     else:
         save_small(model, config, _tokenizer(), folder)
     return folder

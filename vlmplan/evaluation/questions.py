@@ -33,6 +33,7 @@ from vlmplan.exporting import (
     Model,
     OnnxModel,
     Prompts,
+    Shapes,
     generate,
     open_parts,
     read_manifest,
@@ -218,7 +219,7 @@ def open_subject(name: str, visual_tokens: int | None, provider: str, threads: i
     )  # fmt: skip
 
 
-def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | None) -> Prompts:
+def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | Shapes | None) -> Prompts:
     """A checkpoint's own prompts; of InternVL's first format, which has no processor, those of its export."""
     if not checkpoint.first_format:
         return Prompts(checkpoint.folder, None if checkpoint.tiled else visual_tokens, limit)
@@ -229,14 +230,14 @@ def _prompts(checkpoint: Checkpoint, visual_tokens: int, limit: int | None) -> P
         return Prompts(Path(scratch))
 
 
-def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compressor, int, int | None]:
+def _reading(checkpoint: Checkpoint, visual_tokens: int | None) -> tuple[Compressor, int, int | Shapes | None]:
     """By what a checkpoint reads how many tokens, and of tiles the limit asked of its processor.
 
     Raises InputError for a number that it does not read.
     """
     if checkpoint.tiled:
         tiles = tiling(checkpoint, USUAL_IMAGE, visual_tokens)
-        return Compressor.NONE, tiles.visual_tokens, tiles.limit
+        return Compressor.NONE, tiles.visual_tokens, tiles.setting
     kind, counts = checkpoint.trained or (Compressor.NONE, (checkpoint.view_tokens,))
     count = visual_tokens or counts[0]
     if count not in counts:

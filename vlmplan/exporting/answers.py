@@ -10,20 +10,33 @@ from typing import Any
 from vlmplan.checkpoints import (
     GRIDDED_TYPES,
     MASKED_TYPES,
+    PICTURED_TYPES,
     POOLED_TYPES,
+    SHAPED_TYPES,
     TILED_TYPES,
     as_rgb,
     check_resized,
     opened,
     quiet_transformers,
     stored_type,
+    view_prompter,
 )
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.gemma_files import PALIGEMMA, write_placeholders
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.runner import PATCH_GRID, PIXEL_MASK, OnnxModel, Prompt, generate
+from vlmplan.exporting.picture_files import PIXTRAL, row_processor
+from vlmplan.exporting.runner import (
+    PATCH_GRID,
+    PICTURE_SIZES,
+    PIXEL_MASK,
+    VIEW_SHAPES,
+    OnnxModel,
+    Prompt,
+    generate,
+)
+from vlmplan.exporting.shapes import Shapes
 from vlmplan.exporting.templates import templated
 from vlmplan.exporting.write import question_ids
 from vlmplan.panics import panics_refused
@@ -63,15 +76,19 @@ def _picture(path: Path) -> Any:
         raise InputError(f"--image: {path} is no image that can be read ({one_line(error)})") from None
 
 
-def cut_within(image_processor: Any, limit: int, *, masked: bool) -> None:
+def cut_within(image_processor: Any, limit: int | Shapes, *, masked: bool) -> None:
     """Set an image processor to a limit: of ``masked`` tiles the longest edge in pixels, else their number.
 
-    Of a processor that makes squares of patches it is the most pixels in all.
+    Of a processor that makes squares of patches it is the most pixels in all, of Pixtral's the longest edge, of one
+    that makes views of patches all of what those go by.
     """
-    if hasattr(image_processor, "merge_size"):
+    if isinstance(limit, Shapes):
+        for name, value in limit.settings().items():
+            setattr(image_processor, name, value)
+    elif hasattr(image_processor, "merge_size"):
         least = min(limit, dict(image_processor.size)["shortest_edge"])
         image_processor.size = {"shortest_edge": least, "longest_edge": limit}
-    elif masked:
+    elif masked or PIXTRAL in type(image_processor).__name__:
         image_processor.size = {"longest_edge": limit}
     else:
         image_processor.max_patches = limit
@@ -80,7 +97,7 @@ def cut_within(image_processor: Any, limit: int, *, masked: bool) -> None:
 class Prompts:
     """Makes prompts by a folder's own processor: an export's, or a checkpoint's. The chat template is used if any."""
 
-    def __init__(self, folder: Path, visual_tokens: int | None = None, limit: int | None = None) -> None:
+    def __init__(self, folder: Path, visual_tokens: int | None = None, limit: int | Shapes | None = None) -> None:
         """Load the processor; an image becomes ``visual_tokens``, or tiles within a ``limit``, where given.
 
         The limit is the longest edge in pixels, or the most tiles, as the processor's rule has it.
@@ -129,11 +146,17 @@ class Prompts:
             attention_mask=made["attention_mask"],
             pixel_values=made["pixel_values"],
             pixel_mask=made.get(PIXEL_MASK),
-            grid=made.get(PATCH_GRID),
+            grid=made.get(PICTURE_SIZES if hasattr(processor, "row_ids") else PATCH_GRID),
+            shapes=made.get(VIEW_SHAPES),
             merge=getattr(processor.image_processor, "merge_size", 1),
             question_ids=asking,
-            image_token=int(processor.image_token_ids[0]),
+            image_token=_image_token(processor),
         )
+
+    def visual_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens of a prompt stand for its image, those that end rows among them."""
+        own = getattr(self.processor, "row_ids", [prompt.image_token])
+        return sum(int((prompt.input_ids == token).sum()) for token in own)
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return an answer's text."""
@@ -142,16 +165,26 @@ class Prompts:
             return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
+def _image_token(processor: Any) -> int:
+    """Number of the token that stands for a visual token, by either of the names that processors have for it."""
+    listed = getattr(processor, "image_token_ids", None)
+    return int(listed[0] if listed else processor.image_token_id)
+
+
 def _processor_class(model_type: Any) -> Any:
     """The class of a type's processor, without what only videos need: torchvision, and SmolVLM's num2words."""
     transformers = quiet_transformers()
+    if model_type in PICTURED_TYPES:
+        return row_processor()
     if model_type in MASKED_TYPES:
         return transformers.Idefics3Processor  # which does the same with images as SmolVLM's
+    if model_type in SHAPED_TYPES:
+        return view_prompter()
     if model_type not in TILED_TYPES:
         return transformers.AutoProcessor
 
     whole = transformers.InternVLProcessor
-    if model_type in GRIDDED_TYPES:  # whose two processors do the same with images
+    if model_type in GRIDDED_TYPES:  # whose three processors do the same with images
         whole = transformers.Qwen2_5_VLProcessor
 
     class OfImages(whole):  # type: ignore[misc, valid-type]
@@ -186,7 +219,7 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     return Answer(
         text=prompts.text(found.tokens),
         prompt_tokens=prompt.input_ids.shape[1],
-        visual_tokens=int((prompt.input_ids == prompt.image_token).sum()),
+        visual_tokens=prompts.visual_tokens(prompt),
         output_tokens=len(found.tokens),
         vision_s=found.vision_s,
         prefill_s=found.prefill_s,

@@ -26,7 +26,9 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.grid_files import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
-from vlmplan.exporting.tiles import Tiling
+from vlmplan.exporting.picture_files import picture_texts
+from vlmplan.exporting.shape_files import shape_texts
+from vlmplan.exporting.tiles import Pictures, Tiling
 from vlmplan.panics import panics_refused
 
 # Tokenizer files are handed on as they are; a client reads those it knows.
@@ -277,6 +279,20 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     }
 
 
+def _family_texts(checkpoint: Checkpoint, visual_tokens: int, tiles: Tiling | None) -> dict[str, Any] | None:
+    """Configuration and processor of a family that has files of its own; None for any other."""
+    images = _image_settings(checkpoint.folder)
+    if checkpoint.pooled:
+        return gemma_texts(checkpoint, visual_tokens, images, _IMAGE_KEYS)
+    if tiles is not None and tiles.shapes is not None:
+        return shape_texts(checkpoint, tiles.shapes, images, _IMAGE_KEYS)
+    if tiles is not None and isinstance(tiles.squares, Pictures):
+        return picture_texts(checkpoint, tiles.squares, images, _IMAGE_KEYS)
+    if tiles is not None and tiles.squares is not None:
+        return grid_texts(checkpoint, tiles.squares, images, _IMAGE_KEYS)
+    return None
+
+
 def texts(
     checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...], tiles: Tiling | None = None
 ) -> dict[str, bytes]:
@@ -287,16 +303,12 @@ def texts(
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
         raise InputError(f"{folder}: found no tokenizer.json; save the tokenizer as a fast one beside the model")
-    if checkpoint.pooled:
-        made = gemma_texts(checkpoint, visual_tokens, _image_settings(folder), _IMAGE_KEYS)
+    if (own := _family_texts(checkpoint, visual_tokens, tiles)) is not None:
+        made = own
         made["config.json"] |= _external(external)
         made["processor_config.json"] |= _own_template(folder)
     elif tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
-    elif tiles.squares is not None:
-        made = grid_texts(checkpoint, tiles.squares, _image_settings(folder), _IMAGE_KEYS)
-        made["config.json"] |= _external(external)
-        made["processor_config.json"] |= _own_template(folder)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}

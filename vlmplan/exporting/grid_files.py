@@ -1,4 +1,4 @@
-"""What else must an export of Qwen2-VL or Qwen2.5-VL hold? Their configuration and processor, as clients load them.
+"""What else must an export of Qwen2-VL, Qwen2.5-VL or Qwen3-VL hold? Configuration and processor, as clients load them.
 
 V is set by the most pixels that the processor scales an image to. Python's processors read that from ``size``,
 transformers.js and older releases from ``max_pixels``: both are written. transformers.js makes Qwen2-VL's cache of
@@ -15,7 +15,7 @@ from vlmplan.exporting.tiles import Squares
 
 PATCHES = "<|image_pad|>"  # what these processors write for each token of an image
 _START = "vision_start_token_id"  # by which transformers.js finds images
-_PROCESSORS = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor"}
+_PROCESSORS = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
 _IMAGES = "Qwen2VLImageProcessor"
 _AT_THE_TOP = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _KEPT = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "video_token_id", _START,

@@ -23,11 +23,15 @@ from vlmplan.hardware import PROVIDERS, refused_on_cuda
 
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
 PATCH_GRID = "image_grid_thw"  # patches of each image in time, height and width, likewise
+VIEW_SHAPES = "spatial_shapes"  # rows and columns of patches of each view, likewise
+_CACHES = (("present_conv", "past_conv"), ("present", "past_key_values"))  # how outputs become inputs
+PICTURE_SIZES = "image_sizes"  # height and width of each picture, likewise
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
 _SHARED = re.compile(r"attempting to re-use buffer\. (\{[0-9,]*\}) != (\{[0-9,]*\})")
 # How ONNX Runtime rounds activations before products that it makes of DequantizeLinear and MatMul; 1 is not at all.
 _ACTIVATIONS = "session.qdq_matmulnbits_accuracy_level"
 _SPATIAL = 3  # dimensions of positions that are in time, height and width
+_PLANE = 2  # numbers of a picture's size: height and width
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
 
 
@@ -41,7 +45,10 @@ class Model(Protocol):
 
         With masked tiles ``[batch, tiles, 3, size, size] -> [all tiles, tokens of a tile, LLM width]``; ``mask [batch,
         tiles, size, size]`` says which pixels are no padding. Other tiles are a batch of their own. With a ``grid
-        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``.
+        [images, 3]`` of patches ``[all patches, numbers of a patch] -> [all tokens, LLM width]``; with one of heights
+        and widths in pixels, ``[images, 2]``, ``[images, 3, height, width] -> [all tokens, LLM width]``. With shapes
+        ``[views, 2]`` as the grid ``[views, patches, numbers of a patch]``, whose ``mask [views, patches]`` says what
+        is no padding, ``-> [all tokens, LLM width]``.
         """
 
     def embeds(self, input_ids: Any) -> Any:
@@ -189,7 +196,11 @@ class OnnxModel:
 
         feeds = {"pixel_values": pixel_values}
         names = {value.name for value in self.session(VISION).get_inputs()}
-        if PIXEL_MASK in names:
+        if VIEW_SHAPES in names:
+            if grid is None or mask is None:
+                raise InputError("this export reads views of patches; give their shapes and mask")
+            feeds |= {VIEW_SHAPES: grid.astype(np.int64), PIXEL_MASK: mask.astype(np.int64)}
+        elif PIXEL_MASK in names:
             shape = (*pixel_values.shape[:2], *pixel_values.shape[-2:])
             feeds[PIXEL_MASK] = np.ones(shape, bool) if mask is None else mask.astype(bool)
         if given := names & set(GRID_NAMES.values()):
@@ -201,8 +212,21 @@ class OnnxModel:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
         session = self.session(VISION)
+        if grid is not None and grid.shape[1] == _PLANE:
+            return self._pictures(session, pixel_values, grid)
         with _running("vision encoder"):
             return session.run(["image_features"], feeds)[0]
+
+    def _pictures(self, session: Any, pixel_values: Any, sizes: Any) -> Any:
+        """Features of pictures of unlike sizes, one after the other: a run takes one size, without its padding."""
+        import numpy as np
+
+        found = []
+        for picture, (high, wide) in zip(pixel_values, sizes, strict=True):
+            own = np.ascontiguousarray(picture[None, :, :high, :wide])
+            with _running("vision encoder"):
+                found.append(session.run(["image_features"], {"pixel_values": own})[0])
+        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
@@ -257,13 +281,15 @@ def decoder_pass(
             binding.bind_output(name, device if name.startswith("present") else "cpu")
         session.run_with_iobinding(binding)
     found = dict(zip(outputs, binding.get_outputs(), strict=True))
-    kept = {
-        name.replace("present", "past_key_values", 1): value
-        for name, value in found.items()
-        if name.startswith("present")
-    }
+    kept = {_as_input(name): value for name, value in found.items() if name.startswith("present")}
     hidden = found["last_hidden_state"].numpy() if "last_hidden_state" in found else None
     return found["logits"].numpy(), hidden, kept
+
+
+def _as_input(name: str) -> str:
+    """An output of the cache by the name of the input that it goes to."""
+    output, given = next(pair for pair in _CACHES if name.startswith(pair[0]))
+    return name.replace(output, given, 1)
 
 
 def empty_cache(
@@ -271,15 +297,18 @@ def empty_cache(
 ) -> dict[str, Any]:
     """A cache of no tokens, or of so many zeros, in the graph's types and widths.
 
-    ``heads`` (KV heads, head dim) where it declares none.
+    ``heads`` (KV heads, head dim) where it declares none. What short convolutions keep has always its own length.
     """
     import numpy as np
     import onnxruntime
 
     found = {}
     for value in session.get_inputs():
+        kind = np.float16 if value.type == "tensor(float16)" else np.float32
+        if value.name.startswith("past_conv"):
+            shape = (batch, *value.shape[1:])
+            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
         if value.name.startswith("past_key_values"):
-            kind = np.float16 if value.type == "tensor(float16)" else np.float32
             declared = (value.shape[1], value.shape[3])
             kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
             shape = (batch, kv_heads, tokens, width)
@@ -294,7 +323,10 @@ class Prompt:
     ``pixel_values [batch, 3, size, size]``, or None without an image; ``question_ids`` is the bare question, for QueCC.
     With masked tiles ``pixel_values [batch, tiles, 3, size, size]`` and perhaps ``pixel_mask [batch, tiles, size,
     size]``; other tiles are one list, ``[all tiles, 3, size, size]``. With a ``grid [images, 3]`` of patches in time,
-    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token.
+    height and width ``pixel_values [all patches, numbers of a patch]``, ``merge`` of a side to a token; with one of
+    heights and widths in pixels, ``[images, 2]``, ``pixel_values [images, 3, height, width]``, padded to one size. With
+    ``shapes [views, 2]``, rows and columns of patches, ``pixel_values [views, patches, numbers of a patch]`` and
+    ``pixel_mask [views, patches]``.
     """
 
     input_ids: Any
@@ -302,14 +334,20 @@ class Prompt:
     pixel_values: Any | None
     pixel_mask: Any | None = None
     grid: Any | None = None
+    shapes: Any | None = None
     merge: int = 1
     question_ids: Any | None = None
     image_token: int = -1
 
     @property
+    def layout(self) -> Any | None:
+        """How patches lie in images, where pixels are patches: the grid, or the shapes of views."""
+        return self.shapes if self.grid is None else self.grid
+
+    @property
     def positions(self) -> Positions | None:
         """Where its tokens stand in time, height and width, of a prompt with grids. Raises InputError."""
-        if self.grid is None:
+        if self.grid is None or self.grid.shape[1] == _PLANE:
             return None
         return positions_of(self.input_ids, self.attention_mask, self.image_token, self.grid // (1, *[self.merge] * 2))
 
@@ -365,7 +403,7 @@ def prompt_embeds(model: Model, prompt: Prompt) -> Any:
     if prompt.pixel_values is None:
         return embeds
     query = None if prompt.question_ids is None else question_embedding(model, prompt.question_ids)
-    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
+    features = model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.layout)
     places, sizes = prompt.input_ids == prompt.image_token, features.shape[:-1]
     if places.sum() != math.prod(sizes):
         raise InputError(

@@ -1,8 +1,9 @@
 """How is a request of an export timed? A workload as a prompt, and one run of it with the seconds of its parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlmplan.exporting.runner import Model, Prompt, generate
+from vlmplan.exporting.shapes import Shapes
 from vlmplan.models import Workload
 
 
@@ -43,3 +44,15 @@ def workload_prompt(
         question_ids=ids[:, -workload.text_tokens :] if reads_question else None,
         image_token=image_token,
     )
+
+
+def shaped_prompt(workload: Workload, shapes: Shapes, image_token: int) -> Prompt:
+    """Return a prompt of the workload's size whose images become views of patches, each in a shape of its own."""
+    import numpy as np
+
+    prompt = workload_prompt(workload, shapes.tokens, 1, image_token, reads_question=False)
+    views = shapes.patches(workload.batch * workload.images)
+    if not len(views):
+        return prompt
+    pixels, mask = shapes.read(np.random.default_rng(0), views, int(views.prod(axis=1).max()))
+    return replace(prompt, pixel_values=pixels, pixel_mask=mask, shapes=views)

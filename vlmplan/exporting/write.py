@@ -60,8 +60,11 @@ from vlmplan.graphs import (
     gemma_embedding_graph,
     gemma_encoder_graph,
     internvit_graph,
+    lfm2_decoder_graph,
     patch_graph,
+    picture_graph,
     tile_graph,
+    view_graph,
 )
 from vlmplan.hardware import Precision
 from vlmplan.panics import panics_refused
@@ -96,6 +99,7 @@ class Parts:
             base_precision=self.order.floats,
             all_logits=self.order.all_logits,
             hidden_output=self.order.compressor.reads_question,
+            stacked=len(self.checkpoint.stacked_layers),
         )
 
     @property
@@ -120,9 +124,14 @@ class Parts:
         if self.checkpoint.pooled:
             return self._gemma_graph(name)
         if name == DECODER:
-            return decoder_graph(text, self.weights, self.decoder_options)
+            drawn = lfm2_decoder_graph if self.checkpoint.shaped else decoder_graph
+            return drawn(text, self.weights, self.decoder_options)
         if name == EMBED:
-            return embedding_graph(text, self.weights, floats)
+            return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers))
+        if self.checkpoint.pictured:
+            return picture_graph(self.checkpoint, floats)
+        if self.checkpoint.shaped:
+            return view_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.gridded:
             return patch_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.tiled:
@@ -138,9 +147,10 @@ def open_parts(order: ExportOrder) -> Parts:
     check_shapes(checkpoint)
     weights = compressor_weights(checkpoint, plan, order.weights, order.random_weights)
     parts = Parts(order=order, checkpoint=checkpoint, compression=plan, compressor=weights)
-    if (tiles := parts.tiles) is None or tiles.squares is None:
+    tiles = parts.tiles
+    if tiles is None or (cut := tiles.squares or tiles.shapes) is None:
         return parts
-    return replace(parts, compression=replace(plan, side=tiles.squares.merge, factor=tiles.squares.merge))
+    return replace(parts, compression=replace(plan, side=cut.merge, factor=cut.merge))
 
 
 def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:

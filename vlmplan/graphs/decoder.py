@@ -2,8 +2,9 @@
 
 Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped queries, gated MLP. Axes: batch_size,
 sequence_length (new tokens), past_sequence_length, total_sequence_length. The mask allows padding: a token sees itself
-and the unmasked tokens before it, within the window where a layer has one. In Qwen2-VL's and Qwen2.5-VL's LLM, a Qwen2,
-positions are in time, height and width, and each rotary frequency follows one of them.
+and the unmasked tokens before it, within the window where a layer has one. In the LLMs of Qwen2-VL, Qwen2.5-VL and
+Qwen3-VL positions are in time, height and width, and each rotary frequency follows one of them. Qwen3-VL's first layers
+have features of the image added behind them (DeepStack): they stand beside the embeddings, zeros for text.
 """
 
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ class DecoderOptions:
     """What a decoder graph is to be: ``base_precision`` is that of all that is not quantised.
 
     Logits are those of the last token unless ``all_logits``. With ``hidden_output`` the last token's final hidden state
-    comes out too: QueCC reads the question with it.
+    comes out too: QueCC reads the question with it. ``stacked`` of the first layers have features of the image added.
     """
 
     precision: Precision = Precision.FP32
     base_precision: Precision = Precision.FP32
     all_logits: bool = False
     hidden_output: bool = False
+    stacked: int = 0
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:
@@ -37,12 +39,17 @@ def cache_names(layers: int) -> list[tuple[str, str]]:
     return [(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}") for layer, part in parts]
 
 
-def embedding_graph(config: Any, weights: Weights, precision: Precision) -> Any:
-    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``."""
+def embedding_graph(config: Any, weights: Weights, precision: Precision, stacked: int = 0) -> Any:
+    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``.
+
+    With ``stacked`` layers that take features of an image ``[batch, sequence, hidden x (1 + stacked)]``: text has none.
+    """
     sketch = Sketch(weights, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
     found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
-    shape = ["batch_size", NEW, config.hidden_size]
+    shape = ["batch_size", NEW, config.hidden_size * (1 + stacked)]
+    if stacked:
+        found = sketch.op("Pad", found, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
     return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
 
 
@@ -61,7 +68,9 @@ def layer_windows(config: Any) -> list[int | None]:
 
 
 class DecoderSketch:
-    """The decoder being drawn."""
+    """The decoder being drawn. Others call the last norm, those of heads and the way out of attention otherwise."""
+
+    last_norm, head_norms, out = "language_model.norm.weight", ("q_norm", "k_norm"), "o_proj"
 
     def __init__(self, config: Any, weights: Weights, options: DecoderOptions) -> None:
         self.config, self.options = config, options
@@ -70,10 +79,16 @@ class DecoderSketch:
         self.axes = position_axes(config)
         self.scale = self.dim**-0.5  # of scores
 
+    @property
+    def epsilon(self) -> float:
+        """What every norm adds to the mean square."""
+        return float(self.config.rms_norm_eps)
+
     def draw(self) -> Any:
         """Draw all of it."""
         sketch, config = self.sketch, self.config
-        embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size])
+        stacked = self.options.stacked
+        embeds = sketch.input("inputs_embeds", ["batch_size", NEW, config.hidden_size * (1 + stacked)])
         mask = sketch.input("attention_mask", ["batch_size", TOTAL], integer=True)
         places: list[int | str] = ["batch_size", NEW]
         positions = sketch.input("position_ids", places if self.axes is None else [3, *places], integer=True)
@@ -83,9 +98,12 @@ class DecoderSketch:
         cos_sin = self._rotary(positions)
         windows = layer_windows(config)
         visible = {window: self._visible(embeds, mask, window) for window in dict.fromkeys(windows)}
-        x, present = sketch.inner(embeds), []
+        x, features, present = sketch.inner(embeds), (), []
+        if stacked:
+            x, *features = sketch.ops("Split", 1 + stacked, x, axis=-1, num_outputs=1 + stacked)
         for layer, window in enumerate(windows):
             x, *new = self._layer(x, layer, visible[window], cos_sin, past[2 * layer : 2 * layer + 2])
+            x = sketch.op("Add", x, features[layer]) if layer < stacked else x
             present += new
         shape[2] = TOTAL
         cache = [sketch.output(value, name, shape, cache=True) for value, (_, name) in zip(present, names, strict=True)]
@@ -95,7 +113,7 @@ class DecoderSketch:
         """The last norm and the head; tied embeddings serve as the head where there is no other."""
         sketch, vocabulary = self.sketch, self.config.vocab_size
         x = x if self.options.all_logits else sketch.tail(x, -1, axis=1)
-        x = sketch.rms_norm(x, "language_model.norm.weight", self.config.rms_norm_eps)
+        x = sketch.rms_norm(x, self.last_norm, self.epsilon)
         head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
         logits = sketch.linear(x, head, bits_of(self.options.precision, "lm_head"))
         count: int | str = NEW if self.options.all_logits else 1
@@ -181,11 +199,12 @@ class DecoderSketch:
         sketch, heads = self.sketch, self.config.num_attention_heads
         kv_heads = self.config.num_key_value_heads
         queries, keys, values = (self._linear(x, f"{name}.{part}_proj") for part in "qkv")
-        queries, keys = self._normed(queries, f"{name}.q_norm.weight"), self._normed(keys, f"{name}.k_norm.weight")
+        normed = zip((queries, keys), self.head_norms, strict=True)
+        queries, keys = (self._normed(part, f"{name}.{norm}.weight") for part, norm in normed)
         queries = sketch.op("RotaryEmbedding", queries, *cos_sin, num_heads=heads)
         keys = sketch.op("RotaryEmbedding", keys, *cos_sin, num_heads=kv_heads)
         attended, keys, values = self._attended(queries, keys, values, visible, past)
-        return self._linear(attended, f"{name}.o_proj"), keys, values
+        return self._linear(attended, f"{name}.{self.out}"), keys, values
 
     def _attended(self, queries: Any, keys: Any, values: Any, visible: Any, past: list[Any]) -> Any:
         """What queries gather, and keys and values of all tokens, those of the cache before the new."""
@@ -198,19 +217,19 @@ class DecoderSketch:
         return self.sketch.linear(x, name, bits_of(self.options.precision, name.rpartition(".")[2]))
 
     def _normed(self, x: Any, name: str) -> Any:
-        """RMSNorm within each head, where the model has it (Qwen3)."""
+        """RMSNorm within each head, where the model has it (Qwen3, LFM2)."""
         sketch = self.sketch
         if not sketch.has(name):
             return x
         by_head = sketch.op("Reshape", x, sketch.ints(0, 0, -1, self.dim))
-        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.config.rms_norm_eps), sketch.ints(0, 0, -1))
+        return sketch.op("Reshape", sketch.rms_norm(by_head, name, self.epsilon), sketch.ints(0, 0, -1))
 
 
 def decoder_graph(config: Any, weights: Weights, options: DecoderOptions) -> Any:
     """Return the decoder of a transformers text configuration as an onnx_ir model.
 
-    ``inputs_embeds [batch, new, hidden], attention_mask [batch, total], position_ids [batch, new] or [3, batch, new],
-    past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
+    ``inputs_embeds [batch, new, hidden x (1 + stacked)], attention_mask [batch, total], position_ids [batch, new] or
+    [3, batch, new], past_key_values.N.key|value [batch, kv heads, past, head dim] -> logits [batch, 1, vocabulary],
     present.N.key|value [batch, kv heads, total, head dim]``. Raises InputError for a missing tensor.
     """
     return DecoderSketch(config, weights, options).draw()

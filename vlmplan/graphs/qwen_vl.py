@@ -1,4 +1,4 @@
-"""How do patches become visual tokens? The graph of Qwen2-VL's and Qwen2.5-VL's tower and merger.
+"""How do patches become visual tokens? The graph of Qwen2-VL's, Qwen2.5-VL's and Qwen3-VL's tower and merger.
 
 ``pixel_values [patches, numbers of a patch], grid [images, 3] -> image_features [tokens, LLM width]``. The patches of
 all images, one after the other, square by square; the grid says how many there are in time, height and width, and is
@@ -7,16 +7,22 @@ image, or in Qwen2.5-VL's windowed layers those of their own window, and a squar
 projected. Where tokens are pooled the patches come in larger squares, and a square's tokens are averaged. transformers
 sorts patches by window and back again; here they keep their places, and the patches of a group are gathered for
 attention alone.
+
+Qwen3-VL's tower also adds learned positions, of a square table that is stretched over each image, and DeepStack:
+squares of some of its layers are joined and projected, too, and added to the image's tokens behind the LLM's first
+layers. They stand beside ``image_features``, LLM width after LLM width, and the decoder takes them apart: so whatever
+puts image features in their places carries them, in clients that know nothing of them, too.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint, patch_width, tower_width, window_side
+from vlmplan.checkpoints import Checkpoint, patch_width, stacked_layers, tower_width, window_side
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.hardware import Precision
 
-GRID_NAMES = {"qwen2_vl": "grid_thw", "qwen2_5_vl": "image_grid_thw"}  # as transformers.js feeds them
+# As transformers.js feeds them.
+GRID_NAMES = {"qwen2_vl": "grid_thw", "qwen2_5_vl": "image_grid_thw", "qwen3_vl": "image_grid_thw"}
 _EPSILON = 1e-6  # of every norm, in transformers
 
 
@@ -56,6 +62,8 @@ class _QwenEncoder:
         self.sketch = Sketch(checkpoint.tensors, precision)
         self.merge, self.square = checkpoint.joined_side, square
         self.window = window_side(checkpoint.tower)
+        self.stacked = stacked_layers(checkpoint.tower)
+        self.width = checkpoint.text.hidden_size * (1 + len(self.stacked))  # of a token's features
         self.grid: Any = None
 
     def draw(self) -> Any:
@@ -68,14 +76,17 @@ class _QwenEncoder:
         whole = self._whole(places)
         windows = whole if self.window is None else self._windows(places, self.window * self.merge)
         full = range(tower.depth) if self.window is None else tower.fullatt_block_indexes
-        x = self._embedded(sketch.inner(pixels))
+        x, stacked = self._embedded(sketch.inner(pixels), places), []
         for layer in range(tower.depth):
             x = self._layer(x, f"vision_tower.blocks.{layer}", angles, whole if layer in full else windows)
-        shape = ["num_tokens", self.checkpoint.text.hidden_size]
-        found = sketch.output(self._merged(x), "image_features", shape)
+            if layer in self.stacked:
+                stacked.append(self._stacked(x, self.stacked.index(layer)))
+        tokens = self._merged(x)
+        tokens = self._pooled(sketch.op("Concat", tokens, *stacked, axis=-1) if stacked else tokens)
+        found = sketch.output(tokens, "image_features", ["num_tokens", self.width])
         return sketch.model("vision_encoder", [pixels, self.grid], [found])
 
-    def _embedded(self, pixels: Any) -> Any:
+    def _embedded(self, pixels: Any, places: _Places) -> Any:  # noqa: ARG002 - of towers with positions
         """A convolution whose kernel is the whole patch: ``[1, patches, width]``."""
         sketch, name = self.sketch, "vision_tower.patch_embed.proj.weight"
         kernel = sketch.op("Reshape", sketch.parameter(name), sketch.ints(tower_width(self.tower), -1))
@@ -135,10 +146,14 @@ class _QwenEncoder:
         """The tower's inverse frequencies, a quarter of a head of them, by transformers' own rule."""
         from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionRotaryEmbedding
         from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLVisionRotaryEmbedding
+        from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionRotaryEmbedding
 
-        first = self.checkpoint.config.model_type == "qwen2_vl"
-        rotary = (Qwen2VLVisionRotaryEmbedding if first else Qwen2_5_VLVisionRotaryEmbedding)(self.tower)
-        return rotary.inv_freq.numpy()
+        kinds = {
+            "qwen2_vl": Qwen2VLVisionRotaryEmbedding,
+            "qwen2_5_vl": Qwen2_5_VLVisionRotaryEmbedding,
+            "qwen3_vl": Qwen3VLVisionRotaryEmbedding,
+        }
+        return kinds[self.checkpoint.config.model_type](self.tower).inv_freq.numpy()
 
     def _whole(self, places: _Places) -> _Groups:
         """Groups of whole frames, as long as the largest."""
@@ -184,13 +199,20 @@ class _QwenEncoder:
         """Attention and an MLP, each after a norm."""
         sketch = self.sketch
         x = sketch.op("Add", x, self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", angles, groups))
-        normed = self._norm(x, f"{name}.norm2")
+        return sketch.op("Add", x, self._mlp(self._norm(x, f"{name}.norm2"), f"{name}.mlp"))
+
+    def _mlp(self, x: Any, name: str) -> Any:
+        """Two products with an activation between them, or in Qwen2.5-VL's towers a gate."""
+        sketch = self.sketch
         if self.window is None:
-            inner = sketch.activation(sketch.linear(normed, f"{name}.mlp.fc1"), self.tower.hidden_act)
-            return sketch.op("Add", x, sketch.linear(inner, f"{name}.mlp.fc2"))
-        gate = sketch.activation(sketch.linear(normed, f"{name}.mlp.gate_proj"), self.tower.hidden_act)
-        inner = sketch.op("Mul", gate, sketch.linear(normed, f"{name}.mlp.up_proj"))
-        return sketch.op("Add", x, sketch.linear(inner, f"{name}.mlp.down_proj"))
+            return self._projected(x, (f"{name}.fc1", f"{name}.fc2"), self.tower.hidden_act)
+        gate = sketch.activation(sketch.linear(x, f"{name}.gate_proj"), self.tower.hidden_act)
+        return sketch.linear(sketch.op("Mul", gate, sketch.linear(x, f"{name}.up_proj")), f"{name}.down_proj")
+
+    def _projected(self, x: Any, names: tuple[str, str], activation: str) -> Any:
+        """Two products with an activation between them."""
+        inner = self.sketch.activation(self.sketch.linear(x, names[0]), activation)
+        return self.sketch.linear(inner, names[1])
 
     def _norm(self, x: Any, name: str) -> Any:
         """Qwen2.5-VL's towers norm by the root mean square alone."""
@@ -213,24 +235,89 @@ class _QwenEncoder:
         return sketch.linear(sketch.op("Gather", attended, groups.at, axis=1), f"{name}.proj")
 
     def _merged(self, x: Any) -> Any:
-        """Squares of patches, normed, joined and projected: ``[tokens, LLM width]``; of larger ones the means."""
-        sketch, name, pooled = self.sketch, "vision_tower.merger", self.square // self.merge
-        x = self._norm(x, f"{name}.ln_q")
+        """Squares of patches, normed, joined and projected: ``[tokens, LLM width]``, of each of the model's squares."""
+        name = "vision_tower.merger"
+        x = self._joined(self._norm(x, f"{name}.ln_q"))
+        return self._projected(x, (f"{name}.mlp.0", f"{name}.mlp.2"), "gelu")
+
+    def _joined(self, x: Any) -> Any:
+        """The patches of each of the model's squares side by side, the squares of a larger one after one another."""
+        sketch, pooled = self.sketch, self.square // self.merge
         if pooled > 1:
             shape = (-1, pooled, self.merge, pooled, self.merge, tower_width(self.tower))
             x = sketch.op("Transpose", sketch.op("Reshape", x, sketch.ints(*shape)), perm=[0, 1, 3, 2, 4, 5])
-        x = sketch.op("Reshape", x, sketch.ints(-1, tower_width(self.tower) * self.merge**2))
-        x = sketch.linear(sketch.activation(sketch.linear(x, f"{name}.mlp.0"), "gelu"), f"{name}.mlp.2")
+        return sketch.op("Reshape", x, sketch.ints(-1, tower_width(self.tower) * self.merge**2))
+
+    def _stacked(self, x: Any, number: int) -> Any:
+        """A layer's squares as the merger of this number makes them: joined before they are normed, not behind it."""
+        name = f"vision_tower.deepstack_merger_list.{number}"
+        x = self._norm(self._joined(x), f"{name}.norm")
+        return self._projected(x, (f"{name}.linear_fc1", f"{name}.linear_fc2"), "gelu")
+
+    def _pooled(self, x: Any) -> Any:
+        """Of larger squares the means of the model's own: ``[tokens, width of features]``."""
+        pooled = self.square // self.merge
         if pooled == 1:
             return x
-        x = sketch.op("Reshape", x, sketch.ints(-1, pooled**2, self.checkpoint.text.hidden_size))
-        return sketch.op("ReduceMean", x, sketch.ints(1), keepdims=0)
+        x = self.sketch.op("Reshape", x, self.sketch.ints(-1, pooled**2, self.width))
+        return self.sketch.op("ReduceMean", x, self.sketch.ints(1), keepdims=0)
+
+
+class _LearnedEncoder(_QwenEncoder):
+    """The encoder of a tower with learned positions, Qwen3-VL's, being drawn."""
+
+    def _embedded(self, pixels: Any, places: _Places) -> Any:
+        """Patches with their bias and their learned positions."""
+        x = super()._embedded(pixels, places)
+        x = self.sketch.op("Add", x, self.sketch.parameter("vision_tower.patch_embed.proj.bias"))
+        return self.sketch.op("Add", x, self._learned(places))
+
+    def _learned(self, places: _Places) -> Any:
+        """Positions of the four places of the table around each patch, by their nearness: ``[patches, width]``."""
+        sketch, side = self.sketch, int(self.tower.num_position_embeddings**0.5)
+        rows, columns = (
+            self._taps(place, sketch.op("Gather", self._side(axis), places.image), side)
+            for axis, place in ((1, places.row), (2, places.column))
+        )
+        table, found = sketch.parameter("vision_tower.pos_embed.weight"), []
+        for row, near in rows:
+            for column, also_near in columns:
+                at = sketch.op("Add", sketch.op("Mul", row, sketch.scalar(side)), column)
+                weight = sketch.op("Unsqueeze", sketch.op("Mul", near, also_near), sketch.ints(1))
+                found.append(sketch.op("Mul", sketch.op("Gather", table, at), sketch.inner(weight)))
+        return sketch.op("Sum", *found)
+
+    def _taps(self, place: Any, count: Any, side: int) -> list[tuple[Any, Any]]:
+        """The table's two places around each patch, int64 ``[patches]``, and its nearness to them in fp32.
+
+        Of ``count`` patches the first lies on the table's first place and the last on its last.
+        """
+        sketch, numpy, types = self.sketch, self.sketch.np, self.sketch.ir.DataType
+        last = sketch.constant("tower.last_place", numpy.array(side - 1, numpy.float32))
+        steps = sketch.op("Max", sketch.op("Sub", count, sketch.scalar(1)), sketch.scalar(1))
+        at = sketch.op("Mul", sketch.op("Cast", place, to=types.FLOAT), last)
+        at = sketch.op("Div", at, sketch.op("Cast", steps, to=types.FLOAT))
+        below = sketch.op("Floor", at)
+        beyond = sketch.op("Sub", at, below)
+        rest = sketch.op("Sub", sketch.constant("tower.one", numpy.array(1, numpy.float32)), beyond)
+        first = sketch.op("Cast", below, to=types.INT64)
+        second = sketch.op("Min", sketch.op("Add", first, sketch.scalar(1)), sketch.scalar(side - 1))
+        return [(first, rest), (second, beyond)]
+
+    def _mlp(self, x: Any, name: str) -> Any:
+        return self._projected(x, (f"{name}.linear_fc1", f"{name}.linear_fc2"), self.tower.hidden_act)
+
+    def _merged(self, x: Any) -> Any:
+        name = "vision_tower.merger"
+        x = self._joined(self._norm(x, f"{name}.norm"))
+        return self._projected(x, (f"{name}.linear_fc1", f"{name}.linear_fc2"), "gelu")
 
 
 def patch_graph(checkpoint: Checkpoint, precision: Precision, square: int) -> Any:
-    """Return the vision encoder of a Qwen2-VL or Qwen2.5-VL as an onnx_ir model.
+    """Return the vision encoder of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL as an onnx_ir model.
 
     ``square`` patches of a side become a token: the model's own number, or a multiple of it, whose tokens are averaged.
     Raises InputError for a missing tensor.
     """
-    return _QwenEncoder(checkpoint, precision, square).draw()
+    learned = hasattr(checkpoint.tower, "num_position_embeddings")
+    return (_LearnedEncoder if learned else _QwenEncoder)(checkpoint, precision, square).draw()

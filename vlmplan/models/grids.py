@@ -106,12 +106,17 @@ def _budget(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return _one_view(columns * rows, rule)
 
 
-def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
-    """Pixtral: the longest edge is held to ``limit`` pixels; a break or end token follows each row."""
+def resized_edge(width: int, height: int, side: int, limit: int) -> tuple[int, int]:
+    """Columns and rows of ``side`` pixels in the image's shape, its longest edge within ``limit`` pixels (Pixtral)."""
     ratio = max(width / limit, height / limit)
     if ratio > 1:
         width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
-    columns, rows = ((length - 1) // rule.view_size + 1 for length in (width, height))
+    return (width - 1) // side + 1, (height - 1) // side + 1
+
+
+def _rows(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
+    """Pixtral: the longest edge is held to ``limit`` pixels; a break or end token follows each row."""
+    columns, rows = resized_edge(width, height, rule.view_size, limit)
     return _one_view(columns * rows, rule, extra=rows * rule.row_ends)
 
 
@@ -365,19 +370,33 @@ def _overlap(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     return Grid(tokens=tokens, views=columns * rows + 1, pixels=rule.view_size**2, seen_pixels=seen)
 
 
+def adaptive_cut(
+    width: int, height: int, rule: ImageRule, limit: int
+) -> tuple[tuple[int, int] | None, tuple[int, int]]:
+    """Return columns and rows of an image's tiles, None where it is not cut, and of the tokens of its whole view.
+
+    LFM2-VL: one view in the image's shape; a larger image in up to ``limit`` tiles.
+    """
+    side = rule.view_size // math.isqrt(rule.tokens_per_view)
+    most = rule.default_max_tokens or rule.tokens_per_view
+    whole = resized_area(width, height, side, (rule.least_tokens * side**2, most * side**2), least=1)
+    area = max(side // 2, round(width / side) * side) * max(side // 2, round(height / side) * side)
+    if limit == 1 or area <= most * side**2 * rule.single_view_fraction:
+        return None, whole
+    return _nearest_shape(width, height, rule.view_size, _sizes(limit, min(rule.min_views, limit))), whole
+
+
 def _adaptive(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """LFM2-VL: one view in the image's shape; a larger image in up to ``limit`` tiles, that view a thumbnail."""
     side = rule.view_size // math.isqrt(rule.tokens_per_view)
-    most = rule.default_max_tokens or rule.tokens_per_view
-    columns, rows = resized_area(width, height, side, (rule.least_tokens * side**2, most * side**2), least=1)
-    thumbnail = columns * rows
-    area = max(side // 2, round(width / side) * side) * max(side // 2, round(height / side) * side)
-    if limit == 1 or area <= most * side**2 * rule.single_view_fraction:
+    cut, whole = adaptive_cut(width, height, rule, limit)
+    thumbnail = math.prod(whole)
+    if cut is None:
         pixels = thumbnail * side**2
         return Grid(tokens=thumbnail, views=1, pixels=pixels, seen_pixels=pixels)
-    columns, rows = _nearest_shape(width, height, rule.view_size, _sizes(limit, min(rule.min_views, limit)))
-    tiles, shown = columns * rows, columns * rows > 1 and rule.thumbnail
-    seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
+    tiles = math.prod(cut)
+    shown = tiles > 1 and rule.thumbnail
+    seen = stretched_pixels(width, height, *(number * rule.view_size for number in cut))
     pixels = (tiles * rule.view_size**2 + shown * thumbnail * side**2) // (tiles + shown)
     tokens = tiles * rule.tokens_per_view + shown * thumbnail
     return Grid(tokens=tokens, views=tiles + shown, pixels=pixels, seen_pixels=seen)

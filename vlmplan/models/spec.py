@@ -112,7 +112,13 @@ class Rule(enum.StrEnum):
 # Rules that keep the image's shape in one view, so that its pixels follow its tokens.
 SHAPE_KEEPING = (Rule.AREA, Rule.PADDED, Rule.BUDGET, Rule.ROWS)
 # Rules whose tiles or squares an export keeps, and what its processor is told: its placeholder in settings.
-WHOLE_TILES = {Rule.SPLIT: "edge", Rule.TILES: "views", Rule.AREA: "pixels"}
+WHOLE_TILES = {
+    Rule.SPLIT: "edge",
+    Rule.TILES: "views",
+    Rule.AREA: "pixels",
+    Rule.ADAPTIVE: "views",
+    Rule.ROWS: "edge",
+}
 
 
 # What a setting may leave open: tokens, pixels of area (or twice) and the least of them, patches, views or tiles,

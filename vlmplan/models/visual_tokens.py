@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from vlmplan.errors import InputError
 from vlmplan.hardware import Engine
-from vlmplan.models.grids import GRIDS, Grid, refused_shape, resized_area, stretched_pixels
+from vlmplan.models.grids import GRIDS, Grid, refused_shape, resized_area, resized_edge, stretched_pixels
 from vlmplan.models.spec import (
     PLACEHOLDERS,
     SHAPE_KEEPING,
@@ -74,6 +74,11 @@ def _default_pixels(rule: ImageRule) -> int:
     return rule.default_max_pixels or (rule.default_max_tokens or rule.trained_max_visual_tokens) * rule.view_size**2
 
 
+def unasked_edge(rule: ImageRule) -> int:
+    """Return the longest edge, in pixels, that a processor scales to unasked, where its limit is one of edges."""
+    return rule.default_edge or rule.max_side_views * rule.edge_step
+
+
 def _default_last(values: Iterable[int], default: int) -> Iterator[int]:
     """Yield ``values`` in order, and the default at the end."""
     yield from (value for value in values if value != default)
@@ -97,7 +102,7 @@ def _limits(rule: ImageRule) -> Iterator[tuple[int, dict[str, int]]]:
             yield from ((tokens, {"tokens": tokens}) for tokens in (*_BUDGETS, rule.default_max_tokens))
         case Rule.ROWS | Rule.SPLIT:
             edges = [count * rule.edge_step for count in range(1, rule.max_side_views + 1)]
-            yield from ((edge, {"edge": edge}) for edge in _default_last(edges, rule.default_edge or edges[-1]))
+            yield from ((edge, {"edge": edge}) for edge in _default_last(edges, unasked_edge(rule)))
         case Rule.ADAPTIVE:
             yield from _adaptive_limits(rule, unasked_views)
         case _:
@@ -188,23 +193,23 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
     return tuple(found[tokens] for tokens in sorted(found))
 
 
-def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
-    """Return the setting at which a processor that cuts tiles or squares makes ``visual_tokens`` of ``image``.
+def limits_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Mapping[str, int] | None:
+    """Return the settings, by ``PLACEHOLDERS``, at which a processor makes ``visual_tokens`` of ``image``.
 
-    By its rule the longest edge in pixels, the most tiles, or the most pixels in all; None where it does unasked.
-    Raises InputError, with what can be had, for another number.
+    Those of a processor that cuts tiles or squares; None where it does unasked. Raises InputError, with what can be
+    had, for another number.
     """
     rule = model.image
     if rule is None or rule.rule not in WHOLE_TILES:
         raise InputError(f"{model.name}: its processor cuts no tiles by a longest edge or a number of them")
-    native, limits = native_visual_tokens(model, image), dict[int, int]()
+    native, limits = native_visual_tokens(model, image), dict[int, Mapping[str, int]]()
     for grid, fill in _reachable(rule, *image):
-        limits.setdefault(grid.tokens, fill[WHOLE_TILES[rule.rule]])
+        limits.setdefault(grid.tokens, fill)
     if visual_tokens == native:
         return None
     if rule.rule is Rule.AREA and rule.least_tokens <= visual_tokens <= rule.trained_max_visual_tokens:
         exact = visual_tokens * rule.view_size**2
-        limits.setdefault(GRIDS[rule.rule](*image, rule, exact).tokens, exact)
+        limits.setdefault(GRIDS[rule.rule](*image, rule, exact).tokens, _area_fill(rule, exact))
     if visual_tokens not in limits:
         listed = ", ".join(map(str, sorted(limits)))
         raise InputError(
@@ -214,14 +219,26 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
     return limits[visual_tokens]
 
 
+def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int | None:
+    """Return the one of ``limits_of`` that a processor's rule goes by.
+
+    The longest edge in pixels, the most tiles, or the most pixels in all.
+    """
+    found = limits_of(model, image, visual_tokens)
+    return None if found is None or model.image is None else found[WHOLE_TILES[model.image.rule]]
+
+
 def squares_of(
     model: ModelSpec, image: tuple[int, int], limit: int | None = None, *, pooled: int = 1
 ) -> tuple[int, int]:
     """Return columns and rows of the squares that an image becomes, a token each: within a limit of pixels, or unasked.
 
-    ``pooled`` of the model's own squares of a side are one. Raises InputError for a model whose processor cuts none.
+    ``pooled`` of the model's own squares of a side are one. Where rows have ends the limit is the longest edge in
+    pixels. Raises InputError for a model whose processor cuts none.
     """
     rule = model.image
+    if rule is not None and rule.rule is Rule.ROWS:
+        return resized_edge(*image, rule.view_size, limit or unasked_edge(rule))
     if rule is None or rule.rule is not Rule.AREA:
         raise InputError(f"{model.name}: its processor keeps no image within a limit of pixels")
     low = rule.least_pixels or rule.least_tokens * rule.view_size**2

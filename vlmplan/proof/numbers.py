@@ -16,6 +16,7 @@ from vlmplan.exporting import (
     Manifest,
     Model,
     Prompt,
+    Shapes,
     Squares,
     Tiling,
     generate,
@@ -40,7 +41,7 @@ VISION_MARGIN = 5  # features are compared at their own scale, and large weights
 DIVERGENCE_LIMITS = {Precision.FP16: 0.005, Precision.INT8: 0.05, Precision.INT4: 1.5}
 
 
-def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any, Any | None]:
+def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None, grid: Any | None) -> tuple[Any, Any | None]:
     """A random image of one view, or of ``shown`` tiles, with their mask where they have one.
 
     Where there are two, the second one's mask hides its right quarter and its lower half: clients may pad a tile.
@@ -50,7 +51,7 @@ def _pixels(rng: Any, size: int, shown: int, tiles: Tiling | None) -> tuple[Any,
     shape = (1, 3, size, size) if tiles is None else (1, shown, 3, size, size)
     pixels = rng.standard_normal(shape).astype(np.float32)
     if tiles is None or not tiles.masked:
-        return (pixels if tiles is None else tiles.as_read(pixels)), None
+        return (pixels if tiles is None else tiles.as_read(pixels, grid)), None
     mask = np.ones((1, shown, size, size), bool)
     if shown == _PADDED_TILES:
         mask[:, 1, size // 2 :] = mask[:, 1, :, size * 3 // 4 :] = False
@@ -74,6 +75,51 @@ def _grid(squares: Squares, number: int) -> Any:
     return np.concatenate([squares.grid(1, *shape) for shape in shapes])
 
 
+_VIEWS = (((2, 5),), ((3, 2), (1, 6)))  # rows and columns of tokens of the first two questions' views
+_BESIDE = (4, 3)  # beside an export's own views
+
+
+def _shapes(shapes: Shapes, number: int) -> Any:
+    """The patches of a question's views: one, two of unlike shapes, and the export's own with another."""
+    return shapes.patches(1, _VIEWS[number] if number < _PADDED_TILES else (*shapes.views, _BESIDE))
+
+
+def _longest(shapes: Shapes) -> int:
+    """Patches that a question's views are padded to: more than any of them has."""
+    return 1 + max(math.prod(view) for view in (*shapes.views, *_VIEWS[0], _BESIDE)) * shapes.merge**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """Random images of a question, as a prompt has them, and how many ``tokens`` they are, if not the export's own."""
+
+    pixels: Any
+    mask: Any | None = None
+    grid: Any | None = None
+    shapes: Any | None = None
+    merge: int = 1
+    tokens: int | None = None
+
+
+def _seen(rng: Any, checkpoint: Checkpoint, tiles: Tiling | None, number: int) -> _Seen:
+    """The images of question ``number``: one view; of tiles, squares or shapes one, two, and the export's own."""
+    if tiles is None:
+        return _Seen(pixels=_pixels(rng, checkpoint.image_size, 1, None, None)[0])
+    if (cut := tiles.shapes) is not None:
+        shapes = _shapes(cut, number)
+        pixels, mask = cut.read(rng, shapes, _longest(cut))
+        tokens = int(shapes.prod(axis=1).sum()) // cut.merge**2
+        return _Seen(pixels=pixels, mask=mask, shapes=shapes, tokens=tokens)
+    if (squares := tiles.squares) is not None:
+        grid = _grid(squares, number)
+        tokens = squares.tokens(grid)
+        pixels, _ = _pixels(rng, squares.side, tokens, tiles, grid)
+        return _Seen(pixels=pixels, grid=grid, merge=squares.merge, tokens=tokens * tiles.view_tokens)
+    shown = (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(number, 2)]
+    pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles, None)
+    return _Seen(pixels=pixels, mask=mask, tokens=shown * tiles.view_tokens)
+
+
 def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = None) -> tuple[Prompt, ...]:
     """Return seeded questions of different lengths, the image first, in the middle and last but one.
 
@@ -90,25 +136,20 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
         rng = np.random.default_rng(seed)
         text = rng.integers(0, vocabulary, before + after)
         text[text == image_token] = (image_token + 1) % vocabulary
-        shown = 1 if tiles is None else (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(seed, 2)]
-        grid, merge = None, 1
-        if tiles is not None and (squares := tiles.squares) is not None:
-            grid, merge = _grid(squares, seed), squares.merge
-            shown = int(grid.prod(axis=1).sum()) // merge**2
-        seen = manifest.visual_tokens if tiles is None else shown * tiles.view_tokens
-        ids = [*text[:before].tolist(), *[image_token] * seen, *text[before:].tolist()]
-        size = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
-        pixels, mask = _pixels(rng, size, shown, tiles)
+        seen = _seen(rng, checkpoint, tiles, seed)
+        count = manifest.visual_tokens if seen.tokens is None else seen.tokens
+        ids = [*text[:before].tolist(), *[image_token] * count, *text[before:].tolist()]
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
         found.append(
             Prompt(
                 input_ids=input_ids,
                 attention_mask=np.ones_like(input_ids),
-                pixel_values=pixels,
-                pixel_mask=mask,
-                grid=grid,
-                merge=merge,
+                pixel_values=seen.pixels,
+                pixel_mask=seen.mask,
+                grid=seen.grid,
+                shapes=seen.shapes,
+                merge=seen.merge,
                 question_ids=question,
                 image_token=image_token,
             )
@@ -194,7 +235,7 @@ def vision(export: Model, reference: Model, manifest: Manifest, prompts: tuple[P
     for prompt in prompts:
         query = None if prompt.question_ids is None else question_embedding(reference, prompt.question_ids)
         theirs, ours = (
-            model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.grid)
+            model.image_features(prompt.pixel_values, query, prompt.pixel_mask, prompt.layout)
             for model in (reference, export)
         )
         if ours.shape != theirs.shape:
@@ -242,8 +283,11 @@ def judged(
 
 
 def _others(own: Any, theirs: Any) -> Any:
-    """Another image of the same shape: of tiles the first, as many as ``own``."""
-    return theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    """Another image of the same shape: of tiles the first, as many as ``own``; of pictures their pixels in a row."""
+    import numpy as np
+
+    found = theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    return found if found.shape == own.shape else np.resize(theirs, own.shape)
 
 
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:

@@ -7,7 +7,14 @@ Where the checkpoint makes several views of a picture and the export one, that o
 from pathlib import Path
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint, opened, quiet_transformers
+from vlmplan.checkpoints import (
+    SHAPED_TYPES,
+    Checkpoint,
+    opened,
+    quiet_transformers,
+    stored_type,
+    view_processor,
+)
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting import Parts, Tiling, cut_within
 from vlmplan.proof.report import Check, Outcome, failed, passed
@@ -17,8 +24,9 @@ _MOST_OFF = 0.05  # of a pixel that is brought to mean 0 and spread 1: less than
 
 
 def _processor(folder: Path) -> Any:
-    """A folder's image processor as transformers opens it. Raises InputError."""
-    return opened(folder, "image processor", quiet_transformers().AutoImageProcessor)
+    """A folder's image processor as transformers opens it, or ours in its place. Raises InputError."""
+    usual = quiet_transformers().AutoImageProcessor
+    return opened(folder, "image processor", view_processor() if stored_type(folder) in SHAPED_TYPES else usual)
 
 
 def _pixels(processor: Any, picture: Any) -> Any:
@@ -52,12 +60,16 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
 
     Where tokens are pooled patches come in larger squares.
     """
-    if tiles.squares is not None:
+    if checkpoint.pictured:  # whose own processor sets another size of patches than the file has
+        processor.patch_size = dict.fromkeys(("height", "width"), checkpoint.tower.patch_size)
+    elif tiles.shapes is not None:
+        pass  # whose settings say all
+    elif tiles.squares is not None:
         processor.merge_size = tiles.squares.merge
     elif not checkpoint.masked:
         processor.crop_to_patches = True
-    if tiles.limit is not None:
-        cut_within(processor, tiles.limit, masked=checkpoint.masked)
+    if tiles.setting is not None:
+        cut_within(processor, tiles.setting, masked=checkpoint.masked)
 
 
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:

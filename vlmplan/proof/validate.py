@@ -21,12 +21,14 @@ from vlmplan.exporting import (
     OnnxModel,
     OutOfTime,
     Parts,
+    Pictures,
     baked_question_ids,
     check_plan,
     file_sha256,
     open_parts,
     question_embedding,
     read_manifest,
+    shaped_prompt,
     workload_prompt,
 )
 from vlmplan.hardware import HardwareProfile, Precision, versions_of
@@ -218,15 +220,22 @@ class Validator:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
         workload = plan.workload if plan is not None and judged else check_latency.DEFAULT_WORKLOAD
         checkpoint, tiles = parts.checkpoint, parts.tiles
+        if tiles is not None and tiles.shapes is not None:
+            prompt = shaped_prompt(workload, tiles.shapes, checkpoint.image_token)
+            return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
         views = 0 if tiles is None else tiles.views
         side = checkpoint.image_size if tiles is None or tiles.squares is None else tiles.squares.side
         sizes = (manifest.visual_tokens, side, checkpoint.image_token)
         prompt = workload_prompt(workload, *sizes, reads_question=manifest.reads_question, tiles=views)
-        if tiles is not None:
-            prompt = replace(prompt, pixel_values=tiles.as_read(prompt.pixel_values))
+        grid = None
         if tiles is not None and (squares := tiles.squares) is not None:
             grid = squares.grid(workload.batch * workload.images)
             prompt = replace(prompt, grid=grid, merge=squares.merge)
+            if isinstance(squares, Pictures):
+                ids = squares.ended(prompt.input_ids, workload.images, checkpoint.image_token)
+                prompt = replace(prompt, input_ids=ids)
+        if tiles is not None:
+            prompt = replace(prompt, pixel_values=tiles.as_read(prompt.pixel_values, grid))
         return check_latency.timings(model, prompt, workload.output_tokens, self.options.repeats)
 
     def _validate_text(self, folder: Path) -> Validation:

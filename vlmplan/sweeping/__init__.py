@@ -21,7 +21,7 @@ __getattr__, __all__ = face(
     {
         "grid": ("Grid",),
         "grid_point": ("TrialResult",),
-        "question_sets": ("SetOrder", "DrawnTask", "write_set"),
+        "question_sets": ("DrawnTask", "SetOrder", "write_set"),
         "scenes": ("LEVELS",),
         "sweeps": ("Cluster", "Status", "Sweep", "sweep"),
     },

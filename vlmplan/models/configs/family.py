@@ -77,8 +77,8 @@ class Architecture:
     of patches. ``exportable``: ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's
     tiles, as SmolVLM's, and others are left with one view. ``masked`` tiles come with a mask of the pixels that are no
     padding. ``gridded`` ones are squares of patches, a token each, as many as an image of any shape makes, and come
-    with the grid of its patches. ``exported_texts`` are the LLM types that are drawn for it, where those of most
-    families are not.
+    with the grid of its patches. ``shaped`` ones are views of patches, each in a shape of its own. ``exported_texts``
+    are the LLM types that are drawn for it, where those of most families are not.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -113,6 +113,7 @@ class Architecture:
     tiled: bool = False
     masked: bool = False
     gridded: bool = False
+    shaped: bool = False
     exported_texts: tuple[str, ...] = ()
     overflows: tuple[Overflow, ...] = ()
 

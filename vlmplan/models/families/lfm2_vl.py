@@ -15,9 +15,10 @@ from vlmplan.models.tower import Projector, VisionTower
 
 def _lfm2(config: Plain, tower: VisionTower, h: int) -> Projector:
     """LFM2-VL: pixel unshuffle, perhaps a norm, two layers."""
-    joined, inner = 4 * tower.hidden, count_of(config, "projector_hidden_size", 2560)
+    merge = count_of(config, "downsample_factor", 2, MOST_MERGED) ** 2
+    joined, inner = merge * tower.hidden, count_of(config, "projector_hidden_size", 2560)
     norm = 2 * joined if switch(config, "projector_use_layernorm", default=True) else 0
-    return Projector(widths=(joined, inner, h), merge=4, norm_params=norm)
+    return Projector(widths=(joined, inner, h), merge=merge, norm_params=norm)
 
 
 def _adaptive_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
@@ -51,6 +52,10 @@ FAMILY = Family(
             tower="siglip2_vision_model",
             text="lfm2",
             tied=True,
+            exportable=True,
+            tiled=True,
+            shaped=True,
+            exported_texts=("lfm2",),
             projector=_lfm2,
             image=_adaptive_rule,
             settings=Settings(
