@@ -19,6 +19,7 @@ from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.table import Read, read_measurements
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
+MAC = catalogue.hardware("apple-m4-max")
 DEVICE = catalogue.hardware("h100-sxm")
 
 
@@ -203,6 +204,107 @@ def test_visual_tokens_are_apart_from_text_where_the_tool_tells_both(tmp_path: P
                   total_input_vision_tokens=200 * 576, model_id="llava-hf/llava-1.5-7b-hf")  # fmt: skip
     request = read(tmp_path, json.dumps(run)).observed[0].request
     assert (request.workload.text_tokens, request.visual_tokens) == (64, 576)
+
+
+def bench(**more: Any) -> dict[str, Any]:
+    """One test of ``llama-bench -o json`` (tools/llama-bench/README.md of llama.cpp, 2026)."""
+    return {
+        "build_commit": "8cf427ff", "build_number": 5163, "cpu_info": "AMD Ryzen 7 7800X3D", "gpu_info": "",
+        "backends": "CUDA", "model_filename": "models/Qwen2.5-VL-7B-Instruct-Q4_K_M.gguf",
+        "model_type": "qwen2vl 7B Q4_K - Medium", "model_size": 4677120000, "model_n_params": 7615616512,
+        "n_batch": 2048, "n_ubatch": 512, "n_threads": 8, "type_k": "f16", "type_v": "f16", "n_prompt": 0, "n_gen": 0,
+        "n_depth": 0, "test_time": "2026-04-24T12:00:00Z", "avg_ns": 100_000_000, "stddev_ns": 2_000_000,
+        "samples_ns": [99_000_000, 101_000_000, 98_000_000, 102_000_000],
+    } | more  # fmt: skip
+
+
+BENCH = [
+    bench(n_prompt=512),
+    bench(n_gen=128, avg_ns=1_280_000_000),
+    bench(n_gen=128, n_depth=4096, avg_ns=1_536_000_000, model_type="qwen2vl 7B Q8_0"),
+]
+
+
+def _bench_text(form: str, tests: list[dict[str, Any]]) -> str:
+    if form == "json":
+        return json.dumps(tests, indent=2)
+    if form == "jsonl":
+        return "\n".join(map(json.dumps, tests))
+    head = [key for key in tests[0] if key != "samples_ns"]
+    return "\n".join([",".join(head), *(",".join(f'"{one[key]}"' for key in head) for one in tests)]) + "\n"
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_prefills_and_steps_of_llama_bench_are_read(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"bench.{form}"
+    path.write_text(_bench_text(form, BENCH), encoding="utf-8")
+    read = read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+    assert not read.notes
+    first, step, deep = read.observed
+    assert [one.quantity for one in read.observed] == [Quantity.TTFT, Quantity.TPOT, Quantity.TPOT]
+    assert [one.measured_s for one in read.observed] == pytest.approx([0.1, 0.01, 0.012])
+    assert [one.request.prompt_tokens for one in read.observed] == [512, 1, 4096]
+    assert step.request.workload.output_tokens == 128
+    assert first.request.precision is Precision.INT4
+    assert deep.request.precision is Precision.INT8
+    assert 0 < first.noise_log_sd < 0.03
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("F16", Precision.FP16), ("BF16", Precision.BF16), ("all F32", Precision.FP32)]
+)
+def test_a_whole_gguf_has_its_precision(tmp_path: Path, kind: str, precision: Precision) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([bench(n_prompt=512, model_type=f"qwen2vl 7B {kind}")]), encoding="utf-8")
+    read = read_measurements(path, DEVICE, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+    assert read.observed[0].request.precision is precision
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"n_prompt": 512, "n_gen": 128}, "pp512+tg128 is a prefill and steps in one time, and is left out"),
+        ({"n_prompt": 512, "n_depth": 4096}, "pp512 at a depth of 4096 tokens is a prefill after a cached prompt"),
+        ({"n_gen": 128, "model_type": ""}, "model_type: found '', of which F32"),
+        ({"n_gen": 128, "model_type": "qwen2vl 7B Q6_K"}, "model_type: found 'qwen2vl 7B Q6_K', of which F32, F16"),
+    ],
+)
+def test_what_llama_bench_mixes_is_left_out_and_said(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([BENCH[0], bench(**more)]), encoding="utf-8")
+    read = read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+    assert len(read.observed) == 1
+    assert len(read.notes) == 1
+    assert read.notes[0].startswith(f"bench.json run 2: {said}")
+    path.write_text(json.dumps([bench(**more)]), encoding="utf-8")
+    with pytest.raises(InputError, match="nothing to take"):
+        read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+
+
+@pytest.mark.parametrize("value", ["fast", "nan", "1e400", "-5", [1], {"a": 1}, True])
+def test_a_number_of_llama_bench_that_is_none_is_named(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([bench(n_prompt=value)]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"bench.json: n_prompt: found .* expected a number"):
+        read_measurements(path, MAC, Runtime.LLAMA_CPP, catalogue.model, {"model": MODEL})
+
+
+def test_llama_bench_moves_a_devices_calibration(tmp_path: Path) -> None:
+    """Towards what was measured, which is slower than what devices of its kind reach."""
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(BENCH), encoding="utf-8")
+    out = tmp_path / "mac.toml"
+    asked = ["profile", "--from", str(path), "--hardware", "m4-max", "--runtime", "llama.cpp", "--model", MODEL]
+    result = CliRunner().invoke(app, [*asked, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    estimate = ["estimate", "--model", MODEL, "--runtime", "llama.cpp", "--precision", "int4", "--text-tokens", "512",
+                "--visual-tokens", "0", "--output-tokens", "128", "--json"]  # fmt: skip
+    tpot_s = [
+        json.loads(CliRunner().invoke(app, [*estimate, "--hardware", name]).stdout)["tpot_s"]
+        for name in ("m4-max", str(out))
+    ]
+    assert tpot_s[1] == pytest.approx(0.0102, rel=0.15)
+    assert abs(tpot_s[1] - 0.01) <= abs(tpot_s[0] - 0.01) + 0.0005
 
 
 def test_whole_requests_of_a_batch_are_read(tmp_path: Path) -> None:

@@ -632,7 +632,10 @@ def test_printed_commands_name_a_folder_and_no_option(tmp_path: Path, monkeypatc
         (("recommend", "--prefer", "spead"), "did you mean speed?"),
         (("recommend", "--runtime", "trt"), "did you mean tensorrt-llm?"),
         (("recommend", "--runtime", "hf"), "did you mean transformers?"),
-        (("recommend", "--runtime", "ollama"), "no times of ollama are predicted: plan for vllm or transformers"),
+        (
+            ("recommend", "--runtime", "ollama"),
+            "no times of ollama are predicted: plan for vllm, llama.cpp or transformers",
+        ),
         ((*RECOMMEND, "--model", "Qwen3VL"), "ambiguous; it could be Qwen/Qwen3-VL-235B-A22B-Instruct, "),
         ((*RECOMMEND, "--model", "Qwen4-VL-8B"), "nearest: Qwen3-VL-8B-Instruct"),
         (

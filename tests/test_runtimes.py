@@ -8,12 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from vlmplan.cli.app import app
+from vlmplan.cost import operators, request_of
+from vlmplan.cost.roofline import machine
 from vlmplan.errors import meant
-from vlmplan.hardware.runtimes import SERVING, Runs, Runtime
+from vlmplan.hardware.profile import Kind, Part
+from vlmplan.hardware.runtimes import SERVING, Engine, Precision, Runs, Runtime
 from vlmplan.inventory import catalogue
+from vlmplan.models.spec import Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vlmplan"
@@ -90,7 +97,12 @@ def test_every_runtime_has_a_row_that_agrees_with_itself() -> None:
         if row.command:
             assert row.engine, "flags of models are the catalogue's"
             assert "{model}" in row.command.serve
-            assert "{dtype}" in row.command.dtype
+            if row.command.stored:
+                assert set(row.stored_bits) == set(row.offered) <= set(row.command.stored)
+                assert "{name}" in row.command.from_files
+                assert "{type}" in row.command.from_files
+            else:
+                assert "{dtype}" in row.command.dtype
             for part in (row.command.context, row.command.memory, row.command.together, row.command.images):
                 part.format(tokens=1, fraction=0.5, requests=1, images=1)
 
@@ -105,7 +117,7 @@ def test_what_runtimes_are_called_is_understood() -> None:
 
 @pytest.mark.parametrize(
     ("device", "runtime"),
-    [("l4", "vllm"), ("jetson-agx-orin-64gb", "vllm"), ("apple-m4-max", "transformers"),
+    [("l4", "vllm"), ("jetson-agx-orin-64gb", "vllm"), ("apple-m4-max", "llama.cpp"),
      ("instinct-mi300x", "vllm"), ("amd-epyc-9654", "onnxruntime")],
 )  # fmt: skip
 def test_the_usual_runtime_of_a_device(device: str, runtime: str) -> None:
@@ -197,3 +209,74 @@ def test_one_more_runtime_is_known_by_its_names_and_refuses_as_the_one_it_is_lik
         assert "its activations overflow" in refused.stderr
     here = _ask(with_one_more, "profile", "--runtime", "sglang")
     assert here.stderr.startswith("vlmplan: error: --runtime: found sglang, expected onnxruntime or transformers")
+
+
+FLAGS_OF_LLAMA_SERVER = {"-hf", "-m", "--mmproj", "--port", "-c", "-np", "--image-max-tokens"}
+
+
+def _plan(*more: str) -> dict[str, Any]:
+    asked = ["recommend", "--runtime", "llama.cpp", "--task", "docvqa", "--latency", "20s", "--json", *more]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    "device", [("m4-max",), ("jetson-orin-nano-8gb",), ("intel-core-i9-13900k", "--memory", "32GiB")]
+)
+def test_desks_are_offered_models_that_llama_cpp_sees_with(device: tuple[str, ...]) -> None:
+    """Of the documented flags, and none of the models that it cannot convert."""
+    plan = _plan("--hardware", *device)
+    command = plan["choice"]["deploy"]["command"]
+    assert command.startswith("llama-server ")
+    assert {word for word in command.split() if word.startswith("-")} <= FLAGS_OF_LLAMA_SERVER
+    assert Engine.LLAMA_CPP in catalogue.model(plan["choice"]["model"]).serving
+    assert any("not known to be served by llama.cpp" in line for line in plan["left_out"])
+    assert Engine.LLAMA_CPP not in catalogue.model("apple/FastVLM-7B").serving
+
+
+def test_a_published_gguf_is_served_as_it_is_and_another_is_made() -> None:
+    published = _plan("--hardware", "m4-max", "--models", "Qwen/Qwen2.5-VL-7B-Instruct", "--precision", "int4")
+    deploy = published["choice"]["deploy"]
+    assert deploy["command"].startswith("llama-server -hf ggml-org/Qwen2.5-VL-7B-Instruct-GGUF:Q4_K_M --port 8000 -c ")
+    assert deploy["make"] is None
+    made = _plan("--hardware", "m4-max", "--models", "Qwen/Qwen2.5-VL-7B-Instruct", "--precision", "int8")
+    deploy = made["choice"]["deploy"]
+    assert deploy["command"].startswith(
+        "llama-server -m Qwen2.5-VL-7B-Instruct-Q8_0.gguf --mmproj mmproj-Qwen2.5-VL-7B-Instruct.gguf "
+    )
+    assert deploy["make"].endswith("Qwen2.5-VL-7B-Instruct-Q8_0.gguf Q8_0")
+
+
+@pytest.mark.parametrize("command", ["recommend", "estimate"])
+def test_a_precision_without_a_file_type_is_refused(command: str) -> None:
+    model = ("--models", "Qwen3-VL-4B*") if command == "recommend" else ("--model", "Qwen/Qwen3-VL-4B-Instruct")
+    asked = [command, "--hardware", "l4", "--runtime", "llama.cpp", "--precision", "fp8", *model]
+    result = CliRunner().invoke(app, asked + ["--task", "docvqa", "--latency", "5s"] * (command == "recommend"))
+    assert result.exit_code == 2
+    assert "llama.cpp has files of int4, int8, fp16, bf16, fp32, not of fp8" in result.stderr
+
+
+def test_requests_in_flight_share_the_context_of_llama_server() -> None:
+    words = _plan("--hardware", "m4-max", "--models", "Qwen/Qwen3-VL-2B-Instruct", "--concurrency", "4")["choice"][
+        "deploy"]["command"].split()  # fmt: skip
+    assert words[words.index("-np") + 1] == "4"
+    assert int(words[words.index("-c") + 1]) % 4 == 0
+    assert int(words[words.index("-c") + 1]) >= 4 * 1024
+
+
+def test_several_devices_are_no_flag_of_llama_server() -> None:
+    plan = _plan("--hardware", "l4", "--models", "Qwen/Qwen3-VL-32B-Instruct", "--precision", "fp16", "--gpus", "4")
+    assert plan["choice"]["deploy"]["command"] is None
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("int4", 4.8944), ("int8", 8.5008)])
+def test_weights_of_a_gguf_take_their_true_bits(precision: str, bits: float) -> None:
+    """A GGUF's head is quantised as the rest; an embedding table apart from it is priced whole."""
+    spec = catalogue.model("Qwen/Qwen3-VL-8B-Instruct")
+    ready = machine(catalogue.hardware("m4-max"), catalogue.typical(), Runtime.LLAMA_CPP, Precision(precision))
+    request = ready.as_run(request_of(spec, Workload(text_tokens=512), 0, Precision(precision)))
+    steps = [op for op in operators(request) if op.part is Part.DECODE and op.kind is Kind.LINEAR]
+    params = sum(op.shape[1] * op.shape[2] * op.count for op in steps)
+    assert sum(op.weight_bytes for op in steps) == pytest.approx(params * bits / 8)

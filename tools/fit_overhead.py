@@ -70,6 +70,7 @@ MODELS = {
     "CodeLlama-34B": decoder(48, 8192, 64, 8, 22016, 32000),
     "Llama-3.2-1B": decoder(16, 2048, 32, 8, 8192, 128256, tied_embeddings=True, head_dim=64),
     "Llama-3.2-3B": decoder(28, 3072, 24, 8, 8192, 128256, tied_embeddings=True),
+    "TinyLlama-1.1B": decoder(22, 2048, 32, 4, 5632, 32000, head_dim=64),
     "Qwen3-0.6B": decoder(28, 1024, 16, 8, 3072, 151936, tied_embeddings=True, qk_norm=True),
     "Qwen3-4B": decoder(36, 2560, 32, 8, 9728, 151936, tied_embeddings=True, qk_norm=True),
 }

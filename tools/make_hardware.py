@@ -19,6 +19,7 @@ from statistics import mean, median
 from typing import Any
 
 import fit_efficiency
+import fit_llama_cpp
 import tomli_w
 from fit_efficiency import AICONFIGURATOR, VIDUR
 from fit_overhead import (
@@ -104,6 +105,7 @@ ALL_REDUCE_SOURCE = (
     "(waynehacking8.github.io nccl-collectives-bench); "
     "15 us latency is an assumption"
 )
+OWN_KERNELS = (Runtime.LLAMA_CPP,)  # which the kernel data, of PyTorch's and NVIDIA's, say nothing of
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
 
 
@@ -340,9 +342,36 @@ def typical(told: dict[Runtime, Told]) -> TypicalCalibrations:
     found = [
         with_overhead(calibration(runtime, precision, None), told)
         for runtime in Runtime
+        if runtime not in OWN_KERNELS
         for precision in (Precision.BF16, Precision.FP8)
     ]
-    return TypicalCalibrations(calibration=tuple(found))
+    return TypicalCalibrations(calibration=(*found, *own_kernels(told[Runtime.LLAMA_CPP])))
+
+
+def own_kernels(told: Told) -> tuple[Calibration, ...]:
+    """llama.cpp's, whose kernels nobody timed one by one: fitted on whole prefills and steps."""
+    base = calibration(Runtime.LLAMA_CPP, Precision.FP16, None)
+    reached = fit_llama_cpp.fit(base)
+    first, step = reached.spread
+    return tuple(
+        replace(
+            one,
+            operators={**one.operators, Kind.LINEAR: rounded(one.operators[Kind.LINEAR])},
+            overhead_per_call_s=short(one.overhead_per_call_s),
+            overhead_log_sd=round(told.between.call, 3),
+            request_log_sd=round(told.between.request, 3),
+            first_log_sd=round(first, 3),
+            step_log_sd=round(step, 3),
+            preprocess=told.preprocess,
+            source=f"{one.source}. llama.cpp: {fit_llama_cpp.why()}",
+        )
+        for one in reached.calibrations(base)
+    )
+
+
+def rounded(one: Efficiency) -> Efficiency:
+    """Three digits: more would be noise."""
+    return replace(one, compute_fraction=short(one.compute_fraction), memory_fraction=short(one.memory_fraction))
 
 
 def request_residuals(points: Sequence[Point]) -> list[dict[str, str | int | float]]:
@@ -486,6 +515,7 @@ def make() -> None:
                 calibration=tuple(
                     with_overhead(calibration(runtime, precision, name), told)
                     for runtime in Runtime
+                    if runtime not in OWN_KERNELS
                     for precision in precisions(profile)
                 ),
             )

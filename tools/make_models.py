@@ -2,7 +2,8 @@
 
 What a row does not say (the type's own keys) is in ``recipes``, one file a family; the structure of a type is read by
 ``vlmplan.models``, as for a user's config. Contexts, licences and dates that the facts lack are in
-``model_facts.csv``, published quantised checkpoints in ``quantised_checkpoints.csv``.
+``model_facts.csv``, published quantised checkpoints in ``quantised_checkpoints.csv``, engines besides vLLM that serve a
+family in ``engine_models.csv``.
 Run: ``python tools/make_models.py``.
 """
 
@@ -55,6 +56,15 @@ def quantised() -> dict[str, tuple[QuantisedCheckpoint, ...]]:
     return found
 
 
+@functools.cache
+def served() -> dict[str, dict[Engine, str]]:
+    """Which engines besides vLLM serve a family, and the flags that each needs beyond the usual."""
+    found: dict[str, dict[Engine, str]] = {}
+    for row in rows("engine_models.csv"):
+        found.setdefault(row["family"], {})[Engine(row["engine"])] = row["flags"]
+    return found
+
+
 def sources(row: Row, known: Row, exact: bool) -> tuple[str, ...]:
     """Where a model's figures come from."""
     return tuple(
@@ -92,7 +102,7 @@ def model(row: Row, known: Row) -> ModelSpec:
         pretrained="-pt-" in name,
         thinks="Thinking" in name or name in recipe.thinks,
         fp16=recipe.fp16,
-        serving={} if recipe.vllm is None else {Engine.VLLM: recipe.vllm},
+        serving=({} if recipe.vllm is None else {Engine.VLLM: recipe.vllm}) | served().get(row["family"], {}),
         license=row["license"] or known.get("license") or None,
         release_date=row["release_date"] or known.get("release_date") or None,
         sources=sources(row, known, exact),

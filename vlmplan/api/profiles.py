@@ -135,7 +135,7 @@ def profile_measurements(
     Args:
         from_measurements: A CSV with model, text_tokens and one of ttft_s, tpot_s, latency_s, or what a benchmark
             wrote: ``vllm bench serve`` and ``latency``, SGLang, GuideLLM, AIPerf, GenAI-Perf, onnxruntime-genai,
-            MLPerf, or the text of vLLM's ``/metrics``. Five times already matter.
+            llama-bench, MLPerf, or the text of vLLM's ``/metrics``. Five times already matter.
         hardware: The device they were measured on.
         model: The model that was served, where the file does not say or says what the catalogue does not know.
         precision: What it was served in, where the file does not say; as stored or the device's usual one unless told.

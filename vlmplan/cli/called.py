@@ -97,7 +97,7 @@ _ELSEWHERE = {
     "list": "'vlmplan catalogue hardware' lists devices, 'vlmplan catalogue models' models",
 }
 # Engines that nothing is priced for.
-_UNPRICED = "sglang llama.cpp llamacpp llama-cpp ollama lmstudio lmdeploy tgi mlx mlx-vlm openvino ktransformers"
+_UNPRICED = "sglang ollama lmstudio lmdeploy tgi mlx mlx-vlm openvino ktransformers"
 # Commands that people type, and what does it.
 _COMMANDS = {
     "recommend": "plan choose advise advice suggest search select find pick optimize optimise",
@@ -134,7 +134,7 @@ def engine_here(wrong: str) -> str | None:
     if wrong.casefold() not in _UNPRICED.split():
         return None
     return (
-        f"no times of {wrong} are predicted: plan for vllm or transformers, and -v says how sglang, llama.cpp and "
+        f"no times of {wrong} are predicted: plan for vllm, llama.cpp or transformers, and -v says how sglang and "
         "openvino are told the plan's visual tokens"
     )
 

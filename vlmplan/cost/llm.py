@@ -127,7 +127,7 @@ def llm_pass(request: Request, step: Pass) -> Iterator[Op]:
             part=step.part,
             count=1,
             activation_bytes=size,
-            weight_bytes=request.weight_bytes("lm_head") if request.exported else size,
+            weight_bytes=request.weight_bytes("lm_head") if request.head_quantised else size,
             owns=step.owns and not llm.tied_embeddings,
         )
         yield head("head", step.batch, llm.vocabulary, llm.hidden, bias=llm.head_bias, split_columns=request.gpus)

@@ -56,7 +56,10 @@ class Op:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A workload on one model at one number of visual tokens, precision and number of GPUs (tensor parallel)."""
+    """A workload on one model at one number of visual tokens, precision and number of GPUs (tensor parallel).
+
+    ``exported``: weights as vlmplan writes them; ``stored_weight_bytes``: of one in a runtime's own format, head too.
+    """
 
     model: ModelSpec
     workload: Workload
@@ -65,6 +68,7 @@ class Request:
     gpus: int = 1
     base_precision: Precision | None = None
     exported: bool = False
+    stored_weight_bytes: float | None = None
 
     def __post_init__(self) -> None:
         """Tensor parallelism splits whole heads. Raises InputError."""
@@ -87,14 +91,22 @@ class Request:
     def weight_bytes(self, part: str) -> float:
         """Bytes of a weight of one of the LLM's products (``q_proj``, ``lm_head``) as stored, its share of scales in.
 
-        Exports at int8 and int4 store blocks as vlmplan writes them, others as is usual elsewhere.
+        Exports at int8 and int4 store blocks as vlmplan writes them, runtimes with a format of their own in
+        ``stored_weight_bytes``, others as is usual elsewhere.
         """
+        if self.stored_weight_bytes is not None:
+            return self.stored_weight_bytes
         if not self.exported:
             return WEIGHT_BYTES[self.precision]
         scale = self.activation_bytes / EXPORT_BLOCK
         if self.precision is Precision.INT4 and part in FOUR_BIT_PARTS:
             return 0.5 + 0.5 / EXPORT_BLOCK + scale
         return 1.0 + scale
+
+    @property
+    def head_quantised(self) -> bool:
+        """Whether the LLM's head is stored as its other weights are."""
+        return self.exported or self.stored_weight_bytes is not None
 
     @property
     def prompt_tokens(self) -> int:

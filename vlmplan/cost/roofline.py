@@ -73,10 +73,14 @@ class Machine:
     def as_run(self, request: Request) -> Request:
         """Return the request as stored here: all that is not quantised at the base precision.
 
-        An export's weights are as vlmplan writes them, its head quantised too; serving engines keep that whole.
+        An export's weights are as vlmplan writes them, its head quantised too; other engines keep that whole, but for
+        those with a format of their own.
         """
-        exported = bool(SERVING[self.runtime].exported) and request.precision in WEIGHT_ONLY
-        return replace(request, base_precision=self.base_precision, exported=exported)
+        serving = SERVING[self.runtime]
+        exported = bool(serving.exported) and request.precision in WEIGHT_ONLY
+        bits = serving.stored_bits.get(request.precision)
+        own_bytes = None if bits is None else bits / 8
+        return replace(request, base_precision=self.base_precision, exported=exported, stored_weight_bytes=own_bytes)
 
     def calibration(self, quantised: bool) -> Calibration:
         """Return the calibration of the LLM's ``quantised`` linear layers, or of all else."""
@@ -120,6 +124,13 @@ def _calibration(
     return fitting[0] if fitting else None
 
 
+def _typical_weight_only(typical: Iterable[Calibration], runtime: Runtime, precision: Precision) -> Calibration | None:
+    """The typical calibration of a runtime's own kernels that unpack weights; None where nobody timed any."""
+    if precision not in WEIGHT_ONLY:
+        return None
+    return next((one for one in typical if (one.runtime, one.precision) == (runtime, precision)), None)
+
+
 def machine(
     hardware: HardwareProfile, typical: Iterable[Calibration], runtime: Runtime, precision: Precision
 ) -> Machine:
@@ -142,10 +153,11 @@ def machine(
     if precision is base_precision:
         quantised, stand_in = base, _stands_in(base, compute)
     elif quantised is None:
+        told = _typical_weight_only(typical, runtime, precision)
         weight_only = compute is base_precision
         borrowed = None if weight_only else _calibration(hardware, typical, runtime, precision)
-        quantised = borrowed or base
-        stand_in = weight_only or _stands_in(quantised, compute)
+        quantised = told or borrowed or base
+        stand_in = told is None and (weight_only or _stands_in(quantised, compute))
     model_log_sd, first_log_sd = _kind_log_sds(hardware, base)
     return Machine(
         hardware=hardware,

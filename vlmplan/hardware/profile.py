@@ -191,8 +191,11 @@ class HardwareProfile(Document):
 
     @property
     def default_runtime(self) -> Runtime:
-        """Return the usual one for the device's kind, else the first that serves on its vendor's devices."""
-        usual = [one for one, serving in SERVING.items() if self.kind in serving.usual_for]
+        """Return the usual one for the device's kind or vendor, else the first that serves on its vendor's devices."""
+        usual = [
+            one for one, serving in SERVING.items()
+            if self.kind in serving.usual_for or self.vendor in serving.usual_vendors
+        ]  # fmt: skip
         return usual[0] if usual else next(one for one in SERVING if not SERVING[one].refuses_vendor(self.vendor))
 
     def usable_bytes(self, runtime: Runtime) -> float | None:

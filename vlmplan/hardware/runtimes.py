@@ -43,6 +43,7 @@ class Runtime(enum.StrEnum):
     TENSORRT_LLM = "tensorrt-llm"
     TRANSFORMERS = "transformers"
     ONNXRUNTIME = "onnxruntime"
+    LLAMA_CPP = "llama.cpp"
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -96,6 +97,11 @@ class Command:
     ``{images}`` a request, ``{gpus}`` of a group. Of two machines, ``machines`` holds what each is told, the head
     first; a ``pipeline`` has a stage on each, but for types that are ``without_pipeline``. ``memory_fraction`` is the
     engine's own default.
+
+    An engine with a file format of its own has its name of each precision in ``stored``, is served ``from_files`` where
+    nobody published them; ``making`` converts a whole checkpoint to 16 bits and ``quantising`` these to fewer:
+    ``{name}`` of the files, ``{type}`` of that table, ``{whole}`` that of 16 bits. With
+    ``shares_context`` the requests in flight share the tokens that ``context`` grants.
     """
 
     serve: str
@@ -110,6 +116,11 @@ class Command:
     machines: tuple[str, ...] = ()
     without_pipeline: tuple[str, ...] = ()
     memory_fraction: float
+    stored: Mapping[Precision, str] = field(default_factory=dict)
+    from_files: str = ""
+    making: tuple[str, ...] = ()
+    quantising: str = ""
+    shares_context: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +128,8 @@ class Serving:
     """What is known of one runtime.
 
     ``title`` is its makers' name for it, ``called`` what people call it besides. ``runs`` says what it runs.
-    It is the usual one of the kinds of device that are ``usual_for``, else the first of the table that serves there.
+    It is the usual one of the kinds of device that are ``usual_for`` and of ``usual_vendors``, else the first of the
+    table that serves there.
 
     ``usual`` is what checkpoints run as, first what is preferred, ``usual_on_processors`` the same on CPUs;
     ``widens_on_processors``, where 16 bits are multiplied in 32 there. ``methods`` are the quantised checkpoints that
@@ -127,7 +139,9 @@ class Serving:
     hundredths of the whole.
 
     ``exported`` are the precisions of the exports that vlmplan makes for it; without any it serves checkpoints as
-    published, and the catalogue says which where it is an ``engine``. ``modules`` have to be here to measure it in this
+    published, and the catalogue says which where it is an ``engine``. ``offered`` are quantised ones that are tried
+    unasked, and ``stored_bits`` what a weight of its format takes, scales in, where that is not
+    ``cost.op.WEIGHT_BYTES``; the head is stored so, too. ``modules`` have to be here to measure it in this
     process, and ``libraries`` are those whose versions change its times. ``command`` serves; ``load`` is the line of a
     program where no command does.
     """
@@ -136,6 +150,7 @@ class Serving:
     called: tuple[str, ...] = ()
     runs: Runs = Runs.SERVER
     usual_for: tuple[str, ...] = ()
+    usual_vendors: tuple[str, ...] = ()
     usual: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     usual_on_processors: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     widens_on_processors: bool = False
@@ -150,6 +165,8 @@ class Serving:
     takes_share: bool = False
     engine: Engine | None = None
     exported: tuple[Precision, ...] = ()
+    offered: tuple[Precision, ...] = ()
+    stored_bits: Mapping[Precision, float] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     command: Command | None = None
@@ -171,6 +188,11 @@ class Serving:
 # ONNX Runtime runs fp16 on GPUs and has no 16-bit products on CPUs. Flags are those of vLLM 0.33
 # (``facts/engine_settings.csv`` and docs/howto/tokens.md say what was read or tried), its types without pipeline stages
 # those of its list of models. AWQ's products in transformers are fp16 (5.23, quantizer_awq.py, ``update_dtype``).
+# llama.cpp's flags and file types are those of its docs/multimodal.md, tools/server and tools/llama-bench (read
+# 2026-11-28): ``-hf repository:type``; requests in flight share ``-c`` (its issue 11681). Bits a weight are what its
+# tools/quantize/README.md measures on Llama 3.1 8B: Q4_K_M 4.8944, Q8_0 8.5008; Q5_K_M (5.7036) and Q6_K (6.5633) lie
+# between and are not priced. That Macs run it unasked rests on published times of two Apple GPUs
+# (``facts/published_latency.csv``); of transformers on them there are none.
 SERVING: Mapping[Runtime, Serving] = {
     Runtime.VLLM: Serving(
         title="vLLM",
@@ -261,5 +283,32 @@ SERVING: Mapping[Runtime, Serving] = {
         exported=(Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4),
         modules=("onnxruntime", "transformers"),
         libraries=("onnxruntime", "onnxruntime-gpu", "onnx-ir"),
+    ),
+    Runtime.LLAMA_CPP: Serving(
+        title="llama.cpp",
+        called=("llamacpp", "llama-cpp", "llama-server", "ggml", "gguf"),
+        usual_vendors=("Apple",),
+        methods=("gguf",),
+        usual=(Precision.FP16, Precision.BF16, Precision.FP32),
+        usual_on_processors=(Precision.FP16, Precision.BF16, Precision.FP32),
+        offered=(Precision.INT8, Precision.INT4),
+        stored_bits={Precision.INT8: 8.5008, Precision.INT4: 4.8944},
+        engine=Engine.LLAMA_CPP,
+        command=Command(
+            serve="llama-server -hf {model} --port 8000",
+            context="-c {tokens}",
+            together="-np {requests}",
+            memory_fraction=1.0,
+            stored={Precision.INT4: "Q4_K_M", Precision.INT8: "Q8_0", Precision.FP16: "F16", Precision.BF16: "BF16",
+                    Precision.FP32: "F32"},
+            from_files="llama-server -m {name}-{type}.gguf --mmproj mmproj-{name}.gguf --port 8000",
+            making=(
+                "hf download {model} --local-dir {name}",
+                "python convert_hf_to_gguf.py {name} --outtype {outtype} --outfile {name}-{whole}.gguf",
+                "python convert_hf_to_gguf.py {name} --mmproj --outfile mmproj-{name}.gguf",
+            ),
+            quantising="llama-quantize {name}-{whole}.gguf {name}-{type}.gguf {type}",
+            shares_context=True,
+        ),
     ),
 }  # fmt: skip

@@ -23,6 +23,7 @@ ALONE = 1.05  # mean requests in flight, below which hardly any met another
 _P99_SDS = 2.326  # standard deviations from the median to the 99th percentile of a normal distribution
 _MEDIAN_SDS = math.sqrt(math.pi / 2)  # standard error of a median, in those of a mean
 _SHOWN_KEYS = 8
+LEAST_STEPS = 2  # of which a time a step is told
 _MOST = 1e18  # nothing that is counted or timed here is more
 
 Table = Mapping[str, Any]
@@ -41,6 +42,7 @@ class TimedRow:
     """One request of the table of times: cells by column, as text, and times that stand in no cell.
 
     ``step`` is the median gap between tokens where that was told: what a step takes, others' prefills apart.
+    ``left_out`` is why nothing of it is taken.
     """
 
     where: str
@@ -48,6 +50,7 @@ class TimedRow:
     times: Mapping[Quantity, Middle] = field(default_factory=dict)
     step: Middle | None = None
     failed: int = 0
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,9 @@ class _Run:
     visual_tokens: int | None = None
     output_tokens: int | None = None
     batch: int | None = None
+    precision: str | None = None
     failed: int = 0
+    left_out: str | None = None
 
     def row(self, where: str) -> TimedRow:
         """Return the run as a row of the table."""
@@ -74,11 +79,15 @@ class _Run:
         }
         cells = {name: str(value) for name, value in counts.items() if value is not None}
         cells |= {} if self.model is None else {"model": str(self.model)}
+        cells |= {} if self.precision is None else {"precision": self.precision}
         if self.in_flight is None:
             cells[IN_FLIGHT] = NOT_TOLD
         else:
             cells[IN_FLIGHT] = "1" if self.in_flight <= ALONE else str(max(2, round(self.in_flight)))
-        return TimedRow(where=where, cells=cells, times=_apart(self.times), step=self.step, failed=self.failed)
+        return TimedRow(
+            where=where, cells=cells, times=_apart(self.times), step=self.step, failed=self.failed,
+            left_out=self.left_out,
+        )  # fmt: skip
 
 
 def _number(value: Any) -> float | None:
@@ -93,6 +102,15 @@ def _said(text: str | None) -> float | None:
         return _number(float(text or "nan"))
     except ValueError:
         return None
+
+
+def _cell(cells: Table, name: str) -> float | None:
+    """A number above zero in a cell; None where it is empty or zero. Raises InputError for what is no number."""
+    cell = cells.get(name)
+    found = _said(str(cell or ""))
+    if found is None and str(cell or 0) not in {"0", "0.0"}:
+        raise InputError(f"{name}: found {printable(str(cell)[:20])!r}, expected a number")
+    return found
 
 
 def _whole(value: Any) -> int | None:
@@ -258,21 +276,45 @@ def _offline(run: Table) -> Iterator[_Run]:
 
 def _genai(cells: Table) -> Iterator[_Run]:
     """Of onnxruntime-genai's ``benchmark_e2e``: a row a prompt length."""
-
-    def told(name: str) -> float | None:
-        try:
-            return _number(float(cells.get(name) or "nan"))
-        except ValueError:
-            raise InputError(f"{name}: found {str(cells.get(name))!r:.20}, expected a number") from None
-
-    first, step = told("Prompt Processing Latency (ms)"), told("Token Generation Latency (ms)")
+    first, step = (_cell(cells, name) for name in GENAI_COLUMNS[1:])
     yield _Run(
         times=_known(ttft=_timed(first, None, 1e-3), tpot=_timed(step, None, 1e-3)),
-        text_tokens=_whole(told("Prompt Length")),
-        output_tokens=_whole(told("Tokens Generated")),
-        batch=_whole(told("Batch Size")),
+        text_tokens=_whole(_cell(cells, "Prompt Length")),
+        output_tokens=_whole(_cell(cells, "Tokens Generated")),
+        batch=_whole(_cell(cells, "Batch Size")),
         in_flight=1.0,
     )
+
+
+# llama.cpp's names of file types, at the end of what it calls a model, and the precisions that price them.
+_FILE_TYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "Q8_0": "int8", "Q4_K - Medium": "int4"}
+
+
+def _llama_bench(table: Table) -> Iterator[_Run]:
+    """Of llama.cpp's ``llama-bench``: a prefill (pp), or steps (tg) after ``n_depth`` tokens."""
+    prompt, steps, depth = (round(_cell(table, name) or 0) for name in ("n_prompt", "n_gen", "n_depth"))
+    kind = str(table.get("model_type") or "")
+    precision = next((one for name, one in _FILE_TYPES.items() if kind.endswith(f" {name}")), None)
+    count = len(samples) if isinstance(samples := table.get("samples_ns"), list) else None
+    ready = _timed(None, _cell(table, "avg_ns"), 1e-9 / max(1, steps), spread=_cell(table, "stddev_ns"), count=count)
+    text, output = depth + prompt or 1, max(1, steps)
+    why = _not_taken(prompt, steps, depth, printable(kind)[:40] if precision is None else None)
+    times = {} if why else _known(ttft=ready) if prompt else _known(tpot=ready)
+    step = times.get(Quantity.TPOT)
+    yield _Run(times=times, step=step, in_flight=1.0, text_tokens=text, output_tokens=output, precision=precision,
+               left_out=why)  # fmt: skip
+
+
+def _not_taken(prompt: int, steps: int, depth: int, unknown_type: str | None) -> str | None:
+    """Why a test of ``llama-bench`` says nothing that is priced; None where it does."""
+    if prompt and steps:
+        return f"pp{prompt}+tg{steps} is a prefill and steps in one time, and is left out"
+    if prompt and depth:
+        return f"pp{prompt} at a depth of {depth} tokens is a prefill after a cached prompt, and is left out"
+    if not prompt and steps < LEAST_STEPS:
+        return f"found {prompt} tokens prefilled and {steps} generated, expected some, or {LEAST_STEPS}; it is left out"
+    known = f"of which {', '.join(_FILE_TYPES)} are priced; it is left out"
+    return None if unknown_type is None else f"model_type: found '{unknown_type}', {known}"
 
 
 def _mlperf(text: str) -> Iterator[_Run]:
@@ -376,11 +418,13 @@ class _Layout:
     read: Callable[[Table], Iterator[_Run]]
 
 
+LLAMA_BENCH_KEYS = ("n_prompt", "n_gen", "avg_ns")
 LAYOUTS = (
     _Layout(tool="vLLM's or SGLang's bench serve", keys=("completed", "request_throughput"), read=_serving),
     _Layout(tool="GuideLLM", keys=("benchmarks",), read=_guidellm),
     _Layout(tool="AIPerf or GenAI-Perf", keys=("request_latency", "input_config"), read=_genai_perf),
     _Layout(tool="vLLM's bench latency", keys=("avg_latency", "latencies"), read=_offline),
+    _Layout(tool="llama-bench", keys=LLAMA_BENCH_KEYS, read=_llama_bench),
 )
 GENAI_COLUMNS = ("Prompt Length", "Prompt Processing Latency (ms)", "Token Generation Latency (ms)")
 _TEXTS = (
@@ -402,13 +446,15 @@ def benchmark_rows(path: Path) -> tuple[TimedRow, ...] | None:
             return tuple(_rows(path.name, read, text))
     try:
         head = next(csv.reader(io.StringIO(text)), [])
-        table = list(csv.DictReader(io.StringIO(text))) if set(GENAI_COLUMNS) <= set(head) else None
+        by_columns = ((GENAI_COLUMNS, _genai), (LLAMA_BENCH_KEYS, _llama_bench))
+        read_row = next((one for columns, one in by_columns if set(columns) <= set(head)), None)
+        table = list(csv.DictReader(io.StringIO(text))) if read_row else []
     except csv.Error as error:
         raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
-    if table is None:
+    if read_row is None:
         return None
     return tuple(
-        row for number, cells in enumerate(table, 1) for row in _rows(f"{path.name} row {number}", _genai, cells)
+        row for number, cells in enumerate(table, 1) for row in _rows(f"{path.name} row {number}", read_row, cells)
     )
 
 
@@ -444,12 +490,9 @@ def _line(path: Path, number: int, line: str) -> Any:
 def _layout(where: str, table: Any) -> _Layout:
     keys = table if isinstance(table, dict) else {}
     for layout in LAYOUTS:
-        if all(key in keys for key in layout.keys) and (layout.read is not _guidellm or _is_list(keys["benchmarks"])):
+        runs = keys.get("benchmarks") if layout.read is _guidellm else []
+        if all(key in keys for key in layout.keys) and isinstance(runs, list):
             return layout
     shown = ", ".join(printable(str(key))[:30] for key in list(keys)[:_SHOWN_KEYS]) or f"a {type(table).__name__}"
     looked = "; ".join(f"{layout.tool}: {', '.join(layout.keys)}" for layout in LAYOUTS)
     raise InputError(f"{where}: not the result of a known benchmark; found {shown}; looked for {looked}")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)

@@ -145,6 +145,9 @@ def read_measurements(
     found: list[Observation] = []
     notes: list[str] = []
     for row in rows:
+        if row.left_out is not None:
+            notes.append(f"{row.where}: {row.left_out}")
+            continue
         try:
             cells = {**row.cells, **told}
             if cells.get(IN_FLIGHT) == NOT_TOLD:
@@ -157,6 +160,8 @@ def read_measurements(
             hint = "; --with text_tokens=N tells it" if "is not told, expected" in str(error) else ""
             raise InputError(f"{row.where}: {error}{hint}") from None
         notes += _notes(row, request)
+    if not found and notes:
+        raise InputError(f"{path}: nothing to take; {notes[0]}")
     return Read(observed=tuple(found), notes=tuple(notes))
 
 

@@ -70,6 +70,8 @@ def _without_kernels(precision: Precision, hardware: HardwareProfile, runtime: R
     serving = SERVING[runtime]
     if serving.exported and precision not in serving.exported:
         return f"{runtime} runs what vlmplan exports, which is {', '.join(serving.exported)}, not {precision}"
+    if serving.command and serving.command.stored and precision not in serving.command.stored:
+        return f"{runtime} has files of {', '.join(serving.command.stored)}, not of {precision}"
     for row in serving.unfit:
         if hardware.architecture in row.devices and precision in row.precisions:
             return f"{precision} does not run on {hardware.name}: {row.why}"

@@ -111,6 +111,21 @@ def _making(candidate: Candidate) -> tuple[str, str]:
     return name, f"{line} --output_dir {name}"
 
 
+def _converted(candidate: Candidate, command: Command) -> tuple[str, str]:
+    """(the line that serves files of an engine's own format, and the line that makes them of the checkpoint)."""
+    precision, name = candidate.request.precision, candidate.model.name
+    whole = command.stored[precision if precision.dtype else Precision.FP16]
+    words = {
+        "model": inert.argument(name),
+        "name": inert.argument(name.rpartition("/")[2]),
+        "type": command.stored[precision],
+        "whole": whole,
+        "outtype": whole.lower(),
+    }
+    lines = [*command.making, *([] if precision.dtype else [command.quantising])]
+    return command.from_files.format(**words), " && ".join(line.format(**words) for line in lines)
+
+
 def _precision_flag(command: Command, precision: Precision) -> str | None:
     """What tells the engine a precision that it makes of a whole checkpoint; None where it makes none."""
     if precision.dtype is not None:
@@ -131,6 +146,8 @@ def _stored(
         return inert.argument(ready.checkpoint), sixteen, ready.checkpoint
     if (flag := _precision_flag(command, precision)) is not None:
         return name, flag, None
+    if command.stored:
+        return name, None, None
     return _making(candidate)[0], sixteen, None
 
 
@@ -143,9 +160,14 @@ def _served(
     native_tokens = native_visual_tokens(model, request.workload.image)
     if engine not in model.serving or not settable(candidate.visual, engine, native_tokens):
         return None
-    name, dtype, _ = stored
+    if request.gpus > 1 and not command.tensor:
+        return None
+    name, dtype, published_id = stored
     workload = request.workload
-    parts = [command.serve.format(model=name), dtype, command.context.format(tokens=most.context_tokens)]
+    own_files = command.stored and published_id is None
+    serve = _converted(candidate, command)[0] if own_files else command.serve.format(model=name)
+    slots = workload.decoded_together if command.shares_context else 1
+    parts = [serve, dtype, command.context.format(tokens=slots * most.context_tokens)]
     if fraction is not None:
         parts.append(command.memory.format(fraction=fraction))
     if workload.decoded_together > 1:
@@ -218,6 +240,8 @@ def hand_over(
         return by_hand
     spread = _spread(served, serving.command, candidate, hardware)
     made = _making(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None
+    if serving.command.stored and stored[2] is None:
+        made = _converted(candidate, serving.command)[1]
     return replace(by_hand, **spread, checkpoint=stored[2], make=made)
 
 

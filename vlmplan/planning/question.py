@@ -36,8 +36,8 @@ def _precisions(
 ) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
     """Read a comma list: those that the hardware runs, and a note on each that it does not.
 
-    Without a list, the device's usual one, those that quantised checkpoints have, and of exports those that were
-    measured on the device. Raises InputError where the
+    Without a list, the device's usual one, those that quantised checkpoints have, of exports those that were measured
+    on the device, and those that the runtime's own files are published in. Raises InputError where the
     hardware runs none, or for a precision that is not the one of the only checkpoint.
     """
     if text is None:
@@ -46,6 +46,7 @@ def _precisions(
             usual += [
                 one.precision for one in hardware.calibration if (one.runtime, one.basis) == (runtime, Basis.MEASURED)
             ]
+        usual += SERVING[runtime].offered
         return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
     found, refused = [], []
     several = "," in text
