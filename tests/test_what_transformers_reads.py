@@ -168,6 +168,19 @@ def test_what_transformers_heeds_by_halves_or_cannot_run_is_refused(
         open_checkpoint(str(mine))
 
 
+def test_layers_with_a_window_that_is_switched_off_are_refused(tmp_path: Path) -> None:
+    """Their cache has no length; transformers ends in a TypeError of its own."""
+    mine = Path(shutil.copytree(checkpoint("clip-qwen2"), tmp_path / "mine"))
+
+    def changed(config: dict[str, Any]) -> None:
+        kinds = ["sliding_attention", *["full_attention"] * (config["text_config"]["num_hidden_layers"] - 1)]
+        config["text_config"] |= {"use_sliding_window": False, "sliding_window": 20, "layer_types": kinds}
+
+    _changed(mine, "config.json", changed)
+    with pytest.raises(InputError, match="layer_types has sliding_attention, and there is no window"):
+        open_checkpoint(str(mine))
+
+
 @pytest.fixture(scope="module")
 def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export with a question baked in."""

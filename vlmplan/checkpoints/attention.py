@@ -19,6 +19,11 @@ def check_attention(text: Any, folder: Path) -> None:
             f"{folder}: text_config.layer_types has sliding_attention, which transformers' llama heeds token by token "
             "and not in a whole prompt; expected full_attention"
         )
+    if "sliding_attention" in (kinds or ()) and not getattr(text, "sliding_window", None):
+        raise InputError(
+            f"{folder}: text_config.layer_types has sliding_attention, and there is no window (sliding_window, which "
+            "use_sliding_window may switch off); expected full_attention"
+        )
     for key in ("sliding_window", "attention_chunk_size"):
         heeded = key == "sliding_window" and text.model_type != "llama"
         if (width := getattr(text, key, None)) and not kinds and not heeded:
