@@ -30,7 +30,7 @@ def _padding(folder: Path, model: OnnxModel) -> Check:
     served = OnnxModel(folder, threads=2)
     prompts = check_numbers.probes(read_manifest(folder), opened)
     walks = tuple(check_numbers.walk(served, served, prompt) for prompt in prompts)
-    return check_numbers.padding(model, walks, 1e-4 * max(one.scale for one in walks))
+    return check_numbers.padding(model, walks, 1e-4 * max(one.scale for one in walks), opened.text)
 
 
 @pytest.fixture(scope="module")

@@ -555,3 +555,32 @@ def test_an_image_that_the_checkpoint_cannot_see_says_nothing_of_the_export(tmp_
     report = Validator(replace(QUICK, checkpoint=given), quiet).validate(tmp_path / "made").report
     assert not report.failed
     assert _outcome(report, "control: no image") is Outcome.SKIPPED
+
+
+def test_texts_beyond_what_growing_frequencies_were_trained_for_are_proved(tmp_path: Path) -> None:
+    """Transformers keeps the frequencies of the longest text before; a reference forgets them with each prompt."""
+    grown = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    short = SmallModel(text={"max_position_embeddings": 64, "rope_parameters": grown})
+    given = str(write_checkpoint(short, tmp_path / "short"))
+    export(replace(order(), checkpoint=given), tmp_path / "made", quiet)
+    report = Validator(replace(QUICK, checkpoint=given), quiet).validate(tmp_path / "made").report
+    assert not report.failed
+    assert _outcome(report, "logits") is Outcome.PASSED
+    assert _outcome(report, "padding") is Outcome.SKIPPED
+
+
+def test_another_size_is_another_structure_and_is_not_run(tmp_path: Path) -> None:
+    """Sizes say how much memory a run takes."""
+    import onnx
+    from onnx import numpy_helper
+
+    shutil.copytree(exported(), folder := tmp_path / "made")
+    path = folder / "onnx" / "vision_encoder.onnx"
+    model = onnx.load(path)
+    tensor = next(one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT64)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + 2**28, tensor.name))
+    onnx.save(model, path)
+    agree_in_all(folder)
+    report = Validator(QUICK, quiet).validate(folder).report
+    assert {"structure", "weights"} <= {check.name for check in report.failed}
+    assert "vision" not in {check.name for check in report.checks}

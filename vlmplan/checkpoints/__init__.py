@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.checkpoints.attention import rope_type as rope_type
     from vlmplan.checkpoints.checkpoint import (
         GRIDDED_TYPES as GRIDDED_TYPES,
     )
@@ -193,6 +194,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "attention": ("rope_type",),
         "checkpoint": (
             "Checkpoint",
             "GRIDDED_TYPES",

@@ -18,6 +18,17 @@ from vlmplan.checkpoints.regions import Compression
 from vlmplan.checkpoints.tensors import Weights, canonical
 
 
+def _forget_lengths(model: Any) -> None:
+    """Set rotary frequencies that grow with a text back to those of a new one.
+
+    transformers keeps those of the longest text before, for texts that are longer than the model was trained for.
+    """
+    for module in model.modules():
+        if getattr(module, "rope_type", None) == "dynamic" and hasattr(module, "original_inv_freq"):
+            module.register_buffer("inv_freq", module.original_inv_freq.clone(), persistent=False)
+            module.max_seq_len_cached = module.original_max_seq_len
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """The model in PyTorch. ``model`` is transformers', ``compressor`` a torch module with weights loaded.
@@ -155,6 +166,8 @@ class Reference:
         """
         import torch
 
+        if cache is None:
+            _forget_lengths(self.model)
         with torch.inference_mode():
             attention = self._tensor(mask)
             if self.checkpoint.pooled:

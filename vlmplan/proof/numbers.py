@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vlmplan.checkpoints import Checkpoint
+from vlmplan.checkpoints import Checkpoint, rope_type
 from vlmplan.errors import InputError
 from vlmplan.exporting import (
     Generation,
@@ -321,8 +321,10 @@ def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: fl
             yield failed(name, f"{detail}, the checkpoint's by {due:.1e}: not read")
 
 
-def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
+def padding(export: Model, walks: tuple[Walk, ...], limit: float, text: Any) -> Check:
     """A left-padded batch of two gives what its rows give alone, through prefill and three further tokens.
+
+    Not where rotary frequencies grow with the longest row, beyond what the ``text`` model was trained for.
 
     Padding changes the order of sums, no more. Where activations are rounded to 8 bits that alone moves logits by as
     much as the rounding does, so a quantised ``export`` comes here with its activations unrounded.
@@ -334,6 +336,10 @@ def padding(export: Model, walks: tuple[Walk, ...], limit: float) -> Check:
     alone = [generate(export, prompt, steps, forced=forced) for prompt, forced in zip(prompts, tokens, strict=True)]
     embeds = [prompt_embeds(export, prompt) for prompt in prompts]
     longest = max(one.shape[1] for one in embeds)
+    if rope_type(text) == "dynamic" and longest + steps > text.max_position_embeddings:
+        return skipped(
+            "padding", "rows longer than the model was trained for turn the others' positions, too (dynamic)"
+        )
     padded = [np.pad(one, ((0, 0), (longest - one.shape[1], 0), (0, 0))) for one in embeds]
     mask = np.stack([np.arange(longest) >= longest - one.shape[1] for one in embeds]).astype(np.int64)
     places = [one.positions.padded(longest) for one in prompts if one.positions is not None]

@@ -218,7 +218,8 @@ class Validator:
         scale = max(one.scale for one in walks)
         whole = precision in (Precision.FP32, Precision.FP16)
         yield from check_numbers.controls(model, followed, walks, limit * scale)
-        yield check_numbers.padding(model if whole else model.unrounded(), walks, limit * scale)
+        unrounded = model if whole else model.unrounded()
+        yield check_numbers.padding(unrounded, walks, limit * scale, parts.checkpoint.text)
 
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None
