@@ -206,7 +206,10 @@ def test_the_command_shown_gives_the_same_choice(server: Loopback, fields: dict[
     code, out, err = run(*arguments, "--json")
     assert code == 0, err
     choice = json.loads(out)["choice"]
-    assert {name: choice[name] for name in found["choice"]} == found["choice"]
+    shown = {name: choice[name] for name in found["choice"]}
+    if not fields.get("hardware", "l4") and shown != found["choice"]:  # this machine's free memory moved meanwhile
+        found = _ask(server, **fields)
+    assert shown == found["choice"]
     assert f"{choice['visual_tokens']} visual token" in found["sentence"]
     front = json.loads(out)["front"]
     assert [row["tokens"] for row in found["front"]] == [one["visual_tokens"] for one in front]

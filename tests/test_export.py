@@ -204,7 +204,7 @@ def _broken(folder: Path, what: str) -> None:  # noqa: C901, PLR0912 - a table o
         ("pickles", "pickles are not read"),
         ("cut weights", "expected a safetensors file"),
         ("a tensor less", "no tensor 'language_model.layers.1.mlp.up_proj.weight'"),
-        ("another family", "vlmplan exports gemma3, internvl_chat, internvl, llava, llava_next"),
+        ("another family", "vlmplan exports gemma3, internvl_chat, internvl, lfm2_vl, llava, llava_next"),
         ("another llm", "text_config.model_type is 'gemma2'"),
         ("another patch size", r"patch_embedding.weight is \[64, 3, 14, 14\], expected"),
         ("another width", "is config.json of this checkpoint?"),

@@ -19,7 +19,7 @@ from vlmplan.measuring.observation import Quantity
 from vlmplan.models import native_visual_tokens
 
 FACTS = Path(__file__).resolve().parents[1] / "facts"
-ENGINES = {"vllm", "sglang", "tensorrt-llm", "tensorrt-edge-llm", "transformers", "onnxruntime"}
+ENGINES = {"vllm", "sglang", "tensorrt-llm", "tensorrt-edge-llm", "transformers", "onnxruntime", "llama.cpp"}
 COUNTS = ("tensor_parallel", "text_tokens", "output_tokens", "images")
 
 

@@ -211,7 +211,7 @@ class OnnxModel:
             if query is None:
                 raise InputError("this export reads the question (QueCC); give one")
             feeds["text_query"] = query
-        if grid is not None and grid.shape[1] == _PLANE:
+        if grid is not None and grid.shape[1] == _PLANE and VIEW_SHAPES not in names:
             return self._pictures(self.session(VISION), pixel_values, grid)
         return self._seen(["image_features"], feeds)["image_features"]
 
