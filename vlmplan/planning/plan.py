@@ -317,8 +317,7 @@ def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
         whose = deploy.checkpoint.partition("/")[0]
         own = whose == model.name.partition("/")[0]
         return [] if own else [f"{deploy.checkpoint} is quantised by {whose}, not by who made {model.name}"]
-    made = deploy is not None and deploy.make is not None  # by the plan's own lines
-    if made or precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
+    if precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
         return []
     return [f"needs an {precision} checkpoint of {model.name}; none published is known here"]
 
