@@ -7,12 +7,20 @@ import typer
 
 from vlmplan import api
 from vlmplan.cli import completion
-from vlmplan.cli.options import ImageFolderOption, JsonOption, OutOption, ProviderOption, ThreadsOption
+from vlmplan.cli.options import (
+    AnswerTimeoutOption,
+    ImageFolderOption,
+    JsonOption,
+    OutOption,
+    ProviderOption,
+    ServedModelOption,
+    ThreadsOption,
+)
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_apart, check_destination
 from vlmplan.errors import InputError, mistyped
 from vlmplan.hardware import Provider
-from vlmplan.units import parse_percent, parse_wait, written
+from vlmplan.units import parse_percent, written
 
 
 def evaluate(  # noqa: PLR0917 - one parameter an option
@@ -43,9 +51,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
             autocompletion=completion.model,
         ),
     ] = None,
-    served_model: Annotated[
-        str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
-    ] = None,
+    served_model: ServedModelOption = None,
     score: Annotated[
         str,
         typer.Option(
@@ -65,12 +71,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
         ),
     ] = "2%",
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the order of questions.")] = 0,
-    timeout: Annotated[
-        str,
-        typer.Option(
-            "--timeout", parser=written(parse_wait, "--timeout"), metavar="60s", help="Longest time of a whole answer."
-        ),
-    ] = "60s",
+    timeout: AnswerTimeoutOption = "60s",
     points: Annotated[
         Path | None, typer.Option("--points", metavar="FILE.csv", help="Write the curve as points for fit.")
     ] = None,

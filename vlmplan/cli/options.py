@@ -8,7 +8,7 @@ import typer
 from vlmplan.cli import completion
 from vlmplan.hardware import Provider, Runtime
 from vlmplan.models import Compressor
-from vlmplan.units import parse_seconds, written
+from vlmplan.units import parse_seconds, parse_wait, written
 
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Engine [default: by the device].")]
 TextOption = Annotated[
@@ -93,3 +93,12 @@ ThreadsOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of all that is drawn.")]
 ImageFolderOption = Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the images are.")]
+ServedModelOption = Annotated[
+    str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
+]
+AnswerTimeoutOption = Annotated[
+    str,
+    typer.Option(
+        "--timeout", parser=written(parse_wait, "--timeout"), metavar="60s", help="Longest time of a whole answer."
+    ),
+]

@@ -9,11 +9,10 @@ import typer
 
 from vlmplan import api
 from vlmplan.cli import completion
-from vlmplan.cli.options import JsonOption, RuntimeOption, VerboseOption
+from vlmplan.cli.options import AnswerTimeoutOption, JsonOption, RuntimeOption, ServedModelOption, VerboseOption
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_apart, check_destination, to_toml, write_text
 from vlmplan.errors import Infeasible, InputError, mistyped
-from vlmplan.units import parse_wait, written
 
 if TYPE_CHECKING:
     from vlmplan.measuring import Adjusted
@@ -62,16 +61,9 @@ def profile(  # noqa: PLR0917 - one parameter an option
             "--model", help="With a server or a file: the model, as for estimate.", autocompletion=completion.model
         ),
     ] = None,
-    served_model: Annotated[
-        str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
-    ] = None,
+    served_model: ServedModelOption = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="With a server: send pictures, too.")] = True,
-    timeout: Annotated[
-        str,
-        typer.Option(
-            "--timeout", parser=written(parse_wait, "--timeout"), metavar="60s", help="Longest time of a whole answer."
-        ),
-    ] = "60s",
+    timeout: AnswerTimeoutOption = "60s",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: in the data folder].")
     ] = None,

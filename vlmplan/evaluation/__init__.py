@@ -6,51 +6,21 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.evaluation.lmms_eval import run_lmms_eval as run_lmms_eval
-    from vlmplan.evaluation.paired import (
-        AtLimit as AtLimit,
-    )
-    from vlmplan.evaluation.paired import (
-        TokenCurve as TokenCurve,
-    )
-    from vlmplan.evaluation.paired import (
-        points_csv as points_csv,
-    )
-    from vlmplan.evaluation.paired import (
-        token_curve as token_curve,
-    )
-    from vlmplan.evaluation.questions import (
-        Evaluation as Evaluation,
-    )
-    from vlmplan.evaluation.questions import (
-        Question as Question,
-    )
-    from vlmplan.evaluation.questions import (
-        Share as Share,
-    )
-    from vlmplan.evaluation.questions import (
-        agreement as agreement,
-    )
-    from vlmplan.evaluation.questions import (
-        answer_all as answer_all,
-    )
-    from vlmplan.evaluation.questions import (
-        answers_check as answers_check,
-    )
-    from vlmplan.evaluation.questions import (
-        answers_jsonl as answers_jsonl,
-    )
-    from vlmplan.evaluation.questions import (
-        beside as beside,
-    )
-    from vlmplan.evaluation.questions import (
-        evaluation as evaluation,
-    )
-    from vlmplan.evaluation.questions import (
-        open_subject as open_subject,
-    )
-    from vlmplan.evaluation.questions import (
-        read_questions as read_questions,
-    )
+    from vlmplan.evaluation.paired import AtLimit as AtLimit
+    from vlmplan.evaluation.paired import TokenCurve as TokenCurve
+    from vlmplan.evaluation.paired import points_csv as points_csv
+    from vlmplan.evaluation.paired import token_curve as token_curve
+    from vlmplan.evaluation.questions import Evaluation as Evaluation
+    from vlmplan.evaluation.questions import Question as Question
+    from vlmplan.evaluation.questions import Share as Share
+    from vlmplan.evaluation.questions import agreement as agreement
+    from vlmplan.evaluation.questions import answer_all as answer_all
+    from vlmplan.evaluation.questions import answers_check as answers_check
+    from vlmplan.evaluation.questions import answers_jsonl as answers_jsonl
+    from vlmplan.evaluation.questions import beside as beside
+    from vlmplan.evaluation.questions import evaluation as evaluation
+    from vlmplan.evaluation.questions import open_subject as open_subject
+    from vlmplan.evaluation.questions import read_questions as read_questions
     from vlmplan.evaluation.scoring import Score as Score
     from vlmplan.evaluation.scoring import check_expected as check_expected
     from vlmplan.evaluation.served import Asking as Asking

@@ -144,7 +144,7 @@ def ask_all(asking: Asking, questions: Sequence[Question], answers: Path | None,
     those that stand there are not asked for again. Raises Unavailable when the server is gone.
     """
     tasks, kept = _tasks(asking, questions), _kept(answers)
-    if answers is not None and answers.exists() and not answers.read_bytes().endswith(b"\n"):
+    if answers is not None and answers.exists() and not _ends_whole(answers):
         append_text(answers, "\n")  # a kill cut off the last line, or the file is new
     open_tasks = [task for task in tasks if task.key not in kept]
     asked = _within(open_tasks, asking.budget)
@@ -246,6 +246,13 @@ def _kept(answers: Path | None) -> dict[str, tuple[str, int | None]]:
         count = row.get("prompt_tokens")
         found[key] = (text, count if isinstance(count, int) else None)
     return found
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether a file's last byte ends a line."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 1))
+        return stream.read() == b"\n"
 
 
 def _line(task: _Task, outcome: tuple[str, int | None]) -> str:
