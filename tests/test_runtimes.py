@@ -118,7 +118,8 @@ def test_what_runtimes_are_called_is_understood() -> None:
 @pytest.mark.parametrize(
     ("device", "runtime"),
     [("l4", "vllm"), ("jetson-agx-orin-64gb", "vllm"), ("apple-m4-max", "llama.cpp"),
-     ("jetson-orin-nano-8gb", "llama.cpp"), ("dgx-spark", "vllm"), ("instinct-mi300x", "vllm"), ("amd-epyc-9654", "onnxruntime")],
+     ("jetson-orin-nano-8gb", "llama.cpp"), ("dgx-spark", "vllm"), ("instinct-mi300x", "vllm"),
+     ("amd-epyc-9654", "onnxruntime")],
 )  # fmt: skip
 def test_the_usual_runtime_of_a_device(device: str, runtime: str) -> None:
     assert catalogue.hardware(device).default_runtime == runtime
