@@ -242,7 +242,7 @@ BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "recheck_markdown", "repo
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))
 def test_commands_call_the_api_and_show(name: str) -> None:
     """Of rooms they know kinds of things, such as Precision; what is done with them the API does, and views show."""
-    tree = _tree(PACKAGE / "cli" / f"{name}.py")
+    tree = _tree(PACKAGE / "cli" / "commands" / f"{name}.py")
     calls = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert {call for call in calls if call.startswith("api.")}
     for node in ast.walk(tree):
@@ -256,7 +256,7 @@ def test_commands_call_the_api_and_show(name: str) -> None:
 
 def test_commands_are_listed_as_they_introduce_themselves() -> None:
     for name, text in COMMANDS.items():
-        command = getattr(importlib.import_module(f"vlmplan.cli.{name}"), name)
+        command = getattr(importlib.import_module(f"vlmplan.cli.commands.{name}"), name)
         assert " ".join((inspect.getdoc(command) or "").split("\n\n")[0].split()) == text
 
 
