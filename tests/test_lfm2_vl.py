@@ -35,7 +35,7 @@ from small_plans import plan_for
 
 from vlmplan import api
 from vlmplan.checkpoints.checkpoint import quiet_transformers
-from vlmplan.checkpoints.shaped_images import patches_of, view_processor
+from vlmplan.checkpoints.families.lfm2_images import patches_of, view_processor
 from vlmplan.checkpoints.small_checkpoint import enliven
 from vlmplan.checkpoints.tensors import canonical
 from vlmplan.errors import InputError
