@@ -10,7 +10,6 @@ from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
-from vlmplan.checkpoints.families.deepstack import apart, wide_embeds, wide_features
 from vlmplan.checkpoints.families.gemma import pooled_config
 from vlmplan.checkpoints.families.gemma_torch import (
     as_marked,
@@ -19,7 +18,8 @@ from vlmplan.checkpoints.families.gemma_torch import (
     projected_tokens,
     prompted_step,
 )
-from vlmplan.checkpoints.families.lfm2_torch import hybrid_zeros, view_features
+from vlmplan.checkpoints.families.lfm2 import hybrid_zeros, view_features
+from vlmplan.checkpoints.families.qwen_vl import apart, wide_embeds, wide_features
 from vlmplan.checkpoints.regions import Compression
 from vlmplan.checkpoints.tensors import Weights, canonical
 
