@@ -1,7 +1,7 @@
 """Which LFM2-VL checkpoints are drawn, and how does PyTorch run them? As transformers' classes do.
 
 A transformers configuration -> sizes of its views; what cannot be drawn is named. Squares of patches stand for other
-families' tiles: a token each. A model -> features of its views, pooled where an export pools them, and a cache of zeros.
+families' tiles: a token each. A model -> features of its views, pooled where an export pools them; a cache of zeros.
 """
 
 import math

@@ -4,9 +4,9 @@ Towers and positions are as in transformers' classes. A configuration -> the sid
 token, the axis of position that each rotary frequency follows; what cannot be drawn is named. Squares stand for other
 families' tiles: a token each.
 
-DeepStack is Qwen3-VL's: features of some of the tower's layers go into the LLM's first layers. An export has them beside
-image features and embeddings, LLM width after LLM width (``graphs/qwen_vl.py`` says why); transformers' classes take them
-apart. Models without DeepStack pass through as they are.
+DeepStack is Qwen3-VL's: features of some of the tower's layers go into the LLM's first layers. An export has them
+beside image features and embeddings, LLM width after LLM width (``graphs/qwen_vl.py`` says why); transformers' classes
+take them apart. Models without DeepStack pass through as they are.
 """
 
 from pathlib import Path
