@@ -29,8 +29,8 @@ from vlmplan.inventory import catalogue
 from vlmplan.inventory.budget import Budget
 from vlmplan.inventory.catalogue import TypicalCalibrations, profiles_folder
 from vlmplan.inventory.workloads import NamedWorkload
-from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
+from vlmplan.measuring.timing import Store
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, knee_curve_of, recommend

@@ -45,7 +45,7 @@ from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import export
-from vlmplan.graphs.shaped_views import view_graph
+from vlmplan.graphs.lfm2 import view_graph
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor
