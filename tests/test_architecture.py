@@ -50,7 +50,6 @@ GROUND = (
     "progress",
     "intervals",
     "lazy",
-    "packed",
     "records",
     "panics",
     "picture_files",

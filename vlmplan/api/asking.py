@@ -34,8 +34,8 @@ from vlmplan.units import parse_bytes, parse_flops, parse_params, parse_percent,
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
-    from vlmplan.inventory import NamedWorkload
-    from vlmplan.planning import Plan, RequestLog
+    from vlmplan.inventory import NamedWorkload, RequestLog
+    from vlmplan.planning import Plan
 
 USUAL_LIMITS = Budget(ttft_s=INTERACTIVE.ttft_s, tpot_s=INTERACTIVE.tpot_s)
 _READS = "that reads such text "
