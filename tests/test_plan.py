@@ -612,7 +612,7 @@ def test_no_more_than_all_answers_are_wrong() -> None:
     ("memory_gib", "fraction"),
     [(4, 2 / 3), (8, 2 / 3), (12, 0.7083), (16, 0.75), (32, 0.75)],
 )
-def test_of_shared_memory_a_gpu_gets_what_its_size_leaves(memory_gib: float, fraction: float) -> None:
+def test_of_shared_memory_a_gpu_gets_what_its_size_leaves(memory_gib: int, fraction: float) -> None:
     """Between two sizes the share is between theirs; beyond them it is the nearest's."""
     gib = 2**30
     sizes = ((8 * gib, round(8 * gib * 2 / 3)), (16 * gib, 12 * gib))
