@@ -163,11 +163,11 @@ def assemble(
     import torch
 
     quiet_transformers()
-    folder = local_folder(checkpoint, lambda directory: _check_kind(directory, checkpoint, tower))
+    folder = local_folder(checkpoint, lambda path: _check_kind(path, checkpoint, tower))
     dtype = torch.bfloat16 if half else torch.float32
     if tower is None:
         return _from_vlm(folder, *counts, seed, dtype)
-    return _from_parts(folder, local_folder(tower, lambda directory: _check_tower(directory, tower)), counts, seed, dtype)
+    return _from_parts(folder, local_folder(tower, lambda path: _check_tower(path, tower)), counts, seed, dtype)
 
 
 def _check_kind(folder: Path, checkpoint: str, tower: str | None) -> None:
