@@ -50,23 +50,27 @@ def print_training(training: "Training", out: Path) -> None:
     shown.print(f"Next: vlmplan export --checkpoint {made} --out {export}", soft_wrap=True)
 
 
-def print_evaluation(found: "Evaluation") -> None:
+def print_evaluation(evaluation: "Evaluation") -> None:
     """Print shares in all, by task and by kind, and how the other model answered."""
-    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
-    plural = "" if found.visual_tokens == 1 else "s"
+    shown, level = new_console(), f"{100 * evaluation.interval_level_fraction:g} %"
+    plural = "" if evaluation.visual_tokens == 1 else "s"
     shown.print(
-        f"{found.model} ({found.runtime}, {found.visual_tokens} visual token{plural} by {found.compressor}) on "
-        f"{found.questions}:", soft_wrap=True,
+        f"{evaluation.model} ({evaluation.runtime}, {evaluation.visual_tokens} visual token{plural} by "
+        f"{evaluation.compressor}) on {evaluation.questions}:", soft_wrap=True,
     )  # fmt: skip
     table = new_table("questions", "right", "of", "accuracy", f"{level} interval")
-    groups = {**found.by_kind, **{f"all {name}": one for name, one in found.by_task.items()}, "all": found.overall}
-    for name, one in groups.items():
-        low, high = one.interval
-        accuracy = f"{100 * one.accuracy_fraction:.1f} %"
-        table.add_row(name, str(one.right), str(one.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
+    groups = {
+        **evaluation.by_kind,
+        **{f"all {name}": group for name, group in evaluation.by_task.items()},
+        "all": evaluation.overall,
+    }
+    for name, group in groups.items():
+        low, high = group.interval
+        accuracy = f"{100 * group.accuracy_fraction:.1f} %"
+        table.add_row(name, str(group.right), str(group.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
     shown.print(table)
-    if found.against is not None:
-        other, count = found.against, found.overall.questions
+    if evaluation.against is not None:
+        other, count = evaluation.against, evaluation.overall.questions
         same = f"all {count} answers are the same"
         if other.differing:
             same = f"{other.differing} of {count} answers differ, {other.near_ties} of them near ties (within "
@@ -74,41 +78,41 @@ def print_evaluation(found: "Evaluation") -> None:
         shown.print(f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {same}.", soft_wrap=True)
 
 
-def print_token_curve(found: "TokenCurve") -> None:
+def print_token_curve(curve: "TokenCurve") -> None:
     """Print the fewest visual tokens that are enough, then the score at each number and what it loses."""
-    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
-    most = found.at[-1]
-    allowed = f"{100 * found.may_lose_fraction:g} points"
-    if found.enough is None:
+    shown, level = new_console(), f"{100 * curve.interval_level_fraction:g} %"
+    most = curve.at[-1]
+    allowed = f"{100 * curve.may_lose_fraction:g} points"
+    if curve.enough is None:
         told = f"No number below {most.limit} surely loses less than {allowed} here; ask more questions, or keep them."
     else:
-        one = next(at for at in found.at if at.limit == found.enough)
-        told = f"{found.enough} visual tokens are enough: they lose {_lost(one)} of 100 against {most.limit}."
-    shown.print(f"{found.served_model} on {found.questions}, judged by {found.score}:", soft_wrap=True)
+        point = next(at for at in curve.at if at.limit == curve.enough)
+        told = f"{curve.enough} visual tokens are enough: they lose {_lost(point)} of 100 against {most.limit}."
+    shown.print(f"{curve.served_model} on {curve.questions}, judged by {curve.score}:", soft_wrap=True)
     shown.print(told, style="bold")
     table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
-    for one in found.at:
-        low, high = one.interval
+    for point in curve.at:
+        low, high = point.interval
         table.add_row(
-            str(one.limit), f"{one.visual_tokens:.0f}", str(one.questions), f"{100 * one.score_fraction:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %", "" if one is most else _lost(one),
-            *(("", "") if one is most else (str(one.worse), str(one.better))),
+            str(point.limit), f"{point.visual_tokens:.0f}", str(point.questions), f"{100 * point.score_fraction:.1f} %",
+            f"{100 * low:.1f} to {100 * high:.1f} %", "" if point is most else _lost(point),
+            *(("", "") if point is most else (str(point.worse), str(point.better))),
         )  # fmt: skip
     shown.print(table)
-    for warning in found.warnings:
+    for warning in curve.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
-    asked = f"{counted(found.requests, 'request')} made"
-    asked += f", {found.kept} kept from before" if found.kept else ""
-    asked += f", {found.left} left by the budget" if found.left else ""
-    shown.print(f"{asked}.")
-    if found.failed:
-        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
-        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+    requests = f"{counted(curve.requests, 'request')} made"
+    requests += f", {curve.kept} kept from before" if curve.kept else ""
+    requests += f", {curve.left} left by the budget" if curve.left else ""
+    shown.print(f"{requests}.")
+    if curve.failed:
+        rest = f", and {len(curve.failed) - 1} more" if len(curve.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {curve.failed[0]}{rest}.", soft_wrap=True)
 
 
-def _lost(one: "AtLimit") -> str:
-    low, high = one.lost_interval
-    return f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def _lost(at: "AtLimit") -> str:
+    low, high = at.lost_interval
+    return f"{100 * at.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @contextmanager
