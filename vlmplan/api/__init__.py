@@ -6,6 +6,8 @@ from vlmplan.api.notebook import register
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.api.answers import compare_answers as compare_answers
+    from vlmplan.api.answers import evaluate_answers as evaluate_answers
     from vlmplan.api.costs import estimate as estimate
     from vlmplan.api.costs import explain as explain
     from vlmplan.api.costs import knees as knees
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "answers": ("compare_answers", "evaluate_answers"),
         "costs": ("estimate", "explain", "knees", "tokens"),
         "exports": ("evaluate", "export", "page", "run", "validate"),
         "fits": ("fit",),

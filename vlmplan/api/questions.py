@@ -13,7 +13,7 @@ from vlmplan.progress import Progress, silent
 from vlmplan.units import parse_percent, parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.evaluation import TokenCurve
+    from vlmplan.evaluation import Question, Score, TokenCurve
 
 MOST_LIMITS = 12
 
@@ -76,13 +76,12 @@ def evaluate_endpoint(
         Unavailable: Where the server does not answer.
     """
     from vlmplan.document import check_apart, check_destination, write_text
-    from vlmplan.evaluation import Asking, Score, ask_all, check_expected, points_csv, read_questions, token_curve
+    from vlmplan.evaluation import Asking, Score, ask_all, points_csv, token_curve
 
     limits = _limits(visual_tokens)
     within("--output-tokens", output_tokens, 1, 100_000)
     within("--at-once", at_once, 1, 256)
     within("--budget", budget, 1, 10**9)
-    within("--limit", limit, 1, 10**9)
     rule = must_be_one_of(Score, score, "--score")
     loss_fraction = parse_percent(str(may_lose))
     way = _way(by)
@@ -90,14 +89,7 @@ def evaluate_endpoint(
     for path in (kept, written):
         check_destination(path)
     check_apart({"--answers": kept, "--points": written}, (str(questions),))
-    table = read_questions(Path(questions), Path(images), limit)
-    if not table:
-        raise InputError(f"{questions}: found no question")
-    for one in table:
-        try:
-            check_expected(rule, one.answers)
-        except InputError as error:
-            raise InputError(f"{one.name}: answer: {error}") from None
+    table = judged(questions, images, limit, rule)
     asked_of = server(endpoint, served_model, parse_seconds(str(timeout)))
     asking = Asking(
         server=asked_of, model=_sized_by(like, asked_of.model), limits=limits, score=rule, by_request=way,
@@ -109,6 +101,22 @@ def evaluate_endpoint(
         params_b = asking.model.nominal_llm_params_b or active_llm_params(asking.model) / 1e9
         write_text(written, points_csv(curve, params_b, task or Path(questions).stem))
     return curve
+
+
+def judged(questions: File, images: File | None, limit: int | None, rule: "Score") -> "tuple[Question, ...]":
+    """Return the questions, whose expected answers ``rule`` can judge by. Raises InputError for one that it cannot."""
+    from vlmplan.evaluation import check_expected, read_questions
+
+    within("--limit", limit, 1, 10**9)
+    table = read_questions(Path(questions), file(images), limit)
+    if not table:
+        raise InputError(f"{questions}: found no question")
+    for one in table:
+        try:
+            check_expected(rule, one.answers)
+        except InputError as error:
+            raise InputError(f"{one.name}: answer: {error}") from None
+    return table
 
 
 def _limits(text: str) -> tuple[int, ...]:

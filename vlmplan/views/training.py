@@ -14,7 +14,7 @@ from vlmplan.views.text import new_console, new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vlmplan.evaluation import AtLimit, Evaluation, TokenCurve
+    from vlmplan.evaluation import AnswersGate, AtLimit, Evaluation, TokenCurve
     from vlmplan.sweeping import Status, TrialResult
     from vlmplan.training import Training, Voice
 
@@ -100,10 +100,37 @@ def print_token_curve(found: "TokenCurve") -> None:
     asked = f"{counted(found.requests, 'request')} made"
     asked += f", {found.kept} kept from before" if found.kept else ""
     asked += f", {found.left} left by the budget" if found.left else ""
-    shown.print(f"{asked}.")
+    shown.print(f"{asked}." if found.host is not None else f"{counted(found.kept, 'answer')} made elsewhere.")
     if found.failed:
         rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
         shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def print_answers_gate(found: "AnswersGate") -> None:
+    """Print whether the answers hold, then each number of visual tokens before and after."""
+    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
+    allowed = f"{100 * found.within_fraction:g} points"
+    shown.print(f"{found.after} against {found.before}, judged by {found.score}:", soft_wrap=True)
+    told = {"holds": f"The answers hold: they surely lose no more than {allowed}.",
+            "falls short": f"The answers fall short: they surely lose more than {allowed}.",
+            "cannot tell yet": f"Nobody can tell yet whether the answers lose more than {allowed}."}  # fmt: skip
+    shown.print(told[found.standing.value], style="bold")
+    words = {"holds": "holds", "falls short": "short", "cannot tell yet": "unsure"}
+    columns = ("at most", "of", "before", "after", f"lost ({level})", "worse", "better", "p", "")
+    table = new_table(*columns)
+    for one in found.at:
+        low, high = one.lost_interval
+        table.add_row(
+            str(one.limit), str(one.questions), f"{100 * one.before_fraction:.1f} %",
+            f"{100 * one.after_fraction:.1f} %",
+            f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})", str(one.worse), str(one.better),
+            f"{one.p_value:.2g}", words[one.standing.value],
+        )  # fmt: skip
+    shown.print(table)
+    for one in (one for one in found.at if one.more_questions is not None):
+        shown.print(f"At {one.limit}: about {one.more_questions} more questions would tell.")
+    if found.unpaired:
+        shown.print(f"{counted(found.unpaired, 'answer')} of one side only left out.")
 
 
 def _lost(one: "AtLimit") -> str:
