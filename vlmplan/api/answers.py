@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.api.given import File, file, must_be_one_of, spec
-from vlmplan.api.questions import judged
+from vlmplan.api.questions import judged, with_seen
 from vlmplan.cost import active_llm_params
 from vlmplan.errors import InputError, printable
 from vlmplan.models import ModelSpec
@@ -22,7 +22,9 @@ def evaluate_answers(
     score: str = "exact",
     may_lose: str = "2%",
     limit: int | None = None,
+    images: File | None = None,
     points: File | None = None,
+    page: File | None = None,
     task: str = "",
 ) -> "TokenCurve":
     """Judge answers made elsewhere at several numbers of visual tokens, as ``evaluate_endpoint`` does its own.
@@ -32,11 +34,13 @@ def evaluate_answers(
             visual_tokens and answer; or ``"64=FILE,256=FILE"``: samples of lmms-eval or predictions of VLMEvalKit, a
             file for each number of visual tokens.
         questions: A JSONL with image, question and answer (or answers) a line, perhaps with an id.
-        like: The catalogue's model that answered; ``points`` need it.
+        like: The catalogue's model that answered; ``points`` need it, and ``page`` to know how it saw pictures.
         score: The rule that judges, as for ``evaluate_endpoint``.
         may_lose: What the fewest tokens that are enough may surely lose of the score.
         limit: Only the first questions.
+        images: Where the images are; for ``page``.
         points: A CSV for ``fit``.
+        page: An HTML page of the questions that fail at fewer tokens, with the image as the model saw it at each.
         task: The name of the task in ``points``; the table's name unless told.
 
     Returns:
@@ -47,23 +51,28 @@ def evaluate_answers(
         InputError: For a file that cannot be read, naming the row and what was looked for.
     """
     from vlmplan.document import check_apart, check_destination, write_text
-    from vlmplan.evaluation import Answerer, Score, given_curve, matched, points_csv, read_answers
+    from vlmplan.evaluation import Answerer, Score, given_curve, matched, points_csv, read_answers, seen_of_answers
 
     rule = must_be_one_of(Score, score, "--score")
     loss_fraction = parse_percent(str(may_lose))
-    written = file(points)
-    check_destination(written)
-    check_apart({"--points": written}, (str(questions), *_paths(str(answers))))
+    written, shown = file(points), file(page)
+    for path in (written, shown):
+        check_destination(path)
+    check_apart({"--points": written, "--page": shown}, (str(questions), *_paths(str(answers))))
     model = None if like is None else spec(like)
     if written is not None and model is None:
         raise InputError("--points: who answered is not in a file of answers; name the model by --like")
-    found = matched(read_answers(str(answers)), judged(questions, None, limit, rule))
+    if shown is not None and images is None:
+        raise InputError("--page: shows the questions' images; give their folder by --images")
+    table = judged(questions, images, limit, rule)
+    found = matched(read_answers(str(answers)), table)
     who = Answerer(served_model=_shown(str(answers)), score=rule, model=None if model is None else model.name)
     curve = given_curve(found, who, Path(questions).name, loss_fraction)
     if written is not None and model is not None:
         params_b = model.nominal_llm_params_b or active_llm_params(model) / 1e9
         write_text(written, points_csv(curve, params_b, task or Path(questions).stem))
-    return curve
+    boxed = images is not None and any(one.boxes for one in table)
+    return with_seen(curve, seen_of_answers(found, rule, model), shown) if shown is not None or boxed else curve
 
 
 def compare_answers(

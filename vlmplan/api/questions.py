@@ -7,13 +7,16 @@ from vlmplan.api.given import File, file, must_be_one_of, spec, within
 from vlmplan.api.profiles import server
 from vlmplan.cost import active_llm_params
 from vlmplan.errors import InputError, mistyped
+from vlmplan.extras import require
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import ModelSpec
 from vlmplan.progress import Progress, silent
 from vlmplan.units import parse_percent, parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.evaluation import Question, Score, TokenCurve
+    from collections.abc import Sequence
+
+    from vlmplan.evaluation import Question, Score, Seen, TokenCurve
 
 MOST_LIMITS = 12
 
@@ -37,6 +40,7 @@ def evaluate_endpoint(
     timeout: str = "60s",
     answers: File | None = None,
     points: File | None = None,
+    page: File | None = None,
     task: str = "",
     progress: Progress = silent,
 ) -> "TokenCurve":
@@ -64,6 +68,7 @@ def evaluate_endpoint(
         timeout: Longest time of a whole answer, with its unit.
         answers: A JSONL that every reply is appended to; those that stand there are not asked for again.
         points: A CSV for ``fit``.
+        page: An HTML page of the questions that fail at fewer tokens, with the image as the model saw it at each.
         task: The name of the task in ``points``; the table's name unless told.
         progress: Hears (what, done, in all).
 
@@ -76,7 +81,7 @@ def evaluate_endpoint(
         Unavailable: Where the server does not answer.
     """
     from vlmplan.document import check_apart, check_destination, write_text
-    from vlmplan.evaluation import Asking, Score, ask_all, points_csv, token_curve
+    from vlmplan.evaluation import Asking, Score, ask_all, points_csv, seen_of_replies, token_curve
 
     limits = _limits(visual_tokens)
     within("--output-tokens", output_tokens, 1, 100_000)
@@ -85,11 +90,14 @@ def evaluate_endpoint(
     rule = must_be_one_of(Score, score, "--score")
     loss_fraction = parse_percent(str(may_lose))
     way = _way(by)
-    kept, written = file(answers), file(points)
-    for path in (kept, written):
+    kept, written, shown = file(answers), file(points), file(page)
+    for path in (kept, written, shown):
         check_destination(path)
-    check_apart({"--answers": kept, "--points": written}, (str(questions),))
+    check_apart({"--answers": kept, "--points": written, "--page": shown}, (str(questions),))
+    if shown is not None:
+        require("jinja2", extra="page")
     table = judged(questions, images, limit, rule)
+    boxed = any(one.boxes for one in table)
     asked_of = server(endpoint, served_model, parse_seconds(str(timeout)))
     asking = Asking(
         server=asked_of, model=_sized_by(like, asked_of.model), limits=limits, score=rule, by_request=way,
@@ -100,6 +108,22 @@ def evaluate_endpoint(
     if written is not None:
         params_b = asking.model.nominal_llm_params_b or active_llm_params(asking.model) / 1e9
         write_text(written, points_csv(curve, params_b, task or Path(questions).stem))
+    return with_seen(curve, seen_of_replies(asking, asked, table), shown) if shown is not None or boxed else curve
+
+
+def with_seen(curve: "TokenCurve", seen: "Sequence[Seen]", path: Path | None) -> "TokenCurve":
+    """Return the curve with the height of legible text, and write the page of what fewer tokens miss where asked.
+
+    Raises Unavailable where an extra is missing.
+    """
+    from vlmplan.document import write_text
+    from vlmplan.evaluation import failures, with_legibility
+
+    curve = with_legibility(curve, seen)
+    if path is not None:
+        from vlmplan.pages import failures_page
+
+        write_text(path, failures_page(curve, failures(seen)))
     return curve
 
 

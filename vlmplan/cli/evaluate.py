@@ -80,6 +80,9 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     points: Annotated[
         Path | None, typer.Option("--points", metavar="FILE.csv", help="Write the curve as points for fit.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="Show what fewer tokens miss, with the images.")
+    ] = None,
     task: Annotated[str, typer.Option("--task", help="The task's name in the points [default: the table's].")] = "",
     within: Annotated[
         str,
@@ -105,7 +108,8 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     """
     prepare()
     check_destination(out)
-    check_apart({"--out": out, "--answers": answers, "--points": points, "--junit": junit}, (questions, model, against))
+    files = {"--out": out, "--answers": answers, "--points": points, "--page": page, "--junit": junit}
+    check_apart(files, (questions, model, against))
     given = {name: value for name, value in locals().items() if name in _USUAL and value != _USUAL[name]}
     from vlmplan.evaluation import names_answers
 
@@ -125,10 +129,10 @@ _USUAL: dict[str, Any] = {
 }
 _OF_SERVERS = (
     "images", "visual_tokens", "limit", "answers", "like", "served_model", "score", "by", "output_tokens", "at_once",
-    "budget", "may_lose", "seed", "timeout", "points", "task",
+    "budget", "may_lose", "seed", "timeout", "points", "page", "task",
 )  # fmt: skip
 _OF_MODELS = ("images", "against", "visual_tokens", "limit", "answers", "provider", "threads")
-_OF_ANSWERS = ("like", "score", "may_lose", "limit", "points", "task")
+_OF_ANSWERS = ("images", "like", "score", "may_lose", "limit", "points", "page", "task")
 _OF_CHANGES = ("against", "score", "limit", "within", "allow_unsure", "junit")
 
 
@@ -225,7 +229,7 @@ def _held(after: str, questions: Path | None, given: dict[str, Any], out: Path |
 
 
 def _say_written(given: dict[str, Any]) -> None:
-    for name in ("answers", "points"):
+    for name in ("answers", "points", "page"):
         if name in given:
             say(f"wrote {given[name]}")
     if "points" in given:

@@ -65,7 +65,7 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is asked": ("images", "visual_tokens", "limit", "output_tokens", "score"),
         "A checkpoint or an export": ("against", "provider", "threads"),
         "A server": (
-            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "task",
+            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "page", "task",
         ),
         "Answers before and after a change": ("within", "allow_unsure"),
     } | _OUTPUT,

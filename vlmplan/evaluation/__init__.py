@@ -86,6 +86,24 @@ if TYPE_CHECKING:
     )
     from vlmplan.evaluation.scoring import Score as Score
     from vlmplan.evaluation.scoring import check_expected as check_expected
+    from vlmplan.evaluation.seen import (
+        Failure as Failure,
+    )
+    from vlmplan.evaluation.seen import (
+        Seen as Seen,
+    )
+    from vlmplan.evaluation.seen import (
+        failures as failures,
+    )
+    from vlmplan.evaluation.seen import (
+        seen_of_answers as seen_of_answers,
+    )
+    from vlmplan.evaluation.seen import (
+        seen_of_replies as seen_of_replies,
+    )
+    from vlmplan.evaluation.seen import (
+        with_legibility as with_legibility,
+    )
     from vlmplan.evaluation.served import Asking as Asking
     from vlmplan.evaluation.served import Reply as Reply
     from vlmplan.evaluation.served import ask_all as ask_all
@@ -118,6 +136,7 @@ __getattr__, __all__ = face(
             "read_questions",
         ),
         "scoring": ("Score", "check_expected"),
+        "seen": ("Failure", "Seen", "failures", "seen_of_answers", "seen_of_replies", "with_legibility"),
         "served": ("Asking", "Reply", "ask_all"),
     },
 )

@@ -128,6 +128,9 @@ if TYPE_CHECKING:
         options as options,
     )
     from vlmplan.models.visual_tokens import (
+        seen_size as seen_size,
+    )
+    from vlmplan.models.visual_tokens import (
         settable as settable,
     )
     from vlmplan.models.visual_tokens import (
@@ -185,6 +188,7 @@ __getattr__, __all__ = face(
             "native_visual_tokens",
             "one_view",
             "options",
+            "seen_size",
             "settable",
             "squares_of",
             "unasked_edge",

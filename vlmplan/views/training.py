@@ -95,6 +95,10 @@ def print_token_curve(found: "TokenCurve") -> None:
             *(("", "") if one is most else (str(one.worse), str(one.better))),
         )  # fmt: skip
     shown.print(table)
+    if found.legibility is not None and found.legibility.interval_px is not None:
+        low, high = found.legibility.interval_px
+        tall = f"{found.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
+        shown.print(f"Text below about {tall}, as the model saw it, is not read.", soft_wrap=True)
     for warning in found.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
     asked = f"{counted(found.requests, 'request')} made"
