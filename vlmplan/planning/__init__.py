@@ -12,45 +12,18 @@ if TYPE_CHECKING:
     from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.left_out import Barrier as Barrier
-    from vlmplan.planning.logged_times import LOGGED as LOGGED
-    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
-    from vlmplan.planning.logged_times import times_at as times_at
-    from vlmplan.planning.options import (
-        CONFIDENCE as CONFIDENCE,
-    )
-    from vlmplan.planning.options import (
-        INTERACTIVE as INTERACTIVE,
-    )
-    from vlmplan.planning.options import (
-        Asked as Asked,
-    )
-    from vlmplan.planning.options import (
-        CandidateSet as CandidateSet,
-    )
-    from vlmplan.planning.options import (
-        FlopRule as FlopRule,
-    )
-    from vlmplan.planning.options import (
-        Objective as Objective,
-    )
-    from vlmplan.planning.plan import (
-        Choice as Choice,
-    )
-    from vlmplan.planning.plan import (
-        Outline as Outline,
-    )
-    from vlmplan.planning.plan import (
-        Plan as Plan,
-    )
-    from vlmplan.planning.plan import (
-        Price as Price,
-    )
-    from vlmplan.planning.plan import (
-        knee_curve_of as knee_curve_of,
-    )
-    from vlmplan.planning.plan import (
-        recommend as recommend,
-    )
+    from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
+    from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
+    from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import CandidateSet as CandidateSet
+    from vlmplan.planning.options import FlopRule as FlopRule
+    from vlmplan.planning.options import Objective as Objective
+    from vlmplan.planning.plan import Choice as Choice
+    from vlmplan.planning.plan import Outline as Outline
+    from vlmplan.planning.plan import Plan as Plan
+    from vlmplan.planning.plan import Price as Price
+    from vlmplan.planning.plan import knee_curve_of as knee_curve_of
+    from vlmplan.planning.plan import recommend as recommend
     from vlmplan.planning.question import asked_task as asked_task
     from vlmplan.planning.question import kept_out_by as kept_out_by
     from vlmplan.planning.question import query as query
@@ -59,36 +32,14 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import recheck_markdown as recheck_markdown
     from vlmplan.planning.remedies import Change as Change
     from vlmplan.planning.remedies import typed as typed
-    from vlmplan.planning.request_log import (
-        MEDIAN as MEDIAN,
-    )
-    from vlmplan.planning.request_log import (
-        TAIL as TAIL,
-    )
-    from vlmplan.planning.request_log import (
-        RequestLog as RequestLog,
-    )
-    from vlmplan.planning.request_log import (
-        read_requests as read_requests,
-    )
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
     from vlmplan.planning.under_load import bears_not as bears_not
-    from vlmplan.planning.why_not import (
-        AtBest as AtBest,
-    )
-    from vlmplan.planning.why_not import (
-        WhyNot as WhyNot,
-    )
-    from vlmplan.planning.why_not import (
-        because as because,
-    )
-    from vlmplan.planning.why_not import (
-        own_limits as own_limits,
-    )
-    from vlmplan.planning.why_not import (
-        to_try as to_try,
-    )
+    from vlmplan.planning.why_not import AtBest as AtBest
+    from vlmplan.planning.why_not import WhyNot as WhyNot
+    from vlmplan.planning.why_not import because as because
+    from vlmplan.planning.why_not import own_limits as own_limits
+    from vlmplan.planning.why_not import to_try as to_try
 
 __getattr__, __all__ = face(
     __name__,
@@ -97,13 +48,11 @@ __getattr__, __all__ = face(
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
         "left_out": ("Barrier",),
-        "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "recheck", "recheck_markdown"),
         "remedies": ("Change", "typed"),
-        "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
         "under_load": ("bears_not",),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
