@@ -346,6 +346,7 @@ DIMENSIONLESS = {
     "weight",
     "in_flight",
     "p_value",
+    "kappa",
     "level",
     "floor",
     "logit_tolerance",

@@ -325,7 +325,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     ("given", "message"),
     [
         (["a.csv"], "QUESTIONS.jsonl: found none; expected the questions that were answered"),
-        (["a.csv", "q.jsonl", "--budget", "3"], "--budget: not for answers made before; leave it out"),
+        (["a.csv", "q.jsonl", "--budget", "3"], "--budget: not for answers made before without --judge"),
         (["a.csv", "q.jsonl", "--within", "3%"], "--within: not for answers made before"),
         (["a.csv", "--against", "b.csv", "--points", "p.csv"], "--points: not for answers held against others"),
         (["http://127.0.0.1:9/v1", "q.jsonl", "--junit", "x.xml"], "--junit: not for a server"),

@@ -1,5 +1,6 @@
 """How do one's own questions fare at several numbers of visual tokens? A server, or files -> a curve, or a verdict."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def evaluate_endpoint(
         InputError: For a table, a picture or a number of tokens that cannot be, naming it.
         Unavailable: Where the server does not answer.
     """
-    from vlmplan.document import check_apart, check_destination, write_text
+    from vlmplan.document import write_text
     from vlmplan.evaluation import Asking, Score, ask_all, points_csv, seen_of_replies, token_curve
 
     limits = _limits(visual_tokens)
@@ -91,9 +92,7 @@ def evaluate_endpoint(
     loss_fraction = parse_percent(str(may_lose))
     way = _way(by)
     kept, written, shown = file(answers), file(points), file(page)
-    for path in (kept, written, shown):
-        check_destination(path)
-    check_apart({"--answers": kept, "--points": written, "--page": shown}, (str(questions),))
+    _apart({"--answers": kept, "--points": written, "--page": shown}, (str(questions),))
     if shown is not None:
         require("jinja2", extra="page")
     table = judged(questions, images, limit, rule)
@@ -123,6 +122,14 @@ def evaluate_answers(
     points: File | None = None,
     page: File | None = None,
     task: str = "",
+    judge: str | None = None,
+    judge_model: str | None = None,
+    verdicts: File | None = None,
+    budget: int | None = None,
+    at_once: int = 4,
+    seed: int = 0,
+    timeout: str = "60s",
+    progress: Progress = silent,
 ) -> "TokenCurve":
     """Judge answers made elsewhere at several numbers of visual tokens, as ``evaluate_endpoint`` does its own.
 
@@ -139,23 +146,43 @@ def evaluate_answers(
         points: A CSV for ``fit``.
         page: An HTML page of the questions that fail at fewer tokens, with the image as the model saw it at each.
         task: The name of the task in ``points``; the table's name unless told.
+        judge: ``"http://HOST:PORT/v1"`` of a model that judges in place of ``score``, with which it is compared; a key
+            is read from ``JUDGE_API_KEY``.
+        judge_model: The judge's name there; the only one it lists unless told.
+        verdicts: A JSONL that every verdict is appended to; those that stand there are not asked for again.
+        budget: The most requests for verdicts of this call.
+        at_once: Requests in flight.
+        seed: Of the order in which questions are judged.
+        timeout: Longest time of a whole verdict, with its unit.
+        progress: Hears (what, done, in all).
 
     Returns:
         The score at each number with its 90 % interval and what it loses against the most, paired, and the fewest
-        tokens that are enough.
+        tokens that are enough; of a judge also how far it agrees with ``score`` and with labels.
 
     Raises:
         InputError: For a file that cannot be read, naming the row and what was looked for.
+        Unavailable: Where the judge does not answer.
     """
-    from vlmplan.document import check_apart, check_destination, write_text
-    from vlmplan.evaluation import Answerer, Score, given_curve, matched, points_csv, read_answers, seen_of_answers
+    from vlmplan.document import write_text
+    from vlmplan.evaluation import (
+        Answerer,
+        Judge,
+        Score,
+        given_curve,
+        judged_answers,
+        matched,
+        points_csv,
+        read_answers,
+        seen_of_answers,
+    )
 
     rule = must_be_one_of(Score, score, "--score")
     loss_fraction = parse_percent(str(may_lose))
-    written, shown = file(points), file(page)
-    for path in (written, shown):
-        check_destination(path)
-    check_apart({"--points": written, "--page": shown}, (str(questions), *_paths(str(answers))))
+    written, shown, kept = file(points), file(page), file(verdicts)
+    _apart({"--points": written, "--page": shown, "--verdicts": kept}, (str(questions), *_paths(str(answers))))
+    within("--at-once", at_once, 1, 256)
+    within("--budget", budget, 1, 10**9)
     model = None if like is None else spec(like)
     if written is not None and model is None:
         raise InputError("--points: who answered is not in a file of answers; name the model by --like")
@@ -164,12 +191,17 @@ def evaluate_answers(
     table = judged(questions, images, limit, rule)
     found = matched(read_answers(str(answers)), table)
     who = Answerer(served_model=_shown(str(answers)), score=rule, model=None if model is None else model.name)
-    curve = given_curve(found, who, Path(questions).name, loss_fraction)
+    replies, told = found.replies(rule), None
+    if judge is not None:
+        of = server(judge, judge_model, parse_seconds(str(timeout)), "JUDGE_API_KEY")
+        asked = Judge(server=of, at_once=at_once, budget=budget, seed=seed)
+        replies, told = judged_answers(asked, (found, replies), kept, progress)
+    curve = replace(given_curve(replies, found.left, who, Path(questions).name, loss_fraction), judge=told)
     if written is not None and model is not None:
         params_b = model.nominal_llm_params_b or active_llm_params(model) / 1e9
         write_text(written, points_csv(curve, params_b, task or Path(questions).stem))
     boxed = images is not None and any(one.boxes for one in table)
-    return with_seen(curve, seen_of_answers(found, rule, model), shown) if shown is not None or boxed else curve
+    return with_seen(curve, seen_of_answers(found, replies, model), shown) if shown is not None or boxed else curve
 
 
 def compare_answers(
@@ -259,6 +291,15 @@ def judged(questions: File, images: File | None, limit: int | None, rule: "Score
         except InputError as error:
             raise InputError(f"{one.name}: answer: {error}") from None
     return table
+
+
+def _apart(written: "dict[str, Path | None]", read: "tuple[str, ...]") -> None:
+    """Raise InputError where a file cannot be written, or would be over another."""
+    from vlmplan.document import check_apart, check_destination
+
+    for path in written.values():
+        check_destination(path)
+    check_apart(written, read)
 
 
 def _limits(text: str) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "A server": (
             "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "page", "task",
         ),
-        "Answers before and after a change": ("within", "allow_unsure"),
+        "Answers": ("judge", "judge_model", "verdicts", "within", "allow_unsure"),
     } | _OUTPUT,
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.before_after import require_answers as require_answers
     from vlmplan.evaluation.given_answers import GivenAnswer as GivenAnswer
     from vlmplan.evaluation.given_answers import given_curve as given_curve
+    from vlmplan.evaluation.given_answers import judged_answers as judged_answers
     from vlmplan.evaluation.given_answers import matched as matched
     from vlmplan.evaluation.given_answers import names_answers as names_answers
     from vlmplan.evaluation.given_answers import read_answers as read_answers
     from vlmplan.evaluation.given_answers import replies_by_themselves as replies_by_themselves
+    from vlmplan.evaluation.judge import Judge as Judge
+    from vlmplan.evaluation.judge import Judged as Judged
     from vlmplan.evaluation.lmms_eval import run_lmms_eval as run_lmms_eval
     from vlmplan.evaluation.paired import Answerer as Answerer
     from vlmplan.evaluation.paired import AtLimit as AtLimit
@@ -51,11 +54,13 @@ __getattr__, __all__ = face(
         "given_answers": (
             "GivenAnswer",
             "given_curve",
+            "judged_answers",
             "matched",
             "names_answers",
             "read_answers",
             "replies_by_themselves",
         ),
+        "judge": ("Judge", "Judged"),
         "lmms_eval": ("run_lmms_eval",),
         "paired": ("Answerer", "AtLimit", "TokenCurve", "points_csv", "token_curve"),
         "questions": (

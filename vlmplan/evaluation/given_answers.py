@@ -17,10 +17,12 @@ from typing import Any
 
 from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, printable, unexpected
+from vlmplan.evaluation.judge import Judge, Judged, agreement_with, judge_all, reply_key
 from vlmplan.evaluation.paired import Answerer, TokenCurve, curve_of
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
 from vlmplan.evaluation.scoring import Score, plain, score
 from vlmplan.evaluation.served import Asked, Reply, Size
+from vlmplan.progress import Progress
 from vlmplan.units import counted
 
 ENDINGS = (".jsonl", ".csv", ".tsv", ".json", ".xlsx")
@@ -29,13 +31,14 @@ _RUN = re.compile(r"(?:^|,)(\d{1,7})=")
 _LINE = re.compile(r" line (\d+)$")
 _COLUMNS = {"question": ("question", "question_id", "id"), "visual_tokens": ("visual_tokens", "tokens"),
             "answer": ("answer", "prediction")}  # fmt: skip
+_LABELS = {"": None, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenAnswer:
     """An answer as a file has it, within ``limit`` visual tokens; ``asked`` is the question's words where it says them.
 
-    ``question`` is what the file calls it: a name, an id, or the number of its line.
+    ``question`` is what the file calls it: a name, an id, or the number of its line; ``right`` is what somebody says.
     """
 
     question: str
@@ -47,6 +50,7 @@ class GivenAnswer:
     prompt_tokens: int | None = None
     size: Size | None = None
     key: str = ""
+    right: bool | None = None
 
 
 def names_answers(text: str) -> bool:
@@ -222,7 +226,18 @@ def _plain_row(row: Mapping[str, Any], limit: int | None, where: str) -> GivenAn
         values[what] = limit if name is None else row[name]
     count = _count(values["visual_tokens"], where, "visual_tokens")
     name = str(values["question"]).strip()
-    return GivenAnswer(question=name, limit=count, visual_tokens=count, text=str(values["answer"]))
+    return GivenAnswer(
+        question=name, limit=count, visual_tokens=count, text=str(values["answer"]),
+        right=_label(row.get("right"), where),
+    )  # fmt: skip
+
+
+def _label(value: Any, where: str) -> bool | None:
+    """What a person says of an answer. Raises InputError for another word."""
+    text = str(value if value is not None else "").strip().casefold()
+    if text not in _LABELS:
+        raise unexpected(f"{where}: right", "1 or 0, or nothing", value)
+    return _LABELS[text]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +246,11 @@ class Matched:
 
     pairs: tuple[tuple[Question, GivenAnswer], ...]
     left: int = 0
+
+    @property
+    def labels(self) -> dict[str, bool]:
+        """What somebody says of the answers, by ``reply_key``."""
+        return {f"{question.name}\0{one.limit}": one.right for question, one in self.pairs if one.right is not None}
 
     def replies(self, kind: Score) -> tuple[Reply, ...]:
         """Every answer with its score, by one rule."""
@@ -300,10 +320,31 @@ def replies_by_themselves(given: Iterable[GivenAnswer], kind: Score) -> tuple[Re
     return tuple(found)
 
 
-def given_curve(found: Matched, who: Answerer, questions: str, may_lose_fraction: float) -> TokenCurve:
-    """Return the curve of answers made elsewhere; ``questions`` names their table."""
-    left = (f"{counted(found.left, 'answer')} to none of these questions left out",) if found.left else ()
-    replies = found.replies(who.score)
+def given_curve(
+    replies: Sequence[Reply], left: int, who: Answerer, questions: str, may_lose_fraction: float
+) -> TokenCurve:
+    """Return the curve of answers made elsewhere; ``left`` more answer none of the ``questions``, a table's name.
+
+    Raises InputError where there are no answers.
+    """
+    if not replies:
+        raise InputError(f"{printable(who.served_model)}: no answer has a score")
+    said = (f"{counted(left, 'answer')} to none of these questions left out",) if left else ()
     limits = tuple(sorted({reply.limit for reply in replies}))
-    asked = Asked(replies=replies, requests=0, kept=len(replies))
-    return curve_of(replace(who, limits=limits), asked, questions, may_lose_fraction, left)
+    asked = Asked(replies=tuple(replies), requests=0, kept=len(replies))
+    return curve_of(replace(who, limits=limits), asked, questions, may_lose_fraction, said)
+
+
+def judged_answers(
+    judge: Judge, answers: tuple[Matched, Sequence[Reply]], verdicts: Path | None, progress: Progress
+) -> tuple[tuple[Reply, ...], Judged]:
+    """Judge answers and their replies, which a rule has scored: it, and labels that answers have, are compared with.
+
+    Raises Unavailable when the judge is gone.
+    """
+    found, replies = answers
+    questions = {question.name: question for question, _ in found.pairs}
+    judged, said, who = judge_all(judge, replies, questions, verdicts, progress)
+    by_rule = {reply_key(reply): reply.right_fraction >= 0.5 for reply in replies}
+    compared = (agreement_with("the rule", said, by_rule), agreement_with("the labels given", said, found.labels))
+    return judged, replace(who, agreement=tuple(one for one in compared if one is not None))

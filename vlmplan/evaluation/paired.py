@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
+from vlmplan.evaluation.judge import Judged
 from vlmplan.evaluation.legibility import Legibility
 from vlmplan.evaluation.questions import share
 from vlmplan.evaluation.scoring import Score
@@ -83,6 +84,7 @@ class TokenCurve(Document):
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
     legibility: Legibility | None = None
+    judge: Judged | None = None
 
 
 def token_curve(asking: Asking, asked: Asked, questions: str, may_lose_fraction: float = MAY_LOSE) -> TokenCurve:

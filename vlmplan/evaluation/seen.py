@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from vlmplan.errors import InputError, one_line
 from vlmplan.evaluation.given_answers import Matched
+from vlmplan.evaluation.judge import reply_key
 from vlmplan.evaluation.legibility import legible_height
 from vlmplan.evaluation.paired import TokenCurve
 from vlmplan.evaluation.questions import Question
-from vlmplan.evaluation.scoring import Score, score
-from vlmplan.evaluation.served import Asked, Asking, Size, sent
+from vlmplan.evaluation.served import Asked, Asking, Reply, Size, sent
 from vlmplan.models import ModelSpec, at_most, native_visual_tokens, options, seen_size
 from vlmplan.picture_files import open_picture, turned_size
 
@@ -76,10 +76,16 @@ def seen_of_replies(asking: Asking, asked: Asked, questions: Sequence[Question])
     return tuple(found)
 
 
-def seen_of_answers(found: Matched, kind: Score, model: ModelSpec | None) -> tuple[Seen, ...]:
-    """Return answers made elsewhere, as ``model`` saw them; without one at the size that was sent, where it is kept."""
+def seen_of_answers(found: Matched, replies: Sequence[Reply], model: ModelSpec | None) -> tuple[Seen, ...]:
+    """Return answers made elsewhere with their scores in ``replies``, as ``model`` saw them.
+
+    Without a model at the size that was sent, where it is kept.
+    """
     seen, sizes = [], dict[str, Size]()
+    scores = {reply_key(reply): reply.right_fraction for reply in replies}
     for question, one in found.pairs:
+        if (right := scores.get(f"{question.name}\0{one.limit}")) is None:
+            continue
         whole = sizes.setdefault(question.name, sizes.get(question.name) or _size(question))
         size = one.size
         if model is not None:
@@ -87,7 +93,7 @@ def seen_of_answers(found: Matched, kind: Score, model: ModelSpec | None) -> tup
         seen.append(
             Seen(
                 question=question, limit=one.limit, visual_tokens=one.visual_tokens, text=one.text,
-                right_fraction=score(kind, one.text, question.answers), size=size,
+                right_fraction=right, size=size,
                 text_height_px=_text_height(question, whole, size),
             )
         )  # fmt: skip

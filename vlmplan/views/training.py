@@ -12,9 +12,10 @@ from vlmplan.views.deployment import progress
 from vlmplan.views.text import new_console, new_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from vlmplan.evaluation import AnswersGate, AtLimit, Evaluation, TokenCurve
+    from vlmplan.evaluation import AnswersGate, AtLimit, Evaluation, Judged, TokenCurve
     from vlmplan.sweeping import Status, TrialResult
     from vlmplan.training import Training, Voice
 
@@ -84,7 +85,8 @@ def print_token_curve(found: "TokenCurve") -> None:
     else:
         one = next(at for at in found.at if at.limit == found.enough)
         told = f"{found.enough} visual tokens are enough: they lose {_lost(one)} of 100 against {most.limit}."
-    shown.print(f"{found.served_model} on {found.questions}, judged by {found.score}:", soft_wrap=True)
+    by = found.score.value if found.judge is None else found.judge.model
+    shown.print(f"{found.served_model} on {found.questions}, judged by {by}:", soft_wrap=True)
     shown.print(told, style="bold")
     table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
     for one in found.at:
@@ -99,6 +101,8 @@ def print_token_curve(found: "TokenCurve") -> None:
         low, high = found.legibility.interval_px
         tall = f"{found.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
         shown.print(f"Text below about {tall}, as the model saw it, is not read.", soft_wrap=True)
+    if found.judge is not None:
+        _print_judge(shown, found.judge, found.score.value)
     for warning in found.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
     asked = f"{counted(found.requests, 'request')} made"
@@ -108,6 +112,19 @@ def print_token_curve(found: "TokenCurve") -> None:
     if found.failed:
         rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
         shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _print_judge(shown: "Console", judge: "Judged", rule: str) -> None:
+    """How far a judge can be believed, and what it cost."""
+    for one in judge.agreement:
+        kappa = "chance alone would agree" if one.kappa is None else f"Cohen's kappa {one.kappa:.2f}"
+        other = one.of.replace("the rule", rule)
+        share = f"{100 * one.share_fraction:.1f} % of {one.answers} answers"
+        shown.print(f"{judge.model} agrees with {other} on {share} ({kappa}).", soft_wrap=True)
+    rest = f", {judge.kept} kept from before" if judge.kept else ""
+    rest += f", {judge.left} left by the budget" if judge.left else ""
+    rest += f", {counted(judge.undecided, 'answer')} without a verdict, left out" if judge.undecided else ""
+    shown.print(f"{counted(judge.requests, 'request')} for verdicts{rest}.", soft_wrap=True)
 
 
 def print_answers_gate(found: "AnswersGate") -> None:

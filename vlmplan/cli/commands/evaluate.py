@@ -84,6 +84,15 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
         Path | None, typer.Option("--page", metavar="FILE.html", help="Show what fewer tokens miss, with the images.")
     ] = None,
     task: Annotated[str, typer.Option("--task", help="The task's name in the points [default: the table's].")] = "",
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="URL", help="Of answers: a model that judges them.")
+    ] = None,
+    judge_model: Annotated[
+        str | None, typer.Option("--judge-model", help="Its name there [default: the only one it lists].")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option("--verdicts", metavar="FILE", help="Every verdict, JSONL, to go on from.")
+    ] = None,
     within: Annotated[
         str,
         typer.Option(
@@ -109,6 +118,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     prepare()
     check_destination(out)
     files = {"--out": out, "--answers": answers, "--points": points, "--page": page, "--junit": junit}
+    files["--verdicts"] = verdicts
     check_apart(files, (questions, model, against))
     given = {name: value for name, value in locals().items() if name in _USUAL and value != _USUAL[name]}
     from vlmplan.evaluation import names_answers
@@ -133,6 +143,7 @@ _OF_SERVERS = (
 )  # fmt: skip
 _OF_MODELS = ("images", "against", "visual_tokens", "limit", "answers", "provider", "threads")
 _OF_ANSWERS = ("images", "like", "score", "may_lose", "limit", "points", "page", "task")
+_OF_JUDGES = ("judge", "judge_model", "verdicts", "budget", "at_once", "seed", "timeout")
 _OF_CHANGES = ("against", "score", "limit", "within", "allow_unsure", "junit")
 
 
@@ -194,15 +205,17 @@ def _served(endpoint: str, questions: Path | None, given: dict[str, Any], out: P
 
 def _answered(answers: str, questions: Path | None, given: dict[str, Any], out: Path | None, json: bool) -> None:
     """Judge answers that were made before, by themselves or against others."""
-    from vlmplan.views import print_token_curve
+    from vlmplan.views import print_token_curve, progress
 
     if "against" in given:
         _held(answers, questions, given, out, json)
         return
-    _refuse(given, _OF_ANSWERS, "answers made before")
+    allowed = (*_OF_ANSWERS, *(_OF_JUDGES if "judge" in given else ()))
+    _refuse(given, allowed, "answers made before" if "judge" in given else "answers made before without --judge")
     if questions is None:
         raise InputError("QUESTIONS.jsonl: found none; expected the questions that were answered")
-    found = api.evaluate_answers(answers=answers, questions=questions, **given)
+    with progress() as tell:
+        found = api.evaluate_answers(answers=answers, questions=questions, **given, progress=tell)
     deliver(found, out, json, lambda: print_token_curve(found))
     _say_written(given)
 
@@ -229,7 +242,7 @@ def _held(after: str, questions: Path | None, given: dict[str, Any], out: Path |
 
 
 def _say_written(given: dict[str, Any]) -> None:
-    for name in ("answers", "points", "page"):
+    for name in ("answers", "points", "page", "verdicts"):
         if name in given:
             say(f"wrote {given[name]}")
     if "points" in given:
