@@ -15,6 +15,7 @@ from vlmplan import api
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.evaluation.before_after import AnswersGate, Standing, answers_gate, gate_markdown, require_answers
+from vlmplan.evaluation.questions import Answered, answers_jsonl, read_questions
 from vlmplan.evaluation.scoring import Score
 from vlmplan.evaluation.served import Reply
 from vlmplan.fitting.point_tables import read_points
@@ -87,11 +88,23 @@ def _vlmevalkit(number: int, said: str) -> dict[str, Any]:
     return {"index": 700 + number, "question": f"colour {number}?", "answer": WORDS[number], "prediction": said}
 
 
+def _of_models(folder: Path, table: Path) -> str:
+    """As ``evaluate`` writes what an export of each number of tokens says."""
+    questions = read_questions(table, None)
+    for limit in LIMITS:
+        answered = [
+            Answered(text=_said(n, limit), right=True, tokens=(1,), margins=(0.5,)) for n in range(len(questions))
+        ]
+        (folder / f"export-{limit}.jsonl").write_text(answers_jsonl(questions, answered), encoding="utf-8")
+    return ",".join(f"{limit}={folder / f'export-{limit}.jsonl'}" for limit in LIMITS)
+
+
 def _layouts(folder: Path) -> dict[str, tuple[str, bool]]:
     """What is typed for every layout, and whether its questions have ids."""
     (folder / "kit").mkdir()
     return {
         "ours": (str(_ours(folder / "ours.jsonl")), True),
+        "a checkpoint's": (_of_models(folder, folder / "questions.jsonl"), True),
         "csv": (_plain(folder / "a.csv", ","), True),
         "tsv": (_plain(folder / "a.tsv", "\t"), True),
         "lmms-eval": (_by_run(folder, "_samples_mine.jsonl", _lmms_eval, lines=True), False),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from vlmplan import api
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError, Unavailable
-from vlmplan.evaluation.judge import Judge, agreement_with, request, verdict_of
+from vlmplan.evaluation.judge import Judging, agreement_with, request, verdict_of
 from vlmplan.evaluation.paired import TokenCurve
 from vlmplan.evaluation.questions import Question
 from vlmplan.measuring.endpoint import Endpoint
@@ -187,7 +187,7 @@ def test_cohen_s_kappa_is_the_textbook_s() -> None:
 
 
 def test_a_mark_belongs_to_its_data(tmp_path: Path) -> None:
-    judge = Judge(server=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
+    judge = Judging(server=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     question = Question(name="q", image=tmp_path, text="?", answers=("x",))
     one, two = (request(judge, question, answer)["messages"][1]["content"] for answer in ("a", "b"))
     assert one.split("\n")[0] != two.split("\n")[0]

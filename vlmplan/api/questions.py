@@ -135,8 +135,8 @@ def evaluate_answers(
 
     Args:
         answers: What ``evaluate_endpoint`` kept; a CSV with the columns question (the number of its line, or its id),
-            visual_tokens and answer; or ``"64=FILE,256=FILE"``: samples of lmms-eval or predictions of VLMEvalKit, a
-            file for each number of visual tokens.
+            visual_tokens and answer; or ``"64=FILE,256=FILE"``, a file for each number of visual tokens: answers that
+            ``evaluate`` wrote of checkpoints and exports, samples of lmms-eval, predictions of VLMEvalKit.
         questions: A JSONL with image, question and answer (or answers) a line, perhaps with an id.
         like: The catalogue's model that answered; ``points`` need it, and ``page`` to know how it saw pictures.
         score: The rule that judges, as for ``evaluate_endpoint``.
@@ -167,7 +167,7 @@ def evaluate_answers(
     from vlmplan.document import write_text
     from vlmplan.evaluation import (
         Answerer,
-        Judge,
+        Judging,
         Score,
         given_curve,
         judged_answers,
@@ -194,7 +194,7 @@ def evaluate_answers(
     replies, told = found.replies(rule), None
     if judge is not None:
         of = server(judge, judge_model, parse_seconds(str(timeout)), "JUDGE_API_KEY")
-        asked = Judge(server=of, at_once=at_once, budget=budget, seed=seed)
+        asked = Judging(server=of, at_once=at_once, budget=budget, seed=seed)
         replies, told = judged_answers(asked, (found, replies), kept, progress)
     curve = replace(given_curve(replies, found.left, who, Path(questions).name, loss_fraction), judge=told)
     if written is not None and model is not None:

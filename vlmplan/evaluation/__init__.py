@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.given_answers import names_answers as names_answers
     from vlmplan.evaluation.given_answers import read_answers as read_answers
     from vlmplan.evaluation.given_answers import replies_by_themselves as replies_by_themselves
-    from vlmplan.evaluation.judge import Judge as Judge
     from vlmplan.evaluation.judge import Judged as Judged
+    from vlmplan.evaluation.judge import Judging as Judging
     from vlmplan.evaluation.lmms_eval import run_lmms_eval as run_lmms_eval
     from vlmplan.evaluation.paired import Answerer as Answerer
     from vlmplan.evaluation.paired import AtLimit as AtLimit
@@ -60,7 +60,7 @@ __getattr__, __all__ = face(
             "read_answers",
             "replies_by_themselves",
         ),
-        "judge": ("Judge", "Judged"),
+        "judge": ("Judged", "Judging"),
         "lmms_eval": ("run_lmms_eval",),
         "paired": ("Answerer", "AtLimit", "TokenCurve", "points_csv", "token_curve"),
         "questions": (

@@ -1,9 +1,10 @@
 """What was answered elsewhere? Files of answers -> every answer by question and visual tokens, and its score.
 
 Read are what ``evaluate URL --answers`` keeps; a CSV with the columns question, visual_tokens and answer; and, of one
-run a file, where ``256=FILE`` says its visual tokens, lmms-eval's ``*_samples_*.jsonl`` (``lmms_eval/loggers/
-evaluation_tracker.py``) and VLMEvalKit's predictions as CSV, TSV or JSON (``vlmeval/inference.py``: the data set's
-columns and ``prediction``). All of it is text of others: it is compared and shown, never run.
+run a file, where ``256=FILE`` says its visual tokens, what ``evaluate CHECKPOINT --answers`` writes, lmms-eval's
+``*_samples_*.jsonl`` (``lmms_eval/loggers/evaluation_tracker.py``) and VLMEvalKit's predictions as CSV, TSV or JSON
+(``vlmeval/inference.py``: the data set's columns and ``prediction``). All of it is text of others: it is compared and
+shown, never run.
 """
 
 import ast
@@ -17,7 +18,7 @@ from typing import Any
 
 from vlmplan.document import json_lines, json_rows, read_text
 from vlmplan.errors import InputError, printable, unexpected
-from vlmplan.evaluation.judge import Judge, Judged, agreement_with, judge_all, reply_key
+from vlmplan.evaluation.judge import Judged, Judging, agreement_with, judge_all, reply_key
 from vlmplan.evaluation.paired import Answerer, TokenCurve, curve_of
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
 from vlmplan.evaluation.scoring import Score, plain, score
@@ -134,6 +135,8 @@ def _answers(row: Mapping[str, Any], limit: int | None, number: int, where: str)
         yield from _ours(row, where)
     elif "doc_id" in row and ("filtered_resps" in row or "resps" in row):
         yield _lmms_eval(row, _told(limit, where, "lmms-eval"), where)
+    elif "smallest_margin" in row and "expected" in row:
+        yield _of_model(row, _told(limit, where, "a checkpoint or an export"), where)
     elif "prediction" in row and "index" in row:
         yield _vlmevalkit(row, _told(limit, where, "VLMEvalKit"), number, where)
     else:
@@ -176,6 +179,17 @@ def _count(value: Any, where: str, column: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= _MOST_TOKENS:
         raise unexpected(f"{where}: {column}", "a number of tokens", value)
     return int(text)
+
+
+def _of_model(row: Mapping[str, Any], limit: int, where: str) -> GivenAnswer:
+    """What ``evaluate CHECKPOINT|EXPORT --answers`` writes."""
+    texts: list[Any] = [row.get("question"), row.get("text"), row.get("answer")]
+    if not all(isinstance(one, str) for one in texts) or not _are_texts(row["expected"]):
+        raise InputError(f"{where}: expected question, text, answer and expected, as evaluate --answers writes them")
+    name, asked, said = texts
+    return GivenAnswer(
+        question=name, limit=limit, visual_tokens=limit, text=said, asked=asked, expected=tuple(row["expected"])
+    )  # fmt: skip
 
 
 def _lmms_eval(row: Mapping[str, Any], limit: int, where: str) -> GivenAnswer:
@@ -336,7 +350,7 @@ def given_curve(
 
 
 def judged_answers(
-    judge: Judge, answers: tuple[Matched, Sequence[Reply]], verdicts: Path | None, progress: Progress
+    judge: Judging, answers: tuple[Matched, Sequence[Reply]], verdicts: Path | None, progress: Progress
 ) -> tuple[tuple[Reply, ...], Judged]:
     """Judge answers and their replies, which a rule has scored: it, and labels that answers have, are compared with.
 

@@ -36,7 +36,7 @@ _VERDICT = re.compile(r"[\s\"'*.`]*(CORRECT|INCORRECT)[\s\"'*.`]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class Judging:
     """A server that judges, and how it is asked: so many at once, at most ``budget`` requests of this run."""
 
     server: Endpoint
@@ -86,7 +86,7 @@ def verdict_of(text: str) -> bool | None:
     return None if found is None else found[1] == "CORRECT"
 
 
-def request(judge: Judge, question: Question, answer: str) -> dict[str, Any]:
+def request(judge: Judging, question: Question, answer: str) -> dict[str, Any]:
     """Return the request that asks for a verdict."""
     shown = {"question": question.text, "expected": list(question.answers), "answer": answer[:_LONGEST]}
     text = json.dumps(shown, ensure_ascii=True)
@@ -103,7 +103,11 @@ def request(judge: Judge, question: Question, answer: str) -> dict[str, Any]:
 
 
 def judge_all(
-    judge: Judge, replies: Sequence[Reply], questions: Mapping[str, Question], verdicts: Path | None, progress: Progress
+    judge: Judging,
+    replies: Sequence[Reply],
+    questions: Mapping[str, Question],
+    verdicts: Path | None,
+    progress: Progress,
 ) -> tuple[tuple[Reply, ...], dict[str, bool], Judged]:
     """Judge replies: those with a verdict, scored by it; the verdicts by ``reply_key``; and who judged.
 
@@ -146,13 +150,13 @@ def agreement_with(of: str, verdicts: Mapping[str, bool], labels: Mapping[str, b
     return JudgeAgreement(of=of, answers=count, share_fraction=same, kappa=kappa)
 
 
-def _case(judge: Judge, question: Question, answer: str) -> _Case:
+def _case(judge: Judging, question: Question, answer: str) -> _Case:
     body = request(judge, question, answer)
     key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24]
     return _Case(key=key, question=question.name, body=body)
 
 
-def _within(cases: Iterable[_Case], judge: Judge) -> list[_Case]:
+def _within(cases: Iterable[_Case], judge: Judging) -> list[_Case]:
     """As many cases as the budget allows, of whole questions, so that every number of tokens has its verdict."""
     by_question: dict[str, list[_Case]] = {}
     for case in cases:
@@ -167,7 +171,7 @@ def _within(cases: Iterable[_Case], judge: Judge) -> list[_Case]:
     return found
 
 
-def _ask(judge: Judge, cases: Sequence[_Case], verdicts: Path | None, progress: Progress) -> dict[str, bool | None]:
+def _ask(judge: Judging, cases: Sequence[_Case], verdicts: Path | None, progress: Progress) -> dict[str, bool | None]:
     """The verdicts by key, None for replies that are none; what failed is not in it."""
     if verdicts is not None and verdicts.exists() and not ends_whole(verdicts):
         append_text(verdicts, "\n")  # a kill cut off the last line, or the file is new
