@@ -322,6 +322,16 @@ def test_answers_of_one_side_are_counted(tmp_path: Path) -> None:
     assert (len(found.at), found.unpaired) == (1, 6)
 
 
+def test_a_verdict_may_be_on_what_is_deployed_alone(tmp_path: Path) -> None:
+    before, after = _ours(tmp_path / "b.jsonl", lambda n, _: WORDS[n]), _ours(tmp_path / "a.jsonl")
+    given = ["evaluate", str(after), "--against", str(before), "--allow-unsure"]
+    assert CliRunner().invoke(app, [*given, "--within", "90%", "--visual-tokens", "256"]).exit_code == 0
+    assert [one.limit for one in api.compare_answers(after=after, before=before, visual_tokens=256).at] == [256]
+    ran = CliRunner().invoke(app, [*given, "--visual-tokens", "100"])
+    assert ran.exit_code == 2
+    assert "found no answer within 100 visual tokens, only within 64, 256" in ran.stderr
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     """A file's name goes to the terminal, to JUnit and to a job's summary."""
     before = _ours(tmp_path / "b.jsonl", limits=(64,))

@@ -211,6 +211,7 @@ def compare_answers(
     questions: File | None = None,
     score: str = "exact",
     within_loss: str = "2%",
+    visual_tokens: int | None = None,
     limit: int | None = None,
 ) -> "AnswersGate":
     """Hold answers after a change of engine, model or quantisation against those before, question by question.
@@ -222,6 +223,7 @@ def compare_answers(
             ``evaluate_endpoint`` do.
         score: The rule that judges, as for ``evaluate_endpoint``.
         within_loss: What may be lost of the score: ``"1%"``.
+        visual_tokens: The limit that is deployed, for a verdict on it alone; on every one that both have unless told.
         limit: Only the first questions.
 
     Returns:
@@ -235,7 +237,7 @@ def compare_answers(
 
     rule = must_be_one_of(Score, score, "--score")
     allowed_fraction = parse_percent(str(within_loss))
-    given = [read_answers(str(one)) for one in (before, after)]
+    given = [read_answers(str(one), visual_tokens) for one in (before, after)]
     if questions is None:
         sides = [replies_by_themselves(one, rule) for one in given]
     else:

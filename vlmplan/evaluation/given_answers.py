@@ -59,8 +59,11 @@ def names_answers(text: str) -> bool:
     return _RUN.match(text) is not None or text.casefold().endswith(ENDINGS)
 
 
-def read_answers(text: str) -> tuple[GivenAnswer, ...]:
-    """Read ``FILE``, or ``64=FILE,256=FILE`` of runs that do not say their visual tokens. Raises InputError."""
+def read_answers(text: str, only: int | None = None) -> tuple[GivenAnswer, ...]:
+    """Read ``FILE``, or ``64=FILE,256=FILE`` of runs that do not say their visual tokens; ``only`` within one limit.
+
+    Raises InputError.
+    """
     found: dict[tuple[str, str, int], GivenAnswer] = {}
     for limit, path in _files(text):
         for where, one in _rows(path, limit):
@@ -72,7 +75,11 @@ def read_answers(text: str) -> tuple[GivenAnswer, ...]:
                 )
     if not found:
         raise InputError(f"{printable(text)}: found no answer")
-    return tuple(found.values())
+    kept = tuple(one for one in found.values() if only in (None, one.limit))
+    if not kept:
+        limits = ", ".join(map(str, sorted({one.limit for one in found.values()})))
+        raise InputError(f"{printable(text)}: found no answer within {only} visual tokens, only within {limits}")
+    return kept
 
 
 def _files(text: str) -> list[tuple[int | None, Path]]:

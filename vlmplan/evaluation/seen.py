@@ -60,13 +60,15 @@ def failures(seen: Iterable[Seen]) -> tuple[Failure, ...]:
 
 def seen_of_replies(asking: Asking, asked: Asked, questions: Sequence[Question]) -> tuple[Seen, ...]:
     """Return what a server was asked, as it was seen there."""
-    by_name, sizes = {question.name: question for question in questions}, dict[str, Size]()
+    wholes = {question.name: (question, _size(question)) for question in questions}
+    sizes: dict[tuple[Size, int], Size] = {}
     found = []
     for reply in asked.replies:
-        question = by_name[reply.question]
-        whole = sizes.setdefault(reply.question, sizes.get(reply.question) or _size(question))
-        way = sent(asking.model, whole, reply.limit, by_request=asking.by_request)
-        size = _as_seen(asking.model, way.size, way.visual_tokens)
+        question, whole = wholes[reply.question]
+        if (whole, reply.limit) not in sizes:
+            way = sent(asking.model, whole, reply.limit, by_request=asking.by_request)
+            sizes[whole, reply.limit] = _as_seen(asking.model, way.size, way.visual_tokens)
+        size = sizes[whole, reply.limit]
         found.append(
             Seen(
                 question=question, limit=reply.limit, visual_tokens=reply.visual_tokens, text=reply.text,
@@ -81,15 +83,18 @@ def seen_of_answers(found: Matched, replies: Sequence[Reply], model: ModelSpec |
 
     Without a model at the size that was sent, where it is kept.
     """
-    seen, sizes = [], dict[str, Size]()
+    wholes = {question.name: _size(question) for question, _ in found.pairs}
+    seen, sizes = [], dict[tuple[Size, Size | None, int, int], Size]()
     scores = {reply_key(reply): reply.right_fraction for reply in replies}
     for question, one in found.pairs:
         if (right := scores.get(f"{question.name}\0{one.limit}")) is None:
             continue
-        whole = sizes.setdefault(question.name, sizes.get(question.name) or _size(question))
-        size = one.size
+        whole, size = wholes[question.name], one.size
         if model is not None:
-            size = _as_seen(model, one.size or _sent(model, whole, one.limit), one.visual_tokens)
+            key = (whole, one.size, one.limit, one.visual_tokens)
+            if key not in sizes:
+                sizes[key] = _as_seen(model, one.size or _sent(model, whole, one.limit), one.visual_tokens)
+            size = sizes[key]
         seen.append(
             Seen(
                 question=question, limit=one.limit, visual_tokens=one.visual_tokens, text=one.text,

@@ -88,12 +88,12 @@ def print_token_curve(found: "TokenCurve") -> None:
     by = found.score.value if found.judge is None else found.judge.model
     shown.print(f"{found.served_model} on {found.questions}, judged by {by}:", soft_wrap=True)
     shown.print(told, style="bold")
-    table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
+    table = new_table("at most", "made", "of", "score", f"{level} interval", "lost", "worse", "better")
     for one in found.at:
         low, high = one.interval
         table.add_row(
             str(one.limit), f"{one.visual_tokens:.0f}", str(one.questions), f"{100 * one.score_fraction:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %", "" if one is most else _lost(one),
+            f"{100 * low:.1f} to {100 * high:.1f}", "" if one is most else _lost(one),
             *(("", "") if one is most else (str(one.worse), str(one.better))),
         )  # fmt: skip
     shown.print(table)

@@ -144,7 +144,7 @@ _OF_SERVERS = (
 _OF_MODELS = ("images", "against", "visual_tokens", "limit", "answers", "provider", "threads")
 _OF_ANSWERS = ("images", "like", "score", "may_lose", "limit", "points", "page", "task")
 _OF_JUDGES = ("judge", "judge_model", "verdicts", "budget", "at_once", "seed", "timeout")
-_OF_CHANGES = ("against", "score", "limit", "within", "allow_unsure", "junit")
+_OF_CHANGES = ("against", "visual_tokens", "score", "limit", "within", "allow_unsure", "junit")
 
 
 def _refuse(given: dict[str, Any], allowed: tuple[str, ...], what: str) -> None:
@@ -232,7 +232,10 @@ def _held(after: str, questions: Path | None, given: dict[str, Any], out: Path |
     asked = {name: given[name] for name in given if name in ("score", "limit")}
     if "within" in given:
         asked["within_loss"] = given["within"]
-    found = api.compare_answers(after=after, before=given["against"], questions=questions, **asked)
+    count = _one(given.get("visual_tokens"))
+    found = api.compare_answers(
+        after=after, before=given["against"], questions=questions, visual_tokens=count, **asked
+    )  # fmt: skip
     deliver(found, out, json, lambda: print_answers_gate(found))
     if junit is not None:
         write_text(junit, checks_junit("evaluate", found.checks))
