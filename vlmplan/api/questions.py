@@ -131,7 +131,7 @@ def evaluate_answers(
     timeout: str = "60s",
     progress: Progress = silent,
 ) -> "TokenCurve":
-    """Judge answers made elsewhere at several numbers of visual tokens, as ``evaluate_endpoint`` does its own.
+    r"""Judge answers made elsewhere at several numbers of visual tokens, as ``evaluate_endpoint`` does its own.
 
     Args:
         answers: What ``evaluate_endpoint`` kept; a CSV with the columns question (the number of its line, or its id),
@@ -163,6 +163,15 @@ def evaluate_answers(
     Raises:
         InputError: For a file that cannot be read, naming the row and what was looked for.
         Unavailable: Where the judge does not answer.
+
+    Example:
+        >>> import vlmplan
+        >>> from pathlib import Path
+        >>> rows = ("question,visual_tokens,answer", "1,64,blue", "1,256,red")
+        >>> _ = Path("answers.csv").write_text("\n".join(rows))
+        >>> curve = vlmplan.evaluate_answers(answers="answers.csv", questions="questions.jsonl")
+        >>> [(one.limit, one.score_fraction) for one in curve.at]
+        [(64, 0.0), (256, 1.0)]
     """
     from vlmplan.document import write_text
     from vlmplan.evaluation import (
@@ -214,7 +223,7 @@ def compare_answers(
     visual_tokens: int | None = None,
     limit: int | None = None,
 ) -> "AnswersGate":
-    """Hold answers after a change of engine, model or quantisation against those before, question by question.
+    r"""Hold answers after a change of engine, model or quantisation against those before, question by question.
 
     Args:
         after: Answers, of any kind that ``evaluate_answers`` takes.
@@ -232,6 +241,15 @@ def compare_answers(
 
     Raises:
         InputError: For a file that cannot be read, or answers that have no question in common.
+
+    Example:
+        >>> import vlmplan
+        >>> from pathlib import Path
+        >>> for name, said in (("before.csv", "red"), ("after.csv", "blue")):
+        ...     _ = Path(name).write_text(f"question,visual_tokens,answer\n1,64,{said}")
+        >>> found = vlmplan.compare_answers(after="after.csv", before="before.csv", questions="questions.jsonl")
+        >>> found.standing.value, found.at[0].worse
+        ('cannot tell yet', 1)
     """
     from vlmplan.evaluation import Score, answers_gate, read_answers, replies_by_themselves
 
