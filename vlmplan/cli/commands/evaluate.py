@@ -123,10 +123,10 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     given = {name: value for name, value in locals().items() if name in _USUAL and value != _USUAL[name]}
     from vlmplan.evaluation import names_answers
 
-    if names_answers(model):
-        _answered(model, questions, given, out, json)
-    elif model.startswith(("http://", "https://")):
+    if model.startswith(("http://", "https://")):
         _served(model, questions, given, out, json)
+    elif names_answers(model):
+        _answered(model, questions, given, out, json)
     else:
         _run(model, questions, given, out, json)
 
