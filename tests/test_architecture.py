@@ -33,6 +33,7 @@ ROOMS = (
     "measuring",
     "proof",
     "evaluation",
+    "studies",
     "training",
     "sweeping",
     "views",
@@ -342,6 +343,7 @@ DIMENSIONLESS = {
     "native",
     "visual_tokens",
     "least_error",
+    "answered_questions",
     "batch_in_flight",
 }
 

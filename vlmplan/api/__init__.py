@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import save as save
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
+    from vlmplan.api.studies import study as study
 
 __getattr__, __all__ = face(
     __name__,
@@ -45,6 +46,7 @@ __getattr__, __all__ = face(
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
         "questions": ("evaluate_endpoint",),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
+        "studies": ("study",),
     },
 )
 

@@ -13,7 +13,7 @@ from vlmplan.progress import Progress, silent
 from vlmplan.units import parse_percent, parse_seconds
 
 if TYPE_CHECKING:
-    from vlmplan.evaluation import TokenCurve
+    from vlmplan.evaluation import Question, Score, TokenCurve
 
 MOST_LIMITS = 12
 
@@ -76,31 +76,24 @@ def evaluate_endpoint(
         Unavailable: Where the server does not answer.
     """
     from vlmplan.document import check_apart, check_destination, write_text
-    from vlmplan.evaluation import Asking, Score, ask_all, check_expected, points_csv, read_questions, token_curve
+    from vlmplan.evaluation import Asking, Score, ask_all, points_csv, token_curve
 
-    limits = _limits(visual_tokens)
+    limits = token_limits(visual_tokens)
     within("--output-tokens", output_tokens, 1, 100_000)
     within("--at-once", at_once, 1, 256)
     within("--budget", budget, 1, 10**9)
     within("--limit", limit, 1, 10**9)
     rule = must_be_one_of(Score, score, "--score")
     loss_fraction = parse_percent(str(may_lose))
-    way = _way(by)
+    way = by_request(by)
     kept, written = file(answers), file(points)
     for path in (kept, written):
         check_destination(path)
     check_apart({"--answers": kept, "--points": written}, (str(questions),))
-    table = read_questions(Path(questions), Path(images), limit)
-    if not table:
-        raise InputError(f"{questions}: found no question")
-    for one in table:
-        try:
-            check_expected(rule, one.answers)
-        except InputError as error:
-            raise InputError(f"{one.name}: answer: {error}") from None
+    table = checked_questions(questions, images, limit, rule)
     asked_of = server(endpoint, served_model, parse_seconds(str(timeout)))
     asking = Asking(
-        server=asked_of, model=_sized_by(like, asked_of.model), limits=limits, score=rule, by_request=way,
+        server=asked_of, model=sized_by(like, asked_of.model), limits=limits, score=rule, by_request=way,
         output_tokens=output_tokens, at_once=at_once, budget=budget, seed=seed,
     )  # fmt: skip
     asked = ask_all(asking, table, kept, progress)
@@ -111,7 +104,22 @@ def evaluate_endpoint(
     return curve
 
 
-def _limits(text: str) -> tuple[int, ...]:
+def checked_questions(questions: File, images: File, limit: int | None, rule: "Score") -> "tuple[Question, ...]":
+    """Read a table of questions, each of which the rule can judge. Raises InputError, naming the one that is wrong."""
+    from vlmplan.evaluation import check_expected, read_questions
+
+    table = tuple(read_questions(Path(questions), Path(images), limit))
+    if not table:
+        raise InputError(f"{questions}: found no question")
+    for one in table:
+        try:
+            check_expected(rule, one.answers)
+        except InputError as error:
+            raise InputError(f"{one.name}: answer: {error}") from None
+    return table
+
+
+def token_limits(text: str) -> tuple[int, ...]:
     """Several numbers of tokens, fewest first. Raises InputError."""
     words = [word.strip() for word in str(text).split(",") if word.strip()]
     if not words or not all(word.isdecimal() and 0 < int(word[:9]) <= 100_000 for word in words):
@@ -122,14 +130,14 @@ def _limits(text: str) -> tuple[int, ...]:
     return found
 
 
-def _way(by: str) -> bool:
+def by_request(by: str) -> bool:
     """Whether the number of tokens is set beside the request. Raises InputError."""
     if by not in ("size", "request"):
         raise mistyped("--by", by, "size or request")
     return by == "request"
 
 
-def _sized_by(like: File | ModelSpec | None, served: str) -> ModelSpec:
+def sized_by(like: File | ModelSpec | None, served: str) -> ModelSpec:
     """The model by whose rule pictures become tokens. Raises InputError, with what to add, where nobody knows it."""
     if like is not None:
         found = spec(like)

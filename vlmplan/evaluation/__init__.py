@@ -23,8 +23,15 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.questions import read_questions as read_questions
     from vlmplan.evaluation.scoring import Score as Score
     from vlmplan.evaluation.scoring import check_expected as check_expected
+    from vlmplan.evaluation.scoring import score as score
     from vlmplan.evaluation.served import Asking as Asking
+    from vlmplan.evaluation.served import Posed as Posed
+    from vlmplan.evaluation.served import Said as Said
     from vlmplan.evaluation.served import ask_all as ask_all
+    from vlmplan.evaluation.served import kept_replies as kept_replies
+    from vlmplan.evaluation.served import picture_size as picture_size
+    from vlmplan.evaluation.served import posed as posed
+    from vlmplan.evaluation.served import request_all as request_all
 
 __getattr__, __all__ = face(
     __name__,
@@ -44,7 +51,7 @@ __getattr__, __all__ = face(
             "open_subject",
             "read_questions",
         ),
-        "scoring": ("Score", "check_expected"),
-        "served": ("Asking", "ask_all"),
+        "scoring": ("Score", "check_expected", "score"),
+        "served": ("Asking", "Posed", "Said", "ask_all", "kept_replies", "picture_size", "posed", "request_all"),
     },
 )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import print_profiled as print_profiled
     from vlmplan.views.profile import print_verdict as print_verdict
     from vlmplan.views.service import overload_words as overload_words
+    from vlmplan.views.study import print_study as print_study
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
@@ -81,6 +82,7 @@ __getattr__, __all__ = face(
         "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
         "service": ("overload_words",),
+        "study": ("print_study",),
         "text": (
             "knee_line",
             "load_line",
