@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vlmplan.api.notebook import register
+from vlmplan.document import Document, shown_in_notebooks
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import workload as workload
     from vlmplan.api.studies import study as study
 
+
+def _html(document: Document) -> str | None:
+    """A document in a notebook, as a view has it, imported when the first is shown."""
+    from vlmplan.pages import html_of
+
+    return html_of(document)
+
+
 __getattr__, __all__ = face(
     __name__,
     {
@@ -50,4 +58,4 @@ __getattr__, __all__ = face(
     },
 )
 
-register()
+shown_in_notebooks(_html)
