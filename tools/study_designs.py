@@ -5,7 +5,7 @@ questions are drawn so that each arm is right as often as was measured; question
 and a part of it that arms of one model share. What is known beforehand never saw the grid's paper: levels are from
 other papers' scores of the benchmark, shapes from the curves of ``token_curves.py`` with the paper left out.
 
-    python tools/study_designs.py [--questions 200,600] [--seeds 2] [--out docs/evidence/study.md]
+    python tools/study_designs.py [--questions 200,600] [--every 6] [--out docs/evidence/study.md]
 """
 
 import math
@@ -30,6 +30,8 @@ TEXT_TOKENS = 50
 LEAST_ARMS, LEAST_MODELS, MOST_MODELS, MOST_COUNTS = 6, 2, 3, 4
 LEVEL_SD = 0.5  # of papers about each other, beside the spread of their scores
 TOLERANCE, CONFIDENCE = 0.02, 0.9
+NEARLY, DEARER = 0.01, 1.1  # a choice is as good that lacks a point of 100 more, and costs a tenth more
+MARKS = ("<!-- designs -->", "<!-- /designs -->")
 PILOT, BATCH, ROUNDS = 6, 12, 20
 # Of the normal variables whose thresholds make right answers: what all arms share of a question, and what those of one
 # model do besides. Answers then go together by 0.4 to 0.6.
@@ -214,3 +216,77 @@ def by_study(grid: Grid, truth: Array, budget: int, seed: int, confidence: float
         for arm in batch.arms:
             more = min(batch.questions, open_questions[arm], budget - int(counts.sum()))
             counts[arm] += more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What came of one grid: shares of requests, and whether choices are the full grid's (``same``) or as good."""
+
+    full_is_true: bool
+    same: dict[str, bool]
+    as_good: dict[str, bool]
+    settled: Outcome
+    settled_same: bool
+    settled_share: float
+
+
+DESIGNS: dict[str, Design] = {"random": at_random, "grid": by_grid, "study": by_study}
+
+
+def compared(grid: Grid, questions: int, seed: int) -> Row:
+    """Ask a grid by each design for a third of all requests, and by ``study`` until the choice is settled."""
+    truth = answers(grid, questions, seed)
+    means = truth.mean(axis=1)
+    full = int(chosen(means[None], grid.order, TOLERANCE)[0])
+
+    def good(choice: int) -> bool:
+        near = means[choice] >= means.max() - TOLERANCE - NEARLY
+        return bool(near and grid.costs[choice] <= grid.costs[full] * DEARER)
+
+    third = {name: design(grid, truth, truth.size // 3, seed).choice for name, design in DESIGNS.items()}
+    settled = by_study(grid, truth, truth.size, seed, CONFIDENCE)
+    return Row(
+        full_is_true=full == int(chosen(grid.scores[None], grid.order, TOLERANCE)[0]),
+        same={name: choice == full for name, choice in third.items()},
+        as_good={name: good(choice) for name, choice in third.items()}, settled=settled,
+        settled_same=settled.choice == full, settled_share=settled.requests / truth.size,
+    )  # fmt: skip
+
+
+def table(made: Sequence[Grid], questions: Sequence[int]) -> str:
+    """Return a table of Markdown, a row a number of questions."""
+    head = ("questions", "grids", "full grid is right", *(f"{name}, same" for name in DESIGNS),
+            *(f"{name}, as good" for name in DESIGNS), "settled at 90 %: same", "of all requests, median",
+            "settled within a third")  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for count in questions:
+        rows = [compared(grid, count, number) for number, grid in enumerate(made)]
+        shares = [
+            statistics.fmean(row.full_is_true for row in rows),
+            *(statistics.fmean(row.same[name] for row in rows) for name in DESIGNS),
+            *(statistics.fmean(row.as_good[name] for row in rows) for name in DESIGNS),
+            statistics.fmean(row.settled_same for row in rows),
+            statistics.median(row.settled_share for row in rows),
+            statistics.fmean(row.settled_share <= 1 / 3 for row in rows),
+        ]
+        lines.append(f"| {count} | {len(rows)} | {' | '.join(f'{100 * share:.0f} %' for share in shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table, and write it into the page where one is told: between its marks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", default="200,600")
+    parser.add_argument("--every", type=int, default=6, help="one grid of so many")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    made = list(grids(series()))[:: given.every]
+    found = table(made, [int(count) for count in given.questions.split(",")])
+    print(found)
+    if given.out is not None:
+        before, _, rest = given.out.read_text(encoding="utf-8").partition(MARKS[0])
+        given.out.write_text(f"{before}{MARKS[0]}\n{found}{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vlmplan.api.profiles import profile_endpoint as profile_endpoint
     from vlmplan.api.profiles import profile_measurements as profile_measurements
     from vlmplan.api.questions import evaluate_endpoint as evaluate_endpoint
+    from vlmplan.api.questions import study as study
     from vlmplan.api.shelves import catalogue as catalogue
     from vlmplan.api.shelves import hardware_profile as hardware_profile
     from vlmplan.api.shelves import law as law
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import save as save
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
-    from vlmplan.api.studies import study as study
 
 
 def _html(document: Document) -> str | None:
@@ -52,9 +52,8 @@ __getattr__, __all__ = face(
         "losers": ("why_not",),
         "plans": ("compare", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
-        "questions": ("evaluate_endpoint",),
+        "questions": ("evaluate_endpoint", "study"),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
-        "studies": ("study",),
     },
 )
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import print_profiled as print_profiled
     from vlmplan.views.profile import print_verdict as print_verdict
     from vlmplan.views.service import overload_words as overload_words
-    from vlmplan.views.study import print_study as print_study
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from vlmplan.views.text import time_range as time_range
     from vlmplan.views.text import tokens as tokens
     from vlmplan.views.training import print_evaluation as print_evaluation
+    from vlmplan.views.training import print_study as print_study
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_token_curve as print_token_curve
     from vlmplan.views.training import print_training as print_training
@@ -78,7 +78,6 @@ __getattr__, __all__ = face(
         ),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
         "service": ("overload_words",),
-        "study": ("print_study",),
         "text": (
             "knee_line",
             "load_line",
@@ -93,6 +92,14 @@ __getattr__, __all__ = face(
             "time_range",
             "tokens",
         ),
-        "training": ("print_evaluation", "print_sweep", "print_token_curve", "print_training", "sweep_table", "voice"),
+        "training": (
+            "print_evaluation",
+            "print_study",
+            "print_sweep",
+            "print_token_curve",
+            "print_training",
+            "sweep_table",
+            "voice",
+        ),
     },
 )
