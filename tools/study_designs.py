@@ -8,20 +8,23 @@ other papers' scores of the benchmark, shapes from the curves of ``token_curves.
     python tools/study_designs.py [--questions 200,600] [--every 6] [--out docs/evidence/study.md]
 """
 
+import argparse
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from benchmarks import blind_fraction, chance
 from numpy.typing import NDArray
 from scipy.stats import norm
 from token_curves import Axis, Inference, axis_of, constants, effects, hill, of_axis, whole_tokens
-from token_studies import Series
+from token_studies import Series, series
 
 from vlmplan.studies.belief import Belief, posterior
-from vlmplan.studies.decision import Problem, next_batch, standing
+from vlmplan.studies.decision import Problem, chosen, next_batch, standing
 from vlmplan.studies.prior import OWN_ARM_SD, OWN_SKILL_SD
 
 Array = NDArray[np.float64]
@@ -225,7 +228,6 @@ class Row:
     full_is_true: bool
     same: dict[str, bool]
     as_good: dict[str, bool]
-    settled: Outcome
     settled_same: bool
     settled_share: float
 
@@ -248,7 +250,7 @@ def compared(grid: Grid, questions: int, seed: int) -> Row:
     return Row(
         full_is_true=full == int(chosen(grid.scores[None], grid.order, TOLERANCE)[0]),
         same={name: choice == full for name, choice in third.items()},
-        as_good={name: good(choice) for name, choice in third.items()}, settled=settled,
+        as_good={name: good(choice) for name, choice in third.items()},
         settled_same=settled.choice == full, settled_share=settled.requests / truth.size,
     )  # fmt: skip
 

@@ -221,11 +221,17 @@ def study(
         Unavailable: Where a server does not answer; what was answered is kept.
 
     Example:
+        With a server at ``url`` that has two models of the catalogue:
+
         >>> import vlmplan
-        >>> vlmplan.study(questions="q.jsonl", images=".", endpoint="http://127.0.0.1:9/v1", visual_tokens="64,256",
-        ...               budget=0)
-        Traceback (most recent call last):
-        vlmplan.errors.InputError: --budget: expected 1 to 1e+09, found 0
+        >>> found = vlmplan.study(
+        ...     questions="pages.jsonl", images=".", visual_tokens="16,64,256", budget=300, tolerance="5%",
+        ...     endpoint=[f"{url}=Qwen/Qwen2.5-VL-3B-Instruct", f"{url}=Qwen/Qwen2.5-VL-7B-Instruct"],
+        ... )
+        >>> found.choice.model, found.choice.limit, found.settled
+        ('Qwen/Qwen2.5-VL-7B-Instruct', 64, True)
+        >>> found.requests < found.all_requests
+        True
     """
     from vlmplan.document import check_apart, check_destination
     from vlmplan.evaluation import Asking, Score

@@ -186,8 +186,8 @@ def print_study(found: "Study") -> None:
         )  # fmt: skip
     shown.print(table)
     weights = [one.answers_weight_fraction for one in found.arms]
-    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the answers "
-                f"weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
+    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the "
+                f"answers weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
     shown.print(f"{counted(found.requests, 'request')} made" + (f", {found.kept} kept from before" * bool(found.kept))
                 + f"; asking everything takes {found.all_requests}.")  # fmt: skip
     for note in found.notes:
