@@ -247,3 +247,17 @@ def test_everything_asked_leaves_nothing_open() -> None:
     every = everything(posterior(wide(2), answers, (0, 0)))
     assert every.mean == pytest.approx(answers.mean(axis=1))
     assert np.abs(every.covariance).max() < 1e-12
+
+
+def test_a_study_is_of_one_mind_with_the_whole_grid_more_often_than_asking_all_alike() -> None:
+    """A small version of ``tools/study_designs.py``, on a grid made up: two contenders, four arms that are far behind."""
+    from study_designs import Grid, by_grid, by_study, compared
+
+    scores = np.array([0.3, 0.5, 0.80, 0.35, 0.55, 0.86])
+    made = Grid(paper="", benchmark="", models=(0, 0, 0, 1, 1, 1), costs=np.arange(6.0), scores=scores, prior=wide(6))
+    rows = [compared(made, 150, seed) for seed in range(10)]
+    assert sum(row.same["study"] for row in rows) >= sum(row.same["grid"] for row in rows)
+    assert sum(row.same["study"] for row in rows) >= 8
+    truth = np.ones((6, 150))
+    assert by_study(made, truth, 300, 0).requests <= 300
+    assert by_grid(made, truth, 300, 0).requests == 300

@@ -5,7 +5,7 @@ questions are drawn so that each arm is right as often as was measured; question
 and a part of it that arms of one model share. What is known beforehand never saw the grid's paper: levels are from
 other papers' scores of the benchmark, shapes from the curves of ``token_curves.py`` with the paper left out.
 
-    python tools/study_designs.py [--questions 200,600] [--every 6] [--out docs/evidence/study.md]
+    python tools/study_designs.py [--questions 200,600,1500] [--every 6] [--out docs/evidence/study.md]
 """
 
 import argparse
@@ -278,7 +278,7 @@ def table(made: Sequence[Grid], questions: Sequence[int]) -> str:
 def main() -> None:
     """Print the table, and write it into the page where one is told: between its marks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", default="200,600")
+    parser.add_argument("--questions", default="200,600,1500")
     parser.add_argument("--every", type=int, default=6, help="one grid of so many")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

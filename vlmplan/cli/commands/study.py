@@ -70,7 +70,7 @@ def study(  # noqa: PLR0917 - one parameter an option
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Ask servers your own questions, those that decide it, until the choice of model and visual tokens is settled.
+    """Ask servers your own questions, those that decide, until which to take is settled.
 
     Exit 3 where the budget is spent before the choice is as sure as --confidence.
 
