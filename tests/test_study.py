@@ -250,7 +250,7 @@ def test_everything_asked_leaves_nothing_open() -> None:
 
 
 def test_a_study_is_of_one_mind_with_the_whole_grid_more_often_than_asking_all_alike() -> None:
-    """A small version of ``tools/study_designs.py``, on a grid made up: two contenders, four arms that are far behind."""
+    """A small version of ``tools/study_designs.py``, on a grid made up: two contenders, four far behind."""
     from study_designs import Grid, by_grid, by_study, compared
 
     scores = np.array([0.3, 0.5, 0.80, 0.35, 0.55, 0.86])

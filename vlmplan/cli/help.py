@@ -72,7 +72,8 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is asked": ("images", "endpoint", "visual_tokens", "limit", "output_tokens", "score", "task", "seed"),
         "When it ends": ("budget", "confidence", "tolerance", "prior"),
         "Servers": ("like", "by", "at_once", "timeout"),
-    } | _OUTPUT,
+        "Output": tuple(name for name in _OUTPUT["Output"] if name != "confidence"),
+    },
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
         "A server, or times of one's own": (
