@@ -12,9 +12,11 @@ from vlmplan.views.deployment import progress
 from vlmplan.views.text import new_console, new_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from vlmplan.evaluation import AtLimit, Evaluation, TokenCurve
+    from vlmplan.evaluation import AnswersGate, AtLimit, Evaluation, Judged, TokenCurve
+    from vlmplan.studies import StudiedArm, Study
     from vlmplan.sweeping import Status, TrialResult
     from vlmplan.training import Training, Voice
 
@@ -88,26 +90,73 @@ def print_token_curve(curve: "TokenCurve") -> None:
     else:
         point = next(at for at in curve.at if at.limit == curve.enough)
         told = f"{curve.enough} visual tokens are enough: they lose {_lost(point)} of 100 against {most.limit}."
-    shown.print(f"{curve.served_model} on {curve.questions}, judged by {curve.score}:", soft_wrap=True)
+    by = curve.score.value if curve.judge is None else curve.judge.model
+    shown.print(f"{curve.served_model} on {curve.questions}, judged by {by}:", soft_wrap=True)
     shown.print(told, style="bold")
-    table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
+    table = new_table("at most", "made", "of", "score", f"{level} interval", "lost", "worse", "better")
     for point in curve.at:
         low, high = point.interval
         table.add_row(
             str(point.limit), f"{point.visual_tokens:.0f}", str(point.questions), f"{100 * point.score_fraction:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %", "" if point is most else _lost(point),
+            f"{100 * low:.1f} to {100 * high:.1f}", "" if point is most else _lost(point),
             *(("", "") if point is most else (str(point.worse), str(point.better))),
         )  # fmt: skip
     shown.print(table)
+    if curve.legibility is not None and curve.legibility.interval_px is not None:
+        low, high = curve.legibility.interval_px
+        tall = f"{curve.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
+        shown.print(f"Text below about {tall}, as the model saw it, is not read.", soft_wrap=True)
+    if curve.judge is not None:
+        _print_judge(shown, curve.judge, curve.score.value)
     for warning in curve.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
     requests = f"{counted(curve.requests, 'request')} made"
     requests += f", {curve.kept} kept from before" if curve.kept else ""
     requests += f", {curve.left} left by the budget" if curve.left else ""
-    shown.print(f"{requests}.")
+    shown.print(f"{requests}." if curve.host is not None else f"{counted(curve.kept, 'answer')} made elsewhere.")
     if curve.failed:
         rest = f", and {len(curve.failed) - 1} more" if len(curve.failed) > 1 else ""
         shown.print(f"Warning: no answer: {curve.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _print_judge(shown: "Console", judge: "Judged", rule: str) -> None:
+    """How far a judge can be believed, and what it cost."""
+    for agreement in judge.agreement:
+        kappa = "chance alone would agree" if agreement.kappa is None else f"Cohen's kappa {agreement.kappa:.2f}"
+        other = agreement.of.replace("the rule", rule)
+        share = f"{100 * agreement.share_fraction:.1f} % of {agreement.answers} answers"
+        shown.print(f"{judge.model} agrees with {other} on {share} ({kappa}).", soft_wrap=True)
+    rest = f", {judge.kept} kept from before" if judge.kept else ""
+    rest += f", {judge.left} left by the budget" if judge.left else ""
+    rest += f", {counted(judge.undecided, 'answer')} without a verdict, left out" if judge.undecided else ""
+    shown.print(f"{counted(judge.requests, 'request')} for verdicts{rest}.", soft_wrap=True)
+
+
+def print_answers_gate(gate: "AnswersGate") -> None:
+    """Print whether the answers hold, then each number of visual tokens before and after."""
+    shown, level = new_console(), f"{100 * gate.interval_level_fraction:g} %"
+    allowed = f"{100 * gate.within_fraction:g} points"
+    shown.print(f"{gate.after} against {gate.before}, judged by {gate.score}:", soft_wrap=True)
+    told = {"holds": f"The answers hold: they surely lose no more than {allowed}.",
+            "falls short": f"The answers fall short: they surely lose more than {allowed}.",
+            "cannot tell yet": f"Nobody can tell yet whether the answers lose more than {allowed}."}  # fmt: skip
+    shown.print(told[gate.standing.value], style="bold")
+    words = {"holds": "holds", "falls short": "short", "cannot tell yet": "unsure"}
+    columns = ("at most", "of", "before", "after", f"lost ({level})", "worse", "better", "p", "")
+    table = new_table(*columns)
+    for at in gate.at:
+        low, high = at.lost_interval
+        table.add_row(
+            str(at.limit), str(at.questions), f"{100 * at.before_fraction:.1f} %",
+            f"{100 * at.after_fraction:.1f} %",
+            f"{100 * at.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})", str(at.worse), str(at.better),
+            f"{at.p_value:.2g}", words[at.standing.value],
+        )  # fmt: skip
+    shown.print(table)
+    for at in (at for at in gate.at if at.more_questions is not None):
+        shown.print(f"At {at.limit}: about {at.more_questions} more questions would tell.")
+    if gate.unpaired:
+        shown.print(f"{counted(gate.unpaired, 'answer')} of one side only left out.")
 
 
 def _lost(at: "AtLimit") -> str:
@@ -166,3 +215,49 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
     for task in tasks:
         law, plot = (inert.argument(f"{task}{ending}") for ending in (".toml", ".svg"))
         shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)
+
+
+def print_study(found: "Study") -> None:
+    """Print the choice, then a row an arm, what was asked, and what to mind."""
+    shown, choice = new_console(), found.choice
+    shown.print(f"{counted(found.question_count, 'question')} of {found.questions}, judged by {found.score}:",
+                soft_wrap=True)  # fmt: skip
+    shown.print(f"{'Take' if found.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
+                f"{choice.limit} visual tokens: {_wrong(choice)} of 100 answers wrong.", style="bold")  # fmt: skip
+    shown.print(f"It is the cheapest within {100 * found.tolerance_fraction:g} points of the best: asking everything "
+                f"would say the same with {_whole_percent(found.probability_fraction)} (wished "
+                f"{_whole_percent(found.confidence_fraction)}), more questions like these with "
+                f"{_whole_percent(found.probability_of_more_fraction)}.")  # fmt: skip
+    for name, limit in found.enough.items():
+        shown.print(f"{name}: {limit} visual tokens are enough to keep what its most tokens score.")
+    table = new_table("model", "at most", "asked", "wrong of 100", "foretold", "lost", "choice", wrap="model")
+    for one in found.arms:
+        table.add_row(
+            one.served_model.rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
+            f"{100 * one.expected_error_fraction:.0f}", _lost_of(one), _whole_percent(one.choice_fraction),
+        )  # fmt: skip
+    shown.print(table)
+    weights = [one.answers_weight_fraction for one in found.arms]
+    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the "
+                f"answers weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
+    shown.print(f"{counted(found.requests, 'request')} made" + (f", {found.kept} kept from before" * bool(found.kept))
+                + f"; asking everything takes {found.all_requests}.")  # fmt: skip
+    for note in found.notes:
+        shown.print(f"Mind: {note}.", soft_wrap=True)
+    if found.failed:
+        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _whole_percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
+
+
+def _wrong(one: "StudiedArm") -> str:
+    low, high = one.error_interval
+    return f"{100 * one.error_fraction:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _lost_of(one: "StudiedArm") -> str:
+    low, high = one.lost_interval
+    return "" if low == high else f"{100 * one.lost_fraction:.0f} ({100 * low:.0f} to {100 * high:.0f})"
