@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vlmplan.api.exports import run as run
     from vlmplan.api.exports import validate as validate
     from vlmplan.api.fits import fit as fit
+    from vlmplan.api.handing import hand_over as hand_over
     from vlmplan.api.losers import why_not as why_not
     from vlmplan.api.plans import compare as compare
     from vlmplan.api.plans import recheck as recheck
@@ -40,6 +41,7 @@ __getattr__, __all__ = face(
         "costs": ("estimate", "explain", "knees", "tokens"),
         "exports": ("evaluate", "export", "page", "run", "validate"),
         "fits": ("fit",),
+        "handing": ("hand_over",),
         "losers": ("why_not",),
         "plans": ("compare", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),

@@ -14,7 +14,7 @@ import typer
 COMMAND_GROUPS = {
     "Plan": ("recommend", "estimate", "tokens", "page", "explore"),
     "Know": ("catalogue", "profile", "doctor", "fit"),
-    "Deploy": ("export", "validate", "run", "demo"),
+    "Deploy": ("handover", "export", "validate", "run", "demo"),
     "Train": ("synthetic", "train", "evaluate", "sweep"),
 }
 _PLANNING: dict[str, tuple[str, ...]] = {
