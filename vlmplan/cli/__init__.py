@@ -1,2 +1,1 @@
 """The command line: a module a command, which parses, calls one function of a room, and shows."""
-
