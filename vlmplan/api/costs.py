@@ -144,7 +144,7 @@ def estimate(
     request, ready, log = _priced(model, hardware, visual_tokens, words)
     if log is not None:
         tell_times(log, times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens")
-    return with_service(price(request, ready, confidence), request, ready, load)
+    return with_service(price(request, ready, confidence), request, ready, load, log)
 
 
 def explain(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.left_out import Barrier as Barrier
     from vlmplan.planning.logged_times import LOGGED as LOGGED
     from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
+    from vlmplan.planning.logged_times import sizes_of as sizes_of
     from vlmplan.planning.logged_times import times_at as times_at
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from vlmplan.planning.stacks import HandedOver as HandedOver
     from vlmplan.planning.stacks import Stack as Stack
     from vlmplan.planning.stacks import hand_over_to as hand_over_to
+    from vlmplan.planning.under_load import arrivals_of as arrivals_of
     from vlmplan.planning.under_load import bears_not as bears_not
     from vlmplan.planning.why_not import AtBest as AtBest
     from vlmplan.planning.why_not import WhyNot as WhyNot
@@ -58,7 +60,7 @@ __getattr__, __all__ = face(
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
         "left_out": ("Barrier",),
-        "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
+        "logged_times": ("LOGGED", "LoggedTimes", "sizes_of", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
@@ -67,7 +69,7 @@ __getattr__, __all__ = face(
         "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
         "stacks": ("HandedOver", "Stack", "hand_over_to"),
-        "under_load": ("bears_not",),
+        "under_load": ("arrivals_of", "bears_not"),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

@@ -55,7 +55,7 @@ from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.request_log import RequestLog
 from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
-from vlmplan.planning.under_load import UNDER_LOAD, load_of, served, settled
+from vlmplan.planning.under_load import LOGGED_UNDER_LOAD, UNDER_LOAD, load_of, served, settled
 from vlmplan.records import dataclass
 
 LINEAR_LAYERS = (
@@ -226,7 +226,8 @@ class Query:
 def _assumptions(query: Query, model: ModelSpec) -> tuple[str, ...]:
     """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
     loaded = query.asked is not None and query.asked.load is not None
-    assumed = (UNDER_LOAD, *ASSUMPTIONS[1:]) if loaded else ASSUMPTIONS
+    first = UNDER_LOAD if query.log is None else LOGGED_UNDER_LOAD
+    assumed = (first, *ASSUMPTIONS[1:]) if loaded else ASSUMPTIONS
     if model.quantisation is None:
         return assumed
     stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
@@ -448,7 +449,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
-    loaded = load_of(query.asked, budget, machines)
+    loaded = load_of(query.asked, budget, machines, query.log)
     tried, within = settled(loaded, *_tried(query, machines), lambda left: choose(left, aim, draw))
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
     losers, ready = runners_up(tried, choice, budget, aim), machines[choice.request.precision]

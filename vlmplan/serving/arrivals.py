@@ -6,6 +6,7 @@ a gamma variable, so that one replica stands for all of them; a trace is dealt o
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -66,11 +67,11 @@ def read_trace(path: Path) -> Arrivals:
                 f"{path} line {number}: found {now_s:g} s after {found[-1]:g} s, expected times in order; sort the file"
             )
         found.append(now_s)
-    return _checked(path, found)
+    return trace_of(path, found)
 
 
-def _checked(path: Path, times_s: list[float]) -> Arrivals:
-    """The trace from its first arrival on. Raises InputError where it says no rate."""
+def trace_of(path: Path, times_s: Sequence[float]) -> Arrivals:
+    """Return a trace of times in order, from its first arrival on. Raises InputError where it says no rate."""
     if not 10 <= len(times_s) <= MOST_TRACED:
         raise InputError(f"{path}: found {len(times_s)} arrival times, expected 10 to {MOST_TRACED}")
     span_s = times_s[-1] - times_s[0]
