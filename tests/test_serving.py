@@ -274,8 +274,8 @@ def test_traces_that_say_no_rate_are_refused(lines: list[str], told: str, tmp_pa
 
 
 SHORT, LONG = (
-    {"text_tokens": 40, "output_tokens": 8, "image": "448x448"},
-    {"text_tokens": 600, "output_tokens": 300, "image": "3000x2000", "images": 3},
+    {"text_tokens": 40, "output_tokens": 8, "image": "640x480"},
+    {"text_tokens": 600, "output_tokens": 300, "image": "640x480", "images": 3},
 )
 
 
@@ -296,7 +296,7 @@ def test_logged_requests_are_served_with_their_own_sizes(tmp_path: Path) -> None
     log = _logged(tmp_path / "log.jsonl", *[SHORT] * 90, *[LONG] * 10)
     found = _served_log(log, "1/h")
     short, long = (
-        vlmplan.estimate(model="Qwen2.5-VL-7B", hardware="a100-80gb-sxm", visual_tokens=None, **_words(row)).latency_s
+        vlmplan.estimate(model="Qwen2.5-VL-7B", hardware="a100-80gb-sxm", **_words(row)).latency_s
         for row in (SHORT, LONG)
     )
     assert long > 5 * short
