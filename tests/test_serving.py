@@ -24,8 +24,8 @@ from vlmplan.cost.totals import cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
+from vlmplan.inventory.request_log import read_requests
 from vlmplan.models.spec import Workload
-from vlmplan.planning.request_log import read_requests
 from vlmplan.serving.arrivals import Arrivals, read_trace
 from vlmplan.serving.engine import Engine, engine, mixed, size_of, step_limits
 from vlmplan.serving.served import Load, Replicas, at_percent, service

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vlmplan.api.notebook import register
+from vlmplan.document import Document, shown_in_notebooks
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from vlmplan.api.exports import run as run
     from vlmplan.api.exports import validate as validate
     from vlmplan.api.fits import fit as fit
-    from vlmplan.api.handing import hand_over as hand_over
     from vlmplan.api.losers import why_not as why_not
     from vlmplan.api.plans import compare as compare
+    from vlmplan.api.plans import hand_over as hand_over
     from vlmplan.api.plans import recheck as recheck
     from vlmplan.api.plans import recommend as recommend
     from vlmplan.api.profiles import check_profile as check_profile
@@ -35,19 +35,26 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
 
+
+def _html(document: Document) -> str | None:
+    """A document in a notebook, as a view has it, imported when the first is shown."""
+    from vlmplan.pages import html_of
+
+    return html_of(document)
+
+
 __getattr__, __all__ = face(
     __name__,
     {
         "costs": ("estimate", "explain", "knees", "tokens"),
         "exports": ("evaluate", "export", "page", "run", "validate"),
         "fits": ("fit",),
-        "handing": ("hand_over",),
         "losers": ("why_not",),
-        "plans": ("compare", "recheck", "recommend"),
+        "plans": ("compare", "hand_over", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
         "questions": ("evaluate_endpoint",),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
     },
 )
 
-register()
+shown_in_notebooks(_html)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.cost import LEAST_RATE_PER_S, MOST_RATE_PER_S, MOST_REPLICAS, LoadAsked, PercentileLimit, Timed
 from vlmplan.errors import InputError
 from vlmplan.inventory import Budget
-from vlmplan.planning import arrivals_of
 from vlmplan.units import parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, Machine, Request, Service
-    from vlmplan.planning import RequestLog
+    from vlmplan.inventory import RequestLog
 
 # Percentiles by the name of their option: p95 is of the latency.
 _PERCENTILE = re.compile(r"(?:(ttft|tpot|latency)[-_])?p(50|95|99)")
@@ -62,6 +61,8 @@ def load_asked(words: Mapping[str, Any]) -> LoadAsked | None:
     text, limits = str(rate), _limits(percentiles)
     if _STEADY.fullmatch(text) and not Path(text).is_file():
         return LoadAsked(rate_per_s=_rate_per_s(text), replicas=replicas, limits=limits)
+    from vlmplan.serving import arrivals_of
+
     traced = LoadAsked(rate_per_s=LEAST_RATE_PER_S, trace=text, replicas=replicas, limits=limits)
     return replace(traced, rate_per_s=arrivals_of(traced)[0].rate_per_s)
 
@@ -82,8 +83,7 @@ def _service(
     request: "Request", ready: "Machine", load: LoadAsked, level: float, log: "RequestLog | None"
 ) -> "Service":
     """What a load does to one configuration, of requests as large as those of a log where there is one."""
-    from vlmplan.planning import sizes_of
-    from vlmplan.serving import Load, Replicas, service
+    from vlmplan.serving import Load, Replicas, arrivals_of, service, sizes_of
 
     arrivals, in_turn = arrivals_of(load, log)
     sizes = None if log is None else lambda one: sizes_of(log, one, ready)

@@ -9,13 +9,12 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
-    from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
-    from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.handing.handover import PLAN_FILE as PLAN_FILE
+    from vlmplan.planning.handing.handover import Deploy as Deploy
+    from vlmplan.planning.handing.stacks import HandedOver as HandedOver
+    from vlmplan.planning.handing.stacks import Stack as Stack
+    from vlmplan.planning.handing.stacks import hand_over_to as hand_over_to
     from vlmplan.planning.left_out import Barrier as Barrier
-    from vlmplan.planning.logged_times import LOGGED as LOGGED
-    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
-    from vlmplan.planning.logged_times import sizes_of as sizes_of
-    from vlmplan.planning.logged_times import times_at as times_at
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
     from vlmplan.planning.options import Asked as Asked
@@ -36,16 +35,8 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import recheck_markdown as recheck_markdown
     from vlmplan.planning.remedies import Change as Change
     from vlmplan.planning.remedies import typed as typed
-    from vlmplan.planning.request_log import MEDIAN as MEDIAN
-    from vlmplan.planning.request_log import TAIL as TAIL
-    from vlmplan.planning.request_log import RequestLog as RequestLog
-    from vlmplan.planning.request_log import read_requests as read_requests
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
-    from vlmplan.planning.stacks import HandedOver as HandedOver
-    from vlmplan.planning.stacks import Stack as Stack
-    from vlmplan.planning.stacks import hand_over_to as hand_over_to
-    from vlmplan.planning.under_load import arrivals_of as arrivals_of
     from vlmplan.planning.under_load import bears_not as bears_not
     from vlmplan.planning.why_not import AtBest as AtBest
     from vlmplan.planning.why_not import WhyNot as WhyNot
@@ -58,18 +49,16 @@ __getattr__, __all__ = face(
     {
         "choice": ("LEAST_ERROR",),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
-        "handover": ("Deploy", "PLAN_FILE"),
+        "handing.handover": ("Deploy", "PLAN_FILE"),
         "left_out": ("Barrier",),
-        "logged_times": ("LOGGED", "LoggedTimes", "sizes_of", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "recheck", "recheck_markdown"),
         "remedies": ("Change", "typed"),
-        "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
-        "stacks": ("HandedOver", "Stack", "hand_over_to"),
-        "under_load": ("arrivals_of", "bears_not"),
+        "handing.stacks": ("HandedOver", "Stack", "hand_over_to"),
+        "under_load": ("bears_not",),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),
     },
 )

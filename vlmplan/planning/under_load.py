@@ -7,22 +7,19 @@ again with the number found, until the choice is one that was simulated. Rates a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.cost import LoadAsked, Machine, PercentileLimit, Service, Timed, one_sided
-from vlmplan.errors import Infeasible, InputError
+from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
 from vlmplan.intervals import quantile
-from vlmplan.inventory import Budget
-from vlmplan.planning.logged_times import sizes_of
+from vlmplan.inventory import Budget, RequestLog
 from vlmplan.planning.options import Asked
-from vlmplan.planning.request_log import TIMES, RequestLog, read_requests
 from vlmplan.planning.search import Candidate
 from vlmplan.units import counted
 
 if TYPE_CHECKING:
-    from vlmplan.serving import Arrivals, Replicas
+    from vlmplan.serving import Replicas
 
 _BATCHED = (
     "come at random, or as the trace has them, to the replicas in turn; each batches continuously with chunked "
@@ -52,22 +49,6 @@ def bears_not(replicas: int) -> str:
     return f"{counted(replicas, 'replica')} {'does' if replicas == 1 else 'do'} not bear"
 
 
-def arrivals_of(load: LoadAsked, log: RequestLog | None = None) -> "tuple[Arrivals, bool]":
-    """Return when requests come, and whether they are those of ``log``, each at its own time. Raises InputError."""
-    from vlmplan.serving import Arrivals, read_trace, trace_of
-
-    if load.trace is None:
-        return Arrivals(rate_per_s=load.rate_per_s), False
-    path = Path(load.trace)
-    if path.suffix.lower() not in (".jsonl", ".ndjson"):
-        return read_trace(path), False
-    read = read_requests(path)
-    if not read.timed:
-        raise InputError(f"--rate: not every request in {path} says when it came ({' or '.join(TIMES)}); give a rate")
-    times_s = [one.time_s for one in read.requests if one.time_s is not None]
-    return trace_of(path, times_s), log is not None and log.requests == read.requests
-
-
 class Loaded:
     """A load that candidates are held to on one device."""
 
@@ -80,6 +61,8 @@ class Loaded:
         log: RequestLog | None,
     ) -> None:
         """Read the trace, if there is one. Raises InputError."""
+        from vlmplan.serving import arrivals_of
+
         self.asked, self._machines, self._level = limits_under_load(load, budget), machines, level
         self._memory_bytes, self._log = budget.memory_bytes, log
         self._arrivals, self._in_turn = arrivals_of(load, log)
@@ -94,7 +77,7 @@ class Loaded:
         """What replicas of a candidate do; copies of it share that."""
         key = id(candidate.cost)
         if key not in self._known:
-            from vlmplan.serving import Load, Replicas
+            from vlmplan.serving import Load, Replicas, sizes_of
 
             ready, log = self._machines[candidate.request.precision], self._log
             load = Load(

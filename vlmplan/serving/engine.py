@@ -104,12 +104,12 @@ class Engine:
         """
         mean = _mean_of(self.mix or (self.size,))
         host_per_s = self.host_per_s()
-        if not mean.steps:
+        if not mean.further_tokens:
             together = max(1.0, self.step_tokens / mean.prompt_tokens)
             tokens = round(together * mean.prompt_tokens)
             return min(host_per_s, together / (self.step_s(tokens, 0, 0.0) + together * mean.images_s))
         held = min(float(self.slots), self.kv_tokens / mean.held_tokens)
-        most = min(held, self.step_tokens / (1 + mean.prompt_tokens / mean.steps))
+        most = min(held, self.step_tokens / (1 + mean.prompt_tokens / mean.further_tokens))
         rates = [self._turnover_per_s(most * share, mean) for share in (1.0, 0.7, 0.5, 0.35, 0.25, 0.12)]
         return min(host_per_s, max(rates))
 
@@ -120,7 +120,7 @@ class Engine:
 
     def _turnover_per_s(self, decoding: float, mean: "_Mean") -> float:
         """Requests a second where so many decode."""
-        a_step = decoding / mean.steps
+        a_step = decoding / mean.further_tokens
         prefill = max(1, round(a_step * mean.prompt_tokens))
         seconds = self.step_s(prefill, max(1, round(decoding)), mean.seen_tokens)
         return a_step / (seconds + a_step * mean.images_s)
@@ -131,7 +131,7 @@ class _Mean:
     """Means over requests; ``seen_tokens`` and ``held_tokens`` over those that decode at one time."""
 
     prompt_tokens: float
-    steps: float
+    further_tokens: float
     seen_tokens: float
     held_tokens: float
     images_s: float
@@ -144,7 +144,7 @@ def _mean_of(sizes: tuple[Size, ...]) -> _Mean:
     by_steps = [((one.output_tokens - 1) / steps if steps else 1 / count, one) for one in sizes]
     return _Mean(
         prompt_tokens=sum(one.prompt_tokens for one in sizes) / count,
-        steps=steps / count,
+        further_tokens=steps / count,
         seen_tokens=sum(share * (one.context_tokens - one.output_tokens / 2) for share, one in by_steps),
         held_tokens=sum(share * one.context_tokens for share, one in by_steps),
         images_s=sum(one.images_s for one in sizes) / count,

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from vlmplan.cost import Machine, Request, cost
 from vlmplan.errors import InputError
-from vlmplan.inventory import Budget
+from vlmplan.inventory import MEDIAN, TAIL, Budget, LoggedRequest, RequestLog, quantile_of
 from vlmplan.models import Compressor, Route, Rule, VisualInput, at_most, native_visual_tokens, one_view, options
 from vlmplan.models import visual_input as visual_of
-from vlmplan.planning.request_log import MEDIAN, TAIL, LoggedRequest, RequestLog, quantile
 
 MOST_PRICED = 2000  # half a millisecond each
 MOST_SIZED = 2000  # of a load that is simulated
@@ -23,7 +22,7 @@ LOGGED = "logged requests:"  # how a warning of them begins
 _NO_LIMITS = Budget(latency_s=sys.float_info.max)
 
 if TYPE_CHECKING:
-    from vlmplan.serving import Size
+    from vlmplan.serving.engine import Size
 
 Seen = Callable[[tuple[int, int]], VisualInput | None]
 
@@ -123,10 +122,10 @@ def logged_times(
         kept=round(sum(one.kept for one in answered) * share),
         context_tokens=max(one.context_tokens for one in found.values() if one is not None),
         images=max(len(one.images) for one in log.requests),
-        ttft_median_s=quantile(first, MEDIAN),
-        ttft_tail_s=quantile(first, TAIL),
-        latency_median_s=quantile(last, MEDIAN),
-        latency_tail_s=quantile(last, TAIL),
+        ttft_median_s=quantile_of(first, MEDIAN),
+        ttft_tail_s=quantile_of(first, TAIL),
+        latency_median_s=quantile_of(last, MEDIAN),
+        latency_tail_s=quantile_of(last, TAIL),
     )
 
 
@@ -163,7 +162,7 @@ def _as_told(like: Request) -> Seen:
     return lambda image: visual_of(like.model, image, wanted.visual_tokens, wanted.compressor)
 
 
-def times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
+def logged_times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
     """Price every logged request with the visual tokens an image of ``like``; None where it can answer none."""
     return logged_times(log, like, _as_told(like), ready)
 
@@ -174,7 +173,7 @@ def sizes_of(log: RequestLog, like: Request, ready: Machine, route: Route | None
     Images are seen as ``route`` says, or with the visual tokens of ``like``. A log without times is thinned evenly to
     ``MOST_SIZED`` requests; in one with times what cannot be answered is as ``like``, so that each keeps its own.
     """
-    from vlmplan.serving import size_of
+    from vlmplan.serving.engine import size_of
 
     seen = _as_told(like) if route is None or like.visual is None else _as_planned(like, like.visual, route)
     known: dict[LoggedRequest, Size | None] = {}

@@ -25,7 +25,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Engine, HardwareProfile, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.models import Route, native_visual_tokens
-from vlmplan.planning.handover import MOST_GPUS
+from vlmplan.planning.handing.handover import MOST_GPUS
 from vlmplan.planning.plan import Plan
 from vlmplan.records import dataclass
 from vlmplan.units import counted
