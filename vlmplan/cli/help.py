@@ -71,7 +71,8 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
         "A server, or times of one's own": (
-            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images", "timeout",
+            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images",
+            "concurrency", "timeout",
         ),
     } | _OUTPUT,
     "export": {
