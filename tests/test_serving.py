@@ -363,6 +363,8 @@ def test_a_recommendation_for_a_log_bears_the_long_ones_too(tmp_path: Path) -> N
     assert by_medians.service is not None
     assert with_own.service.replicas > by_medians.service.replicas
     assert "requests are as large as the logged ones" in with_own.assumptions[0]
+    assert "requests that are alike" in vlmplan.recheck(plan=with_own).notes[0]
+    assert vlmplan.recheck(plan=by_medians).notes == ()
 
 
 def test_of_requests_that_differ_the_cache_s_tokens_say_how_many_run() -> None:
