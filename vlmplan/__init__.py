@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vlmplan.api import recommend as recommend
     from vlmplan.api import run as run
     from vlmplan.api import save as save
+    from vlmplan.api import study as study
     from vlmplan.api import task as task
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from vlmplan.errors import Outdated as Outdated
     from vlmplan.errors import OutOfTolerance as OutOfTolerance
     from vlmplan.errors import Unavailable as Unavailable
+    from vlmplan.errors import Unsettled as Unsettled
     from vlmplan.errors import VlmplanError as VlmplanError
     from vlmplan.evaluation import AnswersGate as AnswersGate
     from vlmplan.evaluation import Evaluation as Evaluation
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
+    from vlmplan.studies import Study as Study
 
     __all__: list[str]
 else:  # unseen by type checkers, which would take any name for one that is there
@@ -119,6 +122,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "recommend",
                 "run",
                 "save",
+                "study",
                 "task",
                 "tokens",
                 "validate",
@@ -134,6 +138,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "OutOfTolerance",
                 "Outdated",
                 "Unavailable",
+                "Unsettled",
                 "VlmplanError",
             ),
             "evaluation": ("AnswersGate", "Evaluation", "TokenCurve"),
@@ -145,6 +150,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "inventory": ("Budget", "NamedWorkload", "Preference"),
             "planning": ("Choice", "Comparison", "HandedOver", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
+            "studies": ("Study",),
         },
     )
 
