@@ -31,25 +31,27 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
     from vlmplan.checkpoints.compressors import weights_source as weights_source
-    from vlmplan.checkpoints.gemma import MARKED_TYPES as MARKED_TYPES
-    from vlmplan.checkpoints.gemma import POOLED_TYPES as POOLED_TYPES
-    from vlmplan.checkpoints.internvl_chat import CONTEXT as CONTEXT
-    from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
-    from vlmplan.checkpoints.internvl_chat import added_tokens as added_tokens
-    from vlmplan.checkpoints.internvl_chat import fast_tokenizer as fast_tokenizer
-    from vlmplan.checkpoints.lfm2 import position_side as position_side
-    from vlmplan.checkpoints.lfm2 import view_patch_width as view_patch_width
+    from vlmplan.checkpoints.families.gemma import MARKED_TYPES as MARKED_TYPES
+    from vlmplan.checkpoints.families.gemma import POOLED_TYPES as POOLED_TYPES
+    from vlmplan.checkpoints.families.internvl_chat import CONTEXT as CONTEXT
+    from vlmplan.checkpoints.families.internvl_chat import TOKEN_NAMES as TOKEN_NAMES
+    from vlmplan.checkpoints.families.internvl_chat import added_tokens as added_tokens
+    from vlmplan.checkpoints.families.internvl_chat import fast_tokenizer as fast_tokenizer
+    from vlmplan.checkpoints.families.lfm2 import position_side as position_side
+    from vlmplan.checkpoints.families.lfm2 import view_patch_width as view_patch_width
+    from vlmplan.checkpoints.families.lfm2_images import view_processor as view_processor
+    from vlmplan.checkpoints.families.lfm2_images import view_prompter as view_prompter
+    from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES as PICTURED_TYPES
+    from vlmplan.checkpoints.families.qwen_vl import patch_width as patch_width
+    from vlmplan.checkpoints.families.qwen_vl import position_axes as position_axes
+    from vlmplan.checkpoints.families.qwen_vl import stacked_layers as stacked_layers
+    from vlmplan.checkpoints.families.qwen_vl import tower_width as tower_width
+    from vlmplan.checkpoints.families.qwen_vl import window_side as window_side
     from vlmplan.checkpoints.opening import opened as opened
     from vlmplan.checkpoints.pictures import MOST_RESIZED as MOST_RESIZED
     from vlmplan.checkpoints.pictures import as_rgb as as_rgb
     from vlmplan.checkpoints.pictures import check_resized as check_resized
     from vlmplan.checkpoints.pictures import image_file as image_file
-    from vlmplan.checkpoints.pixtral import PICTURED_TYPES as PICTURED_TYPES
-    from vlmplan.checkpoints.qwen_vl import patch_width as patch_width
-    from vlmplan.checkpoints.qwen_vl import position_axes as position_axes
-    from vlmplan.checkpoints.qwen_vl import stacked_layers as stacked_layers
-    from vlmplan.checkpoints.qwen_vl import tower_width as tower_width
-    from vlmplan.checkpoints.qwen_vl import window_side as window_side
     from vlmplan.checkpoints.reference import Reference as Reference
     from vlmplan.checkpoints.reference import load_reference as load_reference
     from vlmplan.checkpoints.reference import random_reference as random_reference
@@ -63,8 +65,6 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.regions import packer_heads as packer_heads
     from vlmplan.checkpoints.regions import packer_layers as packer_layers
     from vlmplan.checkpoints.regions import spread as spread
-    from vlmplan.checkpoints.shaped_images import view_processor as view_processor
-    from vlmplan.checkpoints.shaped_images import view_prompter as view_prompter
     from vlmplan.checkpoints.small_checkpoint import IMAGE_TOKEN as IMAGE_TOKEN
     from vlmplan.checkpoints.small_checkpoint import SmallModel as SmallModel
     from vlmplan.checkpoints.small_checkpoint import save_small as save_small
@@ -110,13 +110,14 @@ __getattr__, __all__ = face(
             "weights_file",
             "weights_source",
         ),
-        "gemma": ("MARKED_TYPES", "POOLED_TYPES"),
-        "internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
-        "lfm2": ("position_side", "view_patch_width"),
+        "families.gemma": ("MARKED_TYPES", "POOLED_TYPES"),
+        "families.internvl_chat": ("CONTEXT", "TOKEN_NAMES", "added_tokens", "fast_tokenizer"),
+        "families.lfm2": ("position_side", "view_patch_width"),
+        "families.lfm2_images": ("view_processor", "view_prompter"),
+        "families.pixtral": ("PICTURED_TYPES",),
+        "families.qwen_vl": ("patch_width", "position_axes", "stacked_layers", "tower_width", "window_side"),
         "opening": ("opened",),
         "pictures": ("MOST_RESIZED", "as_rgb", "check_resized", "image_file"),
-        "pixtral": ("PICTURED_TYPES",),
-        "qwen_vl": ("patch_width", "position_axes", "stacked_layers", "tower_width", "window_side"),
         "reference": ("Reference", "load_reference", "random_reference"),
         "regions": (
             "Compression",
@@ -130,7 +131,6 @@ __getattr__, __all__ = face(
             "packer_layers",
             "spread",
         ),
-        "shaped_images": ("view_processor", "view_prompter"),
         "small_checkpoint": (
             "IMAGE_TOKEN",
             "SmallModel",

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vlmplan.cost.op import WEIGHT_BYTES as WEIGHT_BYTES
     from vlmplan.cost.op import Op as Op
     from vlmplan.cost.op import Request as Request
-    from vlmplan.cost.operator_list import operators as operators
     from vlmplan.cost.roofline import Machine as Machine
     from vlmplan.cost.roofline import machine as machine
     from vlmplan.cost.service import BEYOND_S as BEYOND_S
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from vlmplan.cost.service import Percentiles as Percentiles
     from vlmplan.cost.service import Service as Service
     from vlmplan.cost.service import Timed as Timed
-    from vlmplan.cost.spread import Spread as Spread
-    from vlmplan.cost.spread import one_sided as one_sided
     from vlmplan.cost.steps import Step as Step
     from vlmplan.cost.steps import images_s as images_s
     from vlmplan.cost.steps import step_s as step_s
@@ -51,12 +48,15 @@ if TYPE_CHECKING:
     from vlmplan.cost.totals import active_llm_params as active_llm_params
     from vlmplan.cost.totals import by_part_and_op as by_part_and_op
     from vlmplan.cost.totals import cost as cost
+    from vlmplan.cost.totals import operators as operators
     from vlmplan.cost.totals import overhead_layers as overhead_layers
     from vlmplan.cost.totals import paper_prefill_flops as paper_prefill_flops
     from vlmplan.cost.totals import preprocess_s as preprocess_s
     from vlmplan.cost.totals import request_of as request_of
     from vlmplan.cost.totals import total_llm_params as total_llm_params
     from vlmplan.cost.totals import total_params as total_params
+    from vlmplan.cost.uncertainty import Spread as Spread
+    from vlmplan.cost.uncertainty import one_sided as one_sided
 
 __getattr__, __all__ = face(
     __name__,
@@ -73,7 +73,6 @@ __getattr__, __all__ = face(
             "with_tokens",
         ),
         "op": ("EXPORT_BLOCK", "FOUR_BIT_PARTS", "Op", "Request", "WEIGHT_BYTES"),
-        "operator_list": ("operators",),
         "roofline": ("Machine", "machine"),
         "service": (
             "BEYOND_S",
@@ -88,7 +87,6 @@ __getattr__, __all__ = face(
             "Service",
             "Timed",
         ),
-        "spread": ("Spread", "one_sided"),
         "steps": ("Step", "images_s", "step_s"),
         "stored": ("model_from_config", "read_model_config"),
         "totals": (
@@ -99,6 +97,7 @@ __getattr__, __all__ = face(
             "active_llm_params",
             "by_part_and_op",
             "cost",
+            "operators",
             "overhead_layers",
             "paper_prefill_flops",
             "preprocess_s",
@@ -106,5 +105,6 @@ __getattr__, __all__ = face(
             "total_llm_params",
             "total_params",
         ),
+        "uncertainty": ("Spread", "one_sided"),
     },
 )

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from vlmplan.exporting.answers import Prompts as Prompts
     from vlmplan.exporting.answers import answer as answer
     from vlmplan.exporting.answers import cut_within as cut_within
-    from vlmplan.exporting.client_files import TOKENIZER_FILES as TOKENIZER_FILES
-    from vlmplan.exporting.client_files import chat_template as chat_template
-    from vlmplan.exporting.client_files import part_of as part_of
-    from vlmplan.exporting.client_files import texts as texts
+    from vlmplan.exporting.files.clients import TOKENIZER_FILES as TOKENIZER_FILES
+    from vlmplan.exporting.files.clients import chat_template as chat_template
+    from vlmplan.exporting.files.clients import part_of as part_of
+    from vlmplan.exporting.files.clients import texts as texts
     from vlmplan.exporting.manifest import DECODER as DECODER
     from vlmplan.exporting.manifest import EMBED as EMBED
     from vlmplan.exporting.manifest import FILE_NAME as FILE_NAME
@@ -71,7 +71,7 @@ __getattr__, __all__ = face(
     {
         "allowance": ("Allowance", "OutOfTime", "RUN_TIMEOUT_S"),
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
-        "client_files": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
+        "files.clients": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
         "manifest": (
             "DECODER",
             "EMBED",

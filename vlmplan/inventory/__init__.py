@@ -1,4 +1,4 @@
-"""What is there to plan with? Shipped profiles by name, one's own, and the machine that this runs on."""
+"""What is there to plan with? Shipped profiles by name, one's own, logs of requests, and this machine."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from vlmplan.inventory.checkup import State as State
     from vlmplan.inventory.checkup import examine as examine
     from vlmplan.inventory.own_profiles import own_path as own_path
+    from vlmplan.inventory.request_log import MEDIAN as MEDIAN
+    from vlmplan.inventory.request_log import TAIL as TAIL
+    from vlmplan.inventory.request_log import LoggedRequest as LoggedRequest
+    from vlmplan.inventory.request_log import RequestLog as RequestLog
+    from vlmplan.inventory.request_log import quantile_of as quantile_of
+    from vlmplan.inventory.request_log import read_requests as read_requests
     from vlmplan.inventory.this_machine import here as here
-    from vlmplan.inventory.workloads import LARGEST_SIDE as LARGEST_SIDE
     from vlmplan.inventory.workloads import NamedWorkload as NamedWorkload
 
 __getattr__, __all__ = face(
@@ -26,7 +31,8 @@ __getattr__, __all__ = face(
         "catalogue": ("Shelf", "asked_as", "is_path"),
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "own_profiles": ("own_path",),
+        "request_log": ("LoggedRequest", "MEDIAN", "RequestLog", "TAIL", "quantile_of", "read_requests"),
         "this_machine": ("here",),
-        "workloads": ("LARGEST_SIDE", "NamedWorkload"),
+        "workloads": ("NamedWorkload",),
     },
 )

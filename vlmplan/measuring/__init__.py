@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
+    from vlmplan.measuring.calibrate import recalibrated as recalibrated
     from vlmplan.measuring.check_profile import Case as Case
     from vlmplan.measuring.check_profile import CaseTime as CaseTime
     from vlmplan.measuring.check_profile import Verdict as Verdict
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from vlmplan.measuring.endpoint import observations_of as observations_of
     from vlmplan.measuring.endpoint import probes as probes
     from vlmplan.measuring.profile_fit import Profiled as Profiled
-    from vlmplan.measuring.recalibrate import recalibrated as recalibrated
     from vlmplan.measuring.session import ProfileOrder as ProfileOrder
     from vlmplan.measuring.session import check_here as check_here
     from vlmplan.measuring.session import precisions_asked as precisions_asked
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
+        "calibrate": ("recalibrated",),
         "check_profile": ("Case", "CaseTime", "Verdict"),
         "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
         "profile_fit": ("Profiled",),
-        "recalibrate": ("recalibrated",),
         "session": ("ProfileOrder", "check_here", "precisions_asked", "precisions_of", "profile_here"),
         "table": ("Adjusted", "adjusted", "read_measurements"),
         "timing": ("Samples", "measure"),

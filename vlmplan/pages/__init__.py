@@ -1,4 +1,4 @@
-"""Documents -> pages in a browser: a plan with its export and proof, sliders that ask again, a notebook's cell."""
+"""Documents -> pictures, pages in a browser (plan, export and proof; sliders that ask again), a notebook's cell."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from vlmplan.pages.html_page import page as page
     from vlmplan.pages.loopback import Loopback as Loopback
     from vlmplan.pages.notebook import html_of as html_of
+    from vlmplan.pages.plots import check_picture as check_picture
+    from vlmplan.pages.plots import plot_front as plot_front
+    from vlmplan.pages.plots import plot_law as plot_law
 
 __getattr__, __all__ = face(
     __name__,
@@ -19,5 +22,6 @@ __getattr__, __all__ = face(
         "html_page": ("Dossier", "page"),
         "loopback": ("Loopback",),
         "notebook": ("html_of",),
+        "plots": ("check_picture", "plot_front", "plot_law"),
     },
 )

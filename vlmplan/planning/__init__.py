@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
     from vlmplan.planning.handover import Deploy as Deploy
     from vlmplan.planning.left_out import Barrier as Barrier
-    from vlmplan.planning.logged_times import LOGGED as LOGGED
-    from vlmplan.planning.logged_times import LoggedTimes as LoggedTimes
-    from vlmplan.planning.logged_times import times_at as times_at
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
     from vlmplan.planning.options import Asked as Asked
@@ -35,10 +32,6 @@ if TYPE_CHECKING:
     from vlmplan.planning.rechecks import recheck_markdown as recheck_markdown
     from vlmplan.planning.remedies import Change as Change
     from vlmplan.planning.remedies import typed as typed
-    from vlmplan.planning.request_log import MEDIAN as MEDIAN
-    from vlmplan.planning.request_log import TAIL as TAIL
-    from vlmplan.planning.request_log import RequestLog as RequestLog
-    from vlmplan.planning.request_log import read_requests as read_requests
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
     from vlmplan.planning.under_load import bears_not as bears_not
@@ -55,13 +48,11 @@ __getattr__, __all__ = face(
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handover": ("Deploy", "PLAN_FILE"),
         "left_out": ("Barrier",),
-        "logged_times": ("LOGGED", "LoggedTimes", "times_at"),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),
         "question": ("asked_task", "kept_out_by", "query"),
         "rechecks": ("Recheck", "recheck", "recheck_markdown"),
         "remedies": ("Change", "typed"),
-        "request_log": ("MEDIAN", "RequestLog", "TAIL", "read_requests"),
         "search": ("Kept", "keeping"),
         "under_load": ("bears_not",),
         "why_not": ("AtBest", "WhyNot", "because", "own_limits", "to_try"),

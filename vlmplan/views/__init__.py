@@ -1,4 +1,4 @@
-"""Documents for people: terminal text, pictures, a page."""
+"""Documents for people: terminal text, and progress while they are made."""
 
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from vlmplan.views.plan import sensitivity as sensitivity
     from vlmplan.views.plan import sentence as sentence
     from vlmplan.views.plan import tokens_each as tokens_each
-    from vlmplan.views.plots import check_picture as check_picture
-    from vlmplan.views.plots import plot_front as plot_front
-    from vlmplan.views.plots import plot_law as plot_law
     from vlmplan.views.profile import measuring as measuring
     from vlmplan.views.profile import print_adjusted as print_adjusted
     from vlmplan.views.profile import print_profiled as print_profiled
@@ -78,7 +75,6 @@ __getattr__, __all__ = face(
             "sentence",
             "tokens_each",
         ),
-        "plots": ("check_picture", "plot_front", "plot_law"),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
         "service": ("overload_words",),
         "text": (

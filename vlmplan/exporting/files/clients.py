@@ -23,11 +23,11 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
-from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
-from vlmplan.exporting.grid_files import grid_texts
+from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
+from vlmplan.exporting.files.lfm2 import shape_texts
+from vlmplan.exporting.files.pixtral import picture_texts
+from vlmplan.exporting.files.qwen_vl import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
-from vlmplan.exporting.picture_files import picture_texts
-from vlmplan.exporting.shape_files import shape_texts
 from vlmplan.exporting.tiles import Pictures, Tiling
 from vlmplan.panics import panics_refused
 
