@@ -40,12 +40,12 @@ from vlmplan.checkpoints.checkpoint import (
     open_checkpoint,
 )
 from vlmplan.checkpoints.compressors import RandomWeights, compression_of, parameter_shapes
-from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT
-from vlmplan.checkpoints.pixtral import PICTURED_TYPES
+from vlmplan.checkpoints.families.internvl_chat import FIRST_FORMAT
+from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.cost.stored import read_model_config
 from vlmplan.errors import InputError
-from vlmplan.exporting.client_files import clients
+from vlmplan.exporting.files.clients import clients
 from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.exporting.write import export
