@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vlmplan.checkpoints.checkpoint import quiet_transformers
+from vlmplan.checkpoints.checkpoint import LLAVA_TYPES, quiet_transformers
 from vlmplan.checkpoints.families.gemma import MARKED_TYPES, POOLED_TYPES
 from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES
 from vlmplan.exporting.answers import Prompts
@@ -24,6 +24,8 @@ from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
+
+TILED_HERE = tuple(kind for kind in LLAVA_TYPES if kind != "llava")  # which transformers tiles, and exports do not
 
 
 def _inputs(found: dict[str, Any]) -> tuple[Any, Any]:
@@ -90,7 +92,8 @@ def compared(path: Path, checkpoint: str) -> tuple[dict[str, bool], str]:
     )  # fmt: skip
     theirs = {"own loop": list(generate(OnnxModel(Path(found["folder"])), prompt, len(found["tokens"])).tokens)}
     manifest = read_manifest(Path(found["folder"]))
-    if manifest.precision is Precision.FP32 and manifest.compressor is Compressor.NONE:
+    whole = manifest.precision is Precision.FP32 and manifest.compressor is Compressor.NONE
+    if whole and manifest.architecture not in TILED_HERE:
         theirs["PyTorch"] = _by_torch(checkpoint, prompt, len(found["tokens"]))
     same = {name: tokens == found["tokens"] for name, tokens in theirs.items()}
     return same, f"{len(found['tokens'])} tokens; {_alike(found, ids, pixels)}"

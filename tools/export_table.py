@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_transformers_js import compared
+from compare_transformers_js import TILED_HERE, compared
 from first_format import first_format
 from PIL import Image
 from safetensors.numpy import save_file
@@ -74,8 +74,9 @@ Made by `make exports` (`tools/export_table.py`), no cell by hand; a test makes 
 Small random checkpoints, learned compressors with random weights in a file, and an image of 1024x768 where its size
 matters. *proved*: `vlmplan validate`, told the checkpoint and all that was asked for, had nothing to object at each V
 of the row. transformers.js {client}: *equal* means that the unmodified client chose the 16 tokens of our own loop, and
-in fp32 without a compressor those of PyTorch, in {asked}, about two pictures where the family takes several;
-*no class*, that it has none for the family. genai: whether onnxruntime-genai runs the export.
+in fp32 without a compressor those of PyTorch (of {tiled} our own loop's alone, since PyTorch tiles), in {asked}, about
+two pictures where the family takes several; *no class*, that it has none for the family. genai: whether
+onnxruntime-genai runs the export.
 
 """
 _TAIL = """
@@ -205,14 +206,15 @@ def _asked(folder: Path, checkpoint: Checkpoint, client: Path) -> str:
     if "transformers.js" not in clients(checkpoint, asks=False):
         return NO_CLASS
     named, rng = [], np.random.default_rng(0)
-    for number, (width, height) in enumerate(PICTURES):
+    for number, (width, height) in enumerate(PICTURES[:1] if checkpoint.gridded else PICTURES):
         named.append(str(folder.parent / f"picture-{number}.png"))
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(named[-1])
     out = folder.parent / f"{folder.name}-asked"
     command = ["node", str(ROOT / "tools" / "try_transformers_js.mjs"), ",".join(named), str(folder), "--out", str(out)]
     done = subprocess.run(command, cwd=client, capture_output=True, text=True, check=False)
     if done.returncode:
-        return f"FAILED: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
+        lines = (done.stderr or done.stdout).splitlines()
+        return f"FAILED: {next((line for line in lines if 'Error' in line), done.stdout.strip())}"
     same, _ = compared(out / f"{folder.name}.json", str(checkpoint.folder))
     return (
         GOOD if all(same.values()) else "DIFFERENT from " + " and ".join(name for name, one in same.items() if not one)
@@ -329,8 +331,8 @@ def page(found: dict[Kind, list[Cell]], client: Path | None) -> str:
     table += [_line(row) for kind, cells in found.items() for row in rows(kind, cells)]
     wrong = [f"- {one}" for kind, cells in found.items() for one in faults(kind, cells)]
     others = ", ".join(f"`{name}`" for name, one in ARCHITECTURES.items() if not one.exportable)
-    tiled = ", ".join(f"`{name}`" for name in LLAVA_TYPES if name != "llava")
-    head = _HEAD.format(client=version or "was not there", asked=" and ".join(ASKED))
+    tiled = ", ".join(f"`{name}`" for name in TILED_HERE)
+    head = _HEAD.format(client=version or "was not there", asked=" and ".join(ASKED), tiled=tiled)
     return head + "\n".join([*table, *(["", "Failed:", "", *wrong] if wrong else [])]) + "\n" + _TAIL.format(
         others=others, tiled=tiled
     )  # fmt: skip
@@ -359,11 +361,16 @@ def main() -> None:
     with ProcessPoolExecutor(given.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         made = {pool.submit(prove, kind, state, client): kind for kind in wanted}
         for number, one in enumerate(as_completed(made), 1):
-            kind = made[one]
+            kind, error = made[one], one.exception()
+            if error is not None:
+                print(f"{kind.name} stopped: {error!r}", file=sys.stderr)
+                continue
             found[kind] = one.result()
             print(f"{number} of {len(wanted)}: {kind.name}, {len(found[kind])} exports", file=sys.stderr)
             for line in faults(kind, found[kind]):
                 print(f"  {line}", file=sys.stderr)
+    if len(found) < len(wanted):
+        sys.exit("nothing was written: run it again, it goes on where it stopped")
     text = page({kind: found[kind] for kind in wanted}, client)
     if len(given.only) < len(MODEL_TYPES):
         print(text)
