@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -68,22 +69,18 @@ _FIRST_KINDS = {
     "qwen3": "internvl-large",
 }  # small models that are written in InternVL's first format
 HEADINGS = ("family", "LLM", "tower", "V is set by", "V", *PRECISIONS, "transformers.js", "genai")
-_HEAD = """# Every exported family, proved
-
+_TITLE = "# Every exported family, proved"
+_HEAD = """
 Made by `make exports` (`tools/export_table.py`), no cell by hand; a test makes some rows anew and compares them.
 Small random checkpoints, learned compressors with random weights in a file, and an image of 1024x768 where its size
 matters. *proved*: `vlmplan validate`, told the checkpoint and all that was asked for, had nothing to object at each V
-of the row. transformers.js {client}: *equal* means that the unmodified client chose the 16 tokens of our own loop, and
-in fp32 without a compressor those of PyTorch (of {tiled} our own loop's alone, since PyTorch tiles), in {asked}, about
-two pictures where the family takes several; *no class*, that it has none for the family. genai: whether
-onnxruntime-genai runs the export.
-
+of the row. transformers.js {client}: *equal* means that the unmodified client chose the 16 tokens of our own loop in
+{asked}, and in fp32 without a compressor those of PyTorch (but of {tiled}, whose images PyTorch tiles), about two
+pictures where the family takes several; *no class*, that it has none for the family. genai: whether onnxruntime-genai
+runs the export.
 """
-_TAIL = """
-Read and planned by vlmplan, not exported: {others}.
-
-With the tiles that their processors cut, not exported: {tiled}. Their exports make one view of an image.
-"""
+_OTHERS = "Read and planned by vlmplan, not exported: {others}."
+_TILED = "With the tiles that their processors cut, not exported: {tiled}. Their exports make one view of an image."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +318,10 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 120, break_on_hyphens=False)
+
+
 def page(found: dict[Kind, list[Cell]], client: Path | None) -> str:
     """Return the page: the table, what failed, and what is not exported."""
     version = ""
@@ -332,10 +333,12 @@ def page(found: dict[Kind, list[Cell]], client: Path | None) -> str:
     wrong = [f"- {one}" for kind, cells in found.items() for one in faults(kind, cells)]
     others = ", ".join(f"`{name}`" for name, one in ARCHITECTURES.items() if not one.exportable)
     tiled = ", ".join(f"`{name}`" for name in TILED_HERE)
-    head = _HEAD.format(client=version or "was not there", asked=" and ".join(ASKED), tiled=tiled)
-    return head + "\n".join([*table, *(["", "Failed:", "", *wrong] if wrong else [])]) + "\n" + _TAIL.format(
-        others=others, tiled=tiled
-    )  # fmt: skip
+    said = _HEAD.format(client=version or "was not there", asked=" and ".join(ASKED), tiled=tiled)
+    parts = [
+        _TITLE, _wrapped(said), "\n".join(table), *(["Failed:", "\n".join(wrong)] if wrong else []),
+        _wrapped(_OTHERS.format(others=others)), _wrapped(_TILED.format(tiled=tiled)),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
 
 
 @functools.cache
