@@ -155,7 +155,7 @@ def _turn(kind: Kind, compressor: Compressor) -> bool:
 def ways(kind: Kind, checkpoint: Checkpoint) -> Iterator[tuple[Compressor, tuple[int, ...]]]:
     """Return each way to set the number of visual tokens, with the fewest, some and the most.
 
-    With an LLM that is not the family's first tiles are tried at one number.
+    Tiled families are tried at each with their first LLM, at the middle one with the others.
     """
     reached = [checkpoint.view_tokens]
     if checkpoint.tiled:
