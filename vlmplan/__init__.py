@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from vlmplan.api import catalogue as catalogue
     from vlmplan.api import check_profile as check_profile
     from vlmplan.api import compare as compare
+    from vlmplan.api import compare_answers as compare_answers
     from vlmplan.api import estimate as estimate
     from vlmplan.api import evaluate as evaluate
+    from vlmplan.api import evaluate_answers as evaluate_answers
     from vlmplan.api import evaluate_endpoint as evaluate_endpoint
     from vlmplan.api import explain as explain
     from vlmplan.api import export as export
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from vlmplan.errors import OutOfTolerance as OutOfTolerance
     from vlmplan.errors import Unavailable as Unavailable
     from vlmplan.errors import VlmplanError as VlmplanError
+    from vlmplan.evaluation import AnswersGate as AnswersGate
     from vlmplan.evaluation import Evaluation as Evaluation
     from vlmplan.evaluation import TokenCurve as TokenCurve
     from vlmplan.exporting import Answer as Answer
@@ -92,8 +95,10 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "catalogue",
                 "check_profile",
                 "compare",
+                "compare_answers",
                 "estimate",
                 "evaluate",
+                "evaluate_answers",
                 "evaluate_endpoint",
                 "explain",
                 "export",
@@ -128,7 +133,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "Unavailable",
                 "VlmplanError",
             ),
-            "evaluation": ("Evaluation", "TokenCurve"),
+            "evaluation": ("AnswersGate", "Evaluation", "TokenCurve"),
             "exporting": ("Answer", "Manifest"),
             "fitting": ("FitReport", "Harness"),
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),

@@ -68,7 +68,7 @@ class Outdated(VlmplanError):  # noqa: N818
 
 
 class OutOfTolerance(VlmplanError):  # noqa: N818
-    """An export was validated and fell short."""
+    """An export was validated, or answers were held against those before, and fell short."""
 
     exit_code = 4
 

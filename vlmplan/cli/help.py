@@ -65,8 +65,9 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is asked": ("images", "visual_tokens", "limit", "output_tokens", "score"),
         "A checkpoint or an export": ("against", "provider", "threads"),
         "A server": (
-            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "task",
+            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "page", "task",
         ),
+        "Answers": ("judge", "judge_model", "verdicts", "within", "allow_unsure"),
     } | _OUTPUT,
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),

@@ -13,11 +13,11 @@ import json
 import random
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vlmplan.checkpoints import as_rgb
 from vlmplan.document import append_text, json_lines
@@ -32,7 +32,7 @@ from vlmplan.progress import Progress
 
 ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.5
-_MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
+MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
 _STEPS = 400  # of scale, down to a hundredth of a side
 _WORTH_ANOTHER_TRY = re.compile(r"answered (408|409|425|429|5\d\d)|cannot be reached|no answer within")
 
@@ -115,6 +115,10 @@ class Asking:
         said = [self.server.model, question.text, content, *way.size, way.setting, self.output_tokens]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
 
+    def outcome(self, task: "_Task", stopped: threading.Event) -> "Outcome":
+        """Make one request."""
+        return patiently(self.server, _body(self, task), stopped)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
@@ -144,18 +148,18 @@ def ask_all(asking: Asking, questions: Sequence[Question], answers: Path | None,
     those that stand there are not asked for again. Raises Unavailable when the server is gone.
     """
     tasks, kept = _tasks(asking, questions), _kept(answers)
-    if answers is not None and answers.exists() and not _ends_whole(answers):
+    if answers is not None and answers.exists() and not ends_whole(answers):
         append_text(answers, "\n")  # a kill cut off the last line, or the file is new
     open_tasks = [task for task in tasks if task.key not in kept]
     asked = _within(open_tasks, asking.budget)
     found, failed = dict(kept), list[str]()
     failures = 0
-    for number, (task, outcome) in enumerate(_run(asking, asked), 1):
+    for number, (task, outcome) in enumerate(in_flight(asking.outcome, asked, asking.at_once), 1):
         progress("questions asked", number, len(asked))
         if isinstance(outcome, Unavailable):
             failed.append(f"{task.question.name} at {task.limits[0]}: {outcome}")
             failures += 1
-            if failures >= min(_MOST_FAILURES, len(asked)):
+            if failures >= min(MOST_FAILURES, len(asked)):
                 raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
             continue
         failures = 0
@@ -248,8 +252,8 @@ def _kept(answers: Path | None) -> dict[str, tuple[str, int | None]]:
     return found
 
 
-def _ends_whole(path: Path) -> bool:
-    """Whether a file's last byte ends a line."""
+def ends_whole(path: Path) -> bool:
+    """Return whether a file's last byte ends a line."""
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 1))
         return stream.read() == b"\n"
@@ -270,19 +274,22 @@ def _line(task: _Task, outcome: tuple[str, int | None]) -> str:
     return json.dumps(row, ensure_ascii=True) + "\n"
 
 
-_Outcome = tuple[str, int | None] | Unavailable
+Outcome = tuple[str, int | None] | Unavailable
+T = TypeVar("T")
 
 
-def _run(asking: Asking, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, _Outcome]]:
+def in_flight(
+    work: Callable[[T, threading.Event], Outcome], tasks: Sequence[T], at_once: int
+) -> Iterator[tuple[T, Outcome]]:
     """Make requests, so many at once, and yield what came of each as it comes; none is begun after an interrupt."""
     stopped = threading.Event()
-    waiting: dict[Future[_Outcome], _Task] = {}
+    waiting: dict[Future[Outcome], T] = {}
     rest = iter(tasks)
-    with ThreadPoolExecutor(asking.at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             while True:
-                while len(waiting) < 2 * asking.at_once and (task := next(rest, None)) is not None:
-                    waiting[pool.submit(_outcome, asking, task, stopped)] = task
+                while len(waiting) < 2 * at_once and (task := next(rest, None)) is not None:
+                    waiting[pool.submit(work, task, stopped)] = task
                 if not waiting:
                     return
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -294,12 +301,11 @@ def _run(asking: Asking, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, _Outco
                 one.cancel()
 
 
-def _outcome(asking: Asking, task: _Task, stopped: threading.Event) -> _Outcome:
+def patiently(server: Endpoint, body: dict[str, Any], stopped: threading.Event) -> Outcome:
     """Ask, and again after a pause where that may help: a server that is busy, or starts anew."""
-    body = _body(asking, task)
     for attempt in range(ATTEMPTS):
         try:
-            return asking.server.complete(body)
+            return server.complete(body)
         except Unavailable as error:
             last = attempt == ATTEMPTS - 1 or _WORTH_ANOTHER_TRY.search(str(error)) is None
             if last or stopped.wait(_FIRST_PAUSE_S * 2**attempt):
