@@ -34,6 +34,7 @@ ROOMS = (
     "measuring",
     "proof",
     "evaluation",
+    "studies",
     "training",
     "sweeping",
     "views",
@@ -367,6 +368,7 @@ DIMENSIONLESS = {
     "native",
     "visual_tokens",
     "least_error",
+    "answered_questions",
     "batch_in_flight",
 }
 

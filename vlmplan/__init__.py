@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vlmplan.api import recommend as recommend
     from vlmplan.api import run as run
     from vlmplan.api import save as save
+    from vlmplan.api import study as study
     from vlmplan.api import task as task
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from vlmplan.errors import Outdated as Outdated
     from vlmplan.errors import OutOfTolerance as OutOfTolerance
     from vlmplan.errors import Unavailable as Unavailable
+    from vlmplan.errors import Unsettled as Unsettled
     from vlmplan.errors import VlmplanError as VlmplanError
     from vlmplan.evaluation import AnswersGate as AnswersGate
     from vlmplan.evaluation import Evaluation as Evaluation
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
+    from vlmplan.studies import Study as Study
 
     __all__: list[str]
 else:  # unseen by type checkers, which would take any name for one that is there
@@ -116,6 +119,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "recommend",
                 "run",
                 "save",
+                "study",
                 "task",
                 "tokens",
                 "validate",
@@ -131,6 +135,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "OutOfTolerance",
                 "Outdated",
                 "Unavailable",
+                "Unsettled",
                 "VlmplanError",
             ),
             "evaluation": ("AnswersGate", "Evaluation", "TokenCurve"),
@@ -142,6 +147,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "inventory": ("Budget", "NamedWorkload", "Preference"),
             "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
+            "studies": ("Study",),
         },
     )
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.questions import read_questions as read_questions
     from vlmplan.evaluation.scoring import Score as Score
     from vlmplan.evaluation.scoring import check_expected as check_expected
+    from vlmplan.evaluation.scoring import score as score
     from vlmplan.evaluation.seen import Failure as Failure
     from vlmplan.evaluation.seen import Seen as Seen
     from vlmplan.evaluation.seen import failures as failures
@@ -44,8 +45,14 @@ if TYPE_CHECKING:
     from vlmplan.evaluation.seen import seen_of_replies as seen_of_replies
     from vlmplan.evaluation.seen import with_legibility as with_legibility
     from vlmplan.evaluation.served import Asking as Asking
+    from vlmplan.evaluation.served import Posed as Posed
     from vlmplan.evaluation.served import Reply as Reply
+    from vlmplan.evaluation.served import Said as Said
     from vlmplan.evaluation.served import ask_all as ask_all
+    from vlmplan.evaluation.served import kept_replies as kept_replies
+    from vlmplan.evaluation.served import picture_size as picture_size
+    from vlmplan.evaluation.served import posed as posed
+    from vlmplan.evaluation.served import request_all as request_all
 
 __getattr__, __all__ = face(
     __name__,
@@ -76,8 +83,18 @@ __getattr__, __all__ = face(
             "open_subject",
             "read_questions",
         ),
-        "scoring": ("Score", "check_expected"),
+        "scoring": ("Score", "check_expected", "score"),
         "seen": ("Failure", "Seen", "failures", "seen_of_answers", "seen_of_replies", "with_legibility"),
-        "served": ("Asking", "Reply", "ask_all"),
+        "served": (
+            "Asking",
+            "Posed",
+            "Reply",
+            "Said",
+            "ask_all",
+            "kept_replies",
+            "picture_size",
+            "posed",
+            "request_all",
+        ),
     },
 )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vlmplan.views.text import tokens as tokens
     from vlmplan.views.training import print_answers_gate as print_answers_gate
     from vlmplan.views.training import print_evaluation as print_evaluation
+    from vlmplan.views.training import print_study as print_study
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_token_curve as print_token_curve
     from vlmplan.views.training import print_training as print_training
@@ -95,6 +96,7 @@ __getattr__, __all__ = face(
         "training": (
             "print_answers_gate",
             "print_evaluation",
+            "print_study",
             "print_sweep",
             "print_token_curve",
             "print_training",
