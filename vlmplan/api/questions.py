@@ -1,4 +1,4 @@
-"""How do one's own questions fare at several numbers of visual tokens? Servers, files -> a curve, a verdict, a study."""
+"""How do one's own questions fare at several numbers of visual tokens? Servers, files -> curve, verdict, study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
