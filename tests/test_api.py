@@ -173,7 +173,7 @@ OTHERWISE = {
     "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
                                "seed", "timeout", "points", "task"), ""),
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": "", "with_": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": "", "concurrency": ""},
 }  # fmt: skip
 
 

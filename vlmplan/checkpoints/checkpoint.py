@@ -247,9 +247,15 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        table = read_plain(index).get("weight_map")
+        found = read_plain(index)
+        table = found.get("weight_map")
         if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
             raise InputError(f"{index}: expected a table 'weight_map' of file names")
+        if not isinstance(found.get("metadata"), Mapping):
+            raise InputError(
+                f"{index}: expected a table 'metadata', without which transformers does not load the checkpoint; "
+                'write "metadata": {} into it'
+            )
         files = tuple(folder / Path(file).name for file in sorted(set(table.values())))
     else:
         files = (folder / "model.safetensors",)

@@ -71,9 +71,10 @@ def service_lines(service: Service) -> Iterator[str]:
         )
         return
     flight = service.batch_in_flight or 0.0
+    as_logged = f", of the sizes of {counted(service.sizes, 'logged request')}" if service.sizes else ""
     yield (
-        f"Load: {rate} on {_replicas(service)}: {rate_words(service.gpu_rate_per_s)} a GPU, {flight:.3g} in flight on "
-        f"each, utilisation {100 * service.utilisation_fraction:.0f} % of the {bears} that one bears{by}."
+        f"Load: {rate}{as_logged} on {_replicas(service)}: {rate_words(service.gpu_rate_per_s)} a GPU, {flight:.3g} in "
+        f"flight on each, utilisation {100 * service.utilisation_fraction:.0f} % of the {bears} that one bears{by}."
     )
     seen = [("latency", service.latency), ("TTFT", service.ttft), ("TPOT", service.tpot)]
     yield f"Under load: {'; '.join(_percentiles(name, one) for name, one in seen if one is not None)}."

@@ -217,36 +217,36 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
         shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)
 
 
-def print_study(found: "Study") -> None:
+def print_study(study: "Study") -> None:
     """Print the choice, then a row an arm, what was asked, and what to mind."""
-    shown, choice = new_console(), found.choice
-    shown.print(f"{counted(found.question_count, 'question')} of {found.questions}, judged by {found.score}:",
+    shown, choice = new_console(), study.choice
+    shown.print(f"{counted(study.question_count, 'question')} of {study.questions}, judged by {study.score}:",
                 soft_wrap=True)  # fmt: skip
-    shown.print(f"{'Take' if found.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
+    shown.print(f"{'Take' if study.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
                 f"{choice.limit} visual tokens: {_wrong(choice)} of 100 answers wrong.", style="bold")  # fmt: skip
-    shown.print(f"It is the cheapest within {100 * found.tolerance_fraction:g} points of the best: asking everything "
-                f"would say the same with {_whole_percent(found.probability_fraction)} (wished "
-                f"{_whole_percent(found.confidence_fraction)}), more questions like these with "
-                f"{_whole_percent(found.probability_of_more_fraction)}.")  # fmt: skip
-    for name, limit in found.enough.items():
+    shown.print(f"It is the cheapest within {100 * study.tolerance_fraction:g} points of the best: asking everything "
+                f"would say the same with {_whole_percent(study.probability_fraction)} (wished "
+                f"{_whole_percent(study.confidence_fraction)}), more questions like these with "
+                f"{_whole_percent(study.probability_of_more_fraction)}.")  # fmt: skip
+    for name, limit in study.enough.items():
         shown.print(f"{name}: {limit} visual tokens are enough to keep what its most tokens score.")
     table = new_table("model", "at most", "asked", "wrong of 100", "foretold", "lost", "choice", wrap="model")
-    for one in found.arms:
+    for one in study.arms:
         table.add_row(
             one.served_model.rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
             f"{100 * one.expected_error_fraction:.0f}", _lost_of(one), _whole_percent(one.choice_fraction),
         )  # fmt: skip
     shown.print(table)
-    weights = [one.answers_weight_fraction for one in found.arms]
-    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the "
+    weights = [one.answers_weight_fraction for one in study.arms]
+    shown.print(f"Intervals hold {_whole_percent(study.interval_level_fraction)}. Foretold by {study.prior}; the "
                 f"answers weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
-    shown.print(f"{counted(found.requests, 'request')} made" + (f", {found.kept} kept from before" * bool(found.kept))
-                + f"; asking everything takes {found.all_requests}.")  # fmt: skip
-    for note in found.notes:
+    shown.print(f"{counted(study.requests, 'request')} made" + (f", {study.kept} kept from before" * bool(study.kept))
+                + f"; asking everything takes {study.all_requests}.")  # fmt: skip
+    for note in study.notes:
         shown.print(f"Mind: {note}.", soft_wrap=True)
-    if found.failed:
-        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
-        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+    if study.failed:
+        rest = f", and {len(study.failed) - 1} more" if len(study.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {study.failed[0]}{rest}.", soft_wrap=True)
 
 
 def _whole_percent(fraction: float) -> str:
