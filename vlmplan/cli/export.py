@@ -10,6 +10,7 @@ from vlmplan.cli import completion
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import check_apart
+from vlmplan.exporting import Layout
 from vlmplan.hardware import Precision
 
 
@@ -41,6 +42,9 @@ def export(  # noqa: PLR0917 - one parameter an option
         str | None,
         typer.Option("--image", metavar="WxH", help="Of tiles or grids: whose tokens are meant."),
     ] = None,
+    layout: Annotated[
+        Layout, typer.Option("--layout", help="For which client: transformers.js, or genai (onnxruntime-genai).")
+    ] = Layout.TRANSFORMERS_JS,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -56,6 +60,6 @@ def export(  # noqa: PLR0917 - one parameter an option
         manifest = api.export(
             out=out, plan=plan, model=model, checkpoint=checkpoint, visual_tokens=visual_tokens, compressor=compressor,
             precision=precision, base_precision=base_precision, weights=weights, random_weights=random_weights,
-            query=query, all_logits=all_logits, image=image, replace=replace, progress=tell,
+            query=query, all_logits=all_logits, image=image, layout=layout, replace=replace, progress=tell,
         )  # fmt: skip
     deliver(manifest, None, json, lambda: print_export(manifest, out))

@@ -24,8 +24,9 @@ from vlmplan.checkpoints import (
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
+from vlmplan.exporting.genai_files import CLIENT, genai_texts
 from vlmplan.exporting.grid_files import grid_texts
-from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION, Layout
 from vlmplan.exporting.picture_files import picture_texts
 from vlmplan.exporting.shape_files import shape_texts
 from vlmplan.exporting.tiles import Pictures, Tiling
@@ -100,8 +101,10 @@ def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     }
 
 
-def clients(checkpoint: Checkpoint, *, asks: bool) -> tuple[str, ...]:
+def clients(checkpoint: Checkpoint, layout: Layout, *, asks: bool) -> tuple[str, ...]:
     """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
+    if layout is Layout.GENAI:
+        return ("vlmplan", CLIENT)
     return ("vlmplan",) if asks or checkpoint.config.model_type in _WITHOUT_JS else ("vlmplan", "transformers.js")
 
 
@@ -294,11 +297,15 @@ def _family_texts(checkpoint: Checkpoint, visual_tokens: int, tiles: Tiling | No
 
 
 def texts(
-    checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...], tiles: Tiling | None = None
+    checkpoint: Checkpoint,
+    visual_tokens: int,
+    external: tuple[str, ...],
+    tiles: Tiling | None = None,
+    layout: Layout = Layout.TRANSFORMERS_JS,
 ) -> dict[str, bytes]:
     """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
 
-    ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
+    ``tiles`` are those of a tiled checkpoint, ``layout`` is the client's. Raises InputError for a checkpoint without tokenizer or processor.
     """
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
@@ -311,6 +318,8 @@ def texts(
         made = _view_texts(checkpoint, visual_tokens, external)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
+    if layout is Layout.GENAI:
+        made |= genai_texts(checkpoint, made["preprocessor_config.json"], visual_tokens, tiles)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in copied:
         copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])

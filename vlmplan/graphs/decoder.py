@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlmplan.checkpoints import Weights, head_dim, position_axes
+from vlmplan.graphs.merging import features_input, merged
 from vlmplan.graphs.quantise import bits_of
 from vlmplan.graphs.sketch import Sketch
 from vlmplan.hardware import Precision
@@ -39,18 +40,25 @@ def cache_names(layers: int) -> list[tuple[str, str]]:
     return [(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}") for layer, part in parts]
 
 
-def embedding_graph(config: Any, weights: Weights, precision: Precision, stacked: int = 0) -> Any:
+def embedding_graph(
+    config: Any, weights: Weights, precision: Precision, stacked: int = 0, image_token: int | None = None
+) -> Any:
     """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``.
 
     With ``stacked`` layers that take features of an image ``[batch, sequence, hidden x (1 + stacked)]``: text has none.
+    With an ``image_token`` there is an input more, ``image_features [image tokens, as wide]``, which come in its places.
     """
     sketch = Sketch(weights, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
     found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
-    shape = ["batch_size", NEW, config.hidden_size * (1 + stacked)]
+    width = config.hidden_size * (1 + stacked)
     if stacked:
         found = sketch.op("Pad", found, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
-    return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
+    inputs = [ids]
+    if image_token is not None:
+        inputs.append(features_input(sketch, width, ranked=True))
+        found = merged(sketch, ids, found, inputs[1], image_token, width)
+    return sketch.model("embed_tokens", inputs, [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
 
 
 def layer_windows(config: Any) -> list[int | None]:

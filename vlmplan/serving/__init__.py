@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.serving.arrivals import Arrivals as Arrivals
-    from vlmplan.serving.arrivals import read_trace as read_trace
-    from vlmplan.serving.served import Replicas as Replicas
-    from vlmplan.serving.served import service as service
+    from vlmplan.serving.arrivals import Arrivals as Arrivals, read_trace as read_trace
+    from vlmplan.serving.served import Replicas as Replicas, service as service
 
 __getattr__, __all__ = face(
     __name__,
     {
-        "arrivals": ("Arrivals", "read_trace"),
-        "served": ("Replicas", "service"),
+        'arrivals': ('Arrivals', 'read_trace'),
+        'served': ('Replicas', 'service'),
     },
 )
