@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vlmplan.api.notebook import register
+from vlmplan.document import Document, shown_in_notebooks
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
 
+
+def _html(document: Document) -> str | None:
+    """A document in a notebook, as a view has it, imported when the first is shown."""
+    from vlmplan.pages import html_of
+
+    return html_of(document)
+
+
 __getattr__, __all__ = face(
     __name__,
     {
@@ -48,4 +56,4 @@ __getattr__, __all__ = face(
     },
 )
 
-register()
+shown_in_notebooks(_html)

@@ -75,7 +75,7 @@ def export(
     """
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import ExportChoices, Layout, export_order
+    from vlmplan.exporting import ExportChoices, ClientLayout, export_order
     from vlmplan.exporting import export as write
     from vlmplan.inventory import catalogue
     from vlmplan.planning import Plan
@@ -94,7 +94,7 @@ def export(
         query=query,
         all_logits=all_logits,
         image=None if image is None else parse_image(str(image)),
-        layout=must_be_one_of(Layout, layout, "--layout"),
+        layout=must_be_one_of(ClientLayout, layout, "--layout"),
     )
     return write(export_order(asked, read), Path(out), progress, replace)
 

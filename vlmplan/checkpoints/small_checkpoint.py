@@ -39,7 +39,11 @@ _CUT = tuple(
     f"<|img_row_{row}_col_{column}|>" for row in range(1, _MOST_CUT + 1) for column in range(1, _MOST_CUT // row + 1)
 )
 _PICTURED = ("<pad>", "<s>", "</s>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")  # Mistral 3's
-_MARKS = {"image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
+_MARKS = {
+    "image_token": "<image_soft_token>",
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"

@@ -1,2 +1,2 @@
-"""The command line: a module a command, which parses, calls one function of a room, and shows."""
+"""The command line: words read, one function of the API called, its answer shown; in ``commands`` a module for each."""
 

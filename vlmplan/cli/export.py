@@ -10,7 +10,7 @@ from vlmplan.cli import completion
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import check_apart
-from vlmplan.exporting import Layout
+from vlmplan.exporting import ClientLayout
 from vlmplan.hardware import Precision
 
 
@@ -43,8 +43,8 @@ def export(  # noqa: PLR0917 - one parameter an option
         typer.Option("--image", metavar="WxH", help="Of tiles or grids: whose tokens are meant."),
     ] = None,
     layout: Annotated[
-        Layout, typer.Option("--layout", help="For which client: transformers.js, or genai (onnxruntime-genai).")
-    ] = Layout.TRANSFORMERS_JS,
+        ClientLayout, typer.Option("--layout", help="For which client: transformers.js, or genai (onnxruntime-genai).")
+    ] = ClientLayout.TRANSFORMERS_JS,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -24,9 +24,9 @@ from vlmplan.checkpoints import (
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
 from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
-from vlmplan.exporting.genai_files import CLIENT, genai_texts
+from vlmplan.exporting.genai_files import GENAI_CLIENT, genai_texts
 from vlmplan.exporting.grid_files import grid_texts
-from vlmplan.exporting.manifest import DECODER, EMBED, VISION, Layout
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION, ClientLayout
 from vlmplan.exporting.picture_files import picture_texts
 from vlmplan.exporting.shape_files import shape_texts
 from vlmplan.exporting.tiles import Pictures, Tiling
@@ -101,10 +101,10 @@ def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     }
 
 
-def clients(checkpoint: Checkpoint, layout: Layout, *, asks: bool) -> tuple[str, ...]:
+def clients(checkpoint: Checkpoint, layout: ClientLayout, *, asks: bool) -> tuple[str, ...]:
     """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
-    if layout is Layout.GENAI:
-        return ("vlmplan", CLIENT)
+    if layout is ClientLayout.GENAI:
+        return ("vlmplan", GENAI_CLIENT)
     return ("vlmplan",) if asks or checkpoint.config.model_type in _WITHOUT_JS else ("vlmplan", "transformers.js")
 
 
@@ -301,7 +301,7 @@ def texts(
     visual_tokens: int,
     external: tuple[str, ...],
     tiles: Tiling | None = None,
-    layout: Layout = Layout.TRANSFORMERS_JS,
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS,
 ) -> dict[str, bytes]:
     """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
 
@@ -318,7 +318,7 @@ def texts(
         made = _view_texts(checkpoint, visual_tokens, external)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
-    if layout is Layout.GENAI:
+    if layout is ClientLayout.GENAI:
         made |= genai_texts(checkpoint, made["preprocessor_config.json"], visual_tokens, tiles)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in copied:

@@ -7,19 +7,20 @@ as onnxruntime-genai 0.18.0 reads them (src/config.cpp, src/models/*_image_proce
 https://github.com/microsoft/onnxruntime-genai, read 2026-11-29); each was run by the released wheel.
 """
 
+import math
 from typing import Any
 
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, added_tokens, head_dim
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
-from vlmplan.exporting.tiles import Tiling
+from vlmplan.exporting.tiles import Pictures, Tiling
 
-CLIENT = "onnxruntime-genai"
+GENAI_CLIENT = "onnxruntime-genai"
 CONFIG, IMAGES = "genai_config.json", "vision_processor.json"
 TYPES = ("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3")  # that it runs and vlmplan exports
 # What its code looks for in a prompt, and replaces by an image's tokens.
-MARKS = {"gemma3": "<start_of_image>", "mistral3": "[IMG]"} | dict.fromkeys(
+GENAI_MARKS = {"gemma3": "<start_of_image>", "mistral3": "[IMG]"} | dict.fromkeys(
     ("qwen2_5_vl", "qwen3_vl"), "<|vision_start|><|image_pad|><|vision_end|>"
 )
 _WRITTEN = {
@@ -28,6 +29,7 @@ _WRITTEN = {
 } | dict.fromkeys(("qwen2_5_vl", "qwen3_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>"))
 _IMAGE_TOKEN = {"gemma3": 1, "mistral3": 0, "qwen2_5_vl": 1, "qwen3_vl": 1}  # which of them
 _GEMMA_TOKENS = 256  # of an image, in its code
+_ROUNDING = 1e-9
 _FILTERS = {0: "NEAREST", 1: "LANCZOS", 2: "LINEAR", 3: "CUBIC"}  # Pillow's numbers, as ``resample`` has them
 _SEARCH = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
 
@@ -67,6 +69,26 @@ def _step(name: str, kind: str, **settings: Any) -> dict[str, Any]:
     return {"operation": {"name": name, "type": kind, **({"attrs": settings} if settings else {})}}
 
 
+def _area(pictures: Pictures, image: tuple[int, int]) -> int:
+    """The most pixels by which onnxruntime-genai makes so many rows and columns of an image (width, height).
+
+    It scales a Mistral 3's picture to an area, where transformers goes by its longest edge, and rounds sides to whole
+    squares, down where it shrinks. Raises InputError where no area gives this number of tokens.
+    """
+    wide, high = image
+    sides = (high / pictures.side, wide / pictures.side)
+    counts = (pictures.rows, pictures.columns)
+    if tuple(map(round, sides)) == counts:
+        return max(pictures.edge, pictures.rows * pictures.side, pictures.columns * pictures.side) ** 2
+    least = min(side / count for side, count in zip(sides, counts, strict=True))  # by which sides are divided
+    if tuple(math.floor(side / least + _ROUNDING) for side in sides) == counts:
+        return math.ceil(wide * high / least**2)
+    raise InputError(
+        f"--layout genai: onnxruntime-genai scales a mistral3's pictures by their area, and no area makes "
+        f"{pictures.rows} rows of {pictures.columns} of {wide}x{high}; ask for another number of tokens"
+    )
+
+
 def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None) -> dict[str, Any]:
     """How an image becomes what the vision encoder reads; ``found`` are the processor's settings for transformers.
 
@@ -83,8 +105,7 @@ def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None)
     scaled = _step("rescale", "Rescale", rescale_factor=found.get("rescale_factor", 1 / 255))
     steps = [_step("decode", "DecodeImage", color_space="RGB")]
     filtered = {"interpolation": _FILTERS.get(found.get("resample", 3), "CUBIC")}
-    squares = None if tiles is None else tiles.squares
-    if squares is None:
+    if tiles is None or (squares := tiles.squares) is None:
         side = checkpoint.image_size
         size = filtered | {"width": side, "height": side, "keep_aspect_ratio": 0}
         steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
@@ -93,6 +114,8 @@ def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None)
     size = filtered | {"smart_resize": 1, "patch_size": squares.patch, "merge_size": squares.merge}
     size |= {"width": squares.columns * squares.side, "height": squares.rows * squares.side}
     size |= {"min_pixels": squares.least_pixels, "max_pixels": squares.most_pixels}
+    if isinstance(squares, Pictures):
+        size |= {"min_pixels": squares.side**2, "max_pixels": _area(squares, tiles.image)}
     if kind == "mistral3":
         steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
         steps += [_step("channels first", "Permute3D", dims=[2, 0, 1]), _step("sizes", "PixtralImageSizes")]
@@ -125,7 +148,7 @@ def _decoder(checkpoint: Checkpoint, width: int) -> dict[str, Any]:
         "num_attention_heads": text.num_attention_heads,
         "num_hidden_layers": text.num_hidden_layers,
         "num_key_value_heads": text.num_key_value_heads,
-        "session_options": {"log_id": CLIENT, "provider_options": []},
+        "session_options": {"log_id": GENAI_CLIENT, "provider_options": []},
         "inputs": {
             "inputs_embeds": "inputs_embeds",
             "attention_mask": "attention_mask",
@@ -187,9 +210,7 @@ def genai_texts(
     model["pad_token_id"] = first if told["pad_token_id"] is None else told["pad_token_id"]
     if told["bos_token_id"] is not None:
         model["bos_token_id"] = told["bos_token_id"]
-    model |= {
-        key: getattr(config, key) for key in ("video_token_id", "vision_start_token_id") if hasattr(config, key)
-    }
+    model |= {key: getattr(config, key) for key in ("video_token_id", "vision_start_token_id") if hasattr(config, key)}
     search = {"do_sample": False} | {key: told[key] for key in _SEARCH if told.get(key) is not None}
     search |= {"max_length": checkpoint.text.max_position_embeddings, "past_present_share_buffer": False}
     return {CONFIG: {"model": model, "search": search}, IMAGES: _images(checkpoint, images, tiles)}

@@ -21,7 +21,7 @@ VISION, EMBED, DECODER = "onnx/vision_encoder.onnx", "onnx/embed_tokens.onnx", "
 GRAPHS = (VISION, EMBED, DECODER)
 
 
-class Layout(enum.StrEnum):
+class ClientLayout(enum.StrEnum):
     """For which client's ways an export is laid out: what it looks for, and what its graphs read and give."""
 
     TRANSFORMERS_JS = "transformers.js"
@@ -70,7 +70,7 @@ class Manifest(Document):
     clients: tuple[str, ...]
     files: Mapping[str, FileDigest]
     image: tuple[int, int] | None = None
-    layout: Layout = Layout.TRANSFORMERS_JS
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
     plan: Plan | None = None
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, compression_of, open_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.genai_files import check_runs
-from vlmplan.exporting.manifest import Layout
+from vlmplan.exporting.manifest import ClientLayout
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision
 from vlmplan.inventory import catalogue
@@ -45,7 +45,7 @@ class ExportOrder:
     query: str | None = None
     all_logits: bool = False
     image: tuple[int, int] | None = None
-    layout: Layout = Layout.TRANSFORMERS_JS
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
     plan: Plan | None = None
     external_above_bytes: int = EXTERNAL_ABOVE_BYTES
 
@@ -82,7 +82,7 @@ class ExportChoices:
     query: str | None = None
     all_logits: bool = False
     image: tuple[int, int] | None = None
-    layout: Layout = Layout.TRANSFORMERS_JS
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
 
 
 def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
@@ -98,7 +98,7 @@ def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
     )
     _check_known(checkpoint, asked.layout)
     opened = open_checkpoint(checkpoint)
-    if asked.layout is Layout.GENAI:
+    if asked.layout is ClientLayout.GENAI:
         check_runs(opened.config.model_type)
     image = _image(opened, asked, plan)
     visual_tokens, compressor = compressed(opened, *given, image)
@@ -128,7 +128,7 @@ def _image(checkpoint: Checkpoint, asked: ExportChoices, plan: Plan | None) -> t
     return None
 
 
-def _check_known(name: str, layout: Layout) -> None:
+def _check_known(name: str, layout: ClientLayout) -> None:
     """Raise InputError for a model of the catalogue that is not exported so, before anything is downloaded."""
     if name not in catalogue.names(catalogue.Shelf.MODELS) or Path(name).exists():
         return
@@ -136,7 +136,7 @@ def _check_known(name: str, layout: Layout) -> None:
         raise InputError(
             f"{name}: its type, {known.architecture}, is not exported; vlmplan exports {', '.join(MODEL_TYPES)}"
         )
-    if layout is Layout.GENAI:
+    if layout is ClientLayout.GENAI:
         check_runs(known.architecture)
 
 

@@ -42,7 +42,7 @@ from vlmplan.exporting.manifest import (
     GRAPHS,
     VISION,
     FileDigest,
-    Layout,
+    ClientLayout,
     Manifest,
     data_file,
     file_sha256,
@@ -114,7 +114,7 @@ class Parts:
     @property
     def merges(self) -> bool:
         """Whether the graph of embeddings puts image features in their places: onnxruntime-genai expects it to."""
-        return self.order.layout is Layout.GENAI
+        return self.order.layout is ClientLayout.GENAI
 
     def _gemma_graph(self, name: str) -> Any:
         """One of the graphs of Gemma 3 or PaliGemma."""

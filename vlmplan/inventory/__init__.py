@@ -1,4 +1,4 @@
-"""What is there to plan with? Shipped profiles by name, one's own, and the machine that this runs on."""
+"""What is there to plan with? Shipped profiles by name, one's own, logs of requests, and this machine."""
 
 from typing import TYPE_CHECKING
 

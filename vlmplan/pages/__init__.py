@@ -1,4 +1,4 @@
-"""Documents -> pages in a browser: a plan with its export and proof, sliders that ask again, a notebook's cell."""
+"""Documents -> pictures, pages in a browser (plan, export and proof; sliders that ask again), a notebook's cell."""
 
 from typing import TYPE_CHECKING
 

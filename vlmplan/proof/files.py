@@ -17,7 +17,7 @@ from vlmplan.exporting import (
     GRAPH_REVISION,
     GRAPHS,
     VISION,
-    Layout,
+    ClientLayout,
     Manifest,
     Parts,
     data_file,
@@ -90,7 +90,7 @@ def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -
     faults += claims(manifest, parts.order)
     text = (folder / FILE_NAME).read_bytes()
     held = json.loads(text)
-    told = {"image": None, "layout": Layout.TRANSFORMERS_JS.value, **held}  # which vlmplan 0.2 did not write
+    told = {"image": None, "layout": ClientLayout.TRANSFORMERS_JS.value, **held}  # which vlmplan 0.2 did not write
     if not _same(typed := _as_typed(told, plain(manifest)), plain(manifest)):
         faults.append(f"{_difference(FILE_NAME, plain(manifest), typed)}: the same number, in other words")
     elif text.decode() != to_json(manifest) and not _laid_out(text, held):

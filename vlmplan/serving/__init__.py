@@ -1,4 +1,7 @@
-"""What a service under load does: a priced request and a rate -> replicas, percentiles, utilisation, by simulation."""
+"""What a service does: a priced request and a rate -> replicas, percentiles, utilisation, by simulation.
+
+A log of requests and a configuration -> their times by quantile.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Documents for people: terminal text, pictures, a page."""
+"""Documents for people: terminal text, and progress while they are made."""
 
 from typing import TYPE_CHECKING
 
