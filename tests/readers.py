@@ -28,15 +28,15 @@ from vlmplan.hardware.runtimes import Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.inventory.budget import Budget
 from vlmplan.inventory.catalogue import TypicalCalibrations, profiles_folder
+from vlmplan.inventory.request_log import read_requests
 from vlmplan.inventory.workloads import NamedWorkload
-from vlmplan.measuring.store import Store
 from vlmplan.measuring.table import read_measurements
+from vlmplan.measuring.timing import Store
 from vlmplan.models.spec import ModelSpec, Workload
 from vlmplan.planning.options import Asked
 from vlmplan.planning.plan import Plan, knee_curve_of, recommend
 from vlmplan.planning.question import query
 from vlmplan.planning.rechecks import recheck
-from vlmplan.planning.request_log import read_requests
 from vlmplan.proof.report import Report, junit_xml, passed, report_markdown
 from vlmplan.sweeping.grid import Grid
 from vlmplan.training.conversations import read_rows

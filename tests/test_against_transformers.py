@@ -7,9 +7,8 @@ import pytest
 from families import PARTS
 from part import DELTA, MOE, TEXT
 
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
-from vlmplan.cost.totals import request_of
+from vlmplan.cost.totals import operators, request_of
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.families import ARCHITECTURES, FAMILIES
 from vlmplan.models.families import TEXTS as TEXT_TYPES

@@ -189,7 +189,7 @@ COMMANDS_OF_ONE_FUNCTION = [
 
 @pytest.mark.parametrize("name", COMMANDS_OF_ONE_FUNCTION)
 def test_words_and_defaults_are_the_command_lines(name: str) -> None:
-    command = getattr(importlib.import_module(f"vlmplan.cli.{name}"), name)
+    command = getattr(importlib.import_module(f"vlmplan.cli.commands.{name}"), name)
     assert name in COMMANDS
     function = inspect.signature(getattr(vlmplan, name)).parameters
     for option, parameter in inspect.signature(command).parameters.items():

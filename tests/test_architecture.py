@@ -15,6 +15,7 @@ import pytest
 
 import vlmplan
 from vlmplan.cli.app import COMMANDS
+from vlmplan.models.families import FAMILIES
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vlmplan"
 # Rooms import only from the ground and from rooms before them.
@@ -50,7 +51,6 @@ GROUND = (
     "progress",
     "intervals",
     "lazy",
-    "packed",
     "records",
     "panics",
     "picture_files",
@@ -242,7 +242,7 @@ BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "recheck_markdown", "repo
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))
 def test_commands_call_the_api_and_show(name: str) -> None:
     """Of rooms they know kinds of things, such as Precision; what is done with them the API does, and views show."""
-    tree = _tree(PACKAGE / "cli" / f"{name}.py")
+    tree = _tree(PACKAGE / "cli" / "commands" / f"{name}.py")
     calls = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert {call for call in calls if call.startswith("api.")}
     for node in ast.walk(tree):
@@ -256,7 +256,7 @@ def test_commands_call_the_api_and_show(name: str) -> None:
 
 def test_commands_are_listed_as_they_introduce_themselves() -> None:
     for name, text in COMMANDS.items():
-        command = getattr(importlib.import_module(f"vlmplan.cli.{name}"), name)
+        command = getattr(importlib.import_module(f"vlmplan.cli.commands.{name}"), name)
         assert " ".join((inspect.getdoc(command) or "").split("\n\n")[0].split()) == text
 
 
@@ -276,6 +276,27 @@ def test_sizes(path: Path) -> None:
             assert lines <= 40, f"{path.stem}.{node.name}: {lines} lines"
             by_option = (room == "cli" and node.name == path.stem) or (room == "api" and node.name in vlmplan.__all__)
             assert parameters <= 7 or by_option, f"{path.stem}.{node.name}: {parameters} parameters"
+
+
+MOST_MODULES = 12  # of a folder, doors and the entry aside: as many as a reader keeps in mind
+# Folders with a module for each of something: one looks for a name there, and reads no other.
+ONE_EACH = {"models.families": set(FAMILIES), "cli.commands": set(COMMANDS)}
+
+
+def _folders() -> dict[str, set[str]]:
+    """Modules by folder: the package itself, which is the ground; rooms; folders within rooms."""
+    folders: dict[str, set[str]] = {}
+    for path in MODULES:
+        if path.stem not in {"__init__", "__main__"}:
+            folders.setdefault(_name(path.parent / "__init__.py"), set()).add(path.stem)
+    return folders
+
+
+@pytest.mark.parametrize("folder", sorted(_folders()))
+def test_a_folder_has_as_many_modules_as_a_reader_keeps_in_mind(folder: str) -> None:
+    """Or a family or a command in each, and nothing else."""
+    modules = _folders()[folder]
+    assert len(modules) <= MOST_MODULES or modules == ONE_EACH.get(folder), f"{folder}: {len(modules)} modules"
 
 
 # Dimensionless or in a unit that the class or the field's own name says.

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config, read_model_config
-from vlmplan.cost.totals import request_of
+from vlmplan.cost.totals import operators, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Workload

@@ -127,7 +127,7 @@ def test_a_tab_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom vlmplan.cli.app import app\ntry: app(prog_name='vlmplan')\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'scipy', 'torch', 'rich', 'vlmplan.planning.plan'}\nassert not heavy & set(sys.modules)\n"
-        "assert [n for n in sys.modules if n.startswith('vlmplan.cli.')].count('vlmplan.cli.train') == 0"
+        "assert [n for n in sys.modules if n.startswith('vlmplan.cli.')].count('vlmplan.cli.commands.train') == 0"
     )
     for asked in ("recommend --hardware l4", "recommend --task o", "estimate --model s", ""):
         line = f"vlmplan {asked}"

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from vlmplan.cost.estimates import estimate
 from vlmplan.cost.op import Op
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.roofline import Machine, Rates, machine, op_seconds
-from vlmplan.cost.totals import Cost, cost, paper_prefill_flops, request_of
+from vlmplan.cost.totals import Cost, cost, operators, paper_prefill_flops, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Basis, Efficiency, Kind, Part
 from vlmplan.hardware.runtimes import Precision, Runtime

@@ -30,7 +30,7 @@ from vlmplan.checkpoints.checkpoint import open_checkpoint, quiet_transformers
 from vlmplan.checkpoints.tensors import Tensors, canonical
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.exporting.answers import Prompts, answer
-from vlmplan.exporting.client_files import texts
+from vlmplan.exporting.files.clients import texts
 from vlmplan.exporting.manifest import DECODER, GRAPHS, VISION, file_sha256, read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate, open_session
 from vlmplan.exporting.write import export

@@ -19,7 +19,7 @@ from small_models import foreign, quiet
 
 from vlmplan.hardware import Precision
 from vlmplan.proof.foreign.files import Accused
-from vlmplan.proof.foreign.rows import compared
+from vlmplan.proof.foreign.rounding import compared
 from vlmplan.proof.foreign.stored import stored
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report

@@ -40,7 +40,7 @@ from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import export
-from vlmplan.graphs.gemma_vision import gemma_encoder_graph
+from vlmplan.graphs.gemma import gemma_encoder_graph
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.models.refusals import runnable

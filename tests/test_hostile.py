@@ -29,6 +29,7 @@ from vlmplan.inventory.catalogue import Shelf
 from vlmplan.models.spec import Compressor
 from vlmplan.models.token_report import Tokens
 from vlmplan.pages.html_page import Dossier, page
+from vlmplan.pages.plots import plot_front, plot_law
 from vlmplan.planning.comparison import Comparison
 from vlmplan.planning.rechecks import recheck, recheck_markdown
 from vlmplan.proof.report import junit_xml, report_markdown
@@ -43,7 +44,6 @@ from vlmplan.views.deployment import print_answer, print_export, print_report
 from vlmplan.views.estimate import print_estimate
 from vlmplan.views.fit import print_fit
 from vlmplan.views.plan import print_plan, print_recheck
-from vlmplan.views.plots import plot_front, plot_law
 from vlmplan.views.profile import measuring
 from vlmplan.views.text import print_device, print_document, print_shelf, print_tokens
 from vlmplan.views.training import print_evaluation, print_sweep, print_training, sweep_table, voice

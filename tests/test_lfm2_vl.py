@@ -35,7 +35,7 @@ from small_plans import plan_for
 
 from vlmplan import api
 from vlmplan.checkpoints.checkpoint import quiet_transformers
-from vlmplan.checkpoints.shaped_images import patches_of, view_processor
+from vlmplan.checkpoints.families.lfm2_images import patches_of, view_processor
 from vlmplan.checkpoints.small_checkpoint import enliven
 from vlmplan.checkpoints.tensors import canonical
 from vlmplan.errors import InputError
@@ -45,7 +45,7 @@ from vlmplan.exporting.orders import ExportChoices
 from vlmplan.exporting.orders import export_order as chosen
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate
 from vlmplan.exporting.write import export
-from vlmplan.graphs.shaped_views import view_graph
+from vlmplan.graphs.lfm2 import view_graph
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor

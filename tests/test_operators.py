@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlmplan.cost.op import Op, Request
-from vlmplan.cost.operator_list import kv_cache_bytes, operators
 from vlmplan.cost.stored import model_from_config
-from vlmplan.cost.totals import active_llm_params, request_of
+from vlmplan.cost.totals import active_llm_params, kv_cache_bytes, operators, request_of
 from vlmplan.hardware.profile import Kind, Part
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue

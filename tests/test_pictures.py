@@ -15,7 +15,7 @@ from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.checkpoints.pictures import as_rgb, image_file
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
-from vlmplan.exporting.client_files import texts
+from vlmplan.exporting.files.clients import texts
 from vlmplan.picture_files import open_picture
 from vlmplan.training.conversations import open_image
 

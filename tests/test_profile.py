@@ -32,7 +32,7 @@ from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.profile_fit import drift_log_sd, profile, restlessness, starting_calibration
 from vlmplan.measuring.rig import OnnxRig, TorchRig
 from vlmplan.measuring.session import PASSES, run_trials, scratch_folder
-from vlmplan.measuring.store import Store, Timed, fill
+from vlmplan.measuring.timing import Store, Timed, fill
 from vlmplan.measuring.trials import CACHE_MULTIPLE, STEPS, WIDTHS, Effort, Network, Tower, Trial, Width, sweep
 from vlmplan.models.spec import Compressor
 

@@ -11,7 +11,7 @@ import latency_coverage as tool
 import numpy as np
 import pytest
 
-from vlmplan.cost.spread import Spread
+from vlmplan.cost.uncertainty import Spread
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.inventory.catalogue import Shelf

@@ -12,9 +12,8 @@ from quantised import DEEPSEEK, GEMMA3, GPT_OSS, INTERNVL, LLAVA, QWEN3, QWEN25,
 from test_cli import run
 
 from vlmplan.cost.op import Request
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import _linear_keys, model_from_config, read_model_config
-from vlmplan.cost.totals import cost, request_of
+from vlmplan.cost.totals import cost, operators, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision

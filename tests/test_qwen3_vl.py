@@ -25,7 +25,7 @@ from small_models import (
 
 from vlmplan import api
 from vlmplan.checkpoints.checkpoint import quiet_transformers
-from vlmplan.checkpoints.qwen_vl import position_axes
+from vlmplan.checkpoints.families.qwen_vl import position_axes
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest

@@ -10,9 +10,8 @@ from conftest import LLAMA_2_7B, QWEN2_HALF_B, machine_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config, read_model_config
-from vlmplan.cost.totals import cost, request_of
+from vlmplan.cost.totals import cost, operators, request_of
 from vlmplan.document import from_plain, plain
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision

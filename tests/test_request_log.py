@@ -16,9 +16,9 @@ from test_cli import run
 
 import vlmplan
 from vlmplan.errors import InputError
-from vlmplan.planning import RequestLog, read_requests
-from vlmplan.planning.logged_times import MOST_PRICED
-from vlmplan.planning.request_log import FIELDS, LoggedRequest, quantile
+from vlmplan.inventory import RequestLog, read_requests
+from vlmplan.inventory.request_log import FIELDS, LoggedRequest, quantile_of
+from vlmplan.serving.logged_times import MOST_PRICED
 
 SECRET = "my diagnosis"
 
@@ -73,8 +73,8 @@ def test_rows_of_counts(tmp_path: Path) -> None:
 
 
 def test_a_quantile_is_the_least_value_that_so_many_do_not_exceed() -> None:
-    assert [quantile(range(1, 21), share) for share in (0.0, 0.5, 0.95, 1.0)] == [1, 10, 19, 20]
-    assert quantile([4], 0.95) == 4
+    assert [quantile_of(range(1, 21), share) for share in (0.0, 0.5, 0.95, 1.0)] == [1, 10, 19, 20]
+    assert quantile_of([4], 0.95) == 4
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])

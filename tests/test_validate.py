@@ -30,7 +30,7 @@ from vlmplan.hardware.profile import HardwareProfile
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.inventory.budget import Budget
-from vlmplan.measuring.recalibrate import recalibrated
+from vlmplan.measuring.calibrate import recalibrated
 from vlmplan.measuring.timing import Samples
 from vlmplan.models.spec import Compressor
 from vlmplan.planning.plan import Plan

@@ -11,7 +11,7 @@ from small_models import checkpoint, exported, order, quiet
 
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import export, open_parts
-from vlmplan.proof.pictures import pictures
+from vlmplan.proof.files import pictures
 from vlmplan.proof.report import Check, Outcome, passed
 
 VIEWS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from vlmplan.checkpoints.checkpoint import quiet_transformers
-from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
-from vlmplan.checkpoints.pixtral import PICTURED_TYPES
+from vlmplan.checkpoints.families.gemma import MARKED_TYPES, POOLED_TYPES
+from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.runner import OnnxModel, Prompt, generate

@@ -24,8 +24,8 @@ from scipy.optimize import least_squares, minimize
 from facts import FACTS, number, rows
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import Machine, exposed_s, machine
-from vlmplan.cost.spread import Spread
 from vlmplan.cost.totals import cost, overhead_layers, preprocess_s, request_of
+from vlmplan.cost.uncertainty import Spread
 from vlmplan.errors import InputError
 from vlmplan.hardware.profile import Calibration
 from vlmplan.hardware.runtimes import Precision, Runtime

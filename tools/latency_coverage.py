@@ -19,7 +19,7 @@ import numpy as np
 from fit_overhead import LEVEL, between, interval_scores, left_out, points, shipped_machine
 from numpy.typing import NDArray
 
-from vlmplan.cost.spread import Spread
+from vlmplan.cost.uncertainty import Spread
 from vlmplan.intervals import quantile
 
 LEVELS = (0.5, 0.8, 0.9)

@@ -15,9 +15,8 @@ from recipe import Row, config_of
 from recipes import recipe_of
 
 from facts import FACTS, PROFILES, generation, rows
-from vlmplan.cost.operator_list import operators
 from vlmplan.cost.stored import model_from_config
-from vlmplan.cost.totals import request_of
+from vlmplan.cost.totals import operators, request_of
 from vlmplan.document import to_toml
 from vlmplan.hardware.runtimes import Engine, Precision
 from vlmplan.models.spec import ModelSpec, QuantisedCheckpoint, Workload

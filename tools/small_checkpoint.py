@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from vlmplan.checkpoints.checkpoint import MODEL_TYPES, TEXT_TYPES, TOWER_TYPES
-from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT
+from vlmplan.checkpoints.families.internvl_chat import FIRST_FORMAT
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.errors import VlmplanError
 from vlmplan.models.families import ARCHITECTURES

@@ -6,20 +6,68 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.accuracy.error_by_law import by_law as by_law
-    from vlmplan.accuracy.error_by_scores import ErrorSource as ErrorSource, GUESSED as GUESSED, Judge as Judge, ScoreBasis as ScoreBasis, ScoreUsed as ScoreUsed, TOO_SMALL as TOO_SMALL, about_videos as about_videos, by_scores as by_scores, of_videos as of_videos, parse_task as parse_task
-    from vlmplan.accuracy.law import Coefficient as Coefficient, Fit as Fit, Form as Form, Loss as Loss, PARAMETERS as PARAMETERS, Point as Point, PriorChoice as PriorChoice, RATIO as RATIO, ScalingLaw as ScalingLaw, optimal_visual_tokens as optimal_visual_tokens, shifted as shifted
-    from vlmplan.accuracy.published_scores import Benchmark as Benchmark, Evidence as Evidence, OwnScores as OwnScores, SIZE_EXPONENT as SIZE_EXPONENT
-    from vlmplan.accuracy.reductions import Curve as Curve, Uncertain as Uncertain
-    from vlmplan.accuracy.tasks import CALLED as CALLED, TASKS as TASKS, Task as Task
+    from vlmplan.accuracy.error_by_scores import GUESSED as GUESSED
+    from vlmplan.accuracy.error_by_scores import TOO_SMALL as TOO_SMALL
+    from vlmplan.accuracy.error_by_scores import ErrorSource as ErrorSource
+    from vlmplan.accuracy.error_by_scores import Judge as Judge
+    from vlmplan.accuracy.error_by_scores import ScoreBasis as ScoreBasis
+    from vlmplan.accuracy.error_by_scores import ScoreUsed as ScoreUsed
+    from vlmplan.accuracy.error_by_scores import about_videos as about_videos
+    from vlmplan.accuracy.error_by_scores import by_scores as by_scores
+    from vlmplan.accuracy.error_by_scores import of_videos as of_videos
+    from vlmplan.accuracy.error_by_scores import parse_task as parse_task
+    from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
+    from vlmplan.accuracy.law import RATIO as RATIO
+    from vlmplan.accuracy.law import Coefficient as Coefficient
+    from vlmplan.accuracy.law import Fit as Fit
+    from vlmplan.accuracy.law import Form as Form
+    from vlmplan.accuracy.law import Loss as Loss
+    from vlmplan.accuracy.law import Point as Point
+    from vlmplan.accuracy.law import PriorChoice as PriorChoice
+    from vlmplan.accuracy.law import ScalingLaw as ScalingLaw
+    from vlmplan.accuracy.law import optimal_visual_tokens as optimal_visual_tokens
+    from vlmplan.accuracy.law import shifted as shifted
+    from vlmplan.accuracy.published_scores import SIZE_EXPONENT as SIZE_EXPONENT
+    from vlmplan.accuracy.published_scores import Benchmark as Benchmark
+    from vlmplan.accuracy.published_scores import Evidence as Evidence
+    from vlmplan.accuracy.published_scores import OwnScores as OwnScores
+    from vlmplan.accuracy.reductions import Curve as Curve
+    from vlmplan.accuracy.reductions import Uncertain as Uncertain
+    from vlmplan.accuracy.tasks import CALLED as CALLED
+    from vlmplan.accuracy.tasks import TASKS as TASKS
+    from vlmplan.accuracy.tasks import Task as Task
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'error_by_law': ('by_law',),
-        'error_by_scores': ('ErrorSource', 'GUESSED', 'Judge', 'ScoreBasis', 'ScoreUsed', 'TOO_SMALL', 'about_videos', 'by_scores', 'of_videos', 'parse_task'),
-        'law': ('Coefficient', 'Fit', 'Form', 'Loss', 'PARAMETERS', 'Point', 'PriorChoice', 'RATIO', 'ScalingLaw', 'optimal_visual_tokens', 'shifted'),
-        'published_scores': ('Benchmark', 'Evidence', 'OwnScores', 'SIZE_EXPONENT'),
-        'reductions': ('Curve', 'Uncertain'),
-        'tasks': ('CALLED', 'TASKS', 'Task'),
+        "error_by_law": ("by_law",),
+        "error_by_scores": (
+            "ErrorSource",
+            "GUESSED",
+            "Judge",
+            "ScoreBasis",
+            "ScoreUsed",
+            "TOO_SMALL",
+            "about_videos",
+            "by_scores",
+            "of_videos",
+            "parse_task",
+        ),
+        "law": (
+            "Coefficient",
+            "Fit",
+            "Form",
+            "Loss",
+            "PARAMETERS",
+            "Point",
+            "PriorChoice",
+            "RATIO",
+            "ScalingLaw",
+            "optimal_visual_tokens",
+            "shifted",
+        ),
+        "published_scores": ("Benchmark", "Evidence", "OwnScores", "SIZE_EXPONENT"),
+        "reductions": ("Curve", "Uncertain"),
+        "tasks": ("CALLED", "TASKS", "Task"),
     },
 )

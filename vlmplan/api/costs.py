@@ -14,9 +14,8 @@ from vlmplan.units import format_image, parse_image
 
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, KneeRow, Machine, Request
-    from vlmplan.inventory import NamedWorkload
+    from vlmplan.inventory import NamedWorkload, RequestLog
     from vlmplan.models import Tokens
-    from vlmplan.planning import RequestLog
 
 MOST_TOKENS = 1_000_000
 # Which LLM the knees are shown for: the backbones of arXiv 2411.03312.
@@ -132,7 +131,7 @@ def estimate(
         True
     """
     from vlmplan.cost import estimate as price
-    from vlmplan.planning import times_at
+    from vlmplan.serving import logged_times_at
 
     words = Pricing(
         text_tokens=text_tokens, output_tokens=output_tokens, image=image, images=images, batch=batch,
@@ -143,7 +142,9 @@ def estimate(
     load = load_asked(words)
     request, ready, log = _priced(model, hardware, visual_tokens, words)
     if log is not None:
-        tell_times(log, times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens")
+        tell_times(
+            log, logged_times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens"
+        )
     return with_service(price(request, ready, confidence), request, ready, load)
 
 

@@ -75,7 +75,7 @@ def export(
     """
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import ExportChoices, ClientLayout, export_order
+    from vlmplan.exporting import ClientLayout, ExportChoices, export_order
     from vlmplan.exporting import export as write
     from vlmplan.inventory import catalogue
     from vlmplan.planning import Plan

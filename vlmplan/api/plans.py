@@ -18,8 +18,8 @@ from vlmplan.planning import Objective
 
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
-    from vlmplan.inventory import NamedWorkload
-    from vlmplan.planning import Comparison, Plan, Recheck, RequestLog
+    from vlmplan.inventory import NamedWorkload, RequestLog
+    from vlmplan.planning import Comparison, Plan, Recheck
 
 
 def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":

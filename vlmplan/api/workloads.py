@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from vlmplan.accuracy import of_videos
 from vlmplan.api.given import File, Words, quantity, tell
 from vlmplan.errors import InputError
-from vlmplan.inventory import NamedWorkload, Shelf
+from vlmplan.inventory import MEDIAN, TAIL, NamedWorkload, RequestLog, Shelf
 from vlmplan.inventory import catalogue as shelves
 from vlmplan.models import Workload
-from vlmplan.planning import INTERACTIVE, LOGGED, MEDIAN, TAIL, RequestLog
+from vlmplan.planning import INTERACTIVE
+from vlmplan.serving import LOGGED
 from vlmplan.units import format_image, format_seconds, parse_image, parse_pixels
 
 if TYPE_CHECKING:
-    from vlmplan.planning import LoggedTimes, Plan
+    from vlmplan.planning import Plan
+    from vlmplan.serving import LoggedTimes
 
 # Fields of a workload: how the option that says the same is typed.
 _TYPED: Mapping[str, Callable[[Any], str]] = {
@@ -140,7 +142,7 @@ def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
 
 
 def _log(given: File | RequestLog | None) -> RequestLog | None:
-    from vlmplan.planning import read_requests
+    from vlmplan.inventory import read_requests
 
     return read_requests(Path(given)) if isinstance(given, str | Path) else given
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints.attention import check_attention, rope_type
-from vlmplan.checkpoints.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
-from vlmplan.checkpoints.internvl_chat import FIRST_FORMAT, chat_config, chat_name
-from vlmplan.checkpoints.lfm2 import check_counts, view_limits, view_square
-from vlmplan.checkpoints.pixtral import PICTURED_TYPES, check_pictures
-from vlmplan.checkpoints.qwen_vl import check_grids, square_side, stacked_layers
+from vlmplan.checkpoints.families.gemma import POOLED_TYPES, check_gemma, gemma_limits, pooled_side
+from vlmplan.checkpoints.families.internvl_chat import FIRST_FORMAT, chat_config, chat_name
+from vlmplan.checkpoints.families.lfm2 import check_counts, view_limits, view_square
+from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES, check_pictures
+from vlmplan.checkpoints.families.qwen_vl import check_grids, square_side, stacked_layers
 from vlmplan.checkpoints.tensors import Tensors, Unjoined, Weights, canonical
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError

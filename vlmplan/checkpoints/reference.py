@@ -10,10 +10,16 @@ from typing import Any
 
 from vlmplan.checkpoints.checkpoint import Checkpoint, head_dim, quiet_transformers
 from vlmplan.checkpoints.compressors import parameter_shapes
-from vlmplan.checkpoints.deepstack import apart, wide_embeds, wide_features
-from vlmplan.checkpoints.gemma import pooled_config
-from vlmplan.checkpoints.gemma_torch import as_marked, embedded, pooled_features, projected_tokens, prompted_step
-from vlmplan.checkpoints.lfm2_torch import hybrid_zeros, view_features
+from vlmplan.checkpoints.families.gemma import pooled_config
+from vlmplan.checkpoints.families.gemma_torch import (
+    as_marked,
+    embedded,
+    pooled_features,
+    projected_tokens,
+    prompted_step,
+)
+from vlmplan.checkpoints.families.lfm2 import hybrid_zeros, view_features
+from vlmplan.checkpoints.families.qwen_vl import apart, wide_embeds, wide_features
 from vlmplan.checkpoints.regions import Compression
 from vlmplan.checkpoints.tensors import Weights, canonical
 

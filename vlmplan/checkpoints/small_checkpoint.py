@@ -18,10 +18,10 @@ from vlmplan.checkpoints.checkpoint import (
     quiet_transformers,
     side_of,
 )
-from vlmplan.checkpoints.gemma import MARKED_TYPES, POOLED_TYPES
-from vlmplan.checkpoints.internvl_chat import TOKEN_NAMES
-from vlmplan.checkpoints.pixtral import PICTURED_TYPES
-from vlmplan.checkpoints.shaped_images import view_processor
+from vlmplan.checkpoints.families.gemma import MARKED_TYPES, POOLED_TYPES
+from vlmplan.checkpoints.families.internvl_chat import TOKEN_NAMES
+from vlmplan.checkpoints.families.lfm2_images import view_processor
+from vlmplan.checkpoints.families.pixtral import PICTURED_TYPES
 
 IMAGE_TOKEN = "<image>"
 _SPECIAL = ("<pad>", "<s>", "</s>", IMAGE_TOKEN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vlmplan.checkpoints.internvl_chat import third_of
+from vlmplan.checkpoints.families.internvl_chat import third_of
 from vlmplan.errors import InputError
 
 if TYPE_CHECKING:

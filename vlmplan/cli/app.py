@@ -190,7 +190,9 @@ class _Group(TyperGroup):
         if self._listing:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(cmd_name, cls=_Command)(getattr(importlib.import_module(f"vlmplan.cli.{cmd_name}"), cmd_name))
+        single.command(cmd_name, cls=_Command)(
+            getattr(importlib.import_module(f"vlmplan.cli.commands.{cmd_name}"), cmd_name)
+        )
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]

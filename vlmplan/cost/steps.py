@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from vlmplan.cost.attention import Pass
 from vlmplan.cost.op import Op, Request
-from vlmplan.cost.operator_list import front_operators, pass_operators
 from vlmplan.cost.roofline import Machine, exposed_s, op_seconds
-from vlmplan.cost.totals import overhead_layers
+from vlmplan.cost.totals import front_operators, overhead_layers, pass_operators
 from vlmplan.hardware import Part
 from vlmplan.records import dataclass
 

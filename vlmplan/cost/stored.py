@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlmplan.cost.op import Request
-from vlmplan.cost.operator_list import operators
+from vlmplan.cost.totals import operators
 from vlmplan.hardware import Kind, Part, Precision
 from vlmplan.models import (
     Layout,

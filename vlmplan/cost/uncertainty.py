@@ -1,6 +1,7 @@
 """How sure is a time? Its spread, from what the parts of the machine's calibration are off by.
 
-(where a time went, machine) -> its spread about the median, and what of a request lies beyond what was measured.
+(where a time went, machine) -> its spread about the median: a log-normal whole, and shares that spread by themselves;
+and what of a request lies beyond what was measured.
 """
 
 import math
@@ -9,9 +10,52 @@ from collections.abc import Mapping
 
 from vlmplan.cost.op import Request
 from vlmplan.cost.roofline import UNMEASURED_LINEAR_LOG_SD, Machine
-from vlmplan.cost.spread import Spread
 from vlmplan.hardware import Kind, Part
+from vlmplan.intervals import quantile
 from vlmplan.records import dataclass
+
+
+def one_sided(confidence: float) -> float:
+    """Return the level of the central interval whose upper end a time is below with ``confidence``."""
+    return round(2 * confidence - 1, 9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How a time spreads about its median: log-normally as a whole, and by shares of it that spread by themselves.
+
+    ``log_sd`` is of the whole; ``apart`` are shares of the median with the log standard deviation of each: they can be
+    many times as long, and no shorter than nothing, while the rest stays.
+    """
+
+    log_sd: float
+    apart: tuple[tuple[float, float], ...] = ()
+
+    def factor(self, z: float) -> float:
+        """Return the ratio to the median, ``z`` standard deviations from it."""
+        if not self.apart:
+            return math.exp(z * self.log_sd)
+        squares = 0.0
+        for share, log_sd in self.apart:
+            squares += (share * math.expm1(z * log_sd)) ** 2
+        alone = math.log1p(math.copysign(math.sqrt(squares), z))
+        return math.exp(math.copysign(math.hypot(z * self.log_sd, alone), z))
+
+    def upper(self, median: float, confidence: float) -> float:
+        """Return what the time is below with ``confidence`` (0.5 to 1)."""
+        return median * self.factor(quantile(one_sided(confidence)))
+
+    def interval(self, median: float, level: float) -> tuple[float, float]:
+        """Return the central interval that holds ``level`` (0 to 1)."""
+        z = quantile(level)
+        return (median * self.factor(-z), median * self.factor(z))
+
+    @property
+    def usual_log_sd(self) -> float:
+        """The log standard deviation of a log-normal as wide as this one's central 90 %."""
+        z = quantile(0.9)
+        return math.log(self.factor(z) / self.factor(-z)) / (2 * z)
+
 
 Seconds = defaultdict[tuple[Kind, bool], float]  # by class of operator, and whether it is quantised
 

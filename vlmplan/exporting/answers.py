@@ -23,10 +23,10 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
-from vlmplan.exporting.gemma_files import PALIGEMMA, write_placeholders
+from vlmplan.exporting.files.gemma import PALIGEMMA, write_placeholders
+from vlmplan.exporting.files.pixtral import PIXTRAL, row_processor
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
-from vlmplan.exporting.picture_files import PIXTRAL, row_processor
 from vlmplan.exporting.runner import (
     PATCH_GRID,
     PICTURE_SIZES,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, compression_of, open_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.genai_files import check_runs
+from vlmplan.exporting.files.genai import check_runs
 from vlmplan.exporting.manifest import ClientLayout
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision

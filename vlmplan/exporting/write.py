@@ -33,7 +33,7 @@ from vlmplan.checkpoints import (
 from vlmplan.cost import read_model_config
 from vlmplan.document import to_json
 from vlmplan.errors import InputError, Unavailable, one_line
-from vlmplan.exporting.client_files import clients, texts
+from vlmplan.exporting.files.clients import clients, texts
 from vlmplan.exporting.manifest import (
     DECODER,
     EMBED,
@@ -41,8 +41,8 @@ from vlmplan.exporting.manifest import (
     GRAPH_REVISION,
     GRAPHS,
     VISION,
-    FileDigest,
     ClientLayout,
+    FileDigest,
     Manifest,
     data_file,
     file_sha256,

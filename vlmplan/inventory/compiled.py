@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlmplan import document as reading
-from vlmplan import packed as packing
 from vlmplan.document import Document, digest, load, write_bytes
 from vlmplan.errors import InputError
-from vlmplan.packed import Restorer, defined_in, packed, restorer
+from vlmplan.inventory import packed as packing
+from vlmplan.inventory.packed import Restorer, defined_in, packed, restorer
 from vlmplan.records import dataclass
 
 D = TypeVar("D", bound=Document)

@@ -5,25 +5,37 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.measuring.check_profile import Case as Case, CaseTime as CaseTime, Verdict as Verdict
-    from vlmplan.measuring.endpoint import Endpoint as Endpoint, interrogate as interrogate, observations_of as observations_of, probes as probes
+    from vlmplan.measuring.calibrate import recalibrated as recalibrated
+    from vlmplan.measuring.check_profile import Case as Case
+    from vlmplan.measuring.check_profile import CaseTime as CaseTime
+    from vlmplan.measuring.check_profile import Verdict as Verdict
+    from vlmplan.measuring.endpoint import Endpoint as Endpoint
+    from vlmplan.measuring.endpoint import interrogate as interrogate
+    from vlmplan.measuring.endpoint import observations_of as observations_of
+    from vlmplan.measuring.endpoint import probes as probes
     from vlmplan.measuring.profile_fit import Profiled as Profiled
-    from vlmplan.measuring.recalibrate import recalibrated as recalibrated
-    from vlmplan.measuring.session import ProfileOrder as ProfileOrder, check_here as check_here, precisions_asked as precisions_asked, precisions_of as precisions_of, profile_here as profile_here
-    from vlmplan.measuring.table import Adjusted as Adjusted, adjusted as adjusted, read_measurements as read_measurements
-    from vlmplan.measuring.timing import Samples as Samples, measure as measure
+    from vlmplan.measuring.session import ProfileOrder as ProfileOrder
+    from vlmplan.measuring.session import check_here as check_here
+    from vlmplan.measuring.session import precisions_asked as precisions_asked
+    from vlmplan.measuring.session import precisions_of as precisions_of
+    from vlmplan.measuring.session import profile_here as profile_here
+    from vlmplan.measuring.table import Adjusted as Adjusted
+    from vlmplan.measuring.table import adjusted as adjusted
+    from vlmplan.measuring.table import read_measurements as read_measurements
+    from vlmplan.measuring.timing import Samples as Samples
+    from vlmplan.measuring.timing import measure as measure
     from vlmplan.measuring.trials import Effort as Effort
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'check_profile': ('Case', 'CaseTime', 'Verdict'),
-        'endpoint': ('Endpoint', 'interrogate', 'observations_of', 'probes'),
-        'profile_fit': ('Profiled',),
-        'recalibrate': ('recalibrated',),
-        'session': ('ProfileOrder', 'check_here', 'precisions_asked', 'precisions_of', 'profile_here'),
-        'table': ('Adjusted', 'adjusted', 'read_measurements'),
-        'timing': ('Samples', 'measure'),
-        'trials': ('Effort',),
+        "calibrate": ("recalibrated",),
+        "check_profile": ("Case", "CaseTime", "Verdict"),
+        "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
+        "profile_fit": ("Profiled",),
+        "session": ("ProfileOrder", "check_here", "precisions_asked", "precisions_of", "profile_here"),
+        "table": ("Adjusted", "adjusted", "read_measurements"),
+        "timing": ("Samples", "measure"),
+        "trials": ("Effort",),
     },
 )

@@ -18,8 +18,7 @@ from vlmplan.hardware import HardwareProfile, Part, Precision
 from vlmplan.intervals import Interval, quantile
 from vlmplan.measuring.observation import Quantity
 from vlmplan.measuring.rig import Rig
-from vlmplan.measuring.store import Store, fill
-from vlmplan.measuring.timing import Runner
+from vlmplan.measuring.timing import Runner, Store, fill
 from vlmplan.measuring.trials import PATCH, Network, Tower, Width, layers_for, model_of
 from vlmplan.models import Compressor, Workload
 from vlmplan.progress import Progress

@@ -16,8 +16,7 @@ from typing import Any
 
 from vlmplan.checkpoints import as_rgb, quiet_transformers
 from vlmplan.hardware import Preprocess
-from vlmplan.measuring.store import Store
-from vlmplan.measuring.timing import Runner
+from vlmplan.measuring.timing import Runner, Store
 
 TITLE, PART = "images", "preprocess"
 SIZE = (1280, 720)

@@ -17,7 +17,7 @@ from vlmplan.hardware import Basis, Calibration, Efficiency, HardwareProfile, Ki
 from vlmplan.measuring.calibrate import Fitted, Free, fit
 from vlmplan.measuring.images import preprocess_of
 from vlmplan.measuring.observation import Observation, Quantity, measured_range
-from vlmplan.measuring.store import Store
+from vlmplan.measuring.timing import Store
 from vlmplan.measuring.trials import Trial
 
 DRIFT_FRACTION = 0.1  # a change of speed that is worth a warning

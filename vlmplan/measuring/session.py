@@ -21,8 +21,7 @@ from vlmplan.measuring.check_profile import Verdict, cases, measure_cases, verdi
 from vlmplan.measuring.images import TITLE, image_makers
 from vlmplan.measuring.profile_fit import Profiled, profile
 from vlmplan.measuring.rig import Rig, rig, runner_of
-from vlmplan.measuring.store import Store, fill
-from vlmplan.measuring.timing import Runner
+from vlmplan.measuring.timing import Runner, Store, fill
 from vlmplan.measuring.trials import Effort, Trial, sweep
 from vlmplan.progress import Progress
 

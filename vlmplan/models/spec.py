@@ -1,7 +1,7 @@
 """What is asked of which model? The dimensions that decide parameters, FLOPs and bytes, and the workload.
 
-All counts are plain numbers: widths in channels, tokens, layers. Nothing here computes a cost; that is
-``operator_list.py``. Dimensions come from the checkpoint's published configuration, named in ``sources``.
+All counts are plain numbers: widths in channels, tokens, layers. Nothing here computes a cost; that is ``totals.py``.
+Dimensions come from the checkpoint's published configuration, named in ``sources``.
 """
 
 import enum

@@ -16,10 +16,10 @@ from vlmplan.hardware import Basis, Precision, Prices, Runtime
 from vlmplan.intervals import Interval
 from vlmplan.inventory import Budget
 from vlmplan.models import Workload
-from vlmplan.planning.logged_times import LoggedTimes
 from vlmplan.planning.options import Objective
 from vlmplan.planning.plan import Plan
 from vlmplan.planning.search import WIDEN
+from vlmplan.serving import LoggedTimes
 
 SHOWN_REASONS = 4  # of why no device will do, in a message
 

@@ -31,7 +31,7 @@ from vlmplan.document import Document
 from vlmplan.errors import InputError, NoCandidate
 from vlmplan.hardware import SERVING, Basis, Calibration, HardwareProfile, Precision, Prices, Runtime
 from vlmplan.intervals import Interval
-from vlmplan.inventory import Budget, Preference
+from vlmplan.inventory import Budget, Preference, RequestLog
 from vlmplan.models import Compressor, ModelSpec, Reduction, Route, Workload
 from vlmplan.planning.choice import (
     FINALISTS,
@@ -50,13 +50,12 @@ from vlmplan.planning.choice import (
     thinned,
 )
 from vlmplan.planning.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
-from vlmplan.planning.logged_times import LoggedTimes, times_as_planned
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
-from vlmplan.planning.request_log import RequestLog
 from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
 from vlmplan.planning.under_load import UNDER_LOAD, load_of, served, settled
 from vlmplan.records import dataclass
+from vlmplan.serving import LoggedTimes, times_as_planned
 
 LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "

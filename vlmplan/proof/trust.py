@@ -26,8 +26,8 @@ from vlmplan.document import plain
 from vlmplan.errors import InputError, printable
 from vlmplan.exporting import (
     LIBRARIES,
-    ExportOrder,
     ClientLayout,
+    ExportOrder,
     Manifest,
     check_plan,
     check_runs,

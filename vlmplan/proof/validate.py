@@ -35,13 +35,13 @@ from vlmplan.hardware import HardwareProfile, Precision, versions_of
 from vlmplan.measuring import Samples, recalibrated
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
-from vlmplan.proof import client as check_client
 from vlmplan.proof import files as check_files
 from vlmplan.proof import folder as check_folder
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof import selection as check_selection
 from vlmplan.proof import trust
+from vlmplan.proof.clients import genai as check_client
 from vlmplan.proof.foreign import validate as foreign_validate
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import (

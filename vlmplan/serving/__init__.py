@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.serving.arrivals import Arrivals as Arrivals, read_trace as read_trace
-    from vlmplan.serving.served import Replicas as Replicas, service as service
+    from vlmplan.serving.arrivals import Arrivals as Arrivals
+    from vlmplan.serving.arrivals import read_trace as read_trace
+    from vlmplan.serving.logged_times import LOGGED as LOGGED
+    from vlmplan.serving.logged_times import LoggedTimes as LoggedTimes
+    from vlmplan.serving.logged_times import logged_times_at as logged_times_at
+    from vlmplan.serving.logged_times import times_as_planned as times_as_planned
+    from vlmplan.serving.served import Replicas as Replicas
+    from vlmplan.serving.served import service as service
 
 __getattr__, __all__ = face(
     __name__,
     {
-        'arrivals': ('Arrivals', 'read_trace'),
-        'served': ('Replicas', 'service'),
+        "arrivals": ("Arrivals", "read_trace"),
+        "logged_times": ("LOGGED", "LoggedTimes", "logged_times_at", "times_as_planned"),
+        "served": ("Replicas", "service"),
     },
 )

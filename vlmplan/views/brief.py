@@ -8,7 +8,8 @@ from vlmplan.accuracy import GUESSED, TOO_SMALL
 from vlmplan.extras import installed
 from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
-from vlmplan.planning import LEAST_ERROR, LOGGED, AtBest, LoggedTimes, Objective, Outline, Plan, WhyNot
+from vlmplan.planning import LEAST_ERROR, AtBest, Objective, Outline, Plan, WhyNot
+from vlmplan.serving import LOGGED, LoggedTimes
 from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import LEAST_POINTS, command_lines, firm, headline, shown_tokens
 from vlmplan.views.service import service_lines

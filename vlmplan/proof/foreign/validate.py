@@ -16,7 +16,7 @@ from vlmplan.progress import Progress
 from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof.folder import contents
-from vlmplan.proof.foreign import cargo, files, rounding, rows, samples, settings
+from vlmplan.proof.foreign import cargo, files, rounding, samples, settings
 from vlmplan.proof.foreign import texts as written_texts
 from vlmplan.proof.foreign.decoder import TextDecoder, TextReference, decoder_file, load_text_reference
 from vlmplan.proof.options import Options
@@ -62,7 +62,7 @@ def _checked(
     except InputError as error:
         return [failed("integrity", str(error))], None
     checks = guarded(lambda: files.files(found, reference))
-    checks += guarded(lambda: rows.rows(found, reference))
+    checks += guarded(lambda: rounding.rows(found, reference))
     checks += guarded(lambda: [settings.configuration(found, reference, local_folder(reference.name))])
     if options.precision not in (None, found.precision):
         checks.append(failed(JUDGE, f"--precision: expected {options.precision}, found {found.precision}"))
@@ -149,7 +149,7 @@ class _Compared:
         whole = samples.is_cheap(reference) or "embeddings" not in shown
         swept, run = samples.vocabulary(model, reference, limit, seed, whole=whole)
         yield swept
-        left = ("" if rows.HEAD in shown else "its head's rows were not compared; ") + self._left(run)
+        left = ("" if rounding.HEAD in shown else "its head's rows were not compared; ") + self._left(run)
         yield samples.samples(longest, self.found.precision, seed, left, accepted=self.options.by_samples)
 
     def _left(self, run: int) -> str:

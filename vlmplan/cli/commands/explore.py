@@ -7,9 +7,9 @@ import typer
 from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.browser import show_address
+from vlmplan.cli.commands.recommend import LatencyOption, TtftOption
 from vlmplan.cli.options import ImageOption
 from vlmplan.cli.output import prepare, say
-from vlmplan.cli.recommend import LatencyOption, TtftOption
 from vlmplan.errors import InputError
 from vlmplan.inventory import catalogue
 from vlmplan.planning import INTERACTIVE

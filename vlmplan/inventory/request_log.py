@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 from vlmplan.document import json_lines
 from vlmplan.errors import InputError, printable
 from vlmplan.extras import require
-from vlmplan.inventory import LARGEST_SIDE, Shelf, catalogue
+from vlmplan.inventory import catalogue
+from vlmplan.inventory.catalogue import Shelf
+from vlmplan.inventory.workloads import LARGEST_SIDE
 from vlmplan.models import native_visual_tokens
 from vlmplan.picture_files import open_picture, turned_size
 from vlmplan.units import counted, parse_image
@@ -66,10 +68,10 @@ class RequestLog:
         """
         sizes = sorted((size for one in self.requests for size in one.images), key=_pixels)
         return {
-            "text_tokens": quantile(sorted(one.text_tokens for one in self.requests), share),
-            "output_tokens": max(1, quantile(sorted(one.output_tokens for one in self.requests), share)),
-            "images": quantile(sorted(len(one.images) for one in self.requests), share),
-            "image": quantile(sizes, share),
+            "text_tokens": quantile_of(sorted(one.text_tokens for one in self.requests), share),
+            "output_tokens": max(1, quantile_of(sorted(one.output_tokens for one in self.requests), share)),
+            "images": quantile_of(sorted(len(one.images) for one in self.requests), share),
+            "image": quantile_of(sizes, share),
         }
 
     @property
@@ -82,7 +84,7 @@ def _pixels(size: Size) -> int:
     return size[0] * size[1]
 
 
-def quantile(ordered: Sequence[T], share: float) -> T:
+def quantile_of(ordered: Sequence[T], share: float) -> T:
     """Return the least value of a sorted list that ``share`` of it do not exceed."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 

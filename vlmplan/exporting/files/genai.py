@@ -1,9 +1,9 @@
 """What else must an export hold for onnxruntime-genai? ``genai_config.json``, and how its own code reads an image.
 
 Its processors write an image's tokens by numbers of their own: Gemma 3's 256 whatever the file says, Qwen's by the grid
-of patches, Mistral 3's by height and width. ``hidden_size`` is to it the width of what goes from graph to graph, so that
-Gemma 3's channel of images and Qwen3-VL's stacked features are carried, of which it knows nothing. Keys and operations
-as onnxruntime-genai 0.18.0 reads them (src/config.cpp, src/models/*_image_processor.cpp and test/models of
+of patches, Mistral 3's by height and width. ``hidden_size`` is to it the width of what goes from graph to graph: so it
+carries Gemma 3's channel of images and Qwen3-VL's stacked features, and knows of neither. Keys and operations as
+onnxruntime-genai 0.18.0 reads them (src/config.cpp, src/models/*_image_processor.cpp and test/models of
 https://github.com/microsoft/onnxruntime-genai, read 2026-11-29); each was run by the released wheel.
 """
 

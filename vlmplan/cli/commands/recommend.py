@@ -159,7 +159,7 @@ def _show_plan(plan: "Plan", out: Path | None, json: bool, plot: Path | None, *,
 
     deliver(plan, out, json, lambda: (print_plan if verbose else print_brief)(plan, out))
     if plot is not None:
-        from vlmplan.views import plot_front
+        from vlmplan.pages import plot_front
 
         plot_front(plan, plot)
         say(f"wrote {plot}")
@@ -187,7 +187,7 @@ def _check_files(out: Path | None, plot: Path | None, devices: int, read: Iterab
     check_apart({"--out": out, "--plot": plot}, read)
     if plot is None:
         return
-    from vlmplan.views import check_picture
+    from vlmplan.pages import check_picture
 
     if devices > 1:
         raise InputError("--plot: draws the front of one device; found several")

@@ -23,12 +23,12 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import read_plain, read_text
 from vlmplan.errors import InputError
-from vlmplan.exporting.gemma_files import GEMMA3, gemma_texts, said_tokens
-from vlmplan.exporting.genai_files import GENAI_CLIENT, genai_texts
-from vlmplan.exporting.grid_files import grid_texts
+from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
+from vlmplan.exporting.files.genai import GENAI_CLIENT, genai_texts
+from vlmplan.exporting.files.lfm2 import shape_texts
+from vlmplan.exporting.files.pixtral import picture_texts
+from vlmplan.exporting.files.qwen_vl import grid_texts
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION, ClientLayout
-from vlmplan.exporting.picture_files import picture_texts
-from vlmplan.exporting.shape_files import shape_texts
 from vlmplan.exporting.tiles import Pictures, Tiling
 from vlmplan.panics import panics_refused
 
@@ -305,7 +305,8 @@ def texts(
 ) -> dict[str, bytes]:
     """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
 
-    ``tiles`` are those of a tiled checkpoint, ``layout`` is the client's. Raises InputError for a checkpoint without tokenizer or processor.
+    ``tiles`` are those of a tiled checkpoint, ``layout`` is the client's. Raises InputError for a checkpoint without
+    tokenizer or processor.
     """
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:

@@ -64,7 +64,8 @@ def fit(  # noqa: PLR0917 - one parameter an option
 
     Example: vlmplan fit points.csv --out law.toml --plot law.svg
     """
-    from vlmplan.views import check_picture, plot_law, print_fit
+    from vlmplan.pages import check_picture, plot_law
+    from vlmplan.views import print_fit
 
     check_destination(out)
     check_picture(plot)

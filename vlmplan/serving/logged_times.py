@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 from vlmplan.cost import Machine, Request, cost
 from vlmplan.errors import InputError
-from vlmplan.inventory import Budget
+from vlmplan.inventory import MEDIAN, TAIL, Budget, LoggedRequest, RequestLog, quantile_of
 from vlmplan.models import Compressor, Route, Rule, VisualInput, at_most, native_visual_tokens, one_view, options
 from vlmplan.models import visual_input as visual_of
-from vlmplan.planning.request_log import MEDIAN, TAIL, LoggedRequest, RequestLog, quantile
 
 MOST_PRICED = 2000  # half a millisecond each
 LOGGED = "logged requests:"  # how a warning of them begins
@@ -113,10 +112,10 @@ def logged_times(
         kept=round(sum(one.kept for one in answered) * share),
         context_tokens=max(one.context_tokens for one in found.values() if one is not None),
         images=max(len(one.images) for one in log.requests),
-        ttft_median_s=quantile(first, MEDIAN),
-        ttft_tail_s=quantile(first, TAIL),
-        latency_median_s=quantile(last, MEDIAN),
-        latency_tail_s=quantile(last, TAIL),
+        ttft_median_s=quantile_of(first, MEDIAN),
+        ttft_tail_s=quantile_of(first, TAIL),
+        latency_median_s=quantile_of(last, MEDIAN),
+        latency_tail_s=quantile_of(last, TAIL),
     )
 
 
@@ -145,7 +144,7 @@ def times_as_planned(
     return logged_times(log, like, _as_planned(like, like.visual, route), ready, limits, most_tokens)
 
 
-def times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
+def logged_times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
     """Price every logged request with the visual tokens an image of ``like``; None where it can answer none."""
     wanted = like.visual
     if wanted is None:

@@ -5,7 +5,7 @@ Gemma 3's embeddings have a channel more, which tells an image from text (``grap
 
 from typing import Any
 
-from vlmplan.checkpoints.gemma import MARKED_TYPES
+from vlmplan.checkpoints.families.gemma import MARKED_TYPES
 
 
 def pooled_features(model: Any, compressor: Any, pixels: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan.checkpoints import added_tokens
-from vlmplan.errors import InputError, one_line
+from vlmplan.errors import InputError, printable
 from vlmplan.exporting import GENAI_CLIENT, GENAI_MARKS, Generation, Model, Parts, Prompt, Prompts, generate
 from vlmplan.extras import installed
 from vlmplan.proof.numbers import STEPS, images_of
@@ -26,6 +26,7 @@ NAME = f"client: {GENAI_CLIENT}"
 _LENGTHS = ((9, 12, 7), (1, 12, 7), (14, 3, 5))  # tokens of text before, between and behind images
 _SENTENCE = "What does it say? Größe 12,345.67 naïve 漢字"
 _MOST_OFF = 1e-3  # of a pixel that is brought to mean 0 and spread 1, in a picture that needs no scaling
+_LONGEST_SAID = 300  # characters of an error
 _QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 
 
@@ -37,7 +38,7 @@ class _Case:
     ours: Prompt
     tensors: dict[str, Any] | None = None
     text: str = ""
-    picture: Any | None = None
+    picture: Any = None
 
 
 def _prompt(parts: Parts, number: int) -> tuple[Prompt, dict[str, Any]]:
@@ -108,7 +109,7 @@ def _answers(folder: Path, cases: list[_Case], timeout_s: float) -> list[dict[st
         asked = {"export": str(folder.resolve()), "most": STEPS, "cases": listed}
         (job / "job.json").write_text(json.dumps(asked), encoding="utf-8")
         command = [sys.executable, "-m", "vlmplan.exporting.genai_session", str(job)]
-        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             done = subprocess.run(
                 command, capture_output=True, timeout=timeout_s, check=False,
@@ -118,7 +119,7 @@ def _answers(folder: Path, cases: list[_Case], timeout_s: float) -> list[dict[st
             raise InputError(f"{GENAI_CLIENT} was not done after {timeout_s:g} s; give --timeout") from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            raise InputError(f"{GENAI_CLIENT} cannot run it ({one_line(said[-1], 300)})")
+            raise InputError(f"{GENAI_CLIENT} cannot run it ({printable(said[-1][:_LONGEST_SAID])})")
         return [dict(np.load(job / f"{number}.answer.npz")) for number in range(len(cases))]
 
 
@@ -126,10 +127,11 @@ def _told_apart(case: _Case, answer: dict[str, Any]) -> str | None:
     """How its processor reads a picture and a sentence otherwise than the checkpoint's; None where it does not."""
     import numpy as np
 
-    ids, pixels = case.ours.input_ids, case.ours.pixel_values
+    ids: Any = case.ours.input_ids
+    pixels: Any = case.ours.pixel_values
     if ids.shape != answer["input_ids"].shape or (ids != answer["input_ids"]).any():
         return f"its processor writes other token ids for a picture with {_SENTENCE!r}"
-    found = answer["pixel_values"]
+    found: Any = answer["pixel_values"]
     off = float(np.abs(pixels.ravel() - found.ravel()).max()) if pixels.size == found.size else float("inf")
     return None if off <= _MOST_OFF else f"its processor makes other pixels of a picture, off by {off:.2g}"
 
