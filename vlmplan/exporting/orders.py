@@ -97,9 +97,9 @@ def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
         asked.compressor or (plan.choice.compressor if plan is not None else None),
     )
     _check_known(checkpoint, asked.layout)
-    opened = open_checkpoint(checkpoint)
-    if asked.layout is ClientLayout.GENAI:
-        check_runs(opened.config.model_type)
+    opened = (
+        open_checkpoint(checkpoint, check_runs) if asked.layout is ClientLayout.GENAI else open_checkpoint(checkpoint)
+    )
     image = _image(opened, asked, plan)
     visual_tokens, compressor = compressed(opened, *given, image)
     precision = asked.precision or _planned_precision(plan)
