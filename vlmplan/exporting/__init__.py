@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import export_order as export_order
     from vlmplan.exporting.orders import planned_base as planned_base
     from vlmplan.exporting.positions import joined_positions as joined_positions
+    from vlmplan.exporting.processes.optimum import optimum_export as optimum_export
     from vlmplan.exporting.runner import Generation as Generation
     from vlmplan.exporting.runner import Model as Model
     from vlmplan.exporting.runner import OnnxModel as OnnxModel
@@ -99,6 +100,7 @@ __getattr__, __all__ = face(
             "planned_base",
         ),
         "positions": ("joined_positions",),
+        "processes.optimum": ("optimum_export",),
         "runner": (
             "Generation",
             "Model",

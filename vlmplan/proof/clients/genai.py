@@ -108,7 +108,7 @@ def _answers(folder: Path, cases: list[_Case], timeout_s: float) -> list[dict[st
                 listed.append({"prompt": case.text, "pictures": [str(job / f"{number}.png")]})
         asked = {"export": str(folder.resolve()), "most": STEPS, "cases": listed}
         (job / "job.json").write_text(json.dumps(asked), encoding="utf-8")
-        command = [sys.executable, "-m", "vlmplan.exporting.genai_session", str(job)]
+        command = [sys.executable, "-m", "vlmplan.exporting.processes.genai_session", str(job)]
         path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             done = subprocess.run(

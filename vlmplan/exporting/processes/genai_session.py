@@ -1,4 +1,4 @@
-"""Run an export in onnxruntime-genai, in a process of its own: ``python -m vlmplan.exporting.genai_session JOB``.
+"""Run an export in onnxruntime-genai: ``python -m vlmplan.exporting.processes.genai_session JOB``.
 
 JOB is a folder with ``job.json`` (the export, how many tokens at most, cases) and ``N.npz`` for the cases that are
 tensors; ``N.answer.npz`` come back. A case with a ``prompt`` goes through onnxruntime-genai's own processor, its
