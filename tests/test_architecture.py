@@ -235,8 +235,10 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
-# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
-BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "recheck_markdown", "report_markdown", "require_good"}
+# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents,
+# a text model by another exporter.
+BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "optimum_export", "recheck_markdown", "report_markdown",
+              "require_good"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))

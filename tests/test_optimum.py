@@ -67,7 +67,7 @@ def test_options_of_vlmplans_own_graphs_are_refused_beside_it(text: Path, tmp_pa
     for more, said in (
         (
             ["--via", "optimum", "--visual-tokens", "36", "--precision", "int4"],
-            "leave out --visual-tokens, --precision",
+            "out --visual-tokens, --precision",
         ),
         (["--optimum-python", sys.executable], "--optimum-python is for --via optimum"),
     ):
