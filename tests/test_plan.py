@@ -606,3 +606,17 @@ def test_no_more_than_all_answers_are_wrong() -> None:
     assert Budget(error_fraction=0.95).scaled(1.1).error_fraction == 1
     with pytest.raises(InputError, match="error_fraction: expected at most 1"):
         Budget(error_fraction=1.5)
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "fraction"),
+    [(4, 2 / 3), (8, 2 / 3), (12, 0.7083), (16, 0.75), (32, 0.75)],
+)
+def test_of_shared_memory_a_gpu_gets_what_its_size_leaves(memory_gib: int, fraction: float) -> None:
+    """Between two sizes the share is between theirs; beyond them it is the nearest's."""
+    gib = 2**30
+    sizes = ((8 * gib, round(8 * gib * 2 / 3)), (16 * gib, 12 * gib))
+    device = replace(catalogue.hardware("apple-m4"), memory_bytes=memory_gib * gib, shared_memory_bytes=sizes)
+    assert device.usable_bytes(Runtime.LLAMA_CPP) == pytest.approx(fraction * memory_gib * gib, rel=1e-3)
+    with pytest.raises(InputError, match="shared_memory_bytes: expected a size and a part of it, found 4 and 5"):
+        replace(device, shared_memory_bytes=((4, 5),))

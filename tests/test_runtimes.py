@@ -118,7 +118,8 @@ def test_what_runtimes_are_called_is_understood() -> None:
 @pytest.mark.parametrize(
     ("device", "runtime"),
     [("l4", "vllm"), ("jetson-agx-orin-64gb", "vllm"), ("apple-m4-max", "llama.cpp"),
-     ("instinct-mi300x", "vllm"), ("amd-epyc-9654", "onnxruntime")],
+     ("jetson-orin-nano-8gb", "llama.cpp"), ("dgx-spark", "vllm"), ("instinct-mi300x", "vllm"),
+     ("amd-epyc-9654", "onnxruntime")],
 )  # fmt: skip
 def test_the_usual_runtime_of_a_device(device: str, runtime: str) -> None:
     assert catalogue.hardware(device).default_runtime == runtime
@@ -269,6 +270,13 @@ def test_requests_in_flight_share_the_context_of_llama_server() -> None:
 def test_several_devices_are_no_flag_of_llama_server() -> None:
     plan = _plan("--hardware", "l4", "--models", "Qwen/Qwen3-VL-32B-Instruct", "--precision", "fp16", "--gpus", "4")
     assert plan["choice"]["deploy"]["command"] is None
+
+
+def test_an_estimate_says_what_an_engine_does_not_serve() -> None:
+    said = "llama.cpp is not known to serve google/paligemma-3b-mix-448; it is priced as if it did"
+    for model, shown in (("paligemma-3b-mix-448", True), ("Qwen3-VL-8B", False)):
+        asked = ("estimate", "--hardware", "m4-max", "--model", model, "--json")
+        assert (said in json.loads(CliRunner().invoke(app, asked).stdout)["warnings"]) is shown
 
 
 @pytest.mark.parametrize(("precision", "bits"), [("int4", 4.8944), ("int8", 8.5008)])

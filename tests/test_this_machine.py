@@ -116,10 +116,10 @@ def test_a_gpu_of_which_nothing_tells_how_fast_it_is(tmp_path: Path) -> None:
 def test_an_apple_chip_that_is_not_listed_is_planned_as_a_processor(tmp_path: Path) -> None:
     asked = recorded("apple-m4-max", tmp_path)
     for text in (tmp_path / "bin").glob(".*.txt"):
-        text.write_text(text.read_text(encoding="utf-8").replace("M4 Max", "M4"), encoding="utf-8")
+        text.write_text(text.read_text(encoding="utf-8").replace("M4 Max", "M9"), encoding="utf-8")
     found = here(asked, folder=tmp_path / "data")
-    assert (found.hardware.kind, found.hardware.title) == ("cpu", "Apple M4, 16 threads")
-    assert found.assumed[0] == "nothing tells how fast the GPU of Apple M4 is"
+    assert (found.hardware.kind, found.hardware.title) == ("cpu", "Apple M9, 16 threads")
+    assert found.assumed[0] == "nothing tells how fast the GPU of Apple M9 is"
 
 
 def test_memory_that_differs_from_the_catalogue_is_what_was_read(tmp_path: Path) -> None:

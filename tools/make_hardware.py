@@ -1,9 +1,10 @@
 """Make ``profiles/hardware/*.toml`` and ``profiles/typical.toml`` from public facts and measurements.
 
-Datasheet figures come from ``facts/accelerators.csv``, memory from what drivers report (``facts/device_memory.csv``),
-efficiencies from kernels (``fit_efficiency.py``), overhead from published times of whole requests
-(``fit_overhead.py``). The names that drivers report (``facts/device_names.csv``), and the variant that a short name
-means (``facts/usual_variants.csv``), become ``profiles/device_names.toml``.
+Datasheet figures come from ``facts/accelerators.csv``, memory from what drivers report (``facts/device_memory.csv``)
+and what is left of one that the processor shares (``facts/shared_memory.csv``), efficiencies from kernels
+(``fit_efficiency.py``), overhead from published times of whole requests (``fit_overhead.py``). The names that drivers
+report (``facts/device_names.csv``), and the variant that a short name means (``facts/usual_variants.csv``), become
+``profiles/device_names.toml``.
 Run: ``python tools/make_hardware.py``.
 """
 
@@ -105,6 +106,7 @@ ALL_REDUCE_SOURCE = (
     "(waynehacking8.github.io nccl-collectives-bench); "
     "15 us latency is an assumption"
 )
+SHARED_SOURCE = "shared memory: what llama.cpp and others found free, or Metal allows (facts/shared_memory.csv)"
 OWN_KERNELS = (Runtime.LLAMA_CPP,)  # which the kernel data, of PyTorch's and NVIDIA's, say nothing of
 RESERVE_SOURCE = "reserve for context, workspaces and graphs: an assumption"
 
@@ -121,6 +123,34 @@ def reported_mib() -> dict[str, list[int]]:
     for row in rows("device_memory.csv"):
         found[row["device"]].append(int(row["total_mib"]))
     return dict(found)
+
+
+@functools.cache
+def shared_mib() -> dict[str, dict[int, int]]:
+    """Of memory that a processor shares: what GPUs' programs get of it by its size, in MiB, of a device or vendor.
+
+    Of a device, what the one got who got most: it ran little else. Of a vendor, the least of each size: its system
+    sets the share, and an older one a smaller share.
+    """
+    vendors = {row["name"]: row["vendor"] for row in rows("accelerators.csv")}
+    asked = [(row["device"], int(row["memory_mib"]), int(row["gpu_mib"])) for row in rows("shared_memory.csv")]
+    best = {device: (size, part) for device, size, part in sorted(asked, key=lambda one: one[2]) if device in vendors}
+    found: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for device, (size, part) in best.items():
+        found[device] = {size: part}
+        found[vendors[device]][size] = part
+    for vendor, size, part in asked:
+        if vendor not in vendors:
+            found[vendor][size] = min(part, found[vendor].get(size, part))
+    return dict(found)
+
+
+def shared(row: dict[str, str]) -> tuple[tuple[int, int], ...] | None:
+    """What a system on a chip leaves to its GPU's programs, of the sizes known of it, else of its vendor; in bytes."""
+    if "soc" not in row["kind"]:
+        return None
+    known = shared_mib().get(row["name"]) or shared_mib().get(row["vendor"]) or {}
+    return tuple((size * 2**20, part * 2**20) for size, part in sorted(known.items())) or None
 
 
 @functools.cache
@@ -252,7 +282,7 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
     sources = [
         " ".join(part for part in (row[f"{source}_title"], row[f"{source}_url"]) if part)
         for source in ("source", "source2")
-    ] + [memory_source]
+    ] + [memory_source, SHARED_SOURCE if shared(row) else ""]
     return HardwareProfile(
         name=name_of(row["name"]),
         title=row["name"] if row["name"].startswith(row["vendor"]) else f"{row['vendor']} {row['name']}",
@@ -260,6 +290,8 @@ def device(row: dict[str, str]) -> HardwareProfile | None:
         kind=row["kind"].split()[0],
         architecture=row["architecture"],
         memory_bytes=memory_bytes,
+        shared_memory_bytes=shared(row),
+        memory_is_most=row["memory_gib_basis"].startswith("maximum") or None,
         bandwidth_bytes_per_s=bandwidth * 1e9,
         interconnect=link,
         interconnect_bytes_per_s=link_rate,

@@ -20,8 +20,8 @@ _IDLE = frozenset({"nvidia", "tesla", "amd", "intel", "gpu", "graphics"}) | froz
 _VARIANTS = frozenset({"ti", "super", "pro", "max", "ultra"})
 _MARKS = re.compile(r"\((?:r|tm|c)\)|[®™]", re.IGNORECASE)
 _SOCKET = re.compile(r"sxm[0-9]")
-_SIZE = re.compile(r"[0-9]{1,4}gb")
-_MEMORY = re.compile(r"[0-9]{1,4}gb|hbm[0-9]?e?|gddr[0-9]x?")
+_SIZE = re.compile(r"[0-9]{1,4}gi?b")
+_MEMORY = re.compile(r"[0-9]{1,4}gi?b|hbm[0-9]?e?|gddr[0-9]x?")
 _NEAR = 5
 
 
@@ -106,7 +106,7 @@ def without_memory(name: str) -> tuple[str, int | None]:
     """Return a name without words about memory, and the size among them in GB: ``H100 SXM 80GB`` -> H100 SXM, 80."""
     words = _words(name)
     kept = [word for word in words if not _MEMORY.fullmatch(word)]
-    sizes = [int(word.removesuffix("gb")) for word in words if _SIZE.fullmatch(word)]
+    sizes = [int(word.rstrip("gib")) for word in words if _SIZE.fullmatch(word)]
     return " ".join(kept), sizes[0] if len(sizes) == 1 else None
 
 

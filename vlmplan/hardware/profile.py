@@ -155,7 +155,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProfile(Document):
-    """One device. ``peak_flops_per_s`` holds dense peaks; an absent precision is one the device does not run."""
+    """One device. ``peak_flops_per_s`` holds dense peaks; an absent precision is one the device does not run.
+
+    ``shared_memory_bytes`` is of memory that the processor shares: sizes, each with what a GPU's programs get of it.
+    ``memory_is_most`` says that ``memory_bytes`` is the most that is sold: an owner's may be less.
+    """
 
     SCHEMA: ClassVar[str] = "vlmplan.hardware/1"
 
@@ -165,6 +169,8 @@ class HardwareProfile(Document):
     kind: str
     architecture: str
     memory_bytes: int | None = None
+    shared_memory_bytes: tuple[tuple[int, int], ...] | None = None
+    memory_is_most: bool | None = None
     bandwidth_bytes_per_s: float
     interconnect: str | None = None
     interconnect_bytes_per_s: float | None = None
@@ -177,6 +183,9 @@ class HardwareProfile(Document):
     def __post_init__(self) -> None:
         """Physical quantities are in a range that devices have had or may have, and at least one peak is known."""
         check_range("memory_bytes", self.memory_bytes, 1e6, 1e16)
+        for whole, part in self.shared_memory_bytes or ():
+            if not 0 < part <= whole:
+                raise InputError(f"shared_memory_bytes: expected a size and a part of it, found {whole} and {part}")
         check_range("bandwidth_bytes_per_s", self.bandwidth_bytes_per_s, 1e6, 1e16)
         check_range("interconnect_bytes_per_s", self.interconnect_bytes_per_s, 1e3, 1e16)
         for precision, peak in self.peak_flops_per_s.items():
@@ -191,21 +200,39 @@ class HardwareProfile(Document):
 
     @property
     def default_runtime(self) -> Runtime:
-        """Return the usual one for the device's kind or vendor, else the first that serves on its vendor's devices."""
+        """Return the usual one for the device's kind, vendor or size, else the first that serves on its vendor's."""
         usual = [
             one for one, serving in SERVING.items()
             if self.kind in serving.usual_for or self.vendor in serving.usual_vendors
+            or (self.kind == "soc" and (self.memory_bytes or math.inf) < serving.usual_below_bytes)
         ]  # fmt: skip
         return usual[0] if usual else next(one for one in SERVING if not SERVING[one].refuses_vendor(self.vendor))
 
     def usable_bytes(self, runtime: Runtime) -> float | None:
         """Return how much of the memory an engine may fill; None where the memory is not known.
 
-        A share of a GPU's whole, in hundredths, must be free once the engine's context is on the device.
+        Of memory that the processor shares, what its system leaves. A share of a GPU's whole, in hundredths, must be
+        free once the engine's context is on the device.
         """
-        if self.memory_bytes is None or not SERVING[runtime].takes_share or self.kind == "cpu":
+        if self.memory_bytes is None or self.kind == "cpu":
             return self.memory_bytes
-        return math.floor(100 * (1 - CONTEXT_BYTES / self.memory_bytes)) / 100 * self.memory_bytes
+        left = self.gpu_fraction
+        if not SERVING[runtime].takes_share:
+            return left * self.memory_bytes
+        return math.floor(100 * (left - CONTEXT_BYTES / self.memory_bytes)) / 100 * self.memory_bytes
+
+    @property
+    def gpu_fraction(self) -> float:
+        """What share of the memory a GPU's programs get: all of their own, between the sizes known of a shared one."""
+        known = sorted((whole, part / whole) for whole, part in self.shared_memory_bytes or ())
+        size = self.memory_bytes
+        if not known or size is None:
+            return 1.0
+        below = max((one for one in known if one[0] <= size), default=known[0])
+        above = min((one for one in known if one[0] >= size), default=known[-1])
+        if above[0] <= below[0]:
+            return below[1]
+        return below[1] + (above[1] - below[1]) * (size - below[0]) / (above[0] - below[0])
 
     def check_runtime(self, runtime: Runtime) -> None:
         """Raise InputError for a runtime that does not serve on this device."""

@@ -128,7 +128,8 @@ class Serving:
     """What is known of one runtime.
 
     ``title`` is its makers' name for it, ``called`` what people call it besides. ``runs`` says what it runs.
-    It is the usual one of the kinds of device that are ``usual_for`` and of ``usual_vendors``, else the first of the
+    It is the usual one of the kinds of device that are ``usual_for``, of ``usual_vendors`` and of systems on a chip
+    with less than ``usual_below_bytes`` to share, else the first of the
     table that serves there.
 
     ``usual`` is what checkpoints run as, first what is preferred, ``usual_on_processors`` the same on CPUs;
@@ -151,6 +152,7 @@ class Serving:
     runs: Runs = Runs.SERVER
     usual_for: tuple[str, ...] = ()
     usual_vendors: tuple[str, ...] = ()
+    usual_below_bytes: float = 0.0
     usual: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     usual_on_processors: tuple[Precision, ...] = (Precision.BF16, Precision.FP16, Precision.FP32)
     widens_on_processors: bool = False
@@ -192,7 +194,8 @@ class Serving:
 # 2026-11-28): ``-hf repository:type``; requests in flight share ``-c`` (its issue 11681). Bits a weight are what its
 # tools/quantize/README.md measures on Llama 3.1 8B: Q4_K_M 4.8944, Q8_0 8.5008; Q5_K_M (5.7036) and Q6_K (6.5633) lie
 # between and are not priced. That Macs run it unasked rests on published times of two Apple GPUs
-# (``facts/published_latency.csv``); of transformers on them there are none.
+# (``facts/published_latency.csv``); of transformers on them there are none. That systems on a chip with 8 GB do: vLLM
+# finds too little left of them (jetson-containers issues 795, 800 and 1568), where llama.cpp and Ollama serve.
 SERVING: Mapping[Runtime, Serving] = {
     Runtime.VLLM: Serving(
         title="vLLM",
@@ -206,7 +209,7 @@ SERVING: Mapping[Runtime, Serving] = {
                 why="vllm has no kernels of it before Turing (docs/features/quantization, supported hardware)",
             ),
             Unfit(
-                devices=("CDNA 3",),
+                devices=("CDNA 2", "CDNA 3", "RDNA 3", "RDNA 3.5", "RDNA 4"),
                 methods=("bitsandbytes",),
                 why="vllm refuses it on AMD GPUs (vllm/platforms/rocm.py, supported_quantization)",
             ),
@@ -288,6 +291,7 @@ SERVING: Mapping[Runtime, Serving] = {
         title="llama.cpp",
         called=("llamacpp", "llama-cpp", "llama-server", "ggml", "gguf"),
         usual_vendors=("Apple",),
+        usual_below_bytes=12 * 2**30,
         methods=("gguf",),
         usual=(Precision.FP16, Precision.BF16, Precision.FP32),
         usual_on_processors=(Precision.FP16, Precision.BF16, Precision.FP32),

@@ -113,9 +113,11 @@ def devices_named(name: str) -> tuple[str, ...]:
     rest, size_gb = without_memory(name)
     if not rest or size_gb is None:
         return ()
-    off = {one: _off(hardware(one).memory_bytes or 0, size_gb) for one in meant(rest, known, reported)}
+    rested = {one: listed(one) for one in meant(rest, known, reported)}
+    off = {one: _off(profile.memory_bytes or 0, size_gb) for one, profile in rested.items()}
     least = min(off.values(), default=0.0)
-    return tuple(one for one, share in off.items() if share < _SIZE_TOLERANCE and share - least < _SIZE_APART)
+    near_it = tuple(one for one, share in off.items() if share < _SIZE_TOLERANCE and share - least < _SIZE_APART)
+    return near_it or tuple(one for one, profile in rested.items() if _owners(profile, size_gb))
 
 
 def usual(found: Iterable[str]) -> tuple[str, str] | None:
@@ -181,9 +183,42 @@ def asked_as(shelf: Shelf, given: "str | HardwareProfile | ModelSpec") -> str:
     return given.name if shipped else f"./{given.name}.toml"
 
 
-def hardware(name: str) -> HardwareProfile:
-    """Return a device by name or path. Raises InputError."""
+def listed(name: str | Path) -> HardwareProfile:
+    """Return a device by name or path, as its file has it. Raises InputError."""
     return _document(HardwareProfile, find(Shelf.HARDWARE, name))
+
+
+def hardware(name: str) -> HardwareProfile:
+    """Return a device by name or path, with the memory that the name says: ``apple-m4-max-64gb``.
+
+    Raises InputError.
+    """
+    profile, size = listed(name), _bought(name)
+    if size is None:
+        return profile
+    return replace(profile, name=f"{profile.name}-{size}gb", memory_bytes=size * 2**30, memory_is_most=None)
+
+
+def _taken(name: str) -> None:
+    """Raise InputError for a name that is no device's; warn, :class:`Assumed`, of a memory that is the most sold."""
+    profile = listed(name)
+    if profile.memory_is_most and profile.memory_bytes and not is_path(name) and without_memory(name)[1] is None:
+        most = round(profile.memory_bytes / 2**30)
+        own = f"--hardware {profile.name}-{most // 2}gb"
+        warnings.warn(
+            f"{profile.name} is taken with {most} GiB, the most that is sold; for less: {own}", Assumed, stacklevel=1
+        )
+
+
+def _bought(name: str) -> int | None:
+    """The size in a device's name that is its owner's choice; None of a path, and where the device has one size."""
+    size = None if is_path(name) else without_memory(name)[1]
+    return size if size is not None and _owners(listed(name), size) else None
+
+
+def _owners(profile: HardwareProfile, size_gb: int) -> bool:
+    """Whether a size is one that an owner may have bought less of than the most that is sold."""
+    return bool(profile.memory_is_most and 4 <= size_gb < (profile.memory_bytes or 0) / 2**30)
 
 
 def devices(text: str | None, model: str | None) -> list[str]:
@@ -210,9 +245,9 @@ def devices(text: str | None, model: str | None) -> list[str]:
                 )
             found += matching
         else:
-            hardware(item)  # a wrong name is an error, not a device that meets no budget
+            _taken(item)  # a wrong name is an error, not a device that meets no budget
             found.append(item)
-    by_path = {find(Shelf.HARDWARE, item).resolve(): item for item in reversed(found)}
+    by_path = {(find(Shelf.HARDWARE, item).resolve(), _bought(item)): item for item in reversed(found)}
     return sorted(by_path.values(), key=found.index)
 
 

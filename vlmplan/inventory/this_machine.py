@@ -134,14 +134,14 @@ def _of_gpu(around: Surroundings, machine: FoundMachine, chosen: Device, folder:
 def _listed(chosen: Device) -> tuple[HardwareProfile, str] | None:
     """The catalogue's profile of a device, with the memory found, and a line about it; None where it has none."""
     names = catalogue.devices_named(chosen.whole_name)
-    fitting = [(one, off) for one in names if (off := _off(catalogue.hardware(one), chosen)) is not None]
+    fitting = [(one, off) for one in names if (off := _off(catalogue.listed(one), chosen)) is not None]
     close = [one for one, off in fitting if off <= _MEMORY_TOLERANCE] or list(names)
     best = min((off for _, off in fitting), default=0.0)
     close = [one for one, off in fitting if off - best < _MEMORY_TOLERANCE / 5 and one in close] or close
     taken = catalogue.usual(close) if len(close) > 1 else None
     if not close or (len(close) > 1 and taken is None):
         return None
-    profile = catalogue.hardware(taken[0] if taken else close[0])
+    profile = catalogue.listed(taken[0] if taken else close[0])
     why = f", {taken[1]}; it could be {', '.join(one for one in close if one != taken[0])}" if taken else ""
     profile, how = _as_found(profile, chosen)
     return profile, f"{_title(chosen)}: planned as {profile.name}{how}{why} (--hardware NAME for another)"

@@ -318,7 +318,8 @@ def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
         return [] if own else [f"{deploy.checkpoint} is quantised by {whose}, not by who made {model.name}"]
     if precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
         return []
-    return [f"needs an {precision} checkpoint of {model.name}; none published is known here"]
+    made = ": 'Make' makes one" if deploy is not None and deploy.make else ""
+    return [f"needs an {precision} checkpoint of {model.name}; none published is known here{made}"]
 
 
 def _warnings(

@@ -70,7 +70,7 @@ def _label(choice: Choice) -> str:
 def _device(plan: Plan, typed: str) -> tuple[HardwareProfile, str | None]:
     """The plan's own device as it is known today, or the plan's copy of it, and then a note."""
     if not is_path(typed) and plan.hardware.name in catalogue.names(Shelf.HARDWARE):
-        return catalogue.hardware(plan.hardware.name), None
+        return catalogue.listed(plan.hardware.name), None
     if is_path(typed) and os.path.exists(typed):  # noqa: PTH110 - an impossible path is one that does not exist
         found = catalogue.hardware(typed)
         if found.name == plan.hardware.name:

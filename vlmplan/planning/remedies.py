@@ -248,7 +248,7 @@ def _more_gpus(missed: Missed) -> Iterator[Change]:
 def _larger_devices(missed: Missed) -> list[HardwareProfile]:
     """Devices that read memory faster or hold more, the slowest first: of the same kind, or GPUs for a processor."""
     own = missed.hardware
-    known = [catalogue.hardware(name) for name in catalogue.names(catalogue.Shelf.HARDWARE) if name != own.name]
+    known = [catalogue.listed(name) for name in catalogue.names(catalogue.Shelf.HARDWARE) if name != own.name]
     kinds = {own.kind} if own.kind != "cpu" or missed.runtime_given else {"cpu", "gpu"}
     alike = [one for one in known if one.kind in kinds and one.memory_bytes is not None]
     if missed.runtime_given:
