@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from vlmplan.api import catalogue as catalogue
     from vlmplan.api import check_profile as check_profile
     from vlmplan.api import compare as compare
+    from vlmplan.api import compare_answers as compare_answers
     from vlmplan.api import estimate as estimate
     from vlmplan.api import evaluate as evaluate
+    from vlmplan.api import evaluate_answers as evaluate_answers
     from vlmplan.api import evaluate_endpoint as evaluate_endpoint
     from vlmplan.api import explain as explain
     from vlmplan.api import export as export
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from vlmplan.api import recommend as recommend
     from vlmplan.api import run as run
     from vlmplan.api import save as save
+    from vlmplan.api import study as study
     from vlmplan.api import task as task
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
@@ -49,7 +52,9 @@ if TYPE_CHECKING:
     from vlmplan.errors import Outdated as Outdated
     from vlmplan.errors import OutOfTolerance as OutOfTolerance
     from vlmplan.errors import Unavailable as Unavailable
+    from vlmplan.errors import Unsettled as Unsettled
     from vlmplan.errors import VlmplanError as VlmplanError
+    from vlmplan.evaluation import AnswersGate as AnswersGate
     from vlmplan.evaluation import Evaluation as Evaluation
     from vlmplan.evaluation import TokenCurve as TokenCurve
     from vlmplan.exporting import Answer as Answer
@@ -81,6 +86,7 @@ if TYPE_CHECKING:
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
+    from vlmplan.studies import Study as Study
 
     __all__: list[str]
 else:  # unseen by type checkers, which would take any name for one that is there
@@ -92,8 +98,10 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "catalogue",
                 "check_profile",
                 "compare",
+                "compare_answers",
                 "estimate",
                 "evaluate",
+                "evaluate_answers",
                 "evaluate_endpoint",
                 "explain",
                 "export",
@@ -111,6 +119,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "recommend",
                 "run",
                 "save",
+                "study",
                 "task",
                 "tokens",
                 "validate",
@@ -126,9 +135,10 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "OutOfTolerance",
                 "Outdated",
                 "Unavailable",
+                "Unsettled",
                 "VlmplanError",
             ),
-            "evaluation": ("Evaluation", "TokenCurve"),
+            "evaluation": ("AnswersGate", "Evaluation", "TokenCurve"),
             "exporting": ("Answer", "Manifest"),
             "fitting": ("FitReport", "Harness"),
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
@@ -137,6 +147,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "inventory": ("Budget", "NamedWorkload", "Preference"),
             "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
+            "studies": ("Study",),
         },
     )
 

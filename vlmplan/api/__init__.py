@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from vlmplan.api.profiles import profile as profile
     from vlmplan.api.profiles import profile_endpoint as profile_endpoint
     from vlmplan.api.profiles import profile_measurements as profile_measurements
+    from vlmplan.api.questions import compare_answers as compare_answers
+    from vlmplan.api.questions import evaluate_answers as evaluate_answers
     from vlmplan.api.questions import evaluate_endpoint as evaluate_endpoint
+    from vlmplan.api.questions import study as study
     from vlmplan.api.shelves import catalogue as catalogue
     from vlmplan.api.shelves import hardware_profile as hardware_profile
     from vlmplan.api.shelves import law as law
@@ -51,7 +54,7 @@ __getattr__, __all__ = face(
         "losers": ("why_not",),
         "plans": ("compare", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
-        "questions": ("evaluate_endpoint",),
+        "questions": ("compare_answers", "evaluate_answers", "evaluate_endpoint", "study"),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
     },
 )

@@ -226,14 +226,19 @@ def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile,
     return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16
 
 
-def server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
-    """The server, asked for the model that is named or the only one it lists. Raises InputError or Unavailable."""
+def server(
+    url: str, name: str | None, timeout_s: float, option: str = "--served-model", key_of: str = "OPENAI_API_KEY"
+) -> "Endpoint":
+    """The server, asked for the model that is named or the only one it lists; ``key_of`` is the variable with its key.
+
+    Raises InputError, by ``option``, or Unavailable.
+    """
     from vlmplan.measuring import Endpoint
 
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
+    key = os.environ.get(key_of, "").strip() or None
     asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
     listed = asked.served_models()
     if name is None and len(listed) != 1:
         shown = asked.hidden(", ".join(listed[:6]))
-        raise InputError(f"--served-model: the server lists {shown or 'none'}; name one")
+        raise InputError(f"{option}: the server lists {shown or 'none'}; name one")
     return Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)

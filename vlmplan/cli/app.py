@@ -42,6 +42,7 @@ COMMANDS = {
     "synthetic": "Draw pictures of shapes and words, with questions: data to train small models on.",
     "train": "Train a checkpoint for fewer visual tokens: compressor and projector, then with the LLM.",
     "evaluate": "Ask a checkpoint, an export or a server a table of questions, and count the right answers.",
+    "study": "Ask servers your own questions, those that decide, until which to take is settled.",
     "sweep": "Train and evaluate every point of a grid, and write points.csv for fit.",
 }
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from vlmplan.views.text import print_tokens as print_tokens
     from vlmplan.views.text import time_range as time_range
     from vlmplan.views.text import tokens as tokens
+    from vlmplan.views.training import print_answers_gate as print_answers_gate
     from vlmplan.views.training import print_evaluation as print_evaluation
+    from vlmplan.views.training import print_study as print_study
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_token_curve as print_token_curve
     from vlmplan.views.training import print_training as print_training
@@ -91,6 +93,15 @@ __getattr__, __all__ = face(
             "time_range",
             "tokens",
         ),
-        "training": ("print_evaluation", "print_sweep", "print_token_curve", "print_training", "sweep_table", "voice"),
+        "training": (
+            "print_answers_gate",
+            "print_evaluation",
+            "print_study",
+            "print_sweep",
+            "print_token_curve",
+            "print_training",
+            "sweep_table",
+            "voice",
+        ),
     },
 )
