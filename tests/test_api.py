@@ -174,7 +174,7 @@ OTHERWISE = {
                                "seed", "timeout", "points", "task"), ""),
     "export": dict.fromkeys(("via", "optimum_python"), ""),  # another exporter's, of text models
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": "", "with_": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": "", "concurrency": ""},
 }  # fmt: skip
 
 

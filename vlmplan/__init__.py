@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vlmplan.api import explain as explain
     from vlmplan.api import export as export
     from vlmplan.api import fit as fit
+    from vlmplan.api import hand_over as hand_over
     from vlmplan.api import hardware_profile as hardware_profile
     from vlmplan.api import knees as knees
     from vlmplan.api import law as law
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from vlmplan.models import Workload as Workload
     from vlmplan.planning import Choice as Choice
     from vlmplan.planning import Comparison as Comparison
+    from vlmplan.planning import HandedOver as HandedOver
     from vlmplan.planning import Outline as Outline
     from vlmplan.planning import Plan as Plan
     from vlmplan.planning import Recheck as Recheck
@@ -106,6 +108,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "explain",
                 "export",
                 "fit",
+                "hand_over",
                 "hardware_profile",
                 "knees",
                 "law",
@@ -145,7 +148,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
             "inventory": ("Budget", "NamedWorkload", "Preference"),
-            "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck", "WhyNot"),
+            "planning": ("Choice", "Comparison", "HandedOver", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
             "studies": ("Study",),
         },

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlmplan.api.fits import fit as fit
     from vlmplan.api.losers import why_not as why_not
     from vlmplan.api.plans import compare as compare
+    from vlmplan.api.plans import hand_over as hand_over
     from vlmplan.api.plans import recheck as recheck
     from vlmplan.api.plans import recommend as recommend
     from vlmplan.api.profiles import check_profile as check_profile
@@ -52,7 +53,7 @@ __getattr__, __all__ = face(
         "exports": ("evaluate", "export", "page", "run", "validate"),
         "fits": ("fit",),
         "losers": ("why_not",),
-        "plans": ("compare", "recheck", "recommend"),
+        "plans": ("compare", "hand_over", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
         "questions": ("compare_answers", "evaluate_answers", "evaluate_endpoint", "study"),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),

@@ -145,7 +145,7 @@ def estimate(
         tell_times(
             log, logged_times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens"
         )
-    return with_service(price(request, ready, confidence), request, ready, load)
+    return with_service(price(request, ready, confidence), request, ready, load, log)
 
 
 def explain(

@@ -13,6 +13,7 @@ from vlmplan.units import parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from vlmplan.cost import Estimate, Machine, Request, Service
+    from vlmplan.inventory import RequestLog
 
 # Percentiles by the name of their option: p95 is of the latency.
 _PERCENTILE = re.compile(r"(?:(ttft|tpot|latency)[-_])?p(50|95|99)")
@@ -60,9 +61,10 @@ def load_asked(words: Mapping[str, Any]) -> LoadAsked | None:
     text, limits = str(rate), _limits(percentiles)
     if _STEADY.fullmatch(text) and not Path(text).is_file():
         return LoadAsked(rate_per_s=_rate_per_s(text), replicas=replicas, limits=limits)
-    from vlmplan.serving import read_trace
+    from vlmplan.serving import arrivals_of
 
-    return LoadAsked(rate_per_s=read_trace(Path(text)).rate_per_s, trace=text, replicas=replicas, limits=limits)
+    traced = LoadAsked(rate_per_s=LEAST_RATE_PER_S, trace=text, replicas=replicas, limits=limits)
+    return replace(traced, rate_per_s=arrivals_of(traced)[0].rate_per_s)
 
 
 def alone(load: LoadAsked | None, budget: Budget | None) -> Budget | None:
@@ -77,17 +79,22 @@ def alone(load: LoadAsked | None, budget: Budget | None) -> Budget | None:
     return Budget(**least) if budget is None else replace(budget, **least)
 
 
-def service_of(request: "Request", ready: "Machine", load: LoadAsked, level: float) -> "Service":
-    """Return what a load does to one configuration."""
-    from vlmplan.serving import Arrivals, Replicas, read_trace, service
+def _service(
+    request: "Request", ready: "Machine", load: LoadAsked, level: float, log: "RequestLog | None"
+) -> "Service":
+    """What a load does to one configuration, of requests as large as those of a log where there is one."""
+    from vlmplan.serving import Load, Replicas, arrivals_of, service, sizes_of
 
-    arrivals = Arrivals(rate_per_s=load.rate_per_s) if load.trace is None else read_trace(Path(load.trace))
-    memory_bytes = ready.hardware.usable_bytes(ready.runtime)
-    return service(Replicas(request, ready, memory_bytes, load, arrivals), request.gpus, level)
+    arrivals, in_turn = arrivals_of(load, log)
+    sizes = None if log is None else lambda one: sizes_of(log, one, ready)
+    whole = Load(asked=load, arrivals=arrivals, sizes=sizes, in_turn=in_turn)
+    return service(Replicas(request, ready, ready.hardware.usable_bytes(ready.runtime), whole), request.gpus, level)
 
 
-def with_service(found: "Estimate", request: "Request", ready: "Machine", load: LoadAsked | None) -> "Estimate":
+def with_service(
+    found: "Estimate", request: "Request", ready: "Machine", load: LoadAsked | None, log: "RequestLog | None"
+) -> "Estimate":
     """Return an estimate with what a load does; one that cannot be run bears none."""
     if load is None or found.obstacles:
         return found
-    return replace(found, service=service_of(request, ready, load, found.interval_level_fraction))
+    return replace(found, service=_service(request, ready, load, found.interval_level_fraction, log))

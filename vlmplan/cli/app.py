@@ -30,6 +30,8 @@ COMMANDS = {
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
     "transformers.js.",
+    "handover": "Write what a serving stack takes for a plan's replicas: Helm values, a manifest, a configuration, or "
+    "commands.",
     "validate": "Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Exit 4 "
     "when it falls short.",
     "run": "Ask an export about a picture; the answer on stdout, its timings on stderr.",

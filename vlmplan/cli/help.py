@@ -14,7 +14,7 @@ import typer
 COMMAND_GROUPS = {
     "Plan": ("recommend", "estimate", "tokens", "page", "explore"),
     "Know": ("catalogue", "profile", "doctor", "fit"),
-    "Deploy": ("export", "validate", "run", "demo"),
+    "Deploy": ("handover", "export", "validate", "run", "demo"),
     "Train": ("synthetic", "train", "evaluate", "study", "sweep"),
 }
 _PLANNING: dict[str, tuple[str, ...]] = {
@@ -78,7 +78,8 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
         "A server, or times of one's own": (
-            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images", "timeout",
+            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images",
+            "concurrency", "timeout",
         ),
     } | _OUTPUT,
     "export": {

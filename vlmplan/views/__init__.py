@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import print_profiled as print_profiled
     from vlmplan.views.profile import print_verdict as print_verdict
     from vlmplan.views.service import overload_words as overload_words
+    from vlmplan.views.service import rate_words as rate_words
+    from vlmplan.views.service import service_lines as service_lines
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
@@ -78,7 +80,7 @@ __getattr__, __all__ = face(
             "tokens_each",
         ),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
-        "service": ("overload_words",),
+        "service": ("overload_words", "rate_words", "service_lines"),
         "text": (
             "knee_line",
             "load_line",
