@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from vlmplan.api.questions import compare_answers as compare_answers
     from vlmplan.api.questions import evaluate_answers as evaluate_answers
     from vlmplan.api.questions import evaluate_endpoint as evaluate_endpoint
-    from vlmplan.api.questions import study as study
     from vlmplan.api.shelves import catalogue as catalogue
     from vlmplan.api.shelves import hardware_profile as hardware_profile
     from vlmplan.api.shelves import law as law
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import save as save
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
+    from vlmplan.api.studying import study as study
 
 
 def _html(document: Document) -> str | None:
@@ -55,8 +55,9 @@ __getattr__, __all__ = face(
         "losers": ("why_not",),
         "plans": ("compare", "hand_over", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
-        "questions": ("compare_answers", "evaluate_answers", "evaluate_endpoint", "study"),
+        "questions": ("compare_answers", "evaluate_answers", "evaluate_endpoint"),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
+        "studying": ("study",),
     },
 )
 
