@@ -5,7 +5,7 @@ from pathlib import Path
 
 import export_table
 import pytest
-from export_table import GOOD, HEADINGS, NOT_RUN, PAGE, Cell, Kind, faults, kinds, prove, rows
+from export_table import GOOD, HEADINGS, NO_CLASS, NOT_RUN, PAGE, Cell, Kind, faults, kinds, prove, rows
 
 from vlmplan.checkpoints.checkpoint import MODEL_TYPES
 from vlmplan.hardware.runtimes import Precision
@@ -14,7 +14,7 @@ from vlmplan.models.families import ARCHITECTURES
 SETTING = HEADINGS.index("V") + 1  # columns that say what was exported
 FP32 = HEADINGS.index("fp32")
 PROVED = Cell(
-    setting="pixels", compressor="none", visual_tokens=12, precision="fp32", faults="", client=GOOD, genai="no layout"
+    setting="pixels", compressor="none", visual_tokens=12, precision="fp32", faults="", client=GOOD, genai=NO_CLASS
 )
 
 

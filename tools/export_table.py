@@ -47,6 +47,8 @@ from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.cost.stored import read_model_config
 from vlmplan.errors import InputError
 from vlmplan.exporting.files.clients import clients
+from vlmplan.exporting.files.genai import TYPES
+from vlmplan.exporting.manifest import ClientLayout
 from vlmplan.exporting.orders import PRECISIONS, ExportOrder
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.exporting.write import export
@@ -55,6 +57,7 @@ from vlmplan.models.families import ARCHITECTURES
 from vlmplan.models.spec import Compressor
 from vlmplan.models.visual_tokens import options
 from vlmplan.proof.options import Options
+from vlmplan.proof.report import Outcome
 from vlmplan.proof.validate import Validator
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +65,8 @@ PAGE = ROOT / "docs" / "evidence" / "exports.md"
 ASKED = (Precision.FP32, Precision.INT4)  # in the client
 MOST_TOKENS = 700  # of an image, so that a cell takes seconds
 QUESTION = "read all text"  # baked in where a compressor reads one
-GOOD, NOT_RUN, NO_CLASS = "equal", "not run here", "no class"
+GOOD, NOT_RUN, NO_CLASS, NOT_THIS_V = "equal", "not run here", "no class", "not this V"
+UNHURT = (GOOD, NOT_RUN, NO_CLASS, NOT_THIS_V)
 PICTURES = ((320, 240), (200, 300))  # width and height, of what the client is asked about
 _FIRST_KINDS = {
     "qwen2": "internvl",
@@ -76,8 +80,9 @@ Small random checkpoints, learned compressors with random weights in a file, and
 matters. *proved*: `vlmplan validate`, told the checkpoint and all that was asked for, had nothing to object at each V
 of the row. transformers.js {client}: *equal* means that the unmodified client chose the 16 tokens of our own loop in
 {asked}, and in fp32 without a compressor those of PyTorch (but of {tiled}, whose images PyTorch tiles), about two
-pictures where the family takes several; *no class*, that it has none for the family. genai: whether onnxruntime-genai
-runs the export.
+pictures where the family takes several; *no class*, that it has none for the family. genai: *equal* means that the
+released onnxruntime-genai makes the tokens it should of the export that `--layout genai` writes, in fp32 and int4;
+*not this V*, that its code writes another number of tokens.
 """
 _OTHERS = "Read and planned by vlmplan, not exported: {others}."
 _TILED = "With the tiles that their processors cut, not exported: {tiled}. Their exports make one view of an image."
@@ -193,14 +198,23 @@ def _weights(checkpoint: Checkpoint, compressor: Compressor, count: int, folder:
     return path
 
 
-def _genai(folder: Path) -> str:
-    """Whether onnxruntime-genai runs an export: for the day when one has the layout that it reads."""
-    return "no layout" if not (folder / "genai_config.json").is_file() else NOT_RUN
+def _genai(given: dict[str, Any], model_type: str, out: Path) -> str:
+    """Whether onnxruntime-genai makes PyTorch's tokens of the same in its own layout."""
+    if model_type not in TYPES:
+        return NO_CLASS
+    try:
+        export(ExportOrder(**given, layout=ClientLayout.GENAI), out, lambda *_: None, overwrite=True)
+    except InputError as refused:
+        return f"{NOT_THIS_V}: {refused}"
+    report = Validator(Options(**given, threads=1, repeats=1), lambda *_: None).validate(out).report
+    ran = any(one.name == "client: onnxruntime-genai" and one.outcome is Outcome.PASSED for one in report.checks)
+    faults = "; ".join(f"{one.name}: {one.detail}" for one in report.failed)
+    return f"FAILED: {faults}" if faults else GOOD if ran else NOT_RUN
 
 
 def _asked(folder: Path, checkpoint: Checkpoint, client: Path) -> str:
     """Whether an unmodified transformers.js makes the same tokens of an export."""
-    if "transformers.js" not in clients(checkpoint, asks=False):
+    if "transformers.js" not in clients(checkpoint, ClientLayout.TRANSFORMERS_JS, asks=False):
         return NO_CLASS
     named, rng = [], np.random.default_rng(0)
     for number, (width, height) in enumerate(PICTURES[:1] if checkpoint.gridded else PICTURES):
@@ -240,7 +254,8 @@ class Bench:
             export(ExportOrder(**given), out, lambda *_: None, overwrite=True)
             report = Validator(Options(**given, threads=1, repeats=1), lambda *_: None).validate(out).report
             faults = "; ".join(f"{one.name}: {one.detail}" for one in (*report.failed, *report.reservations))
-            genai = _genai(out)
+            if precision in ASKED:
+                genai = _genai(given, checkpoint.config.model_type, self.scratch / "genai")
             if self.client is not None and precision in ASKED:
                 asked = _asked(out, checkpoint, self.client)
         except InputError as error:
@@ -299,7 +314,7 @@ def rows(kind: Kind, cells: Sequence[Cell]) -> list[tuple[str, ...]]:
         tower = (kind.tower or "its own").removesuffix("_vision_model")
         found.append(
             (kind.model_type, kind.llm, tower, way[1], ", ".join(map(str, numbers)), *proved, asked,
-             _said(own, lambda one: one.genai, GOOD))
+             _said([one for one in own if one.precision in ASKED], lambda one: one.genai.split(":")[0], GOOD))
         )  # fmt: skip
     return found
 
@@ -309,7 +324,7 @@ def faults(kind: Kind, cells: Sequence[Cell]) -> list[str]:
     return [
         f"{kind.name}, {one.setting} {one.visual_tokens}, {one.precision}: {what}"
         for one in cells
-        for what in (one.faults, one.client if one.client not in (GOOD, NOT_RUN, NO_CLASS) else "")
+        for what in (one.faults, *(said for said in (one.client, one.genai) if said.split(":")[0] not in UNHURT))
         if what
     ]
 

@@ -396,10 +396,13 @@ def check_shapes(checkpoint: Checkpoint) -> None:
         raise InputError(f"{checkpoint.folder}: {'; '.join(wrong[:3])}{more}; is config.json of this checkpoint?")
 
 
-def open_checkpoint(name: str) -> Checkpoint:
-    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
+def open_checkpoint(name: str, check_type: Callable[[str], object] = lambda _: None) -> Checkpoint:
+    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable.
+
+    ``check_type`` sees its ``model_type`` before any weights are downloaded or looked for, and raises what is wrong.
+    """
     quiet_transformers()
-    folder = local_folder(name, read_config)
+    folder = local_folder(name, lambda found: check_type(read_config(found).model_type))
     config, files = read_config(folder), _weight_files(folder)
     if stored_type(folder) != FIRST_FORMAT:
         return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))

@@ -36,6 +36,7 @@ __getattr__, __all__ = face(
     {
         "calibrate": ("recalibrated",),
         "check_profile": ("Case", "CaseTime", "Verdict"),
+        "profile_fit": ("Profiled",),
         "servers.asked": (
             "MOST_AT_ONCE",
             "MOST_LEVELS",
@@ -47,7 +48,6 @@ __getattr__, __all__ = face(
             "probes",
         ),
         "servers.endpoint": ("Endpoint",),
-        "profile_fit": ("Profiled",),
         "session": ("ProfileOrder", "check_here", "precisions_asked", "precisions_of", "profile_here"),
         "table": ("Adjusted", "adjusted", "read_measurements"),
         "timing": ("Samples", "measure"),
