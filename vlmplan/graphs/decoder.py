@@ -70,15 +70,15 @@ def embedding_graph(
     """
     sketch = Sketch(weights, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
-    found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
+    embeds = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
     width = config.hidden_size * (1 + stacked)
     if stacked:
-        found = sketch.op("Pad", found, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
+        embeds = sketch.op("Pad", embeds, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
     inputs = [ids]
     if image_token is not None:
         inputs.append(features_input(sketch, width, ranked=True))
-        found = merged(sketch, ids, found, inputs[1], image_token, width)
-    return sketch.model("embed_tokens", inputs, [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
+        embeds = merged(sketch, ids, embeds, inputs[1], image_token, width)
+    return sketch.model("embed_tokens", inputs, [sketch.output(embeds, "inputs_embeds", ["batch_size", NEW, width])])
 
 
 def layer_windows(config: Any) -> list[int | None]:
@@ -145,11 +145,11 @@ class DecoderSketch:
         head = "lm_head" if sketch.has("lm_head.weight") else "language_model.embed_tokens"
         logits = sketch.linear(x, head, bits_of(self.options.precision, "lm_head"))
         count: int | str = NEW if self.options.all_logits else 1
-        found = [sketch.output(logits, "logits", ["batch_size", count, vocabulary])]
+        outputs = [sketch.output(logits, "logits", ["batch_size", count, vocabulary])]
         if self.options.hidden_output:
             last = sketch.op("Identity", sketch.tail(x, -1, axis=1))
-            found.append(sketch.output(last, "last_hidden_state", ["batch_size", 1, self.config.hidden_size]))
-        return found
+            outputs.append(sketch.output(last, "last_hidden_state", ["batch_size", 1, self.config.hidden_size]))
+        return outputs
 
     def _rotary(self, positions: Any) -> tuple[Any, Any]:
         """Cosines and sines of positions times inverse frequencies, by transformers' own rules for scaled variants."""
@@ -161,11 +161,11 @@ class DecoderSketch:
         if rotary.rope_type == "dynamic":
             frequencies = self._stretched(frequencies, positions, rotary.original_max_seq_len)
         angles = sketch.op("Mul", self._by_frequency(positions), frequencies)
-        found = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
+        rotation = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
         if rotary.attention_scaling != 1.0:
             scale = sketch.constant("rotary.scaling", numpy.array(rotary.attention_scaling, numpy.float32))
-            found = [sketch.op("Mul", part, scale) for part in found]
-        cosines, sines = (sketch.inner(part) for part in found)
+            rotation = [sketch.op("Mul", part, scale) for part in rotation]
+        cosines, sines = (sketch.inner(part) for part in rotation)
         return cosines, sines
 
     def _by_frequency(self, positions: Any) -> Any:
@@ -206,8 +206,8 @@ class DecoderSketch:
         if window is not None:
             seen = sketch.op("And", seen, sketch.op("Less", sketch.op("Sub", queries, keys), sketch.scalar(window)))
         kept = sketch.op("Cast", sketch.op("Unsqueeze", mask, sketch.ints(1)), to=sketch.ir.DataType.BOOL)
-        found = sketch.op("Or", sketch.op("And", seen, kept), sketch.op("Equal", keys, queries))
-        return sketch.op("Unsqueeze", found, sketch.ints(1))
+        visible = sketch.op("Or", sketch.op("And", seen, kept), sketch.op("Equal", keys, queries))
+        return sketch.op("Unsqueeze", visible, sketch.ints(1))
 
     def _layer(
         self, x: Any, layer: int, visible: Any, cos_sin: tuple[Any, Any], past: list[Any]

@@ -64,17 +64,17 @@ def gemma_embedding_graph(checkpoint: Checkpoint, precision: Precision, *, merge
     """
     sketch = Sketch(checkpoint.tensors, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
-    found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
+    embeds = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
     scale = sketch.np.array(checkpoint.text.hidden_size**0.5, sketch.numpy_type)
-    found = sketch.op("Mul", found, sketch.constant("embed_scale", scale))
+    embeds = sketch.op("Mul", embeds, sketch.constant("embed_scale", scale))
     width = embeds_width(checkpoint)
     if width != checkpoint.text.hidden_size:
-        found = marked(sketch, found, 0.0)
+        embeds = marked(sketch, embeds, 0.0)
     inputs = [ids]
     if merges:
         inputs.append(features_input(sketch, width, ranked=False))
-        found = merged(sketch, ids, found, inputs[1], checkpoint.image_token, width)
-    return sketch.model("embed_tokens", inputs, [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
+        embeds = merged(sketch, ids, embeds, inputs[1], checkpoint.image_token, width)
+    return sketch.model("embed_tokens", inputs, [sketch.output(embeds, "inputs_embeds", ["batch_size", NEW, width])])
 
 
 class _GemmaDecoder(DecoderSketch):
@@ -137,24 +137,24 @@ class _GemmaDecoder(DecoderSketch):
             return dict.fromkeys(windows, self._rotary(positions))
         from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 
-        rotary, found = Gemma3RotaryEmbedding(self.config), {}
+        rotary, by_window = Gemma3RotaryEmbedding(self.config), {}
         for window in dict.fromkeys(windows):
             kind, name = (_GLOBAL, "rotary") if window is None else (_LOCAL, "rotary.windowed")
             frequencies = getattr(rotary, f"{kind}_inv_freq").numpy().astype(self.sketch.np.float32)
             scaling = getattr(rotary, f"{kind}_attention_scaling")
-            found[window] = self._turned(positions, frequencies, scaling, name)
-        return found
+            by_window[window] = self._turned(positions, frequencies, scaling, name)
+        return by_window
 
     def _turned(self, positions: Any, frequencies: Any, scaling: float, name: str) -> tuple[Any, Any]:
         """Cosines and sines ``[batch, new, head dim / 2]`` of positions times frequencies."""
         sketch = self.sketch
         angles = sketch.op("Cast", sketch.op("Unsqueeze", positions, sketch.ints(2)), to=sketch.ir.DataType.FLOAT)
         angles = sketch.op("Mul", angles, sketch.constant(f"{name}.inverse_frequencies", frequencies))
-        found = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
+        rotation = [sketch.op("Cos", angles), sketch.op("Sin", angles)]
         if scaling != 1.0:
             scale = sketch.constant(f"{name}.scaling", sketch.np.array(scaling, sketch.np.float32))
-            found = [sketch.op("Mul", part, scale) for part in found]
-        cosines, sines = (sketch.inner(part) for part in found)
+            rotation = [sketch.op("Mul", part, scale) for part in rotation]
+        cosines, sines = (sketch.inner(part) for part in rotation)
         return cosines, sines
 
     def _beside(self, embeds: Any, mask: Any) -> Any:
@@ -194,8 +194,8 @@ class _GemmaDecoder(DecoderSketch):
         if whole:
             seen = sketch.op("Or", seen, beside)
         kept = sketch.op("Cast", sketch.op("Unsqueeze", mask, sketch.ints(1)), to=sketch.ir.DataType.BOOL)
-        found = sketch.op("Or", sketch.op("And", seen, kept), sketch.op("Equal", keys, queries))
-        return sketch.op("Unsqueeze", found, sketch.ints(1))
+        visible = sketch.op("Or", sketch.op("And", seen, kept), sketch.op("Equal", keys, queries))
+        return sketch.op("Unsqueeze", visible, sketch.ints(1))
 
     def _layer(
         self, x: Any, layer: int, visible: Any, cos_sin: tuple[Any, Any], past: list[Any]
@@ -251,10 +251,10 @@ class _GemmaDecoder(DecoderSketch):
         scores = self._capped(scores, cap, "attention.cap")
         hidden = sketch.constant("attention.hidden", sketch.np.array(-sketch.np.inf, sketch.numpy_type))
         scores = sketch.op("Where", sketch.op("Unsqueeze", visible, sketch.ints(2)), scores, hidden)
-        found = sketch.op("MatMul", sketch.op("Softmax", scores, axis=-1), several[1])
-        found = sketch.op("Reshape", found, sketch.ints(0, config.num_attention_heads, -1, self.dim))
-        found = sketch.op("Transpose", found, perm=[0, 2, 1, 3])
-        return sketch.op("Reshape", found, sketch.ints(0, 0, -1)), keys, values
+        attended = sketch.op("MatMul", sketch.op("Softmax", scores, axis=-1), several[1])
+        attended = sketch.op("Reshape", attended, sketch.ints(0, config.num_attention_heads, -1, self.dim))
+        attended = sketch.op("Transpose", attended, perm=[0, 2, 1, 3])
+        return sketch.op("Reshape", attended, sketch.ints(0, 0, -1)), keys, values
 
 
 def gemma_decoder_graph(checkpoint: Checkpoint, weights: Weights, options: DecoderOptions) -> Any:
@@ -282,14 +282,14 @@ class _GemmaEncoder:
             x = tower_layer(sketch, tower, x, f"vision_tower.encoder.layers.{layer}")
         x = sketch.layer_norm(x, "vision_tower.post_layernorm", tower.layer_norm_eps)
         x = averaged(sketch, x, plan.grid, plan.factor)
-        found, told = self._projected(x), []
+        tokens, told = self._projected(x), []
         if plan.compressor.selects:
-            found, kept = divpruned(sketch, found, plan.region_tokens, plan.visual_tokens)
+            tokens, kept = divpruned(sketch, tokens, plan.region_tokens, plan.visual_tokens)
             told = [kept]
         if self.checkpoint.config.model_type in MARKED_TYPES:
-            found = marked(sketch, found, 1.0)
+            tokens = marked(sketch, tokens, 1.0)
         shape: list[int | str] = ["batch_size", plan.visual_tokens, embeds_width(self.checkpoint)]
-        return sketch.model("vision_encoder", [pixels], [sketch.output(found, "image_features", shape), *told])
+        return sketch.model("vision_encoder", [pixels], [sketch.output(tokens, "image_features", shape), *told])
 
     def _projected(self, x: Any) -> Any:
         """Gemma 3: a norm and a matrix. PaliGemma: a linear layer."""

@@ -58,8 +58,8 @@ class _InternVit:
         attended = self._attention(self._norm(x, f"{name}.layernorm_before"), f"{name}.attention")
         x = sketch.op("Add", x, sketch.op("Mul", attended, sketch.parameter(f"{name}.lambda_1")))
         inner = sketch.linear(self._norm(x, f"{name}.layernorm_after"), f"{name}.mlp.fc1")
-        found = sketch.linear(sketch.activation(inner, self.tower.hidden_act), f"{name}.mlp.fc2")
-        return sketch.op("Add", x, sketch.op("Mul", found, sketch.parameter(f"{name}.lambda_2")))
+        mlp = sketch.linear(sketch.activation(inner, self.tower.hidden_act), f"{name}.mlp.fc2")
+        return sketch.op("Add", x, sketch.op("Mul", mlp, sketch.parameter(f"{name}.lambda_2")))
 
     def _attention(self, x: Any, name: str) -> Any:
         sketch, heads = self.sketch, self.tower.num_attention_heads

@@ -90,9 +90,9 @@ class _Lfm2Decoder(DecoderSketch):
         weights = [sketch.parameter(f"{name}.conv.weight")]
         if sketch.has(f"{name}.conv.bias"):
             weights.append(sketch.parameter(f"{name}.conv.bias"))
-        found = sketch.op("Conv", sketch.tail(held, 1, axis=2), *weights, kernel_shape=[kernel], group=width)
-        found = sketch.op("Transpose", sketch.op("Mul", after, found), perm=[0, 2, 1])
-        return self._linear(found, f"{name}.out_proj"), sketch.tail(held, -kernel, axis=2)
+        convolved = sketch.op("Conv", sketch.tail(held, 1, axis=2), *weights, kernel_shape=[kernel], group=width)
+        convolved = sketch.op("Transpose", sketch.op("Mul", after, convolved), perm=[0, 2, 1])
+        return self._linear(convolved, f"{name}.out_proj"), sketch.tail(held, -kernel, axis=2)
 
     def _fed_forward(self, x: Any, name: str) -> Any:
         """A norm and the gated MLP."""
@@ -147,8 +147,8 @@ class _ViewEncoder:
             x = tower_layer(sketch, tower, x, f"vision_tower.encoder.layers.{layer}", visible)
         x = sketch.layer_norm(x, "vision_tower.post_layernorm", tower.layer_norm_eps)
         shape = ["num_tokens", self.checkpoint.text.hidden_size]
-        found = sketch.output(self._projected(x, longest), "image_features", shape)
-        return sketch.model("vision_encoder", [pixels, mask, shapes], [found])
+        features = sketch.output(self._projected(x, longest), "image_features", shape)
+        return sketch.model("vision_encoder", [pixels, mask, shapes], [features])
 
     def _range(self, count: Any) -> Any:
         """0 to a count, itself left out."""
@@ -186,9 +186,9 @@ class _ViewEncoder:
         trained = sketch.constant("positions.trained", numpy.arange(self.side, dtype=numpy.float32) + 0.5)
         apart = sketch.op("Abs", sketch.op("Sub", trained, middle))
         reach = sketch.op("Max", share, number("one", 1.0))
-        found = sketch.op("Sub", number("one", 1.0), sketch.op("Div", apart, reach))
-        found = sketch.op("Max", found, number("none", 0.0))
-        return sketch.op("Div", found, sketch.op("ReduceSum", found, sketch.ints(2), keepdims=1))
+        nearness = sketch.op("Sub", number("one", 1.0), sketch.op("Div", apart, reach))
+        nearness = sketch.op("Max", nearness, number("none", 0.0))
+        return sketch.op("Div", nearness, sketch.op("ReduceSum", nearness, sketch.ints(2), keepdims=1))
 
     def _visible(self, mask: Any, longest: Any) -> Any:
         """Every patch sees those that the mask shows: bool ``[views, 1, patches, patches]``."""

@@ -36,11 +36,11 @@ class _PixtralEncoder:
         angles = self._angles(pixels, high, wide)
         for layer in range(self.tower.num_hidden_layers):
             x = self._layer(x, f"vision_tower.transformer.layers.{layer}", angles)
-        found, width = self._projected(x, high, wide), self.checkpoint.text.hidden_size
+        features, width = self._projected(x, high, wide), self.checkpoint.text.hidden_size
         shape: list[int | str] = ["num_images", "num_tokens", width]
         if self.flat:
-            found, shape = sketch.op("Reshape", found, sketch.ints(-1, width)), shape[1:]
-        return sketch.model("vision_encoder", [pixels], [sketch.output(found, "image_features", shape)])
+            features, shape = sketch.op("Reshape", features, sketch.ints(-1, width)), shape[1:]
+        return sketch.model("vision_encoder", [pixels], [sketch.output(features, "image_features", shape)])
 
     def _angles(self, pixels: Any, high: Any, wide: Any) -> tuple[Any, Any]:
         """Cosines and sines of row and column times their frequencies: ``[images, patches, half a head]``."""

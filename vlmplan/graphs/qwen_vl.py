@@ -83,8 +83,8 @@ class _QwenEncoder:
                 stacked.append(self._stacked(x, self.stacked.index(layer)))
         tokens = self._merged(x)
         tokens = self._pooled(sketch.op("Concat", tokens, *stacked, axis=-1) if stacked else tokens)
-        found = sketch.output(tokens, "image_features", ["num_tokens", self.width])
-        return sketch.model("vision_encoder", [pixels, self.grid], [found])
+        features = sketch.output(tokens, "image_features", ["num_tokens", self.width])
+        return sketch.model("vision_encoder", [pixels, self.grid], [features])
 
     def _embedded(self, pixels: Any, places: _Places) -> Any:  # noqa: ARG002 - of towers with positions
         """A convolution whose kernel is the whole patch: ``[1, patches, width]``."""
@@ -135,11 +135,11 @@ class _QwenEncoder:
         """Cosines and sines of row and column times the tower's frequencies: ``[1, patches, half a head]``."""
         sketch, numpy = self.sketch, self.sketch.np
         frequencies = sketch.constant("tower.inverse_frequencies", self._frequencies().astype(numpy.float32))
-        found = []
+        by_axis = []
         for place in (places.row, places.column):
             at = sketch.op("Cast", sketch.op("Unsqueeze", place, sketch.ints(0, 2)), to=sketch.ir.DataType.FLOAT)
-            found.append(sketch.op("Mul", at, frequencies))
-        angles = sketch.op("Concat", *found, axis=-1)
+            by_axis.append(sketch.op("Mul", at, frequencies))
+        angles = sketch.op("Concat", *by_axis, axis=-1)
         return sketch.inner(sketch.op("Cos", angles)), sketch.inner(sketch.op("Sin", angles))
 
     def _frequencies(self) -> Any:
@@ -279,13 +279,13 @@ class _LearnedEncoder(_QwenEncoder):
             self._taps(place, sketch.op("Gather", self._side(axis), places.image), side)
             for axis, place in ((1, places.row), (2, places.column))
         )
-        table, found = sketch.parameter("vision_tower.pos_embed.weight"), []
+        table, corners = sketch.parameter("vision_tower.pos_embed.weight"), []
         for row, near in rows:
             for column, also_near in columns:
                 at = sketch.op("Add", sketch.op("Mul", row, sketch.scalar(side)), column)
                 weight = sketch.op("Unsqueeze", sketch.op("Mul", near, also_near), sketch.ints(1))
-                found.append(sketch.op("Mul", sketch.op("Gather", table, at), sketch.inner(weight)))
-        return sketch.op("Sum", *found)
+                corners.append(sketch.op("Mul", sketch.op("Gather", table, at), sketch.inner(weight)))
+        return sketch.op("Sum", *corners)
 
     def _taps(self, place: Any, count: Any, side: int) -> list[tuple[Any, Any]]:
         """The table's two places around each patch, int64 ``[patches]``, and its nearness to them in fp32.

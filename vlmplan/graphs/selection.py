@@ -35,13 +35,13 @@ def _rows(sketch: Sketch, x: Any, places: Any) -> Any:
 def _similarities(sketch: Sketch, x: Any, tokens: int) -> tuple[Any, Any]:
     """Cosines of all pairs ``[batch, tokens, tokens]``, and of each token and the other nearest to it."""
     unit = _normalised(sketch, _exact(sketch, x))
-    found = sketch.op("MatMul", unit, sketch.op("Transpose", unit, perm=[0, 2, 1]))
+    cosines = sketch.op("MatMul", unit, sketch.op("Transpose", unit, perm=[0, 2, 1]))
     places = sketch.constant("positions", sketch.np.arange(tokens, dtype=sketch.np.int64))
     itself = sketch.op("Equal", places, sketch.op("Unsqueeze", places, sketch.ints(1)))
     most, least = (sketch.constant(f"similarity.{value:g}", sketch.np.array(value, sketch.np.float32))
                    for value in (SELF_SIMILARITY, -SELF_SIMILARITY))  # fmt: skip
-    others = sketch.op("ReduceMax", sketch.op("Where", itself, least, found), sketch.ints(1), keepdims=0)
-    return sketch.op("Where", itself, most, found), others
+    others = sketch.op("ReduceMax", sketch.op("Where", itself, least, cosines), sketch.ints(1), keepdims=0)
+    return sketch.op("Where", itself, most, cosines), others
 
 
 def _exact(sketch: Sketch, x: Any) -> Any:
@@ -121,5 +121,5 @@ def _merged(sketch: Sketch, x: Any, keys: Any, into: list[int], others: list[int
     count = sketch.op("Max", sketch.op("ReduceSum", member, sketch.ints(2), keepdims=1), one)
     share = sketch.op("Div", member, count)
     joined = sketch.op("MatMul", share, sketch.op("Gather", x, sources, axis=1))
-    found = sketch.op("Add", sketch.op("Gather", x, targets, axis=1), joined)
-    return found, sketch.integers(chosen, MERGED, ["batch_size", len(others)])
+    merged = sketch.op("Add", sketch.op("Gather", x, targets, axis=1), joined)
+    return merged, sketch.integers(chosen, MERGED, ["batch_size", len(others)])

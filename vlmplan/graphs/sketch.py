@@ -81,10 +81,10 @@ class Sketch:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor. Raises InputError, naming it, where there is none."""
-        found = self.weights.shape(name)
-        if found is None:
+        shape = self.weights.shape(name)
+        if shape is None:
             raise InputError(f"no tensor '{name}' in the checkpoint")
-        return found
+        return shape
 
     def lazy(self, name: str, shape: tuple[int, ...], kind: Any, values: Callable[[], Any]) -> Any:
         """Return an initialiser whose values are computed when the file is written, and then forgotten."""
@@ -109,10 +109,10 @@ class Sketch:
     def cast(self, name: str, array: Any) -> Any:
         """Return a tensor in the graph's precision. Raises InputError for values that fp16 cannot hold."""
         with self.np.errstate(over="ignore"):
-            found = array.astype(self.numpy_type)
-        if not self.np.isfinite(found).all() and self.np.isfinite(array).all():
+            rounded = array.astype(self.numpy_type)
+        if not self.np.isfinite(rounded).all() and self.np.isfinite(array).all():
             raise InputError(f"{name} holds {self.np.abs(array).max():.3g}, beyond fp16; expected --precision fp32")
-        return found
+        return rounded
 
     def has(self, name: str) -> bool:
         """Tell whether there is a tensor of this name."""

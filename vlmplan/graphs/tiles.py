@@ -27,8 +27,8 @@ def places(side: int) -> Any:
     seen = torch.arange(1, side + 1)
     share = torch.arange(side, dtype=torch.float32)[None, :] * (1.0 / seen)[:, None]
     bounds = torch.arange(1 / side, 1.0, 1 / side)
-    found = torch.bucketize(torch.clamp(share, max=_LAST_SHARE), bounds, right=True)
-    return torch.cat([torch.zeros(1, side, dtype=found.dtype), found]).numpy()
+    buckets = torch.bucketize(torch.clamp(share, max=_LAST_SHARE), bounds, right=True)
+    return torch.cat([torch.zeros(1, side, dtype=buckets.dtype), buckets]).numpy()
 
 
 class _TileEncoder:
@@ -50,9 +50,9 @@ class _TileEncoder:
             x = tower_layer(sketch, tower, x, f"vision_tower.encoder.layers.{layer}", visible)
         x = sketch.layer_norm(x, "vision_tower.post_layernorm", tower.layer_norm_eps)
         x = joined(sketch, x, self.side, self.checkpoint.joined_side, tower.hidden_size)
-        found = sketch.linear(x, "connector.modality_projection.proj")
+        features = sketch.linear(x, "connector.modality_projection.proj")
         tokens = (self.side // self.checkpoint.joined_side) ** 2
-        out = sketch.output(found, "image_features", ["num_tiles", tokens, self.checkpoint.text.hidden_size])
+        out = sketch.output(features, "image_features", ["num_tiles", tokens, self.checkpoint.text.hidden_size])
         return sketch.model("vision_encoder", [pixels, mask], [out])
 
     def _kept(self, pixels: Any, mask: Any) -> tuple[Any, Any]:

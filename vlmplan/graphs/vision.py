@@ -47,8 +47,8 @@ class _Encoder:
             return self._projected(self._compressed(states, query)), []
         every = self._joined(states, checkpoint.read_layers)
         if plan.compressor.reads_projected:
-            found, kept = divpruned(self.sketch, self._projected(every), plan.region_tokens, plan.visual_tokens)
-            return found, [kept]
+            features, kept = divpruned(self.sketch, self._projected(every), plan.region_tokens, plan.visual_tokens)
+            return features, [kept]
         classes = checkpoint.class_tokens
         gaze = Gaze(queries=self.looked[0], keys=self.looked[1], heads=self.tower.num_attention_heads, classes=classes)
         parts, told = zipped(self.sketch, every, gaze, plan)
@@ -63,16 +63,16 @@ class _Encoder:
         if self.compression.compressor.packs:
             wanted |= set(packer_layers(self.tower.num_hidden_layers))
         x = self._embedded(pixels)
-        found = {0: x} if 0 in wanted else {}
+        states = {0: x} if 0 in wanted else {}
         for layer in range(max(wanted)):
             name = f"vision_tower.encoder.layers.{layer}"
             parts = attention_parts(self.sketch, self.tower, x, name)
             x = tower_layer(self.sketch, self.tower, x, name, parts=parts)
             if layer + 1 in wanted:
-                found[layer + 1] = x
+                states[layer + 1] = x
             self.looked = parts[:2]  # in the end those of the last layer
-        self.states = found
-        return {number: self._patches(state) for number, state in found.items()}
+        self.states = states
+        return {number: self._patches(state) for number, state in states.items()}
 
     def _patches(self, state: Any) -> Any:
         sketch, skipped = self.sketch, self.checkpoint.class_tokens
@@ -88,8 +88,8 @@ class _Encoder:
         return sketch.layer_norm(x, norm, tower.layer_norm_eps) if sketch.has(f"{norm}.weight") else x
 
     def _joined(self, states: dict[int, Any], layers: tuple[int, ...]) -> Any:
-        found = [states[layer] for layer in layers]
-        return self.sketch.op("Concat", *found, axis=-1) if len(found) > 1 else found[0]
+        parts = [states[layer] for layer in layers]
+        return self.sketch.op("Concat", *parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def _compressed(self, states: dict[int, Any], query: Any | None) -> Any:
         """[batch, patches, width] -> [batch, visual tokens, width (joined by pixel shuffle)]."""
@@ -120,12 +120,12 @@ class _Encoder:
         """TokenPacker: patches interpolated to the coarse grid (the mean of a region's middle), projected, normed."""
         sketch, grid, factor = self.sketch, self.compression.grid, self.compression.factor
         middle = sketch.ints((factor - 1) // 2, factor // 2)
-        found = self._regions(x)
+        queries = self._regions(x)
         for axis in (2, 4):
-            found = sketch.op("Gather", found, middle, axis=axis)
-        found = sketch.op("ReduceMean", found, sketch.ints(2, 4), keepdims=0)
-        found = sketch.op("Reshape", found, sketch.ints(0, grid * grid, -1))
-        return sketch.layer_norm(sketch.linear(found, "compressor.q_proj_1"), "compressor.ln_q_1", PACKER_EPSILON)
+            queries = sketch.op("Gather", queries, middle, axis=axis)
+        queries = sketch.op("ReduceMean", queries, sketch.ints(2, 4), keepdims=0)
+        queries = sketch.op("Reshape", queries, sketch.ints(0, grid * grid, -1))
+        return sketch.layer_norm(sketch.linear(queries, "compressor.q_proj_1"), "compressor.ln_q_1", PACKER_EPSILON)
 
     def _question_queries(self, x: Any, query: Any) -> Any:
         """QueCC: the question's embedding added to every patch, projected, then one depth-wise convolution a region."""
@@ -158,14 +158,14 @@ class _Encoder:
         heads = packer_heads(width)
         parts = [self._in_projection(x, index) for index, x in enumerate((queries, keys, values))]
         attended = sketch.op("Attention", *parts, q_num_heads=heads, kv_num_heads=heads)
-        found = sketch.linear(attended, "compressor.clip_attn.out_proj")
-        return sketch.op("Reshape", found, sketch.ints(-1, self.compression.visual_tokens, width))
+        projected = sketch.linear(attended, "compressor.clip_attn.out_proj")
+        return sketch.op("Reshape", projected, sketch.ints(-1, self.compression.visual_tokens, width))
 
     def _by_region(self, x: Any) -> Any:
         """[batch, patches, width] -> [batch x visual tokens, patches of a region, width]."""
         sketch = self.sketch
-        found = sketch.op("Transpose", self._regions(x), perm=[0, 1, 3, 2, 4, 5])
-        return sketch.op("Reshape", found, sketch.ints(-1, self.compression.factor**2, self.tower.hidden_size))
+        regions = sketch.op("Transpose", self._regions(x), perm=[0, 1, 3, 2, 4, 5])
+        return sketch.op("Reshape", regions, sketch.ints(-1, self.compression.factor**2, self.tower.hidden_size))
 
     def _in_projection(self, x: Any, index: int) -> Any:
         """One third of torch's joint input projection: 0 for queries, 1 for keys, 2 for values."""
