@@ -152,12 +152,18 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
 
 
 def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Decoder:
-    found = {"norms_per_layer": 2, **_read(config, TEXT_ALIASES, {**text.defaults, **defaults}, where)}
+    found = {
+        "norms_per_layer": 2,
+        **_read(config, {**TEXT_ALIASES, **text.aliases}, {**text.defaults, **defaults}, where),
+    }
+    if text.gate_counted:
+        found["intermediate"] //= 2
     found.setdefault("kv_heads", found["heads"])
     found.setdefault("head_dim", max(1, found["hidden"] // found["heads"]))
     found |= text.traits
     for trait, spelling in (
         ("qkv_bias", "attention_bias"),
+        ("qkv_bias", "qkv_bias"),
         ("output_bias", "attention_bias"),
         ("mlp_bias", "mlp_bias"),
     ):
