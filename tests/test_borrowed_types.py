@@ -78,6 +78,41 @@ def test_what_borrows_a_type_is_refused_by_its_name(name: str) -> None:
         model_from_config(config, "config.json", "x")
 
 
+def test_an_unknown_version_is_no_known_one() -> None:
+    config = {"model_type": "minicpmv", "version": 9.9, **TEXT}
+    with pytest.raises(
+        InputError, match=r"version: '9\.9' of minicpmv is not read; expected one of 2\.0, 2, 2\.5, 2\.6"
+    ):
+        model_from_config(config, "config.json", "x")
+    with_bias = [model_from_config({**config, "version": version}, "c", "x").llm.qkv_bias for version in (None, 2.6)]
+    assert with_bias == [False, True]  # what says no version is 2.0 or 2.5, Llama's
+
+
+def test_a_class_without_a_tower_is_a_text_model() -> None:
+    whole = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", **TEXT}}
+    text = model_from_config({**whole, "architectures": ["Gemma3ForCausalLM"]}, "config.json", "x")
+    both = model_from_config({**whole, "architectures": ["Gemma3ForConditionalGeneration"]}, "config.json", "x")
+    assert (text.architecture, text.vision, text.image, text.llm) == ("gemma3_text", None, None, both.llm)
+
+
+def test_every_class_without_a_tower_is_known() -> None:
+    transformers = pytest.importorskip("transformers")
+    from vlmplan.models.families import ARCHITECTURES
+
+    whole = {"Phi4MultimodalForCausalLM"}  # with its tower
+    for kind, known in ARCHITECTURES.items():
+        named = {f"{stem}ForCausalLM" for stem in known.classes} - whole
+        assert {one for one in named if hasattr(transformers, one)} == set(known.text_alone), kind
+
+
+def test_null_is_no_name_and_a_missing_key_is_named_as_files_spell_it() -> None:
+    inner = {"model_type": None, **TEXT}
+    assert model_from_config({"model_type": "llava", "text_config": inner}, "config.json", "x").llm.layers == 24
+    gemma4 = {"model_type": "gemma4", "text_config": {"model_type": "gemma4_text", **TEXT, "num_experts": 8}}
+    with pytest.raises(InputError, match=r"found 8 experts, and not how many a token takes \(num_experts_per_tok or"):
+        model_from_config(gemma4, "config.json", "x")
+
+
 @pytest.mark.parametrize("file", ["config.json", "no_mla_keys.json"])
 def test_deepseek_ocr_is_not_deepseek_vl2(file: str) -> None:
     with pytest.raises(InputError, match=r"vision_config\.model_name: 'deeplip_b_l' is not read") as caught:

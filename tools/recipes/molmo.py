@@ -8,8 +8,8 @@ _WIDTHS = {"allenai/Molmo-7B-D-0924": 18944, "allenai/Molmo-7B-O-0924": 11008, "
                 "allenai/Molmo2-O-7B": 11008}  # fmt: skip
 
 
-# Rows of the first Molmo's embeddings, where they are more than its vocabulary: config.json and its revisions on
-# https://huggingface.co/allenai/Molmo-7B-O-0924 and https://huggingface.co/allenai/MolmoE-1B-0924, read on 29 November 2026.
+# Rows of the first Molmo's embeddings, where they are more than its vocabulary: config.json and its revisions, read on
+# 29 November 2026, on https://huggingface.co/allenai/Molmo-7B-O-0924 and https://huggingface.co/allenai/MolmoE-1B-0924
 _EMBEDDED = {"allenai/Molmo-7B-O-0924": 100352, "allenai/MolmoE-1B-0924": 50304}
 
 

@@ -169,6 +169,9 @@ def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Deco
     ):
         if switch(config, spelling, where, default=False) and trait not in text.traits:
             found[trait] = True
+    if found.get("experts") and not found.get("experts_per_token"):
+        keys = " or ".join(TEXT_ALIASES["experts_per_token"])
+        raise InputError(f"{where}: found {found['experts']} experts, and not how many a token takes ({keys})")
     return from_plain(Decoder, layer_fields(config, text, found, where), where)
 
 
@@ -229,12 +232,21 @@ def _vlm_parts(config: Plain, vlm: Architecture, llm: Decoder, where: str, proce
     return {"vision": tower, "projector": projector, "image": image}
 
 
+def _by_version(config: Plain, vlm: Architecture, where: str) -> str:
+    """The LLM's type where its fields stand at the top: the usual one, or what the file's ``version`` has."""
+    version = config.get("version")
+    version = "" if version is None else str(version)
+    if vlm.versions and version not in vlm.versions:
+        known = _known(one for one in vlm.versions if one)
+        raise InputError(f"{where}.version: {version!r:.40} of {vlm.model_type} is not read; expected one of {known}")
+    return vlm.versions.get(version, vlm.text)
+
+
 def _text_type(config: Plain, vlm: Architecture, where: str) -> tuple[Plain, TextType]:
     """The table of the LLM inside a vision-language config, and its type."""
     text_config = _inner_text(config, vlm, where)
-    named = str(text_config.get("model_type", vlm.text))
-    usual = vlm.versions.get(str(config.get("version")), vlm.text)
-    named = usual if named == vlm.model_type else TEXT_NAMES.get(named, named)
+    named = str(text_config.get("model_type") or vlm.text)
+    named = _by_version(config, vlm, where) if named == vlm.model_type else TEXT_NAMES.get(named, named)
     if named not in TEXTS:
         raise InputError(
             f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXTS)}"
@@ -271,6 +283,8 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, sources=(f"{where}",))
     text_config, text_type = _text_type(config, vlm, where)
     llm = _decoder(text_config, text_type, vlm.text_defaults, f"{where}.{vlm.text_key or 'text'}")
+    if set(vlm.text_alone) & set(config.get("architectures") or ()):
+        return ModelSpec(name=name, family=vlm.text, architecture=vlm.text, llm=llm, sources=(where,))
     processor = Processor(files, config)
     parts = _vlm_parts(config, vlm, llm, where, processor)
     return ModelSpec(

@@ -93,7 +93,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
         "at_once": at_once, "budget": budget, "may_lose": may_lose, "seed": seed, "timeout": timeout, "points": points,
         "task": task,
     }  # fmt: skip
-    if model.startswith(("http://", "https://")):
+    if model.lower().startswith(("http://", "https://")):
         _refuse(
             {"--against": against, "--threads": threads, "--provider": provider != Provider.CPU or None}, "a server"
         )

@@ -70,7 +70,8 @@ class Architecture:
     ``tower`` and ``text`` are the types meant where the nested table names none (or one that is not known); further
     names that checkpoints give the tower are ``towers`` (``tower_names`` as a ``model_name``), and the LLM
     ``text_names``, and names of its class ``text_classes``. ``text_key`` and ``vision_key`` name the nested tables; a
-    type without ``text_key`` has its text fields at the top, of a type that may follow from ``versions``.
+    type without ``text_key`` has its text fields at the top, of a type that follows from ``versions`` where there are
+    any ("" where a file says none); a class in ``text_alone`` is the LLM without the tower.
     ``vision_defaults`` and ``text_defaults`` are dimensions, ``traits`` what the tower has beyond its own type.
     ``by_tower`` is the type whose projector and image rule a tower brings along. ``tied`` is whether the head is tied
     where no table says so, ``tied_by`` which of two that do. With ``newline`` a vector of the LLM's width ends each row
@@ -96,6 +97,7 @@ class Architecture:
     borrows: tuple[str, ...] = ()
     text_names: tuple[str, ...] = ()
     text_classes: tuple[str, ...] = ()
+    text_alone: tuple[str, ...] = ()
     towers: tuple[str, ...] = ()
     tower_names: tuple[str, ...] = ()
     text_key: str = "text_config"

@@ -194,7 +194,9 @@ def _dense_layers(config: Plain, keys: Keys, layers: int) -> int | None:
 
 
 def _adjusted_width(keys: Keys, width: int) -> int:
-    """LFM2: the width that its MLP is built with, two thirds of the file's, scaled and rounded up."""
+    """The width that an MLP is built with; of LFM2 two thirds of the file's, scaled and rounded up."""
+    if not keys.on("block_auto_adjust_ff_dim"):
+        return width
     width, scale = int(2 * width / 3), keys.raw("block_ffn_dim_multiplier")
     if scale is None:
         return max(1, width)
@@ -209,8 +211,7 @@ def layer_fields(config: Plain, text: TextType, fields: dict[str, Any], where: s
     keys, fields = Keys(config, text, where), dict(fields)
     if fields.get("experts"):
         fields = _experts(config, keys, fields)
-    if keys.on("block_auto_adjust_ff_dim"):
-        fields["intermediate"] = _adjusted_width(keys, fields["intermediate"])
+    fields["intermediate"] = _adjusted_width(keys, fields["intermediate"])
     kinds = _kinds(config, text, keys, fields)
     counts, window = Counter(kinds), fields.pop("sliding_window", None)
     groups: list[LayerGroup] = []
@@ -232,7 +233,6 @@ def layer_fields(config: Plain, text: TextType, fields: dict[str, Any], where: s
     if own:
         fields |= {"per_layer_embedding": own, "norms_per_layer": fields["norms_per_layer"] + 1}
     fields["extra_embedding_rows"] = keys.count("extra_embedding_rows") + keys.count("additional_vocab_size")
-    extra = _extra_params(keys, fields)
-    if keys.on("conv_bias"):  # of both projections, three times and once as wide, and of the convolution
-        extra += 5 * fields["hidden"] * counts["convolution"]
-    return fields | {"groups": plain(groups), "extra_params": extra}
+    # conv_bias: of both projections, three times and once as wide as the model, and of the convolution
+    biases = 5 * fields["hidden"] * counts["convolution"] * keys.on("conv_bias")
+    return fields | {"groups": plain(groups), "extra_params": _extra_params(keys, fields) + biases}

@@ -67,8 +67,8 @@ def _overlap_rule(unasked: int, tokens: int) -> Made:
 _TOWERS = {
     "molmo2": TowerType(defaults=SO400M | {"layers": 25, "image_size": 378}, traits={"post_norm": False}),
 }
-# The decoder of the first Molmo by its own code (modeling_molmo.py, and vllm's molmo.py): the MLP's width counts gate and
-# up, the embedding is wider than the vocabulary and has 128 more rows for what marks an image.
+# The decoder of the first Molmo by its own code (modeling_molmo.py, and vllm's molmo.py): the MLP's width counts gate
+# and up, the embedding is wider than the vocabulary and has 128 more rows for what marks an image.
 _TEXTS = {
     "molmo_text": TextType(
         defaults={
