@@ -23,6 +23,7 @@ from vlmplan.models.configs.layers import layer_fields
 from vlmplan.models.configs.processor import FILES, Processor, read_processor
 from vlmplan.models.configs.text_types import TEXT_ALIASES, TextType
 from vlmplan.models.configs.towers import VISION_ALIASES, TowerType
+from vlmplan.models.configs.unread import not_read
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.families import ARCHITECTURES, BORROWED, SYNONYMS, TEXT_NAMES, TEXTS, TOWERS, overflows
 from vlmplan.models.quantised.layouts import TEXT_KEYS, with_file_beside
@@ -202,6 +203,11 @@ def _tower_defaults(own: Plain, named: str, known: TowerType, vlm: Architecture)
     return {**known.defaults, **vlm.vision_defaults} if usual and not alone else known.defaults
 
 
+def _head_params(hidden: int, intermediate: int) -> int:
+    """SigLIP's pooling head: a query that attends to all patches, a norm and an MLP, with biases."""
+    return 4 * hidden**2 + 7 * hidden + 2 * hidden * intermediate + intermediate + hidden
+
+
 def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
     own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
@@ -217,6 +223,8 @@ def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, s
     if "positions" not in found and "image_size" in vision:
         found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(found.get("class_token"))
     found |= known.special(own, found, inside) if known.special else {}
+    if "siglip" in kind and switch(own, "vision_use_head", inside, default=vlm.siglip_head and "siglip" in named):
+        found["extra_params"] = found.get("extra_params", 0) + _head_params(found["hidden"], found["intermediate"])
     found["layers_used"] = _layers_used(config, vlm, found["layers"], where)
     return from_plain(VisionTower, found, inside), kind
 
@@ -294,7 +302,7 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         llm=llm,
         exportable=_exportable(vlm, text_type),
         sources=(where, *files),
-        cautions=processor.warnings(),
+        cautions=(*processor.warnings(), *not_read(config, text_config, vlm, llm, parts["vision"])),
         **parts,
     )
 
