@@ -254,6 +254,14 @@ def test_a_name_on_the_command_line() -> None:
     code, _, err = run("recommend", "--hardware", "l44")
     assert code == 2
     assert "no hardware named 'l44' is in the catalogue; nearest: l4, l40" in err
+    code, _, err = run("recommend", "--hardware", "NVIDIA A100-SXM4-80GB MIG 3g.40gb")
+    assert (code, "is a slice of a GPU, of which no profile is shipped; leave --hardware out" in err) == (2, True)
+    for name, taken, other in (
+        ("NVIDIA H100 96GB HBM3", "h100-sxm", "h100-nvl"),
+        ("Tesla V100-SXM3-32GB", "v100-sxm2-32gb", "v100-pcie-32gb"),
+    ):
+        code, _, err = run("estimate", "--model", "SmolVLM-256M", "--hardware", name)
+        assert (code, f"is taken for {taken}, " in err, f"it could be {other}" in err) == (0, True, True), err
     code, out, _ = run("catalogue", "hardware", "NVIDIA H100 80GB HBM3", "--json")
     assert code == 0
     assert '"name": "h100-sxm"' in out

@@ -19,12 +19,12 @@ CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "
 CONFIGS_S = 60.0  # for all of them; the library itself limits no more than the wait for the next byte
 _MOST_BYTES = 2**24  # of a file, as of a server's answer (vlmplan/measuring/endpoint.py)
 _MOST_MEMORY_BYTES = 2**30  # of the process that fetches them, with its libraries
-_FETCHING = f"""
+_FETCHING = """
 import json, logging, sys
 try:
     import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({_MOST_BYTES}, {_MOST_BYTES}))
-    resource.setrlimit(resource.RLIMIT_DATA, ({_MOST_MEMORY_BYTES}, {_MOST_MEMORY_BYTES}))
+    for kind, most in zip((resource.RLIMIT_FSIZE, resource.RLIMIT_DATA), map(int, sys.argv[1:3])):
+        resource.setrlimit(kind, (most, most))
 except (ImportError, OSError, ValueError):
     pass  # a system without such limits; the limit of time stands
 from huggingface_hub import snapshot_download
@@ -32,7 +32,7 @@ from huggingface_hub.utils import disable_progress_bars
 logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 disable_progress_bars()
 try:
-    found = [snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:]), ""]
+    found = [snapshot_download(sys.argv[3], allow_patterns=sys.argv[4:]), ""]
 except MemoryError:
     found = ["", "its answer takes more memory than such files need"]
 except Exception as error:
@@ -72,7 +72,8 @@ def _within(limit_s: float, name: str, patterns: tuple[str, ...]) -> str:
     In a process of its own, which can be ended, and bounded: a server that drips would otherwise hold this one for
     ever, and one that sends without end fill the memory.
     """
-    command = [sys.executable, "-P", "-c", _FETCHING, name, *patterns]
+    limits = (str(_MOST_BYTES), str(_MOST_MEMORY_BYTES))
+    command = [sys.executable, "-P", "-c", _FETCHING, *limits, name, *patterns]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
