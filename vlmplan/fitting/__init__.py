@@ -12,18 +12,10 @@ if TYPE_CHECKING:
     from vlmplan.fitting.harness_files import Harness as Harness
     from vlmplan.fitting.harness_results import read_results as read_results
     from vlmplan.fitting.lint import kept as kept
-    from vlmplan.fitting.point_tables import (
-        Row as Row,
-    )
-    from vlmplan.fitting.point_tables import (
-        of_task as of_task,
-    )
-    from vlmplan.fitting.point_tables import (
-        points as points,
-    )
-    from vlmplan.fitting.point_tables import (
-        read_points as read_points,
-    )
+    from vlmplan.fitting.point_tables import Row as Row
+    from vlmplan.fitting.point_tables import of_task as of_task
+    from vlmplan.fitting.point_tables import points as points
+    from vlmplan.fitting.point_tables import read_points as read_points
     from vlmplan.fitting.prior import Prior as Prior
     from vlmplan.fitting.prior import shipped_prior as shipped_prior
 

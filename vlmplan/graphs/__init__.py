@@ -5,24 +5,12 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.graphs.decoder import (
-        DecoderOptions as DecoderOptions,
-    )
-    from vlmplan.graphs.decoder import (
-        decoder_graph as decoder_graph,
-    )
-    from vlmplan.graphs.decoder import (
-        embedding_graph as embedding_graph,
-    )
-    from vlmplan.graphs.gemma import (
-        gemma_decoder_graph as gemma_decoder_graph,
-    )
-    from vlmplan.graphs.gemma import (
-        gemma_embedding_graph as gemma_embedding_graph,
-    )
-    from vlmplan.graphs.gemma import (
-        gemma_encoder_graph as gemma_encoder_graph,
-    )
+    from vlmplan.graphs.decoder import DecoderOptions as DecoderOptions
+    from vlmplan.graphs.decoder import decoder_graph as decoder_graph
+    from vlmplan.graphs.decoder import embedding_graph as embedding_graph
+    from vlmplan.graphs.gemma import gemma_decoder_graph as gemma_decoder_graph
+    from vlmplan.graphs.gemma import gemma_embedding_graph as gemma_embedding_graph
+    from vlmplan.graphs.gemma import gemma_encoder_graph as gemma_encoder_graph
     from vlmplan.graphs.internvit import internvit_graph as internvit_graph
     from vlmplan.graphs.lfm2 import lfm2_decoder_graph as lfm2_decoder_graph
     from vlmplan.graphs.lfm2 import view_graph as view_graph

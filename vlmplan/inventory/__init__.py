@@ -15,27 +15,13 @@ if TYPE_CHECKING:
     from vlmplan.inventory.checkup import State as State
     from vlmplan.inventory.checkup import examine as examine
     from vlmplan.inventory.own_profiles import own_path as own_path
-    from vlmplan.inventory.request_log import (
-        MEDIAN as MEDIAN,
-    )
-    from vlmplan.inventory.request_log import (
-        TAIL as TAIL,
-    )
-    from vlmplan.inventory.request_log import (
-        TIMES as TIMES,
-    )
-    from vlmplan.inventory.request_log import (
-        LoggedRequest as LoggedRequest,
-    )
-    from vlmplan.inventory.request_log import (
-        RequestLog as RequestLog,
-    )
-    from vlmplan.inventory.request_log import (
-        quantile_of as quantile_of,
-    )
-    from vlmplan.inventory.request_log import (
-        read_requests as read_requests,
-    )
+    from vlmplan.inventory.request_log import MEDIAN as MEDIAN
+    from vlmplan.inventory.request_log import TAIL as TAIL
+    from vlmplan.inventory.request_log import TIMES as TIMES
+    from vlmplan.inventory.request_log import LoggedRequest as LoggedRequest
+    from vlmplan.inventory.request_log import RequestLog as RequestLog
+    from vlmplan.inventory.request_log import quantile_of as quantile_of
+    from vlmplan.inventory.request_log import read_requests as read_requests
     from vlmplan.inventory.this_machine import here as here
     from vlmplan.inventory.workloads import NamedWorkload as NamedWorkload
 

@@ -15,42 +15,18 @@ if TYPE_CHECKING:
     from vlmplan.planning.handing.stacks import Stack as Stack
     from vlmplan.planning.handing.stacks import hand_over_to as hand_over_to
     from vlmplan.planning.left_out import Barrier as Barrier
-    from vlmplan.planning.options import (
-        CONFIDENCE as CONFIDENCE,
-    )
-    from vlmplan.planning.options import (
-        INTERACTIVE as INTERACTIVE,
-    )
-    from vlmplan.planning.options import (
-        Asked as Asked,
-    )
-    from vlmplan.planning.options import (
-        CandidateSet as CandidateSet,
-    )
-    from vlmplan.planning.options import (
-        FlopRule as FlopRule,
-    )
-    from vlmplan.planning.options import (
-        Objective as Objective,
-    )
-    from vlmplan.planning.plan import (
-        Choice as Choice,
-    )
-    from vlmplan.planning.plan import (
-        Outline as Outline,
-    )
-    from vlmplan.planning.plan import (
-        Plan as Plan,
-    )
-    from vlmplan.planning.plan import (
-        Price as Price,
-    )
-    from vlmplan.planning.plan import (
-        knee_curve_of as knee_curve_of,
-    )
-    from vlmplan.planning.plan import (
-        recommend as recommend,
-    )
+    from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
+    from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
+    from vlmplan.planning.options import Asked as Asked
+    from vlmplan.planning.options import CandidateSet as CandidateSet
+    from vlmplan.planning.options import FlopRule as FlopRule
+    from vlmplan.planning.options import Objective as Objective
+    from vlmplan.planning.plan import Choice as Choice
+    from vlmplan.planning.plan import Outline as Outline
+    from vlmplan.planning.plan import Plan as Plan
+    from vlmplan.planning.plan import Price as Price
+    from vlmplan.planning.plan import knee_curve_of as knee_curve_of
+    from vlmplan.planning.plan import recommend as recommend
     from vlmplan.planning.question import asked_task as asked_task
     from vlmplan.planning.question import kept_out_by as kept_out_by
     from vlmplan.planning.question import query as query
@@ -62,21 +38,11 @@ if TYPE_CHECKING:
     from vlmplan.planning.search import Kept as Kept
     from vlmplan.planning.search import keeping as keeping
     from vlmplan.planning.under_load import bears_not as bears_not
-    from vlmplan.planning.why_not import (
-        AtBest as AtBest,
-    )
-    from vlmplan.planning.why_not import (
-        WhyNot as WhyNot,
-    )
-    from vlmplan.planning.why_not import (
-        because as because,
-    )
-    from vlmplan.planning.why_not import (
-        own_limits as own_limits,
-    )
-    from vlmplan.planning.why_not import (
-        to_try as to_try,
-    )
+    from vlmplan.planning.why_not import AtBest as AtBest
+    from vlmplan.planning.why_not import WhyNot as WhyNot
+    from vlmplan.planning.why_not import because as because
+    from vlmplan.planning.why_not import own_limits as own_limits
+    from vlmplan.planning.why_not import to_try as to_try
 
 __getattr__, __all__ = face(
     __name__,

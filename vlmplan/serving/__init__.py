@@ -9,21 +9,11 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.serving.arrivals import arrivals_of as arrivals_of
-    from vlmplan.serving.logged_times import (
-        LOGGED as LOGGED,
-    )
-    from vlmplan.serving.logged_times import (
-        LoggedTimes as LoggedTimes,
-    )
-    from vlmplan.serving.logged_times import (
-        logged_times_at as logged_times_at,
-    )
-    from vlmplan.serving.logged_times import (
-        sizes_of as sizes_of,
-    )
-    from vlmplan.serving.logged_times import (
-        times_as_planned as times_as_planned,
-    )
+    from vlmplan.serving.logged_times import LOGGED as LOGGED
+    from vlmplan.serving.logged_times import LoggedTimes as LoggedTimes
+    from vlmplan.serving.logged_times import logged_times_at as logged_times_at
+    from vlmplan.serving.logged_times import sizes_of as sizes_of
+    from vlmplan.serving.logged_times import times_as_planned as times_as_planned
     from vlmplan.serving.served import Load as Load
     from vlmplan.serving.served import Replicas as Replicas
     from vlmplan.serving.served import service as service

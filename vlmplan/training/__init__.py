@@ -5,15 +5,9 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.training.job import (
-        TrainingChoices as TrainingChoices,
-    )
-    from vlmplan.training.job import (
-        load_data as load_data,
-    )
-    from vlmplan.training.job import (
-        training_order as training_order,
-    )
+    from vlmplan.training.job import TrainingChoices as TrainingChoices
+    from vlmplan.training.job import load_data as load_data
+    from vlmplan.training.job import training_order as training_order
     from vlmplan.training.recipe import Running as Running
     from vlmplan.training.recipe import Training as Training
     from vlmplan.training.stages import Voice as Voice
