@@ -236,10 +236,11 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
-# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
+# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents,
+# a text model by another exporter.
 BESIDE_API = {
-    "INTERACTIVE", "catalogue", "checks_junit", "gate_markdown", "junit_xml", "names_answers", "recheck_markdown",
-    "report_markdown", "require_answers", "require_good",
+    "INTERACTIVE", "catalogue", "checks_junit", "gate_markdown", "junit_xml", "names_answers", "optimum_export",
+    "recheck_markdown", "report_markdown", "require_answers", "require_good",
 }  # fmt: skip
 
 

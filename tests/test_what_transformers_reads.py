@@ -104,6 +104,16 @@ def test_of_two_sets_of_weights_the_one_that_transformers_loads(mine: Path) -> N
     assert np.array_equal(found, loaded.detach().numpy())
 
 
+def test_an_index_that_transformers_does_not_load_is_refused(mine: Path) -> None:
+    (mine / "model.safetensors").rename(mine / "other.safetensors")
+    table = dict.fromkeys(load_file(mine / "other.safetensors"), "other.safetensors")
+    (mine / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(KeyError, match="metadata"):
+        transformers.AutoModelForImageTextToText.from_pretrained(mine)
+    with pytest.raises(InputError, match=r"index.json: expected a table 'metadata', without which transformers"):
+        open_checkpoint(str(mine))
+
+
 def test_one_tensor_under_two_names_is_refused(mine: Path) -> None:
     tensors = load_file(mine / "model.safetensors")
     name = next(one for one in tensors if one.endswith("embed_tokens.weight"))
