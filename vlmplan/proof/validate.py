@@ -204,7 +204,10 @@ class Validator:
         """What the client does that the export is laid out for: in fp32 as PyTorch, else as our own loop."""
         self.progress("running it in its client", 0, 1)
         exact = parts.order.precision is Precision.FP32
-        limit = self.options.logit_tolerance or check_numbers.tolerance(parts.order.floats)
+        rounded = parts.order.precision in (Precision.INT8, Precision.INT4)
+        limit = self.options.logit_tolerance or (
+            check_client.ROUNDED_LIMIT if rounded else check_numbers.tolerance(parts.order.floats)
+        )
         return check_client.client(folder, parts, reference if exact else model, limit, self.options.timeout_s)
 
     def _rejected(self, folder: Path, fault: Check) -> Validation:
