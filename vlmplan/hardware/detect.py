@@ -92,8 +92,8 @@ def cache_bytes() -> int:
     """Return the largest cache of the processor, in bytes."""
     sizes = [_read(str(path)).strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     units = {"K": 2**10, "M": 2**20}
-    found = [int(size[:-1]) * units[size[-1]] for size in sizes if re.fullmatch(r"\d+[KM]", size)]
-    return max(found, default=USUAL_CACHE_BYTES)
+    caches = [int(size[:-1]) * units[size[-1]] for size in sizes if re.fullmatch(r"\d+[KM]", size)]
+    return max(caches, default=USUAL_CACHE_BYTES)
 
 
 def _memory_bytes() -> int | None:
@@ -106,13 +106,13 @@ def _memory_bytes() -> int | None:
 def _versions(runtime: Runtime) -> dict[str, str]:
     """Versions of what may change a time. Raises Unavailable for two ONNX Runtime packages at once."""
     python = {"vlmplan": __version__, "python": platform.python_version()}
-    found = {**python, **versions_of(SERVING[runtime].libraries)}
-    if {"onnxruntime", "onnxruntime-gpu"} <= set(found):
+    versions = {**python, **versions_of(SERVING[runtime].libraries)}
+    if {"onnxruntime", "onnxruntime-gpu"} <= set(versions):
         raise Unavailable(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; uninstall both, then "
             "install one"
         )
-    return found
+    return versions
 
 
 def _gpu(index: int) -> tuple[str, int, float | None]:
@@ -193,17 +193,17 @@ def setup(device: str, runtime: Runtime, threads: int | None) -> Setup:
 _PROBE_SIDE, _PROBE_BYTES, _PROBES = 1536, 2**28, 5
 
 
-def probe(found: Setup) -> tuple[dict[Precision, float], float]:
+def probe(setup: Setup) -> tuple[dict[Precision, float], float]:
     """Return what a square matrix product and a sum over memory reach: (FLOP/s by precision, bytes/s)."""
     import torch
 
-    torch.set_num_threads(found.threads)
-    device, kind = found.device, torch.float16 if found.on_gpu else torch.float32
-    side = _PROBE_SIDE * (4 if found.on_gpu else 1)
+    torch.set_num_threads(setup.threads)
+    device, kind = setup.device, torch.float16 if setup.on_gpu else torch.float32
+    side = _PROBE_SIDE * (4 if setup.on_gpu else 1)
     matrix = torch.ones(side, side, dtype=kind, device=device)
-    long = torch.ones(_PROBE_BYTES * (8 if found.on_gpu else 1) // 4, dtype=torch.float32, device=device)
+    long = torch.ones(_PROBE_BYTES * (8 if setup.on_gpu else 1) // 4, dtype=torch.float32, device=device)
     flops = 2 * side**3 / _fastest(lambda: matrix @ matrix, device)
-    return {found.base_precision: flops}, long.numel() * 4 / _fastest(long.sum, device)
+    return {setup.base_precision: flops}, long.numel() * 4 / _fastest(long.sum, device)
 
 
 def _fastest(run: Any, device: str) -> float:

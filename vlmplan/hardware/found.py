@@ -124,7 +124,7 @@ def _folders(around: Surroundings, controller: str) -> list[str]:
 
     A container often sees its own group as the root, and a path that it cannot reach: those just read as empty.
     """
-    found = []
+    folders = []
     for line in around.read("/proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         kinds, _, path = rest.partition(":")
@@ -132,8 +132,8 @@ def _folders(around: Surroundings, controller: str) -> list[str]:
             continue
         base = f"{_CGROUP}/{controller}" if kinds else _CGROUP
         steps = [step for step in path.split("/") if step and step != ".."]
-        found += ["/".join((base, *steps[:count])) for count in range(len(steps), -1, -1)]
-    return found or [_CGROUP, f"{_CGROUP}/{controller}"]
+        folders += ["/".join((base, *steps[:count])) for count in range(len(steps), -1, -1)]
+    return folders or [_CGROUP, f"{_CGROUP}/{controller}"]
 
 
 def _memory(around: Surroundings) -> tuple[int | None, int | None, bool]:

@@ -333,8 +333,8 @@ def intel(around: Surroundings) -> Told:
     """Return Intel's GPUs, the processor's own graphics last."""
     asked = around.run("xpu-smi", "discovery", "-j")
     listed = [row for row in _rows(_json(asked.text)) if row.get("device_name")]
-    found = [_xpu(around, row, place) for place, row in enumerate(listed)]
-    cards = () if found else _cards(around, "8086", "Intel")
+    gpus = [_xpu(around, row, place) for place, row in enumerate(listed)]
+    cards = () if gpus else _cards(around, "8086", "Intel")
     named = _opencl(around) if cards else []
     for card in cards:
         fitting = [one for one in named if one.integrated is card.integrated]
@@ -342,8 +342,8 @@ def intel(around: Surroundings) -> Told:
             named.remove(fitting[0])
             total = card.memory_bytes or (None if card.integrated else fitting[0].memory_bytes)
             card = replace(fitting[0], index=card.index, memory_bytes=total, driver=card.driver)  # noqa: PLW2901
-        found.append(card)
-    return tuple(sorted(found, key=lambda one: one.integrated)), (asked.problem,) if asked.problem else ()
+        gpus.append(card)
+    return tuple(sorted(gpus, key=lambda one: one.integrated)), (asked.problem,) if asked.problem else ()
 
 
 def _xpu(around: Surroundings, row: Mapping[str, Any], place: int) -> Device:

@@ -107,14 +107,14 @@ def _requirements() -> Iterable[str]:
 
 def extras(requirements: Iterable[str] | None = None) -> Mapping[str, tuple[Package, ...]]:
     """Return the packages of each extra, those of vlmplan itself under ``""``, as they are here."""
-    found: dict[str, list[Package]] = {}
+    by_extra: dict[str, list[Package]] = {}
     for line in _requirements() if requirements is None else requirements:
         what, _, marker = line.partition(";")
         named = re.match(r"\s*([\w.-]+)", what)
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", marker)
         least, below = re.search(r">=\s*([\w.]+)", what), re.search(r"<\s*([\w.]+)", what)
         if named:
-            found.setdefault(extra[1] if extra else "", []).append(
+            by_extra.setdefault(extra[1] if extra else "", []).append(
                 Package(
                     name=named[1],
                     version=version_of(named[1]),
@@ -122,7 +122,7 @@ def extras(requirements: Iterable[str] | None = None) -> Mapping[str, tuple[Pack
                     below=below[1] if below else None,
                 )
             )
-    return {extra: tuple(packages) for extra, packages in found.items()}
+    return {extra: tuple(packages) for extra, packages in by_extra.items()}
 
 
 def _beside(module: str) -> Path | None:
@@ -149,8 +149,8 @@ def torch_cuda(folder: Path | None = None) -> str | None:
         text = (home / "version.py").read_text(encoding="utf-8") if home else ""
     except OSError:
         return None
-    found = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
-    return found[1] if found else None
+    version = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    return version[1] if version else None
 
 
 def driver_cuda(library: str = "libcuda.so.1") -> str | None:

@@ -45,9 +45,9 @@ class ReportedNames(Document):
     names: Mapping[str, tuple[str, ...]]
     usual: tuple[Variants, ...] = ()
 
-    def taken(self, found: Iterable[str]) -> tuple[str, str] | None:
+    def taken(self, variants: Iterable[str]) -> tuple[str, str] | None:
         """Return the variant to take among those found, and why; None where they are of no one family."""
-        several = set(found)
+        several = set(variants)
         for family in self.usual:
             if several and several <= set(family.devices):
                 return next((name, why) for name, why in family.devices.items() if name in several)
@@ -57,8 +57,8 @@ class ReportedNames(Document):
 def _words(text: str) -> tuple[str, ...]:
     """The words of a name that tell devices apart: ``NVIDIA A100-SXM4-80GB`` -> a100, sxm, 80gb."""
     plain = re.findall(r"[a-z0-9]+", _MARKS.sub(" ", text).casefold())
-    found = ["sxm" if _SOCKET.fullmatch(word) else word for word in plain]
-    return tuple(word for word in found if word not in _IDLE) or tuple(found)
+    words = ["sxm" if _SOCKET.fullmatch(word) else word for word in plain]
+    return tuple(word for word in words if word not in _IDLE) or tuple(words)
 
 
 def _rest(asked: str, words: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -52,9 +52,9 @@ def read_prices(given: str, meant: Callable[[str], str]) -> Prices:
             f"--price: found '{given}', an amount, expected each device's price an hour: l4=0.7,h100=3, or a file "
             "(docs/prices.toml shows the format)"
         )
-    found = _stated(given) if stated else load(Prices, Path(given))
+    table = _stated(given) if stated else load(Prices, Path(given))
     prices: dict[str, float] = {}
-    for name, price in found.hour_price.items():
+    for name, price in table.hour_price.items():
         where = "--price" if stated else f"{given}: hour_price"
         try:
             device = meant(name)
@@ -63,7 +63,7 @@ def read_prices(given: str, meant: Callable[[str], str]) -> Prices:
         if device in prices:
             raise InputError(f"{where}: found two prices of {device}; give one")
         prices[device] = price
-    return replace(found, hour_price=prices)
+    return replace(table, hour_price=prices)
 
 
 def _stated(text: str) -> Prices:

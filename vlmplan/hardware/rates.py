@@ -63,14 +63,14 @@ def cuda_peaks(
         return None
     plain, tensor = _PER_CLOCK[capability]
     ticks, half = multiprocessors * clock_hz, 2 if _HALF_RATE in name and capability >= (7, 5) else 1
-    found = {Precision.FP32: plain * ticks, Precision.FP16: tensor / half * ticks}
+    peaks = {Precision.FP32: plain * ticks, Precision.FP16: tensor / half * ticks}
     if capability >= (8, 0):
-        found[Precision.BF16] = found[Precision.FP16]
+        peaks[Precision.BF16] = peaks[Precision.FP16]
     if capability >= (8, 9):
-        found[Precision.FP8] = 2 * found[Precision.FP16]
+        peaks[Precision.FP8] = 2 * peaks[Precision.FP16]
     if capability >= (7, 5):
-        found[Precision.INT8] = 2 * tensor * ticks
-    return found
+        peaks[Precision.INT8] = 2 * tensor * ticks
+    return peaks
 
 
 def cuda_rates(name: str, said: Mapping[str, int]) -> DeviceRates | None:

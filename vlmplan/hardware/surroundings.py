@@ -86,8 +86,8 @@ class Surroundings:
     def run(self, tool: str, *arguments: str) -> Answer:
         """Return what a tool prints. One that is not there is no problem; one that fails or is slow is."""
         here = self.path if self.path is not None else self.environment.get("PATH", os.defpath)
-        found = shutil.which(tool, path=os.pathsep.join((here, str(self.root / _WSL_TOOLS.lstrip("/")))))
-        return Answer() if found is None else _answer(tool, [found, *arguments], self.environment, self.timeout_s)
+        program = shutil.which(tool, path=os.pathsep.join((here, str(self.root / _WSL_TOOLS.lstrip("/")))))
+        return Answer() if program is None else _answer(tool, [program, *arguments], self.environment, self.timeout_s)
 
 
 def _answer(tool: str, command: list[str], environment: Mapping[str, str], timeout_s: float) -> Answer:
@@ -205,7 +205,7 @@ def _nvml_row(nvml: "object", handle: object, index: int) -> Row:
         return _said(nvml, getattr(nvml, name), *given)
 
     memory, load = said("nvmlDeviceGetMemoryInfo", handle), said("nvmlDeviceGetUtilizationRates", handle)
-    found = {
+    row = {
         "index": index,
         "uuid": said("nvmlDeviceGetUUID", handle),
         "name": said("nvmlDeviceGetName", handle),
@@ -214,10 +214,10 @@ def _nvml_row(nvml: "object", handle: object, index: int) -> Row:
     }
     for field_name in ("total", "used", "free"):
         size = getattr(memory, field_name, None)
-        found[f"memory.{field_name}"] = size / 2**20 if isinstance(size, int) else None
+        row[f"memory.{field_name}"] = size / 2**20 if isinstance(size, int) else None
     return {
         key: value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        for key, value in found.items()
+        for key, value in row.items()
         if value is not None
     }
 
@@ -239,15 +239,15 @@ def cuda_attributes(index: int, library: str = "libcuda.so.1") -> Mapping[str, i
     import ctypes
 
     def read(driver: Any, device: Any) -> Mapping[str, int] | None:
-        value, found = ctypes.c_int(), {}
+        value, attributes = ctypes.c_int(), {}
         for name, code in _ATTRIBUTES.items():
             if driver.cuDeviceGetAttribute(ctypes.byref(value), code, device):
                 return None
-            found[name] = value.value
-        return found
+            attributes[name] = value.value
+        return attributes
 
-    found, memory = _ask_cuda(index, library, read), cuda_total_bytes(index, library)
-    return found if found is None or memory is None else {**found, "memory_bytes": memory}
+    attributes, memory = _ask_cuda(index, library, read), cuda_total_bytes(index, library)
+    return attributes if attributes is None or memory is None else {**attributes, "memory_bytes": memory}
 
 
 def cuda_total_bytes(index: int, library: str = "libcuda.so.1") -> int | None:
