@@ -144,12 +144,12 @@ def layer_groups(llm: Decoder) -> tuple[LayerGroup, ...]:
         intermediate=llm.intermediate,
     )
     plain = llm.layers - llm.sliding_layers - sum(group.layers for group in llm.groups)
-    found = [replace(usual, layers=plain)] if plain else []
+    groups = [replace(usual, layers=plain)] if plain else []
     if llm.sliding_layers:
-        found.append(replace(usual, layers=llm.sliding_layers, window=llm.sliding_window or 0))
+        groups.append(replace(usual, layers=llm.sliding_layers, window=llm.sliding_window or 0))
     for group in llm.groups:
         head_dim = group.head_dim or llm.head_dim
-        found.append(
+        groups.append(
             replace(
                 group,
                 heads=group.heads or llm.heads,
@@ -159,4 +159,4 @@ def layer_groups(llm: Decoder) -> tuple[LayerGroup, ...]:
                 intermediate=group.intermediate or llm.intermediate,
             )
         )
-    return tuple(found)
+    return tuple(groups)

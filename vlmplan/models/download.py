@@ -32,12 +32,12 @@ from huggingface_hub.utils import disable_progress_bars
 logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 disable_progress_bars()
 try:
-    found = [snapshot_download(sys.argv[3], allow_patterns=sys.argv[4:]), ""]
+    answer = [snapshot_download(sys.argv[3], allow_patterns=sys.argv[4:]), ""]
 except MemoryError:
-    found = ["", "its answer takes more memory than such files need"]
+    answer = ["", "its answer takes more memory than such files need"]
 except Exception as error:
-    found = ["", str(error) or type(error).__name__]
-print(json.dumps(found))
+    answer = ["", str(error) or type(error).__name__]
+print(json.dumps(answer))
 """
 
 

@@ -187,9 +187,9 @@ def _kept(width: int, height: int, columns: int, rows: int, side: int) -> float:
 
 def _cover(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
     """Ovis2: the fewest tiles that keep nine tenths of the pixels, and a thumbnail; five tokens mark places."""
-    found = [(_kept(width, height, i, j, rule.view_size), j, i) for j, i in _sizes(limit)]
-    enough = [(rows * columns, -share, rows, columns) for share, rows, columns in found if share > _COVERED]
-    most = [(-share, rows * columns, rows, columns) for share, rows, columns in found]
+    tilings = [(_kept(width, height, i, j, rule.view_size), j, i) for j, i in _sizes(limit)]
+    enough = [(rows * columns, -share, rows, columns) for share, rows, columns in tilings if share > _COVERED]
+    most = [(-share, rows * columns, rows, columns) for share, rows, columns in tilings]
     *_, rows, columns = min(enough, key=lambda one: one[:2]) if enough else min(most, key=lambda one: one[:2])
     tiles = columns * rows
     seen = stretched_pixels(width, height, columns * rule.view_size, rows * rule.view_size)
@@ -207,8 +207,8 @@ def _slices(width: int, height: int, rule: ImageRule, limit: int) -> Grid:
             if difference < least or (difference == least and high > rows):
                 columns, rows, least = count // high, high, difference
     pixels = max(1, columns * rows) * rule.view_size**2  # slices keep the image's shape, and so many pixels in all
-    found = _views(rule, columns, rows, base=True, seen_pixels=min(width * height, pixels))
-    return replace(found, tokens=_sliced_tokens(width, height, rule, columns, rows)) if rule.edge_step else found
+    grid = _views(rule, columns, rows, base=True, seen_pixels=min(width * height, pixels))
+    return replace(grid, tokens=_sliced_tokens(width, height, rule, columns, rows)) if rule.edge_step else grid
 
 
 def _sliced_tokens(width: int, height: int, rule: ImageRule, columns: int, rows: int) -> int:

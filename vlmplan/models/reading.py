@@ -77,10 +77,10 @@ def _kind_of(config: Plain, where: str) -> Any:
             f"which means {_known(vlm.classes)}"
         )
     keys = _TOWER_KEYS if kind in TEXTS else _OLD_KEYS
-    if found := [key for key in keys if config.get(key)]:
+    if present := [key for key in keys if config.get(key)]:
         named = f"'{config['architectures'][0]}'" if stems else "a model"
         raise InputError(
-            f"{where}: {named} with '{found[0]}' is not read; under model_type '{kind}' expected "
+            f"{where}: {named} with '{present[0]}' is not read; under model_type '{kind}' expected "
             + ("a text model, or " if kind in TEXTS else "")
             + "a vision-language model in transformers' layout (text_config and vision_config)"
         )
@@ -136,7 +136,7 @@ def _single(value: Any) -> Any:
 
 def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain, where: str) -> dict[str, Any]:
     """Read what ``aliases`` name, null meaning absent; a wrong value is named as the file spells it."""
-    found = dict(defaults)
+    fields = dict(defaults)
     for name, spellings in aliases.items():
         for spelling in (one for one in spellings if config.get(one) is not None):
             value = _single(config[spelling])
@@ -147,21 +147,21 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
                 name != "expert_intermediate" or not isinstance(value, list) or not value
             ):  # ERNIE's are checked with its experts
                 whole(value, f"{where}.{spelling}", least=0 if "expert" in name or name == "dense_layers" else 1)
-            found[name] = value
+            fields[name] = value
             break
-    return found
+    return fields
 
 
 def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Decoder:
-    found = {
+    fields = {
         "norms_per_layer": 2,
         **_read(config, {**TEXT_ALIASES, **text.aliases}, {**text.defaults, **defaults}, where),
     }
     if text.gate_counted:
-        found["intermediate"] //= 2
-    found.setdefault("kv_heads", found["heads"])
-    found.setdefault("head_dim", max(1, found["hidden"] // found["heads"]))
-    found |= text.traits
+        fields["intermediate"] //= 2
+    fields.setdefault("kv_heads", fields["heads"])
+    fields.setdefault("head_dim", max(1, fields["hidden"] // fields["heads"]))
+    fields |= text.traits
     for trait, spelling in (
         ("qkv_bias", "attention_bias"),
         ("qkv_bias", "qkv_bias"),
@@ -169,11 +169,11 @@ def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Deco
         ("mlp_bias", "mlp_bias"),
     ):
         if switch(config, spelling, where, default=False) and trait not in text.traits:
-            found[trait] = True
-    if found.get("experts") and not found.get("experts_per_token"):
+            fields[trait] = True
+    if fields.get("experts") and not fields.get("experts_per_token"):
         keys = " or ".join(TEXT_ALIASES["experts_per_token"])
-        raise InputError(f"{where}: found {found['experts']} experts, and not how many a token takes ({keys})")
-    return from_plain(Decoder, layer_fields(config, text, found, where), where)
+        raise InputError(f"{where}: found {fields['experts']} experts, and not how many a token takes ({keys})")
+    return from_plain(Decoder, layer_fields(config, text, fields, where), where)
 
 
 def _layers_used(config: Plain, vlm: Architecture, layers: int, where: str) -> int:
@@ -219,14 +219,14 @@ def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, s
     known = TOWERS[kind]
     defaults = _tower_defaults(own, named, known, vlm)
     vision = _read(own, {**VISION_ALIASES, **known.aliases}, defaults, inside)
-    found = {**known.traits, **vlm.traits, **vision, **_mlp_width(own, vision["hidden"], inside)}
-    if "positions" not in found and "image_size" in vision:
-        found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(found.get("class_token"))
-    found |= known.special(own, found, inside) if known.special else {}
+    fields = {**known.traits, **vlm.traits, **vision, **_mlp_width(own, vision["hidden"], inside)}
+    if "positions" not in fields and "image_size" in vision:
+        fields["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(fields.get("class_token"))
+    fields |= known.special(own, fields, inside) if known.special else {}
     if "siglip" in kind and switch(own, "vision_use_head", inside, default=vlm.siglip_head and "siglip" in named):
-        found["extra_params"] = found.get("extra_params", 0) + _head_params(found["hidden"], found["intermediate"])
-    found["layers_used"] = _layers_used(config, vlm, found["layers"], where)
-    return from_plain(VisionTower, found, inside), kind
+        fields["extra_params"] = fields.get("extra_params", 0) + _head_params(fields["hidden"], fields["intermediate"])
+    fields["layers_used"] = _layers_used(config, vlm, fields["layers"], where)
+    return from_plain(VisionTower, fields, inside), kind
 
 
 def _vlm_parts(config: Plain, vlm: Architecture, llm: Decoder, where: str, processor: Processor) -> dict[str, Any]:

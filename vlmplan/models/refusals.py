@@ -89,8 +89,8 @@ def _sixteen(model: ModelSpec, precision: Precision, hardware: HardwareProfile, 
 
 def refusal(model: ModelSpec, precision: Precision, hardware: HardwareProfile, runtime: Runtime) -> str | None:
     """Return why ``runtime`` does not run ``model`` at ``precision`` on ``hardware``; None where it does."""
-    if found := _method_refused(model, hardware, runtime) or _without_kernels(precision, hardware, runtime):
-        return found
+    if reason := _method_refused(model, hardware, runtime) or _without_kernels(precision, hardware, runtime):
+        return reason
     try:
         hardware.compute_precision(precision, runtime)
     except InputError as error:

@@ -41,12 +41,12 @@ EDGE = '"size": {{"longest_edge": {edge}}}'
 
 def qwen_area(argument: str) -> Settings:
     """Qwen's: SGLang and OpenVINO want the old name of the limit."""
-    found = processor_argument(argument, *ALL)
+    settings = processor_argument(argument, *ALL)
     old = {
         Engine.SGLANG: '--mm-process-config \'{{"image": {{"max_pixels": {pixels}}}}}\'',
         Engine.OPENVINO: 'preprocessor_config.json: "max_pixels": {pixels}',
     }
-    return Settings(setting=found.setting, engines={**found.engines, **old})
+    return Settings(setting=settings.setting, engines={**settings.engines, **old})
 
 
 EDGES = processor_argument(EDGE, Engine.VLLM, Engine.LLAMA_CPP)

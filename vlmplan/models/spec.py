@@ -281,12 +281,12 @@ class ImageRule:
         """Every number of tiles that a grid may have, fewest first."""
         sides = range(1, self.max_side_views + 1)
         if self.grids:
-            found = {columns * rows for columns, rows in self.grids}
+            counts = {columns * rows for columns, rows in self.grids}
         elif self.max_side_views > 1:
-            found = {i * j for i in sides for j in sides}
+            counts = {i * j for i in sides for j in sides}
         else:
-            found = set(range(1, self.max_views + 1))
-        return tuple(count for count in sorted(found) if self.min_views <= count <= self.max_views)
+            counts = set(range(1, self.max_views + 1))
+        return tuple(count for count in sorted(counts) if self.min_views <= count <= self.max_views)
 
     def _check_needed(self) -> None:
         """What a rule's arithmetic cannot do without."""

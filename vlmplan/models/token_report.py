@@ -67,16 +67,16 @@ def tokens_of(model: ModelSpec, image: tuple[int, int], images: int, wanted: int
     """
     if model.image is None:
         raise InputError(f"{model.name} has no vision tower, so an image makes no tokens")
-    found, chosen, warnings = options(model, image), None, [*model.cautions]
+    reachable, chosen, warnings = options(model, image), None, [*model.cautions]
     if wanted is not None:
         chosen = at_most(model, image, wanted)
         if chosen is None:
             raise InputError(
-                f"--visual-tokens {wanted}: {model.name} makes at least {found[0].visual_tokens} of this image; a "
+                f"--visual-tokens {wanted}: {model.name} makes at least {reachable[0].visual_tokens} of this image; a "
                 "compressor makes fewer (vlmplan export)"
             )
         least = model.image.trained_min_visual_tokens
-        if chosen.visual_tokens < min(least, found[-1].visual_tokens):
+        if chosen.visual_tokens < min(least, reachable[-1].visual_tokens):
             warnings.append(f"nothing is published of {model.name} below {least} visual tokens")
         if chosen.visual_tokens != wanted:
             warnings.append(f"no setting makes {wanted} of this image; {chosen.visual_tokens} is the next below")
@@ -86,9 +86,9 @@ def tokens_of(model: ModelSpec, image: tuple[int, int], images: int, wanted: int
         images=images,
         rule=model.image.rule,
         in_sequence=model.llm.sees_visual_tokens,
-        native=_as_set(found[-1], images),
+        native=_as_set(reachable[-1], images),
         wanted=_as_set(chosen, images) if chosen else None,
-        reachable=tuple(_as_set(one, images) for one in found),
+        reachable=tuple(_as_set(one, images) for one in reachable),
         beyond_default=tuple(_as_set(one, images) for one in beyond_default(model, image)),
         warnings=tuple(warnings),
     )

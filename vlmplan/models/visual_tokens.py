@@ -151,21 +151,21 @@ def _side_px(image: tuple[int, int], seen_pixels: int) -> float:
     return math.sqrt(max(1, min(image[0] * image[1], seen_pixels)))
 
 
-def seen_size(model: ModelSpec, image: tuple[int, int], found: VisualInput) -> tuple[int, int]:
-    """Return width and height, in pixels, at which an image is seen as ``found``.
+def seen_size(model: ModelSpec, image: tuple[int, int], visual: VisualInput) -> tuple[int, int]:
+    """Return width and height, in pixels, at which an image is seen as ``visual``.
 
     Exact where sides are rounded to whole tokens; else as many pixels as are seen, in the image's own shape.
     """
     rule = model.image
     if rule is not None and rule.rule is Rule.AREA:
-        side, tokens = rule.view_size, found.visual_tokens
+        side, tokens = rule.view_size, visual.visual_tokens
         least = rule.least_pixels or rule.least_tokens * side**2
         # The limit of area is not told, only what it makes; it lies between that and the image's own.
         for most in (rule.trained_max_visual_tokens, *range(tokens, 4 * tokens)):
             columns, rows = resized_area(*image, side, (min(least, most * side**2), most * side**2))
             if columns * rows == tokens:
                 return columns * side, rows * side
-    scale = found.seen_side_px / math.sqrt(image[0] * image[1])
+    scale = visual.seen_side_px / math.sqrt(image[0] * image[1])
     return max(1, round(image[0] * scale)), max(1, round(image[1] * scale))
 
 
@@ -204,11 +204,11 @@ def beyond_default(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInpu
     rule = model.image
     if rule is None or rule.rule is Rule.COMPRESSED:
         return ()
-    native, found = native_visual_tokens(model, image), dict[int, VisualInput]()
+    native, by_tokens = native_visual_tokens(model, image), dict[int, VisualInput]()
     for grid, fill in _reachable(rule, *image):
         if grid.tokens > native:
-            found.setdefault(grid.tokens, replace(_option(rule, image, grid, fill), reduction=Reduction.IMAGE_SIZE))
-    return tuple(found[tokens] for tokens in sorted(found))
+            by_tokens.setdefault(grid.tokens, replace(_option(rule, image, grid, fill), reduction=Reduction.IMAGE_SIZE))
+    return tuple(by_tokens[tokens] for tokens in sorted(by_tokens))
 
 
 def limits_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Mapping[str, int] | None:
@@ -242,8 +242,8 @@ def limit_of(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> in
 
     The longest edge in pixels, the most tiles, or the most pixels in all.
     """
-    found = limits_of(model, image, visual_tokens)
-    return None if found is None or model.image is None else found[WHOLE_TILES[model.image.rule]]
+    limits = limits_of(model, image, visual_tokens)
+    return None if limits is None or model.image is None else limits[WHOLE_TILES[model.image.rule]]
 
 
 def squares_of(
@@ -279,8 +279,8 @@ def at_most(model: ModelSpec, image: tuple[int, int], visual_tokens: int) -> Vis
     within = [(grid, fill) for grid, fill in settings if grid.tokens <= visual_tokens]
     if not within:
         return None
-    found = _option(rule, image, *max(within, key=lambda one: one[0].tokens))
-    return found if found.visual_tokens == native else replace(found, reduction=Reduction.IMAGE_SIZE)
+    option = _option(rule, image, *max(within, key=lambda one: one[0].tokens))
+    return option if option.visual_tokens == native else replace(option, reduction=Reduction.IMAGE_SIZE)
 
 
 def one_view(model: ModelSpec, image: tuple[int, int]) -> VisualInput:
@@ -325,8 +325,8 @@ def native_side_px(model: ModelSpec, image: tuple[int, int]) -> float:
 
 def native_visual_tokens(model: ModelSpec, image: tuple[int, int]) -> int:
     """Return the visual tokens of ``image`` under the checkpoint's default setting; 0 for a text model."""
-    found = options(model, image)
-    return found[-1].visual_tokens if found else 0
+    reachable = options(model, image)
+    return reachable[-1].visual_tokens if reachable else 0
 
 
 def settable(visual: VisualInput, engine: Engine, native_tokens: int) -> bool:
@@ -372,8 +372,8 @@ def visual_input(model: ModelSpec, image: tuple[int, int], visual_tokens: int, c
     if rule is None:
         raise InputError(f"{model.name} has no vision tower; expected --visual-tokens 0, found {visual_tokens}")
     if compressor is Compressor.NONE:
-        if found := _by_setting(model, image, visual_tokens):
-            return found
+        if by_setting := _by_setting(model, image, visual_tokens):
+            return by_setting
         compressor = Compressor.TOKEN_PACKER if rule.rule is Rule.COMPRESSED else Compressor.AVERAGE_POOL
     full = options(model, image)[-1]
     views = 1 if rule.rule not in SHAPE_KEEPING and visual_tokens <= rule.tokens_per_view else full.views

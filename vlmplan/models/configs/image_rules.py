@@ -132,14 +132,14 @@ def qwen_rule(least: int) -> Made:
     return made
 
 
-def image_rule(found: dict[str, Any], settings: Settings | None) -> ImageRule:
-    """Return the rule of ``found`` fields; what they leave out follows from the tokens of a view.
+def image_rule(fields: dict[str, Any], settings: Settings | None) -> ImageRule:
+    """Return the rule of ``fields``; what they leave out follows from the tokens of a view.
 
     Raises InputError for what no processor means.
     """
-    found.setdefault("trained_min_visual_tokens", found["tokens_per_view"])
-    views = found.get("max_views", 1)
-    most = found["tokens_per_view"] * (1 if found["rule"] is Rule.FIXED else views + (views > 1))
-    found.setdefault("trained_max_visual_tokens", max(most, found["trained_min_visual_tokens"]))
-    settings = NO_SETTING if found["rule"] is Rule.FIXED or settings is None else settings
-    return ImageRule(**found, setting=settings.setting, engines=settings.engines)
+    fields.setdefault("trained_min_visual_tokens", fields["tokens_per_view"])
+    views = fields.get("max_views", 1)
+    most = fields["tokens_per_view"] * (1 if fields["rule"] is Rule.FIXED else views + (views > 1))
+    fields.setdefault("trained_max_visual_tokens", max(most, fields["trained_min_visual_tokens"]))
+    settings = NO_SETTING if fields["rule"] is Rule.FIXED or settings is None else settings
+    return ImageRule(**fields, setting=settings.setting, engines=settings.engines)

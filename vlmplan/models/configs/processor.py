@@ -126,18 +126,18 @@ class Processor:
         """Fewest and most pixels of area: by the keys ``names``, or those of the table ``key``. Raises InputError."""
         where, table = self.value(key)
         table = table if isinstance(table, dict) else {}
-        found, said = [], False
+        limits, said = [], False
         for old, edge, default in ((names[0], "shortest_edge", least), (names[1], "longest_edge", most)):
             inner = table.get(edge, table.get(old))
             place, value = self.value(old)
             place, value = (place, value) if value is not None else (f"{where}.{edge}", inner)
             said = said or value is not None
-            found.append(default if value is None else whole(value, place, 1, 10**10))
+            limits.append(default if value is None else whole(value, place, 1, 10**10))
         if not said:
             self.note_silence(f"{key}, {' and '.join(names)}", f"{least} to {most} pixels")
-        if found[0] > found[1]:
-            raise InputError(f"{where}: expected {names[0]} of at most {names[1]}, found {found[0]} and {found[1]}")
-        return found[0], found[1]
+        if limits[0] > limits[1]:
+            raise InputError(f"{where}: expected {names[0]} of at most {names[1]}, found {limits[0]} and {limits[1]}")
+        return limits[0], limits[1]
 
     def note(self, text: str) -> None:
         """Say something of what was read."""

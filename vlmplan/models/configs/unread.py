@@ -95,11 +95,11 @@ def not_read(config: Plain, text: Plain, vlm: Architecture, llm: Decoder, tower:
     for (table, key), expected in {**_ANY, **_OF_TYPE.get(vlm.model_type, {})}.items():
         name = names.get(table, table)
         inside = text if table == "text" else config.get(name) if name else config
-        found = inside.get(key) if isinstance(inside, dict) else None
+        stated = inside.get(key) if isinstance(inside, dict) else None
         understood = expected(llm, tower)
-        if found is not None and found != understood:
+        if stated is not None and stated != understood:
             where = ".".join(part for part in (FILE, name, key) if part)
             yield (
-                f"{where} is {printable(repr(found))[:40]}, which is not read: parameters and times are those of "
+                f"{where} is {printable(repr(stated))[:40]}, which is not read: parameters and times are those of "
                 f"{printable(repr(understood))[:40]}"
             )

@@ -15,9 +15,9 @@ from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
 
 
-def _head_norms(own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
+def _head_norms(own: Plain, fields: dict[str, Any], where: str) -> dict[str, Any]:
     """Gemma 4: queries and keys are normed head by head."""
-    return {"extra_params": found["layers"] * 2 * whole(own.get("head_dim", 64), f"{where}.head_dim")}
+    return {"extra_params": fields["layers"] * 2 * whole(own.get("head_dim", 64), f"{where}.head_dim")}
 
 
 def _pooled(config: Plain, tower: VisionTower, h: int) -> Projector:

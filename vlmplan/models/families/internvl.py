@@ -14,12 +14,12 @@ from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, VisionTower
 
 
-def _internvit(own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
+def _internvit(own: Plain, fields: dict[str, Any], where: str) -> dict[str, Any]:
     """InternViT-6B norms queries and keys, and has no bias there; the output's bias stays."""
     normed = any(switch(own, key, where, default=False) for key in ("use_qk_norm", "qk_normalization"))
     rms = own.get("norm_type") == "rms_norm"
     bias = switch(own, "attention_bias", where, default=switch(own, "qkv_bias", where, default=False))
-    spared = 0 if bias else found["layers"] * found["hidden"]
+    spared = 0 if bias else fields["layers"] * fields["hidden"]
     return {"qk_norm": normed, "norm_bias": not rms, "attention_bias": bias, "extra_params": spared}
 
 

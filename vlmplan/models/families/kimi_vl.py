@@ -22,10 +22,10 @@ def _kimi(_: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:
         raise InputError(f"{read.value('merge_kernel_size')[0]}: found {merged}, expected 2")
     patches = read.count("in_token_limit", 4096, 4_000_000)
     read.value("pad_input")
-    found = area_rule(tower, read, Rule.PADDED, most=1024)
+    rule = area_rule(tower, read, Rule.PADDED, most=1024)
     pixels = patches * tower.patch**2
     whole = {} if patches == 4096 else {"default_max_tokens": max(1, patches // 4)}
-    return {**found, **whole, "default_max_pixels": pixels if patches % 4 else 0}
+    return {**rule, **whole, "default_max_pixels": pixels if patches % 4 else 0}
 
 
 _TOWERS = {

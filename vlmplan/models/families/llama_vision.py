@@ -14,14 +14,14 @@ from vlmplan.models.spec import Rule
 from vlmplan.models.tower import VisionTower
 
 
-def _global_layers(own: Plain, found: dict[str, Any], where: str) -> dict[str, Any]:
+def _global_layers(own: Plain, fields: dict[str, Any], where: str) -> dict[str, Any]:
     """Llama 3.2 Vision: layers over all tiles, gated, behind the others; tables of tiles' places."""
     tiles = whole(own.get("max_num_tiles", 4), f"{where}.max_num_tiles", 1, 64)
     ratios = 1 + sum(1 for i in range(1, tiles + 1) for j in range(1, tiles + 1) if i * j <= tiles)
     more = whole(own.get("num_global_layers", 8), f"{where}.num_global_layers", 0)
     return {
-        "extra_params": ratios * tiles * found["hidden"] * (found["positions"] + 2) + 3 + 2 * more,
-        "layers": found["layers"] + (more if "num_hidden_layers" in own else 0),
+        "extra_params": ratios * tiles * fields["hidden"] * (fields["positions"] + 2) + 3 + 2 * more,
+        "layers": fields["layers"] + (more if "num_hidden_layers" in own else 0),
     }
 
 

@@ -53,9 +53,9 @@ def _beyond_patches(tower: VisionTower, read: Processor, default: str) -> int:
     """Tokens of a view beyond its patches. Raises InputError where a patch would be taken away for a class token."""
     extra = selected_extra(tower, read, default)
     if extra < 0:
-        where, found = read.value("vision_feature_select_strategy")
+        where, strategy = read.value("vision_feature_select_strategy")
         raise InputError(
-            f"{where}: {found or default!r} leaves a class token out, and the tower has none; expected 'full'"
+            f"{where}: {strategy or default!r} leaves a class token out, and the tower has none; expected 'full'"
         )
     return extra
 
@@ -84,9 +84,9 @@ def _onevision_rule(_: Plain, tower: VisionTower, read: Processor) -> dict[str, 
     if said != own:
         read.note(f"{read.value('num_image_tokens')[0]} is {said}; counted by {own}, which the tower makes of a view")
     sides = range(1, 7)
-    found = _pinpoints(tower, read, side, tuple((side * i, side * j) for i in sides for j in sides))
+    rule = _pinpoints(tower, read, side, tuple((side * i, side * j) for i in sides for j in sides))
     extra = _beyond_patches(tower, read, "full")
-    return found | {"base_extra_tokens": extra, "pooled_beyond_views": int(most[1])}
+    return rule | {"base_extra_tokens": extra, "pooled_beyond_views": int(most[1])}
 
 
 def _pinpoints(tower: VisionTower, read: Processor, side: int, unasked: tuple[tuple[int, int], ...]) -> dict[str, Any]:

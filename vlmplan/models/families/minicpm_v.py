@@ -17,9 +17,9 @@ _SLICES = processor_argument(
 )
 
 
-def _merge_layer(__: Plain, found: dict[str, Any], _: str) -> dict[str, Any]:
+def _merge_layer(__: Plain, fields: dict[str, Any], _: str) -> dict[str, Any]:
     """MiniCPM-V 4.6: four patches become one inside the tower."""
-    return {"extra_params": 10 * found["hidden"], "merge_intermediate": 4 * found["intermediate"]}
+    return {"extra_params": 10 * fields["hidden"], "merge_intermediate": 4 * fields["intermediate"]}
 
 
 def _queried(config: Plain, __: VisionTower, h: int) -> Projector:
@@ -57,8 +57,8 @@ def _merged_slices_rule(config: Plain, tower: VisionTower, read: Processor) -> d
     mode = read.word("downsample_mode", "16x", ("16x", "4x"))
     step = tower.patch * (2 if mode == "4x" else 4)
     read.value("patch_size")
-    found = _slices_rule(config, tower, read)
-    return {**found, "tokens_per_view": (found["view_size"] // step) ** 2, "edge_step": step}
+    rule = _slices_rule(config, tower, read)
+    return {**rule, "tokens_per_view": (rule["view_size"] // step) ** 2, "edge_step": step}
 
 
 _TOWERS = {

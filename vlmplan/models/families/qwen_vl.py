@@ -17,9 +17,9 @@ _QWEN2_VIT = {"layers": 32, "hidden": 1280, "heads": 16, "intermediate": 5120, "
 _QWEN3_VIT = SO400M | {"patch": 16, "temporal_patch": 2}
 
 
-def _windows(own: Plain, found: dict[str, Any], where: str) -> dict[str, int]:
+def _windows(own: Plain, fields: dict[str, Any], where: str) -> dict[str, int]:
     """Qwen2.5-VL: all but some layers attend within windows."""
-    layers, patch = found["layers"], found["patch"]
+    layers, patch = fields["layers"], fields["patch"]
     blocks = own.get("fullatt_block_indexes", (7, 15, 23, 31))
     if not isinstance(blocks, list | tuple) or not all(type(i) is int and 0 <= i < layers for i in blocks):
         raise unexpected(f"{where}.fullatt_block_indexes", "a list of layers", blocks)

@@ -24,8 +24,8 @@ def with_file_beside(config: Plain, folder: Path) -> Plain:
     beside = folder / BESIDE
     if any(config.get(key) for key in _TABLES) or not beside.is_file():
         return config
-    found = nested(read_plain(beside), "quantization", BESIDE)
-    return {**config, "quantization_config": {"quant_method": "modelopt", **found}} if found else config
+    table = nested(read_plain(beside), "quantization", BESIDE)
+    return {**config, "quantization_config": {"quant_method": "modelopt", **table}} if table else config
 
 
 def _table(config: Plain, where: str) -> tuple[Plain, str]:
@@ -33,23 +33,23 @@ def _table(config: Plain, where: str) -> tuple[Plain, str]:
     for key in _TABLES:
         if isinstance(config.get(key), str):
             raise unexpected(f"{where}.{key}", "a table", config[key])
-        if found := nested(config, key, where):
-            return found, f"{where}.{key}"
+        if table := nested(config, key, where):
+            return table, f"{where}.{key}"
     return {}, where
 
 
 def layouts_of(config: Plain, where: str) -> dict[str, Layout]:
     """The layout of each part that has one: of all where it stands at the top, else of the part it stands in."""
-    found, inside = _table(config, where)
-    if found:
-        own = layout(found, inside)
+    table, inside = _table(config, where)
+    if table:
+        own = layout(table, inside)
         return dict.fromkeys(("llm", "vision", "projector"), own)
     layouts = {}
     for keys, part in ((TEXT_KEYS, "llm"), (_VISION, "vision")):
         for key in keys:
-            found, inside = _table(nested(config, key, where), f"{where}.{key}")
-            if found:
-                layouts[part] = replace(layout(found, inside), scope=(part,))
+            table, inside = _table(nested(config, key, where), f"{where}.{key}")
+            if table:
+                layouts[part] = replace(layout(table, inside), scope=(part,))
     return layouts
 
 
@@ -70,7 +70,7 @@ def layer_kinds(config: Plain, layers: int, where: str) -> dict[str, list[int]]:
     if not isinstance(types, list) or len(types) != layers:
         return {}
     names = {"linear_attention": "delta-net", "conv": "convolution", "cross": "cross"}
-    found: dict[str, list[int]] = {}
+    by_kind: dict[str, list[int]] = {}
     for layer, kind in enumerate(types):
-        found.setdefault(names.get(str(kind), "attention"), []).append(layer)
-    return found
+        by_kind.setdefault(names.get(str(kind), "attention"), []).append(layer)
+    return by_kind

@@ -57,15 +57,15 @@ def _torchao_scheme(kind: Any, own: Plain, where: str) -> Scheme | None:
     return scheme_of(bits, group, floating=floating, active_bits=active, zero_bytes=zero_bytes)
 
 
-def _torchao_rules(found: Any, own: Plain, where: str) -> Iterator[Rule]:
+def _torchao_rules(quant_type: Any, own: Plain, where: str) -> Iterator[Rule]:
     """A name, one serialised configuration, or a table of them by module."""
-    if not isinstance(found, dict):
-        yield None, _torchao_scheme(found, own, where)
+    if not isinstance(quant_type, dict):
+        yield None, _torchao_scheme(quant_type, own, where)
         return
-    data = nested(found, "_data", where)
+    data = nested(quant_type, "_data", where)
     by_name = nested(data, "module_fqn_to_config", where) or nested(data, "fqn_to_config", where)
     if not by_name:
-        yield None, _torchao_scheme(found.get("_type"), data, where)
+        yield None, _torchao_scheme(quant_type.get("_type"), data, where)
         return
     for name in sorted(by_name, key=lambda name: name == "_default"):
         means = None if name == "_default" else patterns([name], where)
@@ -77,12 +77,12 @@ def torchao(table: Plain, where: str) -> Layout:
     """TorchAO: ``quant_type`` is a name, or the configuration under ``default``."""
     kind, inside = table.get("quant_type"), f"{where}.quant_type"
     own = nested(table, "quant_type_kwargs", where)
-    found = kind.get("default", kind) if isinstance(kind, dict) else kind
-    if found is None:
+    quant_type = kind.get("default", kind) if isinstance(kind, dict) else kind
+    if quant_type is None:
         raise InputError(f"{inside}: missing, expected one of {', '.join(_TORCHAO)}")
     left, _ = listed(table, where, "modules_to_not_convert")
     head = switch(table, "include_input_output_embeddings", where, default=False)
-    return Layout(method="torchao", rules=tuple(_torchao_rules(found, own, inside)), left=left, head=head)
+    return Layout(method="torchao", rules=tuple(_torchao_rules(quant_type, own, inside)), left=left, head=head)
 
 
 NVFP4 = scheme_of(4, 16, floating=True, scale_bytes=1)
@@ -110,10 +110,10 @@ _NAMED: Mapping[str, Scheme | None] = {
 
 
 def _algorithm(name: Any, where: str) -> Scheme | None:
-    found = name.lower() if isinstance(name, str) else ""
-    if found not in _NAMED:
+    algorithm = name.lower() if isinstance(name, str) else ""
+    if algorithm not in _NAMED:
         raise InputError(f"{where}: {name!r:.40} is not read; expected one of {', '.join(_NAMED)}")
-    return _NAMED[found]
+    return _NAMED[algorithm]
 
 
 def _cache(table: Plain, where: str) -> str | None:

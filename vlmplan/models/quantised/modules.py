@@ -241,8 +241,8 @@ def _inner(name: str) -> str:
 def _of_class(name: str) -> str:
     """The path that a class's name stands for, as far as it tells (``Llama4TextAttention``); else the name."""
     kinds = {"Vision": "vision", "Attention": "self_attn", "Experts": "experts", "MLP": "mlp"}
-    found = next((path for word, path in kinds.items() if word in name), name)
-    return found if re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) else name
+    meant = next((path for word, path in kinds.items() if word in name), name)
+    return meant if re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) else name
 
 
 def _regular(text: str, *, regular: bool) -> str | None:
@@ -256,8 +256,8 @@ def _regular(text: str, *, regular: bool) -> str | None:
 
 def check_listed(listed: Iterable[str], where: str, *, regular: bool = False) -> None:
     """Raise InputError for a list of modules that could take too long to match; globs do not backtrack."""
-    found = (_regular(text, regular=regular) for text in listed)
-    check_expressions([text for text in found if text is not None], where)
+    expressions = (_regular(text, regular=regular) for text in listed)
+    check_expressions([text for text in expressions if text is not None], where)
 
 
 def patterns(listed: Sequence[str], where: str, *, regular: bool = False) -> Patterns:

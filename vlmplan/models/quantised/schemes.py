@@ -112,5 +112,5 @@ def everything(scheme: Scheme | None) -> tuple[Rule, ...]:
 
 def listed(table: Plain, where: str, *keys: str) -> tuple[Patterns, bool]:
     """(modules left whole, whether the head may be quantised): transformers spares it where there is no list."""
-    found = strings(table, where, *keys)
-    return patterns(found or (), where), found is not None
+    modules = strings(table, where, *keys)
+    return patterns(modules or (), where), modules is not None
