@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmplan.document import TwiceError, read_plain, read_text, unambiguous_json
 from vlmplan.errors import InputError, printable
-from vlmplan.exporting import TOKENIZER_FILES, chat_template
+from vlmplan.exporting import TOKENIZER_FILES
 from vlmplan.proof.foreign import genai as foreign_genai
 from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
 from vlmplan.proof.foreign.decoder import TextReference
@@ -101,7 +101,7 @@ def _of_template(folder: Path, checkpoint: Path) -> Iterator[str]:
             else ("there is a chat template, and the checkpoint has none")
         )
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    if has_tokenizer and not found and chat_template(checkpoint) is not None:
+    if has_tokenizer and not found and any(True for _ in _templates(checkpoint)):
         yield "there is no chat template, and the checkpoint has one"
 
 
