@@ -105,8 +105,10 @@ def _templates(folder: Path, **tags: str) -> None:
     for name in ("chat_template.jinja", "chat_template.json"):
         (folder / name).unlink(missing_ok=True)
     for key, name in (("tokenizer", "tokenizer_config.json"), ("processor", "processor_config.json")):
+        content = json.loads((folder / name).read_text())
+        content.pop("chat_template", None)
         own = {"chat_template": _template(tags[key])} if key in tags else {}
-        _changed(folder, name, lambda found, own=own: (found.pop("chat_template", None), found.update(own)))
+        (folder / name).write_text(json.dumps(content | own))
     if "older" in tags:
         (folder / "chat_template.json").write_text(json.dumps({"chat_template": _template(tags["older"])}))
     if "jinja" in tags:

@@ -16,6 +16,7 @@ from vlmplan.checkpoints import (
     SHAPED_TYPES,
     Checkpoint,
     opened,
+    own_weights,
     quiet_transformers,
     stored_type,
     view_processor,
@@ -41,8 +42,10 @@ from vlmplan.exporting import (
     manifest_of,
     part_of,
     texts,
+    tiling,
     weight_bytes,
 )
+from vlmplan.models import Compressor
 from vlmplan.progress import Progress
 from vlmplan.proof.folder import integrity, links
 from vlmplan.proof.graphs import Differences, compare
@@ -92,6 +95,8 @@ def apart(folder: Path, sizes_bytes: dict[str, int]) -> tuple[str, ...]:
 def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -> Check:
     """The manifest says of the export what exporting this checkpoint would; ``beside`` are its files but graphs."""
     named = same_weights(manifest, parts.order, parts.checkpoint)
+    if manifest.weights is None and own_weights(parts.checkpoint, parts.compression) is not None:
+        parts = replace(parts, order=replace(parts.order, weights=None))  # a file given holds the same, or is refused
     parts = parts if named is None else replace(parts, order=replace(parts.order, weights=named))
     due = manifest_of(parts, dict(manifest.files))
     due = replace(
@@ -356,13 +361,28 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
     if checkpoint.pictured:  # whose own processor sets another size of patches than the file has
         processor.patch_size = dict.fromkeys(("height", "width"), checkpoint.tower.patch_size)
     elif tiles.shapes is not None:
-        pass  # whose settings say all
+        _ask(processor, checkpoint, tiles)
+        return
     elif tiles.squares is not None:
         processor.merge_size = tiles.squares.merge
     elif not checkpoint.masked:
         processor.crop_to_patches = True
     if tiles.setting is not None:
         cut_within(processor, tiles.setting, masked=checkpoint.masked)
+
+
+def _ask(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None:
+    """Set of a processor of views what the visual tokens ask for, and nothing else.
+
+    Settings in which the order is as the checkpoint is read stay the processor's own, so that a misreading shows.
+    """
+    unasked = tiling(checkpoint, tiles.image, None, Compressor.NONE).shapes
+    if tiles.shapes is None or unasked is None:
+        return
+    as_read = unasked.settings()
+    for name, value in tiles.shapes.settings().items():
+        if value != as_read[name]:
+            setattr(processor, name, value)
 
 
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:

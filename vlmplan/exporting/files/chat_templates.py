@@ -1,8 +1,8 @@
 """By which chat template do an export's clients write prompts? By one: that of the checkpoint's own processor.
 
 transformers' processors take the template of ``processor_config.json``, else of ``chat_template.json``, else of
-``chat_template.jinja``; the tokenizer's own, of ``tokenizer_config.json``, is the one where no other is. Clients look in
-different places, so that an export has the same text wherever one does.
+``chat_template.jinja``; the tokenizer's own, of ``tokenizer_config.json``, is the one where no other is. Clients look
+in different places, so that an export has the same text wherever one does.
 """
 
 import warnings

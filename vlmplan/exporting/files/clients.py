@@ -21,7 +21,7 @@ from vlmplan.checkpoints import (
     fast_tokenizer,
     quiet_transformers,
 )
-from vlmplan.document import read_plain, read_text
+from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.exporting.files.chat_templates import OLDER_FILE, TEMPLATE_FILE, chat_template
 from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
@@ -49,6 +49,7 @@ TOKENIZER_FILES = (
 INTERNVL = "InternVLProcessor"
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+_WRITTEN = {"fake_image_token": _AROUND, "image_token": IMAGE_TOKEN, "global_image_token": "<global-img>"}
 _WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its src/models/registry.js)
 _ASKS_TEMPLATE = ("gemma3",)  # whose processor there (src/models/gemma3) opens none without chat_template.jinja
 _STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
@@ -176,6 +177,28 @@ def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...
     }
 
 
+def _check_around(checkpoint: Checkpoint) -> None:
+    """Raise InputError where SmolVLM's own processor would write other tokens around an image than Idefics3's.
+
+    It goes by what the tokenizer calls them; Idefics3's, in Python and in transformers.js, does not.
+    """
+    told: dict[str, Any] = {}
+    for name in ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
+        if (path := checkpoint.folder / name).is_file():
+            told |= read_plain(path)
+    kind = told.get("processor_class")
+    if kind == IDEFICS3 or (kind is None and checkpoint.config.model_type != "smolvlm"):
+        return
+    extra = told.get("extra_special_tokens")
+    told |= extra if isinstance(extra, dict) else {}
+    for key, token in _WRITTEN.items():
+        if (found := told.get(key, token)) != token:
+            raise InputError(
+                f"{checkpoint.folder}/tokenizer_config.json: {key} is {found!r:.40}; expected {token}, which "
+                "processors of exports write"
+            )
+
+
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of a tiled checkpoint: its own, as Idefics3's classes read them."""
     if image_token(checkpoint) != IMAGE_TOKEN or _AROUND not in added_tokens(checkpoint.folder).values():
@@ -183,6 +206,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
+    _check_around(checkpoint)
     found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)

@@ -2,7 +2,7 @@
 
 A folder's ``generation_config.json`` says all, or where there is none ``config.json``: at its top, and where that is
 silent in ``text_config``. Clients derive otherwise each (transformers.js takes ``text_config`` first), so that an
-export always has the file, and its ``config.json`` says nothing of how to generate but the tokens that it calls its own.
+export always has the file, and its ``config.json`` says nothing of how to generate but its special tokens.
 """
 
 from collections.abc import Mapping
