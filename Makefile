@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 export PYTHONPATH := .:tools:tests
 
 .PHONY: help preprocess check format lint types test slow gpu goldens docs docs-serve profiles compiled models hardware evidence laws \
-	curves points tables bench fuzz clean
+	curves points tables bench exports fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -86,6 +86,9 @@ bench: $(PYTHON) ## how long things take here: cold start, fit, export
 	$(PYTHON) tools/bench_cold.py
 	$(PYTHON) tools/bench_fit.py
 	$(PYTHON) tools/bench_export.py
+
+exports: $(PYTHON) ## docs/evidence/exports.md: every family exported and proved; half an hour (CLIENT=DIR has transformers.js)
+	$(PYTHON) tools/export_table.py $(if $(CLIENT),--client $(CLIENT))
 
 fuzz: $(PYTHON) ## ten minutes of spoilt files (needs pip install atheris)
 	$(PYTHON) tools/fuzz.py --minutes 10

@@ -3,7 +3,8 @@
     python model_server.py CHECKPOINT [FAULT]
 
 Prints its port. Faults: ``hang`` and ``close`` after two tokens, ``error`` in the stream, ``silent`` (no token counts),
-``refuse`` (HTTP 500), ``blind`` (pictures are ignored), ``flaky`` (of whole answers every third is HTTP 503).
+``refuse`` (HTTP 500), ``blind`` (pictures are ignored), ``cached`` (a prompt asked again is answered from
+memory), ``flaky`` (of whole answers every third is HTTP 503).
 """
 
 import base64
@@ -27,6 +28,7 @@ FOLDER, FAULT = Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
 MODEL = AutoModelForImageTextToText.from_pretrained(FOLDER).eval()
 PROCESSOR = Prompts(FOLDER).processor  # without the part for videos, which wants torchvision
 LOCK = threading.Lock()
+ANSWERED: dict[str, dict[str, Any]] = {}  # counts, by what was asked
 torch.set_num_threads(1)
 
 
@@ -82,6 +84,12 @@ class Handler(BaseHTTPRequestHandler):
         if not body.get("stream"):
             self.whole(given, limit)
             return
+        asked = json.dumps(body["messages"])
+        if FAULT == "cached" and asked in ANSWERED:
+            for _ in range(ANSWERED[asked]["completion_tokens"]):
+                self.send({"choices": [{"delta": {"content": "x"}}]})
+            self.ended(ANSWERED[asked])
+            return
         events = Events(self)
         try:
             MODEL.generate(**given, streamer=events, do_sample=False, min_new_tokens=limit, max_new_tokens=limit)
@@ -89,6 +97,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         usage = {"prompt_tokens": given["input_ids"].shape[1], "completion_tokens": events.tokens}
+        ANSWERED[asked] = usage
+        self.ended(usage)
+
+    def ended(self, usage: dict[str, Any]) -> None:
+        """End a stream with its counts."""
         self.send({"choices": [], "usage": None if FAULT == "silent" else usage})
         self.wfile.write(b"data: [DONE]\n\n")
 

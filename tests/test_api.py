@@ -1,6 +1,7 @@
 """The public API: lazy, by keyword, documented by examples that run, typed for its users, shown in notebooks."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import importlib.util
@@ -21,6 +22,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from PIL import Image
+from planted import numbered_questions, planted
 from small_models import checkpoint
 
 import vlmplan
@@ -139,10 +141,11 @@ def _names_of_types() -> dict[str, Any]:
         models,
         planning,
         proof,
+        studies,
     )
 
     rooms = (accuracy, checkpoints, cost, evaluation, exporting, fitting, hardware, inventory, measuring, models)
-    return {name: getattr(room, name) for room in (*rooms, planning, proof) for name in room.__all__} | {
+    return {name: getattr(room, name) for room in (*rooms, planning, proof, studies) for name in room.__all__} | {
         "Document": Document
     }
 
@@ -169,8 +172,9 @@ OTHERWISE = {
     "estimate": {"explain": "explain"} | _PERCENTILES,
     "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
                                "seed", "timeout", "points", "task"), ""),
+    "export": dict.fromkeys(("via", "optimum_python"), ""),  # another exporter's, of text models
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
-                "served_model": "", "images": "", "timeout": "", "with_": ""},
+                "served_model": "", "images": "", "timeout": "", "with_": "", "concurrency": ""},
 }  # fmt: skip
 
 
@@ -183,6 +187,7 @@ COMMANDS_OF_ONE_FUNCTION = [
     "validate",
     "run",
     "evaluate",
+    "study",
     "profile",
 ]
 
@@ -211,8 +216,11 @@ def test_examples_run(example: doctest.DocTest, here: Path) -> None:
     if example.name in {"validate", "run", "evaluate"}:
         vlmplan.export(checkpoint="small-llava", visual_tokens=36, compressor="average-pool", out="small-llava-36")
     said: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=COLORS)
-    result = runner.run(example, out=said.append)
+    with contextlib.ExitStack() as around:
+        if example.name == "study":
+            numbered_questions(here / "pages.jsonl", 60)
+            example.globs["url"] = around.enter_context(planted(here))
+        result = doctest.DocTestRunner(optionflags=COLORS).run(example, out=said.append)
     assert result.failed == 0, "".join(said)
     assert result.attempted > 0 and any(here.iterdir())
 

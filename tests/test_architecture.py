@@ -34,6 +34,7 @@ ROOMS = (
     "measuring",
     "proof",
     "evaluation",
+    "studies",
     "training",
     "sweeping",
     "views",
@@ -235,8 +236,12 @@ def test_rich_is_for_views_and_typer_for_commands() -> None:
 
 
 WITHOUT_API = {"demo", "doctor", "synthetic", "train", "sweep"}  # commands that no function of the API stands for
-# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents.
-BESIDE_API = {"INTERACTIVE", "catalogue", "junit_xml", "recheck_markdown", "report_markdown", "require_good"}
+# What a command asks rooms beside: which devices are meant, what is usual, what is written for who reads no documents,
+# a text model by another exporter.
+BESIDE_API = {
+    "INTERACTIVE", "catalogue", "checks_junit", "gate_markdown", "junit_xml", "names_answers", "optimum_export",
+    "recheck_markdown", "report_markdown", "require_answers", "require_good",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_API))
@@ -343,6 +348,7 @@ DIMENSIONLESS = {
     "weight",
     "in_flight",
     "p_value",
+    "kappa",
     "level",
     "floor",
     "logit_tolerance",
@@ -363,6 +369,7 @@ DIMENSIONLESS = {
     "native",
     "visual_tokens",
     "least_error",
+    "answered_questions",
     "batch_in_flight",
 }
 

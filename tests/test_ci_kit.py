@@ -1,5 +1,6 @@
 """The action, the workflow and the snippets for CI: each of their lines is run as its shell would run it."""
 
+import json
 import os
 import re
 import shutil
@@ -64,9 +65,8 @@ def _act(inputs: Mapping[str, str]) -> list[tuple[str, int, str]]:
     done: list[tuple[str, int, str]] = []
     for step in _steps():
         asked = step.get("if", "")
-        skipped = ("inputs.plan != ''" in asked and not values["plan"]) or (
-            "inputs.ask == 'true'" in asked and values["ask"] != "true"
-        )
+        skipped = any(not values[name] for name in re.findall(r"inputs\.([\w-]+) != ''", asked))
+        skipped |= any(values[name] != "true" for name in re.findall(r"inputs\.([\w-]+) == 'true'", asked))
         failed = any(code for _, code, _ in done)
         if "run" not in step or step["name"] == "install" or skipped or (failed and "always()" not in asked):
             continue
@@ -120,6 +120,29 @@ def test_the_action_fails_where_the_plan_does_not_hold() -> None:
     ran = [(name, code) for name, code, _ in done]
     assert ran == [("nothing of an earlier proof", 0), ("ask the plan again", 3), ("page", 0)], done
     assert not Path("page.html").exists()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("wrong", "code"), [(0, 0), (90, 4)])
+def test_the_action_holds_answers_against_those_before(wrong: int, code: int) -> None:
+    """Of a plan for a serving engine, which is not exported."""
+    for name, bad in (("before.jsonl", 0), ("--after.jsonl", wrong)):
+        rows = [
+            {"key": f"{n}", "question": f"q line {n}", "text": "?", "limits": [64], "visual_tokens": 64,
+             "expected": ["a"], "answer": "b" if n < bad else "a"}
+            for n in range(400)
+        ]  # fmt: skip
+        Path(name).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    given = {"answers": "--after.jsonl", "answers-before": "before.jsonl", "answers-options": "--within 1%"}
+    done = _act({"plan": "plan.json", "export": "false", **given})
+    assert [(name, found) for name, found, _ in done] == [
+        ("nothing of an earlier proof", 0),
+        ("ask the plan again", 0),
+        ("hold the answers against those before", code),
+        ("page", 0),
+    ], done
+    assert json.loads(Path("answers.json").read_text(encoding="utf-8"))["at"][0]["questions"] == 400
+    assert f'failures="{int(wrong > 0)}"' in Path("answers.xml").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("here")

@@ -82,7 +82,7 @@ def test_all_commands_are_offered() -> None:
         ("vlmplan catalogue laws reas", ["reasoning"]),
         ("vlmplan catalogue tasks do", ["docvqa"]),
         ("vlmplan estimate --hardware rtx-409", ["rtx-4090"]),
-        ("vlmplan recommend --hardware l4,m4", ["l4,m4-max"]),
+        ("vlmplan recommend --hardware l4,m4-m", ["l4,m4-max"]),
         ("vlmplan catalogue hardware l4", DEVICES),
     ],
 )

@@ -27,6 +27,7 @@ from vlmplan.inventory.catalogue import Shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+LOAD = ROOT / "docs" / "howto" / "load.md"
 PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 # What a machine measures differs from run to run: times, and differences that rounding makes.
 # So do the losses of a training.
@@ -55,9 +56,11 @@ def _masked(text: str) -> str:
 
 
 @functools.cache
-def _plan() -> Path:
-    """The plan of the README's recommendation."""
-    asked = next(block["arguments"] for block in _blocks() if block["arguments"].startswith("recommend"))
+def _plan(page: Path = README, device: str = "l4") -> Path:
+    """The plan of a page's recommendation for one device, the README's unless told."""
+    asked = next(
+        one["arguments"] for one in _blocks(page) if one["arguments"].startswith(f"recommend --hardware {device} ")
+    )
     path = Path(tempfile.mkdtemp()) / "plan.json"
     assert CliRunner().invoke(app, [*shlex.split(asked), "--out", str(path)]).exit_code == 0
     return path
@@ -87,6 +90,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     (tmp_path / "shapes").symlink_to(drawn())
     (tmp_path / "plan.json").symlink_to(_plan())
+    (tmp_path / "loaded.json").symlink_to(_plan(LOAD, "l40s"))
 
 
 def _id(page: Path) -> str:

@@ -22,8 +22,9 @@ from vlmplan.document import load
 from vlmplan.errors import InputError, Unavailable
 from vlmplan.hardware.profile import Basis, HardwareProfile
 from vlmplan.hardware.runtimes import Precision
-from vlmplan.measuring.endpoint import Endpoint, Probe, interrogate, noise_png, observations_of
 from vlmplan.measuring.observation import Quantity
+from vlmplan.measuring.servers.asked import caches, crowded, crowded_observations, interrogate, observations_of
+from vlmplan.measuring.servers.endpoint import Endpoint, Probe, noise_png
 
 SHORT = Probe(words=6, image=None, output_tokens=4)
 SEEN = Probe(words=6, image=(336, 336), output_tokens=4)
@@ -53,12 +54,42 @@ def test_pictures_become_the_visual_tokens_they_add(url: str) -> None:
     assert found[2].measured_s > found[0].measured_s  # 576 tokens more to read, and a tower
 
 
+def test_many_at_once_time_the_steps_of_so_many(url: str) -> None:
+    server = Endpoint(url=url, model="small")
+    alone = observations_of(interrogate(server, (SHORT,), quiet), read_model_config(checkpoint()), Precision.FP32)
+    found = crowded(server, SHORT, [2, 4], quiet)
+    assert [(one.at_once, len(one.replies), one.whole) for one in found] == [(2, 6, True), (4, 12, True)]
+    steps, notes = crowded_observations(found, alone)
+    assert [one.request.workload.concurrency for one in steps] == [2, 4]
+    assert {one.quantity for one in steps} == {Quantity.TPOT}
+    assert steps[1].measured_s > alone[1].measured_s  # threads of one core
+    assert all("cannot be told from the prefill" in note for note in notes)
+
+
+def test_a_cache_is_found_and_said() -> None:
+    with serving("cached") as found:
+        told = caches(Endpoint(url=found, model="small"), False, quiet)
+    assert told[0].startswith("a prompt asked again has its first token in ")
+    assert told[0].endswith("prefixes are cached")
+    assert "new every time" in told[1]
+
+
+@pytest.mark.parametrize("levels", ["1", "4,x", "0", "300", "2,3,4,5,6,7,8"])
+def test_levels_that_are_none_are_one_line(levels: str, url: str) -> None:
+    given = ["--endpoint", url, "--model", str(checkpoint()), "--hardware", "amd-epyc-9654", "--concurrency", levels]
+    ran = CliRunner().invoke(app, ["profile", *given])
+    assert ran.exit_code == 2
+    assert "--concurrency: found" in ran.stderr
+
+
 def test_one_command_makes_a_profile_to_plan_with(url: str, tmp_path: Path) -> None:
     out = tmp_path / "served.toml"
     given = ["--endpoint", url, "--model", str(checkpoint()), "--hardware", "amd-epyc-9654", "--out", str(out)]
+    given += ["--concurrency", "2"]
     ran = CliRunner().invoke(app, ["profile", *given])
     assert ran.exit_code == 0, ran.output
     assert "left out" in ran.stdout
+    assert "2 at once, 6 answers: TTFT p50" in " ".join(ran.stdout.split())
     profile = load(HardwareProfile, out)
     assert profile.calibration[0].basis is Basis.MEASURED
     work = ["--visual-tokens", "576", "--text-tokens", "40", "--output-tokens", "8"]

@@ -255,6 +255,15 @@ def test_another_number_of_tokens_plans_no_second_time() -> None:
     assert len(asked) == 3
 
 
+def test_a_rate_is_answered_with_replicas_and_the_load_curve(server: Loopback) -> None:
+    found = _ask(server, latency="2s", rate="20/s")
+    assert " --rate 20/s" in found["command"]
+    assert any(line.startswith("Load: 20/s on ") for line in found["expected"])
+    assert len(found["charts"]["load"]["data"]) == 3
+    assert _ask(server, latency="2s")["charts"]["load"] is None
+    assert "--rate: " in _ask(server, rate="/etc/passwd")["message"]  # which no form can name
+
+
 def test_a_limit_moved_moves_the_front(server: Loopback) -> None:
     tight, loose = _ask(server, latency="300ms"), _ask(server, latency="2s")
     assert len(tight["front"]) < len(loose["front"])

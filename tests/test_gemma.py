@@ -218,7 +218,7 @@ def test_every_number_of_tokens_is_run(kind: str, tmp_path: Path) -> None:
     assert (unasked.visual_tokens, unasked.compressor) == (OWN[kind], Compressor.NONE)
 
 
-@pytest.mark.parametrize("token", ["<start_of_image>", "<image>"])
+@pytest.mark.parametrize("token", ["<start_of_image>", "<image_soft_token>"])
 def test_no_question_says_where_the_image_stands(token: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"--prompt: found {token}; the image's place is set by the template"):
         answer(_whole("gemma3").folder, random_picture(tmp_path, 30, 30), f"and {token}?", 1, "cpu", 1)

@@ -402,6 +402,17 @@ def test_every_number_of_vlmplan_tokens_can_be_exported(kind: str, tmp_path: Pat
         chosen(ExportChoices(checkpoint=str(checkpoint(kind)), visual_tokens=7), None)
 
 
+@pytest.mark.parametrize("kind", SHAPED)
+def test_small_pictures_fit_in_an_export_of_few_tokens(kind: str, tmp_path: Path) -> None:
+    """Which are enlarged: with a least number of tokens as large as the most they would fit in no view."""
+    export(order(kind, visual_tokens=12), tmp_path / "made", quiet)
+    for size in ((131, 37), (37, 131), (60, 45), (45, 44), (9, 9)):
+        found = answer(tmp_path / "made", random_picture(tmp_path, *size), "Hm?", 1, "cpu", 1).visual_tokens
+        assert 4 <= found <= 16, size
+    given = Options(checkpoint=str(checkpoint(kind)), visual_tokens=12, image=USUAL_IMAGE, threads=1, repeats=1)
+    assert not Validator(given, quiet).validate(tmp_path / "made").report.failed
+
+
 def test_pictures_too_long_for_any_view_are_refused() -> None:
     """What transformers' own processor raises an error of shapes for."""
     processor = view_processor()(

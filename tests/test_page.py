@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from small_models import exported
 from test_cli import RECOMMEND, changed, run
 from test_plans_again import planned
 
+import vlmplan
 from vlmplan.document import from_plain, load, to_json
 from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.pages.html_page import Dossier, page
-from vlmplan.pages.page_charts import front_chart, knee_chart, latency_chart, parts_chart
+from vlmplan.pages.page_charts import front_chart, knee_chart, latency_chart, load_chart, parts_chart
 from vlmplan.planning.plan import Plan, knee_curve_of
 from vlmplan.proof.report import Report, held, passed
+from vlmplan.views.service import service_lines
 
 SLOWER = 8.0
 
@@ -156,6 +159,28 @@ def test_charts_hold_the_plans_own_figures() -> None:
     assert latency is not None
     assert list(latency.data[1].x) == pytest.approx([100 * SLOWER, 100 * SLOWER])
     assert latency_chart(replace(report, checks=report.checks[:1]), plan) is None
+
+
+def test_a_load_is_told_and_drawn() -> None:
+    plan = vlmplan.recommend(
+        hardware="l40s", task="reasoning", text_tokens=50, output_tokens=32, rate="20/s", percentiles={"p95": "2s"},
+        price=str(Path(__file__).parents[1] / "docs" / "prices.toml"),
+    )  # fmt: skip
+    found = plan.service
+    assert found is not None
+    html = unescape(page(Dossier(plan=plan)))
+    for line in service_lines(found):
+        assert line in html
+    for tile in (f"<b>{found.replicas}</b><span>20/s", "<span>1,000 requests</span>", "<dd>latency p95 2.00 s</dd>"):
+        assert tile in html
+    assert "vlmplan handover PLAN.json" in html
+    chart = load_chart(plan)
+    assert chart is not None
+    assert list(chart.data[0].x) == [one.rate_per_s for one in found.curve]
+    assert list(chart.data[0].y) == pytest.approx([1e3 * one.latency_p95_s for one in found.curve])
+    assert [line.x0 for line in chart.layout.shapes] == [found.knee_rate_per_s, 20 / found.replicas]
+    assert load_chart(planned()) is None
+    assert "<h2>Under load" not in page(Dossier(plan=planned()))
 
 
 def test_charts_of_slow_plans_are_in_seconds() -> None:

@@ -272,6 +272,13 @@ def test_several_devices_are_no_flag_of_llama_server() -> None:
     assert plan["choice"]["deploy"]["command"] is None
 
 
+def test_an_estimate_says_what_an_engine_does_not_serve() -> None:
+    said = "llama.cpp is not known to serve google/paligemma-3b-mix-448; it is priced as if it did"
+    for model, shown in (("paligemma-3b-mix-448", True), ("Qwen3-VL-8B", False)):
+        asked = ("estimate", "--hardware", "m4-max", "--model", model, "--json")
+        assert (said in json.loads(CliRunner().invoke(app, asked).stdout)["warnings"]) is shown
+
+
 @pytest.mark.parametrize(("precision", "bits"), [("int4", 4.8944), ("int8", 8.5008)])
 def test_weights_of_a_gguf_take_their_true_bits(precision: str, bits: float) -> None:
     """A GGUF's head is quantised as the rest; an embedding table apart from it is priced whole."""

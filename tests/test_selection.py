@@ -31,7 +31,7 @@ from vlmplan.graphs.vision import encoder_graph
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.inventory import catalogue
 from vlmplan.models.spec import Compressor
-from vlmplan.planning.handover import PLAN_FILE
+from vlmplan.planning.handing.handover import PLAN_FILE
 from vlmplan.planning.plan import Plan
 from vlmplan.proof.numbers import probes
 from vlmplan.proof.options import Options

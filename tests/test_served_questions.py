@@ -31,7 +31,7 @@ from vlmplan.evaluation.scoring import Score
 from vlmplan.evaluation.served import Asked, Asking, Reply, ask_all, sent
 from vlmplan.fitting.point_tables import read_points
 from vlmplan.inventory import catalogue
-from vlmplan.measuring.endpoint import Endpoint
+from vlmplan.measuring.servers.endpoint import Endpoint
 from vlmplan.models.spec import ModelSpec
 from vlmplan.models.visual_tokens import native_visual_tokens
 

@@ -1,6 +1,7 @@
 """A service under load: the simulation against closed forms, published curves, and what a user asks and reads."""
 
 import csv
+import json
 import math
 import random
 import statistics
@@ -17,16 +18,17 @@ from typer.testing import CliRunner
 import vlmplan
 from vlmplan.cli.app import app
 from vlmplan.cost.op import Request
-from vlmplan.cost.service import LoadAsked, PercentileLimit, Timed
+from vlmplan.cost.service import LoadAsked, PercentileLimit, Service, Timed
 from vlmplan.cost.steps import Step, images_s, step_s
 from vlmplan.cost.totals import cost, request_of
 from vlmplan.errors import InputError
 from vlmplan.hardware.runtimes import Precision, Runtime
 from vlmplan.inventory import catalogue
+from vlmplan.inventory.request_log import read_requests
 from vlmplan.models.spec import Workload
 from vlmplan.serving.arrivals import Arrivals, read_trace
-from vlmplan.serving.engine import Engine, engine, step_limits
-from vlmplan.serving.served import Replicas, at_percent, service
+from vlmplan.serving.engine import Engine, engine, mixed, size_of, step_limits
+from vlmplan.serving.served import Load, Replicas, at_percent, service
 from vlmplan.serving.simulate import serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +80,8 @@ def test_slots_that_do_not_slow_each_other_are_the_queue_m_m_c(slots: int, load:
     random_ = random.Random(3)
     outputs = [1 + math.ceil(math.log(1 - random_.random()) / math.log(1 - 1 / mean_tokens)) for _ in range(COUNT)]
     one = _engine(step, output_tokens=mean_tokens, slots=slots)
-    found = serve(one, Arrivals(rate_per_s=rate).at_replica(0, 1, COUNT, 2), outputs)
+    sizes = [replace(one.size, output_tokens=tokens, context_tokens=1 + tokens) for tokens in outputs]
+    found = serve(one, Arrivals(rate_per_s=rate).at_replica(0, 1, COUNT, 2), sizes)
     wait_s = _erlang_c(slots, load * slots) * mean_tokens * step / (slots * (1 - load))
     assert _mean(found.latency_s) - _mean(outputs) * step == pytest.approx(wait_s, rel=0.12, abs=0.003)
 
@@ -170,7 +173,7 @@ def _replicas(rate_per_s: float, limit_s: float, hardware: str = "l4", of: Timed
     limits = (PercentileLimit(of=of, percent=95, limit_s=limit_s),)
     asked, ready = LoadAsked(rate_per_s=rate_per_s, limits=limits), machine_of(hardware)
     usable = ready.hardware.usable_bytes(Runtime.VLLM)
-    return Replicas(_request(), ready, usable, asked, Arrivals(rate_per_s=rate_per_s))
+    return Replicas(_request(), ready, usable, Load(asked=asked, arrivals=Arrivals(rate_per_s=rate_per_s)))
 
 
 def test_the_least_replicas_keep_the_limits_and_one_fewer_does_not() -> None:
@@ -268,6 +271,123 @@ def test_traces_that_say_no_rate_are_refused(lines: list[str], told: str, tmp_pa
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(InputError, match=told):
         read_trace(path)
+
+
+SHORT, LONG = (
+    {"text_tokens": 40, "output_tokens": 8, "image": "640x480"},
+    {"text_tokens": 600, "output_tokens": 300, "image": "640x480", "images": 3},
+)
+
+
+def _logged(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _served_log(log: str, rate: str) -> Service:
+    found = vlmplan.estimate(model="Qwen2.5-VL-7B", hardware="a100-80gb-sxm", requests=log, rate=rate).service
+    assert found is not None
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::vlmplan.errors.Assumed")
+def test_logged_requests_are_served_with_their_own_sizes(tmp_path: Path) -> None:
+    """At a rate at which none meets another, the percentiles are those of each logged request alone."""
+    log = _logged(tmp_path / "log.jsonl", *[SHORT] * 90, *[LONG] * 10)
+    found = _served_log(log, "1/h")
+    short, long = (
+        vlmplan.estimate(model="Qwen2.5-VL-7B", hardware="a100-80gb-sxm", **_words(row)).latency_s
+        for row in (SHORT, LONG)
+    )
+    assert long > 5 * short
+    assert found.sizes == 100
+    assert found.latency is not None
+    assert found.latency.p50_s == pytest.approx(short, rel=0.1)
+    assert found.latency.p95_s == pytest.approx(long, rel=0.1)
+
+
+def _words(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "images": row.get("images", 1)}
+
+
+@pytest.mark.filterwarnings("ignore::vlmplan.errors.Assumed")
+def test_logged_requests_come_when_they_came(tmp_path: Path) -> None:
+    """The same sizes at the same times: long ones that come together take longer than long ones that come apart."""
+    times = [*(2.0 * step for step in range(40)), *(80 + 0.01 * step for step in range(20)), 130.0]
+    together = [LONG if 40 <= at < 60 else SHORT for at in range(len(times))]
+    apart = [LONG if at % 2 and at < 40 else SHORT for at in range(len(times))]
+    assert together.count(LONG) == apart.count(LONG)
+    found = []
+    for name, rows in (("together", together), ("apart", apart)):
+        stamped = [{**row, "time_s": 1e9 + time_s} for row, time_s in zip(rows, times, strict=True)]
+        log = _logged(tmp_path / f"{name}.jsonl", *reversed(stamped))  # as they ended, say
+        found.append(_served_log(log, log))
+    assert [one.requests for one in found] == [len(times)] * 2
+    assert [round(one.asked.rate_per_s, 6) for one in found] == [round((len(times) - 1) / 130, 6)] * 2
+    first, second = (one.latency for one in found)
+    assert first is not None
+    assert second is not None
+    assert first.p95_s > 1.5 * second.p95_s
+
+
+def test_times_of_a_log_are_seconds_or_dates(tmp_path: Path) -> None:
+    stamps = ["2026-11-29T10:00:00.5Z", "2026-11-29T12:00:01+02:00", 1795946402]
+    rows = [{**SHORT, "timestamp": stamp} for stamp in stamps]
+    assert [one.time_s for one in read_requests(Path(_logged(tmp_path / "log.jsonl", *rows))).requests] == [
+        1795946400.5, 1795946401.0, 1795946402.0,
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::vlmplan.errors.Assumed")
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([SHORT] * 20, "--rate: not every request in .* says when it came"),
+        ([{**SHORT, "time_s": "soon"}] * 20, "line 1: time_s: expected seconds, or a time such as"),
+        ([{**SHORT, "time_s": -1}] * 20, "line 1: time_s: expected seconds from 0 on"),
+        ([{**SHORT, "time_s": 5}] * 20, "all 20 requests come at one moment"),
+    ],
+)
+def test_logs_that_say_no_arrivals_are_refused(rows: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
+    log = _logged(tmp_path / "log.jsonl", *rows)
+    with pytest.raises(InputError, match=told):
+        _served_log(log, log)
+
+
+@pytest.mark.filterwarnings("ignore::vlmplan.errors.Assumed")
+def test_a_recommendation_for_a_log_bears_the_long_ones_too(tmp_path: Path) -> None:
+    log = _logged(tmp_path / "log.jsonl", *[SHORT] * 60, *[LONG] * 40)
+    asked: dict[str, Any] = {"hardware": "l4", "task": "ocr", "latency": "60s", "model": "Qwen2.5-VL-7B", "rate": "3/s"}
+    with_own, by_medians = vlmplan.recommend(**asked, requests=log), vlmplan.recommend(**asked, **_words(SHORT))
+    assert with_own.service is not None
+    assert by_medians.service is not None
+    assert with_own.service.replicas > by_medians.service.replicas
+    assert "requests are as large as the logged ones" in with_own.assumptions[0]
+    assert "requests that are alike" in vlmplan.recheck(plan=with_own).notes[0]
+    assert vlmplan.recheck(plan=by_medians).notes == ()
+
+
+def test_of_requests_that_differ_the_cache_s_tokens_say_how_many_run() -> None:
+    """Two of five tokens each in a cache of ten are as two slots."""
+    by_slots = _engine(1.0, output_tokens=4, slots=2)
+    mixed = replace(by_slots, slots=100, kv_tokens=10.0, mix=(by_slots.size,) * 3)
+    times_s = Arrivals(rate_per_s=0.3).at_replica(0, 1, 2_000, 1)
+    assert serve(mixed, times_s, [by_slots.size] * 2_000) == serve(by_slots, times_s)
+    assert mixed.capacity_per_s() == pytest.approx(by_slots.capacity_per_s())
+
+
+def test_what_is_borne_of_requests_that_differ_lies_where_the_queue_ends() -> None:
+    request, ready = _request(32), machine_of("l4")
+    priced, usable = cost(request, ready), ready.hardware.usable_bytes(Runtime.VLLM)
+    alike = engine(request, ready, priced, usable)
+    sizes = tuple(size_of(_request(tokens), ready) for tokens in (1, 8, 64, 500))
+    one = mixed(alike, sizes, priced, usable, step_limits(ready.hardware)[1])
+    most, drawn = one.capacity_per_s(), random.Random(1).choices(sizes, k=6_000)
+    below, above = (
+        serve(one, Arrivals(rate_per_s=share * most).at_replica(0, 1, 6_000, 0), drawn) for share in (0.85, 1.25)
+    )
+    assert below.span_s == pytest.approx(6_000 / (0.85 * most), rel=0.05)
+    assert above.span_s > 1.1 * 6_000 / (1.25 * most)
 
 
 BASE = ["--hardware", "l4", "--text-tokens", "50", "--output-tokens", "32"]

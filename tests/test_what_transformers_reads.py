@@ -21,6 +21,7 @@ from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.answers import Prompts
 from vlmplan.exporting.files.clients import clients, texts
+from vlmplan.exporting.manifest import ClientLayout
 from vlmplan.exporting.write import export, open_parts
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
@@ -177,9 +178,9 @@ def test_a_template_that_no_processor_could_use_is_refused(template: Any, expect
 def test_a_gemma_without_a_template_is_not_for_transformers_js(tmp_path: Path) -> None:
     """Its processor there asks for ``chat_template.jinja``."""
     shutil.copytree(checkpoint("gemma3"), mine := tmp_path / "mine")
-    assert "transformers.js" in clients(open_checkpoint(str(mine)), asks=False)
+    assert "transformers.js" in clients(open_checkpoint(str(mine)), ClientLayout.TRANSFORMERS_JS, asks=False)
     _templates(mine)
-    assert clients(open_checkpoint(str(mine)), asks=False) == ("vlmplan",)
+    assert clients(open_checkpoint(str(mine)), ClientLayout.TRANSFORMERS_JS, asks=False) == ("vlmplan",)
 
 
 @pytest.mark.parametrize("kind", ["clip-llama", "gemma3", "internvl", "qwen2.5-vl", "lfm2-vl"])
@@ -219,6 +220,16 @@ def test_of_two_sets_of_weights_the_one_that_transformers_loads(mine: Path) -> N
     loaded = transformers.AutoModelForImageTextToText.from_pretrained(mine).get_input_embeddings().weight
     found = open_checkpoint(str(mine)).tensors.array("language_model.embed_tokens.weight")
     assert np.array_equal(found, loaded.detach().numpy())
+
+
+def test_an_index_that_transformers_does_not_load_is_refused(mine: Path) -> None:
+    (mine / "model.safetensors").rename(mine / "other.safetensors")
+    table = dict.fromkeys(load_file(mine / "other.safetensors"), "other.safetensors")
+    (mine / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(KeyError, match="metadata"):
+        transformers.AutoModelForImageTextToText.from_pretrained(mine)
+    with pytest.raises(InputError, match=r"index.json: expected a table 'metadata', without which transformers"):
+        open_checkpoint(str(mine))
 
 
 def test_one_tensor_under_two_names_is_refused(mine: Path) -> None:

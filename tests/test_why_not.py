@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_cli import run
@@ -167,6 +168,34 @@ def test_the_api_says_the_same() -> None:
     assert found.at_best.latency_interval_s[1] > 0.3
     assert {"--latency"} <= {flag for change in found.wins for flag in change.options}
     assert vlmplan.why_not(other=found.plan.choice.model, hardware="l4", latency="400ms", task="reasoning").is_choice
+
+
+LOADED: dict[str, Any] = {
+    "hardware": "l40s", "task": "reasoning", "text_tokens": 50, "output_tokens": 32, "rate": "20/s",
+    "percentiles": {"p95": "2s"},
+}  # fmt: skip
+
+
+def test_under_a_load_replicas_are_compared() -> None:
+    found = vlmplan.why_not(other="Qwen3-VL-4B-Instruct", **LOADED)
+    assert found.at_best is not None
+    chosen, own = found.plan.service, found.at_best.service
+    assert chosen is not None
+    assert own is not None
+    assert own.replicas < chosen.replicas
+    assert found.reason.endswith(f"it bears the rate on {own.replicas} replicas instead of {chosen.replicas}")
+
+
+def test_under_a_load_cost_is_that_of_the_replicas() -> None:
+    found = vlmplan.why_not(other="Qwen3.5-4B", minimise="cost", max_error="27%", **LOADED)
+    chosen = found.plan.service
+    assert chosen is not None
+    assert f"({1000 * chosen.replicas / 20:.0f} ms of a GPU)" in found.reason
+
+
+def test_what_keeps_the_limits_alone_and_not_under_the_load_is_said() -> None:
+    found = vlmplan.why_not(other="Qwen3.5-4B", **LOADED | {"hardware": "l4", "replicas": 1, "rate": "5/s"})
+    assert found.reason.startswith("it does not bear the load: 1 replica does not bear 5 requests a second")
 
 
 def test_a_model_that_is_none_is_said_first() -> None:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from vlmplan.api import catalogue as catalogue
     from vlmplan.api import check_profile as check_profile
     from vlmplan.api import compare as compare
+    from vlmplan.api import compare_answers as compare_answers
     from vlmplan.api import estimate as estimate
     from vlmplan.api import evaluate as evaluate
+    from vlmplan.api import evaluate_answers as evaluate_answers
     from vlmplan.api import evaluate_endpoint as evaluate_endpoint
     from vlmplan.api import explain as explain
     from vlmplan.api import export as export
     from vlmplan.api import fit as fit
+    from vlmplan.api import hand_over as hand_over
     from vlmplan.api import hardware_profile as hardware_profile
     from vlmplan.api import knees as knees
     from vlmplan.api import law as law
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from vlmplan.api import recommend as recommend
     from vlmplan.api import run as run
     from vlmplan.api import save as save
+    from vlmplan.api import study as study
     from vlmplan.api import task as task
     from vlmplan.api import tokens as tokens
     from vlmplan.api import validate as validate
@@ -49,7 +53,9 @@ if TYPE_CHECKING:
     from vlmplan.errors import Outdated as Outdated
     from vlmplan.errors import OutOfTolerance as OutOfTolerance
     from vlmplan.errors import Unavailable as Unavailable
+    from vlmplan.errors import Unsettled as Unsettled
     from vlmplan.errors import VlmplanError as VlmplanError
+    from vlmplan.evaluation import AnswersGate as AnswersGate
     from vlmplan.evaluation import Evaluation as Evaluation
     from vlmplan.evaluation import TokenCurve as TokenCurve
     from vlmplan.exporting import Answer as Answer
@@ -74,6 +80,7 @@ if TYPE_CHECKING:
     from vlmplan.models import Workload as Workload
     from vlmplan.planning import Choice as Choice
     from vlmplan.planning import Comparison as Comparison
+    from vlmplan.planning import HandedOver as HandedOver
     from vlmplan.planning import Outline as Outline
     from vlmplan.planning import Plan as Plan
     from vlmplan.planning import Recheck as Recheck
@@ -81,6 +88,7 @@ if TYPE_CHECKING:
     from vlmplan.proof import Check as Check
     from vlmplan.proof import Report as Report
     from vlmplan.proof import Validation as Validation
+    from vlmplan.studies import Study as Study
 
     __all__: list[str]
 else:  # unseen by type checkers, which would take any name for one that is there
@@ -92,12 +100,15 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "catalogue",
                 "check_profile",
                 "compare",
+                "compare_answers",
                 "estimate",
                 "evaluate",
+                "evaluate_answers",
                 "evaluate_endpoint",
                 "explain",
                 "export",
                 "fit",
+                "hand_over",
                 "hardware_profile",
                 "knees",
                 "law",
@@ -111,6 +122,7 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "recommend",
                 "run",
                 "save",
+                "study",
                 "task",
                 "tokens",
                 "validate",
@@ -126,17 +138,19 @@ else:  # unseen by type checkers, which would take any name for one that is ther
                 "OutOfTolerance",
                 "Outdated",
                 "Unavailable",
+                "Unsettled",
                 "VlmplanError",
             ),
-            "evaluation": ("Evaluation", "TokenCurve"),
+            "evaluation": ("AnswersGate", "Evaluation", "TokenCurve"),
             "exporting": ("Answer", "Manifest"),
             "fitting": ("FitReport", "Harness"),
             "hardware": ("HardwareProfile", "Precision", "Prices", "Provider", "Runtime"),
             "measuring": ("Adjusted", "Profiled", "Verdict"),
             "models": ("Compressor", "ModelSpec", "Reduction", "Tokens", "Workload"),
             "inventory": ("Budget", "NamedWorkload", "Preference"),
-            "planning": ("Choice", "Comparison", "Outline", "Plan", "Recheck", "WhyNot"),
+            "planning": ("Choice", "Comparison", "HandedOver", "Outline", "Plan", "Recheck", "WhyNot"),
             "proof": ("Check", "Report", "Validation"),
+            "studies": ("Study",),
         },
     )
 

@@ -67,8 +67,14 @@ class Outdated(VlmplanError):  # noqa: N818
     exit_code = 3
 
 
+class Unsettled(VlmplanError):  # noqa: N818
+    """A study spent its budget and its choice is less sure than was wished."""
+
+    exit_code = 3
+
+
 class OutOfTolerance(VlmplanError):  # noqa: N818
-    """An export was validated and fell short."""
+    """An export was validated, or answers were held against those before, and fell short."""
 
     exit_code = 4
 

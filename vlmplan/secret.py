@@ -20,7 +20,8 @@ from functools import partial
 from urllib.parse import unquote
 
 _SHORT_KEY = 6  # characters; a shorter key is hidden as a word only, since it may be part of one
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")  # environment variables that hold secrets
+# Environment variables that hold secrets.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "JUDGE_API_KEY")
 HIDDEN = "[not shown: the key can be read from it]"
 _NAMES = {name.lower(): chr(code) for name, code in html.entities.name2codepoint.items() if code < 128} | {"apos": "'"}
 _SPELT = re.compile(  # a character as JSON, an address, HTML or Python may write it

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vlmplan.accuracy.error_by_scores import by_scores as by_scores
     from vlmplan.accuracy.error_by_scores import of_videos as of_videos
     from vlmplan.accuracy.error_by_scores import parse_task as parse_task
+    from vlmplan.accuracy.law import OWN_QUESTIONS as OWN_QUESTIONS
     from vlmplan.accuracy.law import PARAMETERS as PARAMETERS
     from vlmplan.accuracy.law import RATIO as RATIO
     from vlmplan.accuracy.law import Coefficient as Coefficient
@@ -58,6 +59,7 @@ __getattr__, __all__ = face(
             "Fit",
             "Form",
             "Loss",
+            "OWN_QUESTIONS",
             "PARAMETERS",
             "Point",
             "PriorChoice",

@@ -42,6 +42,12 @@ def _law_warnings(
     """What to mind where a law is used away from its points, or for another way of reducing tokens."""
     lines = []
     for name, (law, _) in laws.items():
+        if law.asked_models and model.name not in law.asked_models:
+            lines.append(
+                f"{model.name} did not answer the questions of the law '{name}' "
+                f"({', '.join(law.asked_models)} did): how error falls with visual tokens and how hard the task is are "
+                "taken over, its own skill is not known"
+            )
         if visual.reduction not in (law.reduction, Reduction.TRAINED):
             lines.append(
                 f"the law '{name}' is of {law.reduction} reduction; {model.name} comes to {visual.visual_tokens} "

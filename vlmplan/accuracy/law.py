@@ -24,6 +24,10 @@ from vlmplan.records import dataclass
 EXTRAPOLATION_LOGIT_SD = 0.1
 
 
+# How the source of a point begins that was measured on the user's own questions; the model's name follows.
+OWN_QUESTIONS = "own questions answered by "
+
+
 class Form(enum.StrEnum):
     """The shape of the law."""
 
@@ -242,6 +246,11 @@ class ScalingLaw(Document):
         """The forms in use, in words."""
         shares = self.weights
         return self.form if shares is None else " + ".join(f"{share:.2g} {form}" for form, share in shares.items())
+
+    @property
+    def asked_models(self) -> tuple[str, ...]:
+        """The models that answered one's own questions for it; none where the points are from elsewhere."""
+        return tuple(one.removeprefix(OWN_QUESTIONS) for one in self.sources if one.startswith(OWN_QUESTIONS))
 
     def middle_compute(self, text_tokens: float) -> float:
         """Return N (Q + V) in the middle of the points' ranges, in billions of parameters x tokens."""

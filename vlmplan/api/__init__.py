@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from vlmplan.api.fits import fit as fit
     from vlmplan.api.losers import why_not as why_not
     from vlmplan.api.plans import compare as compare
+    from vlmplan.api.plans import hand_over as hand_over
     from vlmplan.api.plans import recheck as recheck
     from vlmplan.api.plans import recommend as recommend
     from vlmplan.api.profiles import check_profile as check_profile
     from vlmplan.api.profiles import profile as profile
     from vlmplan.api.profiles import profile_endpoint as profile_endpoint
     from vlmplan.api.profiles import profile_measurements as profile_measurements
+    from vlmplan.api.questions import compare_answers as compare_answers
+    from vlmplan.api.questions import evaluate_answers as evaluate_answers
     from vlmplan.api.questions import evaluate_endpoint as evaluate_endpoint
     from vlmplan.api.shelves import catalogue as catalogue
     from vlmplan.api.shelves import hardware_profile as hardware_profile
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from vlmplan.api.shelves import save as save
     from vlmplan.api.shelves import task as task
     from vlmplan.api.shelves import workload as workload
+    from vlmplan.api.studying import study as study
 
 
 def _html(document: Document) -> str | None:
@@ -49,10 +53,11 @@ __getattr__, __all__ = face(
         "exports": ("evaluate", "export", "page", "run", "validate"),
         "fits": ("fit",),
         "losers": ("why_not",),
-        "plans": ("compare", "recheck", "recommend"),
+        "plans": ("compare", "hand_over", "recheck", "recommend"),
         "profiles": ("check_profile", "profile", "profile_endpoint", "profile_measurements"),
-        "questions": ("evaluate_endpoint",),
+        "questions": ("compare_answers", "evaluate_answers", "evaluate_endpoint"),
         "shelves": ("catalogue", "hardware_profile", "law", "load", "model", "save", "task", "workload"),
+        "studying": ("study",),
     },
 )
 

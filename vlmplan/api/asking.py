@@ -21,8 +21,7 @@ from vlmplan.api.given import (
     tell,
     within,
 )
-from vlmplan.api.loads import alone, load_asked
-from vlmplan.api.workloads import Described, described
+from vlmplan.api.workloads import Described, alone, described, load_asked
 from vlmplan.errors import Infeasible, InputError
 from vlmplan.hardware import HardwareProfile, Runtime
 from vlmplan.inventory import Budget, Preference, Shelf

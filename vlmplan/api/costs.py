@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vlmplan.api.given import File, LoadWords, Words, check_confidence, completed, device, one_of, spec, tell, within
-from vlmplan.api.loads import load_asked, with_service
-from vlmplan.api.workloads import described, pictures, tell_times
+from vlmplan.api.workloads import described, load_asked, pictures, tell_times, with_service
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile, Part, Precision, Runtime
 from vlmplan.inventory import catalogue as shelves
@@ -145,7 +144,7 @@ def estimate(
         tell_times(
             log, logged_times_at(request, ready, log), f"{request.model.name} at {request.visual_tokens} visual tokens"
         )
-    return with_service(price(request, ready, confidence), request, ready, load)
+    return with_service(price(request, ready, confidence), request, ready, load, log)
 
 
 def explain(

@@ -33,6 +33,7 @@ def export(
     query: str | None = None,
     all_logits: bool = False,
     image: str | None = None,
+    layout: str = "transformers.js",
     replace: bool = False,
     progress: Progress = silent,
 ) -> "Manifest":
@@ -53,6 +54,7 @@ def export(
         all_logits: Logits of every token, not the last.
         image: Of tiles or grids: width and height of the image whose ``visual_tokens`` are meant; the plan's,
             or ``"1024x768"``, unless told.
+        layout: For which client: ``"transformers.js"``, or ``"genai"`` for onnxruntime-genai.
         replace: Whether to replace an export at ``out``.
         progress: Hears (what, done, in all).
 
@@ -73,7 +75,7 @@ def export(
     """
     if model is not None and checkpoint is not None:
         raise InputError("--model and --checkpoint both say what to export; give one")
-    from vlmplan.exporting import ExportChoices, export_order
+    from vlmplan.exporting import ClientLayout, ExportChoices, export_order
     from vlmplan.exporting import export as write
     from vlmplan.inventory import catalogue
     from vlmplan.planning import Plan
@@ -92,6 +94,7 @@ def export(
         query=query,
         all_logits=all_logits,
         image=None if image is None else parse_image(str(image)),
+        layout=must_be_one_of(ClientLayout, layout, "--layout"),
     )
     return write(export_order(asked, read), Path(out), progress, replace)
 

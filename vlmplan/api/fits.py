@@ -15,7 +15,9 @@ from vlmplan.models import Reduction
 if TYPE_CHECKING:
     from vlmplan.accuracy import ScalingLaw
     from vlmplan.fitting import FitOptions, FitReport, Prior, Row
+    from vlmplan.studies import Study
 
+LEAST_ANSWERS = 4  # that a point of a study has to be worth
 LONG_POINTS = 300  # from here on a fit takes seconds
 
 
@@ -50,7 +52,8 @@ def fit(
     """Fit a scaling law, error by LLM size and visual tokens, to measured points.
 
     Args:
-        points: A CSV, with ``from_`` a folder of results, or a list of ``Point``: LLM parameters in billions, visual
+        points: A CSV, the ``study.json`` of ``study`` (its answers alone, each arm by what its answers are worth), with
+            ``from_`` a folder of results, or a list of ``Point``: LLM parameters in billions, visual
             tokens an image, an error from 0 to 1.
         from_: Whose results the folder holds: ``"lmms-eval"`` or ``"vlmevalkit"``.
         runs: With ``from_``: a table with run, llm_params_b and visual_tokens.
@@ -61,7 +64,7 @@ def fit(
         prior: ``"auto"``: shipped studies tell what the points cannot; ``"none"``: they do not.
         floor: D of power: ``"free"`` from 0 up, or held at a number from 0 to below 1.
         loss: ``"squares"``, or ``"huber"``: points far off count less.
-        reduction: How the models came to their tokens.
+        reduction: How the models came to their tokens; of a study, the study's.
         like: What a family without points is taken for; the mean of all unless told.
         drop: Suspicions, lines or runs to leave out, with commas.
         keep: Suspicions, lines or runs to keep, with commas.
@@ -97,6 +100,9 @@ def fit(
     from vlmplan.fitting import points as as_points
 
     check_confidence(confidence)
+    asked = _study(points, from_)
+    if asked is not None:
+        reduction, task = asked.reduction, task or asked.task
     within("--draws", draws, 200, 20_000)
     options = FitOptions(
         forms=_forms(form), floor=_floor(floor), loss=must_be_one_of(Loss, loss, "--loss"),
@@ -104,7 +110,10 @@ def fit(
         level=confidence, text_tokens=text_tokens, published=published,
     )  # fmt: skip
     shares, stock = None if task is None else parse_task(task), must_be_one_of(PriorChoice, prior, "--prior")
-    rows, notes = _rows(points, one_of(Harness, from_, "--from"), file(runs), metric, score_max, shares)
+    rows, notes = (
+        _rows(points, one_of(Harness, from_, "--from"), file(runs), metric, score_max, shares)
+        if asked is None else (_studied(asked), tuple[str, ...]())
+    )  # fmt: skip
     chosen, left = of_task(rows, shares)
     used, warnings = kept(chosen, _words(drop), _words(keep))
     models, label = as_points(used), task or _single({row.task for row in rows})
@@ -117,6 +126,37 @@ def fit(
         options = replace(options, prior=_prior(models, options, shares or {label: 1.0}))
     sources = ((printable(origin.name),) if origin else ()) + tuple(dict.fromkeys(r.source for r in used if r.source))
     return fit_law(models, options, sources[:50], (*notes, *left, *warnings))
+
+
+def _study(points: File | Sequence[Point], harness: str | None) -> "Study | None":
+    """The study in a file of JSON; None where the points are something else."""
+    if harness is not None or not isinstance(points, str | Path) or Path(points).suffix != ".json":
+        return None
+    from vlmplan.document import load
+    from vlmplan.studies import Study
+
+    return load(Study, Path(points))
+
+
+def _studied(found: "Study") -> "tuple[Row, ...]":
+    """A study's arms as points: what the answers alone say, since a law brings what is known beforehand itself.
+
+    Raises InputError where too little was answered.
+    """
+    from vlmplan.accuracy import OWN_QUESTIONS
+    from vlmplan.fitting import Row
+
+    rows = tuple(
+        Row(
+            name=f"{one.served_model} at {one.limit}", llm_params_b=one.llm_params_b, visual_tokens=one.visual_tokens,
+            error=one.answered_error_fraction, family=one.family, weight=one.answered_questions, task=found.task,
+            source=f"{OWN_QUESTIONS}{one.model}",
+        )
+        for one in found.arms if one.answered_questions >= LEAST_ANSWERS
+    )  # fmt: skip
+    if not rows:
+        raise InputError(f"{found.questions}: no model of the study has {LEAST_ANSWERS} answers or more; ask more")
+    return rows
 
 
 def _single(tasks: Collection[str]) -> str:

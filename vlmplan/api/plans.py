@@ -1,4 +1,4 @@
-"""Which configuration, on which device, and does a plan still hold? Words or documents -> the document that says so."""
+"""Which configuration, on which device, what serves it, and does a plan still hold? Words or documents -> documents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from vlmplan.accuracy import ScalingLaw
 from vlmplan.api.asking import Asking, as_good, read_question
-from vlmplan.api.given import File, completed, document, named, this_machine
+from vlmplan.api.given import File, completed, document, must_be_one_of, named, this_machine
 from vlmplan.api.workloads import with_log
 from vlmplan.errors import InputError
 from vlmplan.hardware import HardwareProfile
@@ -19,7 +19,7 @@ from vlmplan.planning import Objective
 if TYPE_CHECKING:
     from vlmplan.hardware import Prices
     from vlmplan.inventory import NamedWorkload, RequestLog
-    from vlmplan.planning import Comparison, Plan, Recheck
+    from vlmplan.planning import Comparison, HandedOver, Plan, Recheck
 
 
 def _prices(given: "File | Prices | None", devices: Sequence[str | HardwareProfile]) -> "Prices | None":
@@ -269,3 +269,33 @@ def recheck(
     if read is None:
         raise InputError("--check: found no plan")
     return ask_again(read, named(hardware), named(task), folder)
+
+
+def hand_over(*, plan: "File | Plan", to: str, file: str | None = None) -> "HandedOver":
+    """Write what a serving stack takes for a plan: for its replicas, on its GPUs, with what sets its visual tokens.
+
+    Args:
+        plan: The plan, or its file.
+        to: The stack: ``"production-stack"`` (vLLM's Helm chart), ``"kserve"``, ``"ray-serve"``, ``"sglang"`` or
+            ``"llama.cpp"``.
+        file: Where the text will lie, for the line that applies it.
+
+    Returns:
+        ``text``, the file: JSON, which is YAML too, or shell commands; ``apply``, the line that hands it to the stack;
+        ``notes``, what to mind.
+
+    Raises:
+        InputError: For what is no plan, or one that the stack cannot take.
+
+    Example:
+        >>> import vlmplan
+        >>> plan = vlmplan.recommend(hardware="l40s", rate="20/s", percentiles={"p95": "2s"}, task="reasoning")
+        >>> vlmplan.hand_over(plan=plan, to="kserve").apply
+        'kubectl apply -f service.json'
+    """
+    from vlmplan.planning import Plan, Stack, hand_over_to
+
+    read = document(Plan, plan)
+    if read is None:
+        raise InputError("handover: found no plan")
+    return hand_over_to(read, must_be_one_of(Stack, to, "--to"), file)

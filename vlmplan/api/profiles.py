@@ -177,6 +177,7 @@ def profile_endpoint(
     precision: str | None = None,
     runtime: str | None = None,
     images: bool = True,
+    concurrency: str | None = None,
     timeout: str = "60s",
     progress: Progress = silent,
 ) -> "Adjusted":
@@ -192,26 +193,55 @@ def profile_endpoint(
         precision: What it is served in; as stored, or the device's usual one, unless told.
         runtime: The engine; by the device unless told.
         images: Whether to send pictures, too.
+        concurrency: Also so many requests at once, levels with commas: ``"4,16"``; each is bounded in number and time.
         timeout: Longest time of a whole answer, with its unit.
         progress: Hears (what, done, in all).
 
     Returns:
-        As ``profile_measurements``.
+        As ``profile_measurements``; ``notes`` say which caches the server has, and what could not be told apart.
 
     Raises:
         InputError: For an address, a model or a precision that cannot be.
         Unavailable: Where the server does not answer.
     """
-    from vlmplan.measuring import adjusted, interrogate, observations_of, probes
+    from vlmplan.measuring import (
+        adjusted,
+        caches,
+        crowded,
+        crowded_observations,
+        interrogate,
+        observations_of,
+        probes,
+    )
+
+    levels = _levels(concurrency)
 
     base, found = device(hardware), spec(model)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
     chosen = _served_precision(found, precision, base, engine)
     asked = server(endpoint, served_model, parse_seconds(str(timeout)))
-    answered = interrogate(asked, probes(images and found.vision is not None), progress)
-    observed = observations_of(answered, found, chosen)
+    seeing = images and found.vision is not None
+    posed = probes(seeing)
+    observed = observations_of(interrogate(asked, posed, progress), found, chosen)
+    notes = caches(asked, seeing, progress)
+    if levels:
+        probe = next(one for one in posed if (one.image is not None) is seeing)
+        more, told = crowded_observations(crowded(asked, probe, levels, progress), observed)
+        observed, notes = [*observed, *more], (*notes, *told)
     source = printable(asked.hidden(f"{asked.model} at {asked.host}: {len(observed)} times"))
-    return adjusted(base, shelves.typical(), engine, observed, source)
+    return replace(adjusted(base, shelves.typical(), engine, observed, source), notes=notes)
+
+
+def _levels(text: str | None) -> list[int]:
+    """How many requests at once, level by level, fewest first. Raises InputError."""
+    from vlmplan.measuring import MOST_AT_ONCE, MOST_LEVELS
+
+    words = [] if text is None else [word.strip() for word in str(text).split(",")]
+    if not all(word.isascii() and word.isdigit() and 2 <= int(word) <= MOST_AT_ONCE for word in words):
+        raise mistyped("--concurrency", str(text), f"2 to {MOST_AT_ONCE} requests at once, with commas, such as 4,16")
+    if len(words) > MOST_LEVELS:
+        raise InputError(f"--concurrency: found {len(words)} levels, expected at most {MOST_LEVELS}")
+    return sorted({int(word) for word in words})
 
 
 def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile, engine: Runtime) -> Precision:
@@ -226,14 +256,19 @@ def _served_precision(model: ModelSpec, text: str | None, base: HardwareProfile,
     return asked or own_precision(model) or base.default_precision(engine) or Precision.BF16
 
 
-def server(url: str, name: str | None, timeout_s: float) -> "Endpoint":
-    """The server, asked for the model that is named or the only one it lists. Raises InputError or Unavailable."""
+def server(
+    url: str, name: str | None, timeout_s: float, option: str = "--served-model", key_of: str = "OPENAI_API_KEY"
+) -> "Endpoint":
+    """The server, asked for the model that is named or the only one it lists; ``key_of`` is the variable with its key.
+
+    Raises InputError, by ``option``, or Unavailable.
+    """
     from vlmplan.measuring import Endpoint
 
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
+    key = os.environ.get(key_of, "").strip() or None
     asked = Endpoint(url=url, model=name or "", timeout_s=timeout_s, key=key)
     listed = asked.served_models()
     if name is None and len(listed) != 1:
         shown = asked.hidden(", ".join(listed[:6]))
-        raise InputError(f"--served-model: the server lists {shown or 'none'}; name one")
+        raise InputError(f"{option}: the server lists {shown or 'none'}; name one")
     return Endpoint(url=url, model=name or listed[0], timeout_s=timeout_s, key=key)

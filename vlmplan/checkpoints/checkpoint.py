@@ -247,9 +247,15 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        table = read_plain(index).get("weight_map")
+        found = read_plain(index)
+        table = found.get("weight_map")
         if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
             raise InputError(f"{index}: expected a table 'weight_map' of file names")
+        if not isinstance(found.get("metadata"), Mapping):
+            raise InputError(
+                f"{index}: expected a table 'metadata', without which transformers does not load the checkpoint; "
+                'write "metadata": {} into it'
+            )
         files = tuple(folder / Path(file).name for file in sorted(set(table.values())))
     else:
         files = (folder / "model.safetensors",)
@@ -390,10 +396,13 @@ def check_shapes(checkpoint: Checkpoint) -> None:
         raise InputError(f"{checkpoint.folder}: {'; '.join(wrong[:3])}{more}; is config.json of this checkpoint?")
 
 
-def open_checkpoint(name: str) -> Checkpoint:
-    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable."""
+def open_checkpoint(name: str, check_type: Callable[[str], object] = lambda _: None) -> Checkpoint:
+    """Open a checkpoint by directory or hub id. Raises InputError or Unavailable.
+
+    ``check_type`` sees its ``model_type`` before any weights are downloaded or looked for, and raises what is wrong.
+    """
     quiet_transformers()
-    folder = local_folder(name, read_config)
+    folder = local_folder(name, lambda found: check_type(read_config(found).model_type))
     config, files = read_config(folder), _weight_files(folder)
     if stored_type(folder) != FIRST_FORMAT:
         return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))

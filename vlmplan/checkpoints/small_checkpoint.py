@@ -39,7 +39,11 @@ _CUT = tuple(
     f"<|img_row_{row}_col_{column}|>" for row in range(1, _MOST_CUT + 1) for column in range(1, _MOST_CUT // row + 1)
 )
 _PICTURED = ("<pad>", "<s>", "</s>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")  # Mistral 3's
-_MARKS = {"image_token": IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}  # Gemma 3's
+_MARKS = {
+    "image_token": "<image_soft_token>",
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+}  # Gemma 3's
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
@@ -335,7 +339,7 @@ def _save_pooling(config: Any, folder: Path) -> None:
     """Tokenizer and processor of Gemma 3 or PaliGemma, by image processors that need no torchvision."""
     transformers, size = quiet_transformers(), dict.fromkeys(("height", "width"), config.vision_config.image_size)
     if config.model_type in MARKED_TYPES:
-        tokenizer = _tokenizer((*_SPECIAL, *list(_MARKS.values())[1:]), _MARKS)
+        tokenizer = _tokenizer((*_SPECIAL[:-1], *_MARKS.values()), _MARKS)
         tokenizer.chat_template = _TEMPLATE.replace(IMAGE_TOKEN, _MARKS["boi_token"])
         image = transformers.Gemma3ImageProcessorPil(size=size, image_seq_length=config.mm_tokens_per_image)
         made = transformers.Gemma3Processor(

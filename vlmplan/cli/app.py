@@ -30,6 +30,8 @@ COMMANDS = {
     "demo": "Profile this machine, plan for a small random checkpoint, export it compressed and prove it. No download.",
     "export": "Write a checkpoint as ONNX, with the plan's number of visual tokens, for ONNX Runtime and "
     "transformers.js.",
+    "handover": "Write what a serving stack takes for a plan's replicas: Helm values, a manifest, a configuration, or "
+    "commands.",
     "validate": "Prove an export against its checkpoint: files, weights, numbers, tokens, latency. Exit 4 "
     "when it falls short.",
     "run": "Ask an export about a picture; the answer on stdout, its timings on stderr.",
@@ -42,6 +44,7 @@ COMMANDS = {
     "synthetic": "Draw pictures of shapes and words, with questions: data to train small models on.",
     "train": "Train a checkpoint for fewer visual tokens: compressor and projector, then with the LLM.",
     "evaluate": "Ask a checkpoint, an export or a server a table of questions, and count the right answers.",
+    "study": "Ask servers your own questions, those that decide, until which to take is settled.",
     "sweep": "Train and evaluate every point of a grid, and write points.csv for fit.",
 }
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell shows for a process that a closed pipe ended

@@ -14,8 +14,8 @@ import typer
 COMMAND_GROUPS = {
     "Plan": ("recommend", "estimate", "tokens", "page", "explore"),
     "Know": ("catalogue", "profile", "doctor", "fit"),
-    "Deploy": ("export", "validate", "run", "demo"),
-    "Train": ("synthetic", "train", "evaluate", "sweep"),
+    "Deploy": ("handover", "export", "validate", "run", "demo"),
+    "Train": ("synthetic", "train", "evaluate", "study", "sweep"),
 }
 _PLANNING: dict[str, tuple[str, ...]] = {
     "What is asked": (
@@ -65,13 +65,21 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is asked": ("images", "visual_tokens", "limit", "output_tokens", "score"),
         "A checkpoint or an export": ("against", "provider", "threads"),
         "A server": (
-            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "task",
+            "like", "served_model", "by", "at_once", "budget", "may_lose", "seed", "timeout", "points", "page", "task",
         ),
+        "Answers": ("judge", "judge_model", "verdicts", "within", "allow_unsure"),
     } | _OUTPUT,
+    "study": {
+        "What is asked": ("images", "endpoint", "visual_tokens", "limit", "output_tokens", "score", "task", "seed"),
+        "When it ends": ("budget", "confidence", "tolerance", "prior"),
+        "Servers": ("like", "by", "at_once", "timeout"),
+        "Output": tuple(name for name in _OUTPUT["Output"] if name != "confidence"),
+    },
     "profile": {
         "This machine": ("device", "runtime", "precision", "provider", "threads", "quick", "fresh"),
         "A server, or times of one's own": (
-            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images", "timeout",
+            "endpoint", "from_measurements", "with_", "hardware", "model", "served_model", "images",
+            "concurrency", "timeout",
         ),
     } | _OUTPUT,
     "export": {

@@ -12,7 +12,7 @@ from vlmplan.cost.service import Service
 from vlmplan.cost.totals import Cost, Flops, MemoryBytes, Params, cost
 from vlmplan.cost.uncertainty import beyond
 from vlmplan.document import Document, digest
-from vlmplan.hardware import Basis, Precision, Runtime
+from vlmplan.hardware import SERVING, Basis, Precision, Runtime
 from vlmplan.intervals import Interval
 from vlmplan.models import Compressor, Quantisation, Workload
 from vlmplan.records import dataclass
@@ -75,6 +75,9 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
     priced, found = cost(request, ready), knees(request, ready)
     obstacles = _obstacles(request, ready, priced)
     warnings = [*ready.warnings, *obstacles, *context_warnings(request)]
+    engine = SERVING[ready.runtime].engine
+    if engine is not None and request.model.serving and engine not in request.model.serving:
+        warnings.append(f"{ready.runtime} is not known to serve {request.model.name}; it is priced as if it did")
     if ready.hardware.memory_bytes is None:
         warnings.append(
             f"the memory of {ready.hardware.name} is not known; whether {request.model.name} fits was not checked"

@@ -96,7 +96,8 @@ class Service:
     ``capacity_per_s`` is the most that one replica bears, ``by_host`` where the host's work on images sets it;
     utilisation is the rate over it. ``batch_in_flight`` is the mean number of requests that one replica works on, of
     ``slots``. ``kept_fraction`` of requests keep all limits, by the medians; the times are None where the replicas do
-    not bear the rate. ``least_replicas`` is how many keep the limits with the confidence asked for, or bear the rate
+    not bear the rate. ``sizes`` is of how many logged requests those that were simulated are, 0 where they are alike.
+    ``least_replicas`` is how many keep the limits with the confidence asked for, or bear the rate
     where there are none; None where no number does; ``median_replicas`` how many do where the medians hold.
     """
 
@@ -113,6 +114,7 @@ class Service:
     utilisation_fraction: float
     batch_in_flight: float | None = None
     slots: int
+    sizes: int = 0
     kept_fraction: float | None = None
     ttft: Percentiles | None = None
     tpot: Percentiles | None = None

@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from vlmplan.document import Document
 from vlmplan.errors import InputError
+from vlmplan.evaluation.judge import Judged
+from vlmplan.evaluation.legibility import Legibility
 from vlmplan.evaluation.questions import share
 from vlmplan.evaluation.scoring import Score
 from vlmplan.evaluation.served import Asked, Asking, Reply
@@ -44,17 +46,32 @@ class AtLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answerer:
+    """Who answered within which limits of visual tokens, judged by which rule; ``model`` is the catalogue's.
+
+    ``model`` and ``host`` are None of answers made elsewhere, of which nobody says them.
+    """
+
+    served_model: str
+    score: Score
+    limits: tuple[int, ...] = ()
+    model: str | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCurve(Document):
     """A served model's scores by visual tokens. ``enough`` is the least limit that surely loses no more than allowed.
 
-    None where no limit below the most is sure to. ``model`` is the catalogue's, by whose rule pictures are sized.
+    None where no limit below the most is sure to. ``model`` is the catalogue's, by whose rule pictures are sized;
+    it and ``host`` are None of answers made elsewhere.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.token-curve/1"
 
-    model: str
+    model: str | None
     served_model: str
-    host: str
+    host: str | None
     questions: str
     score: Score
     at: tuple[AtLimit, ...]
@@ -66,28 +83,42 @@ class TokenCurve(Document):
     left: int
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
+    legibility: Legibility | None = None
+    judge: Judged | None = None
 
 
 def token_curve(asking: Asking, asked: Asked, questions: str, may_lose_fraction: float = MAY_LOSE) -> TokenCurve:
-    """Return the curve of what was answered. Raises InputError where a limit has no reply to compare."""
-    most = max(asking.limits)
-    by_limit: dict[int, dict[str, Reply]] = {limit: {} for limit in sorted(asking.limits)}
+    """Return the curve of what a server answered. Raises InputError where a limit has no reply to compare."""
+    who = Answerer(
+        served_model=asking.server.model, limits=asking.limits, score=asking.score, model=asking.model.name,
+        host=asking.server.host,
+    )  # fmt: skip
+    return curve_of(who, asked, questions, may_lose_fraction)
+
+
+def curve_of(
+    who: Answerer, asked: Asked, questions: str, may_lose_fraction: float = MAY_LOSE, warnings: Sequence[str] = ()
+) -> TokenCurve:
+    """Return the curve of answers, whoever gave them. Raises InputError where a limit has none to compare."""
+    most = max(who.limits)
+    by_limit: dict[int, dict[str, Reply]] = {limit: {} for limit in sorted(who.limits)}
     for reply in asked.replies:
         by_limit[reply.limit][reply.question] = reply
     if empty := [limit for limit, replies in by_limit.items() if not replies]:
         raise InputError(f"nothing was answered at {empty[0]} visual tokens; raise --budget, or look at the server")
-    at = tuple(_at(limit, replies, by_limit[most]) for limit, replies in by_limit.items())
+    at = tuple(at_limit(limit, replies, by_limit[most]) for limit, replies in by_limit.items())
     sure = [one.limit for one in at if one.limit == most or one.lost_interval[1] <= may_lose_fraction]
     enough = sure[0] if sure[0] != most or len(at) == 1 else None
     return TokenCurve(
-        model=asking.model.name, served_model=asking.server.model, host=asking.server.host, questions=questions,
-        score=asking.score, at=at, enough=enough, may_lose_fraction=may_lose_fraction, interval_level_fraction=LEVEL,
+        model=who.model, served_model=who.served_model, host=who.host, questions=questions,
+        score=who.score, at=at, enough=enough, may_lose_fraction=may_lose_fraction, interval_level_fraction=LEVEL,
         requests=asked.requests, kept=asked.kept, left=asked.left, failed=asked.failed,
-        warnings=_usage(asking.model.name, by_limit, most),
+        warnings=(*warnings, *_usage(who.model or "the file", by_limit, most)),
     )  # fmt: skip
 
 
-def _at(limit: int, here: Mapping[str, Reply], there: Mapping[str, Reply]) -> AtLimit:
+def at_limit(limit: int, here: Mapping[str, Reply], there: Mapping[str, Reply]) -> AtLimit:
+    """Return the score of the replies ``here``, and what they lose against those ``there`` to the same questions."""
     scores = [reply.right_fraction for reply in here.values()]
     both = [(reply.right_fraction, there[name].right_fraction) for name, reply in here.items() if name in there]
     lost = [most - less for less, most in both]
@@ -122,11 +153,16 @@ def _lost(lost: Sequence[float], worse: int, better: int) -> tuple[float, float]
     if not lost:
         return -1.0, 1.0
     if set(lost) <= {-1.0, 0.0, 1.0}:
-        count, z = len(lost) + 2, quantile(LEVEL)
-        up, down = (worse + 1) / count, (better + 1) / count
-        half = z * ((up + down - (up - down) ** 2) / count) ** 0.5
-        return max(-1.0, up - down - half), min(1.0, up - down + half)
+        return bonett_price(len(lost), worse, better)
     return _resampled(lost)
+
+
+def bonett_price(questions: float, worse: float, better: float) -> tuple[float, float]:
+    """Return the interval of a share lost when so many ``questions`` were ``worse`` and ``better``."""
+    count, z = questions + 2, quantile(LEVEL)
+    up, down = (worse + 1) / count, (better + 1) / count
+    half = z * ((up + down - (up - down) ** 2) / count) ** 0.5
+    return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
 def _resampled(values: Sequence[float]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from vlmplan.checkpoints import (
     open_checkpoint,
 )
 from vlmplan.document import Document, json_lines
-from vlmplan.errors import InputError, check_range, printable
+from vlmplan.errors import InputError, check_range, printable, unexpected
 from vlmplan.evaluation.scoring import Score, score
 from vlmplan.exporting import (
     FILE_NAME,
@@ -51,9 +51,16 @@ TIE_LOGIT = 2 * FP32_TOLERANCE  # each of two models may be off by what validate
 _INTERVAL_LEVEL = 0.9
 
 
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question about an image, the answers that are right, and what it is about."""
+    """A question about an image, the answers that are right, and what it is about.
+
+    ``line`` is where it stands in its file, ``id`` what the file calls it; ``boxes`` hold the text that tells, each
+    left, top, right and bottom in pixels of the image.
+    """
 
     name: str
     image: Path
@@ -61,6 +68,9 @@ class Question:
     answers: tuple[str, ...]
     task: str = ""
     kind: str = ""
+    line: int = 0
+    id: str = ""
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +125,8 @@ class Evaluation(Document):
     against: Agreement | None = None
 
 
-def _question(name: str, row: Any, images: Path) -> Question:
-    """Read one row. Raises InputError, naming it."""
+def _question(name: str, row: Any, images: Path | None, line: int) -> Question:
+    """Read one row, its image's file only where it is said where images are. Raises InputError, naming the row."""
     if not isinstance(row, dict):
         raise InputError(f"{name}: expected a table with image, question and answer")
     try:
@@ -132,22 +142,48 @@ def _question(name: str, row: Any, images: Path) -> Question:
     if not isinstance(answers, list) or not answers or not all(isinstance(one, str) and one.strip() for one in answers):
         raise InputError(f"{name}: answer: expected text, or answers: a list of texts")
     try:
-        image = image_file(images, texts["image"])
+        image = Path(texts["image"]) if images is None else image_file(images, texts["image"])
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return Question(
-        name=name, image=image, text=texts["question"], answers=tuple(answers), task=texts["task"], kind=texts["kind"]
-    )
+        name=name, image=image, text=texts["question"], answers=tuple(answers), task=texts["task"], kind=texts["kind"],
+        line=line, id=_id(name, row.get("id", row.get("question_id", ""))), boxes=_boxes(name, row.get("boxes", [])),
+    )  # fmt: skip
 
 
-def read_questions(path: Path, images: Path, limit: int | None = None) -> tuple[Question, ...]:
-    """Read a JSONL of questions, the first ``limit`` of them. Raises InputError naming the line."""
+def _id(name: str, given: Any) -> str:
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise unexpected(f"{name}: id", "text or a number", given)
+    return str(given).strip()
+
+
+def _boxes(name: str, given: Any) -> tuple[Box, ...]:
+    """Boxes of text: four numbers each, alone or as ``box`` in a table. Raises InputError."""
+    if not isinstance(given, list):
+        raise unexpected(f"{name}: boxes", "a list", given)
+    found = []
+    for one in given:
+        box = one.get("box") if isinstance(one, dict) else one
+        if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
+            raise unexpected(f"{name}: boxes", "left, top, right, bottom in pixels", one)
+        left, top, right, bottom = (float(side) for side in box)
+        if not (0 <= left < right <= 1e5 and 0 <= top < bottom <= 1e5):
+            raise unexpected(f"{name}: boxes", "left before right and top before bottom", box)
+        found.append((left, top, right, bottom))
+    return tuple(found)
+
+
+def read_questions(path: Path, images: Path | None, limit: int | None = None) -> tuple[Question, ...]:
+    """Read a JSONL of questions, the first ``limit`` of them; without ``images`` their files are not looked for.
+
+    Raises InputError naming the line.
+    """
     questions = []
     for number, row in itertools.islice(json_lines(path, LARGEST_FILE_BYTES), limit):
         name = f"{printable(path.name)} line {number}"
         if isinstance(row, InputError):
             raise InputError(f"{name}: {row}")
-        questions.append(_question(name, row, images))
+        questions.append(_question(name, row, images, number))
     return tuple(questions)
 
 

@@ -13,11 +13,11 @@ import json
 import random
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vlmplan.checkpoints import as_rgb
 from vlmplan.document import append_text, json_lines
@@ -32,11 +32,12 @@ from vlmplan.progress import Progress
 
 ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.5
-_MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
+MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
 _STEPS = 400  # of scale, down to a hundredth of a side
 _WORTH_ANOTHER_TRY = re.compile(r"answered (408|409|425|429|5\d\d)|cannot be reached|no answer within")
 
 Size = tuple[int, int]
+Said = tuple[str, int | None]  # an answer, and the tokens of its prompt where the server counts them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +116,13 @@ class Asking:
         said = [self.server.model, question.text, content, *way.size, way.setting, self.output_tokens]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
 
+    def outcome(self, task: "Posed", stopped: threading.Event) -> "Outcome":
+        """Make one request."""
+        return patiently(self.server, _body(self, task), stopped)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
+class Posed:
     """One request to be made, and every limit that it answers for."""
 
     question: Question
@@ -143,44 +148,56 @@ def ask_all(asking: Asking, questions: Sequence[Question], answers: Path | None,
     Pictures that two limits make alike are asked about once. Every reply is appended to ``answers`` as it comes, and
     those that stand there are not asked for again. Raises Unavailable when the server is gone.
     """
-    tasks, kept = _tasks(asking, questions), _kept(answers)
-    if answers is not None and answers.exists() and not _ends_whole(answers):
-        append_text(answers, "\n")  # a kill cut off the last line, or the file is new
+    tasks, kept = posed(asking, questions), kept_replies(answers)
     open_tasks = [task for task in tasks if task.key not in kept]
     asked = _within(open_tasks, asking.budget)
-    found, failed = dict(kept), list[str]()
-    failures = 0
-    for number, (task, outcome) in enumerate(_run(asking, asked), 1):
-        progress("questions asked", number, len(asked))
-        if isinstance(outcome, Unavailable):
-            failed.append(f"{task.question.name} at {task.limits[0]}: {outcome}")
-            failures += 1
-            if failures >= min(_MOST_FAILURES, len(asked)):
-                raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
-            continue
-        failures = 0
-        found[task.key] = outcome
-        if answers is not None:
-            append_text(answers, _line(task, outcome))
+    made, failed = request_all(asking, asked, answers, progress)
+    found = kept | made
     replies = (
         Reply(question=task.question.name, limit=limit, visual_tokens=task.way.visual_tokens, text=one[0],
               right_fraction=score(asking.score, one[0], task.question.answers), prompt_tokens=one[1], key=task.key)
         for task in tasks if (one := found.get(task.key)) is not None for limit in task.limits
     )  # fmt: skip
     return Asked(
-        replies=tuple(replies), requests=len(asked), kept=sum(task.key in kept for task in tasks), failed=tuple(failed),
+        replies=tuple(replies), requests=len(asked), kept=sum(task.key in kept for task in tasks), failed=failed,
         left=len(open_tasks) - len(asked),
     )  # fmt: skip
 
 
-def _tasks(asking: Asking, questions: Sequence[Question]) -> list[_Task]:
-    """What is to be asked, question by question in a shuffled order, from the most tokens to the fewest."""
+def request_all(
+    asking: Asking, tasks: Sequence[Posed], answers: Path | None, progress: Progress
+) -> tuple[dict[str, Said], tuple[str, ...]]:
+    """Make requests: what was said, by key, and what was not answered. Each is appended to ``answers`` as it comes.
+
+    Raises Unavailable when the server is gone.
+    """
+    if answers is not None and answers.exists() and not ends_whole(answers):
+        append_text(answers, "\n")  # a kill cut off the last line, or the file is new
+    found, failed = dict[str, Said](), list[str]()
+    failures = 0
+    for number, (task, outcome) in enumerate(in_flight(asking.outcome, tasks, asking.at_once), 1):
+        progress("questions asked", number, len(tasks))
+        if isinstance(outcome, Unavailable):
+            failed.append(f"{task.question.name} at {task.limits[0]}: {outcome}")
+            failures += 1
+            if failures >= min(MOST_FAILURES, len(tasks)):
+                raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
+            continue
+        failures = 0
+        found[task.key] = outcome
+        if answers is not None:
+            append_text(answers, _line(task, outcome))
+    return found, tuple(failed)
+
+
+def posed(asking: Asking, questions: Sequence[Question]) -> list[Posed]:
+    """Return what is to be asked, question by question in a shuffled order, from the most tokens to the fewest."""
     shuffled = list(questions)
     random.Random(asking.seed).shuffle(shuffled)
     ways: dict[tuple[Size, int], Sent] = {}
     tasks = []
     for question in shuffled:
-        size, content = _size(question), hashlib.sha256(question.image.read_bytes()).hexdigest()
+        size, content = picture_size(question), hashlib.sha256(question.image.read_bytes()).hexdigest()
         by_key: dict[str, list[tuple[int, Sent]]] = {}
         for limit in sorted(asking.limits, reverse=True):
             if (size, limit) not in ways:
@@ -191,20 +208,20 @@ def _tasks(asking: Asking, questions: Sequence[Question]) -> list[_Task]:
             way = ways[size, limit]
             by_key.setdefault(asking.key(question, content, way), []).append((limit, way))
         tasks += [
-            _Task(question=question, way=alike[0][1], key=key, limits=tuple(limit for limit, _ in alike))
+            Posed(question=question, way=alike[0][1], key=key, limits=tuple(limit for limit, _ in alike))
             for key, alike in by_key.items()
         ]
     return tasks
 
 
-def _within(tasks: Sequence[_Task], budget: int | None) -> list[_Task]:
+def _within(tasks: Sequence[Posed], budget: int | None) -> list[Posed]:
     """As many as a budget of requests allows, of whole questions: half of one cannot be compared.
 
     Raises InputError for less than one question.
     """
     if budget is None:
         return list(tasks)
-    found: list[_Task] = []
+    found: list[Posed] = []
     for _, of_one in itertools.groupby(tasks, key=lambda task: task.question.name):
         together = list(of_one)
         if len(found) + len(together) > budget:
@@ -225,14 +242,15 @@ def _picture(question: Question) -> Any:
         raise InputError(f"{question.name}: no image that can be read ({one_line(error)})") from None
 
 
-def _size(question: Question) -> Size:
+def picture_size(question: Question) -> Size:
+    """Return width and height of a question's picture. Raises InputError."""
     width, height = _picture(question).size
     return int(width), int(height)
 
 
-def _kept(answers: Path | None) -> dict[str, tuple[str, int | None]]:
-    """What earlier runs wrote, by key; a last line that a kill cut off is asked for again."""
-    found: dict[str, tuple[str, int | None]] = {}
+def kept_replies(answers: Path | None) -> dict[str, Said]:
+    """Return what earlier runs wrote, by key; a last line that a kill cut off is asked for again."""
+    found: dict[str, Said] = {}
     if answers is None or not answers.exists() or not answers.stat().st_size:
         return found
     for number, row in json_lines(answers, LARGEST_FILE_BYTES):
@@ -248,14 +266,14 @@ def _kept(answers: Path | None) -> dict[str, tuple[str, int | None]]:
     return found
 
 
-def _ends_whole(path: Path) -> bool:
-    """Whether a file's last byte ends a line."""
+def ends_whole(path: Path) -> bool:
+    """Return whether a file's last byte ends a line."""
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 1))
         return stream.read() == b"\n"
 
 
-def _line(task: _Task, outcome: tuple[str, int | None]) -> str:
+def _line(task: Posed, outcome: tuple[str, int | None]) -> str:
     row = {
         "key": task.key,
         "question": task.question.name,
@@ -270,19 +288,22 @@ def _line(task: _Task, outcome: tuple[str, int | None]) -> str:
     return json.dumps(row, ensure_ascii=True) + "\n"
 
 
-_Outcome = tuple[str, int | None] | Unavailable
+Outcome = Said | Unavailable
+T = TypeVar("T")
 
 
-def _run(asking: Asking, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, _Outcome]]:
+def in_flight(
+    work: Callable[[T, threading.Event], Outcome], tasks: Sequence[T], at_once: int
+) -> Iterator[tuple[T, Outcome]]:
     """Make requests, so many at once, and yield what came of each as it comes; none is begun after an interrupt."""
     stopped = threading.Event()
-    waiting: dict[Future[_Outcome], _Task] = {}
+    waiting: dict[Future[Outcome], T] = {}
     rest = iter(tasks)
-    with ThreadPoolExecutor(asking.at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             while True:
-                while len(waiting) < 2 * asking.at_once and (task := next(rest, None)) is not None:
-                    waiting[pool.submit(_outcome, asking, task, stopped)] = task
+                while len(waiting) < 2 * at_once and (task := next(rest, None)) is not None:
+                    waiting[pool.submit(work, task, stopped)] = task
                 if not waiting:
                     return
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -294,12 +315,11 @@ def _run(asking: Asking, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, _Outco
                 one.cancel()
 
 
-def _outcome(asking: Asking, task: _Task, stopped: threading.Event) -> _Outcome:
+def patiently(server: Endpoint, body: dict[str, Any], stopped: threading.Event) -> Outcome:
     """Ask, and again after a pause where that may help: a server that is busy, or starts anew."""
-    body = _body(asking, task)
     for attempt in range(ATTEMPTS):
         try:
-            return asking.server.complete(body)
+            return server.complete(body)
         except Unavailable as error:
             last = attempt == ATTEMPTS - 1 or _WORTH_ANOTHER_TRY.search(str(error)) is None
             if last or stopped.wait(_FIRST_PAUSE_S * 2**attempt):
@@ -307,7 +327,7 @@ def _outcome(asking: Asking, task: _Task, stopped: threading.Event) -> _Outcome:
     raise AssertionError
 
 
-def _body(asking: Asking, task: _Task) -> dict[str, Any]:
+def _body(asking: Asking, task: Posed) -> dict[str, Any]:
     """A chat completion about a picture of the size that is sent."""
     picture = _picture(task.question)
     if picture.size != task.way.size:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from vlmplan.exporting.files.clients import TOKENIZER_FILES as TOKENIZER_FILES
     from vlmplan.exporting.files.clients import part_of as part_of
     from vlmplan.exporting.files.clients import texts as texts
+    from vlmplan.exporting.files.genai import GENAI_CLIENT as GENAI_CLIENT
+    from vlmplan.exporting.files.genai import GENAI_MARKS as GENAI_MARKS
+    from vlmplan.exporting.files.genai import check_runs as check_runs
     from vlmplan.exporting.files.generation import GENERATION_FILE as GENERATION_FILE
     from vlmplan.exporting.files.generation import checkpoint_generation as checkpoint_generation
     from vlmplan.exporting.files.generation import ending_tokens as ending_tokens
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.manifest import GRAPH_REVISION as GRAPH_REVISION
     from vlmplan.exporting.manifest import GRAPHS as GRAPHS
     from vlmplan.exporting.manifest import VISION as VISION
+    from vlmplan.exporting.manifest import ClientLayout as ClientLayout
     from vlmplan.exporting.manifest import Manifest as Manifest
     from vlmplan.exporting.manifest import data_file as data_file
     from vlmplan.exporting.manifest import file_sha256 as file_sha256
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from vlmplan.exporting.orders import export_order as export_order
     from vlmplan.exporting.orders import planned_base as planned_base
     from vlmplan.exporting.positions import joined_positions as joined_positions
+    from vlmplan.exporting.processes.optimum import optimum_export as optimum_export
     from vlmplan.exporting.runner import Generation as Generation
     from vlmplan.exporting.runner import Model as Model
     from vlmplan.exporting.runner import OnnxModel as OnnxModel
@@ -76,6 +81,7 @@ __getattr__, __all__ = face(
         "allowance": ("Allowance", "OutOfTime", "RUN_TIMEOUT_S"),
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
         "files.clients": ("TOKENIZER_FILES", "part_of", "texts"),
+        "files.genai": ("GENAI_CLIENT", "GENAI_MARKS", "check_runs"),
         "files.generation": (
             "GENERATION_FILE",
             "checkpoint_generation",
@@ -84,6 +90,7 @@ __getattr__, __all__ = face(
             "generation_settings",
         ),
         "manifest": (
+            "ClientLayout",
             "DECODER",
             "EMBED",
             "FILE_NAME",
@@ -104,6 +111,7 @@ __getattr__, __all__ = face(
             "planned_base",
         ),
         "positions": ("joined_positions",),
+        "processes.optimum": ("optimum_export",),
         "runner": (
             "Generation",
             "Model",

@@ -136,10 +136,18 @@ class Prompts:
         else:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             asked = templated(processor, [{"role": "user", "content": content}], add_generation_prompt=True)
+        return self.written(picture, asked, text if reads_question else None)
+
+    def written(self, picture: Any, asked: str, question: str | None = None) -> Prompt:
+        """Return the prompt about a PIL image of a text in which its place is marked, as a template writes it.
+
+        ``question`` is the bare one, for QueCC. Raises InputError where the processor makes nothing of them.
+        """
+        processor = self.processor
         try:
             with panics_refused(str(self.folder)):
                 made = processor(images=picture, text=asked, return_tensors="np")
-                asking = question_ids(self.tokenizer, text) if reads_question else None
+                asking = None if question is None else question_ids(self.tokenizer, question)
         except InputError:
             raise
         except Exception as error:  # settings that no picture fits raise what they like

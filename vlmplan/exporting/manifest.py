@@ -3,6 +3,7 @@
 Same checkpoint, options and versions: same bytes. ``validate`` reads it, and so may any client.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,13 @@ VISION, EMBED, DECODER = "onnx/vision_encoder.onnx", "onnx/embed_tokens.onnx", "
 GRAPHS = (VISION, EMBED, DECODER)
 
 
+class ClientLayout(enum.StrEnum):
+    """For which client's ways an export is laid out: what it looks for, and what its graphs read and give."""
+
+    TRANSFORMERS_JS = "transformers.js"
+    GENAI = "genai"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDigest:
     """One file of the export."""
@@ -35,7 +43,7 @@ class Manifest(Document):
     ``checkpoint`` and ``weights`` (a learned compressor's) are what the user named. ``precision`` is that of the LLM's
     linear layers, ``base_precision`` of all else. ``query`` is QueCC's baked question; without one the vision encoder
     has an input ``text_query``. Where an image's shape decides (tiles, grids), ``visual_tokens`` are those of an image
-    of ``image`` pixels, width and height.
+    of ``image`` pixels, width and height. ``layout`` is the client's whose files and graphs these are.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.export/1"
@@ -62,6 +70,7 @@ class Manifest(Document):
     clients: tuple[str, ...]
     files: Mapping[str, FileDigest]
     image: tuple[int, int] | None = None
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
     plan: Plan | None = None
 
     @property

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from vlmplan.checkpoints import MODEL_TYPES, Checkpoint, compression_of, open_checkpoint
 from vlmplan.errors import InputError
+from vlmplan.exporting.files.genai import check_runs
+from vlmplan.exporting.manifest import ClientLayout
 from vlmplan.exporting.tiles import USUAL_IMAGE, tiling
 from vlmplan.hardware import Precision
 from vlmplan.inventory import catalogue
@@ -43,6 +45,7 @@ class ExportOrder:
     query: str | None = None
     all_logits: bool = False
     image: tuple[int, int] | None = None
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
     plan: Plan | None = None
     external_above_bytes: int = EXTERNAL_ABOVE_BYTES
 
@@ -79,6 +82,7 @@ class ExportChoices:
     query: str | None = None
     all_logits: bool = False
     image: tuple[int, int] | None = None
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
 
 
 def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
@@ -92,8 +96,10 @@ def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
         asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
         asked.compressor or (plan.choice.compressor if plan is not None else None),
     )
-    _check_known(checkpoint)
-    opened = open_checkpoint(checkpoint)
+    _check_known(checkpoint, asked.layout)
+    opened = (
+        open_checkpoint(checkpoint, check_runs) if asked.layout is ClientLayout.GENAI else open_checkpoint(checkpoint)
+    )
     image = _image(opened, asked, plan)
     visual_tokens, compressor = compressed(opened, *given, image)
     precision = asked.precision or _planned_precision(plan)
@@ -108,6 +114,7 @@ def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
         query=asked.query,
         all_logits=asked.all_logits,
         image=image,
+        layout=asked.layout,
         plan=plan,
     )
 
@@ -121,14 +128,16 @@ def _image(checkpoint: Checkpoint, asked: ExportChoices, plan: Plan | None) -> t
     return None
 
 
-def _check_known(name: str) -> None:
-    """Raise InputError for a model of the catalogue that is not exported, before anything is downloaded."""
+def _check_known(name: str, layout: ClientLayout) -> None:
+    """Raise InputError for a model of the catalogue that is not exported so, before anything is downloaded."""
     if name not in catalogue.names(catalogue.Shelf.MODELS) or Path(name).exists():
         return
     if not (known := catalogue.model(name)).exportable:
         raise InputError(
             f"{name}: its type, {known.architecture}, is not exported; vlmplan exports {', '.join(MODEL_TYPES)}"
         )
+    if layout is ClientLayout.GENAI:
+        check_runs(known.architecture)
 
 
 def compressed(

@@ -24,6 +24,7 @@ from vlmplan.hardware import PROVIDERS, refused_on_cuda
 PIXEL_MASK = "pixel_attention_mask"  # which pixels are no padding, by the name that processors give it
 PATCH_GRID = "image_grid_thw"  # patches of each image in time, height and width, likewise
 VIEW_SHAPES = "spatial_shapes"  # rows and columns of patches of each view, likewise
+_FEATURES = "image_features"  # of the vision encoder, and of embeddings that put them in their places themselves
 _CACHES = (("present_conv", "past_conv"), ("present", "past_key_values"))  # how outputs become inputs
 PICTURE_SIZES = "image_sizes"  # height and width of each picture, likewise
 # What ONNX Runtime says of a tensor that does not fit the room which its declared shape was given.
@@ -240,9 +241,21 @@ class OnnxModel:
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
-        session = self.session(EMBED)
+        return self._embedded(input_ids, None)
+
+    def merged(self, input_ids: Any, features: Any) -> Any:
+        """As ``embeds``, with image features in their places by the graph itself, of an export whose graph does so."""
+        return self._embedded(input_ids, features)
+
+    def _embedded(self, input_ids: Any, features: Any | None) -> Any:
+        import numpy as np
+
+        session, feeds = self.session(EMBED), {"input_ids": input_ids}
+        if _FEATURES in {value.name for value in session.get_inputs()}:
+            width = session.get_outputs()[0].shape[-1]
+            feeds[_FEATURES] = np.zeros((0, width), np.float32) if features is None else features
         with _running("embeddings"):
-            return session.run(["inputs_embeds"], {"input_ids": input_ids})[0]
+            return session.run(["inputs_embeds"], feeds)[0]
 
     def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
         """Run the decoder on new tokens after ``cache``; ``mask`` covers both."""

@@ -13,6 +13,9 @@ from vlmplan.checkpoints import Checkpoint
 from vlmplan.errors import InputError
 from vlmplan.models import ImageRule, adaptive_cut
 
+# A processor enlarges a picture of fewer tokens than the least to whole squares, upwards: where the most is as few,
+# that is too many for any view. So the least is at most this part of it, as it is published (64 of 256).
+_ENLARGED = 4
 _LEAST = 16  # tokens of a whole view at its most: a picture longer than so many times its width fits in none
 
 
@@ -92,6 +95,13 @@ def _views(rule: ImageRule, image: tuple[int, int], limit: int) -> tuple[tuple[i
     return ((side, side),) * tiles + ((rows, columns),) * (tiles > 1 and rule.thumbnail)
 
 
+def _roomy(rule: ImageRule, image: tuple[int, int], limit: int) -> ImageRule:
+    """The same limits with room between the least and the most tokens, where ``image`` keeps its views."""
+    most = rule.default_max_tokens or rule.tokens_per_view
+    found = replace(rule, least_tokens=min(rule.least_tokens, max(1, most // _ENLARGED)))
+    return found if _views(found, image, limit) == _views(rule, image, limit) else rule
+
+
 def shapes_of(checkpoint: Checkpoint, rule: ImageRule, image: tuple[int, int], limit: int, pooled: int = 1) -> Shapes:
     """Return the views of an image by a rule and the most tiles. Raises InputError for a processor of other squares."""
     merge, patch = checkpoint.joined_side, checkpoint.tower.patch_size
@@ -101,7 +111,7 @@ def shapes_of(checkpoint: Checkpoint, rule: ImageRule, image: tuple[int, int], l
             f"{checkpoint.folder}: its processor joins squares of {rule.view_size / side:g} pixels, the model's are of "
             f"{merge * patch}"
         )
-    used = _pooled_rule(rule, pooled)
+    used = _roomy(_pooled_rule(rule, pooled), image, limit)
     return Shapes(
         views=_views(used, image, limit), merge=merge * pooled, patch=patch, pooled=pooled, tile=rule.view_size,
         least_tiles=min(rule.min_views, limit), most_tiles=limit, least_tokens=used.least_tokens,

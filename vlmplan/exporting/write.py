@@ -41,6 +41,7 @@ from vlmplan.exporting.manifest import (
     GRAPH_REVISION,
     GRAPHS,
     VISION,
+    ClientLayout,
     FileDigest,
     Manifest,
     data_file,
@@ -110,12 +111,17 @@ class Parts:
             return None
         return tiling(self.checkpoint, order.image, order.visual_tokens, order.compressor)
 
+    @property
+    def merges(self) -> bool:
+        """Whether the graph of embeddings puts image features in their places: onnxruntime-genai expects it to."""
+        return self.order.layout is ClientLayout.GENAI
+
     def _gemma_graph(self, name: str) -> Any:
         """One of the graphs of Gemma 3 or PaliGemma."""
         if name == DECODER:
             return gemma_decoder_graph(self.checkpoint, self.weights, self.decoder_options)
         if name == EMBED:
-            return gemma_embedding_graph(self.checkpoint, self.order.floats)
+            return gemma_embedding_graph(self.checkpoint, self.order.floats, merges=self.merges)
         return gemma_encoder_graph(self.checkpoint, self.compression, self.order.floats)
 
     def graph(self, name: str, query: Any | None = None) -> Any:
@@ -127,9 +133,10 @@ class Parts:
             drawn = lfm2_decoder_graph if self.checkpoint.shaped else decoder_graph
             return drawn(text, self.weights, self.decoder_options)
         if name == EMBED:
-            return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers))
+            token = self.checkpoint.image_token if self.merges else None
+            return embedding_graph(text, self.weights, floats, len(self.checkpoint.stacked_layers), token)
         if self.checkpoint.pictured:
-            return picture_graph(self.checkpoint, floats)
+            return picture_graph(self.checkpoint, floats, flat=self.merges)
         if self.checkpoint.shaped:
             return view_graph(self.checkpoint, floats, self.compression.factor)
         if self.checkpoint.gridded:
@@ -263,10 +270,11 @@ def manifest_of(parts: Parts, files: dict[str, FileDigest]) -> Manifest:
         base_precision=order.floats,
         all_logits=order.all_logits,
         image=order.image,
+        layout=order.layout,
         opset=OPSET,
         batch="any",
         padding="left",
-        clients=clients(checkpoint, asks=quecc),
+        clients=clients(checkpoint, order.layout, asks=quecc),
         files=files,
         plan=order.plan,
     )
@@ -365,7 +373,7 @@ def _fill(parts: Parts, scratch: Path, progress: Progress) -> Manifest:
     """Write everything. All is drawn first, so that what is missing is said before anything large is written."""
     drawn = {name: parts.graph(name) for name in GRAPHS}
     external = tuple(name for name in GRAPHS if weight_bytes(drawn[name]) > parts.order.external_above_bytes)
-    contents = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles)
+    contents = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles, parts.order.layout)
     query = _baked(parts, scratch)
     if query is not None:
         drawn[VISION] = parts.graph(VISION, query)

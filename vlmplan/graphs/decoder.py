@@ -39,18 +39,46 @@ def cache_names(layers: int) -> list[tuple[str, str]]:
     return [(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}") for layer, part in parts]
 
 
-def embedding_graph(config: Any, weights: Weights, precision: Precision, stacked: int = 0) -> Any:
+def features_input(sketch: Sketch, width: int, *, ranked: bool) -> Any:
+    """Return the input ``image_features [tokens, width]``, or of any rank where it is not ``ranked``.
+
+    onnxruntime-genai hands over ``[images, tokens, width]`` of a vision encoder that gives three axes, and none of text
+    alone as ``[0, width]`` all the same.
+    """
+    return sketch.input("image_features", ["num_image_tokens", width] if ranked else None)
+
+
+def merged(sketch: Sketch, ids: Any, embeds: Any, features: Any, image_token: int, width: int) -> Any:
+    """Return ``embeds [batch, tokens, width]`` with the rows of ``features``, in order, where ``ids`` have the token.
+
+    From the second call on onnxruntime-genai hands over no features: what is generated is text then, an image token
+    too. Any other number of features than of image tokens is an error when the graph runs.
+    """
+    rows = sketch.op("Reshape", sketch.inner(features), sketch.ints(-1, width))
+    given = sketch.op("Greater", sketch.op("Shape", rows, start=0, end=1), sketch.ints(0))
+    places = sketch.op("And", sketch.op("Equal", ids, sketch.scalar(image_token)), given)
+    return sketch.op("ScatterND", embeds, sketch.op("Transpose", sketch.op("NonZero", places), perm=[1, 0]), rows)
+
+
+def embedding_graph(
+    config: Any, weights: Weights, precision: Precision, stacked: int = 0, image_token: int | None = None
+) -> Any:
     """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden]``.
 
     With ``stacked`` layers that take features of an image ``[batch, sequence, hidden x (1 + stacked)]``: text has none.
+    With an ``image_token`` there is an input more, ``image_features [image tokens, as wide]``, which go to its places.
     """
     sketch = Sketch(weights, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
     found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
-    shape = ["batch_size", NEW, config.hidden_size * (1 + stacked)]
+    width = config.hidden_size * (1 + stacked)
     if stacked:
         found = sketch.op("Pad", found, sketch.ints(0, 0, 0, 0, 0, config.hidden_size * stacked))
-    return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", shape)])
+    inputs = [ids]
+    if image_token is not None:
+        inputs.append(features_input(sketch, width, ranked=True))
+        found = merged(sketch, ids, found, inputs[1], image_token, width)
+    return sketch.model("embed_tokens", inputs, [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
 
 
 def layer_windows(config: Any) -> list[int | None]:

@@ -16,7 +16,17 @@ still where fewer tokens are asked for; then Gemma 3 norms, and both multiply by
 from typing import Any
 
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, Compression, Weights
-from vlmplan.graphs.decoder import NEW, PAST, TOTAL, DecoderOptions, DecoderSketch, cache_names, layer_windows
+from vlmplan.graphs.decoder import (
+    NEW,
+    PAST,
+    TOTAL,
+    DecoderOptions,
+    DecoderSketch,
+    cache_names,
+    features_input,
+    layer_windows,
+    merged,
+)
 from vlmplan.graphs.quantise import bits_of
 from vlmplan.graphs.selection import divpruned
 from vlmplan.graphs.sketch import Sketch
@@ -47,8 +57,11 @@ def embeds_width(checkpoint: Checkpoint) -> int:
     return int(checkpoint.text.hidden_size) + (checkpoint.config.model_type in MARKED_TYPES)
 
 
-def gemma_embedding_graph(checkpoint: Checkpoint, precision: Precision) -> Any:
-    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden (+ 1)]``."""
+def gemma_embedding_graph(checkpoint: Checkpoint, precision: Precision, *, merges: bool = False) -> Any:
+    """Return the model ``input_ids [batch, sequence] -> inputs_embeds [batch, sequence, hidden (+ 1)]``.
+
+    One that ``merges`` has an input more, ``image_features``, as wide, which come in the places of image tokens.
+    """
     sketch = Sketch(checkpoint.tensors, precision)
     ids = sketch.input("input_ids", ["batch_size", NEW], integer=True)
     found = sketch.op("Gather", sketch.parameter("language_model.embed_tokens.weight"), ids)
@@ -57,7 +70,11 @@ def gemma_embedding_graph(checkpoint: Checkpoint, precision: Precision) -> Any:
     width = embeds_width(checkpoint)
     if width != checkpoint.text.hidden_size:
         found = marked(sketch, found, 0.0)
-    return sketch.model("embed_tokens", [ids], [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
+    inputs = [ids]
+    if merges:
+        inputs.append(features_input(sketch, width, ranked=False))
+        found = merged(sketch, ids, found, inputs[1], checkpoint.image_token, width)
+    return sketch.model("embed_tokens", inputs, [sketch.output(found, "inputs_embeds", ["batch_size", NEW, width])])
 
 
 class _GemmaDecoder(DecoderSketch):

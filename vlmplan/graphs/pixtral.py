@@ -19,8 +19,8 @@ _EPSILON = 1e-5  # of the tower's norms, in transformers
 class _PixtralEncoder:
     """The encoder being drawn."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
-        self.checkpoint, self.tower = checkpoint, checkpoint.tower
+    def __init__(self, checkpoint: Checkpoint, precision: Precision, *, flat: bool = False) -> None:
+        self.checkpoint, self.tower, self.flat = checkpoint, checkpoint.tower, flat
         self.sketch = Sketch(checkpoint.tensors, precision)
 
     def draw(self) -> Any:
@@ -36,9 +36,11 @@ class _PixtralEncoder:
         angles = self._angles(pixels, high, wide)
         for layer in range(self.tower.num_hidden_layers):
             x = self._layer(x, f"vision_tower.transformer.layers.{layer}", angles)
-        shape = ["num_images", "num_tokens", self.checkpoint.text.hidden_size]
-        found = sketch.output(self._projected(x, high, wide), "image_features", shape)
-        return sketch.model("vision_encoder", [pixels], [found])
+        found, width = self._projected(x, high, wide), self.checkpoint.text.hidden_size
+        shape: list[int | str] = ["num_images", "num_tokens", width]
+        if self.flat:
+            found, shape = sketch.op("Reshape", found, sketch.ints(-1, width)), shape[1:]
+        return sketch.model("vision_encoder", [pixels], [sketch.output(found, "image_features", shape)])
 
     def _angles(self, pixels: Any, high: Any, wide: Any) -> tuple[Any, Any]:
         """Cosines and sines of row and column times their frequencies: ``[images, patches, half a head]``."""
@@ -86,6 +88,9 @@ class _PixtralEncoder:
         return sketch.linear(sketch.activation(x, config.projector_hidden_act), f"{name}.linear_2")
 
 
-def picture_graph(checkpoint: Checkpoint, precision: Precision) -> Any:
-    """Return the vision encoder of a Mistral 3 as an onnx_ir model. Raises InputError for a missing tensor."""
-    return _PixtralEncoder(checkpoint, precision).draw()
+def picture_graph(checkpoint: Checkpoint, precision: Precision, *, flat: bool = False) -> Any:
+    """Return the vision encoder of a Mistral 3 as an onnx_ir model; ``flat`` features of all images are one list.
+
+    Raises InputError for a missing tensor.
+    """
+    return _PixtralEncoder(checkpoint, precision, flat=flat).draw()

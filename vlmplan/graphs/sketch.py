@@ -44,9 +44,18 @@ class Sketch:
         return self.tape.op_multi_out(kind, list(inputs), attributes, num_outputs=outputs)
 
     def input(
-        self, name: str, shape: list[int | str], *, integer: bool = False, cache: bool = False, boolean: bool = False
+        self,
+        name: str,
+        shape: list[int | str] | None,
+        *,
+        integer: bool = False,
+        cache: bool = False,
+        boolean: bool = False,
     ) -> Any:
-        """Return an input: fp32 but for token ids and masks (int64), masks of pixels (bool) and the cache (its own)."""
+        """Return an input: fp32 but for token ids and masks (int64), masks of pixels (bool) and the cache (its own).
+
+        Without a ``shape`` it may have any number of axes.
+        """
         types = self.ir.DataType
         kind = types.BOOL if boolean else types.INT64 if integer else self.float_type if cache else types.FLOAT
         return self.ir.val(name, kind, shape)

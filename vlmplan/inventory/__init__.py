@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vlmplan.inventory.own_profiles import own_path as own_path
     from vlmplan.inventory.request_log import MEDIAN as MEDIAN
     from vlmplan.inventory.request_log import TAIL as TAIL
+    from vlmplan.inventory.request_log import TIMES as TIMES
     from vlmplan.inventory.request_log import LoggedRequest as LoggedRequest
     from vlmplan.inventory.request_log import RequestLog as RequestLog
     from vlmplan.inventory.request_log import quantile_of as quantile_of
@@ -31,7 +32,7 @@ __getattr__, __all__ = face(
         "catalogue": ("Shelf", "asked_as", "is_path"),
         "checkup": ("Checkup", "Finding", "State", "examine"),
         "own_profiles": ("own_path",),
-        "request_log": ("LoggedRequest", "MEDIAN", "RequestLog", "TAIL", "quantile_of", "read_requests"),
+        "request_log": ("LoggedRequest", "MEDIAN", "RequestLog", "TAIL", "TIMES", "quantile_of", "read_requests"),
         "this_machine": ("here",),
         "workloads": ("NamedWorkload",),
     },

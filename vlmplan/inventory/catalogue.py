@@ -120,6 +120,11 @@ def devices_named(name: str) -> tuple[str, ...]:
     return near_it or tuple(one for one, profile in rested.items() if _owners(profile, size_gb))
 
 
+def reported_as(name: str) -> tuple[str, ...]:
+    """Return what drivers report for a shipped device and for no other; nothing of one that is not shipped."""
+    return tuple(alias for alias, devices in _reported().names.items() if devices == (name,))
+
+
 def usual(found: Iterable[str]) -> tuple[str, str] | None:
     """Return the variant that is meant where several of a family may be, and why; None where they are of no one."""
     return _reported().taken(found)

@@ -12,7 +12,8 @@ import math
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ CHARACTERS_A_TOKEN = 4  # of English: help.openai.com, "What are tokens and how 
 MEDIAN, TAIL = 0.5, 0.95
 # What a row of counts has.
 FIELDS = 'text_tokens, output_tokens, image (a size, "1024x768") and images (a number [1], or a list of sizes)'
+TIMES = ("time_s", "timestamp", "created")  # what a row, or its answer, calls when it came
 _LONGEST_KEY, _MOST_KEYS = 30, 8  # of a row's field names, in a message
 
 Size = tuple[int, int]
@@ -40,12 +42,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedRequest:
-    """One request: tokens of text and of its answer, the pictures' sizes; ``estimated`` where text was not counted."""
+    """One request: tokens of text and of its answer, the pictures' sizes; ``estimated`` where text was not counted.
+
+    ``time_s`` is when it came, in seconds from any start; None where the log does not say.
+    """
 
     text_tokens: int
     output_tokens: int
     images: tuple[Size, ...]
     estimated: bool = False
+    time_s: float | None = None
 
     @property
     def image(self) -> Size:
@@ -55,7 +61,7 @@ class LoggedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLog:
-    """Requests with pictures, as logged, and how many without were left out."""
+    """Requests with pictures, as logged, and how many without were left out; in order of time where all have one."""
 
     name: str
     requests: tuple[LoggedRequest, ...]
@@ -73,6 +79,11 @@ class RequestLog:
             "images": quantile_of(sorted(len(one.images) for one in self.requests), share),
             "image": quantile_of(sizes, share),
         }
+
+    @property
+    def timed(self) -> bool:
+        """Whether it says of every request when it came."""
+        return all(one.time_s is not None for one in self.requests)
 
     @property
     def estimated(self) -> int:
@@ -287,10 +298,33 @@ def _chat(row: Mapping[str, Any], body: Mapping[str, Any], folder: Path) -> Logg
     )
 
 
+def _time_s(row: Mapping[str, Any]) -> float | None:
+    """When a request came, in seconds from any start: as the row says, or its answer's ``created``; None without."""
+    answer = _inner(row, "response.body", "response", "body") or {}
+    key, value = next(
+        ((key, one[key]) for one in (row, answer) for key in TIMES if one.get(key) is not None), ("", None)
+    )
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:
+            raise InputError(f"{key}: expected seconds, or a time such as 2026-11-29T10:00:00.5Z, found text") from None
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise InputError(f"{key}: expected seconds from 0 on, found {_kind(value)}")
+    return float(value)
+
+
 def _request(row: Any, folder: Path) -> LoggedRequest:
-    """One row. Raises InputError for what is none."""
+    """One row, with when it came. Raises InputError for what is none."""
     if not isinstance(row, dict):
         raise InputError(f"expected an object, found {_kind(row)}")
+    return replace(_sized(row, folder), time_s=_time_s(row))
+
+
+def _sized(row: Mapping[str, Any], folder: Path) -> LoggedRequest:
+    """What a row says but when it came."""
     for body in (row, _inner(row, "request"), _inner(row, "request.body"), _inner(row, "body")):
         if body is not None and "messages" in body:
             return _chat(row, body, folder)
@@ -328,4 +362,6 @@ def read_requests(path: Path) -> RequestLog:
             f"{path}: found no picture in {counted(without, 'request')}; expected {FIELDS}, or image_url parts in "
             f"messages; the first has {_keys(first)}"
         )
+    if all(one.time_s is not None for one in found):
+        found.sort(key=lambda one: one.time_s or 0.0)  # as they came, not as they ended
     return RequestLog(name=path.name, requests=tuple(found), without_images=without)

@@ -9,11 +9,16 @@ if TYPE_CHECKING:
     from vlmplan.measuring.check_profile import Case as Case
     from vlmplan.measuring.check_profile import CaseTime as CaseTime
     from vlmplan.measuring.check_profile import Verdict as Verdict
-    from vlmplan.measuring.endpoint import Endpoint as Endpoint
-    from vlmplan.measuring.endpoint import interrogate as interrogate
-    from vlmplan.measuring.endpoint import observations_of as observations_of
-    from vlmplan.measuring.endpoint import probes as probes
     from vlmplan.measuring.profile_fit import Profiled as Profiled
+    from vlmplan.measuring.servers.asked import MOST_AT_ONCE as MOST_AT_ONCE
+    from vlmplan.measuring.servers.asked import MOST_LEVELS as MOST_LEVELS
+    from vlmplan.measuring.servers.asked import caches as caches
+    from vlmplan.measuring.servers.asked import crowded as crowded
+    from vlmplan.measuring.servers.asked import crowded_observations as crowded_observations
+    from vlmplan.measuring.servers.asked import interrogate as interrogate
+    from vlmplan.measuring.servers.asked import observations_of as observations_of
+    from vlmplan.measuring.servers.asked import probes as probes
+    from vlmplan.measuring.servers.endpoint import Endpoint as Endpoint
     from vlmplan.measuring.session import ProfileOrder as ProfileOrder
     from vlmplan.measuring.session import check_here as check_here
     from vlmplan.measuring.session import precisions_asked as precisions_asked
@@ -31,8 +36,18 @@ __getattr__, __all__ = face(
     {
         "calibrate": ("recalibrated",),
         "check_profile": ("Case", "CaseTime", "Verdict"),
-        "endpoint": ("Endpoint", "interrogate", "observations_of", "probes"),
         "profile_fit": ("Profiled",),
+        "servers.asked": (
+            "MOST_AT_ONCE",
+            "MOST_LEVELS",
+            "caches",
+            "crowded",
+            "crowded_observations",
+            "interrogate",
+            "observations_of",
+            "probes",
+        ),
+        "servers.endpoint": ("Endpoint",),
         "session": ("ProfileOrder", "check_here", "precisions_asked", "precisions_of", "profile_here"),
         "table": ("Adjusted", "adjusted", "read_measurements"),
         "timing": ("Samples", "measure"),

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from vlmplan.models.visual_tokens import native_visual_tokens as native_visual_tokens
     from vlmplan.models.visual_tokens import one_view as one_view
     from vlmplan.models.visual_tokens import options as options
+    from vlmplan.models.visual_tokens import seen_size as seen_size
     from vlmplan.models.visual_tokens import settable as settable
     from vlmplan.models.visual_tokens import squares_of as squares_of
     from vlmplan.models.visual_tokens import unasked_edge as unasked_edge
@@ -111,6 +112,7 @@ __getattr__, __all__ = face(
             "native_visual_tokens",
             "one_view",
             "options",
+            "seen_size",
             "settable",
             "squares_of",
             "unasked_edge",

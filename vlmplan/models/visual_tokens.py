@@ -151,6 +151,24 @@ def _side_px(image: tuple[int, int], seen_pixels: int) -> float:
     return math.sqrt(max(1, min(image[0] * image[1], seen_pixels)))
 
 
+def seen_size(model: ModelSpec, image: tuple[int, int], found: VisualInput) -> tuple[int, int]:
+    """Return width and height, in pixels, at which an image is seen as ``found``.
+
+    Exact where sides are rounded to whole tokens; else as many pixels as are seen, in the image's own shape.
+    """
+    rule = model.image
+    if rule is not None and rule.rule is Rule.AREA:
+        side, tokens = rule.view_size, found.visual_tokens
+        least = rule.least_pixels or rule.least_tokens * side**2
+        # The limit of area is not told, only what it makes; it lies between that and the image's own.
+        for most in (rule.trained_max_visual_tokens, *range(tokens, 4 * tokens)):
+            columns, rows = resized_area(*image, side, (min(least, most * side**2), most * side**2))
+            if columns * rows == tokens:
+                return columns * side, rows * side
+    scale = found.seen_side_px / math.sqrt(image[0] * image[1])
+    return max(1, round(image[0] * scale)), max(1, round(image[1] * scale))
+
+
 def options(model: ModelSpec, image: tuple[int, int]) -> tuple[VisualInput, ...]:
     """Return the numbers of visual tokens the processor can make of ``image``, fewest first; empty for a text model.
 

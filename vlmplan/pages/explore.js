@@ -10,6 +10,10 @@ const kinds = {
     write: seconds => seconds < 1 ? `${digits(seconds * 1000)}ms` : `${digits(seconds)}s`,
     read: text => { const it = /^\s*([0-9.]+)\s*(us|ms|s)\s*$/.exec(text); return it ? it[1] * {us: 1e-6, ms: 1e-3, s: 1}[it[2]] : NaN; },
   },
+  rate: {
+    write: rate => `${digits(rate)}/s`,
+    read: text => { const it = /^\s*([0-9.]+)\s*\/\s*(s|min|h)\s*$/.exec(text); return it ? it[1] / {s: 1, min: 60, h: 3600}[it[2]] : NaN; },
+  },
   count: { write: value => String(Math.max(1, digits(value))), read: text => /^\s*[0-9]+\s*$/.test(text) ? Number(text) : NaN },
 };
 const STEPS = 100;  // of a logarithmic slider

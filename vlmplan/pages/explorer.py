@@ -24,12 +24,12 @@ from vlmplan.pages import page_charts
 from vlmplan.pages.html_page import libraries, templates
 from vlmplan.pages.loopback import File
 from vlmplan.planning import Kept, Outline, Plan, keeping
-from vlmplan.units import format_seconds
+from vlmplan.units import format_seconds, parse_rate
 from vlmplan.views import expected, percent, sentence, time_range, tokens, unsure
 
 IMAGES = ("224x224", "336x336", "448x448", "640x480", "1024x768", "1280x720", "1920x1080", "2560x1440", "3840x2160")
 _WHOLE = ("images", "text_tokens", "output_tokens", "concurrency")
-_TEXTS = ("latency", "ttft", "image")
+_TEXTS = ("latency", "ttft", "image", "rate")
 _MOST = 5000  # characters of a field; a path may be as long
 _HALF = 50  # per cent: the first task's share of a mix, where nothing is said
 
@@ -65,6 +65,14 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _rate(text: str) -> str:
+    """A rate, written so that it names no file. Raises InputError."""
+    try:
+        return f"{parse_rate(text):.6g}/s"
+    except InputError as error:
+        raise InputError(f"--rate: {error}") from None
+
+
 def _task(form: Mapping[str, str]) -> str | None:
     """The task, or the mix of two."""
     first, second = form.get("task"), form.get("second_task")
@@ -86,6 +94,7 @@ def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
     found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
     found |= {} if task is None else {"task": task}
     found |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
+    found |= {"rate": _rate(given["rate"])} if "rate" in given else {}
     return found | {name: given[name] for name in ("image", "runtime", "precision", "prefer") if name in given}
 
 
@@ -231,6 +240,7 @@ class Explorer:
             "front": page_charts.front_chart(plan),
             "parts": page_charts.parts_chart(plan),
             "knee": page_charts.knee_chart(plan, tried),
+            "load": page_charts.load_chart(plan),
         }
         return {
             "outcome": "plan",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmplan import __version__, inert
+from vlmplan.cost import Service
 from vlmplan.document import digest
 from vlmplan.errors import missing_library
 from vlmplan.exporting import Manifest
@@ -22,9 +23,11 @@ from vlmplan.views import (
     load_line,
     memory_line,
     percent,
+    rate_words,
     scores_line,
     sensitivity,
     sentence,
+    service_lines,
     time_range,
 )
 
@@ -77,6 +80,12 @@ def _tiles(plan: Plan) -> list[tuple[str, str, str]]:
          f"of {format_bytes(limits.memory_bytes)}" if limits.memory_bytes else "no limit known"),
         ("stability", f"{100 * plan.stability:.0f} %", "of cases that the intervals allow"),
     ]  # fmt: skip
+    if (service := plan.service) is not None:
+        used = f"{100 * service.utilisation_fraction:.0f} % used"
+        found.append(("replicas", str(service.replicas), f"{rate_words(service.asked.rate_per_s)}, {used}"))
+    if (price := choice.price) is not None:
+        cost = f"{price.thousand_requests_price:.3g} {price.currency}"
+        found.append(("1,000 requests", cost, f"{price.hour_price:.3g} an hour a GPU"))
     if choice.tpot_s is not None and choice.tpot_interval_s is not None:
         found.insert(3, ("TPOT", format_seconds(choice.tpot_s), time_range(choice.tpot_interval_s)))
     return found
@@ -100,6 +109,14 @@ def _wishes(plan: Plan) -> list[tuple[str, str]]:
     return [(what, value) for what, value in found.items() if value]
 
 
+def _load(found: Service) -> list[tuple[str, str]]:
+    """What was asked of a service."""
+    asked, limits = found.asked, found.asked.limits
+    kept = ", ".join(f"{one.of.value} p{one.percent} {format_seconds(one.limit_s)}" for one in limits)
+    came = "" if asked.trace is None else ", as a trace has them"
+    return [("rate", f"{rate_words(asked.rate_per_s)}{came}"), *([("under load", kept)] if kept else [])]
+
+
 def _asked(plan: Plan) -> list[tuple[str, str]]:
     """What was asked, as pairs to list."""
     work, bounds = plan.workload, plan.budget.limits
@@ -109,7 +126,7 @@ def _asked(plan: Plan) -> list[tuple[str, str]]:
         ("device", f"{plan.hardware.title}, {plan.runtime}"),
         ("task", task),
         ("request", f"{work.text_tokens} text tokens, {images}, {work.output_tokens} output tokens"),
-        ("in flight", str(work.decoded_together)),
+        *([("in flight", str(work.decoded_together))] if plan.service is None else _load(plan.service)),
         ("budget", ", ".join(f"{name} {show(value)}" for name, value, show in bounds if value is not None)),
         ("least", plan.objective.words),
         *_wishes(plan),
@@ -174,6 +191,7 @@ def page(dossier: Dossier) -> str:
         "front": page_charts.front_chart(plan),
         "parts": page_charts.parts_chart(plan),
         "knee": page_charts.knee_chart(plan),
+        "load": page_charts.load_chart(plan),
         "latency": None if report is None else page_charts.latency_chart(report, plan),
     }
     environment.filters |= {"seconds": format_seconds, "percent": percent}
@@ -186,6 +204,7 @@ def page(dossier: Dossier) -> str:
             sentence=sentence(plan),
             lines=[memory_line(plan.choice, plan.hardware), load_line(plan.choice, plan.workload)],
             knee=knee_line(plan.choice, plan),
+            load=[] if plan.service is None else list(service_lines(plan.service)),
             sensitivity=sensitivity(plan),
             chosen=" ".join(choice_lines(plan)),
             tiles=_tiles(plan),

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
-    from vlmplan.planning.handover import PLAN_FILE as PLAN_FILE
-    from vlmplan.planning.handover import Deploy as Deploy
+    from vlmplan.planning.handing.handover import PLAN_FILE as PLAN_FILE
+    from vlmplan.planning.handing.handover import Deploy as Deploy
+    from vlmplan.planning.handing.stacks import HandedOver as HandedOver
+    from vlmplan.planning.handing.stacks import Stack as Stack
+    from vlmplan.planning.handing.stacks import hand_over_to as hand_over_to
     from vlmplan.planning.left_out import Barrier as Barrier
     from vlmplan.planning.options import CONFIDENCE as CONFIDENCE
     from vlmplan.planning.options import INTERACTIVE as INTERACTIVE
@@ -46,7 +49,8 @@ __getattr__, __all__ = face(
     {
         "choice": ("LEAST_ERROR",),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
-        "handover": ("Deploy", "PLAN_FILE"),
+        "handing.handover": ("Deploy", "PLAN_FILE"),
+        "handing.stacks": ("HandedOver", "Stack", "hand_over_to"),
         "left_out": ("Barrier",),
         "options": ("Asked", "CONFIDENCE", "CandidateSet", "FlopRule", "INTERACTIVE", "Objective"),
         "plan": ("Choice", "Outline", "Plan", "Price", "knee_curve_of", "recommend"),

@@ -17,7 +17,7 @@ from vlmplan.inventory import Budget, Preference
 from vlmplan.planning.options import Objective
 from vlmplan.planning.search import DRAWS, Candidate, feasible, overrun, overrun_at, shortfalls
 from vlmplan.records import dataclass
-from vlmplan.units import format_bytes, format_count, format_percent, format_seconds
+from vlmplan.units import counted, format_bytes, format_count, format_percent, format_seconds
 
 TIE_ERROR = 0.005  # the most by which candidates may differ that draws do not tell apart: half a point
 UNDECIDED_SHARE = 0.4  # of paired draws in which the one expected to be worse is no worse
@@ -174,11 +174,16 @@ class Loser:
     reason: str
 
 
+_AS_MUCH = 1.005  # times a figure: what shows as the same
+
+
 def _beside(loser: Candidate, choice: Candidate, aim: Aim) -> str:
     """How much more of the objective a candidate has than the choice, where that is not the error or the latency."""
     if aim.objective in (Objective.ERROR, Objective.LATENCY):
         return ""
     times = aim.value(loser) / aim.value(choice)
+    if aim.objective is Objective.COST and loser.replicas and times < _AS_MUCH:  # its replicas are the fewest it may be
+        return f"; {'as cheap' if times > 1 / _AS_MUCH else 'cheaper'} at best"
     short = {Objective.COST: "cost", Objective.MEMORY: "memory", Objective.SIZE: "parameters"}[aim.objective]
     return f"; {times:.3g} times the {short}"
 
@@ -193,6 +198,10 @@ def reason_lost(loser: Candidate, choice: Candidate, budget: Budget, aim: Aim) -
     pace = f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}" if slower_s else "as fast"
     if loser.request.gpus != choice.request.gpus:
         pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
+    if loser.replicas != choice.replicas:
+        pace += (
+            f", at least {counted(loser.replicas, 'replica')}" if loser.replicas else ", no replicas keep the limits"
+        )
     pace += _beside(loser, choice, aim)
     if points > 0:
         return f"{points:.1f} points more error, {pace}"

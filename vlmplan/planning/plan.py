@@ -49,11 +49,11 @@ from vlmplan.planning.choice import (
     runners_up,
     thinned,
 )
-from vlmplan.planning.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
+from vlmplan.planning.handing.handover import MOST_GPUS, NOTHING_LOGGED, Deploy, Most, hand_over
 from vlmplan.planning.options import Asked, Objective
 from vlmplan.planning.remedies import Missed, changes
 from vlmplan.planning.search import Candidate, Space, candidates, error_interval, feasible, infeasible, why_none
-from vlmplan.planning.under_load import UNDER_LOAD, load_of, served, settled
+from vlmplan.planning.under_load import LOGGED_UNDER_LOAD, UNDER_LOAD, load_of, served, settled
 from vlmplan.records import dataclass
 from vlmplan.serving import LoggedTimes, times_as_planned
 
@@ -61,6 +61,7 @@ LINEAR_LAYERS = (
     "quantised precisions apply to the LLM's linear layers; embeddings, head and vision keep the base precision "
     "(the head of an ONNX export has 8 bits)"
 )
+_RARELY = 3  # standard deviations of how many are in flight, taken as Poisson's
 ASSUMPTIONS = (
     "as many requests in flight as stated (workload.batch, workload.concurrency); none waits for a place, and "
     "each waits for the others' prefills before its first token",
@@ -224,7 +225,8 @@ class Query:
 def _assumptions(query: Query, model: ModelSpec) -> tuple[str, ...]:
     """What a plan rests on; a quantised checkpoint says itself which weights are how large."""
     loaded = query.asked is not None and query.asked.load is not None
-    assumed = (UNDER_LOAD, *ASSUMPTIONS[1:]) if loaded else ASSUMPTIONS
+    first = UNDER_LOAD if query.log is None else LOGGED_UNDER_LOAD
+    assumed = (first, *ASSUMPTIONS[1:]) if loaded else ASSUMPTIONS
     if model.quantisation is None:
         return assumed
     stored = f"weights are as the checkpoint stores them: {model.quantisation.whole_title}"
@@ -252,7 +254,7 @@ def _choice(
     knee: Knees,
     prices: Prices | None,
     draw: ErrorDraws,
-    logged: LoggedTimes | None,
+    most: Most,
 ) -> Choice:
     level = query.space.confidence
     return Choice(
@@ -269,15 +271,19 @@ def _choice(
         error_interval=error_interval(draw(candidate), candidate.predicted_error, level),
         budget_flops=candidate.budget_flops,
         price=_price(candidate, query.hardware.name, prices),
-        deploy=hand_over(
-            candidate,
-            query.runtime,
-            query.hardware,
-            query.budget.memory_bytes,
-            Most(context_tokens=logged.context_tokens, images=logged.images) if logged else NOTHING_LOGGED,
-        ),
+        deploy=hand_over(candidate, query.runtime, query.hardware, query.budget.memory_bytes, most),
         **cost_fields(candidate.cost, knee, level, query.hardware.usable_bytes(query.runtime)),
     )
+
+
+def _most(logged: LoggedTimes | None, service: Service | None) -> Most:
+    """What the engine has to be told to let in: the longest request of a log, and as many at once as were simulated."""
+    found = Most(context_tokens=logged.context_tokens, images=logged.images) if logged else NOTHING_LOGGED
+    if service is None:
+        return found
+    mean = service.batch_in_flight or float(service.slots)
+    busy = min(service.slots, math.ceil(mean + _RARELY * math.sqrt(mean)) + 1)
+    return replace(found, requests=service.slots, busy=busy)
 
 
 def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
@@ -318,7 +324,8 @@ def _checkpoint_warnings(choice: Candidate, deploy: Deploy | None) -> list[str]:
         return [] if own else [f"{deploy.checkpoint} is quantised by {whose}, not by who made {model.name}"]
     if precision not in (Precision.INT8, Precision.INT4, Precision.INT8_W8A8):
         return []
-    return [f"needs an {precision} checkpoint of {model.name}; none published is known here"]
+    made = ": 'Make' makes one" if deploy is not None and deploy.make else ""
+    return [f"needs an {precision} checkpoint of {model.name}; none published is known here{made}"]
 
 
 def _warnings(
@@ -442,12 +449,12 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
     hardware, space, runtime, budget = query.hardware, query.space, query.runtime, query.limits
     machines = {p: machine(hardware, query.typical, runtime, p) for p in space.precisions}
     judge, aim, draw = query.judge, query.aim, draws_of(query.judge)
-    loaded = load_of(query.asked, budget, machines)
+    loaded = load_of(query.asked, budget, machines, query.log)
     tried, within = settled(loaded, *_tried(query, machines), lambda left: choose(left, aim, draw))
     choice, front = choose(within, aim, draw), pareto_front(within, aim)
     losers, ready = runners_up(tried, choice, budget, aim), machines[choice.request.precision]
-    logged = _logged(query, choice, ready)
-    described = _choice(choice, query, knees(choice.request, ready), prices, draw, logged)
+    logged, service = _logged(query, choice, ready), served(loaded, choice)
+    described = _choice(choice, query, knees(choice.request, ready), prices, draw, _most(logged, service))
 
     return Plan(
         hardware=ready.as_used,
@@ -476,7 +483,7 @@ def recommend(query: Query, prices: Prices | None = None) -> Plan:
         assumptions=_assumptions(query, choice.model),
         warnings=(*_several_images(space.workload, judge.source), *_warnings(query, choice, described, ready, prices)),
         logged=_held(logged, described.deploy, lambda most: _logged(query, choice, ready, most)),
-        service=served(loaded, choice),
+        service=service,
         asked=query.asked,
     )
 

@@ -112,6 +112,13 @@ def _budget(plan: Plan) -> Budget:
     return replace(asked, memory_bytes=None)
 
 
+def _without_log(plan: Plan) -> str | None:
+    """What is said of a load of logged requests, whose sizes a plan does not hold."""
+    if plan.service is None or not plan.service.sizes:
+        return None
+    return "the load is asked again of requests that are alike: the plan does not hold the sizes of the logged ones"
+
+
 def _asked_again(
     plan: Plan, hardware: str | HardwareProfile | None, task: str | ScalingLaw | None, folder: Path | None
 ) -> tuple[Query, tuple[str, ...]]:
@@ -131,7 +138,7 @@ def _asked_again(
     other = catalogue.hardware(hardware) if hardware and isinstance(hardware, str) else hardware
     device, missing = (other, None) if isinstance(other, HardwareProfile) else _device(plan, typed)
     own, gone = _own_model(plan, asked)
-    notes = tuple(note for note in (missing, gone) if note is not None)
+    notes = tuple(note for note in (missing, gone, _without_log(plan)) if note is not None)
     law = task if isinstance(task, ScalingLaw) else None
     return query(asked, plan.workload, _budget(plan), device, own, law), notes
 

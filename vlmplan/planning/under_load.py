@@ -7,14 +7,13 @@ again with the number found, until the choice is one that was simulated. Rates a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmplan.cost import LoadAsked, Machine, PercentileLimit, Service, Timed, one_sided
 from vlmplan.errors import Infeasible
 from vlmplan.hardware import Precision
 from vlmplan.intervals import quantile
-from vlmplan.inventory import Budget
+from vlmplan.inventory import Budget, RequestLog
 from vlmplan.planning.options import Asked
 from vlmplan.planning.search import Candidate
 from vlmplan.units import counted
@@ -22,11 +21,12 @@ from vlmplan.units import counted
 if TYPE_CHECKING:
     from vlmplan.serving import Replicas
 
-UNDER_LOAD = (
-    "requests are alike and come at random, or as the trace has them, to the replicas in turn; each batches "
-    "continuously with chunked prefill, preempts nobody, and makes one request's images ready after the other's; no "
-    "prefix is cached"
+_BATCHED = (
+    "come at random, or as the trace has them, to the replicas in turn; each batches continuously with chunked "
+    "prefill, preempts nobody, and makes one request's images ready after the other's; no prefix is cached"
 )
+UNDER_LOAD = f"requests are alike and {_BATCHED}"
+LOGGED_UNDER_LOAD = f"requests are as large as the logged ones and {_BATCHED}"
 
 
 PLAIN_PERCENT = 95  # what a limit of time without a percentile is of, under a load
@@ -52,13 +52,20 @@ def bears_not(replicas: int) -> str:
 class Loaded:
     """A load that candidates are held to on one device."""
 
-    def __init__(self, load: LoadAsked, budget: Budget, machines: Mapping[Precision, Machine], level: float) -> None:
+    def __init__(
+        self,
+        load: LoadAsked,
+        budget: Budget,
+        machines: Mapping[Precision, Machine],
+        level: float,
+        log: RequestLog | None,
+    ) -> None:
         """Read the trace, if there is one. Raises InputError."""
-        from vlmplan.serving import Arrivals, read_trace
+        from vlmplan.serving import arrivals_of
 
         self.asked, self._machines, self._level = limits_under_load(load, budget), machines, level
-        self._memory_bytes = budget.memory_bytes
-        self._arrivals = Arrivals(rate_per_s=load.rate_per_s) if load.trace is None else read_trace(Path(load.trace))
+        self._memory_bytes, self._log = budget.memory_bytes, log
+        self._arrivals, self._in_turn = arrivals_of(load, log)
         self._known: dict[int, Replicas] = {}
 
     @property
@@ -70,15 +77,25 @@ class Loaded:
         """What replicas of a candidate do; copies of it share that."""
         key = id(candidate.cost)
         if key not in self._known:
-            from vlmplan.serving import Replicas
+            from vlmplan.serving import Load, Replicas, sizes_of
 
-            ready = self._machines[candidate.request.precision]
-            self._known[key] = Replicas(candidate.request, ready, self._memory_bytes, self.asked, self._arrivals)
+            ready, log = self._machines[candidate.request.precision], self._log
+            load = Load(
+                asked=self.asked,
+                arrivals=self._arrivals,
+                sizes=None if log is None else lambda request: sizes_of(log, request, ready, candidate.route),
+                in_turn=self._in_turn,
+            )
+            self._known[key] = Replicas(candidate.request, ready, self._memory_bytes, load)
         return self._known[key]
 
     def _at_least(self, candidate: Candidate) -> Candidate:
-        """The candidate with the fewest replicas that can bear the rate at all, or those asked for."""
-        capacity_per_s = self._one(candidate).capacity_per_s(Timed.LATENCY, self._sure)
+        """The candidate with the fewest replicas that can bear the rate at all, or those asked for.
+
+        By requests as planned: of sizes of their own, which are priced of what would be chosen alone, it is no bound
+        but where to begin.
+        """
+        capacity_per_s = self._one(candidate).alike_per_s(self._sure)
         rate_per_s = self._arrivals.rate_per_s
         least = max(1, self.asked.replicas or 0, math.ceil(rate_per_s / capacity_per_s))
         return replace(candidate, replicas=least, rate_per_s=rate_per_s)
@@ -139,11 +156,13 @@ class Loaded:
         return service(one, choice.request.gpus, self._level)
 
 
-def load_of(asked: Asked | None, budget: Budget, machines: Mapping[Precision, Machine]) -> Loaded | None:
-    """Return the load that was asked for; None without one."""
+def load_of(
+    asked: Asked | None, budget: Budget, machines: Mapping[Precision, Machine], log: RequestLog | None
+) -> Loaded | None:
+    """Return the load that was asked for, of requests as large as those of ``log``; None without one."""
     if asked is None or asked.load is None:
         return None
-    return Loaded(asked.load, budget, machines, asked.confidence)
+    return Loaded(asked.load, budget, machines, asked.confidence, log)
 
 
 def settled(

@@ -7,6 +7,7 @@ model's figures, and options worth trying. Whether they are enough is for who as
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vlmplan.cost import Service
 from vlmplan.errors import Infeasible, NoCandidate
 from vlmplan.hardware import Precision
 from vlmplan.intervals import Interval
@@ -23,6 +24,7 @@ from vlmplan.units import (
     PERCENT_TYPED,
     SECONDS_TYPED,
     at_least,
+    counted,
     format_bytes,
     format_count,
     format_flops,
@@ -36,7 +38,10 @@ _NOTHING_LEFT = "no candidate left: "  # how a message begins of which the reaso
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtBest:
-    """A model at what comes nearest to being the choice; the error's interval only where it keeps the limits."""
+    """A model at what comes nearest to being the choice; the error's interval only where it keeps the limits.
+
+    ``service`` is what a load does to it, where one was asked about and it keeps the limits.
+    """
 
     visual_tokens: int
     precision: Precision
@@ -46,6 +51,7 @@ class AtBest:
     latency_s: float
     latency_interval_s: Interval
     memory_bytes: float
+    service: Service | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +125,16 @@ def _pace(own: Choice, choice: Choice) -> tuple[str, bool]:
     return f"{format_seconds(abs(slower_s))} {'slower' if slower_s > 0 else 'faster'}", slower_s > 0
 
 
-def _by_error(own: Choice, plan: Plan) -> str:
+def _replicas(own: Plan, plan: Plan) -> str:
+    """On how many replicas a model bears the rate, where the choice takes another number."""
+    if own.service is None or plan.service is None or own.service.replicas == plan.service.replicas:
+        return ""
+    return f"; it bears the rate on {counted(own.service.replicas, 'replica')} instead of {plan.service.replicas}"
+
+
+def _by_error(alone: Plan, plan: Plan) -> str:
     """Why a model lost that keeps the limits, where the least error is asked for."""
-    choice, preference = plan.choice, plan.preference
+    own, choice, preference = alone.choice, plan.choice, plan.preference
     points, (pace, slower) = _points(own, choice), _pace(own, choice)
     shares = f"{format_percent(own.predicted_error)} against {format_percent(choice.predicted_error)}"
     if points >= _LEAST_POINTS:
@@ -135,9 +148,11 @@ def _by_error(own: Choice, plan: Plan) -> str:
     return f"{cost}, for {-points:.1f} fewer of 100 wrong ({shares}), {worth}"
 
 
-def _objective(one: Choice, objective: Objective) -> tuple[float, str]:
-    """A configuration's figure of another objective than the error, and how it is written."""
-    gpu_s, memory_bytes = one.gpus / one.requests_per_s, one.gpus * one.memory_bytes.total
+def _objective(plan: Plan, objective: Objective) -> tuple[float, str]:
+    """A plan's figure of another objective than the error, and how it is written; replicas cost idle or not."""
+    one, service = plan.choice, plan.service
+    busy_s = 1 / one.requests_per_s if service is None else service.replicas / service.asked.rate_per_s
+    gpu_s, memory_bytes = one.gpus * busy_s, one.gpus * one.memory_bytes.total
     return {
         Objective.COST: (gpu_s, f"{format_seconds(gpu_s)} of a GPU"),
         Objective.LATENCY: (one.latency_s, format_seconds(one.latency_s)),
@@ -146,21 +161,22 @@ def _objective(one: Choice, objective: Objective) -> tuple[float, str]:
     }[objective]
 
 
-def _by_objective(own: Choice, plan: Plan) -> str:
+def _by_objective(alone: Plan, plan: Plan) -> str:
     """Why a model lost that keeps the limits, where something else than the error is to be least."""
-    (mine, shown), (least, of_choice) = _objective(own, plan.objective), _objective(plan.choice, plan.objective)
-    points = _points(own, plan.choice)
+    (mine, shown), (least, of_choice) = _objective(alone, plan.objective), _objective(plan, plan.objective)
+    points = _points(alone.choice, plan.choice)
     if mine > least:
         also = f", and answers {points:.1f} more of 100 wrong" if points >= _LEAST_POINTS else ""
         return f"it has {mine / least:.3g} times the {plan.objective.words}: {shown} against {of_choice}{also}"
     return f"it is alike in {plan.objective.words} ({shown}) and answers {points:.1f} more of 100 wrong"
 
 
-def _own_figures(own: Choice) -> AtBest:
+def _own_figures(alone: Plan) -> AtBest:
+    own = alone.choice
     return AtBest(
         visual_tokens=own.visual_tokens, precision=own.precision, gpus=own.gpus, predicted_error=own.predicted_error,
         error_interval=own.error_interval, latency_s=own.latency_s, latency_interval_s=own.latency_interval_s,
-        memory_bytes=own.memory_bytes.total,
+        memory_bytes=own.memory_bytes.total, service=alone.service,
     )  # fmt: skip
 
 
@@ -191,6 +207,8 @@ def because(plan: Plan, model: ModelSpec, barrier: Barrier | None, alone: "Plan 
     if isinstance(alone, NoCandidate):
         reason = str(alone).removeprefix(_NOTHING_LEFT)
         return WhyNot(model=name, plan=plan, reason=reason.replace(f"{name} does", "it does", 1))
+    if isinstance(alone, Infeasible) and alone.nearest is None:  # it keeps the limits alone, and not under the load
+        return WhyNot(model=name, plan=plan, reason=f"it does not bear the load: {alone.brief}")
     if isinstance(alone, Infeasible):
         return WhyNot(
             model=name,
@@ -199,7 +217,8 @@ def because(plan: Plan, model: ModelSpec, barrier: Barrier | None, alone: "Plan 
             at_best=_nearest_figures(alone.nearest, plan.interval_level_fraction),
         )
     explain = _by_error if plan.objective is Objective.ERROR else _by_objective
-    return WhyNot(model=name, plan=plan, reason=explain(alone.choice, plan), at_best=_own_figures(alone.choice))
+    reason = explain(alone, plan) + _replicas(alone, plan)
+    return WhyNot(model=name, plan=plan, reason=reason, at_best=_own_figures(alone))
 
 
 def to_try(

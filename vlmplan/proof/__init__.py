@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     from vlmplan.proof.report import Held as Held
     from vlmplan.proof.report import Outcome as Outcome
     from vlmplan.proof.report import Report as Report
+    from vlmplan.proof.report import checks_junit as checks_junit
+    from vlmplan.proof.report import checks_markdown as checks_markdown
+    from vlmplan.proof.report import failed as failed
     from vlmplan.proof.report import held as held
     from vlmplan.proof.report import junit_xml as junit_xml
+    from vlmplan.proof.report import passed as passed
     from vlmplan.proof.report import report_markdown as report_markdown
     from vlmplan.proof.report import require_good as require_good
+    from vlmplan.proof.report import skipped as skipped
     from vlmplan.proof.report import verdict as verdict
     from vlmplan.proof.report import with_check as with_check
     from vlmplan.proof.validate import Validation as Validation
@@ -38,10 +43,15 @@ __getattr__, __all__ = face(
             "JUDGE",
             "Outcome",
             "Report",
+            "checks_junit",
+            "checks_markdown",
+            "failed",
             "held",
             "junit_xml",
+            "passed",
             "report_markdown",
             "require_good",
+            "skipped",
             "verdict",
             "with_check",
         ),

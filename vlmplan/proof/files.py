@@ -30,6 +30,7 @@ from vlmplan.exporting import (
     GRAPH_REVISION,
     GRAPHS,
     VISION,
+    ClientLayout,
     Manifest,
     Parts,
     Tiling,
@@ -74,7 +75,7 @@ def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pro
     yield integrity(folder, manifest, sum(map(weight_bytes, drawn.values())) + _MOST_BESIDE_BYTES)
     yield from links(folder)
     external = apart(folder, {name: weight_bytes(parts.graph(name)) for name in GRAPHS})
-    due_files = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles)
+    due_files = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles, parts.order.layout)
     yield promises(folder, manifest, parts, {*due_files, *map(data_file, external)})
     yield pictures(folder, parts, configuration(folder, due_files, parts.checkpoint))
     yield from graphs(folder, parts, drawn, external, progress)
@@ -116,7 +117,7 @@ def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -
     faults += claims(manifest, parts.order)
     text = (folder / FILE_NAME).read_bytes()
     held = json.loads(text)
-    told = {"image": None, **held}  # which vlmplan 0.2 did not write
+    told = {"image": None, "layout": ClientLayout.TRANSFORMERS_JS.value, **held}  # which vlmplan 0.2 did not write
     if not _same(typed := _as_typed(told, plain(manifest)), plain(manifest)):
         faults.append(f"{_difference(FILE_NAME, plain(manifest), typed)}: the same number, in other words")
     elif text.decode() != to_json(manifest) and not _laid_out(text, held):

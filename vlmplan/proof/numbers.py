@@ -15,6 +15,7 @@ from vlmplan.exporting import (
     Generation,
     Manifest,
     Model,
+    Pictures,
     Prompt,
     Shapes,
     Squares,
@@ -118,6 +119,35 @@ def _seen(rng: Any, checkpoint: Checkpoint, tiles: Tiling | None, number: int) -
     shown = (1, _PADDED_TILES, max(tiles.views, _PADDED_TILES + 1))[min(number, 2)]
     pixels, mask = _pixels(rng, checkpoint.image_size, shown, tiles, None)
     return _Seen(pixels=pixels, mask=mask, tokens=shown * tiles.view_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Random images: ``pixels`` and ``grid`` as the vision encoder reads them, ``counts`` of tokens of each."""
+
+    pixels: Any | None
+    grid: Any | None
+    counts: tuple[int, ...]
+
+
+def images_of(rng: Any, size: int, count: int, tiles: Tiling | None, number: int) -> Images:
+    """Return no, one or two random images (``number``), of unlike shapes where shapes may differ.
+
+    Of views of ``size`` pixels a side and ``count`` tokens, or of squares; not of tiles.
+    """
+    import numpy as np
+
+    squares = None if tiles is None else tiles.squares
+    if squares is None:
+        pixels = rng.standard_normal((number, 3, size, size)).astype(np.float32)
+        return Images(pixels=pixels if number else None, grid=None, counts=(count,) * number)
+    if not number:
+        none = None if isinstance(squares, Pictures) else np.zeros((0, 3), np.int64)
+        return Images(pixels=None, grid=none, counts=())
+    grid = _grid(squares, number - 1)
+    own = tuple(squares.tokens(grid[at : at + 1]) for at in range(len(grid)))
+    pixels, _ = _pixels(rng, squares.side, sum(own), tiles, grid)
+    return Images(pixels=pixels, grid=grid, counts=own)
 
 
 def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = None) -> tuple[Prompt, ...]:

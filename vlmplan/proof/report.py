@@ -179,19 +179,24 @@ def with_check(report: Report, check: Check) -> Report:
 
 def junit_xml(report: Report) -> str:
     """Return JUnit XML: a test case a check."""
+    return checks_junit("validate", report.checks)
+
+
+def checks_junit(command: str, checks: Sequence[Check]) -> str:
+    """Return JUnit XML of what a command checked: a test case a check."""
     from xml.etree import ElementTree
 
-    counts = report.counts
+    outcomes = [check.outcome for check in checks]
     suite = ElementTree.Element(
         "testsuite",
-        name="vlmplan validate",
-        tests=str(len(report.checks)),
-        failures=str(counts[Outcome.FAILED]),
-        skipped=str(counts[Outcome.SKIPPED]),
+        name=f"vlmplan {command}",
+        tests=str(len(checks)),
+        failures=str(outcomes.count(Outcome.FAILED)),
+        skipped=str(outcomes.count(Outcome.SKIPPED)),
         errors="0",
     )
-    for check in report.checks:
-        case = ElementTree.SubElement(suite, "testcase", classname="vlmplan.validate", name=inert.junit(check.name))
+    for check in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"vlmplan.{command}", name=inert.junit(check.name))
         detail = inert.junit(check.detail)
         if check.outcome is Outcome.PASSED:
             ElementTree.SubElement(case, "system-out").text = detail
@@ -205,13 +210,17 @@ def junit_xml(report: Report) -> str:
 def report_markdown(report: Report) -> str:
     """Return a table for a CI job's summary page."""
     verdict = "failed" if report.failed else "passed"
-    rows = [
-        f"| {check.outcome.value} | {inert.markdown(check.name)} | {inert.markdown(check.detail)} |"
-        for check in report.checks
-    ]
     place = f"{inert.markdown_code(report.export)} on {inert.markdown(report.provider)}"
     head = [f"### vlmplan validate: {verdict}", "", place, ""]
     unproved = [
         f"Not proved, {inert.markdown(check.name)}: {inert.markdown(check.detail)}.\n" for check in report.reservations
     ]
-    return "\n".join([*head, *unproved, "| outcome | check | what was found |", "|---|---|---|", *rows, ""])
+    return "\n".join([*head, *unproved, *checks_markdown(report.checks)])
+
+
+def checks_markdown(checks: Sequence[Check]) -> list[str]:
+    """Return the lines of a table of checks, the last of them empty."""
+    rows = [
+        f"| {check.outcome.value} | {inert.markdown(check.name)} | {inert.markdown(check.detail)} |" for check in checks
+    ]
+    return ["| outcome | check | what was found |", "|---|---|---|", *rows, ""]

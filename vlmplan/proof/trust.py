@@ -24,7 +24,17 @@ from vlmplan.checkpoints import (
 )
 from vlmplan.document import plain
 from vlmplan.errors import InputError, printable
-from vlmplan.exporting import LIBRARIES, ExportOrder, Manifest, check_plan, compressed, file_sha256, planned_base
+from vlmplan.exporting import (
+    LIBRARIES,
+    ClientLayout,
+    ExportOrder,
+    Manifest,
+    check_plan,
+    check_runs,
+    compressed,
+    file_sha256,
+    planned_base,
+)
 from vlmplan.hardware import Precision
 from vlmplan.models import Compressor
 from vlmplan.planning import Plan
@@ -87,6 +97,7 @@ def order_of(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> Export
         query=manifest.query,
         all_logits=manifest.all_logits,
         image=manifest.image,
+        layout=manifest.layout,
         plan=given.plan if given.plan is not None and manifest.plan is not None else manifest.plan,
     )
 
@@ -95,6 +106,8 @@ def contradiction(manifest: Manifest, given: Given, checkpoint: Checkpoint) -> s
     """What in the manifest no export of this checkpoint could say; None where nothing is."""
     try:
         compressed(checkpoint, manifest.visual_tokens, manifest.compressor, manifest.image)
+        if manifest.layout is ClientLayout.GENAI:
+            check_runs(checkpoint.config.model_type)
         order = order_of(manifest, given, checkpoint)
         plan = compression_of(checkpoint, manifest.compressor, manifest.visual_tokens)
         check_plan(manifest.plan, checkpoint)
@@ -297,6 +310,8 @@ def _asked(given: Given, order: ExportOrder) -> tuple[str, str]:
         facts.append((f" over {order.floats}", plan is not None and planned_base(plan) is order.floats))
     if order.all_logits:
         facts.append((", logits of every position", False))
+    if order.layout is not ClientLayout.TRANSFORMERS_JS:
+        facts.append((f", laid out for {order.layout}", False))
     if order.query is not None:
         facts.append((f", for the question {_quoted(order.query)}", given.query is not None))
     known, own = ("".join(what for what, vouched in facts if vouched is side).strip(", ") for side in (True, False))

@@ -41,6 +41,7 @@ from vlmplan.proof import latency as check_latency
 from vlmplan.proof import numbers as check_numbers
 from vlmplan.proof import selection as check_selection
 from vlmplan.proof import trust
+from vlmplan.proof.clients import genai as check_client
 from vlmplan.proof.foreign import validate as foreign_validate
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import (
@@ -170,6 +171,8 @@ class Validator:
             allowance = Allowance(self.options.timeout_s)
             model = OnnxModel(folder, self.options.provider, self.options.threads, allowance=allowance)
             checks += self._run(model, reference, manifest, parts, query)
+            if parts.merges and not any_failed(checks):
+                checks.append(self._client(folder, model, reference, parts))
             if not any_failed(checks):
                 self.progress("timing", 0, 1)
                 allowance.grant(self.options.repeats)
@@ -196,6 +199,13 @@ class Validator:
             return [loaded]
         return [loaded, *guarded(lambda: self._numbers(model, reference, manifest, parts, query))]
 
+    def _client(self, folder: Path, model: OnnxModel, reference: Reference, parts: Parts) -> Check:
+        """What the client does that the export is laid out for: in fp32 as PyTorch, else as our own loop."""
+        self.progress("running it in its client", 0, 1)
+        exact = parts.order.precision is Precision.FP32
+        limit = self.options.logit_tolerance or check_numbers.tolerance(parts.order.floats)
+        return check_client.client(folder, parts, reference if exact else model, limit, self.options.timeout_s)
+
     def _rejected(self, folder: Path, fault: Check) -> Validation:
         """Where the folder or the manifest itself is at fault, nothing else can be checked."""
         report = self._report(folder, self.options.checkpoint, [fault])
@@ -220,6 +230,8 @@ class Validator:
         yield from check_numbers.controls(model, followed, walks, limit * scale)
         unrounded = model if whole else model.unrounded()
         yield check_numbers.padding(unrounded, walks, limit * scale, parts.checkpoint.text)
+        if parts.merges:
+            yield check_client.merging(model, found)
 
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None

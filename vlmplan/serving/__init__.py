@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 from vlmplan.lazy import face
 
 if TYPE_CHECKING:
-    from vlmplan.serving.arrivals import Arrivals as Arrivals
-    from vlmplan.serving.arrivals import read_trace as read_trace
+    from vlmplan.serving.arrivals import arrivals_of as arrivals_of
     from vlmplan.serving.logged_times import LOGGED as LOGGED
     from vlmplan.serving.logged_times import LoggedTimes as LoggedTimes
     from vlmplan.serving.logged_times import logged_times_at as logged_times_at
+    from vlmplan.serving.logged_times import sizes_of as sizes_of
     from vlmplan.serving.logged_times import times_as_planned as times_as_planned
+    from vlmplan.serving.served import Load as Load
     from vlmplan.serving.served import Replicas as Replicas
     from vlmplan.serving.served import service as service
 
 __getattr__, __all__ = face(
     __name__,
     {
-        "arrivals": ("Arrivals", "read_trace"),
-        "logged_times": ("LOGGED", "LoggedTimes", "logged_times_at", "times_as_planned"),
-        "served": ("Replicas", "service"),
+        "arrivals": ("arrivals_of",),
+        "logged_times": ("LOGGED", "LoggedTimes", "logged_times_at", "sizes_of", "times_as_planned"),
+        "served": ("Load", "Replicas", "service"),
     },
 )

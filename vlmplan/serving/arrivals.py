@@ -6,10 +6,13 @@ a gamma variable, so that one replica stands for all of them; a trace is dealt o
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from vlmplan.cost import LoadAsked
 from vlmplan.errors import InputError
+from vlmplan.inventory import TIMES, RequestLog, read_requests
 from vlmplan.records import dataclass
 
 MOST_TRACED = 1_000_000
@@ -69,7 +72,7 @@ def read_trace(path: Path) -> Arrivals:
     return _checked(path, found)
 
 
-def _checked(path: Path, times_s: list[float]) -> Arrivals:
+def _checked(path: Path, times_s: Sequence[float]) -> Arrivals:
     """The trace from its first arrival on. Raises InputError where it says no rate."""
     if not 10 <= len(times_s) <= MOST_TRACED:
         raise InputError(f"{path}: found {len(times_s)} arrival times, expected 10 to {MOST_TRACED}")
@@ -84,3 +87,17 @@ def _checked(path: Path, times_s: list[float]) -> Arrivals:
         )
     rate_per_s = (len(times_s) - 1) / span_s
     return Arrivals(rate_per_s=rate_per_s, times_s=tuple(one - times_s[0] for one in times_s))
+
+
+def arrivals_of(load: LoadAsked, log: RequestLog | None = None) -> tuple[Arrivals, bool]:
+    """Return when requests come, and whether they are those of ``log``, each at its own time. Raises InputError."""
+    if load.trace is None:
+        return Arrivals(rate_per_s=load.rate_per_s), False
+    path = Path(load.trace)
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        return read_trace(path), False
+    read = read_requests(path)
+    if not read.timed:
+        raise InputError(f"--rate: not every request in {path} says when it came ({' or '.join(TIMES)}); give a rate")
+    times_s = [one.time_s for one in read.requests if one.time_s is not None]
+    return _checked(path, times_s), log is not None and log.requests == read.requests

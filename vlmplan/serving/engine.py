@@ -6,12 +6,13 @@ is first needed, and read off in between. Times in seconds. The schedulers' limi
 GPUs of 70 GiB and more that are no A100, 8192 and 1024. Other engines are taken to have the same.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from vlmplan.cost import Cost, Machine, Request, Spread, Step, images_s, step_s
+from vlmplan.cost import Cost, Machine, Request, Spread, Step, images_s, preprocess_s, step_s
 from vlmplan.hardware import HardwareProfile
 from vlmplan.records import dataclass
 
@@ -27,13 +28,28 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What one request brings: tokens to prefill, to make, and to hold at its end; seconds of its images.
+
+    ``images_s`` are the device's, ``image_host_s`` those of a process of the host that does one request at a time.
+    """
+
+    prompt_tokens: int
+    context_tokens: int
+    output_tokens: int
+    images_s: float
+    image_host_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """One replica: step times, and what a request brings to it.
 
     ``step_s`` takes tokens prefilled, sequences decoding and the tokens that these see on average. A request has
     ``prompt_tokens`` to prefill and ``output_tokens`` to make; its images take the device ``images_s``, and the host
     ``image_host_s`` of a process that does one request at a time, and ``request_host_s`` that keep nobody waiting.
-    At most ``slots`` requests run at once, of ``step_tokens`` tokens a step.
+    At most ``slots`` requests run at once, of ``step_tokens`` tokens a step. Where requests differ they are of
+    ``mix``, and run as many as ``kv_tokens`` hold at their ends.
     """
 
     step_s: Callable[[int, int, float], float]
@@ -45,6 +61,19 @@ class Engine:
     request_host_s: float
     slots: int
     step_tokens: int
+    kv_tokens: float = math.inf
+    mix: tuple[Size, ...] = ()
+
+    @property
+    def size(self) -> Size:
+        """The request that is planned for."""
+        return Size(
+            prompt_tokens=self.prompt_tokens,
+            context_tokens=self.context_tokens,
+            output_tokens=self.output_tokens,
+            images_s=self.images_s,
+            image_host_s=self.image_host_s,
+        )
 
     def at(self, times: Times) -> "Engine":
         """Return the same replica with times so many times as long."""
@@ -55,6 +84,10 @@ class Engine:
             images_s=ratio * self.images_s,
             image_host_s=times.host_ratio * self.image_host_s,
             request_host_s=times.host_ratio * self.request_host_s,
+            mix=tuple(
+                replace(one, images_s=ratio * one.images_s, image_host_s=times.host_ratio * one.image_host_s)
+                for one in self.mix
+            ),
         )
 
     @property
@@ -67,23 +100,56 @@ class Engine:
 
         Where d sequences decode and as many come as go, a step prefills d / (n - 1) requests of n tokens out; the rate
         is the best over all d that slots and tokens of a step allow. The host's images one by one are a limit, too.
+        Of requests that differ their means count; those that decode at one time are longer ones, by their steps.
         """
-        host_per_s = 1 / self.image_host_s if self.image_host_s else math.inf
-        steps = self.output_tokens - 1
-        if not steps:
-            together = max(1.0, self.step_tokens / self.prompt_tokens)
-            tokens = round(together * self.prompt_tokens)
-            return min(host_per_s, together / (self.step_s(tokens, 0, 0.0) + together * self.images_s))
-        most = min(self.slots, self.step_tokens / (1 + self.prompt_tokens / steps))
-        rates = [self._turnover_per_s(most * share, steps) for share in (1.0, 0.7, 0.5, 0.35, 0.25, 0.12)]
+        mean = _mean_of(self.mix or (self.size,))
+        host_per_s = self.host_per_s()
+        if not mean.further_tokens:
+            together = max(1.0, self.step_tokens / mean.prompt_tokens)
+            tokens = round(together * mean.prompt_tokens)
+            return min(host_per_s, together / (self.step_s(tokens, 0, 0.0) + together * mean.images_s))
+        held = min(float(self.slots), self.kv_tokens / mean.held_tokens)
+        most = min(held, self.step_tokens / (1 + mean.prompt_tokens / mean.further_tokens))
+        rates = [self._turnover_per_s(most * share, mean) for share in (1.0, 0.7, 0.5, 0.35, 0.25, 0.12)]
         return min(host_per_s, max(rates))
 
-    def _turnover_per_s(self, decoding: float, steps: int) -> float:
+    def host_per_s(self) -> float:
+        """Return how many requests a second the host makes the images of ready."""
+        host_s = _mean_of(self.mix or (self.size,)).image_host_s
+        return 1 / host_s if host_s else math.inf
+
+    def _turnover_per_s(self, decoding: float, mean: "_Mean") -> float:
         """Requests a second where so many decode."""
-        a_step = decoding / steps
-        context = self.context_tokens - self.output_tokens / 2
-        seconds = self.step_s(max(1, round(a_step * self.prompt_tokens)), max(1, round(decoding)), context)
-        return a_step / (seconds + a_step * self.images_s)
+        a_step = decoding / mean.further_tokens
+        prefill = max(1, round(a_step * mean.prompt_tokens))
+        seconds = self.step_s(prefill, max(1, round(decoding)), mean.seen_tokens)
+        return a_step / (seconds + a_step * mean.images_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mean:
+    """Means over requests; ``seen_tokens`` and ``held_tokens`` over those that decode at one time."""
+
+    prompt_tokens: float
+    further_tokens: float
+    seen_tokens: float
+    held_tokens: float
+    images_s: float
+    image_host_s: float
+
+
+@functools.lru_cache(maxsize=256)
+def _mean_of(sizes: tuple[Size, ...]) -> _Mean:
+    count, steps = len(sizes), sum(one.output_tokens - 1 for one in sizes)
+    by_steps = [((one.output_tokens - 1) / steps if steps else 1 / count, one) for one in sizes]
+    return _Mean(
+        prompt_tokens=sum(one.prompt_tokens for one in sizes) / count,
+        further_tokens=steps / count,
+        seen_tokens=sum(share * (one.context_tokens - one.output_tokens / 2) for share, one in by_steps),
+        held_tokens=sum(share * one.context_tokens for share, one in by_steps),
+        images_s=sum(one.images_s for one in sizes) / count,
+        image_host_s=sum(one.image_host_s for one in sizes) / count,
+    )
 
 
 def step_limits(hardware: HardwareProfile) -> tuple[int, int]:
@@ -154,6 +220,26 @@ def engine(request: Request, machine: Machine, priced: Cost, memory_bytes: float
         request_host_s=machine.base.overhead_per_request_s,
         slots=max(1, sequences if held is None else min(sequences, held)),
         step_tokens=tokens,
+    )
+
+
+def size_of(request: Request, machine: Machine) -> Size:
+    """Return what one request brings to a replica."""
+    request = machine.as_run(request)
+    return Size(
+        prompt_tokens=max(1, request.prefill_tokens),
+        context_tokens=request.context_tokens,
+        output_tokens=request.workload.output_tokens,
+        images_s=images_s(request, machine),
+        image_host_s=preprocess_s(request, machine.base.preprocess),
+    )
+
+
+def mixed(one: Engine, mix: tuple[Size, ...], priced: Cost, memory_bytes: float | None, sequences: int) -> Engine:
+    """Return a replica whose requests are of ``mix``: what holds them is the cache's tokens, not whole requests."""
+    held = priced.most_requests(memory_bytes)
+    return replace(
+        one, mix=mix, slots=sequences, kv_tokens=math.inf if held is None else float(held * one.context_tokens)
     )
 
 

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from vlmplan.cost import Machine, Request, cost
 from vlmplan.errors import InputError
@@ -16,8 +17,12 @@ from vlmplan.models import Compressor, Route, Rule, VisualInput, at_most, native
 from vlmplan.models import visual_input as visual_of
 
 MOST_PRICED = 2000  # half a millisecond each
+MOST_SIZED = 2000  # of a load that is simulated
 LOGGED = "logged requests:"  # how a warning of them begins
 _NO_LIMITS = Budget(latency_s=sys.float_info.max)
+
+if TYPE_CHECKING:
+    from vlmplan.serving.engine import Size
 
 Seen = Callable[[tuple[int, int]], VisualInput | None]
 
@@ -61,10 +66,8 @@ class _Priced:
     kept: bool
 
 
-def _priced(
-    one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
-) -> _Priced | None:
-    """Price a request; None where the model's context, its processor or ``most_tokens`` in memory refuse it."""
+def _request_of(one: LoggedRequest, seen: Seen, like: Request) -> Request | None:
+    """A logged request, served as ``like``; None where the model's processor refuses its pictures."""
     workload = replace(
         like.workload,
         text_tokens=one.text_tokens,
@@ -74,10 +77,17 @@ def _priced(
         image=one.image,
     )
     try:
-        request = replace(like, workload=workload, visual=seen(one.image))
+        return replace(like, workload=workload, visual=seen(one.image))
     except InputError:
         return None
-    if not request.fits_context or request.context_tokens > most_tokens:
+
+
+def _priced(
+    one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
+) -> _Priced | None:
+    """Price a request; None where the model's context, its processor or ``most_tokens`` in memory refuse it."""
+    request = _request_of(one, seen, like)
+    if request is None or not request.fits_context or request.context_tokens > most_tokens:
         return None
     found, within = cost(request, ready), limits or _NO_LIMITS
     times = ((found.ttft_s, within.ttft_s), (found.tpot_s or 0.0, within.tpot_s), (found.latency_s, within.latency_s))
@@ -144,11 +154,41 @@ def times_as_planned(
     return logged_times(log, like, _as_planned(like, like.visual, route), ready, limits, most_tokens)
 
 
-def logged_times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
-    """Price every logged request with the visual tokens an image of ``like``; None where it can answer none."""
+def _as_told(like: Request) -> Seen:
+    """The visual tokens an image of ``like``, whatever its size."""
     wanted = like.visual
     if wanted is None:
-        return logged_times(log, like, lambda _: None, ready)
-    return logged_times(
-        log, like, lambda image: visual_of(like.model, image, wanted.visual_tokens, wanted.compressor), ready
-    )
+        return lambda _: None
+    return lambda image: visual_of(like.model, image, wanted.visual_tokens, wanted.compressor)
+
+
+def logged_times_at(like: Request, ready: Machine, log: RequestLog) -> LoggedTimes | None:
+    """Price every logged request with the visual tokens an image of ``like``; None where it can answer none."""
+    return logged_times(log, like, _as_told(like), ready)
+
+
+def sizes_of(log: RequestLog, like: Request, ready: Machine, route: Route | None = None) -> "tuple[Size, ...]":
+    """Return what each logged request brings to a replica, in the log's order; what it cannot answer is left out.
+
+    Images are seen as ``route`` says, or with the visual tokens of ``like``. A log without times is thinned evenly to
+    ``MOST_SIZED`` requests; in one with times what cannot be answered is as ``like``, so that each keeps its own.
+    """
+    from vlmplan.serving.engine import size_of
+
+    seen = _as_told(like) if route is None or like.visual is None else _as_planned(like, like.visual, route)
+    known: dict[LoggedRequest, Size | None] = {}
+
+    def sized(one: LoggedRequest) -> "Size | None":
+        request = _request_of(replace(one, time_s=None), seen, like)
+        return None if request is None or not request.fits_context else size_of(request, ready)
+
+    step = 1.0 if log.timed else max(1.0, len(log.requests) / MOST_SIZED)
+    found = []
+    for one in (log.requests[int(at * step)] for at in range(int(len(log.requests) / step))):
+        bare = replace(one, time_s=None)
+        if bare not in known:
+            known[bare] = sized(bare)
+        size = known[bare]
+        if size is not None or log.timed:
+            found.append(size or size_of(like, ready))
+    return tuple(found)

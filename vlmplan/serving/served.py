@@ -8,12 +8,14 @@ probabilistic problems in computer communications, ICC 1979). Seeds are fixed: s
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 
 from vlmplan.cost import (
     BEYOND_S,
     MOST_REPLICAS,
+    Cost,
     FewerTokens,
     LoadAsked,
     LoadPoint,
@@ -28,8 +30,9 @@ from vlmplan.cost import (
     with_tokens,
 )
 from vlmplan.intervals import quantile
+from vlmplan.records import dataclass
 from vlmplan.serving.arrivals import Arrivals
-from vlmplan.serving.engine import Engine, Times, engine, times_at
+from vlmplan.serving.engine import Engine, Size, Times, engine, mixed, step_limits, times_at
 from vlmplan.serving.simulate import Served, serve
 
 SEED = 0
@@ -44,22 +47,61 @@ def at_percent(ordered: Sequence[float], percent: int) -> float:
     return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)] if ordered else 0.0
 
 
+Sizes = Callable[[Request], tuple[Size, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What comes: what is asked of it, when, and what each request brings where they are not alike.
+
+    ``sizes`` are those of a configuration; where they are ``in_turn`` the n-th is that of the n-th arrival, else each
+    arrival has any.
+    """
+
+    asked: LoadAsked
+    arrivals: Arrivals
+    sizes: Sizes | None = None
+    in_turn: bool = False
+
+
 class Replicas:
     """One configuration under a load: what each number of replicas does."""
 
-    def __init__(
-        self, request: Request, machine: Machine, memory_bytes: float | None, asked: LoadAsked, arrivals: Arrivals
-    ) -> None:
-        """Price the request alone; steps are priced as they are needed."""
-        self.asked, self.arrivals, self._request, self._machine = asked, arrivals, request, machine
-        self._memory_bytes = memory_bytes
+    def __init__(self, request: Request, machine: Machine, memory_bytes: float | None, load: Load) -> None:
+        """Price the request alone; steps, and requests of other sizes, are priced as they are needed."""
+        self.asked, self.arrivals, self._load = load.asked, load.arrivals, load
+        self._request, self._machine, self._memory_bytes = request, machine, memory_bytes
         self.priced = cost(request, machine)
-        self.engine = engine(request, machine, self.priced, memory_bytes)
+        self._alike = engine(request, machine, self.priced, memory_bytes)
         self._times = functools.cache(self._times_of)
         self.capacity_per_s = functools.cache(self._capacity_per_s)
 
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """One replica at its medians."""
+        return self._mixed(self._alike, self._request, self.priced)
+
+    def _mixed(self, alike: Engine, request: Request, priced: Cost) -> Engine:
+        """A replica with the load's own sizes, where it has some."""
+        sizes = self._load.sizes(request) if self._load.sizes is not None else ()
+        if not sizes:
+            return alike
+        return mixed(alike, sizes, priced, self._memory_bytes, step_limits(self._machine.hardware)[1])
+
+    def alike_per_s(self, z: float) -> float:
+        """Return what one replica bears of requests as planned, without pricing those of other sizes."""
+        return self._alike.at(self._times_of(Timed.LATENCY, z)).capacity_per_s()
+
+    def _sizes(self, one: Engine, replica: int, replicas: int, count: int) -> list[Size] | None:
+        """What each request to a replica brings; None where all are alike."""
+        if not one.mix:
+            return None
+        if self._load.in_turn:
+            return [one.mix[at % len(one.mix)] for at in range(replica, replica + count * replicas, replicas)]
+        return Random(f"{SEED} sizes {replica}").choices(one.mix, k=count)
+
     def _times_of(self, of: Timed, z: float) -> Times:
-        priced, host_s = self.priced, self.engine.host_s
+        priced, host_s = self.priced, self._alike.host_s
         match of:
             case Timed.TTFT:
                 return times_at(priced.ttft_spread, priced.ttft_s, host_s, z)
@@ -83,7 +125,7 @@ class Replicas:
         one = self._engine(of, z)
         count = replicas if self.arrivals.times_s else 1
         found = [
-            serve(one, arrivals_s)
+            serve(one, arrivals_s, self._sizes(one, replica, replicas, len(arrivals_s)))
             for replica in range(count)
             if (arrivals_s := self.arrivals.at_replica(replica, replicas, requests, SEED))
         ]
@@ -120,7 +162,8 @@ class Replicas:
         capacity_per_s, points, power = self.capacity_per_s(Timed.LATENCY, 0.0), [], []
         for share in _CURVE:
             rate_per_s = share * capacity_per_s
-            found = serve(self.engine, Arrivals(rate_per_s=rate_per_s).at_replica(0, 1, TRIED, SEED))
+            times_s = Arrivals(rate_per_s=rate_per_s).at_replica(0, 1, TRIED, SEED)
+            found = serve(self.engine, times_s, self._sizes(self.engine, 0, 1, TRIED))
             power.append((rate_per_s * len(found.latency_s) / sum(found.latency_s), rate_per_s))
             points.append(
                 LoadPoint(
@@ -142,7 +185,8 @@ class Replicas:
         found = []
         for count in dict.fromkeys(max(1, visual.visual_tokens // part) for part in (2, 4, 8)):
             fewer = with_tokens(request, visual, count)
-            one = engine(fewer, self._machine, cost(fewer, self._machine), self._memory_bytes)
+            priced = cost(fewer, self._machine)
+            one = self._mixed(engine(fewer, self._machine, priced, self._memory_bytes), fewer, priced)
             found.append(FewerTokens(visual_tokens=count, capacity_per_s=one.capacity_per_s()))
         return tuple(one for one in found if one.visual_tokens < visual.visual_tokens)
 
@@ -209,6 +253,7 @@ def service(one: Replicas, gpus: int, level: float, *, whole: bool = True) -> Se
     found = Service(
         asked=asked,
         requests=len(one.arrivals.times_s) or REQUESTS,
+        sizes=len(one.engine.mix),
         seed=SEED,
         replicas=replicas,
         least_replicas=least,
@@ -216,7 +261,7 @@ def service(one: Replicas, gpus: int, level: float, *, whole: bool = True) -> Se
         gpu_rate_per_s=rate_per_s / (replicas * gpus),
         capacity_per_s=capacity_per_s,
         capacity_interval_per_s=(ends[0], ends[1]),
-        by_host=bool(one.engine.image_host_s) and capacity_per_s == 1 / one.engine.image_host_s,
+        by_host=capacity_per_s == one.engine.host_per_s(),
         utilisation_fraction=rate_per_s / replicas / capacity_per_s,
         slots=one.engine.slots,
         knee_rate_per_s=knee_rate_per_s,

@@ -2,7 +2,7 @@
 
 A discrete-event simulation of continuous batching with chunked prefill, as vLLM's scheduler does it: a step takes one
 token of every sequence that decodes, fills up with tokens of prompts, first come first served, and admits a request
-where a slot is free. Slots are what the KV cache holds of whole requests, so nobody is preempted. Steps follow one
+where a slot is free and the KV cache holds it whole, so nobody is preempted. Steps follow one
 another, so the clock is a number and runs of equal steps are taken at once; a queueing library (SimPy: 0.7 us a bare
 step, 7 us a customer) would add a clock and no scheduler. Left out: prefix caches, speculation, priorities.
 """
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from vlmplan.records import dataclass
-from vlmplan.serving.engine import Engine
+from vlmplan.serving.engine import Engine, Size
 
 WARM_UP_SHARE = 0.1  # of the requests, which find a server that is not yet as busy as it gets
 
@@ -34,11 +34,11 @@ class Served:
     span_s: float
 
 
-def _ready(arrivals_s: Sequence[float], engine: Engine) -> list[float]:
+def _ready(arrivals_s: Sequence[float], sizes: Sequence[Size], engine: Engine) -> list[float]:
     """When requests are ready for the device: images one by one through the host's process, the rest beside it."""
     free_s, found = 0.0, []
-    for arrival_s in arrivals_s:
-        free_s = max(free_s, arrival_s) + engine.image_host_s
+    for arrival_s, size in zip(arrivals_s, sizes, strict=True):
+        free_s = max(free_s, arrival_s) + size.image_host_s
         found.append(free_s + engine.request_host_s)
     return found
 
@@ -46,29 +46,37 @@ def _ready(arrivals_s: Sequence[float], engine: Engine) -> list[float]:
 class _Replica:
     """The state between two steps. Requests are numbers, ``steps`` counts those that decode."""
 
-    def __init__(self, engine: Engine, ready_s: Sequence[float], outputs: Sequence[int]) -> None:
-        self.engine, self.ready_s, self.outputs = engine, ready_s, outputs
+    def __init__(self, engine: Engine, ready_s: Sequence[float], sizes: Sequence[Size]) -> None:
+        self.engine, self.ready_s, self.sizes = engine, ready_s, sizes
         self.now_s, self.steps, self.come, self.done = 0.0, 0, 0, 0
+        self.held = 0  # tokens of the cache that are promised
         self.prefilling: deque[list[int]] = deque()  # [request, tokens left]
         self.decoding: list[tuple[int, int]] = []  # (the step of its last token, request), a heap
         self.context = 0  # tokens that those decoding see together
         self.first_s, self.last_s = [0.0] * len(ready_s), [0.0] * len(ready_s)
         self.busy_s = self.area_s = 0.0
 
+    def room(self) -> bool:
+        """Whether the next to come has a slot, and a place in the cache; one alone has whatever it takes."""
+        running = len(self.prefilling) + len(self.decoding)
+        if running >= self.engine.slots or self.come == len(self.ready_s):
+            return False
+        return not running or self.held + self.sizes[self.come].context_tokens <= self.engine.kv_tokens
+
     def admit(self) -> None:
-        """Let in who is ready, as far as there are slots."""
-        slots, ready_s = self.engine.slots - len(self.prefilling) - len(self.decoding), self.ready_s
-        while slots > 0 and self.come < len(ready_s) and ready_s[self.come] <= self.now_s:
-            self.prefilling.append([self.come, self.engine.prompt_tokens])
+        """Let in who is ready, in turn, as far as there is room."""
+        while self.room() and self.ready_s[self.come] <= self.now_s:
+            size = self.sizes[self.come]
+            self.held += size.context_tokens
+            self.prefilling.append([self.come, size.prompt_tokens])
             self.come += 1
-            slots -= 1
 
     def decode(self) -> None:
         """Run steps that only decode, up to the next end of a sequence or the first step after an arrival."""
         count, engine = len(self.decoding), self.engine
         steps = self.decoding[0][0] - self.steps
         seconds = engine.step_s(0, count, self.context / count + steps / 2)
-        if count < engine.slots and self.come < len(self.ready_s) and seconds > 0:
+        if self.room() and seconds > 0:
             until = math.ceil((self.ready_s[self.come] - self.now_s) / seconds)
             if until < steps:
                 steps = max(1, until)
@@ -78,11 +86,12 @@ class _Replica:
     def mixed(self) -> None:
         """Run one step that prefills as much as the tokens of a step allow."""
         engine, count = self.engine, len(self.decoding)
-        left, images, finished = max(1, engine.step_tokens - count), 0, []
+        left, images_s, finished = max(1, engine.step_tokens - count), 0.0, []
         budget = left
         while self.prefilling and left:
             one = self.prefilling[0]
-            images += one[1] == engine.prompt_tokens
+            if one[1] == self.sizes[one[0]].prompt_tokens:
+                images_s += self.sizes[one[0]].images_s
             taken = min(left, one[1])
             left -= taken
             one[1] -= taken
@@ -90,16 +99,21 @@ class _Replica:
                 finished.append(self.prefilling.popleft()[0])
         seconds = engine.step_s(budget - left, count, self.context / count if count else 0.0)
         beside = count + len(self.prefilling) + len(finished)
-        self._pass(1, seconds + images * engine.images_s, beside)
+        self._pass(1, seconds + images_s, beside)
         for request in finished:
             self.first_s[request] = self.now_s
-            steps = self.outputs[request] - 1
-            if steps:
-                heapq.heappush(self.decoding, (self.steps + steps, request))
-                self.context += engine.context_tokens - engine.output_tokens + 1
+            size = self.sizes[request]
+            if size.output_tokens > 1:
+                heapq.heappush(self.decoding, (self.steps + size.output_tokens - 1, request))
+                self.context += size.context_tokens - size.output_tokens + 1
             else:
-                self.last_s[request] = self.now_s
-                self.done += 1
+                self._let_go(request, size)
+
+    def _let_go(self, request: int, size: Size) -> None:
+        """Note that a request's last token came."""
+        self.last_s[request] = self.now_s
+        self.held -= size.context_tokens
+        self.done += 1
 
     def _pass(self, steps: int, seconds: float, beside: int) -> None:
         """Let time go by, and let go whose last token it brought."""
@@ -110,15 +124,15 @@ class _Replica:
         self.context += steps * len(self.decoding)
         while self.decoding and self.decoding[0][0] <= self.steps:
             request = heapq.heappop(self.decoding)[1]
-            self.last_s[request] = self.now_s
-            self.context -= self.engine.context_tokens - self.engine.output_tokens + self.outputs[request]
-            self.done += 1
+            size = self.sizes[request]
+            self.context -= size.context_tokens
+            self._let_go(request, size)
 
 
-def serve(engine: Engine, arrivals_s: Sequence[float], outputs: Sequence[int] | None = None) -> Served:
-    """Serve requests that come at ``arrivals_s``, in order; ``outputs`` tokens each where not all the engine's own."""
-    outputs = [engine.output_tokens] * len(arrivals_s) if outputs is None else outputs
-    replica = _Replica(engine, _ready(arrivals_s, engine), outputs)
+def serve(engine: Engine, arrivals_s: Sequence[float], sizes: Sequence[Size] | None = None) -> Served:
+    """Serve requests that come at ``arrivals_s``, in order, of these ``sizes`` where not all are the engine's own."""
+    sizes = [engine.size] * len(arrivals_s) if sizes is None else sizes
+    replica = _Replica(engine, _ready(arrivals_s, sizes, engine), sizes)
     while replica.done < len(arrivals_s):
         replica.admit()
         if replica.prefilling:
@@ -129,10 +143,10 @@ def serve(engine: Engine, arrivals_s: Sequence[float], outputs: Sequence[int] | 
             replica.now_s = max(replica.now_s, replica.ready_s[replica.come])
     span_s = replica.now_s - arrivals_s[0]
     kept = range(int(WARM_UP_SHARE * len(arrivals_s)), len(arrivals_s))
-    first_s, last_s = replica.first_s, replica.last_s
+    first_s, last_s, steps = replica.first_s, replica.last_s, [one.output_tokens - 1 for one in sizes]
     return Served(
         ttft_s=tuple(sorted(first_s[one] - arrivals_s[one] for one in kept)),
-        tpot_s=tuple(sorted((last_s[one] - first_s[one]) / (outputs[one] - 1) for one in kept if outputs[one] > 1)),
+        tpot_s=tuple(sorted((last_s[one] - first_s[one]) / steps[one] for one in kept if steps[one])),
         latency_s=tuple(sorted(last_s[one] - arrivals_s[one] for one in kept)),
         in_flight_ratio=replica.area_s / span_s,
         busy_fraction=replica.busy_s / span_s,

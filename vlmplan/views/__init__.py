@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from vlmplan.views.profile import print_profiled as print_profiled
     from vlmplan.views.profile import print_verdict as print_verdict
     from vlmplan.views.service import overload_words as overload_words
+    from vlmplan.views.service import rate_words as rate_words
+    from vlmplan.views.service import service_lines as service_lines
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
     from vlmplan.views.text import print_tokens as print_tokens
     from vlmplan.views.text import time_range as time_range
     from vlmplan.views.text import tokens as tokens
+    from vlmplan.views.training import print_answers_gate as print_answers_gate
     from vlmplan.views.training import print_evaluation as print_evaluation
+    from vlmplan.views.training import print_study as print_study
     from vlmplan.views.training import print_sweep as print_sweep
     from vlmplan.views.training import print_token_curve as print_token_curve
     from vlmplan.views.training import print_training as print_training
@@ -76,7 +80,7 @@ __getattr__, __all__ = face(
             "tokens_each",
         ),
         "profile": ("measuring", "print_adjusted", "print_profiled", "print_verdict"),
-        "service": ("overload_words",),
+        "service": ("overload_words", "rate_words", "service_lines"),
         "text": (
             "knee_line",
             "load_line",
@@ -91,6 +95,15 @@ __getattr__, __all__ = face(
             "time_range",
             "tokens",
         ),
-        "training": ("print_evaluation", "print_sweep", "print_token_curve", "print_training", "sweep_table", "voice"),
+        "training": (
+            "print_answers_gate",
+            "print_evaluation",
+            "print_study",
+            "print_sweep",
+            "print_token_curve",
+            "print_training",
+            "sweep_table",
+            "voice",
+        ),
     },
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vlmplan.accuracy import GUESSED, TOO_SMALL
+from vlmplan.cost import Service
 from vlmplan.extras import installed
 from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
@@ -223,8 +224,19 @@ def _at_best(best: AtBest, plan: Plan) -> str:
         f"{percent(best.predicted_error)}{range_}, {format_seconds(best.latency_s)} an answer "
         f"({time_range(best.latency_interval_s)}), {format_bytes(best.memory_bytes)} a device. The choice has "
         f"{percent(choice.predicted_error)}, {format_seconds(choice.latency_s)}, "
-        f"{format_bytes(choice.memory_bytes.total)}."
+        f"{format_bytes(choice.memory_bytes.total)}.{_borne(best.service, plan.service)}"
     )
+
+
+def _borne(own: Service | None, chosen: Service | None) -> str:
+    """What the load does to a model, and to the choice; nothing without one."""
+    told = [
+        f"{counted(one.replicas, 'replica')}, {100 * one.utilisation_fraction:.0f} % used, p95 "
+        f"{format_seconds(one.latency.p95_s)}"
+        for one in (own, chosen)
+        if one is not None and one.latency is not None
+    ]
+    return f" Under load: {told[0]}; the choice {told[1]}." if len(told) > 1 else ""
 
 
 def print_why(found: WhyNot, again: Callable[[Mapping[str, str | None]], str]) -> None:

@@ -69,9 +69,10 @@ def service_lines(found: Service) -> Iterator[str]:
         )
         return
     flight = found.batch_in_flight or 0.0
+    as_logged = f", of the sizes of {counted(found.sizes, 'logged request')}" if found.sizes else ""
     yield (
-        f"Load: {rate} on {_replicas(found)}: {rate_words(found.gpu_rate_per_s)} a GPU, {flight:.3g} in flight on "
-        f"each, utilisation {100 * found.utilisation_fraction:.0f} % of the {bears} that one bears{by}."
+        f"Load: {rate}{as_logged} on {_replicas(found)}: {rate_words(found.gpu_rate_per_s)} a GPU, {flight:.3g} in "
+        f"flight on each, utilisation {100 * found.utilisation_fraction:.0f} % of the {bears} that one bears{by}."
     )
     seen = [("latency", found.latency), ("TTFT", found.ttft), ("TPOT", found.tpot)]
     yield f"Under load: {'; '.join(_percentiles(name, one) for name, one in seen if one is not None)}."

@@ -12,9 +12,11 @@ from vlmplan.views.deployment import progress
 from vlmplan.views.text import new_console, new_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from vlmplan.evaluation import AtLimit, Evaluation, TokenCurve
+    from vlmplan.evaluation import AnswersGate, AtLimit, Evaluation, Judged, TokenCurve
+    from vlmplan.studies import StudiedArm, Study
     from vlmplan.sweeping import Status, TrialResult
     from vlmplan.training import Training, Voice
 
@@ -84,26 +86,73 @@ def print_token_curve(found: "TokenCurve") -> None:
     else:
         one = next(at for at in found.at if at.limit == found.enough)
         told = f"{found.enough} visual tokens are enough: they lose {_lost(one)} of 100 against {most.limit}."
-    shown.print(f"{found.served_model} on {found.questions}, judged by {found.score}:", soft_wrap=True)
+    by = found.score.value if found.judge is None else found.judge.model
+    shown.print(f"{found.served_model} on {found.questions}, judged by {by}:", soft_wrap=True)
     shown.print(told, style="bold")
-    table = new_table("at most", "made", "questions", "score", f"{level} interval", "lost", "worse", "better")
+    table = new_table("at most", "made", "of", "score", f"{level} interval", "lost", "worse", "better")
     for one in found.at:
         low, high = one.interval
         table.add_row(
             str(one.limit), f"{one.visual_tokens:.0f}", str(one.questions), f"{100 * one.score_fraction:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %", "" if one is most else _lost(one),
+            f"{100 * low:.1f} to {100 * high:.1f}", "" if one is most else _lost(one),
             *(("", "") if one is most else (str(one.worse), str(one.better))),
         )  # fmt: skip
     shown.print(table)
+    if found.legibility is not None and found.legibility.interval_px is not None:
+        low, high = found.legibility.interval_px
+        tall = f"{found.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
+        shown.print(f"Text below about {tall}, as the model saw it, is not read.", soft_wrap=True)
+    if found.judge is not None:
+        _print_judge(shown, found.judge, found.score.value)
     for warning in found.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
     asked = f"{counted(found.requests, 'request')} made"
     asked += f", {found.kept} kept from before" if found.kept else ""
     asked += f", {found.left} left by the budget" if found.left else ""
-    shown.print(f"{asked}.")
+    shown.print(f"{asked}." if found.host is not None else f"{counted(found.kept, 'answer')} made elsewhere.")
     if found.failed:
         rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
         shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _print_judge(shown: "Console", judge: "Judged", rule: str) -> None:
+    """How far a judge can be believed, and what it cost."""
+    for one in judge.agreement:
+        kappa = "chance alone would agree" if one.kappa is None else f"Cohen's kappa {one.kappa:.2f}"
+        other = one.of.replace("the rule", rule)
+        share = f"{100 * one.share_fraction:.1f} % of {one.answers} answers"
+        shown.print(f"{judge.model} agrees with {other} on {share} ({kappa}).", soft_wrap=True)
+    rest = f", {judge.kept} kept from before" if judge.kept else ""
+    rest += f", {judge.left} left by the budget" if judge.left else ""
+    rest += f", {counted(judge.undecided, 'answer')} without a verdict, left out" if judge.undecided else ""
+    shown.print(f"{counted(judge.requests, 'request')} for verdicts{rest}.", soft_wrap=True)
+
+
+def print_answers_gate(found: "AnswersGate") -> None:
+    """Print whether the answers hold, then each number of visual tokens before and after."""
+    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
+    allowed = f"{100 * found.within_fraction:g} points"
+    shown.print(f"{found.after} against {found.before}, judged by {found.score}:", soft_wrap=True)
+    told = {"holds": f"The answers hold: they surely lose no more than {allowed}.",
+            "falls short": f"The answers fall short: they surely lose more than {allowed}.",
+            "cannot tell yet": f"Nobody can tell yet whether the answers lose more than {allowed}."}  # fmt: skip
+    shown.print(told[found.standing.value], style="bold")
+    words = {"holds": "holds", "falls short": "short", "cannot tell yet": "unsure"}
+    columns = ("at most", "of", "before", "after", f"lost ({level})", "worse", "better", "p", "")
+    table = new_table(*columns)
+    for one in found.at:
+        low, high = one.lost_interval
+        table.add_row(
+            str(one.limit), str(one.questions), f"{100 * one.before_fraction:.1f} %",
+            f"{100 * one.after_fraction:.1f} %",
+            f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})", str(one.worse), str(one.better),
+            f"{one.p_value:.2g}", words[one.standing.value],
+        )  # fmt: skip
+    shown.print(table)
+    for one in (one for one in found.at if one.more_questions is not None):
+        shown.print(f"At {one.limit}: about {one.more_questions} more questions would tell.")
+    if found.unpaired:
+        shown.print(f"{counted(found.unpaired, 'answer')} of one side only left out.")
 
 
 def _lost(one: "AtLimit") -> str:
@@ -162,3 +211,49 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
     for task in tasks:
         law, plot = (inert.argument(f"{task}{ending}") for ending in (".toml", ".svg"))
         shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)
+
+
+def print_study(found: "Study") -> None:
+    """Print the choice, then a row an arm, what was asked, and what to mind."""
+    shown, choice = new_console(), found.choice
+    shown.print(f"{counted(found.question_count, 'question')} of {found.questions}, judged by {found.score}:",
+                soft_wrap=True)  # fmt: skip
+    shown.print(f"{'Take' if found.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
+                f"{choice.limit} visual tokens: {_wrong(choice)} of 100 answers wrong.", style="bold")  # fmt: skip
+    shown.print(f"It is the cheapest within {100 * found.tolerance_fraction:g} points of the best: asking everything "
+                f"would say the same with {_whole_percent(found.probability_fraction)} (wished "
+                f"{_whole_percent(found.confidence_fraction)}), more questions like these with "
+                f"{_whole_percent(found.probability_of_more_fraction)}.")  # fmt: skip
+    for name, limit in found.enough.items():
+        shown.print(f"{name}: {limit} visual tokens are enough to keep what its most tokens score.")
+    table = new_table("model", "at most", "asked", "wrong of 100", "foretold", "lost", "choice", wrap="model")
+    for one in found.arms:
+        table.add_row(
+            one.served_model.rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
+            f"{100 * one.expected_error_fraction:.0f}", _lost_of(one), _whole_percent(one.choice_fraction),
+        )  # fmt: skip
+    shown.print(table)
+    weights = [one.answers_weight_fraction for one in found.arms]
+    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the "
+                f"answers weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
+    shown.print(f"{counted(found.requests, 'request')} made" + (f", {found.kept} kept from before" * bool(found.kept))
+                + f"; asking everything takes {found.all_requests}.")  # fmt: skip
+    for note in found.notes:
+        shown.print(f"Mind: {note}.", soft_wrap=True)
+    if found.failed:
+        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _whole_percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
+
+
+def _wrong(one: "StudiedArm") -> str:
+    low, high = one.error_interval
+    return f"{100 * one.error_fraction:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _lost_of(one: "StudiedArm") -> str:
+    low, high = one.lost_interval
+    return "" if low == high else f"{100 * one.lost_fraction:.0f} ({100 * low:.0f} to {100 * high:.0f})"

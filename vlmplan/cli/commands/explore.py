@@ -49,6 +49,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
         int, typer.Option("--output-tokens", min=1, help="To start with.")
     ] = INTERACTIVE.output_tokens,
     image: ImageOption = None,
+    rate: Annotated[str | None, typer.Option("--rate", metavar="RATE", help="Requests that come: 20/s.")] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 for a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser at once.")] = True,
 ) -> None:
@@ -65,7 +66,7 @@ def explore(  # noqa: PLR0917 - one parameter an option
     evidence = catalogue.evidence()
     tasks = [*evidence.tasks, *(one.name for one in evidence.benchmarks), task]
     start = {
-        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "image": image or USUAL_IMAGE,
+        "hardware": device, "task": task, "latency": latency, "ttft": ttft, "image": image or USUAL_IMAGE, "rate": rate,
         "text_tokens": str(text_tokens), "output_tokens": str(output_tokens),
     }  # fmt: skip
     explorer = Explorer(

@@ -1,16 +1,47 @@
 """``vlmplan export``: a checkpoint as ONNX."""
 
+import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vlmplan import api
+from vlmplan import api, inert
 from vlmplan.cli import completion
 from vlmplan.cli.options import CheckpointOption, CompressorOption, JsonOption, WeightsOption
 from vlmplan.cli.output import deliver, prepare
 from vlmplan.document import check_apart
+from vlmplan.errors import InputError
+from vlmplan.exporting import ClientLayout
 from vlmplan.hardware import Precision
+from vlmplan.units import format_bytes
+
+
+class Via(enum.StrEnum):
+    """What exports."""
+
+    VLMPLAN = "vlmplan"
+    OPTIMUM = "optimum"
+
+
+def _by_optimum(checkpoint: str | None, out: Path, python: Path | None, others: Mapping[str, object]) -> None:
+    """Export a text model by optimum-cli, and say how to prove it."""
+    from vlmplan.exporting import optimum_export
+    from vlmplan.views import progress
+
+    if given := [f"--{name.replace('_', '-')}" for name, value in others.items() if value]:
+        raise InputError(f"--via optimum: a text model as it is in fp32, so leave out {', '.join(given)}")
+    if checkpoint is None:
+        raise InputError("--via optimum: give --checkpoint, a text model")
+    with progress() as tell:
+        made = optimum_export(checkpoint, out, python, tell)
+    libraries = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    typer.echo(
+        f"Exported {checkpoint} to {out}: a text decoder of {format_bytes(made.size_bytes)}, fp32, by {libraries}."
+    )
+    where = f"{inert.argument(str(out))} --checkpoint {inert.argument(checkpoint)}"
+    typer.echo(f"Next: vlmplan validate {where} --by-samples")
 
 
 def export(  # noqa: PLR0917 - one parameter an option
@@ -41,6 +72,16 @@ def export(  # noqa: PLR0917 - one parameter an option
         str | None,
         typer.Option("--image", metavar="WxH", help="Of tiles or grids: whose tokens are meant."),
     ] = None,
+    layout: Annotated[
+        ClientLayout, typer.Option("--layout", help="For which client: transformers.js, or genai (onnxruntime-genai).")
+    ] = ClientLayout.TRANSFORMERS_JS,
+    via: Annotated[
+        Via, typer.Option("--via", help="What exports: vlmplan, or optimum (a text model, by --optimum-python).")
+    ] = Via.VLMPLAN,
+    optimum_python: Annotated[
+        Path | None,
+        typer.Option("--optimum-python", metavar="PATH", help="Python of an environment with optimum-onnx."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -52,10 +93,21 @@ def export(  # noqa: PLR0917 - one parameter an option
     from vlmplan.views import print_export, progress
 
     check_apart({"--out": out}, (plan, weights, checkpoint))
+    if via is Via.OPTIMUM:
+        others = {
+            "plan": plan, "model": model, "visual_tokens": visual_tokens, "compressor": compressor,
+            "precision": precision, "base_precision": base_precision, "weights": weights,
+            "random_weights": random_weights, "query": query, "all_logits": all_logits, "image": image,
+            "layout": layout is not ClientLayout.TRANSFORMERS_JS, "replace": replace, "json": json,
+        }  # fmt: skip
+        _by_optimum(checkpoint, out, optimum_python, others)
+        return
+    if optimum_python is not None:
+        raise InputError("--optimum-python is for --via optimum; give both or neither")
     with progress() as tell:
         manifest = api.export(
             out=out, plan=plan, model=model, checkpoint=checkpoint, visual_tokens=visual_tokens, compressor=compressor,
             precision=precision, base_precision=base_precision, weights=weights, random_weights=random_weights,
-            query=query, all_logits=all_logits, image=image, replace=replace, progress=tell,
+            query=query, all_logits=all_logits, image=image, layout=layout, replace=replace, progress=tell,
         )  # fmt: skip
     deliver(manifest, None, json, lambda: print_export(manifest, out))

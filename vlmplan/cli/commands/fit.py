@@ -15,7 +15,10 @@ from vlmplan.models import Reduction
 
 
 def fit(  # noqa: PLR0917 - one parameter an option
-    points: Annotated[Path, typer.Argument(metavar="POINTS.csv|DIR", help="Points, or with --from a results folder.")],
+    points: Annotated[
+        Path,
+        typer.Argument(metavar="POINTS.csv|STUDY.json|DIR", help="Points, a study, or with --from a results folder."),
+    ],
     from_: Annotated[Harness | None, typer.Option("--from", help="Whose results the folder holds.")] = None,
     runs: Annotated[
         Path | None, typer.Option("--runs", metavar="RUNS.csv", help="With --from: run, llm_params_b, visual_tokens.")

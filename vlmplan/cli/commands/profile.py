@@ -63,6 +63,10 @@ def profile(  # noqa: PLR0917 - one parameter an option
     ] = None,
     served_model: ServedModelOption = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="With a server: send pictures, too.")] = True,
+    concurrency: Annotated[
+        str | None,
+        typer.Option("--concurrency", metavar="N,...", help="With a server: also so many requests at once."),
+    ] = None,
     timeout: AnswerTimeoutOption = "60s",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="The profile [default: in the data folder].")
@@ -80,7 +84,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     prepare()
     local = {"--device": device, "--threads": threads, "--quick": quick or None, "--check": check or None,
              "--fresh": fresh or None}  # fmt: skip
-    remote = {"--model": model, "--served-model": served_model, "--with": with_}
+    remote = {"--model": model, "--served-model": served_model, "--with": with_, "--concurrency": concurrency}
     if endpoint is None and from_measurements is None:
         _refuse({**remote, "--hardware": hardware}, "belong to --endpoint or --from")
         here = {"device": device or "cpu", "runtime": runtime, "threads": threads, "precision": precision,
@@ -97,7 +101,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     check_destination(destination)
     check_apart({"--out": destination}, (from_measurements, hardware, model))
     if from_measurements is not None:
-        _refuse({"--served-model": served_model}, "belong to --endpoint")
+        _refuse({"--served-model": served_model, "--concurrency": concurrency}, "belong to --endpoint")
         found = api.profile_measurements(
             from_measurements=from_measurements, hardware=base, model=model, precision=precision, runtime=runtime,
             told=_told(with_),
@@ -108,7 +112,8 @@ def profile(  # noqa: PLR0917 - one parameter an option
             raise InputError("--model: found none; expected the model that the server runs, such as llava-1.5-7b-hf")
         found = _profile_endpoint(
             {"endpoint": endpoint, "hardware": base, "model": model, "served_model": served_model,
-             "precision": precision, "runtime": runtime, "images": images, "timeout": timeout}
+             "precision": precision, "runtime": runtime, "images": images, "concurrency": concurrency,
+             "timeout": timeout}
         )  # fmt: skip
     _write(found, destination, json, verbose=verbose)
 

@@ -25,11 +25,12 @@ from vlmplan.document import read_plain
 from vlmplan.errors import InputError
 from vlmplan.exporting.files.chat_templates import OLDER_FILE, TEMPLATE_FILE, chat_template
 from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
+from vlmplan.exporting.files.genai import GENAI_CLIENT, genai_texts
 from vlmplan.exporting.files.generation import GENERATION_FILE, checkpoint_generation, model_alone, special_tokens
 from vlmplan.exporting.files.lfm2 import shape_texts
 from vlmplan.exporting.files.pixtral import picture_texts
 from vlmplan.exporting.files.qwen_vl import grid_texts
-from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION, ClientLayout
 from vlmplan.exporting.tiles import Pictures, Tiling
 from vlmplan.panics import panics_refused
 
@@ -104,8 +105,10 @@ def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     }
 
 
-def clients(checkpoint: Checkpoint, *, asks: bool) -> tuple[str, ...]:
+def clients(checkpoint: Checkpoint, layout: ClientLayout, *, asks: bool) -> tuple[str, ...]:
     """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
+    if layout is ClientLayout.GENAI:
+        return ("vlmplan", GENAI_CLIENT)
     kind = checkpoint.config.model_type
     alone = asks or kind in _WITHOUT_JS or (kind in _ASKS_TEMPLATE and template_of(checkpoint) is None)
     return ("vlmplan",) if alone else ("vlmplan", "transformers.js")
@@ -313,11 +316,16 @@ def _family_texts(checkpoint: Checkpoint, visual_tokens: int, tiles: Tiling | No
 
 
 def texts(
-    checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...], tiles: Tiling | None = None
+    checkpoint: Checkpoint,
+    visual_tokens: int,
+    external: tuple[str, ...],
+    tiles: Tiling | None = None,
+    layout: ClientLayout = ClientLayout.TRANSFORMERS_JS,
 ) -> dict[str, bytes]:
     """Return file name -> content of everything but graphs and manifest; ``external`` graphs have a data file.
 
-    ``tiles`` are those of a tiled checkpoint. Raises InputError for a checkpoint without tokenizer or processor.
+    ``tiles`` are those of a tiled checkpoint, ``layout`` is the client's. Raises InputError for a checkpoint without
+    tokenizer or processor.
     """
     folder = checkpoint.folder
     if not (folder / "tokenizer.json").is_file() and not checkpoint.first_format:
@@ -330,6 +338,8 @@ def texts(
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
     made["config.json"] = model_alone(made["config.json"]) | special_tokens(checkpoint)
+    if layout is ClientLayout.GENAI:
+        made |= genai_texts(checkpoint, made["preprocessor_config.json"], visual_tokens, tiles)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in copied:
         copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])

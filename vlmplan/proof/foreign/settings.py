@@ -184,10 +184,12 @@ def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]
 
 
 # Of tokenizer_config.json: what is compared by what the tokenizer does or by itself, and who wrote the file.
-_HELD = {*foreign_tokenizer.SETTINGS, *foreign_tokenizer.ROLES, "added_tokens_decoder", "additional_special_tokens",
-         "extra_special_tokens", "auto_map", "model_specific_special_tokens", "chat_template", "model_max_length",
-         "model_input_names", "tokenizer_class", "processor_class", "backend", "is_local", "local_files_only", "name_or_path", "tokenizer_file", "vocab_file",
-         "merges_file", "special_tokens_map_file", "transformers_version"}  # fmt: skip
+_HELD = {
+    *foreign_tokenizer.SETTINGS, *foreign_tokenizer.ROLES, "added_tokens_decoder", "additional_special_tokens",
+    "extra_special_tokens", "auto_map", "model_specific_special_tokens", "chat_template", "model_max_length",
+    "model_input_names", "tokenizer_class", "processor_class", "backend", "is_local", "local_files_only",
+    "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "transformers_version",
+}  # fmt: skip
 # What is meant where a file says nothing.
 _USUAL = {"errors": "replace", "legacy": True, "spaces_between_special_tokens": True}
 

@@ -7,24 +7,20 @@ picture is new, so that neither a prefix cache nor an image cache answers. Count
 import base64
 import http.client
 import io
+import itertools
 import json
 import random
 import statistics
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from vlmplan.cost import request_of
 from vlmplan.errors import InputError, Unavailable, check_range
-from vlmplan.hardware import Precision
-from vlmplan.measuring.observation import Observation, Quantity
-from vlmplan.measuring.timing import Samples
-from vlmplan.models import ModelSpec, Workload
 from vlmplan.secret import hidden, proxy_passwords
 from vlmplan.units import format_image
 
@@ -53,12 +49,16 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back. ``tpot_s`` is the mean of tokens 2 to n, None where there was one."""
+    """What came back. ``tpot_s`` is the mean of tokens 2 to n, None where there was one.
+
+    ``gap_s`` is the median time between pieces, None where a piece brought several tokens.
+    """
 
     prompt_tokens: int
     output_tokens: int
     ttft_s: float
     tpot_s: float | None
+    gap_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +166,12 @@ class Endpoint:
         count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return self.hidden(text), count if type(count) is int and 0 < count <= _MOST_TOKENS else None
 
-    def ask(self, probe: Probe, seed: int) -> Reply:
-        """Ask once. Raises Unavailable where the server hangs, closes, or says nothing."""
-        body = _body(self.model, probe, seed)
+    def ask(self, probe: Probe, seed: int, picture_seed: int | None = None) -> Reply:
+        """Ask once, with a picture of its own seed where that is told.
+
+        Raises Unavailable where the server hangs, closes, or says nothing.
+        """
+        body = _body(self.model, probe, seed, seed if picture_seed is None else picture_seed)
         start = time.perf_counter()
         stamps: list[float] = []
         usage: dict[str, Any] = {}
@@ -205,11 +208,13 @@ class Endpoint:
         if unlike := _unlike(probe, counts[0], counts[1], len(stamps)):
             raise Unavailable(f"{self.host}: {unlike}; its token counts cannot be true, and cannot be priced")
         more = counts[1] - 1
+        gaps = [after - before for before, after in itertools.pairwise(stamps)]
         return Reply(
             prompt_tokens=counts[0],
             output_tokens=counts[1],
             ttft_s=stamps[0] - start,
             tpot_s=(stamps[-1] - stamps[0]) / more if more and len(stamps) > 1 else None,
+            gap_s=statistics.median(gaps) if gaps and len(stamps) == counts[1] else None,
         )
 
 
@@ -339,7 +344,7 @@ def _lines(stream: Any, due: float) -> Iterator[bytes]:
     yield rest
 
 
-def _body(model: str, probe: Probe, seed: int) -> dict[str, Any]:
+def _body(model: str, probe: Probe, seed: int, picture_seed: int) -> dict[str, Any]:
     """A chat completion that is asked for once only: random words, a random picture, and no early end.
 
     With one seed, probes of as many words have the same text, whether there is a picture before it or not.
@@ -348,7 +353,7 @@ def _body(model: str, probe: Probe, seed: int) -> dict[str, Any]:
     text = " ".join(rng.choice(_WORDS) for _ in range(probe.words))
     content: list[dict[str, Any]] = [{"type": "text", "text": f"{seed} {text}"}]
     if probe.image is not None:
-        picture = base64.b64encode(noise_png(*probe.image, seed)).decode()
+        picture = base64.b64encode(noise_png(*probe.image, picture_seed)).decode()
         content.insert(0, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}})
     return {
         "model": model,
@@ -371,81 +376,3 @@ def noise_png(width: int, height: int, seed: int) -> bytes:
     pixels = random.Random(seed).randbytes(3 * width * height)
     Image.frombytes("RGB", (width, height), pixels).save(content, format="PNG", compress_level=1)
     return content.getvalue()
-
-
-REPEATS = 3
-_TEXT_WORDS, _OUTPUT_TOKENS = (24, 160, 700), (1, 32)
-_SIZES = ((336, 336), (672, 672), (1024, 768))
-
-
-def probes(with_images: bool) -> tuple[Probe, ...]:
-    """Return what is asked: short to long texts, and pictures of several sizes with a short text."""
-    found = [Probe(words=words, image=None, output_tokens=_OUTPUT_TOKENS[1]) for words in _TEXT_WORDS]
-    if with_images:
-        found += [Probe(words=_TEXT_WORDS[0], image=size, output_tokens=_OUTPUT_TOKENS[1]) for size in _SIZES]
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """A probe with the replies to it, the first (a warm-up) left out."""
-
-    probe: Probe
-    replies: tuple[Reply, ...]
-
-
-def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Callable[[str, int, int], None]) -> list[Answered]:
-    """Ask everything ``REPEATS`` times after a warm-up, in turn; one seed a turn.
-
-    Raises Unavailable as :meth:`Endpoint.ask` does.
-    """
-    replies: dict[Probe, list[Reply]] = {probe: [] for probe in asked}
-    seed = time.time_ns() % 2**40  # new prompts every time: a cache that answered would be measured
-    total = len(asked) * (REPEATS + 1)
-    for number in range(total):
-        probe = asked[number % len(asked)]
-        tell(f"asking: {probe.name}", number, total)
-        reply = server.ask(probe, seed + number // len(asked))
-        if number >= len(asked):
-            replies[probe].append(reply)
-    return [Answered(probe=probe, replies=tuple(found)) for probe, found in replies.items()]
-
-
-def observations_of(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
-    """Return what was seen as requests that can be priced: visual tokens are what a picture added to the prompt.
-
-    Raises InputError where pictures add none.
-    """
-    plain = [one for one in answered if one.probe.image is None]
-    found: list[Observation] = []
-    for one in answered:
-        prompt = round(statistics.median(reply.prompt_tokens for reply in one.replies))
-        visual = 0
-        if one.probe.image is not None:
-            bare = next(other for other in plain if other.probe.words == one.probe.words)
-            pairs = zip(one.replies, bare.replies, strict=True)
-            visual = round(statistics.median(seen.prompt_tokens - read.prompt_tokens for seen, read in pairs))
-            if visual < 1:
-                raise InputError(f"a picture adds {visual} tokens to the prompt; does the server see pictures?")
-        workload = Workload(
-            text_tokens=prompt - visual,
-            output_tokens=one.replies[0].output_tokens,
-            image=one.probe.image or (1024, 768),
-        )
-        request = request_of(model, workload, visual, precision)
-        for quantity, values in (
-            (Quantity.TTFT, [reply.ttft_s for reply in one.replies]),
-            (Quantity.TPOT, [reply.tpot_s for reply in one.replies if reply.tpot_s is not None]),
-        ):
-            if values:
-                samples = Samples(samples_s=tuple(values))
-                found.append(
-                    Observation(
-                        request=request,
-                        quantity=quantity,
-                        measured_s=samples.median_s,
-                        noise_log_sd=samples.median_log_sd,
-                        group=one.probe.name,
-                    )
-                )
-    return found

@@ -34,10 +34,15 @@ _SCHEMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Most:
-    """What one request takes at most: tokens at its end, and pictures."""
+    """What one request takes at most: tokens at its end, and pictures.
+
+    Under a load ``requests`` are let in at once, and ``busy`` are there at once but for rare moments.
+    """
 
     context_tokens: int = 0
     images: int = 0
+    requests: int = 0
+    busy: int = 0
 
 
 NOTHING_LOGGED = Most()
@@ -166,12 +171,13 @@ def _served(
     workload = request.workload
     own_files = command.stored and published_id is None
     serve = _converted(candidate, command)[0] if own_files else command.serve.format(model=name)
-    slots = workload.decoded_together if command.shares_context else 1
+    together = max(workload.decoded_together, most.requests)
+    slots = together if command.shares_context else 1
     parts = [serve, dtype, command.context.format(tokens=slots * most.context_tokens)]
     if fraction is not None:
         parts.append(command.memory.format(fraction=fraction))
-    if workload.decoded_together > 1:
-        parts.append(command.together.format(requests=workload.decoded_together))
+    if together > 1:
+        parts.append(command.together.format(requests=together))
     if workload.images > 1:
         parts.append(command.images.format(images=max(workload.images, most.images)))
     return [part for part in (*parts, model.serving[engine], candidate.visual.engines.get(engine)) if part]
@@ -205,6 +211,20 @@ def _context_tokens(candidate: Candidate, share_bytes: float | None, logged_toke
     return wanted if longest is None else min(wanted, longest)
 
 
+def _shared(candidate: Candidate, share_bytes: float, most: Most) -> Most:
+    """Of an engine that takes the cache of all slots at its start: slots for who is there at once, and tokens of each.
+
+    As many slots as the memory holds of requests as planned; what is left of it makes their contexts longer.
+    """
+    request, memory = candidate.request, candidate.cost.memory_bytes
+    if not memory.kv_cache:
+        return replace(most, requests=most.busy)
+    token_bytes = memory.kv_cache / (request.context_tokens * request.workload.decoded_together)
+    tokens = int((share_bytes - (memory.total - memory.kv_cache)) / token_bytes)
+    slots = max(1, min(most.busy, tokens // math.ceil(LOG_SLACK * request.context_tokens)))
+    return replace(most, requests=slots, context_tokens=min(most.context_tokens, tokens // slots))
+
+
 def hand_over(
     candidate: Candidate,
     runtime: Runtime,
@@ -214,7 +234,7 @@ def hand_over(
 ) -> Deploy:
     """Return what is handed over for ``candidate`` on ``hardware``.
 
-    ``limit_bytes`` is the plan's memory budget, ``logged`` what the requests of a log take at most.
+    ``limit_bytes`` is the plan's memory budget, ``logged`` what requests take at most, of a log or under a load.
     """
     fraction = _memory_fraction(candidate, runtime, hardware, limit_bytes)
     share_bytes = fraction * hardware.memory_bytes if fraction and hardware.memory_bytes else None
@@ -235,6 +255,9 @@ def hand_over(
         return by_hand
     stored = _stored(candidate, runtime, serving.command, hardware)
     most = replace(logged, context_tokens=context_tokens)
+    if serving.command.shares_context and share_bytes is not None and logged.busy:
+        most = _shared(candidate, share_bytes, most)
+        by_hand = replace(by_hand, context_tokens=most.context_tokens)
     served = _served(candidate, engine, serving.command, fraction, most, stored)
     if served is None:
         return by_hand

@@ -1,0 +1,217 @@
+"""What else must an export hold for onnxruntime-genai? ``genai_config.json``, and how its own code reads an image.
+
+Its processors write an image's tokens by numbers of their own: Gemma 3's 256 whatever the file says, Qwen's by the grid
+of patches, Mistral 3's by height and width. ``hidden_size`` is to it the width of what goes from graph to graph: so it
+carries Gemma 3's channel of images and Qwen3-VL's stacked features, and knows of neither. Keys and operations as
+onnxruntime-genai 0.18.0 reads them (src/config.cpp, src/models/*_image_processor.cpp and test/models of
+https://github.com/microsoft/onnxruntime-genai, read 2026-11-29); each was run by the released wheel.
+"""
+
+import math
+from typing import Any
+
+from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, added_tokens, head_dim
+from vlmplan.errors import InputError
+from vlmplan.exporting.files.generation import checkpoint_generation
+from vlmplan.exporting.manifest import DECODER, EMBED, VISION
+from vlmplan.exporting.tiles import Pictures, Tiling
+
+GENAI_CLIENT = "onnxruntime-genai"
+CONFIG, IMAGES = "genai_config.json", "vision_processor.json"
+TYPES = ("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3")  # that it runs and vlmplan exports
+# What its code looks for in a prompt, and replaces by an image's tokens.
+GENAI_MARKS = {"gemma3": "<start_of_image>", "mistral3": "[IMG]"} | dict.fromkeys(
+    ("qwen2_5_vl", "qwen3_vl"), "<|vision_start|><|image_pad|><|vision_end|>"
+)
+_WRITTEN = {
+    "gemma3": ("<start_of_image>", "<image_soft_token>", "<end_of_image>"),
+    "mistral3": ("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+} | dict.fromkeys(("qwen2_5_vl", "qwen3_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>"))
+_IMAGE_TOKEN = {"gemma3": 1, "mistral3": 0, "qwen2_5_vl": 1, "qwen3_vl": 1}  # which of them
+_GEMMA_TOKENS = 256  # of an image, in its code
+_ROUNDING = 1e-9
+_FILTERS = {0: "NEAREST", 1: "LANCZOS", 2: "LINEAR", 3: "CUBIC"}  # Pillow's numbers, as ``resample`` has them
+_SEARCH = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
+
+
+def check_runs(model_type: str) -> None:
+    """Raise InputError for a type that onnxruntime-genai has no class for, or vlmplan no layout."""
+    if model_type not in TYPES:
+        raise InputError(
+            f"--layout genai: onnxruntime-genai 0.18 has no {model_type} that vlmplan exports; expected one of "
+            f"{', '.join(TYPES)}"
+        )
+
+
+def _check_written(checkpoint: Checkpoint, visual_tokens: int) -> None:
+    """Raise InputError where onnxruntime-genai would write other tokens for an image than the model replaces."""
+    kind, path = checkpoint.config.model_type, checkpoint.folder / "tokenizer.json"
+    if kind == "gemma3" and visual_tokens != _GEMMA_TOKENS:
+        raise InputError(
+            f"--layout genai: onnxruntime-genai writes {_GEMMA_TOKENS} tokens for every image of a gemma3, this export "
+            f"makes {visual_tokens}; leave out --visual-tokens and --compressor"
+        )
+    numbers = {text: number for number, text in added_tokens(checkpoint.folder).items()}
+    if missing := [text for text in _WRITTEN[kind] if text not in numbers]:
+        raise InputError(
+            f"--layout genai: {path} has no added token {missing[0]}, which onnxruntime-genai writes for an image"
+        )
+    token = _WRITTEN[kind][_IMAGE_TOKEN[kind]]
+    if numbers[token] != checkpoint.image_token:
+        raise InputError(
+            f"--layout genai: onnxruntime-genai writes {token} for an image, number {numbers[token]} in {path}; the "
+            f"config's image token is {checkpoint.image_token}"
+        )
+
+
+def _step(name: str, kind: str, **settings: Any) -> dict[str, Any]:
+    """One of the operations by which an image is read."""
+    return {"operation": {"name": name, "type": kind, **({"attrs": settings} if settings else {})}}
+
+
+def _area(pictures: Pictures, image: tuple[int, int]) -> int:
+    """The most pixels by which onnxruntime-genai makes so many rows and columns of an image (width, height).
+
+    It scales a Mistral 3's picture to an area, where transformers goes by its longest edge, and rounds sides to whole
+    squares, down where it shrinks. Raises InputError where no area gives this number of tokens.
+    """
+    wide, high = image
+    sides = (high / pictures.side, wide / pictures.side)
+    counts = (pictures.rows, pictures.columns)
+    if tuple(map(round, sides)) == counts:
+        return max(pictures.edge, pictures.rows * pictures.side, pictures.columns * pictures.side) ** 2
+    least = min(side / count for side, count in zip(sides, counts, strict=True))  # by which sides are divided
+    if tuple(math.floor(side / least + _ROUNDING) for side in sides) == counts:
+        return math.ceil(wide * high / least**2)
+    raise InputError(
+        f"--layout genai: onnxruntime-genai scales a mistral3's pictures by their area, and no area makes "
+        f"{pictures.rows} rows of {pictures.columns} of {wide}x{high}; ask for another number of tokens"
+    )
+
+
+def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None) -> dict[str, Any]:
+    """How an image becomes what the vision encoder reads; ``found`` are the processor's settings for transformers.
+
+    ``DecodeImage`` gives red, green and blue in this order; ``ConvertRGB`` turns them about, and Qwen's ``Normalize``
+    turns them back.
+    """
+    if not all(found.get(key, True) is True for key in ("do_rescale", "do_normalize", "do_resize")):
+        raise InputError(
+            f"--layout genai: {checkpoint.folder}: its processor leaves out one of do_resize, do_rescale and "
+            "do_normalize, and onnxruntime-genai does all three"
+        )
+    kind = checkpoint.config.model_type
+    colours = {"mean": found["image_mean"], "std": found["image_std"]}
+    scaled = _step("rescale", "Rescale", rescale_factor=found.get("rescale_factor", 1 / 255))
+    steps = [_step("decode", "DecodeImage", color_space="RGB")]
+    filtered = {"interpolation": _FILTERS.get(found.get("resample", 3), "CUBIC")}
+    if tiles is None or (squares := tiles.squares) is None:
+        side = checkpoint.image_size
+        size = filtered | {"width": side, "height": side, "keep_aspect_ratio": 0}
+        steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
+        steps += [_step("channels first", "Permute3D", dims=[2, 0, 1])]
+        return {"processor": {"name": f"{kind}_images", "transforms": steps}}
+    size = filtered | {"smart_resize": 1, "patch_size": squares.patch, "merge_size": squares.merge}
+    size |= {"width": squares.columns * squares.side, "height": squares.rows * squares.side}
+    size |= {"min_pixels": squares.least_pixels, "max_pixels": squares.most_pixels}
+    if isinstance(squares, Pictures):
+        size |= {"min_pixels": squares.side**2, "max_pixels": _area(squares, tiles.image)}
+    if kind == "mistral3":
+        steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
+        steps += [_step("channels first", "Permute3D", dims=[2, 0, 1]), _step("sizes", "PixtralImageSizes")]
+    else:
+        cut = {"patch_size": squares.patch, "temporal_patch_size": squares.frames, "merge_size": squares.merge}
+        steps += [_step("colours", "ConvertRGB"), _step("resize", "Resize", **size), scaled]
+        steps += [_step("normalise", "Normalize", **colours, **{kind: 1}), _step("patches", "PatchImage", **cut)]
+    return {"processor": {"name": f"{kind}_images", "transforms": steps}}
+
+
+def _generation(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the checkpoint's ``generate`` goes by; its tokens from the model's where that does not say them."""
+    told = dict(checkpoint_generation(checkpoint))
+    for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
+        if told.get(key) is None:
+            told[key] = getattr(checkpoint.text, key, None)
+    if told["eos_token_id"] is None:
+        raise InputError(
+            f"--layout genai: {checkpoint.folder}: found no eos_token_id, at which onnxruntime-genai stops"
+        )
+    return told
+
+
+def _decoder(checkpoint: Checkpoint, width: int) -> dict[str, Any]:
+    """The decoder for ``genai_config.json``: its file, names and sizes."""
+    text = checkpoint.text
+    return {
+        "filename": DECODER,
+        "head_size": head_dim(text),
+        "hidden_size": width,
+        "num_attention_heads": text.num_attention_heads,
+        "num_hidden_layers": text.num_hidden_layers,
+        "num_key_value_heads": text.num_key_value_heads,
+        "session_options": {"log_id": GENAI_CLIENT, "provider_options": []},
+        "inputs": {
+            "inputs_embeds": "inputs_embeds",
+            "attention_mask": "attention_mask",
+            "position_ids": "position_ids",
+            "past_key_names": "past_key_values.%d.key",
+            "past_value_names": "past_key_values.%d.value",
+        },
+        "outputs": {
+            "logits": "logits",
+            "present_key_names": "present.%d.key",
+            "present_value_names": "present.%d.value",
+        },
+    }
+
+
+def _vision(checkpoint: Checkpoint, tiles: Tiling | None) -> dict[str, Any]:
+    """The vision encoder for ``genai_config.json``."""
+    found: dict[str, Any] = {
+        "filename": VISION,
+        "config_filename": IMAGES,
+        "inputs": {"pixel_values": "pixel_values"},
+        "outputs": {"image_features": "image_features"},
+    }
+    if tiles is not None and (squares := tiles.squares) is not None:
+        found |= {"spatial_merge_size": squares.merge, "patch_size": squares.patch}
+        if checkpoint.config.model_type != "mistral3":
+            found["inputs"]["image_grid_thw"] = "image_grid_thw"
+    return found
+
+
+def genai_texts(
+    checkpoint: Checkpoint, images: dict[str, Any], visual_tokens: int, tiles: Tiling | None
+) -> dict[str, dict[str, Any]]:
+    """Return file name -> content of what onnxruntime-genai looks for beside tokenizer and graphs.
+
+    ``images`` are the settings of the image processor as transformers reads them. Raises InputError for a checkpoint
+    whose images it would read or count otherwise.
+    """
+    check_runs(checkpoint.config.model_type)
+    _check_written(checkpoint, visual_tokens)
+    config, told = checkpoint.config, _generation(checkpoint)
+    width = checkpoint.text.hidden_size * (1 + len(checkpoint.stacked_layers)) + (config.model_type in MARKED_TYPES)
+    model = {
+        "type": config.model_type,
+        "context_length": checkpoint.text.max_position_embeddings,
+        "vocab_size": checkpoint.text.vocab_size,
+        "image_token_id": checkpoint.image_token,
+        "eos_token_id": told["eos_token_id"],
+        "decoder": _decoder(checkpoint, width),
+        "embedding": {
+            "filename": EMBED,
+            "inputs": {"input_ids": "input_ids", "image_features": "image_features"},
+            "outputs": {"inputs_embeds": "inputs_embeds"},
+        },
+        "vision": _vision(checkpoint, tiles),
+    }
+    ends = told["eos_token_id"]
+    first = ends[0] if isinstance(ends, list) else ends
+    model["pad_token_id"] = first if told["pad_token_id"] is None else told["pad_token_id"]
+    if told["bos_token_id"] is not None:
+        model["bos_token_id"] = told["bos_token_id"]
+    model |= {key: getattr(config, key) for key in ("video_token_id", "vision_start_token_id") if hasattr(config, key)}
+    search = {"do_sample": False} | {key: told[key] for key in _SEARCH if told.get(key) is not None}
+    search |= {"max_length": checkpoint.text.max_position_embeddings, "past_present_share_buffer": False}
+    return {CONFIG: {"model": model, "search": search}, IMAGES: _images(checkpoint, images, tiles)}
