@@ -103,7 +103,8 @@ def test_a_trained_checkpoint_brings_its_own_compressor(packer: Path, tmp_path: 
     config = json.loads((plain / "config.json").read_text())
     config.pop("vlmplan")
     (plain / "config.json").write_text(json.dumps(config))
-    export(_own_order(plain, weights=other), tmp_path / "negated", quiet)
+    asked = replace(_own_order(packer, weights=other), checkpoint=str(plain))
+    export(asked, tmp_path / "negated", quiet)
     assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "negated", checkpoint=str(packer)))
     with pytest.raises(InputError, match="holds another token-packer"):
         _judged(tmp_path / "negated", checkpoint=str(packer), weights=other)

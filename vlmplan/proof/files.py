@@ -21,6 +21,7 @@ from vlmplan.checkpoints import (
     stored_type,
     view_processor,
 )
+from vlmplan.cost import read_model_config
 from vlmplan.document import plain, read_plain, to_json, unambiguous_json
 from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import (
@@ -377,10 +378,11 @@ def _ask(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None:
 
     Settings in which the order is as the checkpoint is read stay the processor's own, so that a misreading shows.
     """
+    rule = read_model_config(checkpoint.folder).image
     unasked = tiling(checkpoint, tiles.image, None, Compressor.NONE).shapes
-    if tiles.shapes is None or unasked is None:
+    if tiles.shapes is None or unasked is None or rule is None:
         return
-    as_read = unasked.settings()
+    as_read = unasked.settings() | {"min_image_tokens": rule.least_tokens}  # an export may write a lower least
     for name, value in tiles.shapes.settings().items():
         if value != as_read[name]:
             setattr(processor, name, value)
