@@ -34,8 +34,8 @@ class Document:
 
     def _repr_html_(self) -> str | None:
         """Return what a notebook shows; None where it shall show the text that Python has for it."""
-        found = (show(self) for show in _NOTEBOOK)
-        return next((html for html in found if html is not None), None)
+        shown = (show(self) for show in _NOTEBOOK)
+        return next((html for html in shown if html is not None), None)
 
 
 _NOTEBOOK: list[Callable[[Document], str | None]] = []
@@ -250,11 +250,11 @@ def unambiguous_json(text: str) -> Any:
     """Return the value of a piece of JSON. Raises TwiceError where a key stands twice: readers then differ."""
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        by_key = dict(pairs)
+        if len(by_key) < len(pairs):
             names = [key for key, _ in pairs]
-            raise TwiceError(f"the key {_shown(next(key for key in found if names.count(key) > 1))} stands twice")
-        return found
+            raise TwiceError(f"the key {_shown(next(key for key in by_key if names.count(key) > 1))} stands twice")
+        return by_key
 
     return json.loads(text, object_pairs_hook=table)
 
@@ -358,9 +358,9 @@ def to_toml(document: Document) -> str:
     """
     import tomli_w
 
-    found = _without_none(plain(document))
-    check_whole(found)  # TOML cannot spell half a character
-    return inert.toml_document(tomli_w.dumps(found))
+    stated = _without_none(plain(document))
+    check_whole(stated)  # TOML cannot spell half a character
+    return inert.toml_document(tomli_w.dumps(stated))
 
 
 def digest(value: Any) -> str:

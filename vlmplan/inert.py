@@ -46,13 +46,13 @@ def seen(text: str) -> str:
     return "".join(character if _is_seen(character) else _escape(character) for character in text)
 
 
-def _broken(found: re.Match[str]) -> str:
-    return {"::": ":\\x3a", "##[": "#\\x23["}.get(found[0], found[0])
+def _broken(match: re.Match[str]) -> str:
+    return {"::": ":\\x3a", "##[": "#\\x23["}.get(match[0], match[0])
 
 
 def short(text: str, most: int = 200) -> str:
     """Return ``text`` with the middle of every word of more characters left out: a name may be as long as a file."""
-    return re.sub(rf"\S{{{most},}}", lambda found: f"{found[0][: most // 2]}...{found[0][-most // 4 :]}", text)
+    return re.sub(rf"\S{{{most},}}", lambda word: f"{word[0][: most // 2]}...{word[0][-most // 4 :]}", text)
 
 
 def terminal(text: str) -> str:
@@ -62,7 +62,7 @@ def terminal(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return ``text`` for a line or a cell of Markdown: no table, link, picture, mention, code or HTML comes of it."""
-    shown = _MARKDOWN.sub(lambda found: _INSTEAD.get(found[0], f"\\{found[0]}"), terminal(text).lstrip())
+    shown = _MARKDOWN.sub(lambda match: _INSTEAD.get(match[0], f"\\{match[0]}"), terminal(text).lstrip())
     return re.sub(r"^([0-9]{1,9})([.)])", r"\1\\\2", shown)
 
 

@@ -16,8 +16,8 @@ def face(package: str, names: Mapping[str, tuple[str, ...]]) -> tuple[Callable[[
     def look(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(homes[name]), name)
-        setattr(sys.modules[package], name, found)
-        return found
+        attribute = getattr(importlib.import_module(homes[name]), name)
+        setattr(sys.modules[package], name, attribute)
+        return attribute
 
     return look, sorted(homes)

@@ -68,10 +68,10 @@ def _init(made: Any) -> Callable[..., None]:
         lines.append(" self.__post_init__()")
     head = f"def __init__(self{', *, ' if parameters else ''}{', '.join(parameters)}):"
     exec("\n".join([head, *(lines or [" pass"])]), known)  # as dataclasses itself does
-    found: Any = known["__init__"]
-    found.__qualname__ = f"{made.__qualname__}.__init__"
-    found.__annotations__ = {field.name: field.type for field in dataclasses.fields(made)} | {"return": None}
-    return found  # type: ignore[no-any-return]
+    init: Any = known["__init__"]
+    init.__qualname__ = f"{made.__qualname__}.__init__"
+    init.__annotations__ = {field.name: field.type for field in dataclasses.fields(made)} | {"return": None}
+    return init  # type: ignore[no-any-return]
 
 
 def _record(cls: type) -> type:

@@ -78,9 +78,9 @@ def _without(text: str, key: str) -> str:
     for needle in filter(None, _needles(key)):
         plain, starts, ends = _plain(text)
         parts, at = list[str](), 0
-        for found in re.finditer(f"{before}{re.escape(needle)}=*{after}", plain):
-            parts += [text[at : ends[found.start() - 1] if found.start() else 0], "[key]"]
-            at = [*starts, len(text)][found.end()]
+        for match in re.finditer(f"{before}{re.escape(needle)}=*{after}", plain):
+            parts += [text[at : ends[match.start() - 1] if match.start() else 0], "[key]"]
+            at = [*starts, len(text)][match.end()]
         text = "".join([*parts, text[at:]])
     return text
 
@@ -159,7 +159,7 @@ def _steps(text: str) -> Iterator[str]:
     yield html.unescape(html.unescape(text))
     yield unquote(unquote(text))
     yield _ESCAPE.sub(_unescaped, text)
-    yield re.sub(r"=([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)
+    yield re.sub(r"=([0-9A-Fa-f]{2})", lambda match: chr(int(match[1], 16)), text)
     for base, numbers in _NUMBERS.items():
         yield numbers.sub(partial(_numbered, base), text)
     yield re.sub(r"\b[0-9]+\s*[:.)]\s*", "", text)  # numbered lines

@@ -67,10 +67,10 @@ def _quantity(text: str, scales: dict[str, float], what: str, example: str) -> f
     match = _QUANTITY.fullmatch(text)
     folded = {unit.casefold(): scale for unit, scale in scales.items()}
     if match is None or match[2].casefold().removesuffix("s" if what == "FLOPs" else "") not in folded:
-        found = f"'{text}'" + (", a bare number" if match and not match[2] else "")
+        written = f"'{text}'" + (", a bare number" if match and not match[2] else "")
         meant = _meant(text, scales, what)
         hint = f"did you mean {meant}?" if meant else f"write for example {example}"
-        raise InputError(f"found {found}, expected {what} with a unit ({', '.join(scales)}); {hint}")
+        raise InputError(f"found {written}, expected {what} with a unit ({', '.join(scales)}); {hint}")
     try:
         value = float(match[1]) * folded[match[2].casefold().removesuffix("s" if what == "FLOPs" else "")]
     except ValueError:
@@ -117,10 +117,10 @@ def parse_rate(text: str) -> float:
 
 def parse_percent(text: str) -> float:
     """``"10%"`` -> 0.1. Raises InputError as ``parse_seconds``, and above 100 %."""
-    found = _quantity(text, _PERCENT, "a share", "10%")
-    if found > 1:
+    fraction = _quantity(text, _PERCENT, "a share", "10%")
+    if fraction > 1:
         raise InputError(f"found '{text}', expected a share of at most 100%; write for example 10%")
-    return found
+    return fraction
 
 
 def written(parse: Callable[[str], float], option: str) -> Callable[[str], str]:

@@ -175,27 +175,28 @@ class _Laws:
 
     def error(self, model: ModelSpec, visual: VisualInput, precision: Precision) -> float:
         """The weighted error, with what the precision costs."""
-        mixed = sum(share * one.expected_error for _, share, one in self._asked(model, visual))
+        mixed = sum(share * judged.expected_error for _, share, judged in self._asked(model, visual))
         return shifted(mixed, self.evidence.precision_offsets[precision].value)
 
     def draws(self, model: ModelSpec, visual: VisualInput, precision: Precision, *, count: int) -> list[float]:
         """Draws of it; what models share (coefficients, family, reduction, precision) is drawn once for all."""
         offset, errors = self.evidence.precision_offsets[precision], [0.0] * count
-        for name, share, one in self._asked(model, visual):
-            place = (one.llm_params_b, one.visual_tokens, model.family)
+        for name, share, judged in self._asked(model, visual):
+            place = (judged.llm_params_b, judged.visual_tokens, model.family)
             spreads = (
-                (Random(f"{name} {model.name}"), one.law.residual_logit_sd(*place)),
-                (Random(f"{name} family {model.family}"), one.law.family_logit_sd(*place)),
+                (Random(f"{name} {model.name}"), judged.law.residual_logit_sd(*place)),
+                (Random(f"{name} family {model.family}"), judged.law.family_logit_sd(*place)),
             )
-            drawn = zip(one.law.coefficient_draws(count), one.left_draws(count), strict=True)
+            drawn = zip(judged.law.coefficient_draws(count), judged.left_draws(count), strict=True)
             for index, (draw, lefts) in enumerate(drawn):
-                errors[index] += share * one.error(lefts, draw, sum(sd * own.gauss(0, 1) for own, sd in spreads))
+                logit = sum(sd * random.gauss(0, 1) for random, sd in spreads)
+                errors[index] += share * judged.error(lefts, draw, logit)
         shared = Random(f"precision {precision}")
         return [shifted(value, offset.value + offset.sd * shared.gauss(0, 1)) for value in errors]
 
     def unstudied(self, model: ModelSpec, visual: VisualInput) -> tuple[str, ...]:
         """What of a candidate no study has seen, where its tokens are cut otherwise than the laws' models' were."""
-        cuts = [cut for _, _, one in self._asked(model, visual) for cut in one.cuts]
+        cuts = [cut for _, _, judged in self._asked(model, visual) for cut in judged.cuts]
         texts = (text for cut in cuts for text in unstudied(self.evidence, [cut.benchmark.name], cut.sight))
         return tuple(dict.fromkeys(texts))
 
@@ -230,7 +231,7 @@ def by_law(
 
     ``stock`` says that candidates are checkpoints as published, which the law's own models are not.
     """
-    asked = _Laws(laws=laws, evidence=evidence, workload=workload, stock=stock)
+    mix = _Laws(laws=laws, evidence=evidence, workload=workload, stock=stock)
     named = ", ".join(f"{name} ({law.forms}, reduction {law.reduction})" for name, (law, _) in laws.items())
     return Judge(
         source=ErrorSource(
@@ -244,8 +245,8 @@ def by_law(
             ),
         ),
         knows=lambda model: True,  # noqa: ARG005
-        error=asked.error,
-        draws=asked.draws,
-        warnings=asked.warnings,
-        unstudied=asked.unstudied,
+        error=mix.error,
+        draws=mix.draws,
+        warnings=mix.warnings,
+        unstudied=mix.unstudied,
     )

@@ -155,19 +155,19 @@ def native_sides_px(evidence: Evidence, names: Iterable[str], model: ModelSpec) 
 
     Of a video's frames it saw no more than they were shown to it for its score.
     """
-    found = {}
+    sides_px = {}
     for name in names:
         benchmark = evidence.benchmark(name)
         side_px = native_side_px(model, benchmark.image)
         shown_px = benchmark.video.shown(model.name, model.family).side_px if benchmark.video else None
-        found[name] = side_px if shown_px is None else min(side_px, shown_px)
-    return found
+        sides_px[name] = side_px if shown_px is None else min(side_px, shown_px)
+    return sides_px
 
 
 def native_frames(evidence: Evidence, names: Iterable[str], model: ModelSpec) -> dict[str, int]:
     """Return the frames at which a model's scores on benchmarks ``names`` were published, of those about videos."""
-    found = ((name, evidence.benchmark(name).video) for name in names)
-    return {name: video.shown(model.name, model.family).frames for name, video in found if video is not None}
+    videos = ((name, evidence.benchmark(name).video) for name in names)
+    return {name: video.shown(model.name, model.family).frames for name, video in videos if video is not None}
 
 
 def seen_text_px(workload: Workload, visual: VisualInput) -> float | None:
@@ -227,17 +227,17 @@ def _scores_used(
 
 def unstudied(evidence: Evidence, names: Iterable[str], seen: Sight) -> tuple[str, ...]:
     """Return what no study of the kinds of benchmarks ``names`` has seen: so few pixels, or so few tokens."""
-    found = []
+    untried = []
     for name in names:
         benchmark = evidence.benchmark(name)
         for loss in losses(benchmark, seen):
             if not loss.studied and loss.way != FRAMES:
                 what = "pixels a side" if loss.way is Reduction.IMAGE_SIZE else f"visual tokens by {loss.way} reduction"
-                found.append(
+                untried.append(
                     f"{name}: {loss.x:.0f} {what} are fewer than any study of {benchmark.kind} has tried "
                     f"({loss.curve.least:.0f}); it may read nothing at all"
                 )
-    return tuple(found)
+    return tuple(untried)
 
 
 def legibility(evidence: Evidence, workload: Workload, visual: VisualInput) -> Iterator[str]:
@@ -259,15 +259,15 @@ def _rests_on(rests: Support) -> str:
         (rests.family_fraction, "of its family"),
         (rests.stand_in_fraction, "of other benchmarks or families"),
     )
-    found = [(f"{share:.0%}", kind) for share, kind in kinds if round(100 * share)]
-    return f"{found[0][1]} alone" if len(found) == 1 else ", ".join(f"{kind} ({share})" for share, kind in found)
+    shares = [(f"{share:.0%}", kind) for share, kind in kinds if round(100 * share)]
+    return f"{shares[0][1]} alone" if len(shares) == 1 else ", ".join(f"{kind} ({share})" for share, kind in shares)
 
 
 def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) -> Iterator[str]:
     """What to mind about one checkpoint's prediction."""
-    found = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
+    lost = [loss for one in seen.native_sides_px for loss in losses(evidence.benchmark(one), seen)]
     if seen.native_frames:
-        yield from _frame_warnings(seen, [loss for loss in found if loss.way == FRAMES], name)
+        yield from _frame_warnings(seen, [loss for loss in lost if loss.way == FRAMES], name)
     if rests.own_fraction < 1:
         yield f"{name}: its prediction rests on published scores {_rests_on(rests)}"
     smaller = [one for one, side in seen.native_sides_px.items() if seen.side_px < NOTABLY_SMALLER * side]
@@ -280,7 +280,7 @@ def _score_warnings(rests: Support, seen: Sight, evidence: Evidence, name: str) 
             f"the loss{alone} is from studies"
         )
     if seen.visual_tokens < seen.unreduced_tokens:
-        papers = max(loss.curve.studies for loss in found if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))
+        papers = max(loss.curve.studies for loss in lost if loss.way not in (Reduction.IMAGE_SIZE, FRAMES))
         yield (
             f"{name}: {seen.visual_tokens:.0f} of {seen.unreduced_tokens:.0f} visual tokens are left by "
             f"{seen.reduction} reduction; what that costs is from {papers} papers"
@@ -335,10 +335,10 @@ class _Scores:
 
     def _of(self, model: ModelSpec) -> _Facts:
         """The model's; by identity, which is a tenth of hashing all of it, and holds while the facts hold the model."""
-        found = self.facts.get(id(model))
-        if found is None:
-            found = self.facts[id(model)] = _Facts(model, self.evidence, self.weights)
-        return found
+        facts = self.facts.get(id(model))
+        if facts is None:
+            facts = self.facts[id(model)] = _Facts(model, self.evidence, self.weights)
+        return facts
 
     def _sight(self, model: ModelSpec, visual: VisualInput) -> Sight:
         facts, text_px = self._of(model), seen_text_px(self.workload, visual)
@@ -421,7 +421,7 @@ def by_scores(
                 "is one"
             )
     weights = evidence.weights(shares)
-    asked = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
+    estimators = _Scores(evidence=evidence, weights=weights, workload=workload, own=own)
     left_out = ", ".join(f"{name} {evidence.benchmark(name).left_out_points:.2g}" for name in weights)
     return Judge(
         source=ErrorSource(
@@ -433,12 +433,12 @@ def by_scores(
                 *dict.fromkeys(source for name in weights for source in evidence.benchmark(name).sources),
             ),
         ),
-        knows=lambda model: asked.rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
-        error=asked.error,
-        draws=asked.draws,
-        warnings=asked.warnings,
-        scores=asked.scores,
-        unstudied=asked.unstudied,
-        takes=asked.takes,
+        knows=lambda model: estimators.rests(model).stand_in_fraction <= MOST_STAND_IN_FRACTION,
+        error=estimators.error,
+        draws=estimators.draws,
+        warnings=estimators.warnings,
+        scores=estimators.scores,
+        unstudied=estimators.unstudied,
+        takes=estimators.takes,
         about=lambda other: by_scores(evidence, shares, other, own, sha256),
     )

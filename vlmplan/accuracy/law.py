@@ -214,7 +214,7 @@ class ScalingLaw(Document):
 
     def __post_init__(self) -> None:
         """The forms in use must have been fitted, on points in range, and have draws."""
-        fitted = {found.form: found for found in self.fits}
+        fitted = {fit.form: fit for fit in self.fits}
         for form in (self.form, *self.shares):
             if form not in fitted:
                 raise InputError(f"form: {form} is not among fits")
@@ -258,7 +258,7 @@ class ScalingLaw(Document):
         return size * (text_tokens + tokens)
 
     def _fit(self, form: Form) -> Fit:
-        return next(found for found in self.fits if found.form is form)
+        return next(fit for fit in self.fits if fit.form is form)
 
     def optimal_visual_tokens(self, text_tokens: float, compute: float | None = None) -> float | None:
         """Return the best V at a fixed N (Q + V) with N free, by the forms in use; None where more is always better.
@@ -293,13 +293,13 @@ class ScalingLaw(Document):
     def draws(self) -> tuple[Draw, ...]:
         """All draws of the forms in use: of any first few, each form has its share."""
         taken = dict.fromkeys(self.shares, 0)
-        found = []
+        draws = []
         for count in range(1, max(len(self._fit(form).draws) for form in self.shares) + 1):
             form = max(self.shares, key=lambda one: self.shares[one] * count - taken[one])
             stored = self._fit(form).draws
-            found.append(Draw(form=form, values=stored[taken[form] % len(stored)]))
+            draws.append(Draw(form=form, values=stored[taken[form] % len(stored)]))
             taken[form] += 1
-        return tuple(found)
+        return tuple(draws)
 
     def coefficient_draws(self, count: int) -> list[Draw]:
         """Return ``count`` draws of the forms in use; those stored, again from the first where they are fewer."""

@@ -97,8 +97,8 @@ class Video:
 
     def shown(self, name: str, family: str) -> Shown:
         """Return how videos were shown to a checkpoint for its score."""
-        found = self.checkpoints.get(name) or self.families.get(family) or self.usual
-        return found if found.side_px is not None else Shown(frames=found.frames, side_px=self.usual.side_px)
+        shown = self.checkpoints.get(name) or self.families.get(family) or self.usual
+        return shown if shown.side_px is not None else Shown(frames=shown.frames, side_px=self.usual.side_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +164,9 @@ class Evidence(Document):
 
     def benchmark(self, name: str) -> Benchmark:
         """Return a benchmark by name. Raises InputError."""
-        for found in self.benchmarks:
-            if found.name == name:
-                return found
+        for benchmark in self.benchmarks:
+            if benchmark.name == name:
+                return benchmark
         raise InputError(f"no benchmark '{name}'; expected one of {', '.join(b.name for b in self.benchmarks)}")
 
     def task_weights(self, task: str) -> dict[str, float]:
@@ -413,11 +413,11 @@ def _normals(key: str, count: int) -> tuple[float, ...]:
 
 def _drawn(terms: list[_Term], count: int) -> list[float]:
     """Draws of the sum of ``terms``."""
-    found = [sum(term.value for term in terms)] * count
+    draws = [sum(term.value for term in terms)] * count
     for term in (one for one in terms if one.sd):
         normals = _normals(term.key, count)
-        found = [value + term.sd * z for value, z in zip(found, normals, strict=True)]
-    return found
+        draws = [value + term.sd * z for value, z in zip(draws, normals, strict=True)]
+    return draws
 
 
 def error_draws(evidence: Evidence, weights: Mapping[str, float], subject: Subject, count: int) -> list[float]:

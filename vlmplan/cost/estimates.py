@@ -72,7 +72,7 @@ class Estimate(Document):
 
 def estimate(request: Request, ready: Machine, level: float) -> Estimate:
     """Price one configuration with intervals that hold ``level`` (0 to 1)."""
-    priced, found = cost(request, ready), knees(request, ready)
+    priced = cost(request, ready)
     obstacles = _obstacles(request, ready, priced)
     warnings = [*ready.warnings, *obstacles, *context_warnings(request)]
     engine = SERVING[ready.runtime].engine
@@ -105,7 +105,7 @@ def estimate(request: Request, ready: Machine, level: float) -> Estimate:
         sources=(*ready.hardware.sources, ready.base.source),
         warnings=tuple(warnings),
         obstacles=obstacles,
-        **cost_fields(priced, found, level, ready.hardware.usable_bytes(ready.runtime)),
+        **cost_fields(priced, knees(request, ready), level, ready.hardware.usable_bytes(ready.runtime)),
     )
 
 
@@ -118,7 +118,7 @@ def range_warnings(request: Request, ready: Machine) -> tuple[str, ...]:
     )
 
 
-def cost_fields(priced: Cost, found: Knees, level: float, memory_bytes: float | None) -> dict[str, Any]:
+def cost_fields(priced: Cost, knees: Knees, level: float, memory_bytes: float | None) -> dict[str, Any]:
     """The cost fields that an estimate and a choice have in common, with intervals that hold ``level``."""
     names = ("ttft_s", "tpot_s", "latency_s", "preprocess_s", "overhead_s", "vision_s", "compressor_s", "prefill_s",
              "params", "flops", "memory_bytes", "requests_per_s")  # fmt: skip
@@ -126,8 +126,8 @@ def cost_fields(priced: Cost, found: Knees, level: float, memory_bytes: float | 
         "ttft_interval_s": priced.ttft_interval_s(level),
         "tpot_interval_s": priced.tpot_interval_s(level),
         "latency_interval_s": priced.latency_interval_s(level),
-        "knee_prefill_visual_tokens": found.knee_prefill_visual_tokens,
-        "knee_ttft_visual_tokens": found.knee_ttft_visual_tokens,
+        "knee_prefill_visual_tokens": knees.knee_prefill_visual_tokens,
+        "knee_ttft_visual_tokens": knees.knee_ttft_visual_tokens,
         "most_requests": priced.most_requests(memory_bytes),
     }
 
@@ -144,7 +144,7 @@ def context_warnings(request: Request) -> tuple[str, ...]:
 
 def _obstacles(request: Request, ready: Machine, priced: Cost) -> tuple[str, ...]:
     """Why the configuration cannot be run as asked: its memory, its context."""
-    found, hardware = [], ready.hardware
+    obstacles, hardware = [], ready.hardware
     usable_bytes, wanted_bytes = hardware.usable_bytes(ready.runtime), priced.memory_bytes.total
     if usable_bytes is not None and hardware.memory_bytes is not None and wanted_bytes > usable_bytes:
         of = (
@@ -152,13 +152,13 @@ def _obstacles(request: Request, ready: Machine, priced: Cost) -> tuple[str, ...
             if usable_bytes < hardware.memory_bytes
             else ""
         )
-        found.append(
+        obstacles.append(
             f"does not fit: {wanted_bytes / 2**30:.1f} GiB wanted, {hardware.name} has "
             f"{hardware.memory_bytes / 2**30:.1f} GiB{of}"
         )
     if not request.fits_context:
-        found.append(
+        obstacles.append(
             f"prompt and output take {request.context_tokens} tokens; "
             f"the model's context holds {request.model.llm.max_context_tokens}"
         )
-    return tuple(found)
+    return tuple(obstacles)

@@ -67,8 +67,8 @@ def knees(request: Request, machine: Machine) -> Knees:
     # A pixel shuffle's projector grows as V falls, so the TTFT has no such knee.
     shuffled = visual.compressor.widens
     return Knees(
-        knee_prefill_visual_tokens=knee(lambda found: found.prefill_s),
-        knee_ttft_visual_tokens=None if shuffled else knee(lambda found: found.ttft_s),
+        knee_prefill_visual_tokens=knee(lambda cost: cost.prefill_s),
+        knee_ttft_visual_tokens=None if shuffled else knee(lambda cost: cost.ttft_s),
     )
 
 
@@ -92,11 +92,11 @@ def knee_curve(request: Request, machine: Machine) -> KneeCurve | None:
         return None
     most, priced = max(LEAST_CURVE_TOKENS, 4 * visual.visual_tokens), _by_tokens(request, visual, machine)
     counts = sorted({round(most ** (step / (CURVE_POINTS - 1))) for step in range(CURVE_POINTS)})
-    found = [priced(count) for count in counts]
+    costs = [priced(count) for count in counts]
     return KneeCurve(
         visual_tokens=tuple(counts),
-        prefill_s=tuple(one.prefill_s for one in found),
-        ttft_s=tuple(one.ttft_s for one in found),
+        prefill_s=tuple(one.prefill_s for one in costs),
+        ttft_s=tuple(one.ttft_s for one in costs),
     )
 
 
@@ -119,7 +119,7 @@ def knee_table(
     hardware: HardwareProfile, typical: Sequence[Calibration], models: Sequence[ModelSpec]
 ) -> tuple[KneeRow, ...]:
     """Return the LLM prefill's knee on one device for every runtime that serves there, batch 1, one image."""
-    found = []
+    rows = []
     for runtime in Runtime:
         precision = hardware.default_precision(runtime)
         try:
@@ -133,7 +133,7 @@ def knee_table(
                     model, Workload(text_tokens=text), 1, ready.precision, Compressor.AVERAGE_POOL
                 )  # fmt: skip
                 free.append(knees(request, ready).knee_prefill_visual_tokens)
-            found.append(
+            rows.append(
                 KneeRow(
                     runtime=runtime,
                     precision=ready.precision,
@@ -143,4 +143,4 @@ def knee_table(
                     free_visual_tokens=tuple(free),
                 )
             )
-    return tuple(found)
+    return tuple(rows)

@@ -132,15 +132,15 @@ class Request:
     def sizes(self) -> dict[str, int]:
         """What a time depends on and a calibration was measured over, by name."""
         workload = self.workload
-        found = {
+        sizes = {
             "llm hidden width": self.model.llm.hidden,
             "batch": workload.decoded_together,
             "tokens prefilled": workload.batch * self.prefill_tokens,
             "context tokens": self.context_tokens,
         }
         if self.model.vision is not None and self.visual is not None:
-            found["vision hidden width"] = self.model.vision.output_width
-        return found
+            sizes["vision hidden width"] = self.model.vision.output_width
+        return sizes
 
     @property
     def prefill_tokens(self) -> int:

@@ -88,13 +88,13 @@ class Machine:
 
     def rates(self, op: Op) -> Rates:
         """Return the rates that hold for ``op``. Raises InputError for several GPUs without a known interconnect."""
-        found = self.rates_by_class.get((op.kind, op.quantised))
-        if found is None:
+        rates = self.rates_by_class.get((op.kind, op.quantised))
+        if rates is None:
             raise InputError(
                 f"{self.hardware.name}: no interconnect is known; expected --gpus 1, or interconnect_bytes_per_s in "
                 "its profile"
             )
-        return found
+        return rates
 
 
 def _alike(precision: Precision) -> tuple[Precision, ...]:
@@ -188,27 +188,27 @@ def _kind_log_sds(hardware: HardwareProfile, base: Calibration) -> tuple[float, 
     return whole, first
 
 
-def _stands_in(found: Calibration, precision: Precision) -> bool:
+def _stands_in(calibration: Calibration, precision: Precision) -> bool:
     """Tell whether a calibration is of another precision than the one it is used for."""
-    return found.precision is not precision and not {found.precision, precision} <= set(_SIXTEEN_BIT)
+    return calibration.precision is not precision and not {calibration.precision, precision} <= set(_SIXTEEN_BIT)
 
 
 def _warnings(
     hardware: HardwareProfile, runtime: Runtime, used: tuple[Calibration, Calibration], stand_in: bool
 ) -> tuple[str, ...]:
     """What to mind about times on this device."""
-    found = []
+    warnings = []
     if Basis.DATASHEET in {calibration.basis for calibration in used}:
-        found.append(
+        warnings.append(
             f"{hardware.name} with {runtime}: the device's peaks and typical efficiencies, not measured requests; "
             "hence the wide intervals"
         )
     if stand_in:
-        found.append("no kernels of this precision were measured; 16-bit ones stand in, less surely")
+        warnings.append("no kernels of this precision were measured; 16-bit ones stand in, less surely")
     if hardware.confidence == "low":
         sources = "; ".join(hardware.sources) or "no source"
-        found.append(f"{hardware.name}: its peaks are themselves uncertain ({sources})")
-    return tuple(found)
+        warnings.append(f"{hardware.name}: its peaks are themselves uncertain ({sources})")
+    return tuple(warnings)
 
 
 def _widened_warnings(hardware: HardwareProfile, runtime: Runtime, base_precision: Precision) -> tuple[str, ...]:
@@ -230,18 +230,18 @@ def _rates(
     hardware: HardwareProfile, calibrations: Mapping[bool, Calibration], precisions: Mapping[bool, Precision]
 ) -> dict[tuple[Kind, bool], Rates]:
     """Rates by class of operator and whether it is quantised; none for all-reduce without an interconnect."""
-    found = {}
+    rates = {}
     for quantised, calibration in calibrations.items():
         for kind, efficiency in calibration.operators.items():
             link = hardware.interconnect_bytes_per_s
             bandwidth = hardware.bandwidth_bytes_per_s if kind is not Kind.ALL_REDUCE else link
             if bandwidth is not None:
-                found[kind, quantised] = Rates(
+                rates[kind, quantised] = Rates(
                     flops_per_s=hardware.peak_flops_per_s[precisions[quantised]] * efficiency.compute_fraction,
                     bytes_per_s=bandwidth * efficiency.memory_fraction,
                     efficiency=efficiency,
                 )
-    return found
+    return rates
 
 
 def op_seconds(op: Op, rates: Rates) -> float:

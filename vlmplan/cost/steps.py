@@ -50,17 +50,17 @@ def _joined(prefill: Op, decode: Op) -> Op:
 
 def _operators(request: Request, step: Step) -> tuple[Op, ...]:
     """The operators of a step; attention of prefills and of decoding are two, all else is one."""
-    found: dict[tuple[str, str], Op] = {}
+    joined: dict[tuple[str, str], Op] = {}
     if step.prefill_tokens:
         for op in pass_operators(request, _prefill_pass(request, step.prefill_tokens)):
-            found[op.name, op.kind] = op
+            joined[op.name, op.kind] = op
     if step.decoding:
         seen = (step.context_tokens, step.context_tokens)
-        one = Pass(part=Part.DECODE, new_tokens=step.decoding, batch=step.decoding, contexts=seen)
-        for op in pass_operators(request, one):
-            before = found.get((op.name, op.kind))
-            found[op.name, op.kind] = op if before is None else _joined(before, op)
-    return tuple(found.values())
+        decoding = Pass(part=Part.DECODE, new_tokens=step.decoding, batch=step.decoding, contexts=seen)
+        for op in pass_operators(request, decoding):
+            before = joined.get((op.name, op.kind))
+            joined[op.name, op.kind] = op if before is None else _joined(before, op)
+    return tuple(joined.values())
 
 
 def step_s(request: Request, machine: Machine, step: Step) -> float:

@@ -61,11 +61,11 @@ def _in_scope(key: str, own: Layout) -> bool:
 def _linear_keys(model: ModelSpec) -> dict[str, int]:
     """The linear operators of a model, and their parameters; a tied head is the embedding, which is not quantised."""
     request = Request(model=model, workload=Workload(text_tokens=1), visual=None, precision=Precision.BF16)
-    found: Counter[str] = Counter()
+    params: Counter[str] = Counter()
     for op in operators(request):
         if op.kind is Kind.LINEAR and op.part is not Part.DECODE and op.params:
-            found[operator_key(op.part, op.name)] += op.params
-    return found
+            params[operator_key(op.part, op.name)] += op.params
+    return params
 
 
 def _kept(keys: Iterable[str], sizes: Mapping[str, float]) -> tuple[str, ...]:
@@ -79,11 +79,11 @@ def _kept(keys: Iterable[str], sizes: Mapping[str, float]) -> tuple[str, ...]:
         return "experts" if name.startswith(("expert", "shared")) else by_kind.get(name, "attention")
 
     all_parts = dict.fromkeys(part(key) for key in keys if key not in _NEVER)
-    found = [name for name in all_parts if not any(part(key) == name for key in sizes)]
+    whole = [name for name in all_parts if not any(part(key) == name for key in sizes)]
     llm = [name for name in all_parts if name in ("attention", "MLP", "experts")]
-    if set(llm) <= set(found):
-        found = ["LLM", *(name for name in found if name not in (*llm, "head"))]
-    return tuple(found)
+    if set(llm) <= set(whole):
+        whole = ["LLM", *(name for name in whole if name not in (*llm, "head"))]
+    return tuple(whole)
 
 
 def _quantisation(
@@ -123,8 +123,8 @@ def as_stored(model: ModelSpec, config: Plain, where: str) -> ModelSpec:
     """Return ``model`` with what its configuration says of precision. Raises InputError."""
     layouts = layouts_of(config, where)
     kinds = layer_kinds(config, model.llm.layers, where) if layouts else {}
-    found = _quantisation(model, layouts, kinds) if layouts else None
-    return replace(model, quantisation=found)
+    quantisation = _quantisation(model, layouts, kinds) if layouts else None
+    return replace(model, quantisation=quantisation)
 
 
 def model_from_config(config: Plain, where: str, name: str, files: Mapping[str, Plain] | None = None) -> ModelSpec:

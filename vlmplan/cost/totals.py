@@ -41,10 +41,10 @@ def pass_operators(request: Request, step: Pass) -> tuple[Op, ...]:
     return _stored(request, tuple(llm_pass(request, step)))
 
 
-def _stored(request: Request, found: tuple[Op, ...]) -> tuple[Op, ...]:
+def _stored(request: Request, ops: tuple[Op, ...]) -> tuple[Op, ...]:
     """The operators with the bytes that their weights have in the checkpoint."""
     stored = request.model.quantisation
-    return found if stored is None else tuple(_as_stored(op, request, stored) for op in found)
+    return ops if stored is None else tuple(_as_stored(op, request, stored) for op in ops)
 
 
 def _as_stored(op: Op, request: Request, stored: Quantisation) -> Op:
@@ -374,12 +374,12 @@ def active_llm_params(model: ModelSpec) -> int:
     return total_llm_params(model) - (llm.layers - llm.dense_layers) * idle * llm.hidden
 
 
-def by_part_and_op(found: Cost) -> Mapping[Part, tuple[tuple[str, float], ...]]:
+def by_part_and_op(priced: Cost) -> Mapping[Part, tuple[tuple[str, float], ...]]:
     """Return the seconds of each part's operators, longest first: what ``--explain`` draws."""
 
     def rows(part: Part) -> Iterator[tuple[str, float]]:
         summed: defaultdict[str, float] = defaultdict(float)
-        for where, name, seconds in found.seconds_by_op:
+        for where, name, seconds in priced.seconds_by_op:
             if where is part and seconds:
                 summed[name] += seconds
         yield from sorted(summed.items(), key=lambda row: -row[1])

@@ -126,11 +126,11 @@ def vision(request: Request) -> Iterator[Op]:
     views = workload.batch * workload.images * visual.views if visual else 1
     pixels = visual.pixels_per_view if visual else (tower.image_size or 224) ** 2
     if tower.stages:
-        found = _vision_convolutions(request, tower, views, pixels)
+        ops = _vision_convolutions(request, tower, views, pixels)
     else:
-        found = _vision_transformer(request, tower, views, _patches(pixels, tower))
+        ops = _vision_transformer(request, tower, views, _patches(pixels, tower))
     idle = visual is None or workload.cached_images
-    yield from (_idle(op) if idle else op for op in found)
+    yield from (_idle(op) if idle else op for op in ops)
     if beside := request.model.idle_params:
         yield elementwise(Part.VISION, "not run for images", 0, 0, beside, beside * request.activation_bytes)
 
@@ -327,16 +327,16 @@ def compressor(request: Request) -> Iterator[Op]:
     rows = copies * visual.views * _patches(visual.pixels_per_view, tower) if visual else 1.0
     rows = rows / 4 if tower.merge_layer else rows
     linear = Linear(part=Part.COMPRESSOR, count=1, activation_bytes=size, weight_bytes=size)
-    found = [*_reduced(request, linear, rows, tokens)]
+    ops = [*_reduced(request, linear, rows, tokens)]
     gather = max(1.0, rows / projector.merge / tokens) if kind.widens else 1.0
     # Anyres projects every patch of every view, and cuts padding off and adds newlines afterwards.
     whole = kind.reads_projected or (kind is Compressor.NONE and model.image.rule is Rule.ANYRES)
     projected, resampler = rows / projector.merge if whole else tokens, projector.resampler
     if resampler is not None:
         projected = rows if resampler.last else tokens
-        found += _resampled(resampler, linear, rows, tokens, tower.output_width)
-    found += _projected(projector, linear, projected, gather)
+        ops += _resampled(resampler, linear, rows, tokens, tower.output_width)
+    ops += _projected(projector, linear, projected, gather)
     idle = visual is None or (workload.cached_images and not kind.reads_question)
-    yield from (_idle(op) if idle else op for op in found)
+    yield from (_idle(op) if idle else op for op in ops)
     if kind.reads_question:
         yield from _question_pass(request)

@@ -89,11 +89,11 @@ def widest(problem: Problem, solved: Solved, resamples: Mapping[str, Solved], le
 def joined(free: dict[str, Coefficient], bound: dict[str, Coefficient]) -> dict[str, Coefficient]:
     """Intervals with D free widened to hold those with D = 0."""
     coefficients = {}
-    for name, one in free.items():
+    for name, coefficient in free.items():
         other = bound[name].interval
-        interval, by = one.interval, one.interval_by
+        interval, by = coefficient.interval, coefficient.interval_by
         if name != "D" and interval is not None and other is not None:
             both = (min(interval[0], other[0]), max(interval[1], other[1]))
             interval, by = both, by if both == interval else f"{by}, D free or 0"
-        coefficients[name] = Coefficient(value=one.value, interval=interval, interval_by=by)
+        coefficients[name] = Coefficient(value=coefficient.value, interval=interval, interval_by=by)
     return coefficients

@@ -138,9 +138,9 @@ def averaged(left_out: Mapping[Form, float]) -> dict[Form, float]:
     least, few = min(squares.values()), len(PARAMETERS[Form.LOGIT])
     raw = {form: math.exp((least - m) / (2 * least) - len(PARAMETERS[form]) + few) for form, m in squares.items()}
     kept = {form: weight for form, weight in raw.items() if weight >= _LEAST_WEIGHT * sum(raw.values())}
-    found = {form: round(weight / sum(kept.values()), 4) for form, weight in kept.items()}
-    most = max(found, key=lambda form: found[form])
-    return found | {most: round(1 - sum(weight for form, weight in found.items() if form is not most), 4)}
+    weights = {form: round(weight / sum(kept.values()), 4) for form, weight in kept.items()}
+    most = max(weights, key=lambda form: weights[form])
+    return weights | {most: round(1 - sum(weight for form, weight in weights.items() if form is not most), 4)}
 
 
 def _optimum(fit: Fit, law: ScalingLaw, options: FitOptions) -> Coefficient | None:
@@ -174,7 +174,7 @@ def _drawn_optimum(best: float | None, drawn: Sequence[float | None], level: flo
 
 def _optima(law: ScalingLaw, fits: Mapping[Form, Fitted], options: FitOptions) -> dict[str, Coefficient | None]:
     """V* by each form, and by their mean where the law is one."""
-    found: dict[str, Coefficient | None] = {key: _optimum(one.fit, law, options) for key, one in fits.items()}
+    optima: dict[str, Coefficient | None] = {key: _optimum(one.fit, law, options) for key, one in fits.items()}
     if law.weights is not None:
         compute = law.middle_compute(options.text_tokens)
         fitted = {one.form: one for one in law.fits}
@@ -182,17 +182,17 @@ def _optima(law: ScalingLaw, fits: Mapping[Form, Fitted], options: FitOptions) -
             fitted[draw.form].optimal_visual_tokens(options.text_tokens, compute, draw.values) for draw in law.draws
         ]
         best = law.optimal_visual_tokens(options.text_tokens, compute)
-        found["average"] = _drawn_optimum(best, drawn, options.level)
-    return found
+        optima["average"] = _drawn_optimum(best, drawn, options.level)
+    return optima
 
 
 def _published(power: Fitted, task: str) -> tuple[Published, ...]:
     """Where the paper's exponents lie in those of the power law."""
     drawn = quantities(Form.POWER, power.resamples[BY_LLM]) if BY_LLM in power.resamples else {}
-    found = []
+    published = []
     for name, value in zip(("alpha", "beta"), PUBLISHED["ocr" if task == "ocr" else "reasoning"], strict=True):
         interval = power.fit.coefficients[name].interval
-        found.append(
+        published.append(
             Published(
                 name=name,
                 value=value,
@@ -201,7 +201,7 @@ def _published(power: Fitted, task: str) -> tuple[Published, ...]:
                 draws_below_fraction=float((drawn[name] < value).mean()) if drawn else 0.0,
             )
         )
-    return tuple(found)
+    return tuple(published)
 
 
 def _fitted(points: Sequence[Point], options: FitOptions) -> tuple[dict[Form, Fitted], tuple[str, ...], str]:

@@ -225,9 +225,9 @@ def fit_form(points: Sequence[Point], form: Form, options: FitOptions) -> Fitted
 
 def check_settled(form: Form, coefficients: Mapping[str, Coefficient]) -> None:
     """Raise InputError where a coefficient has run off."""
-    for name, one in coefficients.items():
-        if abs(one.value) > (_MOST_HILL if form is Form.HILL else _MOST):
-            raise InputError(f"the {form} law does not settle on these points: {name} runs to {one.value:.3g}")
+    for name, coefficient in coefficients.items():
+        if abs(coefficient.value) > (_MOST_HILL if form is Form.HILL else _MOST):
+            raise InputError(f"the {form} law does not settle on these points: {name} runs to {coefficient.value:.3g}")
 
 
 def offsets(solved: Solved, families: tuple[str, ...]) -> dict[str, float]:

@@ -153,10 +153,10 @@ def _lmms_eval(path: Path, folder: Path) -> Iterator[Scores]:
     name = path.name if path.name != "results.json" else path.parent.name  # the old layout dates the folder
     day, at_s = _stamped(name, path)
     run = _below(path.parent, folder)
-    for task, found in results.items():
+    for task, metrics in results.items():
         figures = {
             printable(key.removesuffix(",none")): float(value)  # the filter that filters nothing
-            for key, value in (found.items() if isinstance(found, Mapping) else ())
+            for key, value in (metrics.items() if isinstance(metrics, Mapping) else ())
             if "stderr" not in key and key not in _BESIDE and _is_number(value)
         }
         if figures:

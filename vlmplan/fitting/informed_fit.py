@@ -93,7 +93,7 @@ def fit_informed(points: Sequence[Point], options: FitOptions, prior: Prior) -> 
     problem, solved, noise = _settled(problem, prior, options.seed)
     drawn = _posterior(problem, solved, noise, options)
     values, draws = (quantities(Form.HILL, one) for one in (solved, drawn))
-    found = {
+    coefficients = {
         name: Coefficient(
             value=float(values[name][0]),
             interval=interval_of(draws[name], options.level),
@@ -101,12 +101,12 @@ def fit_informed(points: Sequence[Point], options: FitOptions, prior: Prior) -> 
         )
         for name in (*PARAMETERS[Form.HILL], RATIO[Form.HILL])
     }
-    ratio = found.pop(RATIO[Form.HILL])
-    check_settled(Form.HILL, found)
+    ratio = coefficients.pop(RATIO[Form.HILL])
+    check_settled(Form.HILL, coefficients)
     errors = missed(problem, solved, points)
     fit = Fit(
         form=Form.HILL,
-        coefficients=found,
+        coefficients=coefficients,
         ratio=ratio,
         families=offsets(solved, families),
         **errors,
@@ -119,12 +119,12 @@ def fit_informed(points: Sequence[Point], options: FitOptions, prior: Prior) -> 
 
 def _leaning(prior: Prior, sds: dict[str, float]) -> tuple[str, ...]:
     """What each coefficient leans on, and how much: the share of its precision that is the prior's."""
-    found = []
+    statements = []
     for name, known, basis in (
         ("b", prior.b, prior.size_basis),
         ("c", prior.c, prior.tokens_basis),
         ("d", prior.d, prior.tokens_basis),
     ):
         share = min(1.0, (sds[name] / known.sd) ** 2)
-        found.append(f"{name} leans to {100 * share:.0f} % on {basis}: {known.value:.3g} (sd {known.sd:.2g})")
-    return tuple(found)
+        statements.append(f"{name} leans to {100 * share:.0f} % on {basis}: {known.value:.3g} (sd {known.sd:.2g})")
+    return tuple(statements)

@@ -136,7 +136,7 @@ def solve(problem: Problem, seed: int = 0) -> Solved:
         least_squares(residual, start, jacobian, bounds, x_scale="jac", xtol=1e-13, ftol=1e-13, gtol=1e-13, **loss)
         for start in _starts(problem, seed)
     ]
-    best = min(fits, key=lambda found: float(found.cost))
+    best = min(fits, key=lambda fit: float(fit.cost))
     settled = best.x[count] if problem.free_floor and best.x[count] > 1e-9 else fixed  # at its bound it is 0, not 1e-18
     return Solved(values=best.x[None, :count], floor=np.array([settled]), cost=np.array([2 * float(best.cost)]))
 

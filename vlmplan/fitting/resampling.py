@@ -47,12 +47,12 @@ def identified(problem: Problem, weight: "Array") -> Any:
     scaled = design / np.linalg.norm(design, axis=0)
     outer = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
     normal = ((weight > 0) @ outer).reshape(len(weight), scaled.shape[1], scaled.shape[1])
-    found = np.asarray(np.linalg.eigvalsh(normal)[:, 0] > _LEAST_CONDITION)
+    determined = np.asarray(np.linalg.eigvalsh(normal)[:, 0] > _LEAST_CONDITION)
     if problem.second is not None and problem.penalty is None:
         counts, index = np.unique(problem.second[:, -2], return_inverse=True)
         kept = (weight > 0) @ (index[:, None] == np.arange(counts.size)) > 0
-        found &= kept.sum(axis=1) >= LEAST_COUNTS
-    return found
+        determined &= kept.sum(axis=1) >= LEAST_COUNTS
+    return determined
 
 
 def bootstrap(problem: Problem, solved: Solved, units: Any, strata: Any, draws: int, random: Any) -> Solved | None:
@@ -81,15 +81,15 @@ def left_out(problem: Problem, solved: Solved, units: Any) -> "Array":
     labels, index = np.unique(units, return_inverse=True)
     weight = (np.arange(labels.size)[:, None] != index[None, :]).astype(float)
     usable = np.flatnonzero(identified(problem, weight))
-    found = np.full(len(units), np.nan)
+    unseen = np.full(len(units), np.nan)
     if usable.size:
         start = np.repeat(solved.values, usable.size, axis=0)
         errors = predicted(problem, refit(problem, _shared(problem, weight[usable]), start))
         place = np.full(labels.size, -1)
         place[usable] = np.arange(usable.size)
         mine = np.flatnonzero(place[index] >= 0)
-        found[mine] = errors[place[index[mine]], mine]
-    return found
+        unseen[mine] = errors[place[index[mine]], mine]
+    return unseen
 
 
 def cost_limit(problem: Problem, solved: Solved, level: float) -> float:

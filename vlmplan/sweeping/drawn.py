@@ -88,21 +88,21 @@ def patch_labels(scene: Scene, side: int) -> Any:
     """``[4, side, side]``: the shape, colour, size and letter of each patch, 0 where there is none."""
     import numpy as np
 
-    found, patches = np.zeros((4, side, side), np.int64), side // CELLS
+    labels, patches = np.zeros((4, side, side), np.int64), side // CELLS
     colours = list(COLOURS)
     for shape in scene.shapes:
         rows = slice(shape.row * patches, (shape.row + 1) * patches)
         columns = slice(shape.column * patches, (shape.column + 1) * patches)
-        found[0, rows, columns] = 1 + SHAPES.index(shape.name)
-        found[1, rows, columns] = 1 + colours.index(shape.colour)
-        found[2, rows, columns] = 1 + shape.large
+        labels[0, rows, columns] = 1 + SHAPES.index(shape.name)
+        labels[1, rows, columns] = 1 + colours.index(shape.colour)
+        labels[2, rows, columns] = 1 + shape.large
     for word in scene.words:
         rows = slice(word.row * patches, (word.row + 1) * patches)
         for at in range(2 * patches):
             letter = word.text[int((at + 0.5) * len(word.text) / (2 * patches))]
-            found[1, rows, word.column * patches + at] = 1 + colours.index(word.colour)
-            found[3, rows, word.column * patches + at] = 1 + LETTERS.index(letter)
-    return found
+            labels[1, rows, word.column * patches + at] = 1 + colours.index(word.colour)
+            labels[3, rows, word.column * patches + at] = 1 + LETTERS.index(letter)
+    return labels
 
 
 def _drawn(sight: Sight, seed: int, image_processor: Any) -> tuple[Any, Any]:

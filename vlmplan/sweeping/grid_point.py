@@ -97,7 +97,7 @@ def make_base(grid: Grid, out: Path, llm: GridLlm, voice: Voice) -> None:
     folder, drawn = Path(base_folder(out, llm)), grid.drawn
     if drawn is None or llm.made is None or (folder / TRAINED).exists():
         return
-    asked = TrainingChoices(
+    choices = TrainingChoices(
         checkpoint=str(out / "new" / llm.name),
         visual_tokens=(drawn.base_tokens,),
         compressor=Compressor.AVERAGE_POOL,
@@ -109,8 +109,8 @@ def make_base(grid: Grid, out: Path, llm: GridLlm, voice: Voice) -> None:
     )
     data = data_folder(out, "base")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    running = Running(out=folder, save_steps=_SAVE_STEPS)
-    train(training_order(asked, None, load_data(data / "train.jsonl", data / "images", False, _quiet), running), voice)
+    loaded = load_data(data / "train.jsonl", data / "images", False, _quiet)
+    train(training_order(choices, None, loaded, Running(out=folder, save_steps=_SAVE_STEPS)), voice)
 
 
 def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
@@ -119,7 +119,7 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
     if (folder / TRAINED).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    asked = TrainingChoices(
+    choices = TrainingChoices(
         checkpoint=base_folder(out, grid.llm(trial.llm)),
         visual_tokens=(trial.visual_tokens,),
         compressor=trial.compressor,
@@ -138,7 +138,7 @@ def _trained(grid: Grid, out: Path, trial: Trial, voice: Voice) -> Path:
         data, images = Path(grid.data.train), Path(grid.data.images)
     train(
         training_order(
-            asked, None, load_data(data, images, False, _quiet), Running(out=folder, save_steps=_SAVE_STEPS)
+            choices, None, load_data(data, images, False, _quiet), Running(out=folder, save_steps=_SAVE_STEPS)
         ),
         voice,
     )
@@ -170,15 +170,15 @@ def _answered(grid: Grid, out: Path, folder: Path, voice: Voice) -> Evaluation |
 
 def run_trial(grid: Grid, out: Path, trial: Trial, voice: Voice = QUIET) -> TrialResult:
     """Train and evaluate one trial, or read its result. Raises InputError or Unavailable."""
-    result = out / "trials" / trial.name / RESULT
-    if result.exists():
-        return load(TrialResult, result)
+    path = out / "trials" / trial.name / RESULT
+    if path.exists():
+        return load(TrialResult, path)
     folder = _trained(grid, out, trial, voice)
     if grid.data is not None and grid.data.lmms_tasks:
-        run_lmms_eval(folder, grid.data.lmms_tasks, result.parent / "lmms")
+        run_lmms_eval(folder, grid.data.lmms_tasks, path.parent / "lmms")
     answered = _answered(grid, out, folder, voice)
     training = load(Training, folder / TRAINED)
-    found = TrialResult(
+    result = TrialResult(
         trial=trial,
         llm_params=_llm_params(folder),
         steps=sum(stage.steps for stage in training.stages),
@@ -186,5 +186,5 @@ def run_trial(grid: Grid, out: Path, trial: Trial, voice: Voice = QUIET) -> Tria
         by_task={} if answered is None else answered.by_task,
         by_kind={} if answered is None else answered.by_kind,
     )
-    write_text(result, to_json(found))
-    return found
+    write_text(path, to_json(result))
+    return result

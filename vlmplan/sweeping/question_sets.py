@@ -172,16 +172,16 @@ def ask(scene: Scene, random: Random, order: SetOrder) -> list[Question]:
 
     In a fixed order a small model learns the order before it learns to look.
     """
-    found = [caption(scene)] if order.captions else []
+    questions = [caption(scene)] if order.captions else []
     for _ in range(order.questions):
         for kind, make in _KINDS.items():
             if kind == "relation" and len(scene.shapes) < 2:
                 continue
-            asked = make(scene, random)
-            if asked.task in order.tasks and (not order.kinds or kind in order.kinds):
-                found.append(asked)
-    random.shuffle(found)
-    return found
+            question = make(scene, random)
+            if question.task in order.tasks and (not order.kinds or kind in order.kinds):
+                questions.append(question)
+    random.shuffle(questions)
+    return questions
 
 
 def scenes(order: SetOrder) -> Iterator[tuple[str, Scene, tuple[Question, ...]]]:
@@ -224,17 +224,17 @@ def write_set(
 def _fill(folder: Path, order: SetOrder, turns: int, progress: Callable[[str, int, int], None] | None) -> int:
     """Write a set into an empty folder; return the number of questions."""
     rows: list[str] = []
-    asked: list[str] = []
+    lines: list[str] = []
     for number, (name, scene, questions) in enumerate(scenes(order), 1):
         render(scene, order.size).save(folder / "images" / name)
         for at in range(0, len(questions), turns):
             rows.append(json.dumps(_conversation(name, questions[at : at + turns], at)))
-        asked += [
+        lines += [
             json.dumps({"image": name, "question": one.text, "answer": one.answer, "task": one.task, "kind": one.kind})
             for one in questions
         ]
         if progress is not None:
             progress("drawing", number, order.images)
     (folder / "train.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "questions.jsonl").write_text("\n".join(asked) + "\n", encoding="utf-8")
-    return len(asked)
+    (folder / "questions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(lines)

@@ -63,7 +63,7 @@ def _compressed_config(config: Any, compressor: Compressor, visual_tokens: Seque
     for count in visual_tokens:
         compression(compressor, side, count)
     kept = {key: getattr(config, key) for key in _KEPT if hasattr(config, key)}
-    found = transformers.LlavaConfig(
+    compressed = transformers.LlavaConfig(
         **kept,
         image_token_index=getattr(config, "image_token_index", None) or config.image_token_id,
         vision_feature_layer=config.vision_feature_layer,
@@ -71,8 +71,8 @@ def _compressed_config(config: Any, compressor: Compressor, visual_tokens: Seque
         image_seq_length=max(visual_tokens),
         tie_word_embeddings=config.text_config.tie_word_embeddings,
     )
-    found.vlmplan = {"compressor": compressor.value, "visual_tokens": sorted(visual_tokens)}
-    return found
+    compressed.vlmplan = {"compressor": compressor.value, "visual_tokens": sorted(visual_tokens)}
+    return compressed
 
 
 def _built(config: Any, parts: dict[str, Any], seed: int, dtype: Any) -> "CompressedLlava":
@@ -163,11 +163,11 @@ def assemble(
     import torch
 
     quiet_transformers()
-    folder = local_folder(checkpoint, lambda found: _check_kind(found, checkpoint, tower))
+    folder = local_folder(checkpoint, lambda path: _check_kind(path, checkpoint, tower))
     dtype = torch.bfloat16 if half else torch.float32
     if tower is None:
         return _from_vlm(folder, *counts, seed, dtype)
-    return _from_parts(folder, local_folder(tower, lambda found: _check_tower(found, tower)), counts, seed, dtype)
+    return _from_parts(folder, local_folder(tower, lambda path: _check_tower(path, tower)), counts, seed, dtype)
 
 
 def _check_kind(folder: Path, checkpoint: str, tower: str | None) -> None:

@@ -30,22 +30,22 @@ class Writer:
         self.processor = processor
         self._kept: OrderedDict[tuple[str, int], tuple[list[int], list[int]]] = OrderedDict()
 
-    def _rendered(self, turns: Sequence[Turn], asked: str | None) -> str:
+    def _rendered(self, turns: Sequence[Turn], unanswered: str | None) -> str:
         """The text of ``turns`` and, after them, of a question still without its answer."""
         messages: list[dict[str, Any]] = []
         for question, answer in [
             *((turn.question, turn.answer) for turn in turns),
-            *([(asked, None)] if asked else []),
+            *([(unanswered, None)] if unanswered else []),
         ]:
             image = [] if messages else [{"type": "image"}]
             messages.append({"role": "user", "content": [*image, {"type": "text", "text": question}]})
             if answer is not None:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return templated(self.processor, messages, add_generation_prompt=asked is not None, tokenize=False)
+        return templated(self.processor, messages, add_generation_prompt=unanswered is not None, tokenize=False)
 
     def _ids(self, text: str, first: bool) -> list[int]:
-        found: list[int] = self.processor.tokenizer(text, add_special_tokens=first)["input_ids"]
-        return found
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=first)["input_ids"]
+        return ids
 
     def ids(self, sample: "Sample", visual_tokens: int) -> tuple[list[int], list[int]]:
         """Return token ids, with ``visual_tokens`` places for the image, and labels on the answers to be learnt."""
@@ -71,16 +71,16 @@ class Writer:
         labels: list[int] = []
         written = ""
         for number, turn in enumerate(turns):
-            asked = self._rendered(turns[:number], turn.question)
-            if not asked.startswith(written):
+            prompt = self._rendered(turns[:number], turn.question)
+            if not prompt.startswith(written):
                 raise InputError(
                     "the checkpoint's chat template rewrites earlier turns; expected one that adds to them"
                 )
-            question = self._ids(asked[len(written) :], first=number == 0)
+            question = self._ids(prompt[len(written) :], first=number == 0)
             written = self._rendered(turns[: number + 1], None)
-            if not written.startswith(asked):
+            if not written.startswith(prompt):
                 raise InputError("the checkpoint's chat template does not put the answer after its prompt")
-            answer = self._answer(written[len(asked) :], tokenizer)
+            answer = self._answer(written[len(prompt) :], tokenizer)
             ids += question + answer
             labels += [IGNORED] * len(question) + (answer if number >= learnt else [IGNORED] * len(answer))
         if ids.count(self.processor.image_token_id) != 1:
@@ -90,8 +90,8 @@ class Writer:
     def _answer(self, text: str, tokenizer: Any) -> list[int]:
         """An answer's ids with exactly one end: the template's, or the tokenizer's where it writes none."""
         end = tokenizer.eos_token
-        found = self._ids(text.rpartition(end)[0] if end in text else text.rstrip(), first=False)
-        return [*found, tokenizer.eos_token_id]
+        ids = self._ids(text.rpartition(end)[0] if end in text else text.rstrip(), first=False)
+        return [*ids, tokenizer.eos_token_id]
 
     def question(self, text: str) -> list[int]:
         """Return the bare question's ids: what QueCC embeds."""
@@ -153,13 +153,13 @@ class Batches:
         self.visual_tokens, self.reads_question, self.seed = tuple(visual_tokens), reads_question, seed
         self.pad = processor.tokenizer.pad_token_id or 0
 
-    def _count(self, found: Sequence[Sample]) -> int:
+    def _count(self, samples: Sequence[Sample]) -> int:
         """This batch's number of visual tokens: drawn by what is in it, so that resuming draws it again."""
         if len(self.visual_tokens) == 1:
             return self.visual_tokens[0]
         import zlib
 
-        key = "".join(f"{sample.row.name}.{sample.learnt}" for sample in found)
+        key = "".join(f"{sample.row.name}.{sample.learnt}" for sample in samples)
         return self.visual_tokens[zlib.crc32(f"{self.seed} {key}".encode()) % len(self.visual_tokens)]
 
     def _padded(self, rows: Sequence[Sequence[int]], filler: int) -> Any:
@@ -168,21 +168,21 @@ class Batches:
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
 
-    def __call__(self, found: Sequence[Sample]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Return input_ids, attention_mask, labels, pixel_values, and for QueCC question_ids and question_mask."""
         import torch
 
-        count = self._count(found)
-        written = [self.writer.ids(sample, count) for sample in found]
+        count = self._count(samples)
+        written = [self.writer.ids(sample, count) for sample in samples]
         ids, labels = zip(*written, strict=True)
         batch = {
             "input_ids": self._padded(ids, self.pad),
             "attention_mask": self._padded([[1] * len(row) for row in ids], 0),
             "labels": self._padded(labels, IGNORED),
-            "pixel_values": torch.stack([self.pixels.of(sample.row.image) for sample in found]),
+            "pixel_values": torch.stack([self.pixels.of(sample.row.image) for sample in samples]),
         }
         if self.reads_question:
-            asked = [self.writer.question(sample.question) for sample in found]
-            batch["question_ids"] = self._padded(asked, self.pad)
-            batch["question_mask"] = self._padded([[1] * len(row) for row in asked], 0)
+            questions = [self.writer.question(sample.question) for sample in samples]
+            batch["question_ids"] = self._padded(questions, self.pad)
+            batch["question_mask"] = self._padded([[1] * len(row) for row in questions], 0)
         return batch

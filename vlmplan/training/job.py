@@ -65,46 +65,46 @@ def load_data(path: Path, images: Path, skip_bad: bool, progress: Progress) -> L
     from accelerate.utils import broadcast_object_list
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    found = read_rows(path, images)
-    faults = [faulty_images(found.rows, progress) if state.is_main_process else {}]
+    loaded = read_rows(path, images)
+    faults = [faulty_images(loaded.rows, progress) if state.is_main_process else {}]
     broadcast_object_list(faults)
-    return without(found, faults[0], skip_bad)
+    return without(loaded, faults[0], skip_bad)
 
 
 def _data_digest(rows: Sequence[Conversation]) -> str:
     """A digest of what is learnt from: turns, and images' names in their folder."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for row in rows:
         image = row.image.name if isinstance(row.image, Path) else hashlib.sha256(row.image).hexdigest()
-        found.update(repr((image, [(turn.question, turn.answer) for turn in row.turns])).encode())
-    return found.hexdigest()
+        sha256.update(repr((image, [(turn.question, turn.answer) for turn in row.turns])).encode())
+    return sha256.hexdigest()
 
 
-def _stages(asked: TrainingChoices, count: int) -> tuple[Stage, ...]:
+def _stages(choices: TrainingChoices, count: int) -> tuple[Stage, ...]:
     """The stages that are to run. Raises InputError where none is."""
-    align_batch, tune_batch = asked.batch or ALIGN_BATCH, asked.batch or TUNE_BATCH
-    tune_rate = asked.tune_rate or (LORA_RATE if asked.lora_rank else TUNE_RATE)
-    align = passes(count, align_batch, 1) if asked.align_steps is None else asked.align_steps
-    tune = passes(count, tune_batch, 1) if asked.tune_steps is None else asked.tune_steps
-    found = []
+    align_batch, tune_batch = choices.batch or ALIGN_BATCH, choices.batch or TUNE_BATCH
+    tune_rate = choices.tune_rate or (LORA_RATE if choices.lora_rank else TUNE_RATE)
+    align = passes(count, align_batch, 1) if choices.align_steps is None else choices.align_steps
+    tune = passes(count, tune_batch, 1) if choices.tune_steps is None else choices.tune_steps
+    stages = []
     if align:
-        rate = asked.align_rate or ALIGN_RATE
-        found.append(Stage(name="align", steps=align, batch=align_batch, learning_rate=rate, llm=False))
+        rate = choices.align_rate or ALIGN_RATE
+        stages.append(Stage(name="align", steps=align, batch=align_batch, learning_rate=rate, llm=False))
     if tune:
-        found.append(
+        stages.append(
             Stage(
                 name="tune", steps=tune, batch=tune_batch, learning_rate=tune_rate, llm=True,
-                tower=asked.train_tower,
+                tower=choices.train_tower,
             )
         )  # fmt: skip
-    if not found:
+    if not stages:
         raise InputError("--align-steps, --tune-steps: found 0 and 0; nothing would be trained")
-    return tuple(found)
+    return tuple(stages)
 
 
-def _agreed(asked: TrainingChoices, plan: Plan | None) -> tuple[str, str | None, tuple[int, ...], Compressor]:
+def _agreed(choices: TrainingChoices, plan: Plan | None) -> tuple[str, str | None, tuple[int, ...], Compressor]:
     """Checkpoint, tower, visual tokens and compressor. Raises InputError where they contradict the plan or lack."""
-    counts, compressor, checkpoint, tower = asked.visual_tokens, asked.compressor, asked.checkpoint, asked.tower
+    counts, compressor, checkpoint, tower = choices.visual_tokens, choices.compressor, choices.checkpoint, choices.tower
     if plan is not None:
         choice = plan.choice
         pairs = (
@@ -128,22 +128,22 @@ def _agreed(asked: TrainingChoices, plan: Plan | None) -> tuple[str, str | None,
     return checkpoint, tower, counts, compressor
 
 
-def training_order(asked: TrainingChoices, plan: Plan | None, data: Loaded, running: Running) -> TrainingOrder:
+def training_order(choices: TrainingChoices, plan: Plan | None, data: Loaded, running: Running) -> TrainingOrder:
     """Return the order. Raises InputError where options contradict the plan, or something is missing."""
-    checkpoint, tower, counts, compressor = _agreed(asked, plan)
+    checkpoint, tower, counts, compressor = _agreed(choices, plan)
     learnt = samples(data.rows, compressor.reads_question)
     recipe = Recipe(
         checkpoint=checkpoint,
         tower=tower,
         compressor=compressor,
         visual_tokens=tuple(sorted(counts)),
-        stages=_stages(asked, len(learnt)),
+        stages=_stages(choices, len(learnt)),
         rows=len(data.rows),
         data_sha256=_data_digest(data.rows),
-        adam_beta2=ADAM_BETA2 if asked.adam_beta2 is None else asked.adam_beta2,
-        lora_rank=asked.lora_rank,
-        bf16=asked.bf16,
-        gradient_checkpointing=asked.gradient_checkpointing,
-        seed=asked.seed,
+        adam_beta2=ADAM_BETA2 if choices.adam_beta2 is None else choices.adam_beta2,
+        lora_rank=choices.lora_rank,
+        bf16=choices.bf16,
+        gradient_checkpointing=choices.gradient_checkpointing,
+        seed=choices.seed,
     )
     return TrainingOrder(recipe=recipe, data=data, running=running, plan_sha256=None if plan is None else digest(plan))

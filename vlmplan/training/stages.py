@@ -35,22 +35,22 @@ class Voice:
 def _state(folder: Path) -> dict[str, Any] | None:
     """The Trainer's state in a checkpoint, or None for a torn one."""
     try:
-        found = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return state if isinstance(state, dict) else None
 
 
 def latest(folder: Path) -> Path | None:
     """Return a stage's newest whole checkpoint, or None; torn ones are removed."""
-    found = {}
+    by_step = {}
     for path in folder.glob("checkpoint-*"):
         state = _state(path)
         if state is None:
             shutil.rmtree(path, ignore_errors=True)
         else:
-            found[int(state["global_step"])] = path
-    return found[max(found)] if found else None
+            by_step[int(state["global_step"])] = path
+    return by_step[max(by_step)] if by_step else None
 
 
 def _losses(state: dict[str, Any]) -> tuple[tuple[int, float], ...]:

@@ -39,9 +39,9 @@ class CompressedLlava(LlavaForConditionalGeneration):
     def question_embedding(self, question_ids: Any, question_mask: Any) -> Any:
         """``[batch, tokens]``, padded on the right -> ``[batch, LLM width]``: the last token's final hidden state."""
         language = self.model.language_model
-        found = language(input_ids=question_ids, attention_mask=question_mask, use_cache=False).last_hidden_state
+        hidden = language(input_ids=question_ids, attention_mask=question_mask, use_cache=False).last_hidden_state
         last = question_mask.sum(-1) - 1
-        return found[torch.arange(len(found), device=found.device), last]
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
     def image_features(self, pixel_values: Any, visual_tokens: int, query: Any | None) -> Any:
         """``[batch, 3, size, size] -> [batch, visual tokens, LLM width]``. Raises KeyError for an untrained number."""

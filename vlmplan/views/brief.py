@@ -93,8 +93,8 @@ def _known(plan: Plan) -> list[Outline]:
     return [one for one in known if one.memory_bytes <= held]
 
 
-def _least_wrong(found: Iterable[Outline]) -> Outline | None:
-    return min(found, key=lambda one: (one.predicted_error, one.latency_s), default=None)
+def _least_wrong(outlines: Iterable[Outline]) -> Outline | None:
+    return min(outlines, key=lambda one: (one.predicted_error, one.latency_s), default=None)
 
 
 def alternatives(plan: Plan) -> dict[str, Outline]:
@@ -104,12 +104,12 @@ def alternatives(plan: Plan) -> dict[str, Outline]:
     """
     choice, known = plan.choice, _known(plan)
     better = [one for one in known if one.predicted_error <= choice.predicted_error - _LESS_ERROR]
-    found = {
+    ahead = {
         "faster": _least_wrong(one for one in known if one.latency_s <= _CLEARLY * choice.latency_s),
         "better": min(better, key=lambda one: one.latency_s, default=None),
         "smaller": _least_wrong(one for one in known if one.memory_bytes <= _CLEARLY * choice.memory_bytes.total),
     }
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: one for name, one in ahead.items() if one is not None}
 
 
 def _beyond(one: Outline) -> str:
@@ -138,14 +138,14 @@ def _gains_and_costs(one: Outline, names: Sequence[str], plan: Plan) -> tuple[st
 
 def alternative_lines(plan: Plan) -> Iterator[str]:
     """Yield what else there is: in what it is ahead, its name, what it brings, what it costs, what limit it breaks."""
-    found = alternatives(plan)
-    for one in dict.fromkeys(found.values()):
-        names = [name for name, other in found.items() if other == one]
-        gains, costs = _gains_and_costs(one, names, plan)
-        beyond = _beyond(one)
+    ahead = alternatives(plan)
+    for outline in dict.fromkeys(ahead.values()):
+        names = [name for name, other in ahead.items() if other == outline]
+        gains, costs = _gains_and_costs(outline, names, plan)
+        beyond = _beyond(outline)
         label = f"{', '.join(names).capitalize()}{', over the limit' if beyond else ''}"
         end = f"{f', but {costs}' if costs else ''}{f'; {beyond}' if beyond else ''}."
-        yield f"{label}: {_placed(one, plan)}: {gains}{end}"
+        yield f"{label}: {_placed(outline, plan)}: {gains}{end}"
 
 
 def _sure(plan: Plan) -> str:
@@ -239,26 +239,26 @@ def _borne(own: Service | None, chosen: Service | None) -> str:
     return f" Under load: {told[0]}; the choice {told[1]}." if len(told) > 1 else ""
 
 
-def print_why(found: WhyNot, again: Callable[[Mapping[str, str | None]], str]) -> None:
+def print_why(why: WhyNot, again: Callable[[Mapping[str, str | None]], str]) -> None:
     """Print why a model was not chosen and what would make it win; ``again`` is the command with other options."""
-    console, choice = new_console(), found.plan.choice
-    if found.is_choice:
-        console.print(f"{found.model} is the choice: {found.reason}.", style="bold")
+    console, choice = new_console(), why.plan.choice
+    if why.is_choice:
+        console.print(f"{why.model} is the choice: {why.reason}.", style="bold")
         return
-    console.print(f"{found.model} was not chosen because {found.reason}.", style="bold")
-    shown = shown_tokens(choice.visual_tokens, found.plan.frames)
+    console.print(f"{why.model} was not chosen because {why.reason}.", style="bold")
+    shown = shown_tokens(choice.visual_tokens, why.plan.frames)
     console.print(f"The choice is {choice.model} with {shown}, {choice.precision}.")
-    if found.at_best is not None:
-        console.print(_at_best(found.at_best, found.plan))
-    if found.plan.asked is not None and found.plan.asked.model is not None:
+    if why.at_best is not None:
+        console.print(_at_best(why.at_best, why.plan))
+    if why.plan.asked is not None and why.plan.asked.model is not None:
         return
-    if found.wins:
-        each = "Either of these makes" if len(found.wins) > 1 else "This makes"
+    if why.wins:
+        each = "Either of these makes" if len(why.wins) > 1 else "This makes"
         console.print(f"{each} it the choice:")
-    elif found.otherwise is not None:
+    elif why.otherwise is not None:
         console.print("No single change that was tried makes it the choice. The first that lets it in favours another:")
     else:
         console.print("No single change that was tried makes it the choice.")
-    for change in found.wins or ([found.otherwise] if found.otherwise is not None else []):
+    for change in why.wins or ([why.otherwise] if why.otherwise is not None else []):
         console.print(f"- {change.what}: {change.brings}")
         console.print(f"  {again(change.options)}", soft_wrap=True)

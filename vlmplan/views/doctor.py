@@ -35,44 +35,44 @@ def _parts(parts: tuple[Finding, ...]) -> "Table":
     return table
 
 
-def _folder(one: Folder) -> str:
+def _folder(folder: Folder) -> str:
     """A folder in a line: what it holds, and what its disk has left."""
-    if not one.there:
+    if not folder.there:
         holds = "not there yet"
-    elif one.more:
-        holds = f"{format_bytes(one.size_bytes)} at least" if one.size_bytes else ""
+    elif folder.more:
+        holds = f"{format_bytes(folder.size_bytes)} at least" if folder.size_bytes else ""
     else:
-        holds = format_bytes(one.size_bytes)
-    free = "" if one.disk_free_bytes is None else f"{format_bytes(one.disk_free_bytes)} free"
-    return f"{one.name}: {one.path} ({', '.join(part for part in (holds, free) if part)})"
+        holds = format_bytes(folder.size_bytes)
+    free = "" if folder.disk_free_bytes is None else f"{format_bytes(folder.disk_free_bytes)} free"
+    return f"{folder.name}: {folder.path} ({', '.join(part for part in (holds, free) if part)})"
 
 
-def print_checkup(found: Checkup) -> None:
+def print_checkup(checkup: Checkup) -> None:
     """Print the machine, what is installed, what each command lacks, and the lines that mend it."""
     console = new_console()
-    console.print(f"vlmplan {found.version}, Python {found.python}, {found.platform}", style="bold")
-    console.print(_machine(found.machine))
-    console.print(f"Planned for: {found.plans_for}")
+    console.print(f"vlmplan {checkup.version}, Python {checkup.python}, {checkup.platform}", style="bold")
+    console.print(_machine(checkup.machine))
+    console.print(f"Planned for: {checkup.plans_for}")
     console.print()
-    console.print(_parts((*found.parts, *found.extras)))
+    console.print(_parts((*checkup.parts, *checkup.extras)))
     console.print()
-    ready = [one.name for one in found.commands if one.state is State.GOOD]
+    ready = [command.name for command in checkup.commands if command.state is State.GOOD]
     console.print(f"Ready: {', '.join(ready)}.")
     lacks: dict[str, list[str]] = {}
-    for one in found.commands:
-        if one.state is not State.GOOD:
-            lacks.setdefault(one.detail, []).append(one.name)
+    for command in checkup.commands:
+        if command.state is not State.GOOD:
+            lacks.setdefault(command.detail, []).append(command.name)
     for what, names in lacks.items():
         console.print(f"Lack {what}: {', '.join(names)}.")
-    for place in found.folders:
+    for place in checkup.folders:
         console.print(_folder(place), soft_wrap=True)
-    if found.mends:
+    if checkup.mends:
         console.print()
         clone = (
             " (in a clone '.[page]' stands for 'vlmplan[page]')"
-            if any("vlmplan[" in one for one in found.mends)
+            if any("vlmplan[" in line for line in checkup.mends)
             else ""
         )
         console.print(f"To mend it{clone}:", style="bold")
-        for line in found.mends:
+        for line in checkup.mends:
             console.print(f"  {line}", soft_wrap=True)

@@ -329,19 +329,18 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def print_recheck(found: "Recheck") -> None:
+def print_recheck(recheck: "Recheck") -> None:
     """Print the plan's choice as it was and as it is now, what changed underneath, and the verdict."""
     console, table = new_console(), new_table("", "plan", "now", "up to", "limit")
-    console.print(f"{found.choice}, on {found.hardware}.", style="bold")
-    for one in found.figures:
-        name, show = FIGURES[one.name]
-        table.add_row(
-            name, *("" if value is None else show(value) for value in (one.planned, one.now, one.most, one.limit))
-        )
+    console.print(f"{recheck.choice}, on {recheck.hardware}.", style="bold")
+    for figure in recheck.figures:
+        name, show = FIGURES[figure.name]
+        cells = (figure.planned, figure.now, figure.most, figure.limit)
+        table.add_row(name, *("" if value is None else show(value) for value in cells))
     console.print(table)
-    console.print(f"Changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}.")
-    for note in found.notes:
+    console.print(f"Changed since the plan was made: {'; '.join(recheck.changed) or 'no input of its choice'}.")
+    for note in recheck.notes:
         console.print(f"Note: {note}.")
-    console.print("The plan holds." if found.holds else "The plan does not hold:")
-    for fault in found.faults:
+    console.print("The plan holds." if recheck.holds else "The plan does not hold:")
+    for fault in recheck.faults:
         console.print(f"- {fault}")

@@ -99,15 +99,15 @@ def _print_errors(shown: "Console", profiled: "Profiled") -> None:
         shown.print(f"Warning: {warning}.", style="yellow", soft_wrap=True)
 
 
-def _reached(hardware: HardwareProfile, one: Calibration) -> tuple[str, ...]:
-    linear = one.operators[Kind.LINEAR]
+def _reached(hardware: HardwareProfile, calibration: Calibration) -> tuple[str, ...]:
+    linear = calibration.operators[Kind.LINEAR]
     peak = next(iter(hardware.peak_flops_per_s.values()))
     return (
-        one.precision.value,
+        calibration.precision.value,
         f"{linear.compute_fraction * peak / 1e12:.3g} TFLOP/s",
         f"{linear.memory_fraction * hardware.bandwidth_bytes_per_s / 1e9:.3g} GB/s",
-        format_seconds(one.overhead_per_call_s),
-        format_seconds(one.overhead_per_layer_s),
+        format_seconds(calibration.overhead_per_call_s),
+        format_seconds(calibration.overhead_per_layer_s),
     )
 
 
@@ -137,7 +137,7 @@ def _print_brief_verdict(shown: "Console", verdict: "Verdict") -> None:
     )
     for fault in verdict.faults:
         shown.print(f"Falls short: {fault}.")
-    by_quantity = ", ".join(f"{name} {found:.1%}" for name, found in _by_quantity(verdict))
+    by_quantity = ", ".join(f"{name} {error:.1%}" for name, error in _by_quantity(verdict))
     shown.print(f"Median error: {by_quantity}; of measuring again {verdict.repeat_error_fraction:.1%}.")
     shown.print(
         f"80 % intervals hold {verdict.held_fraction:.0%} of the times (good: 65 % to 95 %); median width "
@@ -186,8 +186,8 @@ def print_summary(verdict: "Verdict", shown: "Console") -> None:
     count = len({row.case for row in verdict.rows})
     table = new_table("over all rows", "found", "good")
     table.add_row("requests, times", f"{count}, {len(verdict.rows)}", "")
-    for name, found in _by_quantity(verdict):
-        table.add_row(f"median error, {name}", f"{found:.1%}", "")
+    for name, error in _by_quantity(verdict):
+        table.add_row(f"median error, {name}", f"{error:.1%}", "")
     table.add_row("median error", f"{verdict.median_error_fraction:.1%}", f"<= {verdict.most_error_fraction:.1%}")
     table.add_row("median error of measuring again", f"{verdict.repeat_error_fraction:.1%}", "")
     table.add_row("80 % intervals hold", f"{verdict.held_fraction:.0%}", "65 % to 95 %")
@@ -216,42 +216,42 @@ def _off(before_s: float, measured_s: float) -> float:
     return before_s / measured_s - 1
 
 
-def print_adjusted(found: Adjusted, out: Path, *, verbose: bool = False) -> None:
+def print_adjusted(adjusted: Adjusted, out: Path, *, verbose: bool = False) -> None:
     """Print how far predictions were off before and are now, then measurements beside theirs, the farthest off first.
 
     ``verbose`` prints every measurement, as they came.
     """
-    shown, compared = new_console(), found.compared
+    shown, compared = new_console(), adjusted.compared
     if not verbose:
         before, left_out = (
-            median(abs(_off(getattr(one, name), one.observation.measured_s)) for one in compared)
+            median(abs(_off(getattr(row, name), row.observation.measured_s)) for row in compared)
             for name in ("before_s", "left_out_s")
         )
         shown.print(
-            f"{found.hardware.title} by {counted(len(compared), 'measurement')}: predictions were off by {before:.1%} "
-            f"(median) before, and are off by {left_out:.1%} for one that was left out.",
+            f"{adjusted.hardware.title} by {counted(len(compared), 'measurement')}: predictions were off by "
+            f"{before:.1%} (median) before, and are off by {left_out:.1%} for one that was left out.",
             style="bold",
         )
-        compared = tuple(sorted(compared, key=lambda one: -abs(_off(one.left_out_s, one.observation.measured_s))))
+        compared = tuple(sorted(compared, key=lambda row: -abs(_off(row.left_out_s, row.observation.measured_s))))
         compared = compared[:MOST_ROWS]
     rows = new_table("measured at", "", "time", "before", "error", "left out", "error")
-    for one in compared:
-        measured_s = one.observation.measured_s
+    for row in compared:
+        measured_s = row.observation.measured_s
         rows.add_row(
-            one.observation.group,
-            one.observation.quantity.value,
+            row.observation.group,
+            row.observation.quantity.value,
             format_seconds(measured_s),
-            format_seconds(one.before_s),
-            _percent(_off(one.before_s, measured_s)),
-            format_seconds(one.left_out_s),
-            _percent(_off(one.left_out_s, measured_s)),
+            format_seconds(row.before_s),
+            _percent(_off(row.before_s, measured_s)),
+            format_seconds(row.left_out_s),
+            _percent(_off(row.left_out_s, measured_s)),
         )
     shown.print(rows)
     shown.print("'before': by the profile as it was; 'left out': by the adjusted one without that row.")
-    for note in found.notes if verbose else found.notes[:MOST_NOTES]:
+    for note in adjusted.notes if verbose else adjusted.notes[:MOST_NOTES]:
         shown.print(f"Note: {note}.", soft_wrap=True)
     if not verbose:
-        rest = len(found.compared) - len(compared)
+        rest = len(adjusted.compared) - len(compared)
         every = f"the other {counted(rest, 'measurement')}, and all as they came" if rest else "all as they came"
         shown.print(f"More: -v ({every}), --json.")
     shown.print(f"Wrote {out}. Next: vlmplan recommend --hardware {inert.argument(str(out))}", soft_wrap=True)

@@ -259,37 +259,37 @@ def _numbers(settings: Sequence[TokenSetting], *, verbose: bool) -> str:
     return f"{', '.join(counts[round(step * at)] for at in range(MOST_NUMBERS))} ({len(counts)} in all, -v lists them)"
 
 
-def print_tokens(found: Tokens, *, verbose: bool = False) -> None:
+def print_tokens(counts: Tokens, *, verbose: bool = False) -> None:
     """Print what an image makes unasked, what sets the wanted number, and what other numbers there are."""
-    console, native = new_console(), found.native
-    beside = "" if found.in_sequence else ", seen from beside the sequence"
-    whole = "" if found.images == 1 else f", {native.request_visual_tokens} of all {found.images}"
+    console, native = new_console(), counts.native
+    beside = "" if counts.in_sequence else ", seen from beside the sequence"
+    whole = "" if counts.images == 1 else f", {native.request_visual_tokens} of all {counts.images}"
     console.print(
-        f"{found.model} makes {tokens(native.visual_tokens)} of a {found.image[0]} x {found.image[1]} image unasked "
-        f"({native.views} view{'s' if native.views > 1 else ''}, rule {found.rule}{beside}){whole}.",
+        f"{counts.model} makes {tokens(native.visual_tokens)} of a {counts.image[0]} x {counts.image[1]} image unasked "
+        f"({native.views} view{'s' if native.views > 1 else ''}, rule {counts.rule}{beside}){whole}.",
         style="bold",
     )
-    if found.wanted is not None:
+    if counts.wanted is not None:
         console.print(
-            f"{tokens(found.wanted.visual_tokens)} ({found.wanted.request_visual_tokens} a request, reduction "
-            f"{found.wanted.reduction}):"
+            f"{tokens(counts.wanted.visual_tokens)} ({counts.wanted.request_visual_tokens} a request, reduction "
+            f"{counts.wanted.reduction}):"
         )
-        _settings(console, found.wanted)
+        _settings(console, counts.wanted)
     else:
         console.print("Set by:")
         _settings(console, native)
     console.print()
     console.print(
-        f"Reached by smaller settings: {_numbers(found.reachable, verbose=verbose)}. --visual-tokens N shows how."
+        f"Reached by smaller settings: {_numbers(counts.reachable, verbose=verbose)}. --visual-tokens N shows how."
     )
-    if found.beyond_default:
-        console.print(f"By larger ones: {_numbers(found.beyond_default, verbose=verbose)}.")
+    if counts.beyond_default:
+        console.print(f"By larger ones: {_numbers(counts.beyond_default, verbose=verbose)}.")
     if verbose:
-        warn(console, found.warnings)
+        warn(console, counts.warnings)
     else:
-        for one in found.warnings[:MOST_WARNINGS]:
+        for one in counts.warnings[:MOST_WARNINGS]:
             console.print(f"Warning: {shortened(f'{one}.')}", style="yellow")
-        more = len(found.warnings) - MOST_WARNINGS
+        more = len(counts.warnings) - MOST_WARNINGS
         console.print(f"More: -v ({'all warnings, ' if more > 0 else ''}all numbers of tokens), --json.")
 
 

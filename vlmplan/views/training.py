@@ -52,23 +52,27 @@ def print_training(training: "Training", out: Path) -> None:
     shown.print(f"Next: vlmplan export --checkpoint {made} --out {export}", soft_wrap=True)
 
 
-def print_evaluation(found: "Evaluation") -> None:
+def print_evaluation(evaluation: "Evaluation") -> None:
     """Print shares in all, by task and by kind, and how the other model answered."""
-    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
-    plural = "" if found.visual_tokens == 1 else "s"
+    shown, level = new_console(), f"{100 * evaluation.interval_level_fraction:g} %"
+    plural = "" if evaluation.visual_tokens == 1 else "s"
     shown.print(
-        f"{found.model} ({found.runtime}, {found.visual_tokens} visual token{plural} by {found.compressor}) on "
-        f"{found.questions}:", soft_wrap=True,
+        f"{evaluation.model} ({evaluation.runtime}, {evaluation.visual_tokens} visual token{plural} by "
+        f"{evaluation.compressor}) on {evaluation.questions}:", soft_wrap=True,
     )  # fmt: skip
     table = new_table("questions", "right", "of", "accuracy", f"{level} interval")
-    groups = {**found.by_kind, **{f"all {name}": one for name, one in found.by_task.items()}, "all": found.overall}
-    for name, one in groups.items():
-        low, high = one.interval
-        accuracy = f"{100 * one.accuracy_fraction:.1f} %"
-        table.add_row(name, str(one.right), str(one.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
+    groups = {
+        **evaluation.by_kind,
+        **{f"all {name}": group for name, group in evaluation.by_task.items()},
+        "all": evaluation.overall,
+    }
+    for name, group in groups.items():
+        low, high = group.interval
+        accuracy = f"{100 * group.accuracy_fraction:.1f} %"
+        table.add_row(name, str(group.right), str(group.questions), accuracy, f"{100 * low:.1f} to {100 * high:.1f} %")
     shown.print(table)
-    if found.against is not None:
-        other, count = found.against, found.overall.questions
+    if evaluation.against is not None:
+        other, count = evaluation.against, evaluation.overall.questions
         same = f"all {count} answers are the same"
         if other.differing:
             same = f"{other.differing} of {count} answers differ, {other.near_ties} of them near ties (within "
@@ -76,51 +80,51 @@ def print_evaluation(found: "Evaluation") -> None:
         shown.print(f"{other.other}: {100 * other.accuracy_fraction:.1f} %; {same}.", soft_wrap=True)
 
 
-def print_token_curve(found: "TokenCurve") -> None:
+def print_token_curve(curve: "TokenCurve") -> None:
     """Print the fewest visual tokens that are enough, then the score at each number and what it loses."""
-    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
-    most = found.at[-1]
-    allowed = f"{100 * found.may_lose_fraction:g} points"
-    if found.enough is None:
+    shown, level = new_console(), f"{100 * curve.interval_level_fraction:g} %"
+    most = curve.at[-1]
+    allowed = f"{100 * curve.may_lose_fraction:g} points"
+    if curve.enough is None:
         told = f"No number below {most.limit} surely loses less than {allowed} here; ask more questions, or keep them."
     else:
-        one = next(at for at in found.at if at.limit == found.enough)
-        told = f"{found.enough} visual tokens are enough: they lose {_lost(one)} of 100 against {most.limit}."
-    by = found.score.value if found.judge is None else found.judge.model
-    shown.print(f"{found.served_model} on {found.questions}, judged by {by}:", soft_wrap=True)
+        point = next(at for at in curve.at if at.limit == curve.enough)
+        told = f"{curve.enough} visual tokens are enough: they lose {_lost(point)} of 100 against {most.limit}."
+    by = curve.score.value if curve.judge is None else curve.judge.model
+    shown.print(f"{curve.served_model} on {curve.questions}, judged by {by}:", soft_wrap=True)
     shown.print(told, style="bold")
     table = new_table("at most", "made", "of", "score", f"{level} interval", "lost", "worse", "better")
-    for one in found.at:
-        low, high = one.interval
+    for point in curve.at:
+        low, high = point.interval
         table.add_row(
-            str(one.limit), f"{one.visual_tokens:.0f}", str(one.questions), f"{100 * one.score_fraction:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f}", "" if one is most else _lost(one),
-            *(("", "") if one is most else (str(one.worse), str(one.better))),
+            str(point.limit), f"{point.visual_tokens:.0f}", str(point.questions), f"{100 * point.score_fraction:.1f} %",
+            f"{100 * low:.1f} to {100 * high:.1f}", "" if point is most else _lost(point),
+            *(("", "") if point is most else (str(point.worse), str(point.better))),
         )  # fmt: skip
     shown.print(table)
-    if found.legibility is not None and found.legibility.interval_px is not None:
-        low, high = found.legibility.interval_px
-        tall = f"{found.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
+    if curve.legibility is not None and curve.legibility.interval_px is not None:
+        low, high = curve.legibility.interval_px
+        tall = f"{curve.legibility.height_px:.1f} pixels ({low:.1f} to {high:.1f})"
         shown.print(f"Text below about {tall}, as the model saw it, is not read.", soft_wrap=True)
-    if found.judge is not None:
-        _print_judge(shown, found.judge, found.score.value)
-    for warning in found.warnings:
+    if curve.judge is not None:
+        _print_judge(shown, curve.judge, curve.score.value)
+    for warning in curve.warnings:
         shown.print(f"Warning: {warning}", soft_wrap=True)
-    asked = f"{counted(found.requests, 'request')} made"
-    asked += f", {found.kept} kept from before" if found.kept else ""
-    asked += f", {found.left} left by the budget" if found.left else ""
-    shown.print(f"{asked}." if found.host is not None else f"{counted(found.kept, 'answer')} made elsewhere.")
-    if found.failed:
-        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
-        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+    requests = f"{counted(curve.requests, 'request')} made"
+    requests += f", {curve.kept} kept from before" if curve.kept else ""
+    requests += f", {curve.left} left by the budget" if curve.left else ""
+    shown.print(f"{requests}." if curve.host is not None else f"{counted(curve.kept, 'answer')} made elsewhere.")
+    if curve.failed:
+        rest = f", and {len(curve.failed) - 1} more" if len(curve.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {curve.failed[0]}{rest}.", soft_wrap=True)
 
 
 def _print_judge(shown: "Console", judge: "Judged", rule: str) -> None:
     """How far a judge can be believed, and what it cost."""
-    for one in judge.agreement:
-        kappa = "chance alone would agree" if one.kappa is None else f"Cohen's kappa {one.kappa:.2f}"
-        other = one.of.replace("the rule", rule)
-        share = f"{100 * one.share_fraction:.1f} % of {one.answers} answers"
+    for agreement in judge.agreement:
+        kappa = "chance alone would agree" if agreement.kappa is None else f"Cohen's kappa {agreement.kappa:.2f}"
+        other = agreement.of.replace("the rule", rule)
+        share = f"{100 * agreement.share_fraction:.1f} % of {agreement.answers} answers"
         shown.print(f"{judge.model} agrees with {other} on {share} ({kappa}).", soft_wrap=True)
     rest = f", {judge.kept} kept from before" if judge.kept else ""
     rest += f", {judge.left} left by the budget" if judge.left else ""
@@ -128,36 +132,36 @@ def _print_judge(shown: "Console", judge: "Judged", rule: str) -> None:
     shown.print(f"{counted(judge.requests, 'request')} for verdicts{rest}.", soft_wrap=True)
 
 
-def print_answers_gate(found: "AnswersGate") -> None:
+def print_answers_gate(gate: "AnswersGate") -> None:
     """Print whether the answers hold, then each number of visual tokens before and after."""
-    shown, level = new_console(), f"{100 * found.interval_level_fraction:g} %"
-    allowed = f"{100 * found.within_fraction:g} points"
-    shown.print(f"{found.after} against {found.before}, judged by {found.score}:", soft_wrap=True)
+    shown, level = new_console(), f"{100 * gate.interval_level_fraction:g} %"
+    allowed = f"{100 * gate.within_fraction:g} points"
+    shown.print(f"{gate.after} against {gate.before}, judged by {gate.score}:", soft_wrap=True)
     told = {"holds": f"The answers hold: they surely lose no more than {allowed}.",
             "falls short": f"The answers fall short: they surely lose more than {allowed}.",
             "cannot tell yet": f"Nobody can tell yet whether the answers lose more than {allowed}."}  # fmt: skip
-    shown.print(told[found.standing.value], style="bold")
+    shown.print(told[gate.standing.value], style="bold")
     words = {"holds": "holds", "falls short": "short", "cannot tell yet": "unsure"}
     columns = ("at most", "of", "before", "after", f"lost ({level})", "worse", "better", "p", "")
     table = new_table(*columns)
-    for one in found.at:
-        low, high = one.lost_interval
+    for at in gate.at:
+        low, high = at.lost_interval
         table.add_row(
-            str(one.limit), str(one.questions), f"{100 * one.before_fraction:.1f} %",
-            f"{100 * one.after_fraction:.1f} %",
-            f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})", str(one.worse), str(one.better),
-            f"{one.p_value:.2g}", words[one.standing.value],
+            str(at.limit), str(at.questions), f"{100 * at.before_fraction:.1f} %",
+            f"{100 * at.after_fraction:.1f} %",
+            f"{100 * at.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})", str(at.worse), str(at.better),
+            f"{at.p_value:.2g}", words[at.standing.value],
         )  # fmt: skip
     shown.print(table)
-    for one in (one for one in found.at if one.more_questions is not None):
-        shown.print(f"At {one.limit}: about {one.more_questions} more questions would tell.")
-    if found.unpaired:
-        shown.print(f"{counted(found.unpaired, 'answer')} of one side only left out.")
+    for at in (at for at in gate.at if at.more_questions is not None):
+        shown.print(f"At {at.limit}: about {at.more_questions} more questions would tell.")
+    if gate.unpaired:
+        shown.print(f"{counted(gate.unpaired, 'answer')} of one side only left out.")
 
 
-def _lost(one: "AtLimit") -> str:
-    low, high = one.lost_interval
-    return f"{100 * one.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def _lost(at: "AtLimit") -> str:
+    low, high = at.lost_interval
+    return f"{100 * at.lost_fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @contextmanager
@@ -213,36 +217,36 @@ def print_sweep(results: Mapping[str, "TrialResult"], out: Path) -> None:
         shown.print(f"Next: vlmplan fit {points} --task {quote(task)} --out {law} --plot {plot}", soft_wrap=True)
 
 
-def print_study(found: "Study") -> None:
+def print_study(study: "Study") -> None:
     """Print the choice, then a row an arm, what was asked, and what to mind."""
-    shown, choice = new_console(), found.choice
-    shown.print(f"{counted(found.question_count, 'question')} of {found.questions}, judged by {found.score}:",
+    shown, choice = new_console(), study.choice
+    shown.print(f"{counted(study.question_count, 'question')} of {study.questions}, judged by {study.score}:",
                 soft_wrap=True)  # fmt: skip
-    shown.print(f"{'Take' if found.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
+    shown.print(f"{'Take' if study.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
                 f"{choice.limit} visual tokens: {_wrong(choice)} of 100 answers wrong.", style="bold")  # fmt: skip
-    shown.print(f"It is the cheapest within {100 * found.tolerance_fraction:g} points of the best: asking everything "
-                f"would say the same with {_whole_percent(found.probability_fraction)} (wished "
-                f"{_whole_percent(found.confidence_fraction)}), more questions like these with "
-                f"{_whole_percent(found.probability_of_more_fraction)}.")  # fmt: skip
-    for name, limit in found.enough.items():
+    shown.print(f"It is the cheapest within {100 * study.tolerance_fraction:g} points of the best: asking everything "
+                f"would say the same with {_whole_percent(study.probability_fraction)} (wished "
+                f"{_whole_percent(study.confidence_fraction)}), more questions like these with "
+                f"{_whole_percent(study.probability_of_more_fraction)}.")  # fmt: skip
+    for name, limit in study.enough.items():
         shown.print(f"{name}: {limit} visual tokens are enough to keep what its most tokens score.")
     table = new_table("model", "at most", "asked", "wrong of 100", "foretold", "lost", "choice", wrap="model")
-    for one in found.arms:
+    for one in study.arms:
         table.add_row(
             one.served_model.rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
             f"{100 * one.expected_error_fraction:.0f}", _lost_of(one), _whole_percent(one.choice_fraction),
         )  # fmt: skip
     shown.print(table)
-    weights = [one.answers_weight_fraction for one in found.arms]
-    shown.print(f"Intervals hold {_whole_percent(found.interval_level_fraction)}. Foretold by {found.prior}; the "
+    weights = [one.answers_weight_fraction for one in study.arms]
+    shown.print(f"Intervals hold {_whole_percent(study.interval_level_fraction)}. Foretold by {study.prior}; the "
                 f"answers weigh {100 * min(weights):.0f} to {100 * max(weights):.0f} % beside that.")  # fmt: skip
-    shown.print(f"{counted(found.requests, 'request')} made" + (f", {found.kept} kept from before" * bool(found.kept))
-                + f"; asking everything takes {found.all_requests}.")  # fmt: skip
-    for note in found.notes:
+    shown.print(f"{counted(study.requests, 'request')} made" + (f", {study.kept} kept from before" * bool(study.kept))
+                + f"; asking everything takes {study.all_requests}.")  # fmt: skip
+    for note in study.notes:
         shown.print(f"Mind: {note}.", soft_wrap=True)
-    if found.failed:
-        rest = f", and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
-        shown.print(f"Warning: no answer: {found.failed[0]}{rest}.", soft_wrap=True)
+    if study.failed:
+        rest = f", and {len(study.failed) - 1} more" if len(study.failed) > 1 else ""
+        shown.print(f"Warning: no answer: {study.failed[0]}{rest}.", soft_wrap=True)
 
 
 def _whole_percent(fraction: float) -> str:
