@@ -185,21 +185,17 @@ def _check_around(checkpoint: Checkpoint) -> None:
 
     It goes by what the tokenizer calls them; Idefics3's, in Python and in transformers.js, does not.
     """
-    told: dict[str, Any] = {}
-    for name in ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
-        if (path := checkpoint.folder / name).is_file():
-            told |= read_plain(path)
-    kind = told.get("processor_class")
+    paths = [checkpoint.folder / f"{name}_config.json" for name in ("tokenizer", "preprocessor", "processor")]
+    said = [read_plain(path) if path.is_file() else {} for path in paths]
+    kind = next((one["processor_class"] for one in reversed(said) if one.get("processor_class")), None)
     if kind == IDEFICS3 or (kind is None and checkpoint.config.model_type != "smolvlm"):
         return
-    extra = told.get("extra_special_tokens")
-    told |= extra if isinstance(extra, dict) else {}
+    extra = said[0].get("extra_special_tokens")
+    told = said[0] | (extra if isinstance(extra, dict) else {})
     for key, token in _WRITTEN.items():
-        if (found := told.get(key, token)) != token:
-            raise InputError(
-                f"{checkpoint.folder}/tokenizer_config.json: {key} is {found!r:.40}; expected {token}, which "
-                "processors of exports write"
-            )
+        found = told.get(key, token)
+        if (found.get("content") if isinstance(found, dict) else found) != token:
+            raise InputError(f"{paths[0]}: {key} is {found!r:.40}; expected {token}, which processors of exports write")
 
 
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
