@@ -130,7 +130,8 @@ class Validator:
     def _validated(self, folder: Path) -> Validation:
         """Every check of what lies in a folder now."""
         if not folder.is_dir():
-            raise InputError(f"{folder}: found no such folder; expected an export")
+            found = "a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: found {found}; expected an export, the folder that 'vlmplan export' wrote")
         if astray := check_folder.astray(folder):
             return self._rejected(folder, verdict("integrity", astray, ""))
         if not (folder / FILE_NAME).is_file():
@@ -203,7 +204,10 @@ class Validator:
         """What the client does that the export is laid out for: in fp32 as PyTorch, else as our own loop."""
         self.progress("running it in its client", 0, 1)
         exact = parts.order.precision is Precision.FP32
-        limit = self.options.logit_tolerance or check_numbers.tolerance(parts.order.floats)
+        rounded = parts.order.precision in (Precision.INT8, Precision.INT4)
+        limit = self.options.logit_tolerance or (
+            check_client.ROUNDED_LIMIT if rounded else check_numbers.tolerance(parts.order.floats)
+        )
         return check_client.client(folder, parts, reference if exact else model, limit, self.options.timeout_s)
 
     def _rejected(self, folder: Path, fault: Check) -> Validation:
