@@ -80,8 +80,8 @@ def image_side(config: Any) -> Any:
 
 def image_token_of(config: Any) -> int:
     """Return the number of the token that stands for a visual token, by either of its names."""
-    found = getattr(config, "image_token_index", None)
-    return int(config.image_token_id if found is None else found)
+    index = getattr(config, "image_token_index", None)
+    return int(config.image_token_id if index is None else index)
 
 
 def head_dim(config: Any) -> int:
@@ -183,12 +183,12 @@ class Checkpoint:
 
         Raises InputError for an entry that vlmplan did not write.
         """
-        found = getattr(self.config, "vlmplan", None)
-        if found is None:
+        entry = getattr(self.config, "vlmplan", None)
+        if entry is None:
             return None
         kinds = {kind.value: kind for kind in Compressor}
-        counts = found.get("visual_tokens") if isinstance(found, dict) else None
-        kind = kinds.get(str(found.get("compressor"))) if isinstance(found, dict) else None
+        counts = entry.get("visual_tokens") if isinstance(entry, dict) else None
+        kind = kinds.get(str(entry.get("compressor"))) if isinstance(entry, dict) else None
         if kind is None or not isinstance(counts, list) or not all(type(one) is int and one > 0 for one in counts):
             raise InputError(f"{self.folder}/config.json: vlmplan: expected a compressor and visual_tokens, a list")
         return kind, tuple(sorted(counts, reverse=True))
@@ -227,10 +227,10 @@ def local_folder(name: str, check: Callable[[Path], object] = lambda _: None) ->
     if known or not is_hub_id(name):
         raise InputError(f"--checkpoint: found '{name}', expected a checkpoint's directory or a hub id ORG/NAME")
     quiet_transformers()
-    found = downloaded(name, ("config.json",))
-    if stored_type(found) == FIRST_FORMAT:  # whose image token only the tokenizer says
-        found = downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json"))
-    check(found)
+    snapshot = downloaded(name, ("config.json",))
+    if stored_type(snapshot) == FIRST_FORMAT:  # whose image token only the tokenizer says
+        snapshot = downloaded(name, ("config.json", "tokenizer.json", "tokenizer_config.json"))
+    check(snapshot)
     return downloaded(name, _DOWNLOADED)
 
 
@@ -247,11 +247,11 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        found = read_plain(index)
-        table = found.get("weight_map")
+        plain = read_plain(index)
+        table = plain.get("weight_map")
         if not isinstance(table, Mapping) or not all(isinstance(file, str) for file in table.values()):
             raise InputError(f"{index}: expected a table 'weight_map' of file names")
-        if not isinstance(found.get("metadata"), Mapping):
+        if not isinstance(plain.get("metadata"), Mapping):
             raise InputError(
                 f"{index}: expected a table 'metadata', without which transformers does not load the checkpoint; "
                 'write "metadata": {} into it'
@@ -287,7 +287,7 @@ def _checked(config: Any, folder: Path) -> Any:
     stacked = tiled and not gridded and config.model_type not in MASKED_TYPES
     # A tiled type builds its own tower, whatever its table calls itself: hub files say siglip or smolvlm.
     towers = ("pixtral",) if pictured else (tower.model_type,) if tiled else TOWER_TYPES
-    found = (
+    limits = (
         ("model_type", config.model_type, MODEL_TYPES),
         ("text_config.model_type", text.model_type, _text_types(config)),
         ("vision_config.model_type", tower.model_type, towers),
@@ -297,7 +297,7 @@ def _checked(config: Any, folder: Path) -> Any:
          ("default",) if stacked else ("default", "full")),
         ("vision_feature_layer", getattr(config, "vision_feature_layer", -1) if stacked or pictured else -1, (-1,)),
     )  # fmt: skip
-    _check_expected(folder, found)
+    _check_expected(folder, limits)
     if tiled and not gridded:
         _check_joined(config, folder, image_size // patch_size)
     return config
@@ -322,9 +322,9 @@ def _check_sizes(config: Any, folder: Path, image_size: Any, patch_size: Any) ->
         raise InputError(f"{folder}: vision_config.patch_size is {patch_size}, above the image's {image_size}")
 
 
-def _check_expected(folder: Path, found: tuple[tuple[str, Any, tuple[Any, ...]], ...]) -> None:
+def _check_expected(folder: Path, limits: tuple[tuple[str, Any, tuple[Any, ...]], ...]) -> None:
     """Raise InputError for a key whose value is none of those that are exported."""
-    for key, value, expected in found:
+    for key, value, expected in limits:
         if value not in expected:
             raise InputError(f"{folder}: {key} is {value!r}; vlmplan exports {', '.join(map(str, expected))}")
 
@@ -387,9 +387,9 @@ def check_shapes(checkpoint: Checkpoint) -> None:
     with _config_errors(checkpoint.folder), torch.device("meta"):
         model = transformers.AutoModelForImageTextToText.from_config(checkpoint.config)
     wrong = [
-        f"{name} is {list(found)}, expected {list(tensor.shape)}"
+        f"{name} is {list(shape)}, expected {list(tensor.shape)}"
         for name, tensor in ((canonical(stored), tensor) for stored, tensor in model.state_dict().items())
-        if (found := checkpoint.tensors.shape(name)) is not None and found != tuple(tensor.shape)
+        if (shape := checkpoint.tensors.shape(name)) is not None and shape != tuple(tensor.shape)
     ]
     if wrong:
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
@@ -402,7 +402,7 @@ def open_checkpoint(name: str, check_type: Callable[[str], object] = lambda _: N
     ``check_type`` sees its ``model_type`` before any weights are downloaded or looked for, and raises what is wrong.
     """
     quiet_transformers()
-    folder = local_folder(name, lambda found: check_type(read_config(found).model_type))
+    folder = local_folder(name, lambda directory: check_type(read_config(directory).model_type))
     config, files = read_config(folder), _weight_files(folder)
     if stored_type(folder) != FIRST_FORMAT:
         return Checkpoint(name=name, folder=folder, config=config, tensors=Tensors(files))

@@ -75,11 +75,11 @@ def parameter_shapes(checkpoint: Checkpoint, plan: Compression) -> dict[str, tup
     width = checkpoint.tower.hidden_size * len(checkpoint.read_layers)
     with torch.device("meta"):
         module = compressor_module(plan, width, checkpoint.text.hidden_size)
-    found = {f"compressor.{name}": tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    shapes = {f"compressor.{name}": tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     if plan.compressor.widens:
         llm = checkpoint.text.hidden_size
-        found["multi_modal_projector.linear_1.weight"] = (llm, width * plan.widening)
-    return found
+        shapes["multi_modal_projector.linear_1.weight"] = (llm, width * plan.widening)
+    return shapes
 
 
 def _renamed(name: str) -> str:
@@ -100,9 +100,9 @@ def read_compressor(path: Path, needed: dict[str, tuple[int, ...]]) -> Tensors:
     if missing:
         raise InputError(f"{path}: missing {_listed(missing)}; it holds {_listed(tensors.stored_names())}")
     wrong = [
-        f"{name} is {_shape(found)}, expected {_shape(shape)}"
+        f"{name} is {_shape(held)}, expected {_shape(shape)}"
         for name, shape in needed.items()
-        if (found := tensors.shape(name)) != shape and found is not None
+        if (held := tensors.shape(name)) != shape and held is not None
     ]
     if wrong:
         raise InputError(f"{path}: {'; '.join(wrong[:4])}")
@@ -110,8 +110,8 @@ def read_compressor(path: Path, needed: dict[str, tuple[int, ...]]) -> Tensors:
 
 
 def _listed(names: Iterable[str]) -> str:
-    found = sorted(names)
-    return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "nothing"
+    names = sorted(names)
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "nothing"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -180,11 +180,11 @@ def weights_source(checkpoint: Checkpoint, path: Path | None) -> Path:
 
 def _trained_weights(checkpoint: Checkpoint, plan: Compression, needed: dict[str, tuple[int, ...]]) -> TrainedWeights:
     """The compressor in the checkpoint. Raises InputError where it is not whole."""
-    found = TrainedWeights(tensors=checkpoint.tensors, visual_tokens=plan.visual_tokens)
-    wrong = [name for name, shape in needed.items() if found.shape(name) != shape]
+    weights = TrainedWeights(tensors=checkpoint.tensors, visual_tokens=plan.visual_tokens)
+    wrong = [name for name, shape in needed.items() if weights.shape(name) != shape]
     if wrong:
         raise InputError(f"{checkpoint.folder}: missing, or of another shape, {_listed(wrong)}")
-    return found
+    return weights
 
 
 def compressor_weights(

@@ -31,10 +31,10 @@ def image_file(images: Path, name: str) -> Path:
         leads_away = Path(name).is_absolute() or ".." in Path(name).parts
         if leads_away and not path.resolve().is_relative_to(images.resolve()):
             raise InputError(f"the image {shown} lies outside the folder of images; expected a name inside it")
-        found = path.is_file()
+        exists = path.is_file()
     except (OSError, ValueError, RuntimeError):  # a name too long, with a null character, or in a circle of links
-        found = False
-    if not found:
+        exists = False
+    if not exists:
         raise InputError(f"there is no image {shown}")
     return path
 

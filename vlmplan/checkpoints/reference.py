@@ -51,8 +51,8 @@ class Reference:
         """An array on the model's device; floats in its precision."""
         import torch
 
-        found = torch.from_numpy(values).to(self.model.device)
-        return found.to(self.model.dtype) if found.is_floating_point() else found
+        tensor = torch.from_numpy(values).to(self.model.device)
+        return tensor.to(self.model.dtype) if tensor.is_floating_point() else tensor
 
     def image_features(
         self, pixel_values: Any, query: Any | None = None, mask: Any | None = None, grid: Any | None = None
@@ -92,8 +92,8 @@ class Reference:
         with torch.inference_mode():
             read = self._read(self._tensor(pixel_values), None)
             given = {name: self._tensor(values) for name, values in choice.items()}
-            found = self._finished(self.compressor.keep(read, given)).float().cpu().numpy()
-            return found, self.compressor.shortfall(read, given)
+            features = self._finished(self.compressor.keep(read, given)).float().cpu().numpy()
+            return features, self.compressor.shortfall(read, given)
 
     def _read(self, pixels: Any, query: Any | None) -> Any:
         """What the compressor reads: patches as the tower gives them, or tokens as the projector makes them."""
@@ -103,12 +103,12 @@ class Reference:
             return Features(patches=projected_tokens(self.model, pixels))
         tower, kind = self.model.model.vision_tower, self.compression.compressor
         states = tower(pixels, output_hidden_states=True).hidden_states
-        found = features_of(states, self.checkpoint.config, self.compression, query)
+        features = features_of(states, self.checkpoint.config, self.compression, query)
         if kind.selects and not kind.reads_projected:
-            return replace(found, gaze=gaze_of(tower, states, self.checkpoint.config))
+            return replace(features, gaze=gaze_of(tower, states, self.checkpoint.config))
         if not kind.reads_projected:
-            return found
-        return replace(found, patches=self.model.model.multi_modal_projector(found.patches))
+            return features
+        return replace(features, patches=self.model.model.multi_modal_projector(features.patches))
 
     def _finished(self, compressed: Any) -> Any:
         """What the LLM reads of what the compressor leaves."""
@@ -132,8 +132,8 @@ class Reference:
             if not self.checkpoint.masked:
                 return self.model.get_image_features(pixels).pooler_output.float().cpu().numpy()
             seen = None if mask is None else self._tensor(mask)
-            found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
-            return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
+            features = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
+            return features.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
 
     def _picture_features(self, pixels: Any, sizes: list[list[int]]) -> Any:
         """What transformers' own method makes of whole pictures of heights and widths in pixels.
@@ -162,21 +162,21 @@ class Reference:
             lines = one.unflatten(0, (frames, rows // side, columns // side, side, side)).transpose(2, 3)
             lines = lines.reshape(frames, rows // own, own, columns // own, own, -1).transpose(2, 3)
             parts.append(lines.reshape(len(one), -1))
-        found = []
+        means = []
         tokens = wide_features(self.model.get_image_features(torch.cat(parts), grid))
         counts = (grid.prod(-1) // own**2).tolist()
         for one, (frames, rows, columns) in zip(tokens.split(counts), grid.tolist(), strict=True):
             regions = one.unflatten(0, (frames, rows // side, pooled, columns // side, pooled))
-            found.append(regions.mean(dim=(2, 4)).flatten(0, 2))
-        return torch.cat(found)
+            means.append(regions.mean(dim=(2, 4)).flatten(0, 2))
+        return torch.cat(means)
 
     def embeds(self, input_ids: Any) -> Any:
         """Token ids ``[batch, tokens]`` to embeddings."""
         import torch
 
         with torch.inference_mode():
-            found = embedded(self.model, self._tensor(input_ids))
-            return wide_embeds(found, len(self.checkpoint.stacked_layers)).float().cpu().numpy()
+            embeds = embedded(self.model, self._tensor(input_ids))
+            return wide_embeds(embeds, len(self.checkpoint.stacked_layers)).float().cpu().numpy()
 
     def step(self, embeds: Any, mask: Any, cache: Any | None, positions: Any | None = None) -> tuple[Any, Any, Any]:
         """One call of the LLM: (last token's logits ``[batch, vocabulary]``, its final hidden state, the cache).
@@ -193,16 +193,16 @@ class Reference:
                 logits, kept = prompted_step(self.model, self._tensor(embeds), attention, cache)
                 return logits.float().cpu().numpy(), None, kept
             counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-            found = self.model.get_decoder()(
+            output = self.model.get_decoder()(
                 **apart(self._tensor(embeds), len(self.checkpoint.stacked_layers)),
                 attention_mask=attention,
                 position_ids=counted if positions is None else self._tensor(positions),
                 past_key_values=cache,
                 use_cache=True,
             )
-            last = found.last_hidden_state[:, -1]
+            last = output.last_hidden_state[:, -1]
             logits = self.model.lm_head(last).float().cpu().numpy()
-            return logits, last.float().cpu().numpy(), found.past_key_values
+            return logits, last.float().cpu().numpy(), output.past_key_values
 
     def zero_cache(self, batch: int, tokens: int) -> Any:
         """Return a cache of ``tokens`` zeros."""

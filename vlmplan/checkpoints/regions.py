@@ -75,35 +75,35 @@ def compression(compressor: Compressor, side: int, visual_tokens: int) -> Compre
             f"--visual-tokens: found {visual_tokens}; square regions of the tower's {side} x {side} patches leave "
             f"one of {listed}"
         )
-    found = Compression(compressor=compressor, side=side, factor=side // math.isqrt(visual_tokens))
-    if compressor is Compressor.NONE and found.factor > 1:
+    plan = Compression(compressor=compressor, side=side, factor=side // math.isqrt(visual_tokens))
+    if compressor is Compressor.NONE and plan.factor > 1:
         raise InputError(
             f"--compressor none leaves {side * side} visual tokens; found {visual_tokens}; name a compressor"
         )
-    if compressor.widens and found.widening > MOST_SHUFFLED:
+    if compressor.widens and plan.widening > MOST_SHUFFLED:
         least = min(tokens for tokens in possible if tokens * MOST_SHUFFLED >= side * side)
         raise InputError(
             f"pixel-shuffle joins at most {MOST_SHUFFLED} patches; found {visual_tokens} visual tokens, expected "
             f"at least {least}"
         )
-    return found
+    return plan
 
 
 def selection(compressor: Compressor, side: int, factor: int, visual_tokens: int) -> Compression:
     """Return what keeps so many of a grid's tokens. Raises InputError where that is none, or not fewer."""
-    found = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
-    if not compressor.least_tokens <= visual_tokens < found.region_tokens:
+    plan = Compression(compressor=compressor, side=side, factor=factor, kept=visual_tokens)
+    if not compressor.least_tokens <= visual_tokens < plan.region_tokens:
         raise InputError(
             f"--visual-tokens: found {visual_tokens}; {compressor} keeps {compressor.least_tokens} to "
-            f"{found.region_tokens - 1} of an image's {found.grid} x {found.grid} tokens"
+            f"{plan.region_tokens - 1} of an image's {plan.grid} x {plan.grid} tokens"
         )
-    return found
+    return plan
 
 
 def spread(tokens: int, chosen: int) -> tuple[list[int], list[int]]:
     """Return which of ``tokens`` positions are ``chosen`` evenly, from the first one on, and the others."""
-    found = list(range(0, tokens, max(1, tokens // chosen)))[:chosen]
-    return found, [place for place in range(tokens) if place not in found]
+    picked = list(range(0, tokens, max(1, tokens // chosen)))[:chosen]
+    return picked, [place for place in range(tokens) if place not in picked]
 
 
 def packer_layers(layers: int) -> tuple[int, ...]:

@@ -293,8 +293,8 @@ def _save_stacking(config: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     image = transformers.GotOcr2ImageProcessorPil(size={"height": size, "width": size}, max_patches=12)
     tokens = (size // side_of(config.vision_config.patch_size) // joined_side(config)) ** 2
-    found = {"image_processor": image.to_dict(), "image_seq_length": tokens, "processor_class": "InternVLProcessor"}
-    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    processor = {"image_processor": image.to_dict(), "image_seq_length": tokens, "processor_class": "InternVLProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
 
 
 def _save_patching(config: Any, folder: Path) -> None:
@@ -305,8 +305,8 @@ def _save_patching(config: Any, folder: Path) -> None:
         patch_size=tower.patch_size, temporal_patch_size=tower.temporal_patch_size, merge_size=tower.spatial_merge_size
     )
     kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
-    found = {"image_processor": image.to_dict(), "processor_class": kinds[config.model_type]}
-    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    processor = {"image_processor": image.to_dict(), "processor_class": kinds[config.model_type]}
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
 
 
 def _save_picturing(config: Any, folder: Path) -> None:
@@ -317,9 +317,9 @@ def _save_picturing(config: Any, folder: Path) -> None:
         size={"longest_edge": tower.image_size}, patch_size={"height": tower.patch_size, "width": tower.patch_size}
     )
     names = dict(zip(("image_token", "image_break_token", "image_end_token"), _PICTURED[3:], strict=True))
-    found = {"image_processor": image.to_dict(), "processor_class": "PixtralProcessor", **names,
+    processor = {"image_processor": image.to_dict(), "processor_class": "PixtralProcessor", **names,
              "patch_size": tower.patch_size, "spatial_merge_size": config.spatial_merge_size}  # fmt: skip
-    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
 
 
 def _save_viewing(config: Any, folder: Path) -> None:
@@ -331,8 +331,8 @@ def _save_viewing(config: Any, folder: Path) -> None:
         encoder_patch_size=patch, downsample_factor=joined, tile_size=8 * patch * joined, min_image_tokens=16,
         max_image_tokens=64, max_tiles=_MOST_CUT,
     )  # fmt: skip
-    found = {"image_processor": image.to_dict(), "processor_class": "Lfm2VlProcessor"}
-    (folder / "processor_config.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    processor = {"image_processor": image.to_dict(), "processor_class": "Lfm2VlProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
 
 
 def _save_pooling(config: Any, folder: Path) -> None:

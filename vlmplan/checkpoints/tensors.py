@@ -81,8 +81,8 @@ class Tensors:
         if name not in self._place:
             raise InputError(f"no tensor '{name}' in the checkpoint")
         opened, stored = self._place[name]
-        found: Array = opened.get_tensor(stored).float().numpy()
-        return found
+        array: Array = opened.get_tensor(stored).float().numpy()
+        return array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,8 +144,8 @@ class Packer(nn.Module):
     def attend(self, queries: Any, keys: Any, values: Any) -> Any:
         """``queries [batch, visual tokens, width]``; ``keys`` and ``values`` by patch."""
         by_region = [_regions(x, self.plan).flatten(3, 4).flatten(0, 2) for x in (keys, values)]
-        found = self.clip_attn(queries.flatten(0, 1).unsqueeze(1), *by_region, need_weights=False)[0]
-        return found.unflatten(0, queries.shape[:2]).squeeze(2)
+        attended = self.clip_attn(queries.flatten(0, 1).unsqueeze(1), *by_region, need_weights=False)[0]
+        return attended.unflatten(0, queries.shape[:2]).squeeze(2)
 
 
 class TokenPacker(Packer):
@@ -267,8 +267,8 @@ class VisionZip(Selection):
         """Return the positions kept, in the image's order, and of all others the place of the token they go into."""
         gaze = self._gaze(features)
         kept = self.plan.visual_tokens - self.plan.merged_tokens - gaze.first.shape[1]
-        found = {KEPT: gaze.received.topk(kept, dim=1).indices.sort(dim=1).values}
-        return found | {MERGED: self._similarities(features, found).argmax(dim=2)}
+        choice = {KEPT: gaze.received.topk(kept, dim=1).indices.sort(dim=1).values}
+        return choice | {MERGED: self._similarities(features, choice).argmax(dim=2)}
 
     def keep(self, features: Features, choice: dict[str, Any]) -> Any:
         """Return the class token, the patches kept, and the merged ones."""
@@ -323,10 +323,10 @@ def _rows(x: Any, places: Any) -> Any:
 def _similarities(tokens: Any) -> tuple[Any, Any]:
     """Cosines of all pairs ``[batch, tokens, tokens]``, in fp32, and of each token and the other nearest to it."""
     unit = nn.functional.normalize(tokens.float(), dim=-1, eps=NORM_FLOOR)
-    found = unit @ unit.transpose(1, 2)
+    cosines = unit @ unit.transpose(1, 2)
     itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
-    others = found.masked_fill(itself, -SELF_SIMILARITY).amax(dim=1)
-    return found.masked_fill(itself, SELF_SIMILARITY), others
+    others = cosines.masked_fill(itself, -SELF_SIMILARITY).amax(dim=1)
+    return cosines.masked_fill(itself, SELF_SIMILARITY), others
 
 
 def _nearest(similarity: Any, before: Any, taken: list[Any]) -> Any:

@@ -73,7 +73,7 @@ def check_gemma(config: Any, folder: Path) -> Any:
 
 def pooled_config(config: Any, visual_tokens: int) -> Any:
     """Return the configuration of a model that makes ``visual_tokens``; of one that pools nothing itself as it is."""
-    found = copy.deepcopy(config)
+    pooled = copy.deepcopy(config)
     if getattr(config, "mm_tokens_per_image", None) is not None:
-        found.mm_tokens_per_image = visual_tokens
-    return found
+        pooled.mm_tokens_per_image = visual_tokens
+    return pooled

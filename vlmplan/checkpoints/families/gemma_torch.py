@@ -25,23 +25,23 @@ def projected_tokens(model: Any, pixels: Any) -> Any:
     return model.model.multi_modal_projector(model.model.vision_tower(pixels).last_hidden_state)
 
 
-def as_marked(model: Any, found: Any) -> Any:
+def as_marked(model: Any, features: Any) -> Any:
     """Image features with the channel that tells Gemma 3 an image from text."""
     import torch
 
     if model.config.model_type not in MARKED_TYPES:
-        return found
-    return torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
+        return features
+    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
 
 
 def embedded(model: Any, input_ids: Any) -> Any:
     """``[batch, tokens] -> [batch, tokens, LLM width (+ 1)]``."""
     import torch
 
-    found = model.get_input_embeddings()(input_ids)
+    embeds = model.get_input_embeddings()(input_ids)
     if model.config.model_type not in MARKED_TYPES:
-        return found
-    return torch.cat([found, torch.zeros_like(found[..., :1])], dim=-1)
+        return embeds
+    return torch.cat([embeds, torch.zeros_like(embeds[..., :1])], dim=-1)
 
 
 def prompted_step(model: Any, embeds: Any, mask: Any, cache: Any | None) -> tuple[Any, Any]:
@@ -58,7 +58,7 @@ def prompted_step(model: Any, embeds: Any, mask: Any, cache: Any | None) -> tupl
         if marked:
             kinds = (embeds[..., width] > 0.5).long()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-    found = model(
+    output = model(
         inputs_embeds=embeds[..., :width],
         attention_mask=mask,
         position_ids=positions if marked else positions + 1,  # PaliGemma's count from 1
@@ -67,4 +67,4 @@ def prompted_step(model: Any, embeds: Any, mask: Any, cache: Any | None) -> tupl
         use_cache=True,
         logits_to_keep=1,
     )
-    return found.logits[:, -1], found.past_key_values
+    return output.logits[:, -1], output.past_key_values

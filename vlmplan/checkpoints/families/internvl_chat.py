@@ -68,15 +68,15 @@ def chat_name(name: str) -> str:
 
 def third_of(name: str) -> tuple[str, int] | None:
     """Return the tensor of queries, keys and values that a layer's tensor is a third of, and which; None for others."""
-    found = _THIRD.match(name)
-    return None if found is None else (f"{found[1]}qkv.{found[3]}", "qkv".index(found[2]))
+    match = _THIRD.match(name)
+    return None if match is None else (f"{match[1]}qkv.{match[3]}", "qkv".index(match[2]))
 
 
 def _table(plain: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    found = plain.get(key)
-    if not isinstance(found, dict):
-        raise unexpected(f"{folder}/config.json", f"a table {key}", found)
-    return found
+    table = plain.get(key)
+    if not isinstance(table, dict):
+        raise unexpected(f"{folder}/config.json", f"a table {key}", table)
+    return table
 
 
 def _check_fixed(plain: Mapping[str, Any], vision: Mapping[str, Any], folder: Path) -> None:
@@ -90,9 +90,9 @@ def _check_fixed(plain: Mapping[str, Any], vision: Mapping[str, Any], folder: Pa
     ]
     if vision["qk_normalization"]:
         fixed.append(("vision_config.layer_norm_eps", vision["layer_norm_eps"], _QK_EPSILON))
-    for key, found, expected in fixed:
-        if found != expected:
-            raise InputError(f"{folder}/config.json: {key} is {found!r:.40}; vlmplan exports {expected!r}")
+    for key, stated, expected in fixed:
+        if stated != expected:
+            raise InputError(f"{folder}/config.json: {key} is {stated!r:.40}; vlmplan exports {expected!r}")
 
 
 def added_tokens(folder: Path) -> dict[int, str]:
@@ -129,7 +129,7 @@ def fast_tokenizer(folder: Path) -> bytes:
         raise
     except Exception as error:  # a damaged tokenizer raises what it likes
         raise InputError(f"{folder}: no tokenizer.json can be made of its tokenizer ({one_line(error)})") from None
-    if moved := [number for number, found in numbers.items() if number != found]:
+    if moved := [number for number, converted in numbers.items() if number != converted]:
         raise InputError(
             f"{folder}: transformers makes token {numbers[moved[0]]} of the tokenizer's {moved[0]}; save the tokenizer "
             "as a fast one beside the model"

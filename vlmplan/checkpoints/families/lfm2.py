@@ -73,11 +73,11 @@ def view_features(model: Any, pooled: int, pixels: Any, mask: Any, shapes: Any) 
     """
     import torch
 
-    found = model.get_image_features(pixels, spatial_shapes=shapes, pixel_attention_mask=mask).pooler_output
+    features = model.get_image_features(pixels, spatial_shapes=shapes, pixel_attention_mask=mask).pooler_output
     if pooled == 1:
-        return torch.cat(tuple(found))
+        return torch.cat(tuple(features))
     means = []
-    for tokens, (rows, columns) in zip(found, (shapes // model.config.downsample_factor).tolist(), strict=True):
+    for tokens, (rows, columns) in zip(features, (shapes // model.config.downsample_factor).tolist(), strict=True):
         squares = tokens.unflatten(0, (rows // pooled, pooled, columns // pooled, pooled))
         means.append(squares.mean(dim=(1, 3)).flatten(0, 1))
     return torch.cat(means)

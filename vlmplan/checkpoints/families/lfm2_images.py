@@ -111,12 +111,12 @@ def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str,
         columns, rows = cut or (1, 1)
         for name, value in zip(info, (rows, columns, list(size)), strict=True):
             info[name].append(value)
-    found: dict[str, Any] = {
+    arrays: dict[str, Any] = {
         "pixel_values": np.stack(pixels),
         "pixel_attention_mask": np.stack(masks).astype(np.int64),
         "spatial_shapes": np.array(shapes, np.int64),
     }
-    return found | (info if given["return_row_col_info"] else {})
+    return arrays | (info if given["return_row_col_info"] else {})
 
 
 @functools.cache

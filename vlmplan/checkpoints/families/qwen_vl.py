@@ -48,11 +48,11 @@ def position_axes(text: Any) -> tuple[int, ...] | None:
     sections = _sections(text)
     if text.model_type not in _INTERLEAVED:
         return tuple(number % 3 for number, count in enumerate(sections) for _ in range(count))
-    found = [0] * sum(sections)
+    axes = [0] * sum(sections)
     for axis in (1, 2):
-        turns = range(axis, min(3 * sections[axis], len(found)), 3)
-        found[axis : 3 * sections[axis] : 3] = [axis] * len(turns)
-    return tuple(found)
+        turns = range(axis, min(3 * sections[axis], len(axes)), 3)
+        axes[axis : 3 * sections[axis] : 3] = [axis] * len(turns)
+    return tuple(axes)
 
 
 def _sections(text: Any) -> Any:
@@ -115,11 +115,11 @@ def _counts(sections: Any) -> bool:
     )
 
 
-def wide_features(found: Any) -> Any:
+def wide_features(output: Any) -> Any:
     """``[tokens, LLM width x (1 + layers)]`` of what transformers' ``get_image_features`` makes of patches."""
     import torch
 
-    layers = [found.pooler_output, *(getattr(found, "deepstack_features", None) or [])]
+    layers = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
     return torch.cat([torch.cat(tuple(images)) for images in layers], dim=-1)
 
 
