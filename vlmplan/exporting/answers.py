@@ -223,16 +223,16 @@ def answer(folder: Path, image: Path, text: str, limit: int, provider: str, thre
     prompts = Prompts(folder)
     prompt = prompts.of(image, text, manifest.reads_question, "--prompt")
     generate(model, prompt, 1)  # the first call loads the sessions and is not timed
-    found = generate(model, prompt, limit, prompts.stop)
-    found.margins(str(folder))
+    generation = generate(model, prompt, limit, prompts.stop)
+    generation.margins(str(folder))
     return Answer(
-        text=prompts.text(found.tokens),
+        text=prompts.text(generation.tokens),
         prompt_tokens=prompt.input_ids.shape[1],
         visual_tokens=prompts.visual_tokens(prompt),
-        output_tokens=len(found.tokens),
-        vision_s=found.vision_s,
-        prefill_s=found.prefill_s,
-        ttft_s=found.ttft_s,
-        tpot_s=found.tpot_s,
+        output_tokens=len(generation.tokens),
+        vision_s=generation.vision_s,
+        prefill_s=generation.prefill_s,
+        ttft_s=generation.ttft_s,
+        tpot_s=generation.tpot_s,
         baked_query=manifest.query,
     )

@@ -47,19 +47,19 @@ def _row(ids: Any, image_token: int, grids: list[tuple[int, int, int]]) -> tuple
     """Positions ``[3, tokens]`` of one request without its padding, and the images that are left for others."""
     import numpy as np
 
-    found, at, done = [], 0, 0
+    parts, at, done = [], 0, 0
     images = (ids == image_token).nonzero()[0]
     while len(images := images[images >= done]):
         text = np.arange(images[0] - done) + at
-        found.append(np.broadcast_to(text, (3, len(text))))
+        parts.append(np.broadcast_to(text, (3, len(text))))
         at += len(text)
         if not grids:
             raise InputError("the prompt has image tokens of more images than it has grids of patches")
         size, grids = grids[0], grids[1:]
-        found.append(np.indices(size).reshape(3, -1) + at)
+        parts.append(np.indices(size).reshape(3, -1) + at)
         at, done = at + max(size[1:]), int(images[0]) + int(np.prod(size))
     text = np.arange(len(ids) - done) + at
-    whole = np.concatenate([*found, np.broadcast_to(text, (3, len(text)))], axis=1)
+    whole = np.concatenate([*parts, np.broadcast_to(text, (3, len(text)))], axis=1)
     if whole.shape[1] != len(ids):
         raise InputError("the prompt ends within an image: its grid has more squares than there are image tokens")
     return whole, grids

@@ -219,8 +219,8 @@ class OnnxModel:
     def selected(self, pixel_values: Any) -> tuple[Any, dict[str, Any]]:
         """``image_features`` of an export that selects tokens, and what it chose, by the names of its outputs."""
         names = [value.name for value in self.session(VISION).get_outputs()]
-        found = self._seen(names, {"pixel_values": pixel_values})
-        return found.pop("image_features"), found
+        outputs = self._seen(names, {"pixel_values": pixel_values})
+        return outputs.pop("image_features"), outputs
 
     def _seen(self, outputs: list[str], feeds: dict[str, Any]) -> dict[str, Any]:
         """Outputs of the vision encoder, by name."""
@@ -232,12 +232,12 @@ class OnnxModel:
         """Features of pictures of unlike sizes, one after the other: a run takes one size, without its padding."""
         import numpy as np
 
-        found = []
+        features = []
         for picture, (high, wide) in zip(pixel_values, sizes, strict=True):
             own = np.ascontiguousarray(picture[None, :, :high, :wide])
             with _running("vision encoder"):
-                found.append(session.run(["image_features"], {"pixel_values": own})[0])
-        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
+                features.append(session.run(["image_features"], {"pixel_values": own})[0])
+        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in features])
 
     def embeds(self, input_ids: Any) -> Any:
         """``[batch, tokens] -> [batch, tokens, LLM width]``."""
@@ -303,10 +303,10 @@ def decoder_pass(
         for name in outputs:
             binding.bind_output(name, device if name.startswith("present") else "cpu")
         session.run_with_iobinding(binding)
-    found = dict(zip(outputs, binding.get_outputs(), strict=True))
-    kept = {_as_input(name): value for name, value in found.items() if name.startswith("present")}
-    hidden = found["last_hidden_state"].numpy() if "last_hidden_state" in found else None
-    return found["logits"].numpy(), hidden, kept
+    by_name = dict(zip(outputs, binding.get_outputs(), strict=True))
+    kept = {_as_input(name): value for name, value in by_name.items() if name.startswith("present")}
+    hidden = by_name["last_hidden_state"].numpy() if "last_hidden_state" in by_name else None
+    return by_name["logits"].numpy(), hidden, kept
 
 
 def _as_input(name: str) -> str:
@@ -325,18 +325,18 @@ def empty_cache(
     import numpy as np
     import onnxruntime
 
-    found = {}
+    cache = {}
     for value in session.get_inputs():
         kind = np.float16 if value.type == "tensor(float16)" else np.float32
         if value.name.startswith("past_conv"):
             shape = (batch, *value.shape[1:])
-            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
+            cache[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
         if value.name.startswith("past_key_values"):
             declared = (value.shape[1], value.shape[3])
             kv_heads, width = (one if isinstance(one, int) else due for one, due in zip(declared, heads, strict=True))
             shape = (batch, kv_heads, tokens, width)
-            found[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
-    return found
+            cache[value.name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device)
+    return cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,11 +460,11 @@ def generate(
     tokens: list[int] = []
     logits, times = [], []
     while True:
-        found, _, cache = stepped(model, embeds, mask, cache, positions)
-        chosen = found.argmax(axis=-1)
+        scores, _, cache = stepped(model, embeds, mask, cache, positions)
+        chosen = scores.argmax(axis=-1)
         token = int(chosen[0])
         tokens.append(token)
-        logits.append(found[0])
+        logits.append(scores[0])
         times.append(time.perf_counter() - start)
         if len(tokens) == limit or token in stop:
             break

@@ -98,8 +98,8 @@ def _views(rule: ImageRule, image: tuple[int, int], limit: int) -> tuple[tuple[i
 def _roomy(rule: ImageRule, image: tuple[int, int], limit: int) -> ImageRule:
     """The same limits with room between the least and the most tokens, where ``image`` keeps its views."""
     most = rule.default_max_tokens or rule.tokens_per_view
-    found = replace(rule, least_tokens=min(rule.least_tokens, max(1, most // _ENLARGED)))
-    return found if _views(found, image, limit) == _views(rule, image, limit) else rule
+    roomy = replace(rule, least_tokens=min(rule.least_tokens, max(1, most // _ENLARGED)))
+    return roomy if _views(roomy, image, limit) == _views(rule, image, limit) else rule
 
 
 def shapes_of(checkpoint: Checkpoint, rule: ImageRule, image: tuple[int, int], limit: int, pooled: int = 1) -> Shapes:
@@ -127,14 +127,14 @@ def pooled_shapes(checkpoint: Checkpoint, rule: ImageRule, image: tuple[int, int
     """
     side, limit = math.isqrt(rule.tokens_per_view), rule.default_max_views or rule.max_views
     most = rule.default_max_tokens or rule.tokens_per_view
-    found: dict[int, Shapes] = {}
+    by_tokens: dict[int, Shapes] = {}
     for pooled in (number for number in range(side, 1, -1) if side % number == 0 and most >= _LEAST * number**2):
         made = shapes_of(checkpoint, rule, image, limit, pooled)
-        found[made.tokens] = made
-    if visual_tokens not in found:
-        listed = ", ".join(map(str, sorted(found)))
+        by_tokens[made.tokens] = made
+    if visual_tokens not in by_tokens:
+        listed = ", ".join(map(str, sorted(by_tokens)))
         raise InputError(
             f"--visual-tokens: found {visual_tokens}; of an image of {image[0]} x {image[1]} squares of tokens, "
             f"averaged, leave one of {listed}"
         )
-    return found[visual_tokens]
+    return by_tokens[visual_tokens]

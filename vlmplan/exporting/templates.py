@@ -79,15 +79,15 @@ class _Renderer:
 
     def _read(self, size: int, due: float) -> bytes:
         """So many bytes of the answer. Raises TimeoutError, or EOFError where the process is gone."""
-        found = bytearray()
-        while len(found) < size:
+        received = bytearray()
+        while len(received) < size:
             if not select.select([self._answers], [], [], max(0.0, due - time.monotonic()))[0]:
                 raise TimeoutError
-            part = os.read(self._answers, min(size - len(found), 2**20))
+            part = os.read(self._answers, min(size - len(received), 2**20))
             if not part:
                 raise EOFError
-            found += part
-        return bytes(found)
+            received += part
+        return bytes(received)
 
 
 def _serve(processor: Any, asks: int, answers: int) -> None:
@@ -154,11 +154,11 @@ def templated(processor: Any, messages: list[dict[str, Any]], **options: Any) ->
         renderer = _RENDERERS[processor] = _Renderer(processor)
         weakref.finalize(processor, renderer.end)
     try:
-        found = renderer.render(messages, options)
+        rendered = renderer.render(messages, options)
     except BaseException:  # interrupted, too: what it still has to say belongs to no later question
         _RENDERERS.pop(processor, None)
         renderer.end()
         raise
-    if isinstance(found, dict):
-        raise InputError(f"the chat template cannot be used ({found['error']})")
-    return str(found)
+    if isinstance(rendered, dict):
+        raise InputError(f"the chat template cannot be used ({rendered['error']})")
+    return str(rendered)

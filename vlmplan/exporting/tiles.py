@@ -92,19 +92,19 @@ class Pictures(Squares):
         import numpy as np
 
         cut, at = pixels.reshape(-1, 3, self.side, self.side), 0
-        found = np.zeros((len(grid), 3, *grid.max(axis=0)), pixels.dtype)
-        for picture, (high, wide) in zip(found, grid, strict=True):
+        pictures = np.zeros((len(grid), 3, *grid.max(axis=0)), pixels.dtype)
+        for picture, (high, wide) in zip(pictures, grid, strict=True):
             rows, columns = high // self.side, wide // self.side
             own = cut[at : at + rows * columns].reshape(rows, columns, 3, self.side, self.side)
             picture[:, :high, :wide] = own.transpose(2, 0, 3, 1, 4).reshape(3, high, wide)
             at += rows * columns
-        return found
+        return pictures
 
     def ended(self, ids: Any, images: int, image_token: int) -> Any:
         """``ids [batch, tokens]`` of prompts that begin with pictures: the last of each row is another token."""
-        found, row = ids.copy(), self.columns + 1
-        found[:, self.columns : images * self.rows * row : row] = image_token + 1
-        return found
+        ended, row = ids.copy(), self.columns + 1
+        ended[:, self.columns : images * self.rows * row : row] = image_token + 1
+        return ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,17 +148,17 @@ class Tiling:
 
 def _spec(checkpoint: Checkpoint) -> ModelSpec:
     """The checkpoint as the planner reads it. Raises InputError for tiles of another size or number of tokens."""
-    found = read_model_config(checkpoint.folder)
+    spec = read_model_config(checkpoint.folder)
     if checkpoint.shaped:
-        return found
-    view, size = 0 if found.image is None else found.image.view_size, checkpoint.image_size
+        return spec
+    view, size = 0 if spec.image is None else spec.image.view_size, checkpoint.image_size
     if view != size:
         raise InputError(f"{checkpoint.folder}: its processor cuts tiles of {view} pixels, the tower reads {size}")
     tokens = (checkpoint.grid_side // checkpoint.joined_side) ** 2
-    if found.image is not None and found.image.tokens_per_view != tokens:
-        written = found.image.tokens_per_view
+    if spec.image is not None and spec.image.tokens_per_view != tokens:
+        written = spec.image.tokens_per_view
         raise InputError(f"{checkpoint.folder}: its processor writes {written} tokens a tile, the model makes {tokens}")
-    return found
+    return spec
 
 
 def _pooling(spec: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int:
@@ -166,14 +166,14 @@ def _pooling(spec: ModelSpec, image: tuple[int, int], visual_tokens: int) -> int
 
     Raises InputError, with the numbers that can be had, for another.
     """
-    found = {math.prod(squares_of(spec, image, pooled=side)): side for side in range(_MOST_POOLED, 1, -1)}
-    if visual_tokens not in found:
-        listed = ", ".join(map(str, sorted(found)))
+    by_tokens = {math.prod(squares_of(spec, image, pooled=side)): side for side in range(_MOST_POOLED, 1, -1)}
+    if visual_tokens not in by_tokens:
+        listed = ", ".join(map(str, sorted(by_tokens)))
         raise InputError(
             f"--visual-tokens: found {visual_tokens}; of an image of {image[0]} x {image[1]} squares of 2 to "
             f"{_MOST_POOLED} tokens a side, averaged, leave one of {listed}"
         )
-    return found[visual_tokens]
+    return by_tokens[visual_tokens]
 
 
 def _squares(checkpoint: Checkpoint, spec: ModelSpec, image: tuple[int, int], limit: int, pooled: int = 1) -> Squares:

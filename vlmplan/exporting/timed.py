@@ -17,11 +17,11 @@ class TimedRequest:
 
     def run(self) -> dict[str, float]:
         """Generate once; seconds of the parts, of the first token, of each further one and of all."""
-        found = generate(self.model, self.prompt, self.output_tokens)
-        times = {"ttft": found.ttft_s, "latency": found.token_s[-1]}
+        generation = generate(self.model, self.prompt, self.output_tokens)
+        times = {"ttft": generation.ttft_s, "latency": generation.token_s[-1]}
         if self.prompt.pixel_values is not None:
-            times |= {"vision": found.vision_s, "prefill": found.prefill_s}
-        return times if found.tpot_s is None else times | {"tpot": found.tpot_s}
+            times |= {"vision": generation.vision_s, "prefill": generation.prefill_s}
+        return times if generation.tpot_s is None else times | {"tpot": generation.tpot_s}
 
 
 def workload_prompt(

@@ -164,8 +164,8 @@ def check_plan(plan: Plan | None, checkpoint: Checkpoint) -> None:
     """Raise InputError where the checkpoint is not the plan's model."""
     if plan is None:
         return
-    found, expected = read_model_config(checkpoint.folder / "config.json"), plan.model
-    for part, ours, theirs in (("llm", found.llm, expected.llm), ("vision", found.vision, expected.vision)):
+    model, expected = read_model_config(checkpoint.folder / "config.json"), plan.model
+    for part, ours, theirs in (("llm", model.llm, expected.llm), ("vision", model.vision, expected.vision)):
         for key in ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary", "qk_norm"):
             here, there = getattr(ours, key, None), getattr(theirs, key, None)
             if here != there:

@@ -32,25 +32,25 @@ def chat_template(folder: Path) -> str | None:
         read_text(folder / TEMPLATE_FILE)
     try:
         with warnings.catch_warnings(action="ignore"):  # it leaves files open
-            found = ProcessorMixin.get_processor_dict(folder, local_files_only=True)[0].get("chat_template")
+            template = ProcessorMixin.get_processor_dict(folder, local_files_only=True)[0].get("chat_template")
     except Exception as error:  # files that contradict each other raise what they like
         raise InputError(f"{folder}: its chat template cannot be read ({one_line(error)})") from None
-    if found is None:
-        found = held.get("tokenizer_config.json", {}).get("chat_template")
-    return _one(found, folder)
+    if template is None:
+        template = held.get("tokenizer_config.json", {}).get("chat_template")
+    return _one(template, folder)
 
 
-def _one(found: Any, folder: Path) -> str | None:
+def _one(template: Any, folder: Path) -> str | None:
     """The text of a template, or of the default one of several by name; line ends as Jinja reads them."""
-    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        found = {one.get("name"): one.get("template") for one in found}
-    if isinstance(found, dict):
-        if _DEFAULT not in found:
-            names = ", ".join(map(str, found)) or "nothing"
+    if isinstance(template, list) and all(isinstance(one, dict) for one in template):
+        template = {one.get("name"): one.get("template") for one in template}
+    if isinstance(template, dict):
+        if _DEFAULT not in template:
+            names = ", ".join(map(str, template)) or "nothing"
             raise InputError(f"{folder}: its chat templates are {names:.80}; expected one of the name {_DEFAULT}")
-        found = found[_DEFAULT]
-    if found is None or found == "":
+        template = template[_DEFAULT]
+    if template is None or template == "":
         return None
-    if not isinstance(found, str):
-        raise InputError(f"{folder}: its chat template is {found!r:.60}; expected a text")
-    return found.replace("\r\n", "\n").replace("\r", "\n")
+    if not isinstance(template, str):
+        raise InputError(f"{folder}: its chat template is {template!r:.60}; expected a text")
+    return template.replace("\r\n", "\n").replace("\r", "\n")

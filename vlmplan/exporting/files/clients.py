@@ -80,26 +80,26 @@ def _image_settings(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     nested = folder / "processor_config.json"
     inner = read_plain(nested).get("image_processor") if nested.is_file() else None  # which transformers reads first
-    found = inner if inner else read_plain(path) if path.is_file() else {}
-    if not isinstance(found, dict) or not {"image_mean", "image_std"} <= set(found):
+    settings = inner if inner else read_plain(path) if path.is_file() else {}
+    if not isinstance(settings, dict) or not {"image_mean", "image_std"} <= set(settings):
         raise InputError(f"{folder}: expected image_mean and image_std in preprocessor_config.json, found neither")
-    return found
+    return settings
 
 
 def _tile_processor(checkpoint: Checkpoint, edge: int | None) -> dict[str, Any]:
     """How an image becomes tiles: as the checkpoint does it, perhaps of another longest edge."""
     folder, size = checkpoint.folder, {"longest_edge": checkpoint.image_size}
-    found = _image_settings(folder)
-    if odd := [key for key in ("do_resize", "do_pad") if found.get(key, True) is not True]:
-        raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
+    settings = _image_settings(folder)
+    if odd := [key for key in ("do_resize", "do_pad") if settings.get(key, True) is not True]:
+        raise InputError(f"{folder}: its processor has {odd[0]} {settings[odd[0]]}, which no export's files carry over")
     for key in ("size", "max_image_size"):
-        if not isinstance(found.get(key), dict) or set(found[key]) != {"longest_edge"}:
-            raise InputError(f"{folder}: the processor's {key} is {found.get(key)!r:.60}; expected longest_edge")
-    return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
+        if not isinstance(settings.get(key), dict) or set(settings[key]) != {"longest_edge"}:
+            raise InputError(f"{folder}: the processor's {key} is {settings.get(key)!r:.60}; expected longest_edge")
+    return {key: settings[key] for key in _IMAGE_KEYS if key in settings} | {
         "do_resize": True,
         "do_pad": True,
-        "do_image_splitting": bool(found.get("do_image_splitting", True)),
-        "size": found["size"] if edge is None else {"longest_edge": edge},
+        "do_image_splitting": bool(settings.get("do_image_splitting", True)),
+        "size": settings["size"] if edge is None else {"longest_edge": edge},
         "max_image_size": size,
         "image_processor_type": "Idefics3ImageProcessor",
     }
@@ -117,17 +117,17 @@ def clients(checkpoint: Checkpoint, layout: ClientLayout, *, asks: bool) -> tupl
 def _stack_processor(checkpoint: Checkpoint, most: int | None) -> dict[str, Any]:
     """How an image becomes InternVL's tiles: as the checkpoint does it, perhaps at most other tiles."""
     folder, size = checkpoint.folder, checkpoint.image_size
-    found = _image_settings(folder)
+    settings = _image_settings(folder)
     if checkpoint.first_format:
         least, usual = _first_counts(read_plain(folder / "config.json"))
     else:
-        if found.get("do_resize", True) is not True:
+        if settings.get("do_resize", True) is not True:
             raise InputError(f"{folder}: its processor has do_resize off, which no export's files carry over")
-        kind = str(found.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
+        kind = str(settings.get("image_processor_type", _STACKER)).removesuffix("Fast").removesuffix("Pil")
         if kind != _STACKER:
             raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_STACKER}")
-        least, usual = found.get("min_patches", 1), found.get("max_patches", 12)
-    return {key: found[key] for key in _IMAGE_KEYS if key in found} | {
+        least, usual = settings.get("min_patches", 1), settings.get("max_patches", 12)
+    return {key: settings[key] for key in _IMAGE_KEYS if key in settings} | {
         "do_resize": True,
         "crop_to_patches": True,
         "size": {"height": size, "width": size},
@@ -164,11 +164,11 @@ def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...
     """Configuration and processor of tiles that are one list: the checkpoint's, as InternVL's classes read them."""
     if not checkpoint.first_format:
         _check_named(checkpoint)
-    found, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
+    plain, image = checkpoint.config.to_dict(), _stack_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "downsample_ratio",
             "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy",
             "tie_word_embeddings")  # fmt: skip
-    config = {key: found[key] for key in kept if key in found} | {"image_seq_length": tiles.view_tokens}
+    config = {key: plain[key] for key in kept if key in plain} | {"image_seq_length": tiles.view_tokens}
     return {
         "config.json": config | _external(external),
         "preprocessor_config.json": image | {"processor_class": INTERNVL},
@@ -193,9 +193,9 @@ def _check_around(checkpoint: Checkpoint) -> None:
     extra = said[0].get("extra_special_tokens")
     told = said[0] | (extra if isinstance(extra, dict) else {})
     for key, token in _WRITTEN.items():
-        found = told.get(key, token)
-        if (found.get("content") if isinstance(found, dict) else found) != token:
-            raise InputError(f"{paths[0]}: {key} is {found!r:.40}; expected {token}, which processors of exports write")
+        entry = told.get(key, token)
+        if (entry.get("content") if isinstance(entry, dict) else entry) != token:
+            raise InputError(f"{paths[0]}: {key} is {entry!r:.40}; expected {token}, which processors of exports write")
 
 
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -206,9 +206,9 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
     _check_around(checkpoint)
-    found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
+    plain, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
-    config = {key: found[key] for key in kept if key in found} | _external(external)
+    config = {key: plain[key] for key in kept if key in plain} | _external(external)
     return {
         "config.json": config,
         "preprocessor_config.json": image | {"processor_class": IDEFICS3},
@@ -223,27 +223,28 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
 def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     """How one image becomes one square of pixels: LLaVA's crop, or the resize that tiling families give each view."""
     folder, size = checkpoint.folder, checkpoint.image_size
-    found = _image_settings(folder)
-    kept = {key: found[key] for key in _IMAGE_KEYS if key in found} | {"do_resize": True}
+    settings = _image_settings(folder)
+    kept = {key: settings[key] for key in _IMAGE_KEYS if key in settings} | {"do_resize": True}
     whole = {"size": {"height": size, "width": size}, "image_processor_type": "SiglipImageProcessor"}
     if checkpoint.config.model_type != "llava":
         return kept | whole
-    kind = str(found.get("image_processor_type") or found.get("feature_extractor_type") or _SQUARES[0])
+    kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or _SQUARES[0])
     if (kind := kind.removesuffix("Fast").removesuffix("Pil")) not in _SQUARES:
         raise InputError(
             f"{folder}: its image processor is {kind:.60}, which no export's files carry over; expected one of "
             f"{', '.join(_SQUARES)}"
         )
-    if kind != "SiglipImageProcessor" and "image_processor_type" in found:  # as transformers fills in what is not said
-        found = {"do_center_crop": True, "crop_size": 224, "size": 224} | found
-    if odd := [key for key, usual in (("do_pad", False), ("do_resize", True)) if found.get(key, usual) is not usual]:
-        raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
-    resized = _sides(found.get("size", size))
-    if not found.get("do_center_crop"):
+    # as transformers fills in what is not said
+    if kind != "SiglipImageProcessor" and "image_processor_type" in settings:
+        settings = {"do_center_crop": True, "crop_size": 224, "size": 224} | settings
+    if odd := [key for key, usual in (("do_pad", False), ("do_resize", True)) if settings.get(key, usual) is not usual]:
+        raise InputError(f"{folder}: its processor has {odd[0]} {settings[odd[0]]}, which no export's files carry over")
+    resized = _sides(settings.get("size", size))
+    if not settings.get("do_center_crop"):
         if resized != {"height": size, "width": size}:
             raise InputError(f"{folder}: the processor makes {resized}, the tower reads {size} pixels a side")
         return kept | whole
-    cropped = _sides(found.get("crop_size", size), square=True)
+    cropped = _sides(settings.get("crop_size", size), square=True)
     if cropped != {"height": size, "width": size}:
         raise InputError(f"{folder}: the processor crops to {cropped}, the tower reads {size} pixels a side")
     as_found = {"size": resized, "do_center_crop": True, "crop_size": cropped}
@@ -257,15 +258,15 @@ def _sides(given: Any, *, square: bool = False) -> dict[str, int]:
         raise InputError(f"the image processor's size is {given!r:.60}; expected shortest_edge, or height and width")
     if not all(type(side) in (int, float) and 1 <= side <= _LONGEST_SIDE for side in sides.values()):
         raise InputError(f"the image processor's size is {given!r:.60}; expected 1 to {_LONGEST_SIDE} pixels a side")
-    found = {key: int(value) for key, value in sides.items()}
-    return {"height": found["shortest_edge"], "width": found["shortest_edge"]} if square and len(found) == 1 else found
+    sizes = {key: int(value) for key, value in sides.items()}
+    return {"height": sizes["shortest_edge"], "width": sizes["shortest_edge"]} if square and len(sizes) == 1 else sizes
 
 
 def _config(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, Any]:
     """The model's configuration for clients: LLaVA whatever the family, since one view is all that is left."""
-    found = checkpoint.config.to_dict()
+    plain = checkpoint.config.to_dict()
     kept = ("text_config", "vision_config", "image_token_index", "projector_hidden_act", "vision_feature_layer")
-    config = {key: found[key] for key in kept} | {
+    config = {key: plain[key] for key in kept} | {
         "model_type": "llava",
         "architectures": ["LlavaForConditionalGeneration"],
         "image_seq_length": visual_tokens,

@@ -38,32 +38,32 @@ def said_tokens(checkpoint: Checkpoint) -> dict[str, Any]:
 def _check_tokens(checkpoint: Checkpoint) -> None:
     """Raise InputError where the processor would write other placeholders than the model replaces."""
     expected = _PLACEHOLDER if checkpoint.config.model_type == "paligemma" else said_tokens(checkpoint)["image_token"]
-    found = added_tokens(checkpoint.folder).get(checkpoint.image_token)
-    if found != expected:
+    token = added_tokens(checkpoint.folder).get(checkpoint.image_token)
+    if token != expected:
         raise InputError(
             f"{checkpoint.folder}/tokenizer.json: expected the added token {expected}, number "
-            f"{checkpoint.image_token}, which processors write for an image; found {found or 'none'!r:.40}"
+            f"{checkpoint.image_token}, which processors write for an image; found {token or 'none'!r:.40}"
         )
 
 
-def _processor(checkpoint: Checkpoint, count: int, found: dict[str, Any], kept: tuple[str, ...]) -> dict[str, Any]:
+def _processor(checkpoint: Checkpoint, count: int, settings: dict[str, Any], kept: tuple[str, ...]) -> dict[str, Any]:
     """How an image becomes a square of pixels: as the checkpoint does it."""
     folder, size, usual = checkpoint.folder, checkpoint.image_size, _IMAGES[checkpoint.config.model_type]
-    if found.get("do_resize", True) is not True:
+    if settings.get("do_resize", True) is not True:
         raise InputError(f"{folder}: its processor has do_resize off, which no export's files carry over")
-    kind = str(found.get("image_processor_type", usual)).removesuffix("Fast").removesuffix("Pil")
+    kind = str(settings.get("image_processor_type", usual)).removesuffix("Fast").removesuffix("Pil")
     if kind != usual:
         raise InputError(f"{folder}: its image processor is {kind:.60}, expected {usual}")
-    if found.get("do_pan_and_scan"):
+    if settings.get("do_pan_and_scan"):
         raise InputError(
             f"{folder}: its processor has do_pan_and_scan on, which cuts crops that no export reads; switch it off in "
             "the checkpoint's processor files for one view of an image"
         )
     whole = {"height": size, "width": size}
-    if (given := found.get("size", whole)) != whole:
+    if (given := settings.get("size", whole)) != whole:
         raise InputError(f"{folder}: the processor makes {given!r:.60}, the tower reads {size} pixels a side")
     own = {"do_pan_and_scan": False} if usual == _IMAGES["gemma3"] else {}
-    return {key: found[key] for key in kept if key in found} | own | {
+    return {key: settings[key] for key in kept if key in settings} | own | {
         "do_resize": True,
         "size": whole,
         "image_seq_length": count,
@@ -72,14 +72,14 @@ def _processor(checkpoint: Checkpoint, count: int, found: dict[str, Any], kept: 
 
 
 def gemma_texts(
-    checkpoint: Checkpoint, count: int, found: dict[str, Any], kept: tuple[str, ...]
+    checkpoint: Checkpoint, count: int, settings: dict[str, Any], kept: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> content of the configuration and the processor, for ``count`` visual tokens.
 
-    ``found`` are the checkpoint's settings of images, ``kept`` those that do not change. Raises InputError.
+    ``settings`` are those of the checkpoint for images, ``kept`` the ones that do not change. Raises InputError.
     """
     _check_tokens(checkpoint)
-    plain, image = checkpoint.config.to_dict(), _processor(checkpoint, count, found, kept)
+    plain, image = checkpoint.config.to_dict(), _processor(checkpoint, count, settings, kept)
     config = {key: plain[key] for key in _KEPT if key in plain}
     if "mm_tokens_per_image" in config:
         config["mm_tokens_per_image"] = count

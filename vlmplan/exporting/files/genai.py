@@ -89,22 +89,22 @@ def _area(pictures: Pictures, image: tuple[int, int]) -> int:
     )
 
 
-def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None) -> dict[str, Any]:
-    """How an image becomes what the vision encoder reads; ``found`` are the processor's settings for transformers.
+def _images(checkpoint: Checkpoint, settings: dict[str, Any], tiles: Tiling | None) -> dict[str, Any]:
+    """How an image becomes what the vision encoder reads; ``settings`` are the processor's for transformers.
 
     ``DecodeImage`` gives red, green and blue in this order; ``ConvertRGB`` turns them about, and Qwen's ``Normalize``
     turns them back.
     """
-    if not all(found.get(key, True) is True for key in ("do_rescale", "do_normalize", "do_resize")):
+    if not all(settings.get(key, True) is True for key in ("do_rescale", "do_normalize", "do_resize")):
         raise InputError(
             f"--layout genai: {checkpoint.folder}: its processor leaves out one of do_resize, do_rescale and "
             "do_normalize, and onnxruntime-genai does all three"
         )
     kind = checkpoint.config.model_type
-    colours = {"mean": found["image_mean"], "std": found["image_std"]}
-    scaled = _step("rescale", "Rescale", rescale_factor=found.get("rescale_factor", 1 / 255))
+    colours = {"mean": settings["image_mean"], "std": settings["image_std"]}
+    scaled = _step("rescale", "Rescale", rescale_factor=settings.get("rescale_factor", 1 / 255))
     steps = [_step("decode", "DecodeImage", color_space="RGB")]
-    filtered = {"interpolation": _FILTERS.get(found.get("resample", 3), "CUBIC")}
+    filtered = {"interpolation": _FILTERS.get(settings.get("resample", 3), "CUBIC")}
     if tiles is None or (squares := tiles.squares) is None:
         side = checkpoint.image_size
         size = filtered | {"width": side, "height": side, "keep_aspect_ratio": 0}
@@ -167,17 +167,17 @@ def _decoder(checkpoint: Checkpoint, width: int) -> dict[str, Any]:
 
 def _vision(checkpoint: Checkpoint, tiles: Tiling | None) -> dict[str, Any]:
     """The vision encoder for ``genai_config.json``."""
-    found: dict[str, Any] = {
+    encoder: dict[str, Any] = {
         "filename": VISION,
         "config_filename": IMAGES,
         "inputs": {"pixel_values": "pixel_values"},
         "outputs": {"image_features": "image_features"},
     }
     if tiles is not None and (squares := tiles.squares) is not None:
-        found |= {"spatial_merge_size": squares.merge, "patch_size": squares.patch}
+        encoder |= {"spatial_merge_size": squares.merge, "patch_size": squares.patch}
         if checkpoint.config.model_type != "mistral3":
-            found["inputs"]["image_grid_thw"] = "image_grid_thw"
-    return found
+            encoder["inputs"]["image_grid_thw"] = "image_grid_thw"
+    return encoder
 
 
 def genai_texts(

@@ -36,10 +36,10 @@ def generation_settings(folder: Path, config: Any | None = None) -> dict[str, An
     if config is None:
         config = read_plain(folder / "config.json")
     try:
-        found = quiet_transformers().GenerationConfig.from_model_config(config).to_diff_dict()
+        settings = quiet_transformers().GenerationConfig.from_model_config(config).to_diff_dict()
     except Exception as error:  # values of any kind raise what they like
         raise InputError(f"{folder}/config.json: how to generate cannot be read ({one_line(error)})") from None
-    return {key: value for key, value in found.items() if key not in _OWN_WORDS}
+    return {key: value for key, value in settings.items() if key not in _OWN_WORDS}
 
 
 def ending_tokens(settings: Mapping[str, Any]) -> frozenset[int]:

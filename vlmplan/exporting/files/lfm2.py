@@ -29,10 +29,10 @@ def _check_tokens(checkpoint: Checkpoint) -> None:
     """Raise InputError where the tokenizer lacks what is written for and around an image, or calls it otherwise."""
     folder, added = checkpoint.folder, added_tokens(checkpoint.folder)
     image = _WRITTEN["image_token"]
-    if (found := added.get(checkpoint.image_token)) != image:
+    if (held := added.get(checkpoint.image_token)) != image:
         raise InputError(
             f"{folder}/tokenizer.json: expected the added token {image}, number {checkpoint.image_token}, which "
-            f"processors write for an image; found {found or 'none'!r:.40}"
+            f"processors write for an image; found {held or 'none'!r:.40}"
         )
     if missing := [token for token in _WRITTEN.values() if token not in added.values()]:
         raise InputError(f"{folder}/tokenizer.json: found no added token {missing[0]}, which stands around an image")
@@ -45,13 +45,13 @@ def _check_tokens(checkpoint: Checkpoint) -> None:
             raise InputError(f"{path}: {key} is {told[key]!r:.40}; expected {token}, which transformers.js writes")
 
 
-def _check_processor(checkpoint: Checkpoint, found: dict[str, Any]) -> None:
+def _check_processor(checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
     """Raise InputError for a processor that makes something else of a picture than an export's."""
     folder = checkpoint.folder
-    kind = str(found.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
+    kind = str(settings.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
     if kind != _IMAGES:
         raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_IMAGES}")
-    if found.get("do_pad", True) is not True:
+    if settings.get("do_pad", True) is not True:
         raise InputError(f"{folder}: its processor has do_pad off, which no export's files carry over")
     path = folder / "processor_config.json"
     if path.is_file() and read_plain(path).get("use_image_special_tokens", True) is not True:
@@ -59,16 +59,16 @@ def _check_processor(checkpoint: Checkpoint, found: dict[str, Any]) -> None:
 
 
 def shape_texts(
-    checkpoint: Checkpoint, shapes: Shapes, found: dict[str, Any], kept: tuple[str, ...]
+    checkpoint: Checkpoint, shapes: Shapes, settings: dict[str, Any], kept: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> content of the configuration and the processor.
 
-    ``found`` are the checkpoint's settings of images, ``kept`` those that do not change. Raises InputError.
+    ``settings`` are those of the checkpoint for images, ``kept`` the ones that do not change. Raises InputError.
     """
     _check_tokens(checkpoint)
-    _check_processor(checkpoint, found)
+    _check_processor(checkpoint, settings)
     plain = checkpoint.config.to_dict()
-    image = {key: found[key] for key in kept if key in found} | shapes.settings()
+    image = {key: settings[key] for key in kept if key in settings} | shapes.settings()
     image |= {"do_resize": False, "do_pad": True, "image_processor_type": _IMAGES}
     kind = {"processor_class": _PROCESSOR}
     return {

@@ -71,47 +71,47 @@ def _told(checkpoint: Checkpoint) -> dict[str, str]:
     folder = checkpoint.folder
     path = folder / "processor_config.json"
     written = read_plain(path) if path.is_file() else {}
-    found = {key: written.get(key, usual) for key, usual in _NAMES.items()}
+    texts = {key: written.get(key, usual) for key, usual in _NAMES.items()}
     added = added_tokens(folder)
-    if added.get(checkpoint.image_token) != found["image_token"]:
+    if added.get(checkpoint.image_token) != texts["image_token"]:
         raise InputError(
-            f"{folder}/tokenizer.json: expected the added token {found['image_token']!r:.40}, number "
+            f"{folder}/tokenizer.json: expected the added token {texts['image_token']!r:.40}, number "
             f"{checkpoint.image_token}, which processors write for an image; found "
             f"{added.get(checkpoint.image_token, 'none')!r:.40}"
         )
-    if missing := [text for text in found.values() if text not in added.values()]:
+    if missing := [text for text in texts.values() if text not in added.values()]:
         raise InputError(f"{folder}/tokenizer.json: expected the added token {missing[0]!r:.40}, which ends a row")
-    return found
+    return texts
 
 
-def _side(found: dict[str, Any], key: str) -> Any:
+def _side(settings: dict[str, Any], key: str) -> Any:
     """A side in pixels where a processor has a number or a pair of equal ones."""
-    given = found.get(key)
+    given = settings.get(key)
     return given.get("height") if isinstance(given, dict) and given.get("height") == given.get("width") else given
 
 
 def picture_texts(
-    checkpoint: Checkpoint, pictures: Pictures, found: dict[str, Any], kept: tuple[str, ...]
+    checkpoint: Checkpoint, pictures: Pictures, settings: dict[str, Any], kept: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> content of the configuration and the processor.
 
-    ``found`` are the checkpoint's settings of images, ``kept`` those that do not change. Raises InputError.
+    ``settings`` are those of the checkpoint for images, ``kept`` the ones that do not change. Raises InputError.
     """
     folder, plain = checkpoint.folder, checkpoint.config.to_dict()
-    if odd := [key for key in ("do_resize", "do_pad") if found.get(key, True) is not True]:
-        raise InputError(f"{folder}: its processor has {odd[0]} {found[odd[0]]}, which no export's files carry over")
-    if found.get("do_center_crop"):
+    if odd := [key for key in ("do_resize", "do_pad") if settings.get(key, True) is not True]:
+        raise InputError(f"{folder}: its processor has {odd[0]} {settings[odd[0]]}, which no export's files carry over")
+    if settings.get("do_center_crop"):
         raise InputError(f"{folder}: its processor crops, which no export's files carry over")
-    kind = str(found.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
+    kind = str(settings.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
     if kind != _IMAGES:
         raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_IMAGES}")
-    if _side(found, "patch_size") not in (None, pictures.patch, pictures.side):
+    if _side(settings, "patch_size") not in (None, pictures.patch, pictures.side):
         raise InputError(
-            f"{folder}: its processor's patch_size is {found['patch_size']!r:.60}, the tower's {pictures.patch}"
+            f"{folder}: its processor's patch_size is {settings['patch_size']!r:.60}, the tower's {pictures.patch}"
         )
     shared = {"patch_size": pictures.patch, "spatial_merge_size": pictures.merge}
     image = (
-        {key: found[key] for key in kept if key in found}
+        {key: settings[key] for key in kept if key in settings}
         | shared
         | {
             "do_resize": True,

@@ -35,20 +35,20 @@ def _check_tokens(checkpoint: Checkpoint) -> None:
 
 
 def _processor(
-    checkpoint: Checkpoint, squares: Squares, found: dict[str, Any], kept: tuple[str, ...]
+    checkpoint: Checkpoint, squares: Squares, settings: dict[str, Any], kept: tuple[str, ...]
 ) -> dict[str, Any]:
     """How an image becomes patches: as the checkpoint does it, within the export's limit of pixels."""
     folder, tower = checkpoint.folder, checkpoint.tower
-    if found.get("do_resize", True) is not True:
+    if settings.get("do_resize", True) is not True:
         raise InputError(f"{folder}: its processor has do_resize off, which no export's files carry over")
-    kind = str(found.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
+    kind = str(settings.get("image_processor_type", _IMAGES)).removesuffix("Fast").removesuffix("Pil")
     if kind != _IMAGES:
         raise InputError(f"{folder}: its image processor is {kind:.60}, expected {_IMAGES}")
-    if (frames := found.get("temporal_patch_size", 2)) != tower.temporal_patch_size:
+    if (frames := settings.get("temporal_patch_size", 2)) != tower.temporal_patch_size:
         raise InputError(
             f"{folder}: its processor's temporal_patch_size is {frames!r:.40}, the tower's {tower.temporal_patch_size}"
         )
-    return {key: found[key] for key in kept if key in found} | {
+    return {key: settings[key] for key in kept if key in settings} | {
         "do_resize": True,
         "size": {"shortest_edge": squares.least_pixels, "longest_edge": squares.most_pixels},
         "min_pixels": squares.least_pixels,
@@ -61,14 +61,14 @@ def _processor(
 
 
 def grid_texts(
-    checkpoint: Checkpoint, squares: Squares, found: dict[str, Any], kept: tuple[str, ...]
+    checkpoint: Checkpoint, squares: Squares, settings: dict[str, Any], kept: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> content of the configuration and the processor.
 
-    ``found`` are the checkpoint's settings of images, ``kept`` those that do not change. Raises InputError.
+    ``settings`` are those of the checkpoint for images, ``kept`` the ones that do not change. Raises InputError.
     """
     _check_tokens(checkpoint)
-    plain, image = checkpoint.config.to_dict(), _processor(checkpoint, squares, found, kept)
+    plain, image = checkpoint.config.to_dict(), _processor(checkpoint, squares, settings, kept)
     config = {key: plain[key] for key in _KEPT if key in plain}
     config["vision_config"] = plain["vision_config"] | {"spatial_merge_size": squares.merge}
     if checkpoint.config.model_type == "qwen2_vl":

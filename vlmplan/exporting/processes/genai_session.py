@@ -18,11 +18,11 @@ def _tokens(genai: Any, model: Any, inputs: Any, most: int) -> list[int]:
     params.set_search_options(do_sample=False, repetition_penalty=1.0, max_length=length, batch_size=1)
     generator = genai.Generator(model, params)
     generator.set_inputs(inputs)
-    found: list[int] = []
-    while len(found) < most and not generator.is_done():
+    tokens: list[int] = []
+    while len(tokens) < most and not generator.is_done():
         generator.generate_next_token()
-        found.append(int(generator.get_next_tokens()[0]))
-    return found
+        tokens.append(int(generator.get_next_tokens()[0]))
+    return tokens
 
 
 def main(job: Path) -> None:

@@ -48,12 +48,12 @@ def _environment(python: Path | None) -> dict[str, str]:
         raise InputError(f"--via optimum: give --optimum-python, the Python of an environment that has it; {made}")
     try:
         done = subprocess.run([python, "-I", "-c", _VERSIONS], capture_output=True, timeout=_WAIT_S, check=False)
-        found = json.loads(done.stdout) if done.returncode == 0 else None
+        versions = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        found = None
-    if not isinstance(found, dict):
+        versions = None
+    if not isinstance(versions, dict):
         raise InputError(f"--optimum-python: {python} is no Python that runs; {made}")
-    held = {name: str(found.get(name, "none")) for name in PINNED}
+    held = {name: str(versions.get(name, "none")) for name in PINNED}
     if odd := [name for name, due in PINNED.items() if held[name] != due and not held[name].startswith(f"{due}.")]:
         said = ", ".join(f"{name} {held[name]} (expected {PINNED[name]})" for name in odd)
         raise InputError(f"--optimum-python: {python} has {said}; {made}")
