@@ -142,7 +142,7 @@ def _meaning(name: str, content: bytes) -> Any:
         raise InputError(f"{name} is no JSON that all readers take alike ({one_line(error)})") from None
 
 
-def _laid_out(content: bytes, found: Any) -> bool:
+def _laid_out(content: bytes, document: Any) -> bool:
     """Whether JSON lies as ours does or Python's writer lays it, in a usual way, one newline at its end or none."""
     text = content.removesuffix(b"\n").decode()
     second = text[:1000].split("\n")[1:2]
@@ -150,17 +150,17 @@ def _laid_out(content: bytes, found: Any) -> bool:
     indent = spaces if second and spaces in ("", " ", "  ", "   ", "    ", "\t") else None
     usual = (None, (",", ":")) if indent is None else (None,)
     return any(
-        text == json.dumps(found, indent=indent, separators=marks, ensure_ascii=ascii_only)
+        text == json.dumps(document, indent=indent, separators=marks, ensure_ascii=ascii_only)
         for marks in usual
         for ascii_only in (True, False)
     )
 
 
-def _same(want: Any, found: Any) -> bool:
+def _same(want: Any, actual: Any) -> bool:
     """Equal with their types: to a client 36 is not 36.0, nor 1 true."""
-    if isinstance(want, bytes) or isinstance(found, bytes):
-        return bool(want == found)
-    return json.dumps(want, sort_keys=True) == json.dumps(found, sort_keys=True)
+    if isinstance(want, bytes) or isinstance(actual, bytes):
+        return bool(want == actual)
+    return json.dumps(want, sort_keys=True) == json.dumps(actual, sort_keys=True)
 
 
 def _in_javascript(folder: Path) -> dict[str, Any]:
@@ -173,14 +173,14 @@ def _in_javascript(folder: Path) -> dict[str, Any]:
     return merged | (read_plain(path) if path.is_file() else {})
 
 
-def _apart(want: Mapping[str, Any], found: Mapping[str, Any], keys: frozenset[str]) -> Iterator[tuple[str, Any, Any]]:
+def _apart(want: Mapping[str, Any], actual: Mapping[str, Any], keys: frozenset[str]) -> Iterator[tuple[str, Any, Any]]:
     """Settings that are not the same, with what was expected and what was found."""
-    due, ends = ending_tokens(want), ending_tokens(found)
+    due, ends = ending_tokens(want), ending_tokens(actual)
     if due and due != ends:
         yield "ends at", sorted(due), sorted(ends)
     for key in sorted(keys - _INERT - {"eos_token_id"}):
-        if want.get(key) != found.get(key):
-            yield key, want.get(key), found.get(key)
+        if want.get(key) != actual.get(key):
+            yield key, want.get(key), actual.get(key)
 
 
 def generated(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
@@ -192,11 +192,11 @@ def generated(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
     want, keys = checkpoint_generation(checkpoint), generation_keys()
     for client, read in (("transformers", generation_settings), ("transformers.js", _in_javascript)):
         try:
-            found = read(folder)
+            settings = read(folder)
         except InputError as error:
             yield str(error)
             return
-        for name, expected, told in _apart(want, found, keys):
+        for name, expected, told in _apart(want, settings, keys):
             shown = [printable(str(value)[:_SHOWN]) for value in (expected, told)]
             yield f"generation in {client}: {name}: expected {shown[0]}, found {shown[1]}"
 
@@ -219,13 +219,13 @@ def configuration(folder: Path, due_files: dict[str, bytes], checkpoint: Checkpo
         if held == content:
             continue
         try:
-            want, found = _meaning(name, content), _meaning(name, held)
+            want, actual = _meaning(name, content), _meaning(name, held)
         except InputError as error:
             faults.append(str(error))
             continue
-        if not _same(want, found):
-            faults.append(_difference(name, want, found))
-        elif name.endswith(".json") and not _laid_out(held, found):
+        if not _same(want, actual):
+            faults.append(_difference(name, want, actual))
+        elif name.endswith(".json") and not _laid_out(held, actual):
             faults.append(f"{name} {_SPELLING}")
     if not faults:
         faults += generated(folder, checkpoint)
@@ -241,13 +241,13 @@ def _as_typed(held: Any, due: Any) -> Any:
     return float(held) if type(held) is int and type(due) is float and held == due else held
 
 
-def _difference(name: str, want: Any, found: Any) -> str:
+def _difference(name: str, want: Any, actual: Any) -> str:
     """The first key at which two documents part."""
-    if isinstance(want, dict) and isinstance(found, dict):
-        for key in sorted(set(want) | set(found)):
-            if not _same(want.get(key), found.get(key)):
-                return _difference(f"{name}: {key}", want.get(key), found.get(key))
-    short = [text if len(text := str(value)) < 80 else text[:80] + "..." for value in (want, found)]
+    if isinstance(want, dict) and isinstance(actual, dict):
+        for key in sorted(set(want) | set(actual)):
+            if not _same(want.get(key), actual.get(key)):
+                return _difference(f"{name}: {key}", want.get(key), actual.get(key))
+    short = [text if len(text := str(value)) < 80 else text[:80] + "..." for value in (want, actual)]
     return f"{name}: expected {short[0]}, found {short[1]}"
 
 
@@ -279,13 +279,13 @@ def _compared(folder: Path, name: str, expected: Any, external: bool, slack: dic
     """What differs between a graph file and the graph as drawn. Raises InputError where the file cannot be read."""
     proto, actual = _loaded(folder, name)
     try:
-        found = compare(expected, actual, slack)
+        differences = compare(expected, actual, slack)
     except (ValueError, OSError, TypeError) as error:  # as onnx_ir says that data are too short
         raise InputError(f"{name}: a tensor cannot be read ({one_line(error)})") from None
-    if found.interface or found.structure:
-        return found
+    if differences.interface or differences.structure:
+        return differences
     data = Path(data_file(name)).name if external else None
-    return replace(found, structure=(*beyond(skeleton(expected), proto), *misplaced(expected, proto, data)))
+    return replace(differences, structure=(*beyond(skeleton(expected), proto), *misplaced(expected, proto, data)))
 
 
 def graphs(
@@ -296,24 +296,24 @@ def graphs(
     ``external`` ones have their data beside them.
     """
     slack = _slack(parts)
-    found: dict[str, Differences] = {}
+    differences: dict[str, Differences] = {}
     unreadable: list[str] = []
     for number, name in enumerate(GRAPHS):
         progress(f"comparing {part_of(name)}", number, len(GRAPHS))
         try:
-            found[part_of(name)] = _compared(folder, name, drawn[name], name in external, slack)
+            differences[part_of(name)] = _compared(folder, name, drawn[name], name in external, slack)
         except InputError as error:
             unreadable.append(str(error))
-    unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in found]
+    unread = [f"{part_of(name)} cannot be read" for name in GRAPHS if part_of(name) not in differences]
     for kind, good in (
         ("interface", "inputs, outputs, dynamic axes and opsets as documented"),
         ("structure", "every operator as drawn from the checkpoint's configuration"),
     ):
-        faults = [f"{part}: {line}" for part, one in found.items() for line in getattr(one, kind)]
+        faults = [f"{part}: {line}" for part, one in differences.items() for line in getattr(one, kind)]
         yield verdict(kind, (unreadable if kind == "interface" else unread) + faults, good)
-    count = sum(one.weights_compared for one in found.values())
-    size = sum(one.bytes_compared for one in found.values())
-    faults = [f"{part}: {line}" for part, one in found.items() for line in one.weights]
+    count = sum(one.weights_compared for one in differences.values())
+    size = sum(one.bytes_compared for one in differences.values())
+    faults = [f"{part}: {line}" for part, one in differences.items() for line in one.weights]
     good = f"{count - len(slack)} tensors, {size / 1e6:.1f} MB, bit for bit those of the checkpoint at "
     good += f"{parts.order.precision}{'; the question as PyTorch embeds it, but for rounding' if slack else ''}"
     yield verdict("weights", unread + faults, good)
@@ -347,10 +347,10 @@ def _pixels_apart(ours: Any, theirs: Any) -> tuple[int, float]:
     rng, compared, worst = np.random.default_rng(5), 0, 0.0
     for shape in _SHAPES:
         picture = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
-        found, want = _pixels(ours, picture), _pixels(theirs, picture)
-        if want.ndim == found.ndim + 1:
+        actual, want = _pixels(ours, picture), _pixels(theirs, picture)
+        if want.ndim == actual.ndim + 1:
             want = want[:, 0]
-        off = float(np.abs(found - want).max()) if found.shape == want.shape else float("inf")
+        off = float(np.abs(actual - want).max()) if actual.shape == want.shape else float("inf")
         compared, worst = compared + 1, max(worst, off if np.isfinite(off) else float("inf"))
     return compared, worst
 

@@ -37,11 +37,11 @@ def _entries(folder: Path) -> Iterator[Path]:
                 f"{folder}: has folders more than {_MOST_DEEP} deep; expected one that vlmplan export wrote"
             )
         try:
-            found = sorted(here.iterdir())
+            entries = sorted(here.iterdir())
         except OSError:  # it went, or may not be read
             continue
-        yield from found
-        waiting += [path for path in found if path.is_dir() and not path.is_symlink()]
+        yield from entries
+        waiting += [path for path in entries if path.is_dir() and not path.is_symlink()]
 
 
 def _is_of_a_hub(folder: Path, name: str, known: Set[str]) -> bool:
@@ -104,7 +104,7 @@ def links(folder: Path) -> Iterator[Check]:
         if stat.S_ISREG(status.st_mode):
             names.setdefault((status.st_dev, status.st_ino), []).append(str(path.relative_to(folder)))
             counts[(status.st_dev, status.st_ino)] = status.st_nlink
-    shared = sorted(name for file, found in names.items() if counts[file] > len(found) for name in found)
+    shared = sorted(name for file, inside in names.items() if counts[file] > len(inside) for name in inside)
     if shared:
         more = f" and {len(shared) - MOST_LISTED} more" if len(shared) > MOST_LISTED else ""
         yield skipped(
@@ -119,20 +119,20 @@ def stamp(folder: Path) -> dict[str, tuple[int, ...]]:
     looked = {str(path.relative_to(folder)): _status(path) for path in _entries(folder)}
     looked |= {".": _status(folder), "its folder": _status(Path(os.path.realpath(folder)))}
     return {
-        name: (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        for name, found in looked.items()
-        if found is not None
+        name: (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for name, status in looked.items()
+        if status is not None
     }
 
 
 def contents(folder: Path, most_bytes: int) -> dict[str, str]:
     """Return the SHA-256 of each file below a folder that has at most so many bytes, by name."""
-    found = {}
+    digests = {}
     for path in _entries(folder):
         status = _status(path)
         if status is not None and stat.S_ISREG(status.st_mode) and status.st_size <= most_bytes:
-            found[str(path.relative_to(folder))] = file_sha256(path)
-    return found
+            digests[str(path.relative_to(folder))] = file_sha256(path)
+    return digests
 
 
 def rewritten(folder: Path, held: Mapping[str, str]) -> list[str]:
@@ -174,10 +174,10 @@ def integrity(folder: Path, manifest: Manifest, most_bytes: int) -> Check:
             faults.append(f"{name[:_LONGEST_NAME_BYTES]} is no file in the export")
         elif not path.is_file():
             faults.append(f"{name} is missing")
-        elif (found := path.stat().st_size) > most_bytes:
-            faults.append(f"{name} has {found} bytes, more than all of the checkpoint")
-        elif found != digest.size_bytes:
-            faults.append(f"{name} has {found} bytes, the manifest says {digest.size_bytes}")
+        elif (size_bytes := path.stat().st_size) > most_bytes:
+            faults.append(f"{name} has {size_bytes} bytes, more than all of the checkpoint")
+        elif size_bytes != digest.size_bytes:
+            faults.append(f"{name} has {size_bytes} bytes, the manifest says {digest.size_bytes}")
         elif file_sha256(path) != digest.sha256:
             faults.append(f"{name} has another SHA-256 than the manifest says")
     known = {FILE_NAME, *manifest.files}

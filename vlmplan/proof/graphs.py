@@ -35,8 +35,8 @@ def _interface(expected: Any, actual: Any) -> Iterator[str]:
         theirs = [_signature(value) for value in getattr(actual.graph, kind)]
         for want in ours:
             if want not in theirs:
-                found = next((str(other) for other in theirs if other[0] == want[0]), "nothing of that name")
-                yield f"{kind}: expected {want}, found {found}"
+                namesake = next((str(other) for other in theirs if other[0] == want[0]), "nothing of that name")
+                yield f"{kind}: expected {want}, found {namesake}"
         extra = {other[0] for other in theirs} - {want[0] for want in ours}
         if extra:
             yield f"{kind}: found {', '.join(map(str, sorted(map(str, extra))))}, which does not belong"
@@ -64,27 +64,27 @@ def _structure(expected: Any, actual: Any) -> Iterator[str]:
     ours, theirs = list(map(_node, expected.graph)), list(map(_node, actual.graph))
     if len(ours) != len(theirs):
         yield f"expected {len(ours)} operators, found {len(theirs)}"
-    for number, (want, found) in enumerate(zip(ours, theirs, strict=False)):
-        if want != found:
+    for number, (want, node) in enumerate(zip(ours, theirs, strict=False)):
+        if want != node:
             fields = ("domain", "operator", "inputs", "outputs", "attributes")
-            what = next(name for name, one, other in zip(fields, want, found, strict=True) if one != other)
+            what = next(name for name, one, other in zip(fields, want, node, strict=True) if one != other)
             index = fields.index(what)
-            yield f"operator {number} ({want[1]}): {what} expected {want[index]!r}, found {found[index]!r}"
+            yield f"operator {number} ({want[1]}): {what} expected {want[index]!r}, found {node[index]!r}"
     if actual.functions:
         yield f"found {len(actual.functions)} functions, expected none"
 
 
-def _weight(name: str, want: Any, found: Any, slack: Any | None) -> str | None:
+def _weight(name: str, want: Any, held: Any, slack: Any | None) -> str | None:
     """What differs in one initialiser, or None; each value may be off by its ``slack``."""
     import numpy as np
 
-    if found is None:
+    if held is None:
         return f"{name}: missing"
-    if want.dtype != found.dtype or tuple(want.shape) != tuple(found.shape):
+    if want.dtype != held.dtype or tuple(want.shape) != tuple(held.shape):
         return (
-            f"{name}: expected {want.dtype} {list(want.shape.numpy())}, found {found.dtype} {list(found.shape.numpy())}"
+            f"{name}: expected {want.dtype} {list(want.shape.numpy())}, found {held.dtype} {list(held.shape.numpy())}"
         )
-    ours, theirs = want.numpy(), found.numpy()
+    ours, theirs = want.numpy(), held.numpy()
     if ours.tobytes() == theirs.tobytes():
         return None
     if slack is not None:

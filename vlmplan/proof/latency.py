@@ -43,15 +43,15 @@ def unjudged(plan: Plan | None, provider: str) -> str | None:
     return None
 
 
-def _judged(name: str, found: Samples, interval: Interval, predicted_s: float, limit_s: float | None,
+def _judged(name: str, samples: Samples, interval: Interval, predicted_s: float, limit_s: float | None,
             budget_only: bool) -> Check:  # fmt: skip
-    low, high = found.quartiles_s
-    measured = found.median_s
+    low, high = samples.quartiles_s
+    measured = samples.median_s
     text = (
         f"{format_seconds(measured)} (quartiles {format_seconds(low)} to {format_seconds(high)}), predicted "
         f"{format_seconds(predicted_s)} ({format_seconds(interval[0])} to {format_seconds(interval[1])})"
     )
-    figures = {"measured_s": measured, "predicted_s": predicted_s, "spread_fraction": found.spread_fraction}
+    figures = {"measured_s": measured, "predicted_s": predicted_s, "spread_fraction": samples.spread_fraction}
     if limit_s is not None:
         text += f", budget {format_seconds(limit_s)}"
     if limit_s is not None and measured > limit_s:
@@ -64,12 +64,12 @@ def _judged(name: str, found: Samples, interval: Interval, predicted_s: float, l
         )
     note = "" if interval[0] <= measured <= interval[1] else ": faster than predicted"
     note = ": slower than predicted, within the budget" if measured > interval[1] else note
-    noise = "; the machine is noisy" if found.noisy else ""
+    noise = "; the machine is noisy" if samples.noisy else ""
     return passed(name, text + note + noise, **figures)
 
 
 def latency(
-    found: dict[str, Samples], plan: Plan | None, provider: str, budget_only: bool = False, whose: str = GIVEN
+    samples: dict[str, Samples], plan: Plan | None, provider: str, budget_only: bool = False, whose: str = GIVEN
 ) -> Iterator[Check]:
     """TTFT, TPOT and the whole request against prediction and budget, or against the budget alone.
 
@@ -77,7 +77,7 @@ def latency(
     """
     reason = unjudged(plan, provider)
     if plan is None or reason is not None:
-        measured = ", ".join(f"{part} {format_seconds(times.median_s)}" for part, times in found.items())
+        measured = ", ".join(f"{part} {format_seconds(times.median_s)}" for part, times in samples.items())
         yield skipped("latency", f"{reason}. Measured: {measured}")
         return
     choice, budget = plan.choice, plan.budget
@@ -85,10 +85,10 @@ def latency(
         ("latency: ttft", "ttft", choice.ttft_interval_s, choice.ttft_s, budget.ttft_s),
         ("latency: request", "latency", choice.latency_interval_s, choice.latency_s, budget.latency_s),
     ]
-    if choice.tpot_s is not None and choice.tpot_interval_s is not None and "tpot" in found:
+    if choice.tpot_s is not None and choice.tpot_interval_s is not None and "tpot" in samples:
         rows.insert(1, ("latency: tpot", "tpot", choice.tpot_interval_s, choice.tpot_s, budget.tpot_s))
     for name, part, interval, predicted_s, limit_s in rows:
-        timed, counted = found[part], ""
+        timed, counted = samples[part], ""
         if choice.preprocess_s and part != "tpot":
             timed = timed.longer(choice.preprocess_s)
             counted = f", {format_seconds(choice.preprocess_s)} of it to make images ready, as predicted"

@@ -159,7 +159,7 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
     import numpy as np
 
     vocabulary, image_token = checkpoint.text.vocab_size, checkpoint.image_token
-    found = []
+    prompts = []
     window = getattr(checkpoint.text, "sliding_window", None) or _LONGEST_WINDOW + 1
     beyond = ((window + 7, 40),) if window <= _LONGEST_WINDOW else ()
     for seed, (before, after) in enumerate(((1, 12), (9, 30), (21, 2), *beyond)):
@@ -171,7 +171,7 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
         ids = [*text[:before].tolist(), *[image_token] * count, *text[before:].tolist()]
         question = text[None, before:] if manifest.reads_question else None
         input_ids = np.array([ids], dtype=np.int64)
-        found.append(
+        prompts.append(
             Prompt(
                 input_ids=input_ids,
                 attention_mask=np.ones_like(input_ids),
@@ -184,7 +184,7 @@ def probes(manifest: Manifest, checkpoint: Checkpoint, tiles: Tiling | None = No
                 image_token=image_token,
             )
         )
-    return tuple(found)
+    return tuple(prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +206,8 @@ class Walk:
         import numpy as np
 
         ours, theirs = self._logits()
-        found = np.abs(ours - theirs).max()
-        return float(found) if np.isfinite(found) else float("inf")
+        largest = np.abs(ours - theirs).max()
+        return float(largest) if np.isfinite(largest) else float("inf")
 
     @property
     def scale(self) -> float:
@@ -238,8 +238,8 @@ def divergence_of(ours: Any, theirs: Any) -> float:
     import numpy as np
     from scipy.special import log_softmax
 
-    found, want = (log_softmax(logits.astype(np.float64), axis=-1) for logits in (ours, theirs))
-    divergence = float((np.exp(want) * (want - found)).sum(axis=-1).mean())
+    actual, want = (log_softmax(logits.astype(np.float64), axis=-1) for logits in (ours, theirs))
+    divergence = float((np.exp(want) * (want - actual)).sum(axis=-1).mean())
     return divergence if np.isfinite(divergence) else float("inf")
 
 
@@ -316,8 +316,8 @@ def _others(own: Any, theirs: Any) -> Any:
     """Another image of the same shape: of tiles the first, as many as ``own``; of pictures their pixels in a row."""
     import numpy as np
 
-    found = theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
-    return found if found.shape == own.shape else np.resize(theirs, own.shape)
+    others = theirs[:, : own.shape[1]] if own.ndim > 4 else theirs[: len(own)]
+    return others if others.shape == own.shape else np.resize(theirs, own.shape)
 
 
 def controls(export: Model, reference: Model, walks: tuple[Walk, ...], limit: float) -> Iterator[Check]:

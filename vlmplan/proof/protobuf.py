@@ -86,8 +86,8 @@ def check_tensors(path: Path, model: Any, *, own_names: bool = True) -> None:
         if held > 1 or (held and tensor.data_location):
             raise InputError(f"{where} has its data more than once")
         _check_size(where, tensor, held_bytes)
-    for location, found in extents.items():
-        _check_coverage(path.with_name(location), sorted(found), strict=own_names)
+    for location, spans in extents.items():
+        _check_coverage(path.with_name(location), sorted(spans), strict=own_names)
 
 
 def _check_size(where: str, tensor: Any, held_bytes: int | None) -> None:
@@ -106,9 +106,9 @@ def _check_size(where: str, tensor: Any, held_bytes: int | None) -> None:
 def _extent(where: str, tensor: Any) -> tuple[str, int, int]:
     """A tensor's data file, in the graph's folder, and its first and last byte (not included). Raises InputError."""
     given = [entry.key for entry in tensor.external_data]
-    found = {entry.key: entry.value for entry in tensor.external_data}
-    location, numbers = found.get("location", ""), [found.get(key, "0") for key in ("offset", "length")]
-    if len(given) != len(found) or set(found) - {"location", "offset", "length"} or "length" not in found:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location, numbers = entries.get("location", ""), [entries.get(key, "0") for key in ("offset", "length")]
+    if len(given) != len(entries) or set(entries) - {"location", "offset", "length"} or "length" not in entries:
         raise InputError(f"{where} has {', '.join(given)} of external data; expected location, offset and length")
     if Path(location).name != location or not location.isprintable():
         raise InputError(f"{where} has its data outside the export, in {printable(location)}")
@@ -173,21 +173,21 @@ def misplaced(drawn: Any, proto: Any, data: str | None) -> Iterator[str]:
         yield "tensors are in another order, or others, than drawn"
         return
     apart = [name for name in names if data is not None and due[name] > _APART_ABOVE_BYTES]
-    found = {
+    placed = {
         tensor.name: [(entry.key, entry.value) for entry in tensor.external_data]
         for tensor in proto.graph.initializer
         if tensor.data_location or tensor.external_data
     }
-    if list(found) != apart:
-        wrong = sorted(set(found) ^ set(apart))
-        yield f"{wrong[0]} {'has' if wrong[0] in found else 'lacks'} its data beside the file, unlike an export's"
+    if list(placed) != apart:
+        wrong = sorted(set(placed) ^ set(apart))
+        yield f"{wrong[0]} {'has' if wrong[0] in placed else 'lacks'} its data beside the file, unlike an export's"
         return
     for offsets in _layouts([due[name] for name in apart]):
         places = zip(apart, offsets, strict=True)
         want = {
             name: [("location", data), ("offset", str(offset)), ("length", str(due[name]))] for name, offset in places
         }
-        if found == want:
+        if placed == want:
             return
     yield f"the tensors in {data} do not lie where an export's do"
 
@@ -209,14 +209,14 @@ def skeleton(model: Any) -> Any:
             value.const_value = tensor
 
 
-def beyond(want: Any, found: Any) -> Iterator[str]:
+def beyond(want: Any, actual: Any) -> Iterator[str]:
     """Yield where two ModelProtos part in anything but the data of their tensors, a line each."""
-    yield from _parted(want, found, "")
+    yield from _parted(want, actual, "")
 
 
-def _parted(want: Any, found: Any, where: str) -> Iterator[str]:
+def _parted(want: Any, actual: Any, where: str) -> Iterator[str]:
     """Where two messages of one type part, field by field, as far as either has it."""
-    ours, theirs = ({one.name: value for one, value in message.ListFields()} for message in (want, found))
+    ours, theirs = ({one.name: value for one, value in message.ListFields()} for message in (want, actual))
     for field in sorted(set(ours) | set(theirs)):
         here = f"{where}.{field}" if where else field
         if here == "graph.initializer":
@@ -229,16 +229,16 @@ def _parted(want: Any, found: Any, where: str) -> Iterator[str]:
             yield from _parted_values(ours[field], theirs[field], here)
 
 
-def _parted_values(want: Any, found: Any, where: str) -> Iterator[str]:
+def _parted_values(want: Any, actual: Any, where: str) -> Iterator[str]:
     if hasattr(want, "ListFields"):
-        yield from _parted(want, found, where)
+        yield from _parted(want, actual, where)
     elif isinstance(want, str | bytes | int | float):
-        if _bits(want) != _bits(found):
-            yield f"{where}: expected {str(want)[:60]}, found {str(found)[:60]}"
-    elif len(want) != len(found):
-        yield f"{where}: expected {len(want)}, found {len(found)}"
+        if _bits(want) != _bits(actual):
+            yield f"{where}: expected {str(want)[:60]}, found {str(actual)[:60]}"
+    elif len(want) != len(actual):
+        yield f"{where}: expected {len(want)}, found {len(actual)}"
     else:
-        for number, (one, other) in enumerate(zip(want, found, strict=True)):
+        for number, (one, other) in enumerate(zip(want, actual, strict=True)):
             yield from _parted_values(one, other, f"{where}[{number}]")
 
 
@@ -247,11 +247,11 @@ def _bits(value: Any) -> Any:
     return struct.pack("<d", value) if isinstance(value, float) else value
 
 
-def _parted_tensors(want: Any, found: Any) -> Iterator[str]:
+def _parted_tensors(want: Any, actual: Any) -> Iterator[str]:
     """What initialisers have beside name, type, shape and data; those that one side lacks are told elsewhere."""
     known = {"dims", "data_type", "name", "raw_data", "data_location", "external_data", *_TYPED}
     names = {tensor.name for tensor in want}
-    for tensor in found:
+    for tensor in actual:
         extra = {field.name for field, _ in tensor.ListFields()} - known
         if extra and tensor.name in names:
             yield f"{tensor.name}: {', '.join(sorted(extra))} does not belong"

@@ -77,13 +77,13 @@ def any_failed(checks: Sequence[Check]) -> bool:
 
 def guarded(checks: Callable[[], Iterable[Check]]) -> list[Check]:
     """Checks made until one cannot be: a graph that fails to run is a finding, not a traceback."""
-    found: list[Check] = []
+    made: list[Check] = []
     try:
         for check in checks():
-            found.append(check)
+            made.append(check)
     except VlmplanError as error:
-        found.append(failed("run", str(error)))
-    return found
+        made.append(failed("run", str(error)))
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +116,8 @@ class Report(Document):
     @property
     def reservations(self) -> tuple[Check, ...]:
         """What the verdict leaves unproved: checks that bear on all others, and could not be made."""
-        found = (check for check in self.checks if check.name in RESERVED and check.outcome is Outcome.SKIPPED)
-        return tuple(found)
+        reserved = (check for check in self.checks if check.name in RESERVED and check.outcome is Outcome.SKIPPED)
+        return tuple(reserved)
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -151,7 +151,7 @@ def held(report: Report, plan: Plan) -> tuple[Held, ...]:
         ("TPOT", "latency: tpot", choice.tpot_s, choice.tpot_interval_s),
         ("request", "latency: request", choice.latency_s, choice.latency_interval_s),
     )
-    found = []
+    times = []
     for name, key, predicted_s, interval in predictions:
         measured = figures.get(key, {})
         if predicted_s is None or interval is None or not {"predicted_s", "measured_s"} <= set(measured):
@@ -161,8 +161,8 @@ def held(report: Report, plan: Plan) -> tuple[Held, ...]:
                 f"the report holds its {name} against {measured['predicted_s']:.4g} s, the plan says "
                 f"{predicted_s:.4g} s; expected the report of an export of this plan"
             )
-        found.append(Held(name=name, predicted_s=predicted_s, interval_s=interval, measured_s=measured["measured_s"]))
-    return tuple(found)
+        times.append(Held(name=name, predicted_s=predicted_s, interval_s=interval, measured_s=measured["measured_s"]))
+    return tuple(times)
 
 
 def require_good(report: Report, where: Path) -> None:

@@ -137,8 +137,8 @@ def claims(manifest: Manifest, order: ExportOrder) -> Iterator[str]:
             yield f"{key}: expected at most {_LONGEST_NAME} characters, found {len(text)}; export again"
     yield from _versions(manifest)
     if plain(manifest.plan) != plain(order.plan):
-        where, want, found = _parting(plain(order.plan), plain(manifest.plan), "plan")
-        yield f"{where}: the plan given says {want}, the one in the manifest {found}; export again from the plan given"
+        where, want, said = _parting(plain(order.plan), plain(manifest.plan), "plan")
+        yield f"{where}: the plan given says {want}, the one in the manifest {said}; export again from the plan given"
 
 
 def _versions(manifest: Manifest) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _versions(manifest: Manifest) -> Iterator[str]:
     from packaging.version import InvalidVersion, Version
 
     said = {"vlmplan_version": manifest.vlmplan_version} | {f"versions.{k}": v for k, v in manifest.versions.items()}
-    if (found := set(manifest.versions)) != set(LIBRARIES):
-        odd = sorted(found ^ set(LIBRARIES))
+    if (named := set(manifest.versions)) != set(LIBRARIES):
+        odd = sorted(named ^ set(LIBRARIES))
         yield f"versions: expected those of {', '.join(LIBRARIES)}; {', '.join(odd[:3])} is missing or does not belong"
     for key, text in said.items():
         library = key.removeprefix("versions.")
@@ -194,30 +194,30 @@ def same_weights(manifest: Manifest, order: ExportOrder, checkpoint: Checkpoint)
     return path if same else None
 
 
-def _parting(want: Any, found: Any, where: str) -> tuple[str, str, str]:
+def _parting(want: Any, actual: Any, where: str) -> tuple[str, str, str]:
     """Where two plain documents part first, and what each says there."""
-    if isinstance(want, dict) and isinstance(found, dict):
-        for key in sorted(set(want) | set(found)):
-            if want.get(key) != found.get(key):
-                return _parting(want.get(key), found.get(key), f"{where}.{key}")
-    if isinstance(want, list) and isinstance(found, list) and len(want) == len(found):
-        for number, (one, other) in enumerate(zip(want, found, strict=True)):
+    if isinstance(want, dict) and isinstance(actual, dict):
+        for key in sorted(set(want) | set(actual)):
+            if want.get(key) != actual.get(key):
+                return _parting(want.get(key), actual.get(key), f"{where}.{key}")
+    if isinstance(want, list) and isinstance(actual, list) and len(want) == len(actual):
+        for number, (one, other) in enumerate(zip(want, actual, strict=True)):
             if one != other:
                 return _parting(one, other, f"{where}[{number}]")
-    return where, str(want)[:60], str(found)[:60]
+    return where, str(want)[:60], str(actual)[:60]
 
 
 def _unlike(manifest: Manifest, given: Given) -> Iterator[str]:
     """Where the export is not what was expected of it."""
-    for option, want, found in (
+    for option, want, held in (
         ("--visual-tokens", given.visual_tokens, manifest.visual_tokens),
         ("--compressor", given.compressor, manifest.compressor),
         ("--precision", given.precision, manifest.precision),
         ("--query", given.query, manifest.query),
         ("--image", given.image and format_image(given.image), manifest.image and format_image(manifest.image)),
     ):
-        if want not in (None, found):
-            yield f"{option}: expected {want}, the export has {found}"
+        if want not in (None, held):
+            yield f"{option}: expected {want}, the export has {held}"
 
 
 def _unvouched(given: Given, order: ExportOrder) -> Iterator[str]:
@@ -250,11 +250,11 @@ def _other_names(manifest: Manifest, given: Given) -> Iterator[tuple[str, bool]]
 
 def judge(manifest: Manifest, given: Given, order: ExportOrder) -> Check:
     """Say who named what, and where the export calls it otherwise; a file that is another is not passed over."""
-    found, others = _judged(manifest, given, order), [*_other_names(manifest, given)]
-    detail = printable("; ".join([found.detail, *(what for what, _ in others)]))
-    if found.outcome is Outcome.PASSED and any(another for _, another in others):
+    check, others = _judged(manifest, given, order), [*_other_names(manifest, given)]
+    detail = printable("; ".join([check.detail, *(what for what, _ in others)]))
+    if check.outcome is Outcome.PASSED and any(another for _, another in others):
         return skipped(JUDGE, detail)
-    return replace(found, detail=detail)
+    return replace(check, detail=detail)
 
 
 def _judged(manifest: Manifest, given: Given, order: ExportOrder) -> Check:

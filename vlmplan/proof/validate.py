@@ -116,22 +116,22 @@ class Validator:
         Files are read more than once, by several libraries: what changes meanwhile was not checked whole.
         """
         before = check_folder.stamp(folder)
-        found = self._validated(folder)
+        validation = self._validated(folder)
         after = check_folder.stamp(folder)
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-        if not changed and found.report.passed:
-            changed = check_folder.rewritten(folder, found.held)
+        if not changed and validation.report.passed:
+            changed = check_folder.rewritten(folder, validation.held)
         if not changed:
-            return found
+            return validation
         return Validation(
-            report=with_check(found.report, check_folder.unchanged(changed)), plan=found.plan, timings=None
+            report=with_check(validation.report, check_folder.unchanged(changed)), plan=validation.plan, timings=None
         )
 
     def _validated(self, folder: Path) -> Validation:
         """Every check of what lies in a folder now."""
         if not folder.is_dir():
-            found = "a file" if folder.exists() else "no such folder"
-            raise InputError(f"{folder}: found {found}; expected an export, the folder that 'vlmplan export' wrote")
+            there = "a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: found {there}; expected an export, the folder that 'vlmplan export' wrote")
         if astray := check_folder.astray(folder):
             return self._rejected(folder, verdict("integrity", astray, ""))
         if not (folder / FILE_NAME).is_file():
@@ -220,13 +220,13 @@ class Validator:
     ) -> Iterator[Check]:
         precision = manifest.precision
         followed: Model = _Baked(reference, query) if query is not None else reference
-        found = check_numbers.probes(manifest, parts.checkpoint, parts.tiles)
+        prompts = check_numbers.probes(manifest, parts.checkpoint, parts.tiles)
         self.progress("comparing numbers", 0, 1)
         if manifest.compressor.selects:
-            yield check_selection.selection(model, reference, found)
+            yield check_selection.selection(model, reference, prompts)
             followed = check_selection.Following(reference, model)
-        yield check_numbers.vision(model, followed, manifest, found)
-        walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in found)
+        yield check_numbers.vision(model, followed, manifest, prompts)
+        walks = tuple(check_numbers.walk(model, followed, prompt) for prompt in prompts)
         limit = self.options.logit_tolerance or check_numbers.tolerance(manifest.base_precision)
         yield from check_numbers.judged(walks, precision, limit, self.options.divergence_limit_nats)
         scale = max(one.scale for one in walks)
@@ -235,7 +235,7 @@ class Validator:
         unrounded = model if whole else model.unrounded()
         yield check_numbers.padding(unrounded, walks, limit * scale, parts.checkpoint.text)
         if parts.merges:
-            yield check_client.merging(model, found)
+            yield check_client.merging(model, prompts)
 
     def _timings(self, model: Model, manifest: Manifest, parts: Parts, plan: Plan | None) -> dict[str, Samples]:
         judged = plan is not None and check_latency.unjudged(plan, self.options.provider) is None

@@ -64,10 +64,10 @@ def _measured(folder: Path, threads: int | None, tell: Progress) -> HardwareProf
     here = setup("cpu", Runtime.ONNXRUNTIME, threads)
     asked = ProfileOrder(setup=here, effort=Effort.QUICK, precisions=precisions_of(here)[:1], out=folder / MACHINE)
     try:
-        found = profile_here(asked, tell).hardware
+        hardware = profile_here(asked, tell).hardware
     except InputError:  # an earlier demo measured other threads, another machine or version: its times are of no use
-        found = profile_here(replace(asked, fresh=True), tell).hardware
-    write_text(folder / MACHINE, to_toml(found))
+        hardware = profile_here(replace(asked, fresh=True), tell).hardware
+    write_text(folder / MACHINE, to_toml(hardware))
     return load(HardwareProfile, folder / MACHINE)
 
 

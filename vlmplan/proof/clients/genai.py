@@ -134,18 +134,18 @@ def _told_apart(case: _Case, answer: dict[str, Any]) -> str | None:
     pixels: Any = case.ours.pixel_values
     if ids.shape != answer["input_ids"].shape or (ids != answer["input_ids"]).any():
         return f"its processor writes other token ids for a picture with {_SENTENCE!r}"
-    found: Any = answer["pixel_values"]
-    off = float(np.abs(pixels.ravel() - found.ravel()).max()) if pixels.size == found.size else float("inf")
+    theirs: Any = answer["pixel_values"]
+    off = float(np.abs(pixels.ravel() - theirs.ravel()).max()) if pixels.size == theirs.size else float("inf")
     return None if off <= _MOST_OFF else f"its processor makes other pixels of a picture, off by {off:.2g}"
 
 
-def _unlike(found: list[int], want: Generation, limit: float) -> bool:
+def _unlike(tokens: list[int], want: Generation, limit: float) -> bool:
     """Whether tokens part from those due where the choice between them was no near tie."""
     margins = want.margins("the reference")
-    for one, due, margin in zip(found, want.tokens, margins, strict=False):
+    for one, due, margin in zip(tokens, want.tokens, margins, strict=False):
         if one != due:
             return margin > 2 * limit
-    return len(found) != len(want.tokens)
+    return len(tokens) != len(want.tokens)
 
 
 def client(folder: Path, parts: Parts, followed: Model, limit: float, timeout_s: float) -> Check:
@@ -191,7 +191,7 @@ def merging(model: Any, prompts: tuple[Prompt, ...]) -> Check:
         places = prompt.input_ids == prompt.image_token
         want = model.embeds(prompt.input_ids).copy()
         want[places] = features.reshape(-1, features.shape[-1])
-        found = model.merged(prompt.input_ids, features)
-        if not np.array_equal(want, found):
-            faults.append(f"prompt {number}: {int((want != found).sum())} numbers are not those of text and image")
+        merged = model.merged(prompt.input_ids, features)
+        if not np.array_equal(want, merged):
+            faults.append(f"prompt {number}: {int((want != merged).sum())} numbers are not those of text and image")
     return verdict("merging", faults, "embeddings hold the features of images in their places, bit for bit")

@@ -75,7 +75,7 @@ def _constant(graph: Any) -> Iterator[Any]:
 def _load(path: Path, folded: list[str], limit_s: float) -> None:
     """Load a graph in a process of its own. Raises InputError where that takes too long, or ends the process."""
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-P", "-c", _LOADING, str(path)], timeout=limit_s, capture_output=True, check=False
         )
     except subprocess.TimeoutExpired:
@@ -83,8 +83,8 @@ def _load(path: Path, folded: list[str], limit_s: float) -> None:
             f"{path.name} takes ONNX Runtime more than {limit_s:g} s to load: {printable(', '.join(folded[:4]))} of "
             "constants are computed first; --timeout allows more"
         ) from None
-    if found.returncode < 0:  # killed: out of memory, or a fault in ONNX Runtime itself
-        raise InputError(f"{path.name} ends ONNX Runtime while it loads (signal {-found.returncode})")
+    if done.returncode < 0:  # killed: out of memory, or a fault in ONNX Runtime itself
+        raise InputError(f"{path.name} ends ONNX Runtime while it loads (signal {-done.returncode})")
 
 
 def cargo(accused: Accused) -> str:

@@ -163,7 +163,7 @@ class TextReference(_Text):
         with torch.inference_mode():
             attention = torch.from_numpy(mask)
             counted = (attention.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-            found = self._run(
+            output = self._run(
                 input_ids=torch.from_numpy(embeds),
                 attention_mask=attention,
                 position_ids=counted,
@@ -171,17 +171,17 @@ class TextReference(_Text):
                 use_cache=True,
                 logits_to_keep=1,
             )
-            return found.logits[:, -1].numpy(), None, found.past_key_values
+            return output.logits[:, -1].numpy(), None, output.past_key_values
 
     def whole(self, input_ids: Any) -> list[Any]:
         """Logits ``[batch, tokens, vocabulary]`` of every token, then keys and values of each layer."""
         import torch
 
         with torch.inference_mode():
-            found = self._run(input_ids=torch.from_numpy(input_ids), use_cache=True)
-            layers = getattr(found.past_key_values, "layers", ())
+            output = self._run(input_ids=torch.from_numpy(input_ids), use_cache=True)
+            layers = getattr(output.past_key_values, "layers", ())
             cache = [part.numpy() for layer in layers for part in (layer.keys, layer.values) if part is not None]
-            return [found.logits.numpy(), *cache]
+            return [output.logits.numpy(), *cache]
 
 
 def load_text_reference(checkpoint: str) -> TextReference:

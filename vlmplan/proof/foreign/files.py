@@ -71,15 +71,15 @@ def accused(path: Path, folder: Path) -> Accused:
 def live_names(graph: Any) -> set[str]:
     """Names of what the outputs are computed from; what a branch reads counts as read by its operator."""
     makers = {name: node for node in graph.node for name in node.output if name}
-    wanted, found = [value.name for value in graph.output], set()
+    wanted, live = [value.name for value in graph.output], set()
     while wanted:
         name = wanted.pop()
-        if name in found:
+        if name in live:
             continue
-        found.add(name)
+        live.add(name)
         if name in makers:
             wanted += read_names(makers[name])
-    return found
+    return live
 
 
 def read_names(node: Any) -> list[str]:
@@ -186,7 +186,7 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     known: set[bytes] = set().union(*packed, *(marks for _, marks in held.values()))
     state = reference.model.state_dict()
     due: set[bytes] = set()
-    found: set[str] = set()
+    matched: set[str] = set()
     halves: list[str] = []
     rounded = 0
     for names, tensor in due_tensors(state):
@@ -194,11 +194,11 @@ def weights(accused: Accused, reference: TextReference) -> Check:
         due |= marks
         values, scales = _rounded(tensor, known) if packed else (False, False)
         if marks & known or (values and scales):
-            found |= set(names)
+            matched |= set(names)
             rounded += not marks & known
         elif values or scales:
             halves.append(f"{', '.join(names)}: its rounded values or their scales are others than the checkpoint's")
-    missing = {tuple(sorted(state[name].shape)): name for name in state if name not in found}
+    missing = {tuple(sorted(state[name].shape)): name for name in state if name not in matched}
     faults = [
         f"{name} {list(shape)} stands where {missing[tuple(sorted(shape))]} should, and is another"
         for name, (shape, marks) in held.items()
@@ -207,25 +207,25 @@ def weights(accused: Accused, reference: TextReference) -> Check:
     lost = [name for shape, name in missing.items() if len(shape) == 2 and ".layers." in name]
     if rounded > len(packed) / 2 and lost and not halves:
         halves.append(f"{lost[0]}: not as the others are rounded")
-    detail = f"{len(found)} of the checkpoint's {len(state)} tensors found bit for bit"
+    detail = f"{len(matched)} of the checkpoint's {len(state)} tensors found bit for bit"
     return verdict("weights", faults + halves, detail)
 
 
 def lookup(accused: Accused) -> Any | None:
     """The operator that looks token ids up in a table, where they are read by nothing else; None where that is open."""
     graph = accused.proto.graph
-    ids, found = {"input_ids"}, None
+    ids, operator = {"input_ids"}, None
     for node in graph.node:
         read = [index for index, name in enumerate(read_names(node)) if name in ids]
         if not read or (node.op_type == "Shape" and not node.domain):
             continue
         if node.op_type in ("Cast", "Identity") and not node.domain and _is_whole(node):
             ids |= set(node.output)
-        elif _looks_up(node) and read == [1] and (found is None or node.input[0] == found.input[0]):
-            found = node
+        elif _looks_up(node) and read == [1] and (operator is None or node.input[0] == operator.input[0]):
+            operator = node
         else:
             return None
-    return found
+    return operator
 
 
 def _is_whole(node: Any) -> bool:
@@ -250,10 +250,10 @@ def embeddings(accused: Accused, reference: TextReference) -> Check | None:
     if held is None:
         return None
     due = reference.model.get_input_embeddings().weight.detach()
-    found, want = torch.from_numpy(held.astype("float32")), due.to(_kind(held)).float()
-    if found.shape != want.shape:
-        return verdict("embeddings", [f"{name}: expected {list(want.shape)}, found {list(found.shape)}"], "")
-    wrong = (found.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
+    rows, want = torch.from_numpy(held.astype("float32")), due.to(_kind(held)).float()
+    if rows.shape != want.shape:
+        return verdict("embeddings", [f"{name}: expected {list(want.shape)}, found {list(rows.shape)}"], "")
+    wrong = (rows.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
     faults = [f"{name}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
     return verdict("embeddings", faults, f"all {len(want)} rows bit for bit; nothing else reads token ids")
 
@@ -290,12 +290,12 @@ def head(accused: Accused, reference: TextReference) -> Check | None:
     layer = reference.model.get_output_embeddings()
     if where is None or held is None or layer is None or getattr(layer, "bias", None) is not None:
         return None
-    found = torch.from_numpy(held.astype("float32"))
-    found = found if where[1] else found.T.contiguous()
+    rows = torch.from_numpy(held.astype("float32"))
+    rows = rows if where[1] else rows.T.contiguous()
     want = layer.weight.detach().to(_kind(held)).float()
-    if found.shape != want.shape:
-        return verdict("head", [f"{where[0]}: expected {list(want.shape)}, found {list(found.shape)}"], "")
-    wrong = (found.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
+    if rows.shape != want.shape:
+        return verdict("head", [f"{where[0]}: expected {list(want.shape)}, found {list(rows.shape)}"], "")
+    wrong = (rows.view(torch.int32) != want.view(torch.int32)).any(dim=1).nonzero().flatten().tolist()
     faults = [f"{where[0]}: {len(wrong)} rows differ, first that of token {wrong[0]}"] if wrong else []
     return verdict("head", faults, f"all {len(want)} rows bit for bit; nothing else makes the logits")
 
@@ -325,16 +325,16 @@ def branches(accused: Accused) -> str:
 
 def _above(name: str, makers: Mapping[str, Any]) -> set[str]:
     """Names of all that a value is made of."""
-    wanted, found = [name], set[str]()
+    wanted, above = [name], set[str]()
     while wanted:
-        if (name := wanted.pop()) in found:
+        if (name := wanted.pop()) in above:
             continue
-        found.add(name)
+        above.add(name)
         wanted += read_names(makers[name]) if name in makers else []
-    return found
+    return above
 
 
-def files(found: Accused, reference: TextReference) -> Iterator[Check]:
+def files(accused: Accused, reference: TextReference) -> Iterator[Check]:
     """What the files themselves show: tensors, rows of embeddings and head."""
-    yield weights(found, reference)
-    yield from (one for one in (embeddings(found, reference), head(found, reference)) if one is not None)
+    yield weights(accused, reference)
+    yield from (one for one in (embeddings(accused, reference), head(accused, reference)) if one is not None)

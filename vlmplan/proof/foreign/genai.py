@@ -71,11 +71,11 @@ def shown(value: Any) -> str:
 def _names(decoder: Mapping[str, Any]) -> Iterator[str]:
     """Inputs and outputs by the names under which they were fed and read."""
     for table, due in (("inputs", _INPUTS), ("outputs", _OUTPUTS)):
-        found = decoder.get(table, {})
-        if not isinstance(found, dict):
+        names = decoder.get(table, {})
+        if not isinstance(names, dict):
             yield f"{FILE}: decoder.{table}: expected a table"
             continue
-        for role, name in found.items():
+        for role, name in names.items():
             if name != due.get(role, role):
                 yield f"{FILE}: decoder.{table}.{printable(role)}: expected {due.get(role, role)}, found {shown(name)}"
 
@@ -100,20 +100,20 @@ def _sizes(model: Mapping[str, Any], decoder: Mapping[str, Any], reference: Text
             {getattr(config, "num_key_value_heads", None) or heads},
         ),
     }
-    for name, (found, allowed) in due.items():
-        if found is not None and not any(_same(found, one) for one in allowed):
-            yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {shown(found)}"
+    for name, (stated, allowed) in due.items():
+        if stated is not None and not any(_same(stated, one) for one in allowed):
+            yield f"{FILE}: {name}: expected {sorted(allowed)[0]}, found {shown(stated)}"
     length = model.get("context_length")
     if length is not None and (type(length) is not int or length < 1 or length != (context or length)):
         yield f"{FILE}: model.context_length: expected {context}, found {shown(length)}"
     yield from _window(decoder.get("sliding_window"), window, config)
 
 
-def _same(found: Any, due: Any) -> bool:
+def _same(stated: Any, due: Any) -> bool:
     """Whether a value is another, by its kind, too: true is no 1, and 2.0 no number of heads."""
     if isinstance(due, float):
-        return type(found) in (int, float) and found == due
-    return type(found) is type(due) and bool(found == due)
+        return type(stated) in (int, float) and stated == due
+    return type(stated) is type(due) and bool(stated == due)
 
 
 def _window(slides: Any, window: int | None, config: Any) -> Iterator[str]:
@@ -161,14 +161,14 @@ def _session(options: Any) -> Iterator[str]:
 def _sampling(search: Mapping[str, Any], reference: TextReference, generation: Mapping[str, Any]) -> Iterator[str]:
     """How tokens are chosen: as the checkpoint says, or by what changes nothing."""
     context = getattr(reference.model.config, "max_position_embeddings", None)
-    for name, found in search.items():
+    for name, stated in search.items():
         allowed = [*_PLAIN.get(name, ()), generation.get(name)]
         if name == "max_length":
             allowed += [context, generation.get("max_new_tokens")]
-            allowed += [found] if type(found) is int and found >= min(2048, context or 2048) else []
-        if found is not None and not any(_same(found, one) for one in allowed):
+            allowed += [stated] if type(stated) is int and stated >= min(2048, context or 2048) else []
+        if stated is not None and not any(_same(stated, one) for one in allowed):
             due = generation.get(name) if generation.get(name) is not None else allowed[0]
-            yield f"{FILE}: search.{printable(name)}: expected {shown(due)}, found {shown(found)}"
+            yield f"{FILE}: search.{printable(name)}: expected {shown(due)}, found {shown(stated)}"
 
 
 def _files(value: Any, key: str = "") -> Iterator[str]:

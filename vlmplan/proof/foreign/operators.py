@@ -142,8 +142,8 @@ def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
 
 def _stated(graph: Any) -> dict[str, int]:
     """Types that a graph states of its values; ONNX Runtime loads none that states another than its operators make."""
-    found = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
-    return found | {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def _add_kinds(node: Any, known: dict[str, int]) -> None:

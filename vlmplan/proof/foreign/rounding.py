@@ -55,10 +55,10 @@ def rounded_share(accused: Accused, reference: TextReference) -> float:
     matrices = {name: one for name, one in state.items() if one.ndim == 2 and ".layers." in name}
     open_ = [(names, one.numpy()) for names, one in due_tensors(matrices)]
     taken: set[str] = set()
-    found = [*stored(accused)]
-    known = {one.name for one in found}
+    rounded = [*stored(accused)]
+    known = {one.name for one in rounded}
     for shape, rows in (
-        *((one.shape, one.rows(slice(0, _SOME))) for one in found),
+        *((one.shape, one.rows(slice(0, _SOME))) for one in rounded),
         *((one.shape, one) for one in _about_zero(accused, known)),
     ):
         for names, one in open_:
@@ -111,8 +111,8 @@ def rounding(walks: tuple[Walk, ...], reference: TextReference, *, by_token: boo
     same = due = 0
     for one in walks:
         other = generate(rounded, one.prompt, STEPS, forced=one.export.tokens)
-        for pile, found in ((ours, one.export.logits), (theirs, other.logits)):
-            pile.append(_centred(found) - _centred(one.reference.logits))
+        for pile, logits in ((ours, one.export.logits), (theirs, other.logits)):
+            pile.append(_centred(logits) - _centred(one.reference.logits))
         same += sum(left == right for left, right in zip(one.export.tokens, one.reference.tokens, strict=True))
         due += sum(left == right for left, right in zip(other.tokens, one.reference.tokens, strict=True))
     off, by = np.concatenate(ours), np.concatenate(theirs)
@@ -168,14 +168,12 @@ def compared(held: Rounded, want: Any) -> tuple[list[int], float, float]:
     levels, size, widest = 2**held.bits - 1, held.block or held.shape[1], float(np.abs(want).max())
     for start in range(0, held.shape[0], _CHUNK):
         part = slice(start, start + _CHUNK)
-        due, found = np.asarray(want[part], np.float32), held.rows(part)
+        due, rows = np.asarray(want[part], np.float32), held.rows(part)
         parts = _blocks(due, size)
         largest = np.abs(parts).max(axis=-1) if held.block else np.full(parts.shape[:2], widest)
-        off = np.sqrt((_blocks(found - due, size) ** 2).mean(axis=-1))
+        off = np.sqrt((_blocks(rows - due, size) ** 2).mean(axis=-1))
         far = ~(off <= _MOST_STEPS * 2 * largest / levels).all(axis=1)
-        along, square, error = (
-            one.sum(axis=1, dtype=np.float64) for one in (found * due, due * due, (found - due) ** 2)
-        )
+        along, square, error = (one.sum(axis=1, dtype=np.float64) for one in (rows * due, due * due, (rows - due) ** 2))
         norm = np.maximum(square, 1e-30)
         noise = _DEVIATIONS * np.sqrt(error / norm / due.shape[1])
         far |= (square > 0) & ~(np.abs(along / norm - 1) <= _ROW_GAIN + noise)

@@ -67,12 +67,12 @@ def walks(model: TextDecoder, reference: TextReference, seed: int) -> tuple[chec
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    config, found = reference.model.config, []
+    config, walked = reference.model.config, []
     for tokens in lengths(config, seed):
         ids = rng.integers(0, config.vocab_size, (1, tokens))
         prompt = Prompt(input_ids=ids, attention_mask=np.ones_like(ids), pixel_values=None)
-        found.append(check_numbers.walk(model, reference, prompt))
-    return tuple(found)
+        walked.append(check_numbers.walk(model, reference, prompt))
+    return tuple(walked)
 
 
 def is_cheap(reference: TextReference) -> bool:
@@ -151,11 +151,11 @@ def _steps(model: TextDecoder | TextReference, text: Any) -> Any:
     """Logits ``[steps, vocabulary]`` of a text, the last tokens of which are read one by one."""
     import numpy as np
 
-    cache, found, ends = None, [], range(text.shape[1] - _STEPS, text.shape[1] + 1)
+    cache, by_step, ends = None, [], range(text.shape[1] - _STEPS, text.shape[1] + 1)
     for start, end in zip((0, *ends), ends, strict=False):
         logits, _, cache = model.step(text[:, start:end], np.ones((1, end), np.int64), cache)
-        found.append(logits[0])
-    return np.stack(found)
+        by_step.append(logits[0])
+    return np.stack(by_step)
 
 
 def _batch_apart(model: TextDecoder, texts: list[Any], due: Any, limit: Limit, *, left: bool) -> float:
@@ -233,9 +233,9 @@ def beyond(model: TextDecoder, reference: TextReference, limit: Limit, seed: int
             if start == end:
                 break
             mask = np.ones((1, end), np.int64)
-            found, _, ours = model.step(ids[:, start:end], mask, ours)
+            logits, _, ours = model.step(ids[:, start:end], mask, ours)
             due, _, theirs = reference.step(ids[:, start:end], mask, theirs)
-            worst = max(worst, apart(found, due, limit))
+            worst = max(worst, apart(logits, due, limit))
         if worst > limit.value or time.monotonic() - started > _LONG_S:
             break
     left = "all that it reads" if end == context else f"of the {context} that it reads"

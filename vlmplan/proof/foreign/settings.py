@@ -82,8 +82,8 @@ def _of_file(folder: Path, checkpoint: Path) -> Iterator[str]:
 def _templates(folder: Path) -> Iterator[Any]:
     """Every chat template of a folder: that of the tokenizer's configuration, and those in files of their own."""
     config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    if config.is_file() and (found := read_plain(config).get("chat_template")) is not None:
-        yield found
+    if config.is_file() and (inline := read_plain(config).get("chat_template")) is not None:
+        yield inline
     if template.is_file():
         yield read_text(template)
     yield from (read_text(one) for one in sorted((folder / "additional_chat_templates").glob("*.jinja")))
@@ -91,17 +91,17 @@ def _templates(folder: Path) -> Iterator[Any]:
 
 def _of_template(folder: Path, checkpoint: Path) -> Iterator[str]:
     """Faults of the chat templates: others than the checkpoint's, or none where it has one."""
-    allowed, found = list(_templates(checkpoint)), list(_templates(folder))
+    allowed, templates = list(_templates(checkpoint)), list(_templates(folder))
     if (older := checkpoint / "chat_template.json").is_file():
         allowed.append(read_plain(older).get("chat_template"))
-    if any(one not in allowed for one in found):
+    if any(one not in allowed for one in templates):
         yield (
             "the chat template is another than the checkpoint's"
             if allowed
             else ("there is a chat template, and the checkpoint has none")
         )
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    if has_tokenizer and not found and any(True for _ in _templates(checkpoint)):
+    if has_tokenizer and not templates and any(True for _ in _templates(checkpoint)):
         yield "there is no chat template, and the checkpoint has one"
 
 
@@ -132,8 +132,8 @@ def _ends(folder: Path, checkpoint: Path, padding: int | None) -> Iterator[str]:
     for name in ("config.json", "genai_config.json", "generation_config.json"):
         if not (folder / name).is_file():
             continue
-        found = read_plain(folder / name)
-        table = found.get("model", {}) if name == foreign_genai.FILE else found
+        document = read_plain(folder / name)
+        table = document.get("model", {}) if name == foreign_genai.FILE else document
         if not isinstance(table, dict):
             continue
         starts = [one["bos_token_id"] for one in allowed]
@@ -147,7 +147,7 @@ def _ends(folder: Path, checkpoint: Path, padding: int | None) -> Iterator[str]:
                 yield f"{name}: {key}: expected {due[key][0]}, found {printable(str(value)[:60])}"
         if (pad := table.get("pad_token_id")) is not None and pad not in fill:
             yield f"{name}: pad_token_id: expected {fill[0]}, found {printable(str(pad)[:60])}"
-        if found.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
+        if document.get("auto_map") != (whole.get("auto_map") if name == "config.json" else None):
             yield f"{name}: auto_map names code that is not the checkpoint's"
 
 
@@ -166,21 +166,21 @@ def _left_out(folder: Path, checkpoint: Path) -> Iterator[str]:
 def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]:
     """Faults of the files that are held key by key."""
     for name in sorted(both & {"generation_config.json", *_ALIKE}):
-        found, want = (read_plain(one / name) for one in (folder, checkpoint))
+        actual, want = (read_plain(one / name) for one in (folder, checkpoint))
         yield from (
             f"{name}: {printable(key)}: expected {printable(str(want.get(key))[:60])}, found "
-            f"{printable(str(found.get(key))[:60])}"
-            for key in sorted((set(found) | set(want)) - _OWN_WORDS)
-            if found.get(key) != want.get(key)
+            f"{printable(str(actual.get(key))[:60])}"
+            for key in sorted((set(actual) | set(want)) - _OWN_WORDS)
+            if actual.get(key) != want.get(key)
         )
     if (folder / "tokenizer_config.json").is_file():
         name = "tokenizer_config.json"
-        found, want = (read_plain(one / name) if (one / name).is_file() else {} for one in (folder, checkpoint))
-        if found.get("auto_map") != want.get("auto_map"):
+        actual, want = (read_plain(one / name) if (one / name).is_file() else {} for one in (folder, checkpoint))
+        if actual.get("auto_map") != want.get("auto_map"):
             yield f"{name}: auto_map names code that is not the checkpoint's"
-        for key in sorted(key for key in found if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS)):
-            if found[key] not in (None, False, want.get(key)):
-                yield f"{name}: {printable(key[:60])}: expected {shown(want.get(key))}, found {shown(found[key])}"
+        for key in sorted(key for key in actual if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS)):
+            if actual[key] not in (None, False, want.get(key)):
+                yield f"{name}: {printable(key[:60])}: expected {shown(want.get(key))}, found {shown(actual[key])}"
 
 
 # Of tokenizer_config.json: what is compared by what the tokenizer does or by itself, and who wrote the file.
@@ -214,11 +214,11 @@ def _of_tokenizer(folder: Path, checkpoint: Path) -> Iterator[str]:
     for key in sorted({*said[0], *said[1]} - _HELD):
         if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS):
             continue
-        found, want = (
+        actual, want = (
             one[key] if key in one else getattr(tokenizer, key, None) for one, tokenizer in zip(said, held, strict=True)
         )
-        if _meant(key, found) != _meant(key, want):
-            yield f"{name}: {printable(key[:60])}: expected {shown(want)}, found {shown(found)}"
+        if _meant(key, actual) != _meant(key, want):
+            yield f"{name}: {printable(key[:60])}: expected {shown(want)}, found {shown(actual)}"
 
 
 def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
         return
     try:
         with foreign_tokenizer.panics():
-            found, want = (
+            actual, want = (
                 AutoConfig.from_pretrained(one, trust_remote_code=False, local_files_only=True).to_dict()
                 for one in (folder, checkpoint)
             )
@@ -238,11 +238,11 @@ def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
         return
     # keys that transformers drops: its version 4 and other clients still read how to sample there
     raw, due = (read_plain(one / "config.json") for one in (folder, checkpoint))
-    found = {key: value for key, value in raw.items() if key not in found} | found
+    actual = {key: value for key, value in raw.items() if key not in actual} | actual
     want = {key: value for key, value in due.items() if key not in want} | want
-    for key in sorted((set(found) | set(want)) - _FREE_KEYS):
-        if found.get(key) != want.get(key):
-            expected, said = shown(want.get(key)), shown(found.get(key))
+    for key in sorted((set(actual) | set(want)) - _FREE_KEYS):
+        if actual.get(key) != want.get(key):
+            expected, said = shown(want.get(key)), shown(actual.get(key))
             yield f"config.json: {printable(key[:60])}: expected {expected}, found {said}"
 
 
@@ -264,12 +264,12 @@ def uncompared(accused: Accused, checkpoint: Path) -> str:
         "config.json",
         "genai_config.json",
     }
-    found = (
+    paths = (
         path.relative_to(accused.folder)
         for path in accused.folder.rglob("*")
         if path.is_file() and path not in held and not (path.parent == accused.folder and path.name in known)
     )
-    left = [str(one) for one in sorted(found, key=lambda one: (_rank(one), str(one)))]
+    left = [str(one) for one in sorted(paths, key=lambda one: (_rank(one), str(one)))]
     more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
     return f"not compared: {', '.join(map(printable, left[:_NAMED]))}{more}; " if left else ""
 

@@ -74,9 +74,9 @@ def stored(accused: Accused) -> Iterator[Rounded]:
         if node.op_type not in readers or not live & set(node.output):
             continue
         try:
-            found = readers[node.op_type](node, arrays, graph)
-            if found is not None and found.rows(slice(0, 1)).shape == (1, found.shape[1]):
-                yield found
+            matrix = readers[node.op_type](node, arrays, graph)
+            if matrix is not None and matrix.rows(slice(0, 1)).shape == (1, matrix.shape[1]):
+                yield matrix
         except (ValueError, IndexError, TypeError):  # its shapes do not fit: ONNX Runtime will say so
             continue
 

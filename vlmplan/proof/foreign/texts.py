@@ -88,10 +88,10 @@ def texts(model: TextDecoder, reference: TextReference, limit: Limit, seed: int)
         text = np.asarray(ids, np.int64)[None, :most]
         if not text.size or text.max() >= config.vocab_size:
             continue
-        found = model.whole(text)[0]
-        worst = max(worst, apart(found, reference.whole(text)[0][:, -found.shape[1] :], limit))
+        logits = model.whole(text)[0]
+        worst = max(worst, apart(logits, reference.whole(text)[0][:, -logits.shape[1] :], limit))
         for _ in range(_AGAIN if read < _ASKED_AGAIN else 0):
-            worst = max(worst, apart(model.whole(text)[0], found, limit))
+            worst = max(worst, apart(model.whole(text)[0], logits, limit))
         read += 1
     detail = (
         f"{read} texts, {len(written)} of them written and in the checkpoint's tokens: off by at most "

@@ -111,12 +111,12 @@ def faults(
         yield f"tokenizer: model_max_length: expected {due}, found {cut}"
     told = set[str]()
     pairs = zip(_plain(ours, texts, chat), _plain(theirs, texts, chat), strict=False)
-    for (name, found), (other, want) in pairs:
-        if name != other or found != want:
+    for (name, actual), (other, want) in pairs:
+        if name != other or actual != want:
             short = name.split(" '")[0]
             if short not in told:
                 told.add(short)
-                yield f"tokenizer: {name}: expected {_brief(want)}, found {_brief(found)}"
+                yield f"tokenizer: {name}: expected {_brief(want)}, found {_brief(actual)}"
         if name != other:
             return
 

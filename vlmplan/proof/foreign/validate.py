@@ -54,30 +54,30 @@ def _checked(
 ) -> Found:
     """Every check of a decoder's graph, and its times where all passed; ``held`` are files of a size that is read."""
     try:
-        found = rounding.with_precision(files.accused(path, folder), reference)
-        cargo.check_cargo(found, options.timeout_s)
-        for location, _ in cargo.data_files(found):
+        accused = rounding.with_precision(files.accused(path, folder), reference)
+        cargo.check_cargo(accused, options.timeout_s)
+        for location, _ in cargo.data_files(accused):
             if str((path.parent / location).relative_to(folder)) not in held:
                 raise InputError(f"{printable(location)} {_TOO_LARGE}")
     except InputError as error:
         return [failed("integrity", str(error))], None
-    checks = guarded(lambda: files.files(found, reference))
-    checks += guarded(lambda: rounding.rows(found, reference))
-    checks += guarded(lambda: [settings.configuration(found, reference, local_folder(reference.name))])
-    if options.precision not in (None, found.precision):
-        checks.append(failed(JUDGE, f"--precision: expected {options.precision}, found {found.precision}"))
+    checks = guarded(lambda: files.files(accused, reference))
+    checks += guarded(lambda: rounding.rows(accused, reference))
+    checks += guarded(lambda: [settings.configuration(accused, reference, local_folder(reference.name))])
+    if options.precision not in (None, accused.precision):
+        checks.append(failed(JUDGE, f"--precision: expected {options.precision}, found {accused.precision}"))
     if any_failed(checks):
         return checks, None
     allowance = Allowance(options.timeout_s)
     try:
         model = TextDecoder(
             path, reference.model.config, options.provider, options.threads,
-            allowance=allowance, counts=found.counts_padding,
+            allowance=allowance, counts=accused.counts_padding,
         )  # fmt: skip
     except InputError as error:
         return [failed("run", str(error))], None
     checks.append(passed("provider", f"{options.provider} is in use"))
-    compared = _Compared(found, model, reference, options, progress)
+    compared = _Compared(accused, model, reference, options, progress)
     shown = {check.name for check in checks}
     checks += guarded(lambda: compared.checks(shown))
     if any_failed([check for check in checks if check.name != SAMPLES]):
@@ -114,9 +114,10 @@ class _Compared:
     """A decoder beside its checkpoint: samples that nobody could foresee."""
 
     def __init__(
-        self, found: files.Accused, model: TextDecoder, reference: TextReference, options: Options, progress: Progress
+        self, accused: files.Accused, model: TextDecoder, reference: TextReference, options: Options, progress: Progress
     ) -> None:
-        self.found, self.model, self.reference, self.options, self.progress = found, model, reference, options, progress
+        self.accused, self.model, self.reference = accused, model, reference
+        self.options, self.progress = options, progress
         self.seed = secrets.randbits(32)
 
     def checks(self, shown: Set[str]) -> Iterator[Check]:
@@ -128,13 +129,13 @@ class _Compared:
         self.progress("comparing samples", 0, 4)
         walks = samples.walks(model, reference, seed)
         tolerance = self.options.logit_tolerance or check_numbers.FP32_TOLERANCE
-        yield from check_numbers.judged(walks, self.found.precision, tolerance, self.options.divergence_limit_nats)
+        yield from check_numbers.judged(walks, self.accused.precision, tolerance, self.options.divergence_limit_nats)
         limit = samples.Limit(value=tolerance, cache=True)
-        if self.found.precision is Precision.FP16:
-            nats = _WORST_TOKEN * self.options.divergence_limit_nats(self.found.precision)
+        if self.accused.precision is Precision.FP16:
+            nats = _WORST_TOKEN * self.options.divergence_limit_nats(self.accused.precision)
             limit = samples.Limit(value=nats, nats=True)
-        elif self.found.precision is not Precision.FP32:
-            by_token = rounding.rounds_by_token(self.found)
+        elif self.accused.precision is not Precision.FP32:
+            by_token = rounding.rounds_by_token(self.accused)
             held, allowed = rounding.rounding(walks, reference, by_token=by_token)
             yield held
             limit = samples.Limit(value=allowed)
@@ -150,14 +151,14 @@ class _Compared:
         swept, run = samples.vocabulary(model, reference, limit, seed, whole=whole)
         yield swept
         left = ("" if rounding.HEAD in shown else "its head's rows were not compared; ") + self._left(run)
-        yield samples.samples(longest, self.found.precision, seed, left, accepted=self.options.by_samples)
+        yield samples.samples(longest, self.accused.precision, seed, left, accepted=self.options.by_samples)
 
     def _left(self, run: int) -> str:
         """What the verdict says that was left out; ``run`` is how many tokens were run."""
         return (
-            settings.uncompared(self.found, local_folder(self.reference.name))
-            + files.branches(self.found)
-            + cargo.cargo(self.found)
+            settings.uncompared(self.accused, local_folder(self.reference.name))
+            + files.branches(self.accused)
+            + cargo.cargo(self.accused)
             + samples.one_sided(self.model)
             + samples.unswept(self.reference, run)
         )
@@ -165,8 +166,8 @@ class _Compared:
     def _batches(self, limit: samples.Limit) -> Check:
         """Batches against the checkpoint; where weights are rounded against the decoder itself, which is stricter."""
         model, reference, config = self.model, self.reference, self.reference.model.config
-        if self.found.precision is not Precision.INT4 or not rounding.rounds_by_token(self.found):
+        if self.accused.precision is not Precision.INT4 or not rounding.rounds_by_token(self.accused):
             return samples.batches(model, reference, limit, config, self.seed)
         whole = model.unrounded()
-        held = samples.Limit(value=check_numbers.tolerance(self.found.base_precision))
+        held = samples.Limit(value=check_numbers.tolerance(self.accused.base_precision))
         return samples.batches(whole, whole, held, config, self.seed)
