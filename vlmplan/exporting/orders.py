@@ -85,45 +85,45 @@ class ExportChoices:
     layout: ClientLayout = ClientLayout.TRANSFORMERS_JS
 
 
-def export_order(asked: ExportChoices, plan: Plan | None) -> ExportOrder:
+def export_order(choices: ExportChoices, plan: Plan | None) -> ExportOrder:
     """Return the order. Raises InputError where options contradict the plan or something is missing."""
-    checkpoint = asked.checkpoint or (plan.choice.model if plan is not None else None)
+    checkpoint = choices.checkpoint or (plan.choice.model if plan is not None else None)
     if checkpoint is None:
         raise InputError("nothing to export: give a PLAN.json, --checkpoint DIR|HUB-ID or --model NAME")
     if plan is not None:
-        _check_agreement(asked, plan)
+        _check_agreement(choices, plan)
     given = (
-        asked.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
-        asked.compressor or (plan.choice.compressor if plan is not None else None),
+        choices.visual_tokens or (plan.choice.visual_tokens if plan is not None else None),
+        choices.compressor or (plan.choice.compressor if plan is not None else None),
     )
-    _check_known(checkpoint, asked.layout)
+    _check_known(checkpoint, choices.layout)
     opened = (
-        open_checkpoint(checkpoint, check_runs) if asked.layout is ClientLayout.GENAI else open_checkpoint(checkpoint)
+        open_checkpoint(checkpoint, check_runs) if choices.layout is ClientLayout.GENAI else open_checkpoint(checkpoint)
     )
-    image = _image(opened, asked, plan)
+    image = _image(opened, choices, plan)
     visual_tokens, compressor = compressed(opened, *given, image)
-    precision = asked.precision or _planned_precision(plan)
+    precision = choices.precision or _planned_precision(plan)
     return ExportOrder(
         checkpoint=checkpoint,
         visual_tokens=visual_tokens,
         compressor=compressor,
         precision=precision,
-        base_precision=_base_precision(asked, precision, plan),
-        weights=asked.weights,
-        random_weights=asked.random_weights,
-        query=asked.query,
-        all_logits=asked.all_logits,
+        base_precision=_base_precision(choices, precision, plan),
+        weights=choices.weights,
+        random_weights=choices.random_weights,
+        query=choices.query,
+        all_logits=choices.all_logits,
         image=image,
-        layout=asked.layout,
+        layout=choices.layout,
         plan=plan,
     )
 
 
-def _image(checkpoint: Checkpoint, asked: ExportChoices, plan: Plan | None) -> tuple[int, int] | None:
+def _image(checkpoint: Checkpoint, choices: ExportChoices, plan: Plan | None) -> tuple[int, int] | None:
     """The size of an image that visual tokens are those of; None where every image makes as many."""
     if checkpoint.tiled:
-        return asked.image or (USUAL_IMAGE if plan is None else plan.workload.image)
-    if asked.image is not None:
+        return choices.image or (USUAL_IMAGE if plan is None else plan.workload.image)
+    if choices.image is not None:
         raise InputError(f"--image: an export of {checkpoint.config.model_type} makes one view of any; leave it out")
     return None
 
@@ -183,12 +183,12 @@ def _planned_precision(plan: Plan | None) -> Precision:
     return Precision.FP16 if plan.choice.precision is Precision.BF16 else plan.choice.precision
 
 
-def _base_precision(asked: ExportChoices, precision: Precision, plan: Plan | None) -> Precision:
+def _base_precision(choices: ExportChoices, precision: Precision, plan: Plan | None) -> Precision:
     """Of a quantised export: fp16 where the plan is for a GPU, fp32 for a CPU, whose runtime has no 16-bit products."""
-    if asked.base_precision is not None:
+    if choices.base_precision is not None:
         if precision in (Precision.FP32, Precision.FP16):
             raise InputError(f"--base-precision is for int8 and int4; all of an {precision} export is {precision}")
-        return asked.base_precision
+        return choices.base_precision
     return planned_base(plan)
 
 
@@ -197,15 +197,15 @@ def planned_base(plan: Plan | None) -> Precision:
     return Precision.FP16 if plan is not None and plan.hardware.kind == "gpu" else Precision.FP32
 
 
-def _check_agreement(asked: ExportChoices, plan: Plan) -> None:
+def _check_agreement(choices: ExportChoices, plan: Plan) -> None:
     """Raise InputError where an option says otherwise than the plan, or the plan cannot be exported."""
     if plan.choice.gpus > 1:
         raise InputError(f"the plan splits the model over {plan.choice.gpus} GPUs; ONNX Runtime runs it on one")
     pairs = (
-        ("--visual-tokens", asked.visual_tokens, plan.choice.visual_tokens),
-        ("--compressor", asked.compressor, plan.choice.compressor),
-        ("--precision", asked.precision, _planned_precision(plan)),
-        ("--image", asked.image and format_image(asked.image), format_image(plan.workload.image)),
+        ("--visual-tokens", choices.visual_tokens, plan.choice.visual_tokens),
+        ("--compressor", choices.compressor, plan.choice.compressor),
+        ("--precision", choices.precision, _planned_precision(plan)),
+        ("--image", choices.image and format_image(choices.image), format_image(plan.workload.image)),
     )
     for option, given, planned in pairs:
         if given is not None and given != planned:

@@ -264,8 +264,8 @@ def _sized(value: Any) -> int | None:
 
 
 def _amd_smi(around: Surroundings) -> Told:
-    asked = around.run("amd-smi", "static", "--asic", "--vram", "--driver", "--json")
-    rows = [row for row in _rows(_json(asked.text)) if _table(row.get("asic"))]
+    answer = around.run("amd-smi", "static", "--asic", "--vram", "--driver", "--json")
+    rows = [row for row in _rows(_json(answer.text)) if _table(row.get("asic"))]
     used = {}
     if rows:
         metrics = _rows(_json(around.run("amd-smi", "metric", "--mem-usage", "--usage", "--json").text))
@@ -289,14 +289,14 @@ def _amd_smi(around: Surroundings) -> Told:
                 integrated=total is not None and total < _LEAST_CARD_BYTES,
             )
         )
-    return tuple(devices), (asked.problem,) if asked.problem else ()
+    return tuple(devices), (answer.problem,) if answer.problem else ()
 
 
 def _rocm_smi(around: Surroundings) -> Told:
-    asked = around.run(
+    answer = around.run(
         "rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showuse", "--showdriverversion", "--json"
     )
-    whole, devices = _table(_json(asked.text)), []
+    whole, devices = _table(_json(answer.text)), []
     driver = _known(str(_table(whole.get("system")).get("Driver version") or ""))
     for key, value in whole.items():
         number = re.fullmatch(r"card(\d+)", key)
@@ -317,7 +317,7 @@ def _rocm_smi(around: Surroundings) -> Told:
                 integrated=total is not None and total < _LEAST_CARD_BYTES,
             )
         )
-    return tuple(devices), (asked.problem,) if asked.problem else ()
+    return tuple(devices), (answer.problem,) if answer.problem else ()
 
 
 def _card_name(card: Mapping[str, Any]) -> str:
@@ -331,8 +331,8 @@ def _card_name(card: Mapping[str, Any]) -> str:
 
 def intel(around: Surroundings) -> Told:
     """Return Intel's GPUs, the processor's own graphics last."""
-    asked = around.run("xpu-smi", "discovery", "-j")
-    listed = [row for row in _rows(_json(asked.text)) if row.get("device_name")]
+    answer = around.run("xpu-smi", "discovery", "-j")
+    listed = [row for row in _rows(_json(answer.text)) if row.get("device_name")]
     gpus = [_xpu(around, row, place) for place, row in enumerate(listed)]
     cards = () if gpus else _cards(around, "8086", "Intel")
     named = _opencl(around) if cards else []
@@ -343,7 +343,7 @@ def intel(around: Surroundings) -> Told:
             total = card.memory_bytes or (None if card.integrated else fitting[0].memory_bytes)
             card = replace(fitting[0], index=card.index, memory_bytes=total, driver=card.driver)  # noqa: PLW2901
         gpus.append(card)
-    return tuple(sorted(gpus, key=lambda one: one.integrated)), (asked.problem,) if asked.problem else ()
+    return tuple(sorted(gpus, key=lambda one: one.integrated)), (answer.problem,) if answer.problem else ()
 
 
 def _xpu(around: Surroundings, row: Mapping[str, Any], place: int) -> Device:
@@ -434,12 +434,12 @@ def apple(around: Surroundings) -> Told:
     chip = around.run("sysctl", "-n", "machdep.cpu.brand_string").text.strip()
     if not chip.startswith("Apple"):
         return (), ()
-    asked = around.run("system_profiler", "SPDisplaysDataType", "-json")
-    listed = _table(_json(asked.text)).get("SPDisplaysDataType")
+    answer = around.run("system_profiler", "SPDisplaysDataType", "-json")
+    listed = _table(_json(answer.text)).get("SPDisplaysDataType")
     displays = [_table(one) for one in listed] if isinstance(listed, list) else []
     cores = next((count for one in displays if (count := _bytes(one.get("sppci_cores")))), None)
     device = Device(name=chip, vendor="Apple", index=0, by="sysctl", kind="soc", cores=cores)
-    return (device,), (asked.problem,) if asked.problem else ()
+    return (device,), (answer.problem,) if answer.problem else ()
 
 
 def gpus(around: Surroundings) -> Told:

@@ -108,18 +108,18 @@ def _check_text(inner: Plain, named: str, vlm: Architecture, where: str) -> None
         )
 
 
-def _check_tower(own: Plain, vlm: Architecture, where: str) -> None:
+def _check_tower(table: Plain, vlm: Architecture, where: str) -> None:
     """Raise InputError, naming it, for a tower that is none of those the type comes with."""
     kind, usual = vlm.model_type, (vlm.tower, *vlm.towers)
     known = [*TOWERS, *usual, f"{vlm.tower}_vision", f"{kind}_vision", kind]
     for key, allowed, said in (("model_type", known, usual), ("model_name", vlm.tower_names, vlm.tower_names)):
-        named = own.get(key)
+        named = table.get(key)
         if named is not None and allowed and named not in [*allowed]:
             raise InputError(f"{where}.{key}: {named!r:.60} is not read; expected {_known(said)}")
     classes = {name for tower in TOWERS.values() for name in tower.classes}
-    for stem in _stems(own, where):
+    for stem in _stems(table, where):
         if stem not in classes and stem not in vlm.classes:
-            raise InputError(f"{where}.architectures: '{own['architectures'][0]}' is not read as a tower of {kind}")
+            raise InputError(f"{where}.architectures: '{table['architectures'][0]}' is not read as a tower of {kind}")
 
 
 def _inner_text(config: Plain, vlm: Architecture, where: str) -> Plain:
@@ -210,20 +210,20 @@ def _head_params(hidden: int, intermediate: int) -> int:
 
 def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
-    own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
-    _check_tower(own, vlm, inside)
-    own = {**own, **nested(own, "model_args", inside)}
-    own = {key: value for key, value in own.items() if value is not None}
-    named = str(own.get("model_type", ""))
+    table, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
+    _check_tower(table, vlm, inside)
+    table = {**table, **nested(table, "model_args", inside)}
+    table = {key: value for key, value in table.items() if value is not None}
+    named = str(table.get("model_type", ""))
     kind = named if named in TOWERS else vlm.tower
     known = TOWERS[kind]
-    defaults = _tower_defaults(own, named, known, vlm)
-    vision = _read(own, {**VISION_ALIASES, **known.aliases}, defaults, inside)
-    fields = {**known.traits, **vlm.traits, **vision, **_mlp_width(own, vision["hidden"], inside)}
+    defaults = _tower_defaults(table, named, known, vlm)
+    vision = _read(table, {**VISION_ALIASES, **known.aliases}, defaults, inside)
+    fields = {**known.traits, **vlm.traits, **vision, **_mlp_width(table, vision["hidden"], inside)}
     if "positions" not in fields and "image_size" in vision:
         fields["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(fields.get("class_token"))
-    fields |= known.special(own, fields, inside) if known.special else {}
-    if "siglip" in kind and switch(own, "vision_use_head", inside, default=vlm.siglip_head and "siglip" in named):
+    fields |= known.special(table, fields, inside) if known.special else {}
+    if "siglip" in kind and switch(table, "vision_use_head", inside, default=vlm.siglip_head and "siglip" in named):
         fields["extra_params"] = fields.get("extra_params", 0) + _head_params(fields["hidden"], fields["intermediate"])
     fields["layers_used"] = _layers_used(config, vlm, fields["layers"], where)
     return from_plain(VisionTower, fields, inside), kind

@@ -48,14 +48,14 @@ class Tokens(Document):
     warnings: tuple[str, ...]
 
 
-def _as_set(one: VisualInput, images: int) -> TokenSetting:
+def _as_set(visual: VisualInput, images: int) -> TokenSetting:
     return TokenSetting(
-        visual_tokens=one.visual_tokens,
-        request_visual_tokens=images * one.visual_tokens,
-        views=one.views,
-        reduction=one.reduction,
-        setting=one.setting,
-        engines=one.engines,
+        visual_tokens=visual.visual_tokens,
+        request_visual_tokens=images * visual.visual_tokens,
+        views=visual.views,
+        reduction=visual.reduction,
+        setting=visual.setting,
+        engines=visual.engines,
     )
 
 

@@ -117,33 +117,33 @@ def _extent(where: str, tensor: Any) -> tuple[str, int, int]:
     return location, int(numbers[0]), int(numbers[0]) + int(numbers[1])
 
 
-def _check_coverage(data: Path, extents: list[tuple[int, int]], strict: bool) -> None:
+def _check_coverage(path: Path, extents: list[tuple[int, int]], strict: bool) -> None:
     """Raise InputError where a data file holds anything but tensors one after the other, zeros before a page aside.
 
     Unless ``strict``, tensors may share bytes, as others let tied ones.
     """
-    if not data.exists():
+    if not path.exists():
         if extents:
-            raise InputError(f"{data.name} is missing")
+            raise InputError(f"{path.name} is missing")
         return
     if not extents:
-        raise InputError(f"{data.name} holds no tensor, and does not belong")
-    size, end = data.stat().st_size, 0
-    with data.open("rb") as stream:
+        raise InputError(f"{path.name} holds no tensor, and does not belong")
+    size, end = path.stat().st_size, 0
+    with path.open("rb") as stream:
         for first, last in extents:
             if last > size:
-                raise InputError(f"{data.name} has {size} bytes; a tensor ends at {last}")
+                raise InputError(f"{path.name} has {size} bytes; a tensor ends at {last}")
             if first < end:
                 if not strict:
                     end = max(end, last)
                     continue
-                raise InputError(f"{data.name}: two tensors share bytes at {first}")
+                raise InputError(f"{path.name}: two tensors share bytes at {first}")
             stream.seek(end)
             if first - end >= _ALIGNMENT or any(stream.read(first - end)):
-                raise InputError(f"{data.name}: {first - end} bytes at {end} belong to no tensor")
+                raise InputError(f"{path.name}: {first - end} bytes at {end} belong to no tensor")
             end = last
     if size != end:
-        raise InputError(f"{data.name}: {size - end} bytes at its end belong to no tensor")
+        raise InputError(f"{path.name}: {size - end} bytes at its end belong to no tensor")
 
 
 def _layouts(sizes_bytes: list[int]) -> Iterator[list[int]]:

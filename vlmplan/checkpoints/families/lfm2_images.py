@@ -21,16 +21,16 @@ _USUAL: dict[str, Any] = {  # of transformers' Lfm2VlImageProcessor
 }  # fmt: skip
 
 
-def _rule(given: dict[str, Any]) -> tuple[ImageRule, int]:
+def _rule(settings: dict[str, Any]) -> tuple[ImageRule, int]:
     """How settings cut a picture, and the most tiles."""
-    most = given["max_tiles"] if given["do_image_splitting"] else 1
-    tokens = (given["tile_size"] // (given["encoder_patch_size"] * given["downsample_factor"])) ** 2
+    most = settings["max_tiles"] if settings["do_image_splitting"] else 1
+    tokens = (settings["tile_size"] // (settings["encoder_patch_size"] * settings["downsample_factor"])) ** 2
     rule = ImageRule(
-        rule=Rule.ADAPTIVE, view_size=given["tile_size"], tokens_per_view=tokens,
-        min_views=min(given["min_tiles"], most), max_views=most, least_tokens=given["min_image_tokens"],
-        default_max_tokens=given["max_image_tokens"], thumbnail=given["use_thumbnail"],
-        single_view_fraction=float(given["max_pixels_tolerance"]), trained_min_visual_tokens=1,
-        trained_max_visual_tokens=max(tokens, given["max_image_tokens"]), setting="",
+        rule=Rule.ADAPTIVE, view_size=settings["tile_size"], tokens_per_view=tokens,
+        min_views=min(settings["min_tiles"], most), max_views=most, least_tokens=settings["min_image_tokens"],
+        default_max_tokens=settings["max_image_tokens"], thumbnail=settings["use_thumbnail"],
+        single_view_fraction=float(settings["max_pixels_tolerance"]), trained_min_visual_tokens=1,
+        trained_max_visual_tokens=max(tokens, settings["max_image_tokens"]), setting="",
     )  # fmt: skip
     return rule, most
 
@@ -42,15 +42,15 @@ def patches_of(view: Any, patch: int) -> Any:
     return cut.transpose(1, 3, 2, 4, 0).reshape(-1, patch * patch * channels)
 
 
-def _longest(given: dict[str, Any]) -> int:
+def _longest(settings: dict[str, Any]) -> int:
     """Patches that every view is padded to: as many as these settings can make of one."""
-    whole = given["max_image_tokens"] * given["downsample_factor"] ** 2
-    tile = (given["tile_size"] // given["encoder_patch_size"]) ** 2 if given["do_image_splitting"] else 0
+    whole = settings["max_image_tokens"] * settings["downsample_factor"] ** 2
+    tile = (settings["tile_size"] // settings["encoder_patch_size"]) ** 2 if settings["do_image_splitting"] else 0
     return int(max(whole, tile))
 
 
 def _views(
-    processor: Any, image: Any, cut: tuple[int, int] | None, size: tuple[int, int], given: dict[str, Any]
+    processor: Any, image: Any, cut: tuple[int, int] | None, size: tuple[int, int], settings: dict[str, Any]
 ) -> Iterator[Any]:
     """Tiles, row by row, and the whole picture behind several; that alone where it is not cut.
 
@@ -59,49 +59,51 @@ def _views(
     from transformers.image_utils import SizeDict
 
     def scaled(height: int, width: int) -> Any:
-        return processor.resize(image, SizeDict(height=height, width=width), resample=given["resample"])
+        return processor.resize(image, SizeDict(height=height, width=width), resample=settings["resample"])
 
     if cut is None:
         yield scaled(*size)
         return
-    (columns, rows), tile = cut, given["tile_size"]
+    (columns, rows), tile = cut, settings["tile_size"]
     large = scaled(rows * tile, columns * tile)
     for row in range(rows):
         for column in range(columns):
             yield large[:, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
-    if given["use_thumbnail"] and columns * rows > 1:
+    if settings["use_thumbnail"] and columns * rows > 1:
         yield scaled(*size)
 
 
-def _levelled(processor: Any, view: Any, given: dict[str, Any]) -> Any:
+def _levelled(processor: Any, view: Any, settings: dict[str, Any]) -> Any:
     """A view's values as the tower reads them."""
-    if given["do_rescale"]:
-        view = processor.rescale(view, given["rescale_factor"])
-    return processor.normalize(view, given["image_mean"], given["image_std"]) if given["do_normalize"] else view
+    if settings["do_rescale"]:
+        view = processor.rescale(view, settings["rescale_factor"])
+    return (
+        processor.normalize(view, settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else view
+    )
 
 
-def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str, Any]:
+def _read(processor: Any, images: list[Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Every view of every picture, and how each picture was cut.
 
     Raises InputError for a picture that is too long, and for settings that make too much of any.
     """
     import numpy as np
 
-    rule, most = _rule(given)
-    patch, longest = given["encoder_patch_size"], _longest(given)
+    rule, most = _rule(settings)
+    patch, longest = settings["encoder_patch_size"], _longest(settings)
     if (made := (most + 1) * longest * patch**2) > MOST_RESIZED:
         raise InputError(
             f"the processor's tile_size, max_tiles and max_image_tokens make up to {made:.3g} pixels of a picture, at "
             f"most {MOST_RESIZED} are made; mend them in preprocessor_config.json"
         )
-    side = patch * given["downsample_factor"]
+    side = patch * settings["downsample_factor"]
     pixels, masks, shapes = [], [], []
     info: dict[str, list[Any]] = {"image_rows": [], "image_cols": [], "image_sizes": []}
     for image in images:
         cut, (wide, high) = adaptive_cut(image.shape[2], image.shape[1], rule, most)
         size = (high * side, wide * side)
-        for view in _views(processor, image, cut, size, given):
-            patches = patches_of(_levelled(processor, view, given), patch).astype(np.float32)
+        for view in _views(processor, image, cut, size, settings):
+            patches = patches_of(_levelled(processor, view, settings), patch).astype(np.float32)
             if len(patches) > longest:  # the limits of tokens are of area, and a side has one token at least
                 size_px = f"{image.shape[2]} x {image.shape[1]} pixels"
                 raise InputError(f"the picture has {size_px}, too long for views of at most {longest} patches")
@@ -116,7 +118,7 @@ def _read(processor: Any, images: list[Any], given: dict[str, Any]) -> dict[str,
         "pixel_attention_mask": np.stack(masks).astype(np.int64),
         "spatial_shapes": np.array(shapes, np.int64),
     }
-    return arrays | (info if given["return_row_col_info"] else {})
+    return arrays | (info if settings["return_row_col_info"] else {})
 
 
 @functools.cache

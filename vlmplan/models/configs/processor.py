@@ -110,12 +110,12 @@ class Processor:
         """A side in pixels: a number, ``names`` of a table (the first found), or two equal sides. Raises InputError."""
         where, value = self.value(key)
         if isinstance(value, dict):
-            given = [(name, value[name]) for name in names if value.get(name) is not None]
-            if not given and value:
+            sides = [(name, value[name]) for name in names if value.get(name) is not None]
+            if not sides and value:
                 raise InputError(f"{where}: expected {' or '.join(names)}, found {', '.join(map(str, value))}")
-            if {name for name, _ in given} >= {"height", "width"} and value["height"] != value["width"]:
+            if {name for name, _ in sides} >= {"height", "width"} and value["height"] != value["width"]:
                 raise InputError(f"{where}: expected a square, found {value['height']} x {value['width']}")
-            where, value = (f"{where}.{given[0][0]}", given[0][1]) if given else (where, None)
+            where, value = (f"{where}.{sides[0][0]}", sides[0][1]) if sides else (where, None)
         if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
             value = value[0]
         return default if value is None else whole(value, where, 1, 65_536)

@@ -24,16 +24,16 @@ def _scaled(config: Plain, tower: VisionTower, h: int) -> Projector:
 
 def _perceived(config: Plain, tower: VisionTower, h: int) -> Projector:
     """Idefics2: a gated MLP over every patch, then latents that read them layer by layer."""
-    own = nested(config, "perceiver_config")
-    head_dim, layers = count_of(own, "resampler_head_dim", 96), count_of(own, "resampler_depth", 3)
-    latents = count_of(own, "resampler_n_latents", 64)
+    perceiver = nested(config, "perceiver_config")
+    head_dim, layers = count_of(perceiver, "resampler_head_dim", 96), count_of(perceiver, "resampler_depth", 3)
+    latents = count_of(perceiver, "resampler_n_latents", 64)
     resampler = Resampler(
         queries=latents,
         layers=layers,
         input_width=h,
         query_width=h,
-        attention_width=count_of(own, "resampler_n_heads", 16) * head_dim,
-        kv_width=count_of(own, "num_key_value_heads", 4) * head_dim,
+        attention_width=count_of(perceiver, "resampler_n_heads", 16) * head_dim,
+        kv_width=count_of(perceiver, "num_key_value_heads", 4) * head_dim,
         output_width=h,
         intermediate=4 * h,
         last=True,

@@ -331,13 +331,13 @@ def _hqq_scheme(table: Plain, where: str) -> Scheme | None:
 
 def _hqq(table: Plain, where: str) -> Layout:
     """Half-quadratic quantisation: one table for all, or one by the name of a module in a layer."""
-    inside, own = f"{where}.quant_config", nested(table, "quant_config", where)
-    by_name = {} if {"weight_quant_params", "nbits"} & own.keys() else own
+    inside, quant_config = f"{where}.quant_config", nested(table, "quant_config", where)
+    by_name = {} if {"weight_quant_params", "nbits"} & quant_config.keys() else quant_config
     rules: list[Rule] = [
         (patterns([name], inside), _hqq_scheme(nested(by_name, name, inside), inside)) for name in by_name
     ]
     if not by_name:
-        rules.append((None, _hqq_scheme(own, inside)))
+        rules.append((None, _hqq_scheme(quant_config, inside)))
     left, head = listed(table, where, "skip_modules", "modules_to_not_convert")
     return Layout(method="hqq", rules=tuple(rules), left=left, head=head)
 

@@ -58,21 +58,21 @@ def _prompt(parts: Parts, number: int) -> tuple[Prompt, dict[str, Any]]:
     ids = list(texts[0])
     for count, text in zip(seen.counts, texts[1:], strict=False):
         ids += [*before, *[checkpoint.image_token] * count, *after, *text]
-    given: dict[str, Any] = {"input_ids": np.array([ids], np.int32)}
-    given["num_image_tokens"] = np.array([sum(seen.counts)], np.int64)
+    inputs: dict[str, Any] = {"input_ids": np.array([ids], np.int32)}
+    inputs["num_image_tokens"] = np.array([sum(seen.counts)], np.int64)
     if number:
-        given["pixel_values"] = seen.pixels
+        inputs["pixel_values"] = seen.pixels
         if parts.tiles is None:
-            given["num_image_tokens"][0] = seen.counts[0]  # as its processor for views of one size says it, an image's
+            inputs["num_image_tokens"][0] = seen.counts[0]  # as its processor for views of one size says it, an image's
         else:
-            given["image_sizes" if checkpoint.pictured else "image_grid_thw"] = seen.grid
+            inputs["image_sizes" if checkpoint.pictured else "image_grid_thw"] = seen.grid
     read = np.array([ids], np.int64)
     merge = 1 if parts.tiles is None or parts.tiles.squares is None else parts.tiles.squares.merge
     ours = Prompt(
         input_ids=read, attention_mask=np.ones_like(read), pixel_values=seen.pixels, grid=seen.grid, merge=merge,
         image_token=checkpoint.image_token,
     )  # fmt: skip
-    return ours, given
+    return ours, inputs
 
 
 def _cases(parts: Parts, folder: Path) -> Iterator[_Case]:
