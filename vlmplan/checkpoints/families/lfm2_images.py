@@ -155,8 +155,8 @@ def view_processor() -> Any:
         do_resize = do_rescale = do_normalize = do_convert_rgb = True
         model_input_names = ["pixel_values", "pixel_attention_mask", "spatial_shapes"]  # noqa: RUF012
 
-        def _preprocess(self, images: list[Any], return_tensors: Any, **given: Any) -> Any:
-            return BatchFeature(data=_read(self, images, given), tensor_type=return_tensors)
+        def _preprocess(self, images: list[Any], return_tensors: Any, **settings: Any) -> Any:
+            return BatchFeature(data=_read(self, images, settings), tensor_type=return_tensors)
 
     for name, value in _USUAL.items():
         setattr(Lfm2VlImageProcessorPil, name, value)
