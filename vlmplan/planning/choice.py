@@ -174,6 +174,7 @@ class Loser:
     reason: str
 
 
+NO_REPLICAS = "no replicas that have enough to do keep the limits"
 _AS_MUCH = 1.005  # times a figure: what shows as the same
 
 
@@ -199,9 +200,7 @@ def reason_lost(loser: Candidate, choice: Candidate, budget: Budget, aim: Aim) -
     if loser.request.gpus != choice.request.gpus:
         pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
     if loser.replicas != choice.replicas:
-        pace += (
-            f", at least {counted(loser.replicas, 'replica')}" if loser.replicas else ", no replicas keep the limits"
-        )
+        pace += f", at least {counted(loser.replicas, 'replica')}" if loser.replicas else f", {NO_REPLICAS}"
     pace += _beside(loser, choice, aim)
     if points > 0:
         return f"{points:.1f} points more error, {pace}"

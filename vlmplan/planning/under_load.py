@@ -138,8 +138,8 @@ class Loaded:
         bearing = [one for one in out if one.replicas]
         if not bearing:
             return Infeasible(
-                f"no number of replicas keeps the limits at {rate}: requests that meet another break them; raise the "
-                "limits"
+                f"no number of replicas used to a tenth or more keeps the limits at {rate}: requests that meet another "
+                "break them; raise the limits"
             )
         nearest = min(bearing, key=lambda one: (one.replicas, one.predicted_error))
         least = nearest.replicas
