@@ -222,15 +222,15 @@ def because(plan: Plan, model: ModelSpec, barrier: Barrier | None, alone: "Plan 
 
 
 def to_try(
-    found: WhyNot, barrier: Barrier | None, alone: "Plan | Infeasible | NoCandidate", *, assumed: bool
+    why: WhyNot, barrier: Barrier | None, alone: "Plan | Infeasible | NoCandidate", *, assumed: bool
 ) -> Iterator[Change]:
     """Yield changes that may make the model the choice, the likeliest first.
 
     Where limits were ``assumed``, one that changes comes with the others, which would not be assumed then.
     """
-    if found.is_choice:
+    if why.is_choice:
         return
-    limits = typed(own_limits(found.plan)) if assumed else {}
+    limits = typed(own_limits(why.plan)) if assumed else {}
     if barrier is not None:
         for options in barrier.lets_in:
             yield Change(options=options, what=_words(options), brings="")
@@ -239,7 +239,7 @@ def to_try(
             beside = limits if set(change.options) & set(limits) else {}
             yield Change(options={**beside, **change.options}, what=change.what, brings="")
     elif not isinstance(alone, NoCandidate):
-        for options in _tighter(alone.choice, found.plan):
+        for options in _tighter(alone.choice, why.plan):
             beside = limits if not set(options) & {"--prefer", "--minimise"} else {}
             yield Change(options={**beside, **options}, what=_words(options), brings="")
 
