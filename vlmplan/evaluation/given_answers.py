@@ -64,20 +64,20 @@ def read_answers(text: str, only: int | None = None) -> tuple[GivenAnswer, ...]:
 
     Raises InputError.
     """
-    found: dict[tuple[str, str, int], GivenAnswer] = {}
+    answers: dict[tuple[str, str, int], GivenAnswer] = {}
     for limit, path in _files(text):
         for where, one in _rows(path, limit):
-            known = found.setdefault((one.question, one.asked, one.limit), one)
+            known = answers.setdefault((one.question, one.asked, one.limit), one)
             if known.text != one.text:
                 raise InputError(
                     f"{where}: a second answer to {printable(one.question)[:60]} within {one.limit} visual tokens; "
                     "expected one: a file of answers is of one model, asked in one way"
                 )
-    if not found:
+    if not answers:
         raise InputError(f"{printable(text)}: found no answer")
-    kept = tuple(one for one in found.values() if only in (None, one.limit))
+    kept = tuple(one for one in answers.values() if only in (None, one.limit))
     if not kept:
-        limits = ", ".join(map(str, sorted({one.limit for one in found.values()})))
+        limits = ", ".join(map(str, sorted({one.limit for one in answers.values()})))
         raise InputError(f"{printable(text)}: found no answer within {only} visual tokens, only within {limits}")
     return kept
 
@@ -94,10 +94,10 @@ def _samples(path: Path) -> Path:
     """A file, or the only one of samples below a folder of lmms-eval's."""
     if not path.is_dir():
         return path
-    found = sorted(path.rglob("*_samples_*.jsonl"))
-    if len(found) != 1:
-        raise InputError(f"{path}: found {len(found)} files *_samples_*.jsonl below it, expected one; name the file")
-    return found[0]
+    files = sorted(path.rglob("*_samples_*.jsonl"))
+    if len(files) != 1:
+        raise InputError(f"{path}: found {len(files)} files *_samples_*.jsonl below it, expected one; name the file")
+    return files[0]
 
 
 def _rows(path: Path, limit: int | None) -> Iterator[tuple[str, GivenAnswer]]:
@@ -311,8 +311,8 @@ def _question_of(one: GivenAnswer, by_id: Mapping[str, Question], by_line: Mappi
     if kind == "index" and " row " in rest:
         index, _, row = rest.rpartition(" row ")
         return by_id.get(index) if by_id else by_line.get(int(row))
-    if (found := by_id.get(one.question)) is not None:
-        return found
+    if (question := by_id.get(one.question)) is not None:
+        return question
     line = _LINE.search(one.question)
     number = line[1] if line else one.question
     return by_line.get(int(number)) if number.isascii() and number.isdecimal() and len(number) < 10 else None
@@ -328,17 +328,17 @@ def reply_to(one: GivenAnswer, kind: Score, name: str, expected: Sequence[str]) 
 
 def replies_by_themselves(given: Iterable[GivenAnswer], kind: Score) -> tuple[Reply, ...]:
     """Return answers of files that say what was expected, with their scores. Raises InputError where one does not."""
-    found = []
+    replies = []
     for one in given:
         if not one.expected:
             raise InputError(
                 f"{printable(one.question)[:60]}: the file does not say what is right; give QUESTIONS.jsonl"
             )
         try:
-            found.append(reply_to(one, kind, " ".join((one.question, one.asked)).strip(), one.expected))
+            replies.append(reply_to(one, kind, " ".join((one.question, one.asked)).strip(), one.expected))
         except InputError as error:
             raise InputError(f"{printable(one.question)[:60]}: {error}") from None
-    return tuple(found)
+    return tuple(replies)
 
 
 def given_curve(
@@ -363,9 +363,9 @@ def judged_answers(
 
     Raises Unavailable when the judge is gone.
     """
-    found, replies = answers
-    questions = {question.name: question for question, _ in found.pairs}
+    joined, replies = answers
+    questions = {question.name: question for question, _ in joined.pairs}
     judged, said, who = judge_all(judge, replies, questions, verdicts, progress)
     by_rule = {reply_key(reply): reply.right_fraction >= 0.5 for reply in replies}
-    compared = (agreement_with("the rule", said, by_rule), agreement_with("the labels given", said, found.labels))
+    compared = (agreement_with("the rule", said, by_rule), agreement_with("the labels given", said, joined.labels))
     return judged, replace(who, agreement=tuple(one for one in compared if one is not None))
