@@ -86,18 +86,18 @@ def seen_of_answers(joined: Matched, replies: Sequence[Reply], model: ModelSpec 
     wholes = {question.name: _size(question) for question, _ in joined.pairs}
     seen, sizes = [], dict[tuple[Size, Size | None, int, int], Size]()
     scores = {reply_key(reply): reply.right_fraction for reply in replies}
-    for question, one in joined.pairs:
-        if (right := scores.get(f"{question.name}\0{one.limit}")) is None:
+    for question, answer in joined.pairs:
+        if (right := scores.get(f"{question.name}\0{answer.limit}")) is None:
             continue
-        whole, size = wholes[question.name], one.size
+        whole, size = wholes[question.name], answer.size
         if model is not None:
-            key = (whole, one.size, one.limit, one.visual_tokens)
+            key = (whole, answer.size, answer.limit, answer.visual_tokens)
             if key not in sizes:
-                sizes[key] = _as_seen(model, one.size or _sent(model, whole, one.limit), one.visual_tokens)
+                sizes[key] = _as_seen(model, answer.size or _sent(model, whole, answer.limit), answer.visual_tokens)
             size = sizes[key]
         seen.append(
             Seen(
-                question=question, limit=one.limit, visual_tokens=one.visual_tokens, text=one.text,
+                question=question, limit=answer.limit, visual_tokens=answer.visual_tokens, text=answer.text,
                 right_fraction=right, size=size,
                 text_height_px=_text_height(question, whole, size),
             )

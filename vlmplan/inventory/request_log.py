@@ -349,11 +349,11 @@ def read_requests(path: Path) -> RequestLog:
         try:
             if isinstance(row, InputError):
                 raise row
-            one = _request(row, path.parent)
+            request = _request(row, path.parent)
         except InputError as error:
             raise InputError(f"{path} line {number}: {error}") from None
-        if one.images:
-            with_images.append(one)
+        if request.images:
+            with_images.append(request)
         else:
             first = first or row
             without += 1
@@ -362,6 +362,6 @@ def read_requests(path: Path) -> RequestLog:
             f"{path}: found no picture in {counted(without, 'request')}; expected {FIELDS}, or image_url parts in "
             f"messages; the first has {_keys(first)}"
         )
-    if all(one.time_s is not None for one in with_images):
-        with_images.sort(key=lambda one: one.time_s or 0.0)  # as they came, not as they ended
+    if all(request.time_s is not None for request in with_images):
+        with_images.sort(key=lambda request: request.time_s or 0.0)  # as they came, not as they ended
     return RequestLog(name=path.name, requests=tuple(with_images), without_images=without)

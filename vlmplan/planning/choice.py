@@ -54,21 +54,21 @@ class Aim:
     objective: Objective = Objective.ERROR
     preference: Preference = Preference.BALANCED
 
-    def value(self, one: Candidate) -> float:
+    def value(self, candidate: Candidate) -> float:
         """Return a candidate's figure of the objective; costs are GPU-seconds a request."""
-        gpus = one.request.gpus
+        gpus = candidate.request.gpus
         return {
-            Objective.ERROR: lambda: one.predicted_error,
-            Objective.COST: lambda: one.gpu_s,
-            Objective.LATENCY: lambda: one.cost.latency_s,
-            Objective.MEMORY: lambda: gpus * one.cost.memory_bytes.total,
-            Objective.SIZE: lambda: float(one.cost.params.total),
+            Objective.ERROR: lambda: candidate.predicted_error,
+            Objective.COST: lambda: candidate.gpu_s,
+            Objective.LATENCY: lambda: candidate.cost.latency_s,
+            Objective.MEMORY: lambda: gpus * candidate.cost.memory_bytes.total,
+            Objective.SIZE: lambda: float(candidate.cost.params.total),
         }[self.objective]()
 
-    def drawn(self, one: Candidate, z: float) -> float:
+    def drawn(self, candidate: Candidate, z: float) -> float:
         """Return the figure where all times are off by ``z`` standard deviations."""
         timed = self.objective in (Objective.COST, Objective.LATENCY)
-        return self.value(one) * (one.cost.latency_spread.factor(z) if timed else 1.0)
+        return self.value(candidate) * (candidate.cost.latency_spread.factor(z) if timed else 1.0)
 
     def shown(self, one: Candidate) -> str:
         """Return the figure as it is written."""

@@ -66,27 +66,27 @@ class _Priced:
     kept: bool
 
 
-def _request_of(one: LoggedRequest, seen: Seen, like: Request) -> Request | None:
+def _request_of(logged: LoggedRequest, seen: Seen, like: Request) -> Request | None:
     """A logged request, served as ``like``; None where the model's processor refuses its pictures."""
     workload = replace(
         like.workload,
-        text_tokens=one.text_tokens,
-        output_tokens=max(1, one.output_tokens),
-        cached_text_tokens=min(like.workload.cached_text_tokens, one.text_tokens),
-        images=len(one.images),
-        image=one.image,
+        text_tokens=logged.text_tokens,
+        output_tokens=max(1, logged.output_tokens),
+        cached_text_tokens=min(like.workload.cached_text_tokens, logged.text_tokens),
+        images=len(logged.images),
+        image=logged.image,
     )
     try:
-        return replace(like, workload=workload, visual=seen(one.image))
+        return replace(like, workload=workload, visual=seen(logged.image))
     except InputError:
         return None
 
 
 def _priced(
-    one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
+    logged: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
 ) -> _Priced | None:
     """Price a request; None where the model's context, its processor or ``most_tokens`` in memory refuse it."""
-    request = _request_of(one, seen, like)
+    request = _request_of(logged, seen, like)
     if request is None or not request.fits_context or request.context_tokens > most_tokens:
         return None
     priced, within = cost(request, ready), limits or _NO_LIMITS
