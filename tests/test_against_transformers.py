@@ -113,6 +113,27 @@ def test_text_types_have_the_parameters_of_their_class(kind: str) -> None:
     assert _params(model) - buffers == _of_class(config, "AutoModelForCausalLM")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"block_ff_dim": 640},
+        {"block_ffn_dim_multiplier": 1.3},
+        {"block_ffn_dim_multiplier": 2, "block_multiple_of": 8},
+        {"block_auto_adjust_ff_dim": False, "block_ff_dim": 700},
+        {"conv_bias": True},
+        {"tie_embedding": False},
+        {"tie_embedding": False, "tie_word_embeddings": True},
+    ],
+)
+def test_the_keys_of_lfm2_mean_what_its_class_makes_of_them(change: Plain) -> None:
+    transformers = pytest.importorskip("transformers")
+    own = {**TEXT, **TEXTS["lfm2"], "num_hidden_layers": 3, "full_attn_idxs": [1], **change}
+    own = {key: value for key, value in own.items() if value is not None}
+    model = model_from_config({"model_type": "lfm2", **own}, "config.json", "small")
+    assert _params(model) == _of_class(transformers.AutoConfig.for_model("lfm2", **own), "AutoModelForCausalLM")
+
+
 def test_every_text_type_is_tried() -> None:
     elsewhere = {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma", "gemma2"}  # test_operators
     inside = {"gemma4_text", "glm4v_moe_text", "qwen3_5_moe_text", "mllama_text_model", "molmo2_text", "ernie4_5_moe"}

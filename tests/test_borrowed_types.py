@@ -1,5 +1,6 @@
 """A checkpoint is read as what it is, or refused by its name: not as the model whose type it borrows."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,76 @@ def test_what_borrows_a_type_is_refused_by_its_name(name: str) -> None:
     config, message = BORROWED[name]
     with pytest.raises(InputError, match=message):
         model_from_config(config, "config.json", "x")
+
+
+def test_an_unknown_version_is_no_known_one() -> None:
+    config = {"model_type": "minicpmv", "version": 9.9, **TEXT}
+    with pytest.raises(
+        InputError, match=r"version: '9\.9' of minicpmv is not read; expected one of 2\.0, 2, 2\.5, 2\.6"
+    ):
+        model_from_config(config, "config.json", "x")
+    with_bias = [model_from_config({**config, "version": version}, "c", "x").llm.qkv_bias for version in (None, 2.6)]
+    assert with_bias == [False, True]  # what says no version is 2.0 or 2.5, Llama's
+
+
+def test_a_class_without_a_tower_is_a_text_model() -> None:
+    whole = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", **TEXT}}
+    text = model_from_config({**whole, "architectures": ["Gemma3ForCausalLM"]}, "config.json", "x")
+    both = model_from_config({**whole, "architectures": ["Gemma3ForConditionalGeneration"]}, "config.json", "x")
+    assert (text.architecture, text.vision, text.image, text.llm) == ("gemma3_text", None, None, both.llm)
+
+
+def test_every_class_without_a_tower_is_known() -> None:
+    transformers = pytest.importorskip("transformers")
+    from vlmplan.models.families import ARCHITECTURES
+
+    whole = {"Phi4MultimodalForCausalLM"}  # with its tower
+    for kind, known in ARCHITECTURES.items():
+        named = {f"{stem}ForCausalLM" for stem in known.classes} - whole
+        assert {one for one in named if hasattr(transformers, one)} == set(known.text_alone), kind
+
+
+SIGLIP: Plain = {**CLIP, "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"vision_config": {**CLIP, "num_channels": 4}}, "vision_config.num_channels is 4, which is not read: .* of 3"),
+        (
+            {"model_type": "mistral3", "multimodal_projector_bias": True},
+            "multimodal_projector_bias is True, .* of False",
+        ),
+        ({"model_type": "qwen2_vl", "text_config": {**TEXT, "head_dim": 64}}, "text_config.head_dim is 64, .* of 128"),
+        (
+            {"model_type": "qwen3_vl", "vision_config": {"num_position_embeddings": 100}},
+            "embeddings is 100, .* of 2304",
+        ),
+    ],
+)
+def test_a_key_that_matters_and_is_not_read_is_named(config: Plain, said: str) -> None:
+    usual: Plain = {"model_type": "llava", "text_config": TEXT, "vision_config": {}}
+    assert not [line for line in model_from_config(usual, "config.json", "x").cautions if "not read" in line]
+    told = " ".join(model_from_config({**usual, **config}, "config.json", "x").cautions)
+    assert re.search(said, told), told
+
+
+def test_a_siglip_tower_has_its_head_unless_it_says_no() -> None:
+    def extra(**more: Any) -> int:
+        config: Plain = {"model_type": "llava", "vision_feature_select_strategy": "full", "text_config": TEXT}
+        tower = model_from_config({**config, "vision_config": {**SIGLIP, **more}}, "config.json", "x").vision
+        assert tower is not None
+        return tower.extra_params
+
+    assert (extra(), extra(vision_use_head=True), extra(vision_use_head=False)) == (15_238_352, 15_238_352, 0)
+
+
+def test_null_is_no_name_and_a_missing_key_is_named_as_files_spell_it() -> None:
+    inner = {"model_type": None, **TEXT}
+    assert model_from_config({"model_type": "llava", "text_config": inner}, "config.json", "x").llm.layers == 24
+    gemma4 = {"model_type": "gemma4", "text_config": {"model_type": "gemma4_text", **TEXT, "num_experts": 8}}
+    with pytest.raises(InputError, match=r"found 8 experts, and not how many a token takes \(num_experts_per_tok or"):
+        model_from_config(gemma4, "config.json", "x")
 
 
 @pytest.mark.parametrize("file", ["config.json", "no_mla_keys.json"])

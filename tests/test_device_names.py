@@ -145,7 +145,6 @@ def test_a_jetson_of_another_size_is_another_module() -> None:
         ("MI300A", "instinct-mi300x"),
         ("Apple M5", "apple-m4"),
         ("Quadro RTX 6000", "rtx-6000-ada-generation"),
-        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "h100-sxm"),
         ("h10", "h100-sxm"),
         ("a1", "a100-80gb-sxm"),
         ("l4s", "l4"),
@@ -254,6 +253,11 @@ def test_a_name_on_the_command_line() -> None:
     code, _, err = run("recommend", "--hardware", "l44")
     assert code == 2
     assert "no hardware named 'l44' is in the catalogue; nearest: l4, l40" in err
+    for slice_ in ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"):
+        code, _, err = run("recommend", "--hardware", slice_)
+        assert (code, "is a slice of a GPU, of which no profile is shipped; leave --hardware out" in err) == (2, True)
+    code, _, err = run("estimate", "--model", "SmolVLM-256M", "--hardware", "NVIDIA H100 96GB HBM3")
+    assert (code, "is taken for h100-sxm, " in err, "it could be h100-nvl" in err) == (0, True, True), err
     code, out, _ = run("catalogue", "hardware", "NVIDIA H100 80GB HBM3", "--json")
     assert code == 0
     assert '"name": "h100-sxm"' in out

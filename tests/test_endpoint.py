@@ -164,6 +164,8 @@ def test_something_else_answers() -> None:
         "http://[::1",
         "http://h:abc/v1",
         "http://u:p@h/v1",
+        "http://h/v1?api_key=secret",
+        "http://h/v1#secret",
         "http://a b/v1",
     ],
 )

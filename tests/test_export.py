@@ -415,6 +415,26 @@ def test_a_hub_in_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not bound a process's memory")
+def test_a_hub_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_MOST_MEMORY_BYTES", 2**28)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def flood() -> None:
+            while True:
+                with suppress(OSError), listening.accept()[0] as connection:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+                    while True:
+                        connection.sendall(b" " * 2**20)
+
+        threading.Thread(target=flood, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        with pytest.raises(Unavailable, match="takes more memory than such files need"):
+            download.downloaded("some/model", download.CONFIGS)
+
+
 class _Folder(_Hub):
     """A hub with one model, the files of a folder."""
 

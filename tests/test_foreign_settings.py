@@ -10,6 +10,7 @@ import onnx
 import pytest
 from small_models import checkpoint, foreign, quiet
 
+from vlmplan.proof.foreign.settings import _of_tokenizer
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import Report
 from vlmplan.proof.validate import Validator
@@ -143,6 +144,26 @@ def test_a_tokenizer_that_another_transformers_saved_again(tmp_path: Path) -> No
     assert json.loads((ours / "tokenizer_config.json").read_text()) != kept | {"added_tokens_decoder": older}
     report = _judged(ours, theirs)
     assert not report.failed, report.failed
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("add_bos_token", True), ("add_eos_token", True), ("legacy", False), ("errors", "ignore"), ("stride", 2),
+        ("truncation", True), ("spaces_between_special_tokens", False), ("image_token", "<s>"), ("anything", "x"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_the_tokenizer_that_some_client_may_heed(key: str, value: Any, tmp_path: Path) -> None:
+    """transformers.js goes by ``add_bos_token``, for one, and transformers does not."""
+    ours, theirs = _pair(tmp_path)
+    _edited(ours / "tokenizer_config.json", **{key: value})
+    assert [fault for fault in _of_tokenizer(ours, theirs) if fault.startswith(f"tokenizer_config.json: {key}: ")]
+    _edited(theirs / "tokenizer_config.json", **{key: value})
+    assert not [*_of_tokenizer(ours, theirs)]
+    usual = {"errors": "replace", "legacy": True, "stride": 0, "add_bos_token": False}
+    _edited(theirs / "tokenizer_config.json", **{key: None})
+    _edited(ours / "tokenizer_config.json", **usual | {key: usual.get(key)})
+    assert not [*_of_tokenizer(ours, theirs)]
 
 
 def _genai(theirs: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from small_training import trained
 from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.checkpoints.compressors import RandomWeights, parameter_shapes
 from vlmplan.checkpoints.regions import compression
+from vlmplan.errors import InputError
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import ExportChoices, ExportOrder
 from vlmplan.exporting.orders import export_order as chosen
@@ -93,8 +94,20 @@ def test_a_trained_checkpoint_brings_its_own_compressor(packer: Path, tmp_path: 
     own = {name: torch.from_numpy(opened.tensors.array(name)).clone() for name in shapes}
     negated = {name: -value if "out_proj" in name else value for name, value in own.items()}
     save_file(negated, tmp_path / "negated.safetensors")
-    export(_own_order(packer, weights=tmp_path / "negated.safetensors"), tmp_path / "negated", quiet)
+    other = tmp_path / "negated.safetensors"
+    with pytest.raises(
+        InputError, match=r"negated\.safetensors holds another token-packer than .* \(trained with it\)"
+    ):
+        export(_own_order(packer, weights=other), tmp_path / "negated", quiet)
+    shutil.copytree(packer, plain := tmp_path / "plain")
+    config = json.loads((plain / "config.json").read_text())
+    config.pop("vlmplan")
+    (plain / "config.json").write_text(json.dumps(config))
+    asked = replace(_own_order(packer, weights=other), checkpoint=str(plain))
+    export(asked, tmp_path / "negated", quiet)
     assert {"manifest", "weights", "vision"} <= _failed(_judged(tmp_path / "negated", checkpoint=str(packer)))
+    with pytest.raises(InputError, match="holds another token-packer"):
+        _judged(tmp_path / "negated", checkpoint=str(packer), weights=other)
     for name, given in (
         ("pooled", {"compressor": Compressor.AVERAGE_POOL}),
         ("more", {"visual_tokens": 16, "random_weights": True}),
@@ -116,6 +129,8 @@ def test_the_checkpoints_own_compressor_may_have_been_named(packer: Path, tmp_pa
     export(_own_order(packer, weights=path), tmp_path / "named", quiet)
     assert not _failed(_judged(tmp_path / "named", checkpoint=str(packer)))
     assert not _failed(_judged(tmp_path / "named", checkpoint=str(packer), weights=path))
+    export(_own_order(packer), tmp_path / "unnamed", quiet)
+    assert not _failed(_judged(tmp_path / "unnamed", checkpoint=str(packer), weights=path))
     manifest = (tmp_path / "named" / "manifest.json").read_text()
     digest = json.loads(manifest)["weights_sha256"]
     (tmp_path / "named" / "manifest.json").write_text(manifest.replace(digest, "0" * 64))
@@ -206,6 +221,22 @@ def test_weights_that_the_export_calls_otherwise_are_said(tmp_path: Path) -> Non
     assert "gone.safetensors" in next(check.detail for check in gone.checks if check.name == "judge")
     assert "other.safetensors, another file" in judged(str(other)).reservations[0].detail
     assert not judged(str(right)).reservations
+
+
+def test_a_file_beside_the_checkpoint_is_not_replaced(tmp_path: Path) -> None:
+    kind, compressor = "clip-llama", Compressor.TOKEN_PACKER
+    shutil.copytree(checkpoint(kind), mine := tmp_path / "mine")
+    beside = _weights(kind, compressor, 4, mine / "compressor.safetensors")
+    other = _weights(kind, compressor, 4, tmp_path / "other.safetensors", sign=-1.0)
+    made = replace(order(kind, visual_tokens=4, compressor=compressor), checkpoint=str(mine))
+    with pytest.raises(
+        InputError, match=r"other\.safetensors holds another token-packer than .*compressor\.safetensors\)"
+    ):
+        export(replace(made, weights=other), tmp_path / "made", quiet)
+    export(made, tmp_path / "made", quiet)
+    with pytest.raises(InputError, match="holds another token-packer"):
+        _judged(tmp_path / "made", checkpoint=str(mine), weights=other)
+    assert not _failed(_judged(tmp_path / "made", checkpoint=str(mine), weights=beside))
 
 
 def test_a_random_compressor_is_said_to_be_one(tmp_path: Path) -> None:

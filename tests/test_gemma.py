@@ -249,6 +249,7 @@ def test_questions_are_answered_by_checkpoint_and_export_alike(kind: str, tmp_pa
             "rope_type is 'dynamic'; vlmplan exports default, linear, llama3, yarn",
         ),
         ("gemma3", "image_processor", {"do_resize": False}, "its processor has do_resize off"),
+        ("gemma3", "image_processor", {"do_pan_and_scan": True}, "do_pan_and_scan on, which cuts crops"),
         ("paligemma", "image_processor", {"size": {"height": 224, "width": 224}}, "the tower reads 112 pixels a side"),
         (
             "gemma3",

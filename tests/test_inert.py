@@ -142,6 +142,12 @@ def test_bash_reads_the_name_back(name: str) -> None:
     assert done.stdout == meant.encode("utf-8", "surrogateescape")
 
 
+@pytest.mark.parametrize("text", ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(1)", "\t=1"])
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert inert.cell(text) == f"'{text}"
+    assert inert.cell("Qwen/Qwen2-VL-2B") == "Qwen/Qwen2-VL-2B"
+
+
 def test_overlong_words_lose_their_middle() -> None:
     assert inert.short(f"no file {'x' * 5000}: choose another").endswith("x: choose another")
     assert len(inert.short("x" * 5000)) < 200

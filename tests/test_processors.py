@@ -116,6 +116,9 @@ def test_a_key_that_nobody_reads_is_named() -> None:
         ("llava", {"do_resize": True}, "preprocessor_config.json: no crop_size; counted by the tower's 336 pixels"),
         ("llava", {"crop_size": square(336), "size": {"shortest_edge": 336}, "do_center_crop": False},
          "preprocessor_config.json.do_center_crop is false: images keep their shape"),
+        ("paligemma", {"size": {"shortest_edge": 224}}, "preprocessor_config.json.size keeps an image's shape"),
+        ("paligemma", {"size": 224}, "preprocessor_config.json.size keeps an image's shape"),
+        ("idefics2", {"size": {"longest_edge": 980}}, "no do_image_splitting; counted by one view and its quarters"),
         ("llava", {"crop_size": square(336), "patch_size": 28}, "patch_size is 28, by which prompts are made"),
     ],
 )  # fmt: skip

@@ -221,6 +221,12 @@ def test_the_file_beside_config_json_is_read(tmp_path: Path) -> None:
         ({**GPTQ, "dynamic": {"-:*visual": {}}}, "'\\*visual' is no regular expression"),
         ({**AWQ, "modules_to_not_convert": 3}, "modules_to_not_convert: expected a list of names, found 3"),
         (compressed(INT4, ignore=("re:(",)), "is no regular expression"),
+        (compressed(INT4, ignore=("re:(.*)*(.*)*(.*)*(.*)*$x",)), "may take for ever; expected few repeats"),
+        (compressed(INT4, ignore=("re:" + "(.|.)" * 60 + "x",)), "may take for ever"),
+        (compressed(INT4, ignore=("re:" + "a?" * 60 + "x",)), "may take for ever"),
+        (compressed(INT4, ignore=tuple(f"re:.*a.*{n}.*x" for n in range(9))), "may take for ever"),
+        (compressed(INT4, ignore=("re:" + "a" * 5000,)), "an expression of 5000 characters, expected at most 4096"),
+        ({**GPTQ, "dynamic": {f"-:.*a.*{n}.*x": {} for n in range(9)}}, r"dynamic: .* may take for ever"),
         (compressed(INT4, format="marlin-24"), r"sparse weights \(marlin-24\) are not priced"),
         ({"quant_method": "compressed-tensors"}, "config_groups: missing"),
         ({"quant_method": "bitsandbytes"}, "neither load_in_4bit nor load_in_8bit"),
@@ -372,6 +378,19 @@ def test_lists_mean_modules_and_no_others(listed: str, meant: str, not_meant: st
     found = patterns([listed], "config.json")
     assert found.match(module(meant))
     assert not found.match(module(not_meant))
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "re:.*self_attn.*(q|k|v)_proj.*",
+        r"re:model\.layers\.(0|1|2|[3-9]|1[0-9])\.mlp\.(gate|up)_proj$",
+        r"re:^(?!.*(lm_head|visual)).*\.linear_?.*",
+        "re:.*layers.*self_attn.*o_proj.*",
+    ],
+)
+def test_expressions_of_real_uploads_are_matched(listed: str) -> None:
+    assert patterns([listed] * 3, "config.json").some or patterns([listed], "config.json").every
 
 
 def test_a_plan_for_a_quantised_checkpoint_serves_it_as_it_is(tmp_path: Path) -> None:

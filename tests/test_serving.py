@@ -400,7 +400,11 @@ BASE = ["--hardware", "l4", "--text-tokens", "50", "--output-tokens", "32"]
         (["--rate", "1e9/s"], "--rate: found '1e9/s', expected 0.0001/s to 100,000/s"),
         (["--rate", "20"], "did you mean 20/s?"),
         (["--rate", "-3/s"], "expected a rate above zero"),
-        (["--rate", "nothing.txt"], "nothing.txt: expected a file of arrival times"),
+        (
+            ["--rate", "nothing.txt"],
+            "nothing.txt: cannot be read (No such file or directory); expected a rate (20/s), or a file",
+        ),
+        (["--rate", "/dev/zero"], "/dev/zero: found not a regular file, expected a file; expected a rate (20/s)"),
         (["--rate", "20/s", "--replicas", "0"], "--replicas: found 0, expected 1 to 100000"),
         (["--replicas", "2"], "--replicas: found it without --rate"),
         (["--p95", "2s"], "--p95: found it without --rate"),

@@ -1,6 +1,7 @@
 """Drawn scenes: the same for a seed, answers that are true of the picture, and files that train and evaluate read."""
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -122,6 +123,17 @@ def test_tasks_kinds_and_captions() -> None:
     assert "caption" in kinds(captions=True)
 
 
+def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    left, starting, mine = (tmp_path / f".vlmplan-synthetic-{name}" for name in ("left", "starting", "mine"))
+    for folder in (left, starting, mine):
+        (folder / "set" / "images").mkdir(parents=True)
+    (mine / "notes").write_text("kept")
+    for folder in (left, mine):
+        os.utime(folder, (0, 0))
+    write_set(tmp_path / "out", SetOrder(images=1))
+    assert (left.exists(), starting.exists(), mine.exists()) == (False, True, True)
+
+
 def test_bad_orders_are_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kinds: found 'smell'"):
         SetOrder(images=1, kinds=("smell",))
@@ -134,6 +146,9 @@ def test_bad_orders_are_said(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["synthetic", "--out", str(tmp_path / "full")], catch_exceptions=False)
     assert done.exit_code == 2
     assert "is not empty" in done.stderr
+    file = str(tmp_path / "full" / "mine")
+    done = CliRunner().invoke(app, ["synthetic", "--out", file], catch_exceptions=False)
+    assert (done.exit_code, "is a file; expected a folder" in done.stderr) == (2, True)
     harder = CliRunner().invoke(app, ["synthetic", "--out", "x", "--difficulty", "9"], catch_exceptions=False)
     assert harder.exit_code == 2
     assert "found '9', expected 1 to 5 or mixed" in harder.stderr

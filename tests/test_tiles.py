@@ -285,6 +285,16 @@ def test_what_cannot_be_exported_of_a_list_of_tiles_is_named(
             "size: expected longest_edge, found height",
         ),
         ("tokenizer.json", {"added_tokens": []}, "found no added token 3"),
+        (
+            "tokenizer_config.json",
+            {"fake_image_token": "<row_1_col_1>"},
+            "fake_image_token is '<row_1_col_1>'; expected <fake_token_around_image>, which processors",
+        ),
+        (
+            "tokenizer_config.json",
+            {"extra_special_tokens": {"global_image_token": "<end_of_utterance>"}},
+            "global_image_token is '<end_of_utterance>'; expected <global-img>",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_named(name: str, changed: dict[str, Any], message: str, tmp_path: Path) -> None:

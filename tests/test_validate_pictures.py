@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_models import checkpoint, exported, order, quiet
+from small_models import USUAL_IMAGE, checkpoint, exported, order, quiet
 
+from vlmplan.checkpoints.families.lfm2_images import view_processor
 from vlmplan.exporting.orders import ExportOrder
+from vlmplan.exporting.tiles import tiling
 from vlmplan.exporting.write import export, open_parts
-from vlmplan.proof.files import pictures
+from vlmplan.proof.files import _cut_as_asked, pictures
 from vlmplan.proof.report import Check, Outcome, passed
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -74,3 +76,17 @@ def test_pictures_that_look_otherwise_are_told(change: dict[str, Any], tmp_path:
     found = _seen(tmp_path / "made", order())
     assert found.outcome is Outcome.FAILED
     assert "image processor" in found.detail or "pixels off by" in found.detail
+
+
+def test_settings_of_views_stay_the_processors_own_but_for_what_the_tokens_ask() -> None:
+    """So that a setting that vlmplan reads otherwise than the processor does shows in the pictures."""
+    unasked = tiling(open_parts(order("lfm2-vl")).checkpoint, USUAL_IMAGE, None).visual_tokens
+    for count, asked in ((unasked, set()), (182, {"max_tiles"})):
+        parts = open_parts(order("lfm2-vl", visual_tokens=count))
+        processor = view_processor().from_pretrained(checkpoint("lfm2-vl"))
+        assert parts.tiles is not None and parts.tiles.shapes is not None
+        names = parts.tiles.shapes.settings()
+        for name in names:
+            setattr(processor, name, 99)
+        _cut_as_asked(processor, parts.checkpoint, parts.tiles)
+        assert {name for name in names if getattr(processor, name) != 99} == asked

@@ -19,9 +19,13 @@ from small_models import checkpoint, foreign, order, quiet
 
 from vlmplan.checkpoints.checkpoint import open_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.write import export
+from vlmplan.exporting.answers import Prompts
+from vlmplan.exporting.files.clients import clients, texts
+from vlmplan.exporting.manifest import ClientLayout
+from vlmplan.exporting.write import export, open_parts
 from vlmplan.hardware.runtimes import Precision
 from vlmplan.models.spec import Compressor
+from vlmplan.proof.files import generated
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import Outcome, Report
 from vlmplan.proof.validate import Validator
@@ -91,6 +95,120 @@ def test_of_two_files_the_one_that_transformers_reads_first(mine: Path, tmp_path
     assert np.array_equal(_pixels(mine), _pixels(out))
     said = json.loads((out / "tokenizer_config.json").read_text())["chat_template"]
     assert said == transformers.AutoTokenizer.from_pretrained(mine).chat_template
+
+
+def _template(tag: str) -> str:
+    return "{% for message in messages %}" + tag + ": {{ message['content'] }}\r\n{% endfor %}"
+
+
+def _templates(folder: Path, **tags: str) -> None:
+    """Write a template in each place that is named, and none elsewhere."""
+    for name in ("chat_template.jinja", "chat_template.json"):
+        (folder / name).unlink(missing_ok=True)
+    for key, name in (("tokenizer", "tokenizer_config.json"), ("processor", "processor_config.json")):
+        content = json.loads((folder / name).read_text())
+        content.pop("chat_template", None)
+        own = {"chat_template": _template(tags[key])} if key in tags else {}
+        (folder / name).write_text(json.dumps(content | own))
+    if "older" in tags:
+        (folder / "chat_template.json").write_text(json.dumps({"chat_template": _template(tags["older"])}))
+    if "jinja" in tags:
+        (folder / "chat_template.jinja").write_text(_template(tags["jinja"]))
+    if "named" in tags:
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "default.jinja").write_text(_template(tags["named"]))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # transformers leaves files open
+@pytest.mark.parametrize("kind", ["clip-llama", "gemma3", "qwen2.5-vl"])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"tokenizer": "T"}, {"older": "O"}, {"processor": "P"}, {"jinja": "J", "older": "O"}, {"named": "N"},
+        {"processor": "P", "older": "O", "jinja": "J", "tokenizer": "T"}, {"older": "O", "tokenizer": "T"},
+        {"jinja": "J", "tokenizer": "T"},
+    ],
+    ids="".join,
+)  # fmt: skip
+def test_every_client_finds_the_template_of_the_checkpoints_processor(
+    kind: str, tags: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoint(kind), mine := tmp_path / "mine")
+    _templates(mine, **tags)
+    asked = [{"role": "user", "content": "hi"}]
+    own = transformers.LlavaProcessor.from_pretrained(mine) if kind == "clip-llama" else Prompts(mine).processor
+    if kind == "clip-llama" and set(tags) == {"tokenizer"}:  # whose processor has none
+        own = own.tokenizer
+    due = own.apply_chat_template(asked, tokenize=False)
+    files = _texts(mine, kind)
+    for place in ("chat_template.jinja", "tokenizer_config.json"):
+        (tmp_path / place).mkdir()
+        for name in ("tokenizer.json", "config.json", "tokenizer_config.json", place):
+            content = json.loads(files[name]) if name == "tokenizer_config.json" else {}
+            if name != place:
+                content.pop("chat_template", None)
+            (tmp_path / place / name).write_bytes(json.dumps(content).encode() if content else files[name])
+        read = transformers.AutoTokenizer.from_pretrained(tmp_path / place)
+        assert read.apply_chat_template(asked, tokenize=False) == due
+    assert "chat_template.json" not in files and b"chat_template" not in files["processor_config.json"]
+    assert b"\r" not in files["chat_template.jinja"]
+
+
+def _texts(mine: Path, kind: str) -> dict[str, bytes]:
+    """What an export has beside its graphs."""
+    parts = open_parts(replace(order(kind), checkpoint=str(mine)))
+    return texts(parts.checkpoint, parts.order.visual_tokens, (), parts.tiles)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ([{"name": "rag", "template": "R"}], "its chat templates are rag; expected one of the name default"),
+        (7, "its chat template is 7; expected a text"),
+        ("\ud800", "expected Unicode text"),
+    ],
+)
+def test_a_template_that_no_processor_could_use_is_refused(template: Any, expected: str, mine: Path) -> None:
+    _templates(mine)
+    _changed(mine, "tokenizer_config.json", lambda found: found.update(chat_template=template))
+    with pytest.raises(InputError, match=expected):
+        _texts(mine, "clip-llama")
+
+
+def test_a_gemma_without_a_template_is_not_for_transformers_js(tmp_path: Path) -> None:
+    """Its processor there asks for ``chat_template.jinja``."""
+    shutil.copytree(checkpoint("gemma3"), mine := tmp_path / "mine")
+    assert "transformers.js" in clients(open_checkpoint(str(mine)), ClientLayout.TRANSFORMERS_JS, asks=False)
+    _templates(mine)
+    assert clients(open_checkpoint(str(mine)), ClientLayout.TRANSFORMERS_JS, asks=False) == ("vlmplan",)
+
+
+@pytest.mark.parametrize("kind", ["clip-llama", "gemma3", "internvl", "qwen2.5-vl", "lfm2-vl"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_export_ends_where_the_checkpoints_own_generate_does(kind: str, inside: bool, tmp_path: Path) -> None:
+    """Where nothing but ``config.json`` says where that is."""
+    shutil.copytree(checkpoint(kind), mine := tmp_path / "mine")
+    (mine / "generation_config.json").unlink()
+
+    def change(found: dict[str, Any]) -> None:
+        found.pop("eos_token_id", None)
+        (found["text_config"] if inside else found).update(eos_token_id=[2, 7], suppress_tokens=[5], max_length=9)
+
+    _changed(mine, "config.json", change)
+    own = transformers.AutoModelForImageTextToText.from_pretrained(mine).generation_config
+    assert (own.eos_token_id, own.suppress_tokens, own.max_length) == ([2, 7], [5], 9)
+    (made := tmp_path / "made").mkdir()
+    for name, content in _texts(mine, kind).items():
+        (made / name).write_bytes(content)
+    read = transformers.GenerationConfig.from_pretrained(made)
+    assert (read.eos_token_id, read.suppress_tokens, read.max_length) == ([2, 7], [5], 9)
+    assert Prompts(made).stop == {2, 7}
+    opened = open_checkpoint(str(mine))
+    assert not [*generated(made, opened)]
+    said = json.loads((made / "generation_config.json").read_text())
+    (made / "generation_config.json").write_text(json.dumps(said | {"eos_token_id": 2}))
+    for client, fault in zip(("transformers", "transformers.js"), generated(made, opened), strict=True):
+        assert fault == f"generation in {client}: ends at: expected [2, 7], found [2]"
 
 
 def test_of_two_sets_of_weights_the_one_that_transformers_loads(mine: Path) -> None:

@@ -49,7 +49,8 @@ def _failed(error: OSError) -> str:
     """What to do about an error of the system that no command saw."""
     if error.errno == errno.ENOENT:
         return f"the folder it runs in cannot be read ({error.strerror}); change to one that exists"
-    return f"output cannot be written ({error.strerror}); free some space"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"output cannot be written ({error.strerror}); {'free some space' if full else 'choose another place'}"
 
 
 def main() -> None:

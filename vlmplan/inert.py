@@ -60,6 +60,11 @@ def terminal(text: str) -> str:
     return _COMMANDS.sub(_broken, seen(text))
 
 
+def cell(text: str) -> str:
+    """Return ``text`` for a cell of a table that people open in a spreadsheet: none takes it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def markdown(text: str) -> str:
     """Return ``text`` for a line or a cell of Markdown: no table, link, picture, mention, code or HTML comes of it."""
     shown = _MARKDOWN.sub(lambda match: _INSTEAD.get(match[0], f"\\{match[0]}"), terminal(text).lstrip())

@@ -52,7 +52,7 @@ RECIPES = {
         tower="siglip_vision_model",
         vllm="",
         top=lambda _: {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"},
-        vision_more=lambda _: {"num_hidden_layers": 26},
+        vision_more=lambda _: {"num_hidden_layers": 26, "vision_use_head": False},
     ),
     "LLaVA-OneVision": Recipe(
         kind="llava_onevision",

@@ -151,7 +151,7 @@ def _servers(
 def _endpoint(text: str) -> tuple[str, str | None]:
     """``URL`` or ``URL=MODEL`` -> (URL, the model's name there). Raises InputError."""
     url, equals, name = text.partition("=")
-    if not url.startswith(("http://", "https://")) or (equals and not name):
+    if not url.lower().startswith(("http://", "https://")) or (equals and not name):
         raise mistyped("--endpoint", text, "http://HOST:PORT/v1, or that and =MODEL", most=80)
     return url, name or None
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlmplan.checkpoints.compressors import RandomWeights as RandomWeights
     from vlmplan.checkpoints.compressors import compression_of as compression_of
     from vlmplan.checkpoints.compressors import compressor_weights as compressor_weights
+    from vlmplan.checkpoints.compressors import own_weights as own_weights
     from vlmplan.checkpoints.compressors import parameter_shapes as parameter_shapes
     from vlmplan.checkpoints.compressors import read_compressor as read_compressor
     from vlmplan.checkpoints.compressors import weights_file as weights_file
@@ -105,6 +106,7 @@ __getattr__, __all__ = face(
             "RandomWeights",
             "compression_of",
             "compressor_weights",
+            "own_weights",
             "parameter_shapes",
             "read_compressor",
             "weights_file",

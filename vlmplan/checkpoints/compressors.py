@@ -200,8 +200,11 @@ def compressor_weights(
             raise InputError(f"{option}: compressor {plan.compressor} has no weights of its own; leave it out")
         return None
     needed = parameter_shapes(checkpoint, plan)
-    file = weights_file(checkpoint, path)
-    if file is not None:
+    if path is not None:
+        given = read_compressor(path, needed)
+        _check_no_other(checkpoint, plan, path, given)
+        return given
+    if (file := weights_file(checkpoint, None)) is not None:
         return read_compressor(file, needed)
     if checkpoint.trained is not None and not random_weights:
         return _trained_weights(checkpoint, plan, needed)
@@ -211,3 +214,28 @@ def compressor_weights(
             "(or --random-weights for a trial: its answers mean nothing)"
         )
     return RandomWeights(shapes=needed)
+
+
+def own_weights(checkpoint: Checkpoint, plan: Compression) -> Weights | None:
+    """Return the weights of a compressor that its checkpoint brings, in a file beside it or trained with it.
+
+    None where it brings none, or those of another compressor.
+    """
+    try:
+        return compressor_weights(checkpoint, plan, None, random_weights=False)
+    except InputError:
+        return None
+
+
+def _check_no_other(checkpoint: Checkpoint, plan: Compression, path: Path, given: Weights) -> None:
+    """Raise InputError where ``path`` would take the place of the compressor that the checkpoint brings."""
+    own = own_weights(checkpoint, plan)
+    if own is None or all(
+        own.array(one).tobytes() == given.array(one).tobytes() for one in parameter_shapes(checkpoint, plan)
+    ):
+        return
+    where = weights_file(checkpoint, None) or "trained with it"
+    raise InputError(
+        f"--weights: {path} holds another {plan.compressor} than {checkpoint.name} brings ({where}); leave it out, or "
+        "give a checkpoint without one"
+    )

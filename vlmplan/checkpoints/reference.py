@@ -125,8 +125,8 @@ class Reference:
         with torch.inference_mode():
             pixels = self._tensor(pixel_values)
             if self.checkpoint.pictured:
-                found = self.model.get_image_features(pixels, None if grid is None else grid.tolist())
-                return torch.cat(found.pooler_output).float().cpu().numpy()
+                sizes = [list(pixels.shape[-2:])] * len(pixels) if grid is None else grid.tolist()
+                return self._picture_features(pixels, sizes).float().cpu().numpy()
             if self.checkpoint.gridded:
                 return self._grid_features(pixels, self._tensor(grid)).float().cpu().numpy()
             if not self.checkpoint.masked:
@@ -134,6 +134,19 @@ class Reference:
             seen = None if mask is None else self._tensor(mask)
             found = torch.cat(self.model.get_image_features(pixels, seen).pooler_output)
             return found.unflatten(0, (-1, self.compression.visual_tokens)).float().cpu().numpy()
+
+    def _picture_features(self, pixels: Any, sizes: list[list[int]]) -> Any:
+        """What transformers' own method makes of whole pictures of heights and widths in pixels.
+
+        Of one square alone it drops the dimension of its one token (``squeeze`` in ``get_image_features`` of its
+        ``models/mistral3``, 5.23.0) and fails, so that such a picture is read beside itself.
+        """
+        import torch
+
+        side = self.checkpoint.image_size
+        if len(sizes) == 1 and all(length // side == 1 for length in sizes[0]):
+            return self.model.get_image_features(torch.cat((pixels, pixels)), sizes * 2).pooler_output[0]
+        return torch.cat(self.model.get_image_features(pixels, sizes).pooler_output)
 
     def _grid_features(self, pixels: Any, grid: Any) -> Any:
         """What transformers' own method makes of patches, and of larger squares the mean of their tokens."""

@@ -18,6 +18,7 @@ from vlmplan.evaluation.legibility import Legibility
 from vlmplan.evaluation.questions import share
 from vlmplan.evaluation.scoring import Score
 from vlmplan.evaluation.served import Asked, Asking, Reply
+from vlmplan.inert import cell
 from vlmplan.intervals import quantile
 
 LEVEL = 0.9
@@ -218,5 +219,5 @@ def points_csv(curve: TokenCurve, llm_params_b: float, task: str) -> str:
     rows.writerow(("llm_params_b", "visual_tokens", "error", "task", "source"))
     for one in curve.at:
         error = f"{1 - one.score_fraction:.6f}"
-        rows.writerow((f"{llm_params_b:.6g}", f"{one.visual_tokens:.6g}", error, task, curve.served_model))
+        rows.writerow((f"{llm_params_b:.6g}", f"{one.visual_tokens:.6g}", error, cell(task), cell(curve.served_model)))
     return text.getvalue()

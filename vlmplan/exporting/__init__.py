@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from vlmplan.exporting.answers import answer as answer
     from vlmplan.exporting.answers import cut_within as cut_within
     from vlmplan.exporting.files.clients import TOKENIZER_FILES as TOKENIZER_FILES
-    from vlmplan.exporting.files.clients import chat_template as chat_template
     from vlmplan.exporting.files.clients import part_of as part_of
     from vlmplan.exporting.files.clients import texts as texts
     from vlmplan.exporting.files.genai import GENAI_CLIENT as GENAI_CLIENT
     from vlmplan.exporting.files.genai import GENAI_MARKS as GENAI_MARKS
     from vlmplan.exporting.files.genai import check_runs as check_runs
+    from vlmplan.exporting.files.generation import GENERATION_FILE as GENERATION_FILE
+    from vlmplan.exporting.files.generation import checkpoint_generation as checkpoint_generation
+    from vlmplan.exporting.files.generation import ending_tokens as ending_tokens
+    from vlmplan.exporting.files.generation import generation_keys as generation_keys
+    from vlmplan.exporting.files.generation import generation_settings as generation_settings
     from vlmplan.exporting.manifest import DECODER as DECODER
     from vlmplan.exporting.manifest import EMBED as EMBED
     from vlmplan.exporting.manifest import FILE_NAME as FILE_NAME
@@ -76,8 +80,15 @@ __getattr__, __all__ = face(
     {
         "allowance": ("Allowance", "OutOfTime", "RUN_TIMEOUT_S"),
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
-        "files.clients": ("TOKENIZER_FILES", "chat_template", "part_of", "texts"),
+        "files.clients": ("TOKENIZER_FILES", "part_of", "texts"),
         "files.genai": ("GENAI_CLIENT", "GENAI_MARKS", "check_runs"),
+        "files.generation": (
+            "GENERATION_FILE",
+            "checkpoint_generation",
+            "ending_tokens",
+            "generation_keys",
+            "generation_settings",
+        ),
         "manifest": (
             "ClientLayout",
             "DECODER",

@@ -24,6 +24,7 @@ from vlmplan.checkpoints import (
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, one_line
 from vlmplan.exporting.files.gemma import PALIGEMMA, write_placeholders
+from vlmplan.exporting.files.generation import ending_tokens, generation_settings
 from vlmplan.exporting.files.pixtral import PIXTRAL, row_processor
 from vlmplan.exporting.manifest import read_manifest
 from vlmplan.exporting.orders import check_text
@@ -114,6 +115,8 @@ class Prompts:
         if limit is not None:
             cut_within(self.processor.image_processor, limit, masked=model_type in MASKED_TYPES)
         self.folder, self.tokenizer = folder, self.processor.tokenizer
+        if self.processor.chat_template is None:  # as an export holds it, which has one for both
+            self.processor.chat_template = self.tokenizer.chat_template
         self.stop = _stop_tokens(folder, self.tokenizer)
 
     def of(self, image: Any, text: str, reads_question: bool, where: str = "the question") -> Prompt:
@@ -127,7 +130,7 @@ class Prompts:
         marks = (processor.image_token, getattr(self.tokenizer, "image_token", None))
         if written := [mark for mark in marks if mark and mark in text]:
             raise InputError(f"{where}: found {written[0]}; the image's place is set by the template, leave it out")
-        if self.tokenizer.chat_template is None and processor.chat_template is None:
+        if processor.chat_template is None:
             between = "" if type(processor).__name__ == PALIGEMMA else "\n"  # which that one writes behind the text
             asked = f"{processor.image_token}{between}{text}"
         else:
@@ -207,11 +210,9 @@ def _processor_class(model_type: Any) -> Any:
 
 
 def _stop_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:
-    """Token ids that end an answer: the generation configuration's and the tokenizer's."""
-    path = folder / "generation_config.json"
-    given = read_plain(path).get("eos_token_id") if path.is_file() else None
-    listed = given if isinstance(given, list) else [given]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if isinstance(token, int))
+    """Token ids that end an answer: those at which ``generate`` of the folder ends, and the tokenizer's."""
+    ends, own = ending_tokens(generation_settings(folder)), tokenizer.eos_token_id
+    return ends | {own} if isinstance(own, int) else ends
 
 
 def answer(folder: Path, image: Path, text: str, limit: int, provider: str, threads: int | None) -> Answer:

@@ -8,6 +8,7 @@ leaves variants (``a100``) means the usual one, which is said. A path is accepte
 import enum
 import functools
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -32,6 +33,7 @@ _SIZE_TOLERANCE = 0.1  # between the size in a name, GB or GiB, and what a progr
 _SCORES = "scores"  # the folder of what was published of single checkpoints
 _DEVICES, _EVIDENCE, _TYPICAL = "device_names.toml", "evidence.toml", "typical.toml"
 _MOST_NAMED = 8  # of the names that an ambiguous one may mean
+_SLICE = re.compile(r"\bMIG\b|\b[1-7]g\.[0-9]+gb\b", re.IGNORECASE)  # as nvidia-smi and Kubernetes name them
 _SIZE_APART = 0.03  # a size says which of two, where it fits one so much better
 
 
@@ -149,6 +151,11 @@ def resolve(shelf: Shelf, name: str) -> Path:
         more = f" and {len(candidates) - _MOST_NAMED} more" if len(candidates) > _MOST_NAMED else ""
         raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(candidates[:_MOST_NAMED])}{more}")
     if not candidates:
+        if shelf is Shelf.HARDWARE and _SLICE.search(name):
+            raise InputError(
+                f"'{name}' is a slice of a GPU, of which no profile is shipped; leave --hardware out where it "
+                "is, or give the profile that 'vlmplan profile' makes there"
+            )
         if shelf is Shelf.HARDWARE:
             close, others = near(name, known), " is in the catalogue"
             own = ", and 'vlmplan profile' on the device makes one of it"

@@ -17,16 +17,26 @@ from vlmplan.secret import hidden, tokens_at_hand
 # What says which model a checkpoint is, and what its processor makes of an image: a few kilobytes.
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "hf_quant_config.json")
 CONFIGS_S = 60.0  # for all of them; the library itself limits no more than the wait for the next byte
+_MOST_BYTES = 2**24  # of a file, as of a server's answer (vlmplan/measuring/endpoint.py)
+_MOST_MEMORY_BYTES = 2**30  # of the process that fetches them, with its libraries
 _FETCHING = """
 import json, logging, sys
+try:
+    import resource
+    for kind, most in zip((resource.RLIMIT_FSIZE, resource.RLIMIT_DATA), map(int, sys.argv[1:3])):
+        resource.setrlimit(kind, (most, most))
+except (ImportError, OSError, ValueError):
+    pass  # a system without such limits; the limit of time stands
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import disable_progress_bars
 logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 disable_progress_bars()
 try:
-    found = [snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:]), ""]
+    found = [snapshot_download(sys.argv[3], allow_patterns=sys.argv[4:]), ""]
+except MemoryError:
+    found = ["", "its answer takes more memory than such files need"]
 except Exception as error:
-    found = ["", str(error)]
+    found = ["", str(error) or type(error).__name__]
 print(json.dumps(found))
 """
 
@@ -59,9 +69,11 @@ def _whole(name: str, patterns: tuple[str, ...]) -> str:
 def _within(limit_s: float, name: str, patterns: tuple[str, ...]) -> str:
     """The folder of small files. Raises TimeoutError beyond ``limit_s``, and OSError for what the library raises.
 
-    In a process of its own, which can be ended: a server that drips would otherwise hold this one for ever.
+    In a process of its own, which can be ended, and bounded: a server that drips would otherwise hold this one for
+    ever, and one that sends without end fill the memory.
     """
-    command = [sys.executable, "-P", "-c", _FETCHING, name, *patterns]
+    limits = (str(_MOST_BYTES), str(_MOST_MEMORY_BYTES))
+    command = [sys.executable, "-P", "-c", _FETCHING, *limits, name, *patterns]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:

@@ -23,6 +23,7 @@ from vlmplan.models.configs.layers import layer_fields
 from vlmplan.models.configs.processor import FILES, Processor, read_processor
 from vlmplan.models.configs.text_types import TEXT_ALIASES, TextType
 from vlmplan.models.configs.towers import VISION_ALIASES, TowerType
+from vlmplan.models.configs.unread import not_read
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.families import ARCHITECTURES, BORROWED, SYNONYMS, TEXT_NAMES, TEXTS, TOWERS, overflows
 from vlmplan.models.quantised.layouts import TEXT_KEYS, with_file_beside
@@ -152,17 +153,26 @@ def _read(config: Plain, aliases: Mapping[str, tuple[str, ...]], defaults: Plain
 
 
 def _decoder(config: Plain, text: TextType, defaults: Plain, where: str) -> Decoder:
-    found = {"norms_per_layer": 2, **_read(config, TEXT_ALIASES, {**text.defaults, **defaults}, where)}
+    found = {
+        "norms_per_layer": 2,
+        **_read(config, {**TEXT_ALIASES, **text.aliases}, {**text.defaults, **defaults}, where),
+    }
+    if text.gate_counted:
+        found["intermediate"] //= 2
     found.setdefault("kv_heads", found["heads"])
     found.setdefault("head_dim", max(1, found["hidden"] // found["heads"]))
     found |= text.traits
     for trait, spelling in (
         ("qkv_bias", "attention_bias"),
+        ("qkv_bias", "qkv_bias"),
         ("output_bias", "attention_bias"),
         ("mlp_bias", "mlp_bias"),
     ):
         if switch(config, spelling, where, default=False) and trait not in text.traits:
             found[trait] = True
+    if found.get("experts") and not found.get("experts_per_token"):
+        keys = " or ".join(TEXT_ALIASES["experts_per_token"])
+        raise InputError(f"{where}: found {found['experts']} experts, and not how many a token takes ({keys})")
     return from_plain(Decoder, layer_fields(config, text, found, where), where)
 
 
@@ -193,6 +203,11 @@ def _tower_defaults(own: Plain, named: str, known: TowerType, vlm: Architecture)
     return {**known.defaults, **vlm.vision_defaults} if usual and not alone else known.defaults
 
 
+def _head_params(hidden: int, intermediate: int) -> int:
+    """SigLIP's pooling head: a query that attends to all patches, a norm and an MLP, with biases."""
+    return 4 * hidden**2 + 7 * hidden + 2 * hidden * intermediate + intermediate + hidden
+
+
 def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, str]:
     """The tower, and its type."""
     own, inside = nested(config, vlm.vision_key, where), f"{where}.{vlm.vision_key}"
@@ -208,6 +223,8 @@ def _tower(config: Plain, vlm: Architecture, where: str) -> tuple[VisionTower, s
     if "positions" not in found and "image_size" in vision:
         found["positions"] = (vision["image_size"] // vision["patch"]) ** 2 + bool(found.get("class_token"))
     found |= known.special(own, found, inside) if known.special else {}
+    if "siglip" in kind and switch(own, "vision_use_head", inside, default=vlm.siglip_head and "siglip" in named):
+        found["extra_params"] = found.get("extra_params", 0) + _head_params(found["hidden"], found["intermediate"])
     found["layers_used"] = _layers_used(config, vlm, found["layers"], where)
     return from_plain(VisionTower, found, inside), kind
 
@@ -223,12 +240,21 @@ def _vlm_parts(config: Plain, vlm: Architecture, llm: Decoder, where: str, proce
     return {"vision": tower, "projector": projector, "image": image}
 
 
+def _by_version(config: Plain, vlm: Architecture, where: str) -> str:
+    """The LLM's type where its fields stand at the top: the usual one, or what the file's ``version`` has."""
+    version = config.get("version")
+    version = "" if version is None else str(version)
+    if vlm.versions and version not in vlm.versions:
+        known = _known(one for one in vlm.versions if one)
+        raise InputError(f"{where}.version: {version!r:.40} of {vlm.model_type} is not read; expected one of {known}")
+    return vlm.versions.get(version, vlm.text)
+
+
 def _text_type(config: Plain, vlm: Architecture, where: str) -> tuple[Plain, TextType]:
     """The table of the LLM inside a vision-language config, and its type."""
     text_config = _inner_text(config, vlm, where)
-    named = str(text_config.get("model_type", vlm.text))
-    usual = vlm.versions.get(str(config.get("version")), vlm.text)
-    named = usual if named == vlm.model_type else TEXT_NAMES.get(named, named)
+    named = str(text_config.get("model_type") or vlm.text)
+    named = _by_version(config, vlm, where) if named == vlm.model_type else TEXT_NAMES.get(named, named)
     if named not in TEXTS:
         raise InputError(
             f"{where}.{vlm.text_key}: model_type '{named}' is not read; expected one of {', '.join(TEXTS)}"
@@ -265,6 +291,8 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         return ModelSpec(name=name, family=kind, architecture=kind, llm=llm, sources=(f"{where}",))
     text_config, text_type = _text_type(config, vlm, where)
     llm = _decoder(text_config, text_type, vlm.text_defaults, f"{where}.{vlm.text_key or 'text'}")
+    if set(vlm.text_alone) & set(config.get("architectures") or ()):
+        return ModelSpec(name=name, family=vlm.text, architecture=vlm.text, llm=llm, sources=(where,))
     processor = Processor(files, config)
     parts = _vlm_parts(config, vlm, llm, where, processor)
     return ModelSpec(
@@ -274,7 +302,7 @@ def _model(config: Plain, where: str, name: str, files: Mapping[str, Plain]) -> 
         llm=llm,
         exportable=_exportable(vlm, text_type),
         sources=(where, *files),
-        cautions=processor.warnings(),
+        cautions=(*processor.warnings(), *not_read(config, text_config, vlm, llm, parts["vision"])),
         **parts,
     )
 

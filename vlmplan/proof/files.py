@@ -7,7 +7,7 @@ one is the whole picture, the first.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ from vlmplan.checkpoints import (
     SHAPED_TYPES,
     Checkpoint,
     opened,
+    own_weights,
     quiet_transformers,
     stored_type,
     view_processor,
 )
-from vlmplan.document import plain, to_json, unambiguous_json
-from vlmplan.errors import InputError, one_line
+from vlmplan.cost import read_model_config
+from vlmplan.document import plain, read_plain, to_json, unambiguous_json
+from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import (
     EXTERNAL_ABOVE_BYTES,
     FILE_NAME,
+    GENERATION_FILE,
     GRAPH_REVISION,
     GRAPHS,
     VISION,
@@ -32,13 +35,19 @@ from vlmplan.exporting import (
     Manifest,
     Parts,
     Tiling,
+    checkpoint_generation,
     cut_within,
     data_file,
+    ending_tokens,
+    generation_keys,
+    generation_settings,
     manifest_of,
     part_of,
     texts,
+    tiling,
     weight_bytes,
 )
+from vlmplan.models import Compressor
 from vlmplan.progress import Progress
 from vlmplan.proof.folder import integrity, links
 from vlmplan.proof.graphs import Differences, compare
@@ -51,6 +60,11 @@ _SPELLING = "is laid out as no writer of JSON does: its spaces and escapes could
 _MOST_LAYOUT = 8  # how much longer a JSON file may be than ours for its spaces
 _ROUNDING = 2e-5  # of a normalised hidden state: two runtimes, one LLM pass
 _MOST_BESIDE_BYTES = 2**28  # tokenizer, configuration and operators of any checkpoint take less
+_SHOWN = 60  # characters of a value in a fault
+# What no answer depends on: bookkeeping, and with what a batch is filled or begun where there is no prompt.
+_INERT = {"bos_token_id", "pad_token_id", "use_cache", "output_attentions", "output_hidden_states", "output_scores",
+          "output_logits", "return_dict_in_generate", "cache_implementation", "cache_config"}  # fmt: skip
+_MERGED = ("decoder", "generator", "text_config")  # by which transformers.js overlays the top of config.json, in turn
 
 
 def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, progress: Progress) -> Iterator[Check]:
@@ -64,7 +78,7 @@ def files(folder: Path, manifest: Manifest, parts: Parts, query: Any | None, pro
     external = apart(folder, {name: weight_bytes(parts.graph(name)) for name in GRAPHS})
     due_files = texts(parts.checkpoint, parts.order.visual_tokens, external, parts.tiles, parts.order.layout)
     yield promises(folder, manifest, parts, {*due_files, *map(data_file, external)})
-    yield pictures(folder, parts, configuration(folder, due_files))
+    yield pictures(folder, parts, configuration(folder, due_files, parts.checkpoint))
     yield from graphs(folder, parts, drawn, external, progress)
 
 
@@ -83,6 +97,8 @@ def apart(folder: Path, sizes_bytes: dict[str, int]) -> tuple[str, ...]:
 def promises(folder: Path, manifest: Manifest, parts: Parts, beside: set[str]) -> Check:
     """The manifest says of the export what exporting this checkpoint would; ``beside`` are its files but graphs."""
     named = same_weights(manifest, parts.order, parts.checkpoint)
+    if manifest.weights is None and own_weights(parts.checkpoint, parts.compression) is not None:
+        parts = replace(parts, order=replace(parts.order, weights=None))  # a file given holds the same, or is refused
     parts = parts if named is None else replace(parts, order=replace(parts.order, weights=named))
     due = manifest_of(parts, dict(manifest.files))
     due = replace(
@@ -147,8 +163,49 @@ def _same(want: Any, found: Any) -> bool:
     return json.dumps(want, sort_keys=True) == json.dumps(found, sort_keys=True)
 
 
-def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
-    """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for."""
+def _in_javascript(folder: Path) -> dict[str, Any]:
+    """What transformers.js goes by (``_prepare_generation_config`` of its src/models/modeling_utils.js, 4.3.2)."""
+    merged = read_plain(folder / "config.json")
+    for key in _MERGED:
+        inner = merged.get(key)
+        merged |= inner if isinstance(inner, dict) else {}
+    path = folder / GENERATION_FILE
+    return merged | (read_plain(path) if path.is_file() else {})
+
+
+def _apart(want: Mapping[str, Any], found: Mapping[str, Any], keys: frozenset[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that are not the same, with what was expected and what was found."""
+    due, ends = ending_tokens(want), ending_tokens(found)
+    if due and due != ends:
+        yield "ends at", sorted(due), sorted(ends)
+    for key in sorted(keys - _INERT - {"eos_token_id"}):
+        if want.get(key) != found.get(key):
+            yield key, want.get(key), found.get(key)
+
+
+def generated(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield faults of how an export's clients would generate: each puts its settings together in its own way.
+
+    The checkpoint's are those that transformers' ``generate`` of it goes by. Raises InputError where those cannot be
+    read.
+    """
+    want, keys = checkpoint_generation(checkpoint), generation_keys()
+    for client, read in (("transformers", generation_settings), ("transformers.js", _in_javascript)):
+        try:
+            found = read(folder)
+        except InputError as error:
+            yield str(error)
+            return
+        for name, expected, told in _apart(want, found, keys):
+            shown = [printable(str(value)[:_SHOWN]) for value in (expected, told)]
+            yield f"generation in {client}: {name}: expected {shown[0]}, found {shown[1]}"
+
+
+def configuration(folder: Path, due_files: dict[str, bytes], checkpoint: Checkpoint) -> Check:
+    """Configuration, processor and tokenizer are those that the checkpoint and the visual tokens ask for.
+
+    Beside what they say, where answers end by them is compared, as each client reads it.
+    """
     faults = []
     for name, content in due_files.items():
         path = folder / name
@@ -170,6 +227,8 @@ def configuration(folder: Path, due_files: dict[str, bytes]) -> Check:
             faults.append(_difference(name, want, found))
         elif name.endswith(".json") and not _laid_out(held, found):
             faults.append(f"{name} {_SPELLING}")
+    if not faults:
+        faults += generated(folder, checkpoint)
     return verdict("configuration", faults, f"{len(due_files)} files as the checkpoint asks for")
 
 
@@ -304,13 +363,29 @@ def _cut_as_asked(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None
     if checkpoint.pictured:  # whose own processor sets another size of patches than the file has
         processor.patch_size = dict.fromkeys(("height", "width"), checkpoint.tower.patch_size)
     elif tiles.shapes is not None:
-        pass  # whose settings say all
+        _ask(processor, checkpoint, tiles)
+        return
     elif tiles.squares is not None:
         processor.merge_size = tiles.squares.merge
     elif not checkpoint.masked:
         processor.crop_to_patches = True
     if tiles.setting is not None:
         cut_within(processor, tiles.setting, masked=checkpoint.masked)
+
+
+def _ask(processor: Any, checkpoint: Checkpoint, tiles: Tiling) -> None:
+    """Set of a processor of views what the visual tokens ask for, and nothing else.
+
+    Settings in which the order is as the checkpoint is read stay the processor's own, so that a misreading shows.
+    """
+    rule = read_model_config(checkpoint.folder).image
+    unasked = tiling(checkpoint, tiles.image, None, Compressor.NONE).shapes
+    if tiles.shapes is None or unasked is None or rule is None:
+        return
+    as_read = unasked.settings() | {"min_image_tokens": rule.least_tokens}  # an export may write a lower least
+    for name, value in tiles.shapes.settings().items():
+        if value != as_read[name]:
+            setattr(processor, name, value)
 
 
 def pictures(folder: Path, parts: Parts, configured: Check) -> Check:

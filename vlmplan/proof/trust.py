@@ -16,8 +16,8 @@ from vlmplan import __version__
 from vlmplan.checkpoints import (
     Checkpoint,
     compression_of,
-    compressor_weights,
     open_checkpoint,
+    own_weights,
     parameter_shapes,
     read_compressor,
     weights_file,
@@ -187,7 +187,7 @@ def same_weights(manifest: Manifest, order: ExportOrder, checkpoint: Checkpoint)
     path, plan = Path(manifest.weights), compression_of(checkpoint, order.compressor, order.visual_tokens)
     try:
         needed = parameter_shapes(checkpoint, plan)
-        own, theirs = compressor_weights(checkpoint, plan, None, False), read_compressor(path, needed)
+        own, theirs = own_weights(checkpoint, plan), read_compressor(path, needed)
         same = own is not None and all(own.array(one).tobytes() == theirs.array(one).tobytes() for one in needed)
     except (InputError, OSError):
         return None

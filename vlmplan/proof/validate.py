@@ -130,7 +130,8 @@ class Validator:
     def _validated(self, folder: Path) -> Validation:
         """Every check of what lies in a folder now."""
         if not folder.is_dir():
-            raise InputError(f"{folder}: found no such folder; expected an export")
+            found = "a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: found {found}; expected an export, the folder that 'vlmplan export' wrote")
         if astray := check_folder.astray(folder):
             return self._rejected(folder, verdict("integrity", astray, ""))
         if not (folder / FILE_NAME).is_file():

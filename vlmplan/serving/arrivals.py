@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from vlmplan.cost import LoadAsked
+from vlmplan.document import read_text
 from vlmplan.errors import InputError
 from vlmplan.inventory import TIMES, RequestLog, read_requests
 from vlmplan.records import dataclass
@@ -54,11 +55,11 @@ def read_trace(path: Path) -> Arrivals:
     Raises InputError for what is no time, for times that go back, and for a trace with a pause of half its length.
     """
     try:
-        if path.stat().st_size > LARGEST_TRACE_BYTES:
-            raise InputError(f"{path}: expected at most {LARGEST_TRACE_BYTES // 2**20} MiB of arrival times")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: expected a file of arrival times in seconds, one a line") from None
+        lines = read_text(path, LARGEST_TRACE_BYTES).splitlines()
+    except InputError as error:
+        raise InputError(
+            f"{error}; expected a rate (20/s), or a file of arrival times in seconds, one a line"
+        ) from None
     times_s: list[float] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):

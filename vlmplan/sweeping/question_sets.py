@@ -5,9 +5,14 @@ seed, with no download. *Reasoning* asks of shapes, colours, counts and places; 
 question's ``kind`` says what it is about.
 """
 
+import contextlib
 import enum
+import errno
 import json
+import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +21,9 @@ from typing import Any
 
 from vlmplan.errors import InputError, check_range, printable
 from vlmplan.sweeping.scenes import COLOURS, LEVELS, SHAPES, Level, Scene, draw_scene, render
+
+_SCRATCH = ".vlmplan-synthetic-"  # what the folder that a set is written in is called, beside the set's own
+_STARTING_S = 60.0
 
 ROWS, COLUMNS = ("top", "upper", "lower", "bottom"), ("left", "inner left", "inner right", "right")
 
@@ -210,15 +218,57 @@ def write_set(
     All of it is written beside the folder and put in its place when whole. Return the number of questions. Raises
     InputError where the folder holds something already.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out: {folder} is a file; expected a folder that is new or empty")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out: {folder} is not empty; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".vlmplan-synthetic-", dir=folder.parent) as scratch:
+    _clear(folder.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder.parent) as scratch, _held(Path(scratch)):
         whole = Path(scratch) / "set"
         (whole / "images").mkdir(parents=True)
         count = _fill(whole, order, turns, progress)
-        whole.rename(folder)  # over an empty one, too
+        try:
+            whole.rename(folder)  # over an empty one, too
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise InputError(f"--out: something else has written {folder} meanwhile; choose another folder") from None
     return count
+
+
+@contextlib.contextmanager
+def _held(scratch: Path) -> Iterator[None]:
+    """Hold the lock of a folder that is being written, by which others know that it was not left behind."""
+    import fcntl
+
+    descriptor = os.open(scratch, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # where files have no locks nothing is taken for left behind before its time
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear(parent: Path) -> None:
+    """Remove what killed runs left beside a set: what is older than a minute and nobody holds."""
+    import fcntl
+
+    for path in parent.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            if (
+                path.is_symlink()
+                or {one.name for one in path.iterdir()} - {"set"}
+                or time.time() - path.stat().st_mtime < _STARTING_S
+            ):
+                continue  # somebody else's, or one that is about to be held
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _fill(folder: Path, order: SetOrder, turns: int, progress: Callable[[str, int, int], None] | None) -> int:

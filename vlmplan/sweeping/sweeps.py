@@ -15,6 +15,7 @@ from typing import Any
 from vlmplan.document import load, to_toml, write_text
 from vlmplan.errors import InputError, Unavailable, VlmplanError, one_line
 from vlmplan.extras import require
+from vlmplan.inert import cell
 from vlmplan.sweeping.grid import Grid, Trial
 from vlmplan.sweeping.grid_point import QUIET, RESULT, TrialResult, draw, make_base, make_tower, run_trial
 from vlmplan.training import Voice
@@ -94,7 +95,7 @@ def points_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
         for task, one in result.by_task.items():
             error = f"{1 - one.accuracy_fraction:.6f}"
             writer.writerow(
-                [size, result.trial.visual_tokens, error, task, family, one.questions, f"sweep {grid.name}"]
+                [size, result.trial.visual_tokens, error, cell(task), cell(family), one.questions, f"sweep {grid.name}"]
             )
     return made.getvalue()
 
@@ -107,7 +108,7 @@ def runs_csv(grid: Grid, results: Mapping[str, TrialResult]) -> str:
     for name, result in results.items():
         trial = result.trial
         size = grid.llm(trial.llm).llm_params_b
-        writer.writerow([f"{name}__checkpoint", size, trial.visual_tokens, str(trial.compressor)])
+        writer.writerow([cell(f"{name}__checkpoint"), size, trial.visual_tokens, str(trial.compressor)])
     return made.getvalue()
 
 

@@ -123,7 +123,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
     given = {name: value for name, value in locals().items() if name in _USUAL and value != _USUAL[name]}
     from vlmplan.evaluation import names_answers
 
-    if model.startswith(("http://", "https://")):
+    if model.lower().startswith(("http://", "https://")):
         _served(model, questions, given, out, json)
     elif names_answers(model):
         _answered(model, questions, given, out, json)

@@ -21,10 +21,12 @@ from vlmplan.checkpoints import (
     fast_tokenizer,
     quiet_transformers,
 )
-from vlmplan.document import read_plain, read_text
+from vlmplan.document import read_plain
 from vlmplan.errors import InputError
+from vlmplan.exporting.files.chat_templates import OLDER_FILE, TEMPLATE_FILE, chat_template
 from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.files.genai import GENAI_CLIENT, genai_texts
+from vlmplan.exporting.files.generation import GENERATION_FILE, checkpoint_generation, model_alone, special_tokens
 from vlmplan.exporting.files.lfm2 import shape_texts
 from vlmplan.exporting.files.pixtral import picture_texts
 from vlmplan.exporting.files.qwen_vl import grid_texts
@@ -41,14 +43,16 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
+    TEMPLATE_FILE,
+    OLDER_FILE,
+    GENERATION_FILE,
 )
 INTERNVL = "InternVLProcessor"
 IDEFICS3 = "Idefics3Processor"  # SmolVLM's own does the same with images, and needs what videos need to be loaded
 _AROUND = "<fake_token_around_image>"  # which that processor writes, and adds to a tokenizer that lacks it
+_WRITTEN = {"fake_image_token": _AROUND, "image_token": IMAGE_TOKEN, "global_image_token": "<global-img>"}
 _WITHOUT_JS = ("internvl",)  # transformers.js 4.3.2 has no class for them (its src/models/registry.js)
+_ASKS_TEMPLATE = ("gemma3",)  # whose processor there (src/models/gemma3) opens none without chat_template.jinja
 _STACKER = "GotOcr2ImageProcessor"  # which cuts InternVL's tiles
 # What the first format's files do not say, beside its tokens' names: its code prompts in ChatML.
 _FIRST_TEMPLATE = (
@@ -105,7 +109,9 @@ def clients(checkpoint: Checkpoint, layout: ClientLayout, *, asks: bool) -> tupl
     """Return what runs an export unmodified; vlmplan alone one that ``asks`` for the question's embedding."""
     if layout is ClientLayout.GENAI:
         return ("vlmplan", GENAI_CLIENT)
-    return ("vlmplan",) if asks or checkpoint.config.model_type in _WITHOUT_JS else ("vlmplan", "transformers.js")
+    kind = checkpoint.config.model_type
+    alone = asks or kind in _WITHOUT_JS or (kind in _ASKS_TEMPLATE and template_of(checkpoint) is None)
+    return ("vlmplan",) if alone else ("vlmplan", "transformers.js")
 
 
 def _stack_processor(checkpoint: Checkpoint, most: int | None) -> dict[str, Any]:
@@ -170,9 +176,26 @@ def _stack_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...
             "processor_class": INTERNVL,
             "image_seq_length": tiles.view_tokens,
             "image_processor": image,
-            **_own_template(checkpoint.folder),
         },
     }
+
+
+def _check_around(checkpoint: Checkpoint) -> None:
+    """Raise InputError where SmolVLM's own processor would write other tokens around an image than Idefics3's.
+
+    It goes by what the tokenizer calls them; Idefics3's, in Python and in transformers.js, does not.
+    """
+    paths = [checkpoint.folder / f"{name}_config.json" for name in ("tokenizer", "preprocessor", "processor")]
+    said = [read_plain(path) if path.is_file() else {} for path in paths]
+    kind = next((one["processor_class"] for one in reversed(said) if one.get("processor_class")), None)
+    if kind == IDEFICS3 or (kind is None and checkpoint.config.model_type != "smolvlm"):
+        return
+    extra = said[0].get("extra_special_tokens")
+    told = said[0] | (extra if isinstance(extra, dict) else {})
+    for key, token in _WRITTEN.items():
+        found = told.get(key, token)
+        if (found.get("content") if isinstance(found, dict) else found) != token:
+            raise InputError(f"{paths[0]}: {key} is {found!r:.40}; expected {token}, which processors of exports write")
 
 
 def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -182,7 +205,7 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             f"{checkpoint.folder}/tokenizer.json: expected the added tokens {IMAGE_TOKEN}, number "
             f"{checkpoint.image_token}, and {_AROUND}, which processors write around an image"
         )
-    folder = checkpoint.folder
+    _check_around(checkpoint)
     found, image = checkpoint.config.to_dict(), _tile_processor(checkpoint, tiles.limit)
     kept = ("model_type", "architectures", "text_config", "vision_config", "image_token_id", "scale_factor")
     config = {key: found[key] for key in kept if key in found} | _external(external)
@@ -193,7 +216,6 @@ def _tile_texts(checkpoint: Checkpoint, tiles: Tiling, external: tuple[str, ...]
             "processor_class": IDEFICS3,
             "image_seq_len": tiles.view_tokens,
             "image_processor": image,
-            **_own_template(folder),
         },
     }
 
@@ -258,13 +280,6 @@ def _external(graphs: tuple[str, ...]) -> dict[str, Any]:
     return {"transformers.js_config": {"use_external_data_format": listed}} if graphs else {}
 
 
-def _own_template(folder: Path) -> dict[str, Any]:
-    """The chat template that a processor's own file holds: transformers' processors heed it before any other."""
-    path = folder / "processor_config.json"
-    template = read_plain(path).get("chat_template") if path.is_file() else None
-    return {} if template is None else {"chat_template": template}
-
-
 def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Configuration and processor of one view, as LLaVA's classes read them."""
     image = _image_processor(checkpoint)
@@ -278,7 +293,7 @@ def _view_texts(checkpoint: Checkpoint, visual_tokens: int, external: tuple[str,
     return {
         "config.json": _config(checkpoint, visual_tokens, external),
         "preprocessor_config.json": image | {"processor_class": "LlavaProcessor"},
-        "processor_config.json": processor | {"image_processor": image} | _own_template(checkpoint.folder),
+        "processor_config.json": processor | {"image_processor": image},
     }
 
 
@@ -314,25 +329,42 @@ def texts(
     if (own := _family_texts(checkpoint, visual_tokens, tiles)) is not None:
         made = own
         made["config.json"] |= _external(external)
-        made["processor_config.json"] |= _own_template(folder)
     elif tiles is None:
         made = _view_texts(checkpoint, visual_tokens, external)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
+    made["config.json"] = model_alone(made["config.json"]) | special_tokens(checkpoint)
     if layout is ClientLayout.GENAI:
         made |= genai_texts(checkpoint, made["preprocessor_config.json"], visual_tokens, tiles)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in copied:
         copied["tokenizer.json"] = _as_opened(folder, copied["tokenizer.json"])
     if "tokenizer_config.json" in copied:
-        made["tokenizer_config.json"] = _with_template(folder, older=tiles is not None)
+        made["tokenizer_config.json"] = read_plain(folder / "tokenizer_config.json")
         if made["processor_config.json"]["processor_class"] == GEMMA3:
             made["tokenizer_config.json"] |= said_tokens(checkpoint)
     if checkpoint.first_format:
         made["tokenizer_config.json"] = _first_tokenizer(folder)
-        copied.pop("chat_template.json", None)
-        copied |= {"chat_template.jinja": _FIRST_TEMPLATE.encode(), "tokenizer.json": fast_tokenizer(folder)}
-    return copied | {name: _json(content) for name, content in made.items()}
+        copied["tokenizer.json"] = fast_tokenizer(folder)
+    if GENERATION_FILE not in copied:
+        made[GENERATION_FILE] = checkpoint_generation(checkpoint)
+    return _with_template(copied | {name: _json(content) for name, content in made.items()}, checkpoint)
+
+
+def template_of(checkpoint: Checkpoint) -> str | None:
+    """Return the chat template of a checkpoint; of the first format the one that its code writes by."""
+    return _FIRST_TEMPLATE if checkpoint.first_format else chat_template(checkpoint.folder)
+
+
+def _with_template(files: dict[str, bytes], checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The files of an export with its one chat template in each of the places where clients look, and no other."""
+    template, config = template_of(checkpoint), "tokenizer_config.json"
+    kept = {name: content for name, content in files.items() if name not in (TEMPLATE_FILE, OLDER_FILE)}
+    if config in kept:
+        said = json.loads(kept[config])
+        said.pop("chat_template", None)
+        kept[config] = _json(said | ({} if template is None else {"chat_template": template}))
+    return kept if template is None else kept | {TEMPLATE_FILE: template.encode()}
 
 
 def _first_tokenizer(folder: Path) -> dict[str, Any]:
@@ -340,7 +372,7 @@ def _first_tokenizer(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         raise InputError(f"{folder}: found no tokenizer_config.json; expected the tokenizer beside the model")
-    return read_plain(path) | TOKEN_NAMES | {"chat_template": _FIRST_TEMPLATE}
+    return read_plain(path) | TOKEN_NAMES
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -384,25 +416,6 @@ def _as_opened(folder: Path, content: bytes) -> bytes:
             return content if all(one == other for one, other in pairs) else theirs.to_str(pretty=True).encode()
     except Exception:  # a damaged tokenizer raises what it likes, and is told of where it is used
         return content
-
-
-def chat_template(folder: Path) -> Any | None:
-    """Return the template in a file of its own, as transformers does, else the tokenizer's; None for neither."""
-    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    if template.is_file():
-        return read_text(template)
-    return read_plain(config).get("chat_template") if config.is_file() else None
-
-
-def _with_template(folder: Path, *, older: bool) -> dict[str, Any]:
-    """The tokenizer's configuration with the chat template in it: where transformers.js looks for it.
-
-    With ``older`` the one of ``chat_template.json`` where there is no other, as SmolVLM was first published.
-    """
-    template, path = chat_template(folder), folder / "chat_template.json"
-    if template is None and older and path.is_file():
-        template = read_plain(path).get("chat_template")
-    return read_plain(folder / "tokenizer_config.json") | ({} if template is None else {"chat_template": template})
 
 
 def part_of(graph: str) -> str:

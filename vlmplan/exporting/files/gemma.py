@@ -54,6 +54,11 @@ def _processor(checkpoint: Checkpoint, count: int, found: dict[str, Any], kept: 
     kind = str(found.get("image_processor_type", usual)).removesuffix("Fast").removesuffix("Pil")
     if kind != usual:
         raise InputError(f"{folder}: its image processor is {kind:.60}, expected {usual}")
+    if found.get("do_pan_and_scan"):
+        raise InputError(
+            f"{folder}: its processor has do_pan_and_scan on, which cuts crops that no export reads; switch it off in "
+            "the checkpoint's processor files for one view of an image"
+        )
     whole = {"height": size, "width": size}
     if (given := found.get("size", whole)) != whole:
         raise InputError(f"{folder}: the processor makes {given!r:.60}, the tower reads {size} pixels a side")

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, added_tokens, head_dim
-from vlmplan.document import read_plain
 from vlmplan.errors import InputError
+from vlmplan.exporting.files.generation import checkpoint_generation
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Pictures, Tiling
 
@@ -127,14 +127,15 @@ def _images(checkpoint: Checkpoint, found: dict[str, Any], tiles: Tiling | None)
 
 
 def _generation(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The checkpoint's generation configuration; its tokens from the model's where it does not say them."""
-    path = checkpoint.folder / "generation_config.json"
-    told = read_plain(path) if path.is_file() else {}
+    """What the checkpoint's ``generate`` goes by; its tokens from the model's where that does not say them."""
+    told = dict(checkpoint_generation(checkpoint))
     for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
         if told.get(key) is None:
             told[key] = getattr(checkpoint.text, key, None)
     if told["eos_token_id"] is None:
-        raise InputError(f"--layout genai: {path}: found no eos_token_id, at which onnxruntime-genai stops")
+        raise InputError(
+            f"--layout genai: {checkpoint.folder}: found no eos_token_id, at which onnxruntime-genai stops"
+        )
     return told
 
 

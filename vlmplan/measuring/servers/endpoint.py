@@ -75,6 +75,7 @@ class Endpoint:
         try:
             parts = urlsplit(self.url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            usable = usable and not set("?#;") & set(self.url)  # what is asked stands behind; a key would be shown
         except ValueError:
             usable = False
         if not usable or not self.url.isprintable() or " " in self.url or "@" in parts.netloc:

@@ -70,15 +70,17 @@ class Architecture:
     ``tower`` and ``text`` are the types meant where the nested table names none (or one that is not known); further
     names that checkpoints give the tower are ``towers`` (``tower_names`` as a ``model_name``), and the LLM
     ``text_names``, and names of its class ``text_classes``. ``text_key`` and ``vision_key`` name the nested tables; a
-    type without ``text_key`` has its text fields at the top, of a type that may follow from ``versions``.
-    ``vision_defaults`` and ``text_defaults`` are dimensions, ``traits`` what the tower has beyond its own type.
-    ``by_tower`` is the type whose projector and image rule a tower brings along. ``tied`` is whether the head is tied
-    where no table says so, ``tied_by`` which of two that do. With ``newline`` a vector of the LLM's width ends each row
-    of patches. ``exportable``: ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's
-    tiles, as SmolVLM's, and others are left with one view. ``masked`` tiles come with a mask of the pixels that are no
-    padding. ``gridded`` ones are squares of patches, a token each, as many as an image of any shape makes, and come
-    with the grid of its patches. ``shaped`` ones are views of patches, each in a shape of its own. ``exported_texts``
-    are the LLM types that are drawn for it, where those of most families are not.
+    type without ``text_key`` has its text fields at the top, of a type that follows from ``versions`` where there are
+    any ("" where a file says none); a class in ``text_alone`` is the LLM without the tower. ``vision_defaults`` and
+    ``text_defaults`` are dimensions, ``traits`` what the tower has beyond its own type. ``by_tower`` is the type whose
+    projector and image rule a tower brings along. ``tied`` is whether the head is tied where no table says so,
+    ``tied_by`` which of two that do. With ``newline`` a vector of the LLM's width ends each row of patches.
+    ``siglip_head``: a SigLIP tower has its pooling head, which nothing reads, unless its table says no.
+    ``exportable``: ``vlmplan export`` draws its graphs; with ``tiled`` its export keeps the processor's tiles, as
+    SmolVLM's, and others are left with one view. ``masked`` tiles come with a mask of the pixels that are no padding.
+    ``gridded`` ones are squares of patches, a token each, as many as an image of any shape makes, and come with the
+    grid of its patches. ``shaped`` ones are views of patches, each in a shape of its own. ``exported_texts`` are the
+    LLM types that are drawn for it, where those of most families are not.
 
     ``projector`` and ``image`` make what stands behind the tower, and the rule of its tokens. ``settings`` is what one
     sets for another number of tokens, None where nothing changes it. ``overflows`` says who does not run it in fp16.
@@ -96,6 +98,7 @@ class Architecture:
     borrows: tuple[str, ...] = ()
     text_names: tuple[str, ...] = ()
     text_classes: tuple[str, ...] = ()
+    text_alone: tuple[str, ...] = ()
     towers: tuple[str, ...] = ()
     tower_names: tuple[str, ...] = ()
     text_key: str = "text_config"
@@ -109,6 +112,7 @@ class Architecture:
     tied: bool | None = None
     tied_by: Tie = Tie.OUTER
     newline: bool = False
+    siglip_head: bool = False
     exportable: bool = False
     tiled: bool = False
     masked: bool = False

@@ -38,6 +38,12 @@ def view_side(tower: VisionTower, read: Processor, *keys: str) -> int:
     own = tower_side(tower)
     for key in (key for key in keys if read.has(key)):
         side = read.side(key, own, "height", "shortest_edge", "longest_edge", "width")
+        where, said = read.value(key)
+        free = type(said) is int or (isinstance(said, dict) and said.get("shortest_edge") and not said.get("height"))
+        if key == "size" and free and not read.has("crop_size"):
+            read.note(
+                f"{where} keeps an image's shape, and no crop_size is cut of it; counted as squares of {side} pixels"
+            )
         if tower.image_size and side != own:
             read.note(f"{read.value(key)[0]} is {side}, and the tower was made for images of {own} pixels")
         return side

@@ -13,6 +13,7 @@ from vlmplan.models.configs.keys import Plain, switch, whole
 from vlmplan.models.configs.text_types import TextType
 from vlmplan.models.decoder import LayerGroup, Mixing
 
+MOST_WIDER = 1000  # by which a file may scale an MLP
 _KINDS = {
     "full_attention": "full",
     "attention": "full",
@@ -144,7 +145,8 @@ def _extra_params(keys: Keys, fields: dict[str, Any]) -> int:
     extra = layers * heads * keys.count("attention_sinks")
     extra += sparse * experts * keys.count("expert_score_bias") * (2 if "vision_expert_intermediate" in fields else 1)
     extra += sparse * fields["hidden"] * keys.count("shared_expert_gate")
-    extra += layers * (heads + fields["kv_heads"]) * fields["head_dim"] * keys.count("qk_norm_over_all_heads")
+    over_all = keys.count("qk_norm_over_all_heads") or keys.on("attention_layer_norm")  # OLMo, Molmo
+    extra += layers * (heads + fields["kv_heads"]) * fields["head_dim"] * over_all
     if experts and keys.count("expert_bias"):
         extra += layers * experts * (2 * fields["expert_intermediate"] + fields["hidden"] + 1)
     if keys.on("enable_moe_block"):  # Gemma 4: a scale of the router's input and one an expert
@@ -191,14 +193,25 @@ def _dense_layers(config: Plain, keys: Keys, layers: int) -> int | None:
     return None
 
 
+def _adjusted_width(keys: Keys, width: int) -> int:
+    """The width that an MLP is built with; of LFM2 two thirds of the file's, scaled and rounded up."""
+    if not keys.on("block_auto_adjust_ff_dim"):
+        return width
+    width, scale = int(2 * width / 3), keys.raw("block_ffn_dim_multiplier")
+    if scale is None:
+        return max(1, width)
+    if type(scale) not in (int, float) or not 0 < scale <= MOST_WIDER:
+        raise unexpected(keys.place("block_ffn_dim_multiplier"), f"a number from 0 to {MOST_WIDER}", scale)
+    multiple = max(1, keys.count("block_multiple_of"))
+    return max(1, -(-int(scale * width) // multiple) * multiple)
+
+
 def layer_fields(config: Plain, text: TextType, fields: dict[str, Any], where: str) -> dict[str, Any]:
     """Return ``fields``, a decoder's dimensions, with what its layers and experts have besides. Raises InputError."""
     keys, fields = Keys(config, text, where), dict(fields)
     if fields.get("experts"):
         fields = _experts(config, keys, fields)
-    if keys.on("block_auto_adjust_ff_dim"):
-        multiple = max(1, keys.count("block_multiple_of"))
-        fields["intermediate"] = -(-int(2 * fields["intermediate"] / 3) // multiple) * multiple
+    fields["intermediate"] = _adjusted_width(keys, fields["intermediate"])
     kinds = _kinds(config, text, keys, fields)
     counts, window = Counter(kinds), fields.pop("sliding_window", None)
     groups: list[LayerGroup] = []
@@ -220,4 +233,6 @@ def layer_fields(config: Plain, text: TextType, fields: dict[str, Any], where: s
     if own:
         fields |= {"per_layer_embedding": own, "norms_per_layer": fields["norms_per_layer"] + 1}
     fields["extra_embedding_rows"] = keys.count("extra_embedding_rows") + keys.count("additional_vocab_size")
-    return fields | {"groups": plain(groups), "extra_params": _extra_params(keys, fields)}
+    # conv_bias: of both projections, three times and once as wide as the model, and of the convolution
+    biases = 5 * fields["hidden"] * counts["convolution"] * keys.on("conv_bias")
+    return fields | {"groups": plain(groups), "extra_params": _extra_params(keys, fields) + biases}

@@ -46,7 +46,8 @@ class TextType:
     ``pattern`` is the kind of layer of all but every n-th, which has full attention, where a config lists none.
     ``keys`` are defaults of keys that only some types have (``layers.py`` reads those). ``names`` mean the same type.
     ``joined`` are modules that checkpoints hold for several projections of an operator. ``overflows`` says which
-    runtimes do not run it in fp16. ``exportable``: ``vlmplan export`` draws its graph.
+    runtimes do not run it in fp16. ``exportable``: ``vlmplan export`` draws its graph. ``aliases`` are keys that do not
+    mean here what they mean elsewhere; with ``gate_counted`` the MLP's width in a file counts gate and up together.
     """
 
     defaults: Plain
@@ -54,6 +55,8 @@ class TextType:
     pattern: tuple[str, int] | None = None
     keys: Plain = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gate_counted: bool = False
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     overflows: tuple[Overflow, ...] = ()
     exportable: bool = False
@@ -183,6 +186,8 @@ SHARED_TEXTS: Mapping[str, TextType] = {
         traits={"qk_norm": True},
         keys={"conv_L_cache": 3, "block_auto_adjust_ff_dim": True, "block_multiple_of": 256,
               "block_ffn_dim_multiplier": 1.0},
+        aliases={"intermediate": ("block_ff_dim", "intermediate_size"),
+                 "tied_embeddings": ("tie_embedding", "tie_word_embeddings")},
         joined={"output": ("self_attn.out_proj",)},
     ),
     "glm4": TextType(

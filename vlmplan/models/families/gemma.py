@@ -78,6 +78,7 @@ FAMILY = Family(
         Architecture(
             model_type="gemma3",
             classes=("Gemma3",),
+            text_alone=("Gemma3ForCausalLM",),
             tower="siglip_vision_model",
             vision_defaults=SO400M | {"image_size": 896},
             text="gemma3_text",
@@ -94,6 +95,7 @@ FAMILY = Family(
         Architecture(
             model_type="gemma4",
             classes=("Gemma4",),
+            text_alone=("Gemma4ForCausalLM",),
             tower="gemma4_vision",
             text="gemma4_text",
             tied=True,

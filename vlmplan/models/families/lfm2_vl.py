@@ -18,7 +18,8 @@ def _lfm2(config: Plain, tower: VisionTower, h: int) -> Projector:
     merge = count_of(config, "downsample_factor", 2, MOST_MERGED) ** 2
     joined, inner = merge * tower.hidden, count_of(config, "projector_hidden_size", 2560)
     norm = 2 * joined if switch(config, "projector_use_layernorm", default=True) else 0
-    return Projector(widths=(joined, inner, h), merge=merge, norm_params=norm)
+    bias = switch(config, "projector_bias", default=True)
+    return Projector(widths=(joined, inner, h), merge=merge, bias=bias, norm_params=norm)
 
 
 def _adaptive_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[str, Any]:

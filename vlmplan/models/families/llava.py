@@ -117,6 +117,7 @@ FAMILY = Family(
     architectures=(
         Architecture(
             model_type="llava",
+            siglip_head=True,
             tied_by=Tie.EITHER,
             classes=("Llava",),
             tower="clip_vision_model",
@@ -132,6 +133,7 @@ FAMILY = Family(
         ),
         Architecture(
             model_type="llava_next",
+            siglip_head=True,
             classes=("LlavaNext",),
             tower="clip_vision_model",
             vision_defaults=CLIP_LARGE,

@@ -77,7 +77,10 @@ FAMILY = Family(
             vision_defaults=SO400M | {"image_size": 980},
             text="qwen2",
             text_key="",
-            versions={"2.0": "llama", "2": "llama", "2.5": "llama", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
+            versions={  # vllm's minicpmv.py takes what says none for 2.0 or 2.5
+                "": "llama", "2.0": "llama", "2": "llama", "2.5": "llama", "2.6": "qwen2", "4.0": "llama",
+                "4": "llama", "4.5": "qwen3",
+            },
             projector=_queried,
             image=_slices_rule,
             settings=_SLICES,
@@ -105,4 +108,4 @@ FAMILY = Family(
         ),
     ),
     towers=_TOWERS,
-)
+)  # fmt: skip

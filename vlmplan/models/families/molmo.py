@@ -10,14 +10,18 @@ from vlmplan.models.configs.image_rules import MOST_TILES, Made, tower_side, vie
 from vlmplan.models.configs.keys import Plain, count_of, nested
 from vlmplan.models.configs.processor import Processor
 from vlmplan.models.configs.projectors import Made as Maker
+from vlmplan.models.configs.text_types import TextType
 from vlmplan.models.configs.towers import CLIP_LARGE, SO400M, TowerType
 from vlmplan.models.settings import Settings, processor_argument
 from vlmplan.models.spec import Rule
 from vlmplan.models.tower import Projector, Resampler, VisionTower
 
 
-def _attention_pooled(v_levels: int) -> Maker:
-    """Molmo: each token attends to its four patches, of two of the tower's layers; a gated MLP."""
+def _attention_pooled(v_levels: int, *, as_llm: bool = False) -> Maker:
+    """Molmo: each token attends to its four patches, of two of the tower's layers; a gated MLP.
+
+    ``as_llm``: the MLP is as wide as the LLM's where no table says otherwise, and two vectors mark what is padding.
+    """
 
     def made(config: Plain, tower: VisionTower, h: int) -> Projector:
         v, wide = tower.hidden, v_levels * tower.hidden
@@ -25,8 +29,12 @@ def _attention_pooled(v_levels: int) -> Maker:
             queries=1, input_width=wide, query_width=wide, attention_width=v, kv_width=v, output_width=v, region=4,
             bias=True,
         )  # fmt: skip
-        width = count_of(nested(config, "adapter_config"), "intermediate_size", 18944)
-        return Projector(widths=(v,), gated_intermediate=width, gated_output=h, resampler=resampler)
+        usual = max(1, count_of(config, "intermediate_size", 37888) // 2) if as_llm else 18944
+        width = count_of(nested(config, "adapter_config"), "intermediate_size", usual)
+        return Projector(
+            widths=(v,), gated_intermediate=width, gated_output=h, resampler=resampler,
+            extra_params=2 * wide if as_llm else 0,
+        )  # fmt: skip
 
     return made
 
@@ -59,17 +67,30 @@ def _overlap_rule(unasked: int, tokens: int) -> Made:
 _TOWERS = {
     "molmo2": TowerType(defaults=SO400M | {"layers": 25, "image_size": 378}, traits={"post_norm": False}),
 }
+# The decoder of the first Molmo by its own code (modeling_molmo.py, and vllm's molmo.py): the MLP's width counts gate
+# and up, the embedding is wider than the vocabulary and has 128 more rows for what marks an image.
+_TEXTS = {
+    "molmo_text": TextType(
+        defaults={
+            "vocabulary": 50304, "hidden": 4096, "intermediate": 11008, "layers": 32, "heads": 32,
+            "tied_embeddings": False,
+        },
+        keys={"additional_vocab_size": 128},
+        aliases={"vocabulary": ("embedding_size", "vocab_size")},
+        gate_counted=True,
+    ),
+}  # fmt: skip
 FAMILY = Family(
     architectures=(
         Architecture(
             model_type="molmo",
-            classes=("Molmo",),
+            classes=("Molmo", "MOLMo"),
             tower="clip_vision_model",
             vision_defaults=CLIP_LARGE | {"layers": 23},
             traits={"post_norm": False},
-            text="qwen2",
+            text="molmo_text",
             text_key="",
-            projector=_attention_pooled(2),
+            projector=_attention_pooled(2, as_llm=True),
             image=_overlap_rule(12, 144),
             settings=Settings(setting="processor max_crops={views}"),
             places=Places(
@@ -94,4 +115,5 @@ FAMILY = Family(
         ),
     ),
     towers=_TOWERS,
+    texts=_TEXTS,
 )

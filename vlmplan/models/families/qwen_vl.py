@@ -95,6 +95,7 @@ _QWEN3_VL = Architecture(
 _QWEN3_5 = Architecture(
     model_type="qwen3_5",
     classes=("Qwen3_5",),
+    text_alone=("Qwen3_5ForCausalLM",),
     tower="qwen3_vl",
     towers=("qwen3_5", "qwen3_5_vision"),
     text="qwen3_5_text",
@@ -132,6 +133,7 @@ FAMILY = Family(
             _QWEN3_5,
             model_type="qwen3_5_moe",
             classes=("Qwen3_5Moe",),
+            text_alone=("Qwen3_5MoeForCausalLM",),
             towers=("qwen3_5_moe", "qwen3_5_moe_vision"),
             text="qwen3_5_moe_text",
         ),

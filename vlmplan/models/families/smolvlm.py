@@ -76,6 +76,8 @@ def _quarters_rule(config: Plain, tower: VisionTower, read: Processor) -> dict[s
     latents = count_of(nested(config, "perceiver_config"), "resampler_n_latents", 64)
     latents = read.count("image_seq_len", latents) if read.has("image_seq_len") else latents
     split = read.on("do_image_splitting", default=True)
+    if not read.has("do_image_splitting"):
+        read.note_silence("do_image_splitting", "one view and its quarters")
     return views_rule(side, Rule.VIEWS, latents, 5, default_max_views=0 if split else 1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vlmplan.errors import InputError, nearest, unexpected
 from vlmplan.hardware import Precision
 from vlmplan.models.configs.keys import Plain, nested, switch, whole
-from vlmplan.models.quantised.modules import patterns
+from vlmplan.models.quantised.modules import check_listed, patterns
 from vlmplan.models.quantised.schemes import (
     BLOCKS,
     EVERYWHERE,
@@ -234,9 +234,9 @@ def _awq(table: Plain, where: str) -> Layout:
 def _gptq(table: Plain, where: str) -> Layout:
     """GPTQ (arXiv 2210.17323), with the patterns of GPTQModel's ``dynamic``: ``-:`` leaves out, ``+:`` or none sets."""
     rules: list[Rule] = []
-    dynamic = nested(table, "dynamic", where)
+    dynamic, inside = nested(table, "dynamic", where), f"{where}.dynamic"
+    check_listed([text.removeprefix("-:").removeprefix("+:") for text in dynamic], inside, regular=True)
     for text in dynamic:
-        inside = f"{where}.dynamic"
         means = patterns([text.removeprefix("-:").removeprefix("+:")], inside, regular=True)
         own = nested(dynamic, text, inside)
         rules.append((means, None if text.startswith("-:") else _packed({**table, **own}, f"{inside}.{text:.40}")))
@@ -252,6 +252,7 @@ def _auto_round(table: Plain, where: str) -> Layout:
     """AutoRound (arXiv 2309.05516): blocks by name, with changes by module."""
     rules: list[Rule] = []
     extra = nested(table, "extra_config", where)
+    check_listed(list(extra), f"{where}.extra_config")
     for name in extra:
         own = _packed({"sym": True, **table, **nested(extra, name, f"{where}.extra_config")}, where)
         rules.append((patterns([name], where), own))

@@ -13,6 +13,7 @@ from vlmplan.errors import InputError, printable
 from vlmplan.models.configs.family import USUAL, Places
 from vlmplan.models.decoder import Decoder
 from vlmplan.models.families import ARCHITECTURES, joined_modules
+from vlmplan.models.quantised.expressions import check_expressions
 from vlmplan.models.spec import ModelSpec
 
 # What may stand before ``layers.0`` of an LLM.
@@ -244,17 +245,34 @@ def _of_class(name: str) -> str:
     return found if re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) else name
 
 
-def patterns(listed: Iterable[str], where: str, *, regular: bool = False) -> Patterns:
-    """Read a list of modules; ``regular`` ones are all regular expressions. Raises InputError for one that is none."""
+def _regular(text: str, *, regular: bool) -> str | None:
+    """The expression that an entry of a list is; None for a name or a glob."""
+    if regular or text.startswith("re:"):
+        return text.removeprefix("re:")
+    if re.search(r"[\\^$|()+\[\]]", text):
+        return text
+    return None
+
+
+def check_listed(listed: Iterable[str], where: str, *, regular: bool = False) -> None:
+    """Raise InputError for a list of modules that could take too long to match; globs do not backtrack."""
+    found = (_regular(text, regular=regular) for text in listed)
+    check_expressions([text for text in found if text is not None], where)
+
+
+def patterns(listed: Sequence[str], where: str, *, regular: bool = False) -> Patterns:
+    """Read a list of modules; ``regular`` ones are all regular expressions.
+
+    Raises InputError for one that is none, or could take too long to match.
+    """
+    check_listed(listed, where, regular=regular)
     names: set[str] = set()
     words: list[str] = []
     some: list[re.Pattern[str]] = []
     every: list[re.Pattern[str]] = []
     whole = False
     for text in listed:
-        expression = text.removeprefix("re:") if regular or text.startswith("re:") else None
-        if expression is None and re.search(r"[\\^$|()+\[\]]", text):
-            expression = text
+        expression = _regular(text, regular=regular)
         if expression is not None:
             (every if "(?!" in expression else some).append(_expression(expression, where))
         elif "*" in text or "?" in text:  # a glob means what is inside, too

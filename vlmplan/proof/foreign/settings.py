@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmplan.document import TwiceError, read_plain, read_text, unambiguous_json
 from vlmplan.errors import InputError, printable
-from vlmplan.exporting import TOKENIZER_FILES, chat_template
+from vlmplan.exporting import TOKENIZER_FILES
 from vlmplan.proof.foreign import genai as foreign_genai
 from vlmplan.proof.foreign import tokenizer as foreign_tokenizer
 from vlmplan.proof.foreign.decoder import TextReference
@@ -101,7 +101,7 @@ def _of_template(folder: Path, checkpoint: Path) -> Iterator[str]:
             else ("there is a chat template, and the checkpoint has none")
         )
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    if has_tokenizer and not found and chat_template(checkpoint) is not None:
+    if has_tokenizer and not found and any(True for _ in _templates(checkpoint)):
         yield "there is no chat template, and the checkpoint has one"
 
 
@@ -181,6 +181,44 @@ def _of_configs(folder: Path, checkpoint: Path, both: set[str]) -> Iterator[str]
         for key in sorted(key for key in found if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS)):
             if found[key] not in (None, False, want.get(key)):
                 yield f"{name}: {printable(key[:60])}: expected {shown(want.get(key))}, found {shown(found[key])}"
+
+
+# Of tokenizer_config.json: what is compared by what the tokenizer does or by itself, and who wrote the file.
+_HELD = {
+    *foreign_tokenizer.SETTINGS, *foreign_tokenizer.ROLES, "added_tokens_decoder", "additional_special_tokens",
+    "extra_special_tokens", "auto_map", "model_specific_special_tokens", "chat_template", "model_max_length",
+    "model_input_names", "tokenizer_class", "processor_class", "backend", "is_local", "local_files_only",
+    "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "transformers_version",
+}  # fmt: skip
+# What is meant where a file says nothing.
+_USUAL = {"errors": "replace", "legacy": True, "spaces_between_special_tokens": True}
+
+
+def _meant(key: str, value: Any) -> Any:
+    """What a client takes a setting for: a token by its text, what is unsaid or empty as the usual."""
+    text = value.get("content", value) if isinstance(value, dict) else value
+    return _USUAL.get(key, False) if text is None or text in ("", [], {}) else text
+
+
+def _of_tokenizer(folder: Path, checkpoint: Path) -> Iterator[str]:
+    """Faults of ``tokenizer_config.json``: a key that any client may heed, set otherwise than the checkpoint's.
+
+    What a file does not say is as its tokenizer has it when it is opened: transformers writes all that it was told,
+    other tools leave out what is as ever.
+    """
+    name = "tokenizer_config.json"
+    if not (folder / name).is_file():
+        return
+    said = [read_plain(one / name) if (one / name).is_file() else {} for one in (folder, checkpoint)]
+    held = [foreign_tokenizer.opened(one) for one in (folder, checkpoint)]
+    for key in sorted({*said[0], *said[1]} - _HELD):
+        if key.endswith(_NAMES_FILES) or key.startswith(_CORRUPTS):
+            continue
+        found, want = (
+            one[key] if key in one else getattr(tokenizer, key, None) for one, tokenizer in zip(said, held, strict=True)
+        )
+        if _meant(key, found) != _meant(key, want):
+            yield f"{name}: {printable(key[:60])}: expected {shown(want)}, found {shown(found)}"
 
 
 def _of_model(folder: Path, checkpoint: Path) -> Iterator[str]:
@@ -269,6 +307,7 @@ def configuration(accused: Accused, reference: TextReference, checkpoint: Path) 
     own = None if faults else foreign_tokenizer.opened(checkpoint)
     context = int(getattr(reference.model.config, "max_position_embeddings", LONGEST_TOKENS))
     faults += [] if faults else [*_of_behaviour(folder, checkpoint, context)]
+    faults += [] if faults else [*_of_tokenizer(folder, checkpoint)]
     faults += _of_model(folder, checkpoint)
     faults += _ends(folder, checkpoint, getattr(own, "pad_token_id", None))
     faults += _left_out(folder, checkpoint)

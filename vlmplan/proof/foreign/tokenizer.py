@@ -14,8 +14,8 @@ from vlmplan.exporting import EndlessTemplate, templated
 from vlmplan.panics import stderr_held
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
-_SETTINGS = ("padding_side", "truncation_side", "split_special_tokens", "clean_up_tokenization_spaces")
+ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+SETTINGS = ("padding_side", "truncation_side", "split_special_tokens", "clean_up_tokenization_spaces")
 _PADDED = 3  # texts of a batch
 
 
@@ -55,9 +55,9 @@ def _tried(call: Any) -> Any:
 
 def behaviours(tokenizer: Any, texts: tuple[str, ...], chat: tuple[dict[str, str], ...]) -> Iterator[tuple[str, Any]]:
     """Yield what a tokenizer does, each by a name: settings, special tokens, encoding, decoding, padding, prompts."""
-    for name in _SETTINGS:
+    for name in SETTINGS:
         yield name, getattr(tokenizer, name, None)
-    for name in _ROLES:
+    for name in ROLES:
         yield name, (getattr(tokenizer, name, None), _tried(lambda one=name: getattr(tokenizer, f"{one}_id")))
     yield "special tokens", _tried(lambda: sorted(tokenizer.all_special_ids))
     yield (
