@@ -28,7 +28,7 @@ from vlmplan.inventory.request_log import read_requests
 from vlmplan.models.spec import Workload
 from vlmplan.serving.arrivals import Arrivals, read_trace
 from vlmplan.serving.engine import Engine, engine, mixed, size_of, step_limits
-from vlmplan.serving.served import Load, Replicas, at_percent, service
+from vlmplan.serving.served import LEAST_USED, Load, Replicas, at_percent, service
 from vlmplan.serving.simulate import serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,6 +183,17 @@ def test_the_least_replicas_keep_the_limits_and_one_fewer_does_not() -> None:
     assert one.keeps(least, 1.28)
     assert not one.keeps(least - 1, 1.28)
     assert (one.least(0.0) or 0) < least  # where times are longer than predicted more are needed
+
+
+def test_replicas_that_idle_are_no_plan_unless_they_were_asked_for() -> None:
+    """Just above what a request takes alone, a limit is kept only where requests hardly ever meet."""
+    alone_s = _replicas(5.0, 60.0).priced.latency_s
+    tight = _replicas(5.0, 1.003 * alone_s)
+    assert tight.least(0.0) is None
+    tight.asked = replace(tight.asked, replicas=500)
+    least = tight.least(0.0)
+    assert least is not None
+    assert 5.0 / least < LEAST_USED * tight.capacity_per_s(Timed.LATENCY, 0.0)
 
 
 def test_more_requests_and_shorter_limits_never_take_fewer_replicas() -> None:

@@ -76,8 +76,8 @@ def grown(needed: float, most: float) -> float:
 
 def _others(budget: Budget) -> dict[str, float]:
     """The limits that are none of time."""
-    found = {name: getattr(budget, name) for name in ("flops", "memory_bytes", "error_fraction")}
-    return {name: value for name, value in found.items() if value is not None}
+    limits = {name: getattr(budget, name) for name in ("flops", "memory_bytes", "error_fraction")}
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 def assumed_limits(stated: Budget | None, asked: Described, whole: bool) -> AssumedLimits | None:
@@ -161,28 +161,28 @@ class Question:
         times = 1.0
         while True:
             try:
-                found = self.within(self.limits(times), device, prices)
+                plan = self.within(self.limits(times), device, prices)
             except Infeasible as error:
                 if error.times is None or times >= self.assumed.most_ratio:
                     self.assumed.tell(times)
                     raise
                 times = grown(times * error.times, self.assumed.most_ratio)
             else:
-                wider, found = self._legible(times, found, device, prices)
+                wider, plan = self._legible(times, plan, device, prices)
                 self.assumed.tell(wider, to_read=wider > times)
-                return found
+                return plan
 
     def _legible(
-        self, times: float, found: "Plan", device: str | HardwareProfile, prices: "Prices | None"
+        self, times: float, plan: "Plan", device: str | HardwareProfile, prices: "Prices | None"
     ) -> "tuple[float, Plan]":
         """The plan, or one within wider assumed limits where its text is too small to be read, and theirs is not."""
-        if self.assumed is None or self.assumed.most_ratio <= 1 or _is_read(found):
-            return times, found
+        if self.assumed is None or self.assumed.most_ratio <= 1 or _is_read(plan):
+            return times, plan
         for more in _WIDER:
             wider = self.within(self.limits(times * more), device, prices)
             if _is_read(wider):
                 return times * more, wider
-        return times, found
+        return times, plan
 
     def within(self, budget: Budget, device: str | HardwareProfile, prices: "Prices | None") -> "Plan":
         """Ask one device within limits as they are. Raises Infeasible."""

@@ -45,19 +45,21 @@ def _priced(
 
     check_confidence(words["confidence"])
     within("--gpus", words["gpus"], 1, 16)
-    asked, found = described(words), spec(model)
+    asked, model_spec = described(words), spec(model)
     if visual_tokens is None:
-        visual_tokens = native_visual_tokens(found, asked.workload.image)
+        visual_tokens = native_visual_tokens(model_spec, asked.workload.image)
         size = format_image(asked.workload.image)
-        tell(f"{visual_tokens} visual tokens: what {found.name} makes of {size} unasked (--visual-tokens)")
+        tell(f"{visual_tokens} visual tokens: what {model_spec.name} makes of {size} unasked (--visual-tokens)")
     within("--visual-tokens", visual_tokens, 0, MOST_TOKENS)
     compressor = one_of(Compressor, words["compressor"], "--compressor")
     if compressor is not None and not visual_tokens:
         raise InputError(f"--compressor: found {compressor} with --visual-tokens 0; expected tokens to compress")
     profile = device(hardware)
     engine = one_of(Runtime, words["runtime"], "--runtime") or profile.default_runtime
-    chosen = precision_for(found, one_of(Precision, words["precision"], "--precision"), profile, engine)
-    request = request_of(found, asked.workload, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"])
+    chosen = precision_for(model_spec, one_of(Precision, words["precision"], "--precision"), profile, engine)
+    request = request_of(
+        model_spec, asked.workload, visual_tokens, chosen, compressor or Compressor.NONE, words["gpus"]
+    )
     return request, machine(profile, shelves.typical(), engine, chosen), asked.log
 
 

@@ -178,11 +178,11 @@ def validate(
         recalibrate=recalibrate, by_samples=by_samples, timeout_s=parse_wait(str(timeout)),
     )  # fmt: skip
     asked = _questions(file(questions), file(images))
-    found = Validator(options, progress).validate(Path(folder))
-    if asked is None or not found.report.passed:
-        return found
-    answers = _answers(Path(folder), found.report.checkpoint, options, asked, progress)
-    return dataclasses.replace(found, report=with_check(found.report, answers))
+    validation = Validator(options, progress).validate(Path(folder))
+    if asked is None or not validation.report.passed:
+        return validation
+    answers = _answers(Path(folder), validation.report.checkpoint, options, asked, progress)
+    return dataclasses.replace(validation, report=with_check(validation.report, answers))
 
 
 def _questions(path: Path | None, images: Path | None) -> "tuple[Question, ...] | None":
@@ -301,10 +301,10 @@ def evaluate(
     other = None if against is None else beside(subject, str(against), None, threads)
     ours = answer_all(subject, table, progress)
     compared = None if other is None else agreement(other.name, ours, answer_all(other, table, progress))
-    found = evaluation(subject, Path(questions).name, table, ours, compared)
+    evaluated = evaluation(subject, Path(questions).name, table, ours, compared)
     if written is not None:
         write_text(written, answers_jsonl(table, ours))
-    return found
+    return evaluated
 
 
 def page(*, plan: "File | Plan", export: File | None = None, report: "File | Report | None" = None) -> str:

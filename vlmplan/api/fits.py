@@ -138,7 +138,7 @@ def _study(points: File | Sequence[Point], harness: str | None) -> "Study | None
     return load(Study, Path(points))
 
 
-def _studied(found: "Study") -> "tuple[Row, ...]":
+def _studied(study: "Study") -> "tuple[Row, ...]":
     """A study's arms as points: what the answers alone say, since a law brings what is known beforehand itself.
 
     Raises InputError where too little was answered.
@@ -149,13 +149,13 @@ def _studied(found: "Study") -> "tuple[Row, ...]":
     rows = tuple(
         Row(
             name=f"{one.served_model} at {one.limit}", llm_params_b=one.llm_params_b, visual_tokens=one.visual_tokens,
-            error=one.answered_error_fraction, family=one.family, weight=one.answered_questions, task=found.task,
+            error=one.answered_error_fraction, family=one.family, weight=one.answered_questions, task=study.task,
             source=f"{OWN_QUESTIONS}{one.model}",
         )
-        for one in found.arms if one.answered_questions >= LEAST_ANSWERS
+        for one in study.arms if one.answered_questions >= LEAST_ANSWERS
     )  # fmt: skip
     if not rows:
-        raise InputError(f"{found.questions}: no model of the study has {LEAST_ANSWERS} answers or more; ask more")
+        raise InputError(f"{study.questions}: no model of the study has {LEAST_ANSWERS} answers or more; ask more")
     return rows
 
 

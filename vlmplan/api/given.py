@@ -76,10 +76,10 @@ def this_machine() -> HardwareProfile:
     """Return the machine that this runs on, and say what was assumed of it."""
     from vlmplan.inventory import here
 
-    found = here()
-    for line in (*found.assumed, *found.warnings):
+    machine = here()
+    for line in (*machine.assumed, *machine.warnings):
         tell(f"this machine: {line}")
-    return found.hardware
+    return machine.hardware
 
 
 def device(given: File | HardwareProfile | None) -> HardwareProfile:
@@ -115,10 +115,10 @@ def one_of(kind: type[E], given: str | None, option: str) -> E | None:
 
 def must_be_one_of(kind: type[E], given: str, option: str) -> E:
     """Return the member that a word names."""
-    found = one_of(kind, given, option)
-    if found is None:
+    member = one_of(kind, given, option)
+    if member is None:
         raise InputError(f"{option}: found none, expected one of {', '.join(kind)}")
-    return found
+    return member
 
 
 def within(option: str, value: int | None, least: int, most: int) -> None:

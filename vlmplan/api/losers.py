@@ -53,14 +53,14 @@ def _told(plan: "Plan") -> str:
     )
 
 
-def _tried(found: "WhyNot", changes: "Iterable[Change]", other: File | ModelSpec, asked: Mapping[str, Any]) -> "WhyNot":
+def _tried(why: "WhyNot", changes: "Iterable[Change]", other: File | ModelSpec, asked: Mapping[str, Any]) -> "WhyNot":
     """Ask with each change until enough make the model the choice; of others note the first that lets it in."""
     wins, otherwise = [], None
     for _, change in zip(range(MOST_TRIED), changes, strict=False):
         words = _with(asked, change.options)
         try:
             plan = recommend(**words)
-            if plan.choice.model == found.model:
+            if plan.choice.model == why.model:
                 wins.append(replace(change, brings=_told(plan)))
             elif otherwise is None and recommend(**{**words, "model": other, "models": None}):
                 otherwise = replace(change, brings=f"{plan.choice.model} at {_told(plan)}")
@@ -68,7 +68,7 @@ def _tried(found: "WhyNot", changes: "Iterable[Change]", other: File | ModelSpec
             continue
         if len(wins) == MOST_WINS:
             break
-    return replace(found, wins=tuple(wins), otherwise=None if wins else otherwise)
+    return replace(why, wins=tuple(wins), otherwise=None if wins else otherwise)
 
 
 def _alone(plan: "Plan", other: File | ModelSpec, asked: Mapping[str, Any]) -> "Plan | Infeasible | NoCandidate":
@@ -120,11 +120,11 @@ def why_not(
     with _quiet():
         barrier = _barrier(plan, model, task, words)
         alone = plan if barrier or plan.choice.model == model.name else _alone(plan, other, words)
-        found = because(plan, model, barrier, alone)
+        why = because(plan, model, barrier, alone)
         if words["model"] is not None:  # no change makes another than that the choice
-            return found
+            return why
         assumed = all(words[name] is None for name in (*LIMITS, "budget"))
-        return _tried(found, to_try(found, barrier, alone, assumed=assumed), other, words)
+        return _tried(why, to_try(why, barrier, alone, assumed=assumed), other, words)
 
 
 def _barrier(

@@ -28,13 +28,13 @@ def _order(  # noqa: PLR0917 - the words, in order
     from vlmplan.measuring import Effort, ProfileOrder, precisions_asked, precisions_of
 
     within("--threads", threads, 1, 256)
-    found = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)
+    here = setup(where, one_of(Runtime, runtime, "--runtime") or Runtime.ONNXRUNTIME, threads)
     effort = Effort.QUICK if quick else Effort.DEFAULT
     return ProfileOrder(
-        setup=found,
+        setup=here,
         effort=effort,
-        precisions=precisions_asked(precision, precisions_of(found), effort),
-        out=own_path(found.name) if out is None else Path(out),
+        precisions=precisions_asked(precision, precisions_of(here), effort),
+        out=own_path(here.name) if out is None else Path(out),
         fresh=fresh,
     )
 
@@ -163,9 +163,9 @@ def profile_measurements(
     base, path = device(hardware), Path(from_measurements)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
     given = {name: text for name, text in (("model", model), ("precision", precision)) if text is not None}
-    found = read_measurements(path, base, engine, shelves.model, {**(told or {}), **given})
-    source = f"{len(found.observed)} times of {path.name}"
-    return replace(adjusted(base, shelves.typical(), engine, found.observed, source), notes=found.notes)
+    read = read_measurements(path, base, engine, shelves.model, {**(told or {}), **given})
+    source = f"{len(read.observed)} times of {path.name}"
+    return replace(adjusted(base, shelves.typical(), engine, read.observed, source), notes=read.notes)
 
 
 def profile_endpoint(
@@ -216,13 +216,13 @@ def profile_endpoint(
 
     levels = _levels(concurrency)
 
-    base, found = device(hardware), spec(model)
+    base, model_spec = device(hardware), spec(model)
     engine = one_of(Runtime, runtime, "--runtime") or base.default_runtime
-    chosen = _served_precision(found, precision, base, engine)
+    chosen = _served_precision(model_spec, precision, base, engine)
     asked = server(endpoint, served_model, parse_seconds(str(timeout)))
-    seeing = images and found.vision is not None
+    seeing = images and model_spec.vision is not None
     posed = probes(seeing)
-    observed = observations_of(interrogate(asked, posed, progress), found, chosen)
+    observed = observations_of(interrogate(asked, posed, progress), model_spec, chosen)
     notes = caches(asked, seeing, progress)
     if levels:
         probe = next(one for one in posed if (one.image is not None) is seeing)

@@ -197,19 +197,19 @@ def evaluate_answers(
     if shown is not None and images is None:
         raise InputError("--page: shows the questions' images; give their folder by --images")
     table = checked_questions(questions, images, limit, rule)
-    found = matched(read_answers(str(answers)), table)
+    joined = matched(read_answers(str(answers)), table)
     who = Answerer(served_model=_shown(str(answers)), score=rule, model=None if model is None else model.name)
-    replies, told = found.replies(rule), None
+    replies, told = joined.replies(rule), None
     if judge is not None:
         of = server(judge, judge_model, parse_seconds(str(timeout)), "--judge-model", "JUDGE_API_KEY")
         asked = Judging(server=of, at_once=at_once, budget=budget, seed=seed)
-        replies, told = judged_answers(asked, (found, replies), kept, progress)
-    curve = replace(given_curve(replies, found.left, who, Path(questions).name, loss_fraction), judge=told)
+        replies, told = judged_answers(asked, (joined, replies), kept, progress)
+    curve = replace(given_curve(replies, joined.left, who, Path(questions).name, loss_fraction), judge=told)
     if written is not None and model is not None:
         params_b = model.nominal_llm_params_b or active_llm_params(model) / 1e9
         write_text(written, points_csv(curve, params_b, task or Path(questions).stem))
     boxed = images is not None and any(one.boxes for one in table)
-    return with_seen(curve, seen_of_answers(found, replies, model), shown) if shown is not None or boxed else curve
+    return with_seen(curve, seen_of_answers(joined, replies, model), shown) if shown is not None or boxed else curve
 
 
 def compare_answers(
@@ -326,10 +326,10 @@ def token_limits(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in str(text).split(",") if word.strip()]
     if not words or not all(word.isdecimal() and 0 < int(word[:9]) <= 100_000 for word in words):
         raise mistyped("--visual-tokens", str(text), "numbers with commas, such as 64,256,1024")
-    found = tuple(sorted({int(word) for word in words}))
-    if len(found) > MOST_LIMITS:
-        raise InputError(f"--visual-tokens: found {len(found)} numbers, expected at most {MOST_LIMITS}")
-    return found
+    limits = tuple(sorted({int(word) for word in words}))
+    if len(limits) > MOST_LIMITS:
+        raise InputError(f"--visual-tokens: found {len(limits)} numbers, expected at most {MOST_LIMITS}")
+    return limits
 
 
 def by_request(by: str) -> bool:
@@ -342,15 +342,15 @@ def by_request(by: str) -> bool:
 def sized_by(like: File | ModelSpec | None, served: str) -> ModelSpec:
     """The model by whose rule pictures become tokens. Raises InputError, with what to add, where nobody knows it."""
     if like is not None:
-        found = spec(like)
+        model = spec(like)
     else:
         try:
-            found = shelves.model(served)
-            known = {name.casefold() for name in (found.name, found.name.rpartition("/")[2])}
+            model = shelves.model(served)
+            known = {name.casefold() for name in (model.name, model.name.rpartition("/")[2])}
         except InputError:
             known = set()
         if served.casefold() not in known:
             raise InputError(f"the catalogue has no model that the server calls {served[:60]!r}; name it by --like")
-    if found.image is None:
-        raise InputError(f"{found.name} reads no images")
-    return found
+    if model.image is None:
+        raise InputError(f"{model.name} reads no images")
+    return model

@@ -123,12 +123,12 @@ def task(name: str) -> "Task":
     from vlmplan.accuracy import CALLED, TASKS
 
     folded = name.strip().casefold()
-    found = TASKS.get(CALLED.get(folded, folded))
-    if found is None:
+    task = TASKS.get(CALLED.get(folded, folded))
+    if task is None:
         close = nearest(folded, [*TASKS, *CALLED])
         raise InputError(f"no task named '{name[:40]}'{f'; nearest: {close}' if close else ''}; expected one of "
                          f"{', '.join(TASKS)}")  # fmt: skip
-    return found
+    return task
 
 
 @overload

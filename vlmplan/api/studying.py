@@ -141,11 +141,11 @@ def _servers(
         raise InputError(f"--like: found {len(alike)}, expected one, or one for each of {len(urls)} endpoints")
     if len(set(urls)) < len(urls):
         raise InputError("--endpoint: found one twice; name each server's model once")
-    found = []
+    servers = []
     for text, model in zip(urls, alike, strict=True):
         url, name = _endpoint(text)
-        found.append((server(url, name, parse_seconds(str(timeout)), f"--endpoint {url}=MODEL"), model))
-    return found
+        servers.append((server(url, name, parse_seconds(str(timeout)), f"--endpoint {url}=MODEL"), model))
+    return servers
 
 
 def _endpoint(text: str) -> tuple[str, str | None]:

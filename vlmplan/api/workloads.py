@@ -63,12 +63,12 @@ def _image(text: str) -> tuple[int, int]:
 
 def _said(words: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a workload that words say."""
-    found = {name: words[name] for name in Words.__annotations__ if words[name] is not None}
-    if "image" in found:
-        found["image"] = _image(str(found["image"]))
-    if (height := found.pop("text_height", None)) is not None:
-        found["text_height_px"] = quantity(parse_pixels, height)
-    return found
+    fields = {name: words[name] for name in Words.__annotations__ if words[name] is not None}
+    if "image" in fields:
+        fields["image"] = _image(str(fields["image"]))
+    if (height := fields.pop("text_height", None)) is not None:
+        fields["text_height_px"] = quantity(parse_pixels, height)
+    return fields
 
 
 def _left(named: NamedWorkload, before: Collection[str]) -> dict[str, Any]:
@@ -135,8 +135,8 @@ def pictures(
         named, _ = _named(given)
         left = {name: value for name, value in _left(named, said).items() if name in ("image", "images")}
         _tell_named(named, left, {})
-    found = Workload(text_tokens=INTERACTIVE.text_tokens, output_tokens=INTERACTIVE.output_tokens, **left | said)
-    return found.image, found.images
+    workload = Workload(text_tokens=INTERACTIVE.text_tokens, output_tokens=INTERACTIVE.output_tokens, **left | said)
+    return workload.image, workload.images
 
 
 def _named(given: File | NamedWorkload) -> tuple[NamedWorkload, bool]:
@@ -154,57 +154,57 @@ def _log(given: File | RequestLog | None) -> RequestLog | None:
     return read_requests(Path(given)) if isinstance(given, str | Path) else given
 
 
-def _times_line(log: RequestLog, found: "LoggedTimes | None", what: str) -> str:
+def _times_line(log: RequestLog, logged: "LoggedTimes | None", what: str) -> str:
     """How long a configuration takes for the requests of a log."""
-    if found is None:
+    if logged is None:
         return f"{log.name}: {what} can answer none of the requests: they exceed its context, or its processor refuses"
-    pairs = ((found.latency_median_s, found.latency_tail_s), (found.ttft_median_s, found.ttft_tail_s))
+    pairs = ((logged.latency_median_s, logged.latency_tail_s), (logged.ttft_median_s, logged.ttft_tail_s))
     whole, first = (f"{format_seconds(median_s)} ({format_seconds(tail_s)})" for median_s, tail_s in pairs)
-    refused = f"; {found.refused} cannot be answered: context, memory or image shape" if found.refused else ""
+    refused = f"; {logged.refused} cannot be answered: context, memory or image shape" if logged.refused else ""
     return f"{log.name}: with {what} the p50 (p95) request takes {whole}, {first} to the first token{refused}"
 
 
-def tell_times(log: RequestLog, found: "LoggedTimes | None", what: str) -> None:
+def tell_times(log: RequestLog, logged: "LoggedTimes | None", what: str) -> None:
     """Say how long a configuration takes for the requests of a log."""
-    tell(_times_line(log, found, what))
+    tell(_times_line(log, logged, what))
 
 
 def with_log(plan: "Plan", log: RequestLog | None) -> "Plan":
     """Return a plan that says how long its choice takes for the requests of a log."""
     if log is None:
         return plan
-    found = plan.logged
-    line = _times_line(log, found, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
+    logged = plan.logged
+    line = _times_line(log, logged, f"{plan.choice.model} at {plan.choice.visual_tokens} visual tokens")
     over = []
-    if found is not None:
+    if logged is not None:
         times = (
-            ("latency", found.latency_tail_s, plan.budget.latency_s),
-            ("TTFT", found.ttft_tail_s, plan.budget.ttft_s),
+            ("latency", logged.latency_tail_s, plan.budget.latency_s),
+            ("TTFT", logged.ttft_tail_s, plan.budget.ttft_s),
         )
         over = [
             f"the p95's {name} of {format_seconds(time_s)} exceeds {format_seconds(limit_s)}"
             for name, time_s, limit_s in times
             if limit_s is not None and time_s > limit_s
         ]
-        if left := found.requests - found.refused - found.kept:
-            over.insert(0, f"{left} of {found.requests} do not keep the limits of time, by their medians")
+        if left := logged.requests - logged.refused - logged.kept:
+            over.insert(0, f"{left} of {logged.requests} do not keep the limits of time, by their medians")
     over = [f"{LOGGED} {'; '.join(over)}"] if over else []
     return replace(plan, assumptions=(*plan.assumptions, _log_line(log), line), warnings=(*over, *plan.warnings))
 
 
 def _rate_per_s(text: str) -> float:
     try:
-        found = parse_rate(text)
+        rate_per_s = parse_rate(text)
     except InputError as error:
         raise InputError(f"--rate: {error}; or give a file of arrival times") from None
-    if not LEAST_RATE_PER_S <= found <= MOST_RATE_PER_S:
+    if not LEAST_RATE_PER_S <= rate_per_s <= MOST_RATE_PER_S:
         raise InputError(f"--rate: found '{text}', expected {LEAST_RATE_PER_S:g}/s to {MOST_RATE_PER_S:,.0f}/s")
-    return found
+    return rate_per_s
 
 
 def _limits(percentiles: Mapping[str, str]) -> tuple[PercentileLimit, ...]:
     """The limits by name, such as ``p95`` or ``ttft-p99``. Raises InputError."""
-    found = []
+    limits = []
     for name, text in percentiles.items():
         match = _PERCENTILE.fullmatch(name)
         if match is None:
@@ -213,8 +213,8 @@ def _limits(percentiles: Mapping[str, str]) -> tuple[PercentileLimit, ...]:
             limit_s = parse_seconds(str(text))
         except InputError as error:
             raise InputError(f"--{name.replace('_', '-')}: {error}") from None
-        found.append(PercentileLimit(of=Timed(match[1] or Timed.LATENCY), percent=int(match[2]), limit_s=limit_s))
-    return tuple(found)
+        limits.append(PercentileLimit(of=Timed(match[1] or Timed.LATENCY), percent=int(match[2]), limit_s=limit_s))
+    return tuple(limits)
 
 
 def load_asked(words: Mapping[str, Any]) -> LoadAsked | None:
@@ -264,9 +264,9 @@ def _service(
 
 
 def with_service(
-    found: "Estimate", request: "Request", ready: "Machine", load: LoadAsked | None, log: "RequestLog | None"
+    estimate: "Estimate", request: "Request", ready: "Machine", load: LoadAsked | None, log: "RequestLog | None"
 ) -> "Estimate":
     """Return an estimate with what a load does; one that cannot be run bears none."""
-    if load is None or found.obstacles:
-        return found
-    return replace(found, service=_service(request, ready, load, found.interval_level_fraction, log))
+    if load is None or estimate.obstacles:
+        return estimate
+    return replace(estimate, service=_service(request, ready, load, estimate.interval_level_fraction, log))

@@ -244,7 +244,7 @@ class _Group(TyperGroup):
         """Run a command; a VlmplanError ends the process with its code, wrong usage with 2, Ctrl-C with 130."""
         try:
             with _assumptions_said():
-                found = super().invoke(ctx)
+                returned = super().invoke(ctx)
             sys.stdout.flush()
         except VlmplanError as error:
             failed = _fail(str(error), error.exit_code)
@@ -264,7 +264,7 @@ class _Group(TyperGroup):
             raise typer.Exit(130) from None
         if Reader.gone:
             os._exit(PIPE_CLOSED)
-        return found
+        return returned
 
 
 app = typer.Typer(

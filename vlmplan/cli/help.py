@@ -99,11 +99,11 @@ def _grouped(names: Iterable[str], groups: Mapping[str, tuple[str, ...]], rest: 
     """Yield each group with those of the names that it has, in its order; what no group has under ``rest``."""
     left = dict.fromkeys(names)
     for title, members in groups.items():
-        found = [name for name in members if name in left]
-        for name in found:
+        listed = [name for name in members if name in left]
+        for name in listed:
             del left[name]
-        if found:
-            yield title, found
+        if listed:
+            yield title, listed
     if left:
         yield rest, list(left)
 
@@ -117,7 +117,7 @@ def _record(param: Any, context: typer.Context) -> tuple[str, str] | None:
     if param.default is False:  # a switch that is off: not its way back
         name = name.partition(" / ")[0]
     name = re.sub(r"<([^>]*[|][^>]*)>", r"\1", name.replace(" range>", ">"))
-    return name, _NO_DEFAULT.sub("", _RANGE.sub(lambda found: found[1] or "", text))
+    return name, _NO_DEFAULT.sub("", _RANGE.sub(lambda match: match[1] or "", text))
 
 
 def _folded(name: str, most: int) -> str:
@@ -200,5 +200,5 @@ def _brief(text: str, most: int) -> str:
     text = text.removesuffix(".")
     if len(text) <= most:
         return text
-    pauses = [found.start() for found in re.finditer(r"[,:;.] ", text) if found.start() <= most]
+    pauses = [pause.start() for pause in re.finditer(r"[,:;.] ", text) if pause.start() <= most]
     return text[: pauses[-1]] if pauses else f"{text[: most - 3].rpartition(' ')[0]}..."

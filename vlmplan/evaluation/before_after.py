@@ -133,10 +133,10 @@ def answers_gate(
 
 
 def _by_limit(replies: Sequence[Reply]) -> dict[int, dict[str, Reply]]:
-    found: dict[int, dict[str, Reply]] = {}
+    by_limit: dict[int, dict[str, Reply]] = {}
     for one in replies:
-        found.setdefault(one.limit, {})[one.question] = one
-    return found
+        by_limit.setdefault(one.limit, {})[one.question] = one
+    return by_limit
 
 
 def _gate_at(one: AtLimit, now: Mapping[str, Reply], then: Mapping[str, Reply], within_fraction: float) -> GateAt:
@@ -178,28 +178,28 @@ def _more_questions(one: AtLimit, within_fraction: float, *, right_or_wrong: boo
     return most - one.questions
 
 
-def require_answers(found: AnswersGate, *, allow_unsure: bool) -> None:
+def require_answers(gate: AnswersGate, *, allow_unsure: bool) -> None:
     """Raise OutOfTolerance where answers fall short, or where nobody can tell, unless that is allowed."""
-    bad = [one for one in found.at if one.standing is Standing.SHORT or
+    bad = [one for one in gate.at if one.standing is Standing.SHORT or
            (one.standing is Standing.UNSURE and not allow_unsure)]  # fmt: skip
     if not bad:
         return
     worst = next((one for one in bad if one.standing is Standing.SHORT), bad[0])
-    limit = f"{100 * found.within_fraction:g} points"
+    limit = f"{100 * gate.within_fraction:g} points"
     if worst.standing is Standing.SHORT:
         raise OutOfTolerance(
-            f"{printable(found.after)} falls short at {worst.limit} visual tokens: it surely loses more than {limit}"
+            f"{printable(gate.after)} falls short at {worst.limit} visual tokens: it surely loses more than {limit}"
         )
     more = "" if worst.more_questions is None else f"; about {worst.more_questions} more questions would tell"
     raise OutOfTolerance(
-        f"cannot tell yet at {worst.limit} visual tokens whether {printable(found.after)} loses more than "
+        f"cannot tell yet at {worst.limit} visual tokens whether {printable(gate.after)} loses more than "
         f"{limit}{more}, or --allow-unsure passes it"
     )
 
 
-def gate_markdown(found: AnswersGate) -> str:
+def gate_markdown(gate: AnswersGate) -> str:
     """Return a table for a CI job's summary page."""
-    files = f"{inert.markdown_code(found.after)} against {inert.markdown_code(found.before)}"
-    said = f"{files}, judged by {found.score}; it may lose {100 * found.within_fraction:g} points."
-    head = [f"### vlmplan evaluate: {found.standing}", "", said, ""]
-    return "\n".join([*head, *checks_markdown(found.checks)])
+    files = f"{inert.markdown_code(gate.after)} against {inert.markdown_code(gate.before)}"
+    said = f"{files}, judged by {gate.score}; it may lose {100 * gate.within_fraction:g} points."
+    head = [f"### vlmplan evaluate: {gate.standing}", "", said, ""]
+    return "\n".join([*head, *checks_markdown(gate.checks)])

@@ -64,20 +64,20 @@ def read_answers(text: str, only: int | None = None) -> tuple[GivenAnswer, ...]:
 
     Raises InputError.
     """
-    found: dict[tuple[str, str, int], GivenAnswer] = {}
+    answers: dict[tuple[str, str, int], GivenAnswer] = {}
     for limit, path in _files(text):
-        for where, one in _rows(path, limit):
-            known = found.setdefault((one.question, one.asked, one.limit), one)
-            if known.text != one.text:
+        for where, answer in _rows(path, limit):
+            known = answers.setdefault((answer.question, answer.asked, answer.limit), answer)
+            if known.text != answer.text:
                 raise InputError(
-                    f"{where}: a second answer to {printable(one.question)[:60]} within {one.limit} visual tokens; "
-                    "expected one: a file of answers is of one model, asked in one way"
+                    f"{where}: a second answer to {printable(answer.question)[:60]} within {answer.limit} visual "
+                    "tokens; expected one: a file of answers is of one model, asked in one way"
                 )
-    if not found:
+    if not answers:
         raise InputError(f"{printable(text)}: found no answer")
-    kept = tuple(one for one in found.values() if only in (None, one.limit))
+    kept = tuple(answer for answer in answers.values() if only in (None, answer.limit))
     if not kept:
-        limits = ", ".join(map(str, sorted({one.limit for one in found.values()})))
+        limits = ", ".join(map(str, sorted({answer.limit for answer in answers.values()})))
         raise InputError(f"{printable(text)}: found no answer within {only} visual tokens, only within {limits}")
     return kept
 
@@ -94,10 +94,10 @@ def _samples(path: Path) -> Path:
     """A file, or the only one of samples below a folder of lmms-eval's."""
     if not path.is_dir():
         return path
-    found = sorted(path.rglob("*_samples_*.jsonl"))
-    if len(found) != 1:
-        raise InputError(f"{path}: found {len(found)} files *_samples_*.jsonl below it, expected one; name the file")
-    return found[0]
+    files = sorted(path.rglob("*_samples_*.jsonl"))
+    if len(files) != 1:
+        raise InputError(f"{path}: found {len(files)} files *_samples_*.jsonl below it, expected one; name the file")
+    return files[0]
 
 
 def _rows(path: Path, limit: int | None) -> Iterator[tuple[str, GivenAnswer]]:
@@ -287,58 +287,60 @@ def matched(given: Sequence[GivenAnswer], questions: Sequence[Question]) -> Matc
     by_id = {question.id: question for question in questions if question.id}
     by_line = {question.line: question for question in questions}
     pairs, left = [], 0
-    for one in given:
-        question = _question_of(one, by_id, by_line)
-        if question is None or (one.key and plain(one.asked) != plain(question.text)):
+    for answer in given:
+        question = _question_of(answer, by_id, by_line)
+        if question is None or (answer.key and plain(answer.asked) != plain(question.text)):
             left += 1
-        elif one.asked and plain(question.text) not in plain(one.asked):
+        elif answer.asked and plain(question.text) not in plain(answer.asked):
             raise InputError(
-                f"{printable(one.question)[:60]} asks '{printable(one.asked)[:60]}', {question.name} asks "
+                f"{printable(answer.question)[:60]} asks '{printable(answer.asked)[:60]}', {question.name} asks "
                 f"'{printable(question.text)[:60]}'; expected the same questions: give each an id in both"
             )
         else:
-            pairs.append((question, one))
+            pairs.append((question, answer))
     if not pairs:
         raise InputError(f"found {len(given)} answers, and none of them to one of the {len(questions)} questions")
     return Matched(pairs=tuple(pairs), left=left)
 
 
-def _question_of(one: GivenAnswer, by_id: Mapping[str, Question], by_line: Mapping[int, Question]) -> Question | None:
+def _question_of(
+    answer: GivenAnswer, by_id: Mapping[str, Question], by_line: Mapping[int, Question]
+) -> Question | None:
     """lmms-eval counts documents from 0; VLMEvalKit's index is any number, and its rows keep their order."""
-    kind, _, rest = one.question.partition(" ")
+    kind, _, rest = answer.question.partition(" ")
     if kind == "doc_id":
         return by_id.get(rest) or by_line.get(int(rest) + 1)
     if kind == "index" and " row " in rest:
         index, _, row = rest.rpartition(" row ")
         return by_id.get(index) if by_id else by_line.get(int(row))
-    if (found := by_id.get(one.question)) is not None:
-        return found
-    line = _LINE.search(one.question)
-    number = line[1] if line else one.question
+    if (question := by_id.get(answer.question)) is not None:
+        return question
+    line = _LINE.search(answer.question)
+    number = line[1] if line else answer.question
     return by_line.get(int(number)) if number.isascii() and number.isdecimal() and len(number) < 10 else None
 
 
-def reply_to(one: GivenAnswer, kind: Score, name: str, expected: Sequence[str]) -> Reply:
+def reply_to(answer: GivenAnswer, kind: Score, name: str, expected: Sequence[str]) -> Reply:
     """Return an answer as a reply, with its score."""
     return Reply(
-        question=name, limit=one.limit, visual_tokens=one.visual_tokens, text=one.text,
-        right_fraction=score(kind, one.text, expected), prompt_tokens=one.prompt_tokens, key=one.key,
+        question=name, limit=answer.limit, visual_tokens=answer.visual_tokens, text=answer.text,
+        right_fraction=score(kind, answer.text, expected), prompt_tokens=answer.prompt_tokens, key=answer.key,
     )  # fmt: skip
 
 
 def replies_by_themselves(given: Iterable[GivenAnswer], kind: Score) -> tuple[Reply, ...]:
     """Return answers of files that say what was expected, with their scores. Raises InputError where one does not."""
-    found = []
-    for one in given:
-        if not one.expected:
+    replies = []
+    for answer in given:
+        if not answer.expected:
             raise InputError(
-                f"{printable(one.question)[:60]}: the file does not say what is right; give QUESTIONS.jsonl"
+                f"{printable(answer.question)[:60]}: the file does not say what is right; give QUESTIONS.jsonl"
             )
         try:
-            found.append(reply_to(one, kind, " ".join((one.question, one.asked)).strip(), one.expected))
+            replies.append(reply_to(answer, kind, " ".join((answer.question, answer.asked)).strip(), answer.expected))
         except InputError as error:
-            raise InputError(f"{printable(one.question)[:60]}: {error}") from None
-    return tuple(found)
+            raise InputError(f"{printable(answer.question)[:60]}: {error}") from None
+    return tuple(replies)
 
 
 def given_curve(
@@ -363,9 +365,9 @@ def judged_answers(
 
     Raises Unavailable when the judge is gone.
     """
-    found, replies = answers
-    questions = {question.name: question for question, _ in found.pairs}
+    joined, replies = answers
+    questions = {question.name: question for question, _ in joined.pairs}
     judged, said, who = judge_all(judge, replies, questions, verdicts, progress)
     by_rule = {reply_key(reply): reply.right_fraction >= 0.5 for reply in replies}
-    compared = (agreement_with("the rule", said, by_rule), agreement_with("the labels given", said, found.labels))
+    compared = (agreement_with("the rule", said, by_rule), agreement_with("the labels given", said, joined.labels))
     return judged, replace(who, agreement=tuple(one for one in compared if one is not None))

@@ -82,8 +82,8 @@ class _Case:
 
 def verdict_of(text: str) -> bool | None:
     """Return whether a judge's reply says correct; None for anything but one of the two words, thoughts aside."""
-    found = _VERDICT.fullmatch(text.rpartition("</think>")[2])
-    return None if found is None else found[1] == "CORRECT"
+    verdict = _VERDICT.fullmatch(text.rpartition("</think>")[2])
+    return None if verdict is None else verdict[1] == "CORRECT"
 
 
 def request(judge: Judging, question: Question, answer: str) -> dict[str, Any]:
@@ -117,8 +117,8 @@ def judge_all(
     kept = _kept(verdicts)
     cases = {reply: _case(judge, questions[reply.question], reply.text) for reply in replies}
     asked = _within({case.key: case for case in cases.values() if case.key not in kept}.values(), judge)
-    found = kept | _ask(judge, asked, verdicts, progress)
-    said = {reply: found.get(case.key) for reply, case in cases.items()}
+    by_key = kept | _ask(judge, asked, verdicts, progress)
+    said = {reply: by_key.get(case.key) for reply, case in cases.items()}
     judged = tuple(
         replace(reply, right_fraction=float(verdict)) for reply, verdict in said.items() if verdict is not None
     )
@@ -163,19 +163,19 @@ def _within(cases: Iterable[_Case], judge: Judging) -> list[_Case]:
         by_question.setdefault(case.question, []).append(case)
     names = sorted(by_question)
     random.Random(judge.seed).shuffle(names)
-    found: list[_Case] = []
+    affordable: list[_Case] = []
     for name in names:
-        if judge.budget is not None and len(found) + len(by_question[name]) > judge.budget:
+        if judge.budget is not None and len(affordable) + len(by_question[name]) > judge.budget:
             break
-        found += by_question[name]
-    return found
+        affordable += by_question[name]
+    return affordable
 
 
 def _ask(judge: Judging, cases: Sequence[_Case], verdicts: Path | None, progress: Progress) -> dict[str, bool | None]:
     """The verdicts by key, None for replies that are none; what failed is not in it."""
     if verdicts is not None and verdicts.exists() and not ends_whole(verdicts):
         append_text(verdicts, "\n")  # a kill cut off the last line, or the file is new
-    found: dict[str, bool | None] = {}
+    by_key: dict[str, bool | None] = {}
     failures = 0
 
     def work(case: _Case, stopped: threading.Event) -> Outcome:
@@ -189,19 +189,19 @@ def _ask(judge: Judging, cases: Sequence[_Case], verdicts: Path | None, progress
                 raise Unavailable(f"--judge: {failures} requests failed in a row, the last with: {outcome}")
             continue
         failures = 0
-        found[case.key] = verdict_of(outcome[0])
+        by_key[case.key] = verdict_of(outcome[0])
         if verdicts is not None:
             row = {"key": case.key, "question": case.question, "judge": judge.server.model,
-                   "correct": found[case.key], "said": outcome[0][:200]}  # fmt: skip
+                   "correct": by_key[case.key], "said": outcome[0][:200]}  # fmt: skip
             append_text(verdicts, json.dumps(row) + "\n")
-    return found
+    return by_key
 
 
 def _kept(verdicts: Path | None) -> dict[str, bool | None]:
     """What earlier runs were told, by key; lines that a kill cut off are asked for again. Raises InputError."""
-    found: dict[str, bool | None] = {}
+    kept: dict[str, bool | None] = {}
     if verdicts is None or not verdicts.exists() or not verdicts.stat().st_size:
-        return found
+        return kept
     for number, row in json_lines(verdicts, LARGEST_FILE_BYTES):
         if isinstance(row, InputError):
             continue
@@ -209,5 +209,5 @@ def _kept(verdicts: Path | None) -> dict[str, bool | None]:
         if not isinstance(key, str) or not (verdict is None or isinstance(verdict, bool)):
             name = printable(verdicts.name)
             raise InputError(f"{name} line {number}: expected key and correct, as --verdicts writes them")
-        found[key] = verdict
-    return found
+        kept[key] = verdict
+    return kept

@@ -44,10 +44,10 @@ def legible_height(answers: Sequence[tuple[str, float, float]], level_fraction: 
         return None
     names, tall, scores = zip(*answers, strict=True)
     heights, right = np.array(tall, dtype=float), np.array(scores, dtype=float)
-    found = _fitted(np.log(heights), right, quantile(level_fraction)) if len(set(tall)) > 1 else None
+    fitted = _fitted(np.log(heights), right, quantile(level_fraction)) if len(set(tall)) > 1 else None
     return Legibility(
-        height_px=None if found is None else found[0],
-        interval_px=None if found is None else found[1],
+        height_px=None if fitted is None else fitted[0],
+        interval_px=None if fitted is None else fitted[1],
         answers=len(answers),
         questions=len(set(names)),
         bands=_bands(heights, right),

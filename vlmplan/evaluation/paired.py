@@ -177,8 +177,8 @@ def _resampled(values: Sequence[float]) -> tuple[float, float]:
     mean = statistics.fmean(values)
     if len(set(values)) < 2:
         return mean - 3 / len(values), mean + 3 / len(values)
-    found = bootstrap((values,), np.mean, confidence_level=LEVEL, n_resamples=2000, rng=np.random.default_rng(0))
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    resampled = bootstrap((values,), np.mean, confidence_level=LEVEL, n_resamples=2000, rng=np.random.default_rng(0))
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
 
 def _p_value(worse: int, better: int) -> float:
@@ -192,7 +192,7 @@ def _p_value(worse: int, better: int) -> float:
 
 def _usage(model: str, by_limit: Mapping[int, Mapping[str, Reply]], most: int) -> tuple[str, ...]:
     """Whether the server's prompts grew by what the rule says a larger picture adds."""
-    found, there = [], by_limit[most]
+    notes, there = [], by_limit[most]
     for limit, here in by_limit.items():
         pairs = [(here[name], there[name]) for name in here if name in there]
         grown = [
@@ -205,11 +205,11 @@ def _usage(model: str, by_limit: Mapping[int, Mapping[str, Reply]], most: int) -
             continue
         seen, said = (statistics.median(one) for one in zip(*grown, strict=True))
         if abs(seen - said) > max(_USAGE_TOKENS, _USAGE_FRACTION * said):
-            found.append(
+            notes.append(
                 f"from {limit} to {most} visual tokens the server's prompts grew by {seen:g} tokens, by {model}'s rule "
                 f"{said:g}: is it that model (--like), with its settings as shipped?"
             )
-    return tuple(found)
+    return tuple(notes)
 
 
 def points_csv(curve: TokenCurve, llm_params_b: float, task: str) -> str:

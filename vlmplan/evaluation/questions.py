@@ -161,7 +161,7 @@ def _boxes(name: str, given: Any) -> tuple[Box, ...]:
     """Boxes of text: four numbers each, alone or as ``box`` in a table. Raises InputError."""
     if not isinstance(given, list):
         raise unexpected(f"{name}: boxes", "a list", given)
-    found = []
+    boxes = []
     for one in given:
         box = one.get("box") if isinstance(one, dict) else one
         if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
@@ -169,8 +169,8 @@ def _boxes(name: str, given: Any) -> tuple[Box, ...]:
         left, top, right, bottom = (float(side) for side in box)
         if not (0 <= left < right <= 1e5 and 0 <= top < bottom <= 1e5):
             raise unexpected(f"{name}: boxes", "left before right and top before bottom", box)
-        found.append((left, top, right, bottom))
-    return tuple(found)
+        boxes.append((left, top, right, bottom))
+    return tuple(boxes)
 
 
 def read_questions(path: Path, images: Path | None, limit: int | None = None) -> tuple[Question, ...]:

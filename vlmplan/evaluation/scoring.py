@@ -81,15 +81,15 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 
 def _value(text: str) -> float | None:
     """The only number of a text, without signs of money and of shares; None for another number of them."""
-    found = _NUMBER.findall(text)
-    return float(found[0].replace(",", "")) if len(found) == 1 else None
+    numbers = _NUMBER.findall(text)
+    return float(numbers[0].replace(",", "")) if len(numbers) == 1 else None
 
 
 def _number(said: str, expected: str) -> float:
-    wanted, found = _value(expected), _value(said)
-    if wanted is None or found is None:
+    wanted, number = _value(expected), _value(said)
+    if wanted is None or number is None:
         return _exact(said, expected)
-    return float(math.isclose(found, wanted, rel_tol=RELAXED_FRACTION) if wanted else found == 0)
+    return float(math.isclose(number, wanted, rel_tol=RELAXED_FRACTION) if wanted else number == 0)
 
 
 _LETTER = re.compile(
@@ -98,8 +98,8 @@ _LETTER = re.compile(
 
 
 def _letter(text: str) -> str | None:
-    found = _LETTER.search(text)
-    return next((one for one in found.groups() if one), "").casefold() if found else None
+    match = _LETTER.search(text)
+    return next((one for one in match.groups() if one), "").casefold() if match else None
 
 
 def _choice(said: str, expected: str) -> float:
@@ -168,8 +168,8 @@ def _json(said: str, expected: str) -> float:
         wanted = _fields(json.loads(expected))
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected a JSON object as the answer, found no JSON ({one_line(error)})") from None
-    found = _object(said)
-    ours = {} if found is None else _fields(found)
+    answered = _object(said)
+    ours = {} if answered is None else _fields(answered)
     return sum(ours.get(path) == leaf for path, leaf in wanted.items()) / max(1, len(wanted))
 
 

@@ -49,12 +49,12 @@ def failures(seen: Iterable[Seen]) -> tuple[Failure, ...]:
     by_question: dict[str, list[Seen]] = {}
     for one in seen:
         by_question.setdefault(one.question.name, []).append(one)
-    found = [
+    failures = [
         Failure(question=many[0].question, at=tuple(sorted(many, key=lambda one: one.limit)))
         for many in by_question.values()
     ]
-    lost = sorted((one for one in found if one.lost), key=lambda one: (-len(one.lost), -one.lost[-1]))
-    wrong = [one for one in found if not one.lost and one.at[-1].right_fraction < 1]
+    lost = sorted((one for one in failures if one.lost), key=lambda one: (-len(one.lost), -one.lost[-1]))
+    wrong = [one for one in failures if not one.lost and one.at[-1].right_fraction < 1]
     return (*lost, *wrong)
 
 
@@ -62,42 +62,42 @@ def seen_of_replies(asking: Asking, asked: Asked, questions: Sequence[Question])
     """Return what a server was asked, as it was seen there."""
     wholes = {question.name: (question, _size(question)) for question in questions}
     sizes: dict[tuple[Size, int], Size] = {}
-    found = []
+    seen = []
     for reply in asked.replies:
         question, whole = wholes[reply.question]
         if (whole, reply.limit) not in sizes:
             way = sent(asking.model, whole, reply.limit, by_request=asking.by_request)
             sizes[whole, reply.limit] = _as_seen(asking.model, way.size, way.visual_tokens)
         size = sizes[whole, reply.limit]
-        found.append(
+        seen.append(
             Seen(
                 question=question, limit=reply.limit, visual_tokens=reply.visual_tokens, text=reply.text,
                 right_fraction=reply.right_fraction, size=size, text_height_px=_text_height(question, whole, size),
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(seen)
 
 
-def seen_of_answers(found: Matched, replies: Sequence[Reply], model: ModelSpec | None) -> tuple[Seen, ...]:
+def seen_of_answers(joined: Matched, replies: Sequence[Reply], model: ModelSpec | None) -> tuple[Seen, ...]:
     """Return answers made elsewhere with their scores in ``replies``, as ``model`` saw them.
 
     Without a model at the size that was sent, where it is kept.
     """
-    wholes = {question.name: _size(question) for question, _ in found.pairs}
+    wholes = {question.name: _size(question) for question, _ in joined.pairs}
     seen, sizes = [], dict[tuple[Size, Size | None, int, int], Size]()
     scores = {reply_key(reply): reply.right_fraction for reply in replies}
-    for question, one in found.pairs:
-        if (right := scores.get(f"{question.name}\0{one.limit}")) is None:
+    for question, answer in joined.pairs:
+        if (right := scores.get(f"{question.name}\0{answer.limit}")) is None:
             continue
-        whole, size = wholes[question.name], one.size
+        whole, size = wholes[question.name], answer.size
         if model is not None:
-            key = (whole, one.size, one.limit, one.visual_tokens)
+            key = (whole, answer.size, answer.limit, answer.visual_tokens)
             if key not in sizes:
-                sizes[key] = _as_seen(model, one.size or _sent(model, whole, one.limit), one.visual_tokens)
+                sizes[key] = _as_seen(model, answer.size or _sent(model, whole, answer.limit), answer.visual_tokens)
             size = sizes[key]
         seen.append(
             Seen(
-                question=question, limit=one.limit, visual_tokens=one.visual_tokens, text=one.text,
+                question=question, limit=answer.limit, visual_tokens=answer.visual_tokens, text=answer.text,
                 right_fraction=right, size=size,
                 text_height_px=_text_height(question, whole, size),
             )
@@ -125,10 +125,10 @@ def _sent(model: ModelSpec, whole: Size, limit: int) -> Size:
 
 def _as_seen(model: ModelSpec, size: Size, visual_tokens: int) -> Size:
     """The size at which a picture sent at ``size`` is seen: by the processor unasked, or held to fewer tokens."""
-    found = options(model, size)[-1]
+    visual = options(model, size)[-1]
     if native_visual_tokens(model, size) > visual_tokens:
-        found = at_most(model, size, visual_tokens) or found
-    return seen_size(model, size, found)
+        visual = at_most(model, size, visual_tokens) or visual
+    return seen_size(model, size, visual)
 
 
 def _text_height(question: Question, whole: Size, size: Size | None) -> float | None:

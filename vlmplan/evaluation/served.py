@@ -69,11 +69,11 @@ def sent(model: ModelSpec, size: Size, limit: int, *, by_request: bool) -> Sent:
     cannot be.
     """
     if by_request:
-        found = at_most(model, size, limit)
-        if found is None:
+        visual = at_most(model, size, limit)
+        if visual is None:
             raise InputError(f"{model.name} makes no {limit} visual tokens or fewer of {size[0]}x{size[1]}")
-        unasked = found.visual_tokens == native_visual_tokens(model, size)
-        return Sent(size=size, visual_tokens=found.visual_tokens, setting={} if unasked else _setting(model, found))
+        unasked = visual.visual_tokens == native_visual_tokens(model, size)
+        return Sent(size=size, visual_tokens=visual.visual_tokens, setting={} if unasked else _setting(model, visual))
     for step in range(_STEPS):
         scale = 0.01 ** (step / _STEPS)
         smaller = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -89,9 +89,9 @@ def sent(model: ModelSpec, size: Size, limit: int, *, by_request: bool) -> Sent:
     )
 
 
-def _setting(model: ModelSpec, found: VisualInput) -> dict[str, Any]:
+def _setting(model: ModelSpec, visual: VisualInput) -> dict[str, Any]:
     """What vLLM takes beside a request, from the argument of its server. Raises InputError where it has none."""
-    match = re.search(r"--mm-processor-kwargs '(\{.*\})'", found.engines.get(Engine.VLLM, ""))
+    match = re.search(r"--mm-processor-kwargs '(\{.*\})'", visual.engines.get(Engine.VLLM, ""))
     if match is None:
         raise InputError(f"{model.name}: vLLM takes no setting of its visual tokens in a request; leave --by out")
     return {"mm_processor_kwargs": json.loads(match[1])}
@@ -152,11 +152,11 @@ def ask_all(asking: Asking, questions: Sequence[Question], answers: Path | None,
     open_tasks = [task for task in tasks if task.key not in kept]
     asked = _within(open_tasks, asking.budget)
     made, failed = request_all(asking, asked, answers, progress)
-    found = kept | made
+    said = kept | made
     replies = (
         Reply(question=task.question.name, limit=limit, visual_tokens=task.way.visual_tokens, text=one[0],
               right_fraction=score(asking.score, one[0], task.question.answers), prompt_tokens=one[1], key=task.key)
-        for task in tasks if (one := found.get(task.key)) is not None for limit in task.limits
+        for task in tasks if (one := said.get(task.key)) is not None for limit in task.limits
     )  # fmt: skip
     return Asked(
         replies=tuple(replies), requests=len(asked), kept=sum(task.key in kept for task in tasks), failed=failed,
@@ -173,7 +173,7 @@ def request_all(
     """
     if answers is not None and answers.exists() and not ends_whole(answers):
         append_text(answers, "\n")  # a kill cut off the last line, or the file is new
-    found, failed = dict[str, Said](), list[str]()
+    said, failed = dict[str, Said](), list[str]()
     failures = 0
     for number, (task, outcome) in enumerate(in_flight(asking.outcome, tasks, asking.at_once), 1):
         progress("questions asked", number, len(tasks))
@@ -184,10 +184,10 @@ def request_all(
                 raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
             continue
         failures = 0
-        found[task.key] = outcome
+        said[task.key] = outcome
         if answers is not None:
             append_text(answers, _line(task, outcome))
-    return found, tuple(failed)
+    return said, tuple(failed)
 
 
 def posed(asking: Asking, questions: Sequence[Question]) -> list[Posed]:
@@ -221,15 +221,15 @@ def _within(tasks: Sequence[Posed], budget: int | None) -> list[Posed]:
     """
     if budget is None:
         return list(tasks)
-    found: list[Posed] = []
+    affordable: list[Posed] = []
     for _, of_one in itertools.groupby(tasks, key=lambda task: task.question.name):
         together = list(of_one)
-        if len(found) + len(together) > budget:
-            if not found:
+        if len(affordable) + len(together) > budget:
+            if not affordable:
                 raise InputError(f"--budget: found {budget}, and one question takes {len(together)} requests")
             break
-        found += together
-    return found
+        affordable += together
+    return affordable
 
 
 def _picture(question: Question) -> Any:
@@ -250,9 +250,9 @@ def picture_size(question: Question) -> Size:
 
 def kept_replies(answers: Path | None) -> dict[str, Said]:
     """Return what earlier runs wrote, by key; a last line that a kill cut off is asked for again."""
-    found: dict[str, Said] = {}
+    kept: dict[str, Said] = {}
     if answers is None or not answers.exists() or not answers.stat().st_size:
-        return found
+        return kept
     for number, row in json_lines(answers, LARGEST_FILE_BYTES):
         if isinstance(row, InputError):
             continue
@@ -262,8 +262,8 @@ def kept_replies(answers: Path | None) -> dict[str, Said]:
                 f"{printable(answers.name)} line {number}: expected key and answer, as evaluate writes them"
             )
         count = row.get("prompt_tokens")
-        found[key] = (text, count if isinstance(count, int) else None)
-    return found
+        kept[key] = (text, count if isinstance(count, int) else None)
+    return kept
 
 
 def ends_whole(path: Path) -> bool:

@@ -64,7 +64,7 @@ class Budget:
     def scaled(self, factor: float) -> "Budget":
         """Return the budget with every limit times ``factor``; no more than all answers are wrong."""
         limits = {one.name: getattr(self, one.name) for one in fields(self)}
-        found = {name: value * factor for name, value in limits.items() if value is not None}
-        if "error_fraction" in found:
-            found["error_fraction"] = min(1.0, found["error_fraction"])
-        return Budget(**found)
+        scaled = {name: value * factor for name, value in limits.items() if value is not None}
+        if "error_fraction" in scaled:
+            scaled["error_fraction"] = min(1.0, scaled["error_fraction"])
+        return Budget(**scaled)

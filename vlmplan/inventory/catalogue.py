@@ -96,10 +96,10 @@ def _meant(shelf: Shelf, name: str) -> tuple[str, ...]:
         return exact
     if shelf is Shelf.HARDWARE:
         return devices_named(name)
-    found = tuple(candidate for candidate in known if folded and folded in candidate.casefold())
-    if shelf is Shelf.WORKLOADS and not found:
+    matching = tuple(candidate for candidate in known if folded and folded in candidate.casefold())
+    if shelf is Shelf.WORKLOADS and not matching:
         return tuple(one for one in known if folded in workload(one).also)
-    return found or tuple(candidate for candidate in known if bare(name) and bare(name) in bare(candidate))
+    return matching or tuple(candidate for candidate in known if bare(name) and bare(name) in bare(candidate))
 
 
 @functools.cache
@@ -110,8 +110,8 @@ def _reported() -> ReportedNames:
 def devices_named(name: str) -> tuple[str, ...]:
     """Return the devices that a name may mean; a size that is in none of their names must be that of their memory."""
     known, reported = names(Shelf.HARDWARE), _reported().names
-    if found := meant(name, known, reported):
-        return found
+    if named := meant(name, known, reported):
+        return named
     rest, size_gb = without_memory(name)
     if not rest or size_gb is None:
         return ()
@@ -127,9 +127,9 @@ def reported_as(name: str) -> tuple[str, ...]:
     return tuple(alias for alias, devices in _reported().names.items() if devices == (name,))
 
 
-def usual(found: Iterable[str]) -> tuple[str, str] | None:
+def usual(variants: Iterable[str]) -> tuple[str, str] | None:
     """Return the variant that is meant where several of a family may be, and why; None where they are of no one."""
-    return _reported().taken(found)
+    return _reported().taken(variants)
 
 
 def _off(memory_bytes: float, size_gb: int) -> float:
@@ -142,15 +142,15 @@ def resolve(shelf: Shelf, name: str) -> Path:
 
     A device's name that leaves variants of one family means the usual one; then a warning, :class:`Assumed`.
     """
-    found, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
-    if len(found) > 1 and shelf is Shelf.HARDWARE and (taken := usual(found)):
-        others = ", ".join(one for one in found if one != taken[0])
+    candidates, known, what = _meant(shelf, name), names(shelf), shelf.removesuffix("s")
+    if len(candidates) > 1 and shelf is Shelf.HARDWARE and (taken := usual(candidates)):
+        others = ", ".join(one for one in candidates if one != taken[0])
         warnings.warn(f"'{name}' is taken for {taken[0]}, {taken[1]}; it could be {others}", Assumed, stacklevel=1)
-        found = taken[:1]
-    if len(found) > 1:
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(found[:_MOST_NAMED])}{more}")
-    if not found:
+        candidates = taken[:1]
+    if len(candidates) > 1:
+        more = f" and {len(candidates) - _MOST_NAMED} more" if len(candidates) > _MOST_NAMED else ""
+        raise InputError(f"{what} '{name}' is ambiguous; it could be {', '.join(candidates[:_MOST_NAMED])}{more}")
+    if not candidates:
         if shelf is Shelf.HARDWARE and _SLICE.search(name):
             raise InputError(
                 f"'{name}' is a slice of a GPU, of which no profile is shipped; leave --hardware out where it "
@@ -164,7 +164,7 @@ def resolve(shelf: Shelf, name: str) -> Path:
             close, others, own = nearest(name.rpartition("/")[2], short), "", ""
         hint = f"; nearest: {close}" if close else ""
         raise InputError(f"no {what} named '{name}'{others}{hint}; 'vlmplan catalogue {shelf}' lists all{own}")
-    return profiles_folder() / _kept_as(shelf, found[0])
+    return profiles_folder() / _kept_as(shelf, candidates[0])
 
 
 def is_path(text: str) -> bool:
@@ -243,10 +243,10 @@ def devices(text: str | None, model: str | None) -> list[str]:
             raise InputError("--hardware: found none; expected a device, a comma list, 'all', or --model and no device")
         text = "all"
     known = names(Shelf.HARDWARE)
-    found: list[str] = []
+    wanted: list[str] = []
     for item in (part.strip() for part in text.split(",")):
         if item == "all":
-            found += known
+            wanted += known
         elif "*" in item or "?" in item:
             matching = [name for name in known if fnmatch(name, item.casefold())]
             if not matching:
@@ -255,12 +255,12 @@ def devices(text: str | None, model: str | None) -> list[str]:
                 raise InputError(
                     f"--hardware: no device matches '{item}'; {hint}'vlmplan catalogue hardware' lists all"
                 )
-            found += matching
+            wanted += matching
         else:
             _taken(item)  # a wrong name is an error, not a device that meets no budget
-            found.append(item)
-    by_path = {(find(Shelf.HARDWARE, item).resolve(), _bought(item)): item for item in reversed(found)}
-    return sorted(by_path.values(), key=found.index)
+            wanted.append(item)
+    by_path = {(find(Shelf.HARDWARE, item).resolve(), _bought(item)): item for item in reversed(wanted)}
+    return sorted(by_path.values(), key=wanted.index)
 
 
 def model(name: str | Path) -> ModelSpec:

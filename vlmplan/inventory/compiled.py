@@ -116,22 +116,22 @@ def _once(what: str, kind: type[Document], path: str, read: Callable[[], Any]) -
 
 def shipped(kind: type[D], folder: Path, name: str) -> D:
     """Return the document in ``folder / name``, as ``load`` does and with its errors."""
-    found: D = _once("document", kind, f"{folder}/{name}", lambda: _read(kind, folder, name))
-    return found
+    document: D = _once("document", kind, f"{folder}/{name}", lambda: _read(kind, folder, name))
+    return document
 
 
 def _read(kind: type[D], folder: Path, name: str) -> D:
     line, restore = _compiled(folder).line(name), _restorer(kind)
     if line is None or restore is None:
         return load(kind, folder / name)
-    found: D = restore(line[1])
-    return found
+    document: D = restore(line[1])
+    return document
 
 
 def digest_shipped(kind: type[D], folder: Path, name: str) -> str:
     """Return the digest of the document in ``folder / name``."""
-    found: str = _once("digest", kind, f"{folder}/{name}", lambda: _digest(kind, folder, name))
-    return found
+    hexdigest: str = _once("digest", kind, f"{folder}/{name}", lambda: _digest(kind, folder, name))
+    return hexdigest
 
 
 def _digest(kind: type[D], folder: Path, name: str) -> str:
@@ -141,10 +141,10 @@ def _digest(kind: type[D], folder: Path, name: str) -> str:
 
 def _line(kind: type[Document], path: Path) -> bytes:
     """A document's line. Raises InputError for one that does not come back as it was."""
-    found = load(kind, path)
-    text = json.dumps([digest(found), packed(found)], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    document = load(kind, path)
+    text = json.dumps([digest(document), packed(document)], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     restore = _restorer(kind)
-    if restore is None or repr(restore(json.loads(text)[1])) != repr(found):
+    if restore is None or repr(restore(json.loads(text)[1])) != repr(document):
         raise InputError(f"{path}: a {kind.__name__} does not come back from its row as it was")
     return text.encode() + b"\n"
 

@@ -52,12 +52,12 @@ def _slug(name: str) -> str:
 
 def own_profiles(folder: Path | None = None) -> tuple[tuple[Path, HardwareProfile], ...]:
     """Return the profiles there, by name of file; one that cannot be read is left out."""
-    found = []
+    profiles = []
     with contextlib.suppress(OSError):
         for path in sorted(((folder or data_folder()) / "hardware").glob("*.toml")):
             with contextlib.suppress(InputError):
-                found.append((path, load(HardwareProfile, path)))
-    return tuple(found)
+                profiles.append((path, load(HardwareProfile, path)))
+    return tuple(profiles)
 
 
 def own_profile(device: str, gpu: bool, folder: Path | None = None) -> tuple[Path, HardwareProfile] | None:
@@ -67,7 +67,7 @@ def own_profile(device: str, gpu: bool, folder: Path | None = None) -> tuple[Pat
         for path, one in own_profiles(folder)
         if re.sub(r", \d+ threads$", "", one.title).casefold() == device.casefold() and (one.kind != "cpu") is gpu
     ]
-    return max(fitting, key=lambda found: (_date(found[1]), found[0].name), default=None)
+    return max(fitting, key=lambda entry: (_date(entry[1]), entry[0].name), default=None)
 
 
 def _date(profile: HardwareProfile) -> str:

@@ -53,10 +53,10 @@ def _dataclass_restorer(cls: Any) -> Restorer:
         for index, one in made:
             if row[index] is not None:
                 row[index] = one(row[index])
-        found: Any = new(cls)
+        instance: Any = new(cls)
         for name, value in zip(names, row, strict=True):
-            put(found, name, value)
-        return found
+            put(instance, name, value)
+        return instance
 
     return restore
 

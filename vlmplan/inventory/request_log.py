@@ -270,11 +270,11 @@ def _text_tokens(
 def _inner(row: Mapping[str, Any], *paths: str) -> Mapping[str, Any] | None:
     """The first object at one of the paths, such as ``response.body``."""
     for path in paths:
-        found: Any = row
+        node: Any = row
         for key in path.split("."):
-            found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, dict):
-            return found
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            return node
     return None
 
 
@@ -287,8 +287,8 @@ def _chat(row: Mapping[str, Any], body: Mapping[str, Any], folder: Path) -> Logg
     stated = _stated_sizes(row)
     if stated:
         parts = [part for part in parts if part.get("type") != "image_url"]
-    characters, found = _described(parts, folder)
-    sizes = stated or found
+    characters, measured = _described(parts, folder)
+    sizes = stated or measured
     text = _text_tokens(body, usage, characters, sizes)
     return LoggedRequest(
         text_tokens=math.ceil(characters / CHARACTERS_A_TOKEN) if text is None else text,
@@ -344,24 +344,24 @@ def read_requests(path: Path) -> RequestLog:
 
     Raises InputError for the first row that is none, naming its line, and where no request has a picture.
     """
-    found, without, first = [], 0, dict[str, Any]()
+    with_images, without, first = [], 0, dict[str, Any]()
     for number, row in json_lines(path, LARGEST_LOG_BYTES):
         try:
             if isinstance(row, InputError):
                 raise row
-            one = _request(row, path.parent)
+            request = _request(row, path.parent)
         except InputError as error:
             raise InputError(f"{path} line {number}: {error}") from None
-        if one.images:
-            found.append(one)
+        if request.images:
+            with_images.append(request)
         else:
             first = first or row
             without += 1
-    if not found:
+    if not with_images:
         raise InputError(
             f"{path}: found no picture in {counted(without, 'request')}; expected {FIELDS}, or image_url parts in "
             f"messages; the first has {_keys(first)}"
         )
-    if all(one.time_s is not None for one in found):
-        found.sort(key=lambda one: one.time_s or 0.0)  # as they came, not as they ended
-    return RequestLog(name=path.name, requests=tuple(found), without_images=without)
+    if all(request.time_s is not None for request in with_images):
+        with_images.sort(key=lambda request: request.time_s or 0.0)  # as they came, not as they ended
+    return RequestLog(name=path.name, requests=tuple(with_images), without_images=without)

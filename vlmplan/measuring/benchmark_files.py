@@ -107,16 +107,16 @@ def _said(text: str | None) -> float | None:
 def _cell(cells: Table, name: str) -> float | None:
     """A number above zero in a cell; None where it is empty or zero. Raises InputError for what is no number."""
     cell = cells.get(name)
-    found = _said(str(cell or ""))
-    if found is None and str(cell or 0) not in {"0", "0.0"}:
+    number = _said(str(cell or ""))
+    if number is None and str(cell or 0) not in {"0", "0.0"}:
         raise InputError(f"{name}: found {printable(str(cell)[:20])!r}, expected a number")
-    return found
+    return number
 
 
 def _whole(value: Any) -> int | None:
     """The nearest whole number, of what is above zero; None for anything else."""
-    found = _number(value)
-    return None if found is None else round(found)
+    number = _number(value)
+    return None if number is None else round(number)
 
 
 def _product(*factors: float | None) -> float | None:
@@ -135,25 +135,25 @@ def _at(table: Any, *path: str | int) -> Any:
 
 def _table_at(table: Any, *path: str | int) -> Table:
     """The table at the end of a path; an empty one where there is none."""
-    found = _at(table, *path)
-    return found if isinstance(found, dict) else {}
+    end = _at(table, *path)
+    return end if isinstance(end, dict) else {}
 
 
 def _first(table: Any, *paths: str) -> Any:
     """The first of some paths, keys joined by dots, that leads to something."""
-    return next((found for path in paths if (found := _at(table, *path.split("."))) is not None), None)
+    return next((end for path in paths if (end := _at(table, *path.split("."))) is not None), None)
 
 
 def _timed(
     middle: Any, mean: Any, scale: float, *, spread: Any = None, p99: Any = None, count: Any = None
 ) -> Middle | None:
     """A median, else a mean, in seconds; how sure it is by a spread in the same unit, else by the 99th percentile."""
-    found = _number(middle) or _number(mean)
-    if found is None:
+    centre = _number(middle) or _number(mean)
+    if centre is None:
         return None
     sd, tail, number = _number(spread), _number(p99), _number(count) or 1.0
-    log_sd = sd / found if sd else math.log(tail / found) / _P99_SDS if tail and tail > found else 0.0
-    return Middle(middle_s=found * scale, log_sd=min(1.0, _MEDIAN_SDS * log_sd / math.sqrt(number)))
+    log_sd = sd / centre if sd else math.log(tail / centre) / _P99_SDS if tail and tail > centre else 0.0
+    return Middle(middle_s=centre * scale, log_sd=min(1.0, _MEDIAN_SDS * log_sd / math.sqrt(number)))
 
 
 def _known(**times: Middle | None) -> dict[Quantity, Middle]:
@@ -178,7 +178,7 @@ def _serving(run: Table) -> Iterator[_Run]:
         raise InputError(f"completed: found {str(run['completed'])!r:.20}, expected at least one request")
 
     def each(*keys: str) -> int | None:
-        total = next((found for key in keys if (found := _number(run.get(key))) is not None), None)
+        total = next((number for key in keys if (number := _number(run.get(key))) is not None), None)
         return None if total is None else round(total / count)
 
     def told(name: str) -> Middle | None:
@@ -267,7 +267,7 @@ def _genai_perf(run: Table) -> Iterator[_Run]:
 def _offline(run: Table) -> Iterator[_Run]:
     """Of vLLM's ``bench latency``: whole requests in a batch, whose sizes it does not tell."""
     listed = run["latencies"] if isinstance(run["latencies"], list) else []
-    seconds = [found for one in listed if (found := _number(one)) is not None]
+    seconds = [number for one in listed if (number := _number(one)) is not None]
     mean = sum(seconds) / len(seconds) if seconds else None
     spread = math.sqrt(sum((one - mean) ** 2 for one in seconds) / len(seconds)) if mean else None
     told = _timed(_at(run, "percentiles", "50"), run.get("avg_latency"), 1.0, spread=spread, count=len(seconds))
@@ -323,7 +323,7 @@ def _mlperf(text: str) -> Iterator[_Run]:
     said = {key.strip().lower(): value.strip() for key, mark, value in pairs if mark}
 
     def told(middle: str, *means: str) -> Middle | None:
-        mean = next((found for key in means if (found := _said(said.get(key))) is not None), None)
+        mean = next((number for key in means if (number := _said(said.get(key))) is not None), None)
         return _timed(_said(said.get(f"50.00 percentile {middle} (ns)")), mean, 1e-9)
 
     times = _known(
@@ -371,9 +371,9 @@ def _prometheus(text: str) -> Iterator[_Run]:
         raise InputError(f"not the text of a /metrics page ({printable(str(error)[:80])})") from None
     times: dict[Quantity, Middle] = {}
     for name, quantity in _HISTOGRAMS.items():
-        found = _middle(buckets.get(name, ()))
-        if found is not None and quantity not in times:
-            times[quantity] = found
+        median = _middle(buckets.get(name, ()))
+        if median is not None and quantity not in times:
+            times[quantity] = median
 
     def mean(name: str) -> int | None:
         total, count = _number(sums.get(f"{name}_sum")), _number(sums.get(f"{name}_count"))
@@ -470,8 +470,8 @@ def _rows(where: str, read: Callable[[Any], Iterator[_Run]], given: Any) -> Iter
 
 def _from_json(path: Path, text: str) -> Iterator[TimedRow]:
     try:
-        found = json.loads(text)
-        tables = found if isinstance(found, list) else [found]
+        parsed = json.loads(text)
+        tables = parsed if isinstance(parsed, list) else [parsed]
     except (ValueError, RecursionError):
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         tables = [_line(path, number, line) for number, line in lines]

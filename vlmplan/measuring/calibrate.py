@@ -69,8 +69,8 @@ class _Model:
 
     def _classes(self) -> list[tuple[Kind | None, bool]]:
         """The classes that occur, and the overhead; the quantised ones apart only where their calibration is."""
-        found = {(kind, quantised and self.two) for kind, quantised in self.ops.classes}
-        return [*sorted(found, key=str), (None, False)]
+        classes = {(kind, quantised and self.two) for kind, quantised in self.ops.classes}
+        return [*sorted(classes, key=str), (None, False)]
 
     def _get(self, key: Key) -> float:
         kind, quantised, field = key
@@ -191,8 +191,8 @@ def fit(
     noise = np.array([one.noise_log_sd for one in observations])
     error = max(_LEAST_LOG_SD, machine.model_log_sd, machine.base.step_log_sd)
     model = _Model(observations, machine, free, fixed_base)
-    found = _solved(model, measured, noise, error)
-    in_sample = np.log(model.seconds(found) / measured)
+    coefficients = _solved(model, measured, noise, error)
+    in_sample = np.log(model.seconds(coefficients) / measured)
     left_out = in_sample.copy()
     groups = [one.group for one in observations]
     for group in dict.fromkeys(groups):
@@ -206,7 +206,7 @@ def fit(
             logs = dict(zip(rest.keys, _solved(rest, measured[~out], noise[~out], error), strict=True))
             there = np.array([logs.get(key, start) for key, start in zip(model.keys, model.start, strict=True)])
             left_out[out] = np.log(model.seconds(there)[out] / measured[out])
-    base, quantised = (_with(machine.calibration(apart), apart, model, found) for apart in (False, True))
+    base, quantised = (_with(machine.calibration(apart), apart, model, coefficients) for apart in (False, True))
     return Fitted(
         base=base,
         quantised=quantised if model.two else base,
@@ -293,9 +293,9 @@ def recalibrated(plan: Plan, ttft: Samples, tpot: Samples | None) -> HardwarePro
 
     def ratios(compute: float, memory: float) -> tuple[float, float]:
         """How many times longer TTFT and TPOT were than this profile predicts."""
-        found = cost(request, machine(profile(compute, memory), (), plan.runtime, choice.precision))
-        first = ttft_s / (found.ttft_s - found.preprocess_s)  # the runner is given images that are ready
-        return first, first if tpot_s is None or found.tpot_s is None else tpot_s / found.tpot_s
+        predicted = cost(request, machine(profile(compute, memory), (), plan.runtime, choice.precision))
+        first = ttft_s / (predicted.ttft_s - predicted.preprocess_s)  # the runner is given images that are ready
+        return first, first if tpot_s is None or predicted.tpot_s is None else tpot_s / predicted.tpot_s
 
     return profile(*_best_factors(ratios, plan.hardware.name))
 

@@ -92,12 +92,12 @@ def _networks(base: Precision, cache_bytes: int) -> Iterator[Network]:
 
 def cases(base: Precision, cache_bytes: int) -> tuple[Case, ...]:
     """Return the requests, three a network; decoders are deeper by a layer than those profiled need to be."""
-    found: list[Case] = []
+    cases: list[Case] = []
     for network in _networks(base, cache_bytes):
         for _ in range(3):
-            text, output, batch = _WORK[len(found) % len(_WORK)]
-            found.append(Case(network=network, text_tokens=text, output_tokens=output, batch=batch))
-    return tuple(found)
+            text, output, batch = _WORK[len(cases) % len(_WORK)]
+            cases.append(Case(network=network, text_tokens=text, output_tokens=output, batch=batch))
+    return tuple(cases)
 
 
 LEVEL_FRACTION = 0.8
@@ -196,22 +196,22 @@ class Verdict:
     @property
     def faults(self) -> tuple[str, ...]:
         """What falls short, in words; nothing when the profile holds."""
-        found = []
+        faults = []
         if self.median_error_fraction > self.most_error_fraction:
-            found.append(f"median error {self.median_error_fraction:.1%}, expected {self.most_error_fraction:.1%}")
+            faults.append(f"median error {self.median_error_fraction:.1%}, expected {self.most_error_fraction:.1%}")
         if not LEAST_HELD_FRACTION <= self.held_fraction <= MOST_HELD_FRACTION:
-            found.append(
+            faults.append(
                 f"80 % intervals hold {self.held_fraction:.0%}, expected {LEAST_HELD_FRACTION:.0%} to "
                 f"{MOST_HELD_FRACTION:.0%}"
             )
         if self.width_fraction > MOST_WIDTH_FRACTION:
-            found.append(f"median interval width {self.width_fraction:.0%}, expected {MOST_WIDTH_FRACTION:.0%}")
+            faults.append(f"median interval width {self.width_fraction:.0%}, expected {MOST_WIDTH_FRACTION:.0%}")
         if self.interval_score > self.constant_score:
-            found.append(
+            faults.append(
                 f"interval score {self.interval_score:.3f} is no better than {self.constant_score:.3f}, that of a "
                 f"constant {self.constant_fraction:.0%}"
             )
-        return tuple(found)
+        return tuple(faults)
 
 
 def _score(low: float, high: float) -> float:

@@ -54,12 +54,12 @@ def predicted(quantity: Quantity, priced: Cost) -> tuple[float, Spread]:
 
 def measured_range(observations: Sequence[Observation]) -> dict[str, tuple[int, int]]:
     """Return the least and the most of every size that was timed."""
-    found: dict[str, tuple[int, int]] = {}
+    ranges: dict[str, tuple[int, int]] = {}
     for one in observations:
         for name, size in one.request.sizes.items():
-            low, high = found.get(name, (size, size))
-            found[name] = (min(low, size), max(high, size))
-    return found
+            low, high = ranges.get(name, (size, size))
+            ranges[name] = (min(low, size), max(high, size))
+    return ranges
 
 
 # A request is three calls one after the other: the vision encoder's, the LLM's over the prompt, and each further step.

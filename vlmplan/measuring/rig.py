@@ -199,8 +199,8 @@ class TorchRig:
         self._built.clear()
 
 
-def rig(found: Setup, scratch: Path) -> Rig:
+def rig(setup: Setup, scratch: Path) -> Rig:
     """Return the rig of a setup."""
-    if SERVING[found.runtime].runs is Runs.MODULES:
-        return TorchRig(found.device, found.threads)
-    return OnnxRig(scratch, "cuda" if found.on_gpu else "cpu", found.threads)
+    if SERVING[setup.runtime].runs is Runs.MODULES:
+        return TorchRig(setup.device, setup.threads)
+    return OnnxRig(scratch, "cuda" if setup.on_gpu else "cpu", setup.threads)

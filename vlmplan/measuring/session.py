@@ -105,10 +105,10 @@ def precisions_asked(text: str | None, known: Sequence[Precision], effort: Effor
     wrong = [name for name in names if name not in known]
     if wrong or len(set(names)) < len(names):
         raise mistyped("--precision", text, f"a list of {', '.join(known)}", 60)
-    found = [Precision(name) for name in names]
-    if found[0] is not known[0]:
-        raise InputError(f"--precision: the first is {found[0]}; expected {known[0]}, which the others build on")
-    return tuple(found)
+    precisions = [Precision(name) for name in names]
+    if precisions[0] is not known[0]:
+        raise InputError(f"--precision: the first is {precisions[0]}; expected {known[0]}, which the others build on")
+    return tuple(precisions)
 
 
 def profile_here(order: ProfileOrder, tell: Progress) -> Profiled:

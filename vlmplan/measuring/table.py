@@ -49,8 +49,8 @@ def _whole(cells: Mapping[str, str], name: str) -> int:
     if not text and usual is not None:
         return usual
     if not text.isdecimal():
-        found = f"is '{text[:40]}'" if text else "is not told"
-        raise InputError(f"{name} {found}, expected a whole number")
+        fault = f"is '{text[:40]}'" if text else "is not told"
+        raise InputError(f"{name} {fault}, expected a whole number")
     return int(text[:12])
 
 
@@ -76,13 +76,13 @@ def _request(cells: Mapping[str, str], model: ModelReader, hardware: HardwarePro
 
 def _times_of(row: TimedRow) -> dict[Quantity, Middle]:
     """The times of a row, from its cells or its tool."""
-    found = dict(row.times)
+    times = dict(row.times)
     for column, (quantity, scale) in _TIMES.items():
         if text := (row.cells.get(column) or "").strip():
-            found[quantity] = Middle(middle_s=_seconds(text, scale, column))
-    if not found and row.step is None:
+            times[quantity] = Middle(middle_s=_seconds(text, scale, column))
+    if not times and row.step is None:
         raise InputError(f"found no time; expected at least one of {', '.join(_TIMES)}")
-    return found
+    return times
 
 
 def _observations(row: TimedRow, request: Request) -> list[Observation]:
@@ -115,12 +115,12 @@ def _member(cells: Mapping[str, str], column: str, usual: Named) -> Named:
 
 def _seconds(text: str, scale: float, where: str) -> float:
     try:
-        found = float(text) * scale
+        seconds = float(text) * scale
     except ValueError:
-        found = math.nan
-    if not 1e-7 < found < 1e6:
+        seconds = math.nan
+    if not 1e-7 < seconds < 1e6:
         raise InputError(f"{where} is '{text[:40]}', expected a number above zero, and at most a million seconds")
-    return found
+    return seconds
 
 
 def read_measurements(
@@ -142,7 +142,7 @@ def read_measurements(
         rows = _table_rows(path, told)
     if not 0 < len(rows) <= MOST_ROWS:
         raise InputError(f"{path}: found {len(rows)} rows, expected 1 to {MOST_ROWS}")
-    found: list[Observation] = []
+    observations: list[Observation] = []
     notes: list[str] = []
     for row in rows:
         if row.left_out is not None:
@@ -155,24 +155,24 @@ def read_measurements(
             if not (cells.get("model") or "").strip():
                 raise InputError("the model is not told; add --model")
             request = _request(cells, model, hardware, runtime)
-            found += _observations(replace(row, cells=cells), request)
+            observations += _observations(replace(row, cells=cells), request)
         except InputError as error:
             hint = "; --with text_tokens=N tells it" if "is not told, expected" in str(error) else ""
             raise InputError(f"{row.where}: {error}{hint}") from None
         notes += _notes(row, request)
-    if not found and notes:
+    if not observations and notes:
         raise InputError(f"{path}: nothing to take; {notes[0]}")
-    return Read(observed=tuple(found), notes=tuple(notes))
+    return Read(observed=tuple(observations), notes=tuple(notes))
 
 
 def _notes(row: TimedRow, request: Request) -> list[str]:
     """What a reader should know of a run that a tool made."""
-    found, met = [], request.workload.concurrency
+    notes, met = [], request.workload.concurrency
     if met > 1 and len(row.times) > 1:
-        found.append(f"{row.where}: {met} requests in flight, so that only the time of a step is taken")
+        notes.append(f"{row.where}: {met} requests in flight, so that only the time of a step is taken")
     if row.failed:
-        found.append(f"{row.where}: {counted(row.failed, 'request')} failed")
-    return found
+        notes.append(f"{row.where}: {counted(row.failed, 'request')} failed")
+    return notes
 
 
 def _table_rows(path: Path, told: Mapping[str, str]) -> tuple[TimedRow, ...]:
@@ -199,14 +199,14 @@ def _table_rows(path: Path, told: Mapping[str, str]) -> tuple[TimedRow, ...]:
 
 def _free(ready: Machine, images: bool) -> tuple[Free, ...]:
     """What a few points may move, and how far: a class's rates by its own spread and the whole's."""
-    found = [
+    free = [
         Free(field="overhead_per_request_s", prior_log_sd=1.5, least=1e-3),
         Free(field="overhead_per_call_s", prior_log_sd=1.0, least=3e-4),
     ]
     if ready.base.preprocess is not None and images:
-        found.append(Free(field=PREPROCESS, prior_log_sd=max(LEAST_PART_LOG_SD, ready.base.preprocess.log_sd)))
+        free.append(Free(field=PREPROCESS, prior_log_sd=max(LEAST_PART_LOG_SD, ready.base.preprocess.log_sd)))
     if ready.base.overhead_per_layer_s:
-        found.append(Free(field="overhead_per_layer_s", prior_log_sd=0.7))
+        free.append(Free(field="overhead_per_layer_s", prior_log_sd=0.7))
     rates = {
         Kind.LINEAR: ("compute_fraction", "memory_fraction"),
         Kind.PREFILL_ATTENTION: ("compute_fraction",),
@@ -216,8 +216,8 @@ def _free(ready: Machine, images: bool) -> tuple[Free, ...]:
     for kind, fields in rates.items():
         stack = ready.base.step_log_sd if kind is Kind.DECODE_ATTENTION else ready.first_log_sd
         spread = math.hypot(ready.base.operators[kind].log_sd, ready.model_log_sd, stack)
-        found += [Free(kind=kind, field=field, prior_log_sd=spread) for field in fields]
-    return tuple(found)
+        free += [Free(kind=kind, field=field, prior_log_sd=spread) for field in fields]
+    return tuple(free)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,21 +327,21 @@ def _apart(
 
 
 def _named(
-    found: Calibration,
+    calibration: Calibration,
     precision: Precision,
     spreads: Mapping[Part, float],
     observed: Sequence[Observation],
     source: str,
 ) -> Calibration:
     """The calibration with its new intervals, and what it now rests on."""
-    images = found.preprocess
-    if images is not None and _with_images(observed):
-        images = replace(images, log_sd=min(images.log_sd, spreads[Part.VISION]))
+    preprocess = calibration.preprocess
+    if preprocess is not None and _with_images(observed):
+        preprocess = replace(preprocess, log_sd=min(preprocess.log_sd, spreads[Part.VISION]))
     return replace(
-        found,
-        preprocess=images,
+        calibration,
+        preprocess=preprocess,
         precision=precision,
         part_log_sd=spreads,
         measured_range=measured_range(observed),
-        source=f"{source}. Before: {found.source}",
+        source=f"{source}. Before: {calibration.source}",
     )

@@ -89,16 +89,16 @@ def measure(
 
     ``tell`` is called after every run.
     """
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in runners}
+    by_runner: dict[str, dict[str, list[float]]] = {name: {} for name in runners}
     for number in range(warmups + repeats):
         for name, runner in runners.items():
             for part, seconds in runner.run().items():
                 if number >= warmups:
-                    found[name].setdefault(part, []).append(seconds)
+                    by_runner[name].setdefault(part, []).append(seconds)
             tell()
     return {
         name: {part: Samples(samples_s=tuple(values)) for part, values in parts.items()}
-        for name, parts in found.items()
+        for name, parts in by_runner.items()
     }
 
 
@@ -152,14 +152,14 @@ class Store:
             raise InputError(f"{self.path}: expected one JSON object a line; move it away or give --fresh") from None
         if not records or not isinstance(records[0], dict) or records[0].get("schema") != Setup.SCHEMA:
             raise InputError(f'{self.path}: expected a first line of schema "{Setup.SCHEMA}"; move it away')
-        found = from_plain(Setup, records[0], str(self.path))
-        differs = found.same_machine(self.setup)
+        setup = from_plain(Setup, records[0], str(self.path))
+        differs = setup.same_machine(self.setup)
         if differs is not None:
             raise InputError(
                 f"{self.path}: its measurements are of another machine or version ({differs} is "
-                f"{getattr(found, differs)}, here {getattr(self.setup, differs)}); give --fresh to measure anew"
+                f"{getattr(setup, differs)}, here {getattr(self.setup, differs)}); give --fresh to measure anew"
             )
-        self.setup = found
+        self.setup = setup
         self.timed = [from_plain(Timed, record, str(self.path)) for record in records[1:]]
         if whole != text:
             write_text(self.path, whole)
@@ -168,18 +168,18 @@ class Store:
         """Tell whether something was measured in a round."""
         return any(one.name == name and one.round == round_ for one in self.timed)
 
-    def add(self, found: list[Timed]) -> None:
+    def add(self, timed: list[Timed]) -> None:
         """Append measurements and wait until they are on the disk. Raises Unavailable where they cannot be written."""
         try:
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write("".join(_line(one) for one in found))
+                stream.write("".join(_line(one) for one in timed))
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
             raise Unavailable(
                 f"{self.path}: cannot be written ({error.strerror}); what was measured is kept, run again to go on"
             ) from None
-        self.timed += found
+        self.timed += timed
 
 
 def fill(
@@ -204,11 +204,11 @@ def fill(
                 done += 1
                 tell(what, done, total)
 
-            found = measure({name: make() for name, make in missing.items()}, repeats, tell=step)
+            measured = measure({name: make() for name, make in missing.items()}, repeats, tell=step)
             store.add(
                 [
                     Timed(name=name, part=part, round=number, samples_s=samples.samples_s)
-                    for name, parts in found.items()
+                    for name, parts in measured.items()
                     for part, samples in parts.items()
                 ]
             )

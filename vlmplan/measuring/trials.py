@@ -211,7 +211,7 @@ _COMPRESSORS = {
 
 def sweep(effort: Effort, precisions: tuple[Precision, ...], base: Precision, cache_bytes: int) -> tuple[Trial, ...]:
     """Return all trials. The first precision gets everything, the others (quantised) the decoder alone."""
-    found: list[Trial] = []
+    trials: list[Trial] = []
     quick = effort is Effort.QUICK
     for precision in precisions:
         plain = precision is precisions[0]
@@ -219,10 +219,10 @@ def sweep(effort: Effort, precisions: tuple[Precision, ...], base: Precision, ca
             layers = layers_for(width, precision, cache_bytes)
             shallow = Network(width=width, layers=layers, precision=precision, base_precision=base)
             prefill, decode = (_QUICK_PREFILL, _QUICK_DECODE) if quick else (_PREFILL, _DECODE)
-            found += _decoder_trials(shallow, prefill, decode)
+            trials += _decoder_trials(shallow, prefill, decode)
             if plain:
-                found += _decoder_trials(replace(shallow, layers=2 * layers), _DEEP_PREFILL[:2], _DEEP_DECODE)
+                trials += _decoder_trials(replace(shallow, layers=2 * layers), _DEEP_PREFILL[:2], _DEEP_DECODE)
     for number, tower in enumerate(TOWERS[:1] if quick else TOWERS):
         packed = {} if number or quick else _COMPRESSORS
-        found += _vision_trials(tower, packed, base)
-    return tuple(found)
+        trials += _vision_trials(tower, packed, base)
+    return tuple(trials)

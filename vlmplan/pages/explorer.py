@@ -91,11 +91,11 @@ def words(form: Mapping[str, str], offer: Offer) -> dict[str, Any]:
             raise mistyped(_option(name), given[name], "one of this page's list")
         given |= {name: known[given[name]]} if name in given else {}
     task = _task(given)
-    found: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
-    found |= {} if task is None else {"task": task}
-    found |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
-    found |= {"rate": _rate(given["rate"])} if "rate" in given else {}
-    return found | {name: given[name] for name in ("image", "runtime", "precision", "prefer") if name in given}
+    asked: dict[str, Any] = {name: given[name] for name in ("hardware", "latency", "ttft") if name in given}
+    asked |= {} if task is None else {"task": task}
+    asked |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
+    asked |= {"rate": _rate(given["rate"])} if "rate" in given else {}
+    return asked | {name: given[name] for name in ("image", "runtime", "precision", "prefer") if name in given}
 
 
 def command(name: str, asked: Mapping[str, Any]) -> str:
@@ -197,9 +197,9 @@ class Explorer:
     def check(self) -> None:
         """Raise InputError where what the page starts with cannot be asked; what nothing keeps can."""
         lists = self.offer.lists
-        found = self.answer({name: inert.html(one) if name in lists else one for name, one in self.offer.start.items()})
-        if found["outcome"] == "refused":
-            raise InputError(found["message"].removesuffix("."))
+        shown = self.answer({name: inert.html(one) if name in lists else one for name, one in self.offer.start.items()})
+        if shown["outcome"] == "refused":
+            raise InputError(shown["message"].removesuffix("."))
 
     def answer(self, form: Any) -> dict[str, Any]:
         """Return what the page shows for a form. Raises InputError for what is no form; other errors are answers."""
@@ -210,9 +210,9 @@ class Explorer:
             raise InputError(f"{min(unknown)[:40]}: expected a field of the page, of at most {_MOST} characters")
         started_s = time.perf_counter()
         with self.lock, catalogue.held(self.read), keeping(self.kept):
-            found = self._answered(form)
-        found["elapsed_s"] = time.perf_counter() - started_s
-        return {name: one if name in {"command", "charts"} else _inert(one) for name, one in found.items()}
+            shown = self._answered(form)
+        shown["elapsed_s"] = time.perf_counter() - started_s
+        return {name: one if name in {"command", "charts"} else _inert(one) for name, one in shown.items()}
 
     def _plan(self, asked: Mapping[str, Any]) -> tuple[Plan, list[str]]:
         """The plan and what was assumed; the last ones again where another number of tokens is all that is new."""
@@ -263,8 +263,8 @@ class Explorer:
     def _tried(self, plan: Plan, asked: Mapping[str, Any], wanted: str) -> tuple[Estimate | None, dict[str, Any]]:
         """Price the choice with another number of visual tokens, where one is wanted that an image can have."""
         choice, image = plan.choice, "x".join(map(str, plan.workload.image))
-        found = self.count(model=plan.model, image=image, images=plan.workload.images)
-        reached = (one.visual_tokens for one in (*found.reachable, found.native))
+        counted = self.count(model=plan.model, image=image, images=plan.workload.images)
+        reached = (one.visual_tokens for one in (*counted.reachable, counted.native))
         counts = sorted({choice.visual_tokens, *reached})
         options: dict[str, Any] = {"counts": counts, "own": choice.visual_tokens, "at": choice.visual_tokens}
         if wanted not in {str(count) for count in counts} or int(wanted) == choice.visual_tokens:

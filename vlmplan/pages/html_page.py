@@ -71,7 +71,7 @@ def _tiles(plan: Plan) -> list[tuple[str, str, str]]:
     """(what, figure, its interval or limit) of the figures that matter."""
     choice, limits = plan.choice, plan.budget
     error = choice.error_interval
-    found = [
+    tiles = [
         ("predicted error", percent(choice.predicted_error), f"{percent(error[0])} to {percent(error[1])}" if error
          else ""),
         ("latency", format_seconds(choice.latency_s), time_range(choice.latency_interval_s)),
@@ -82,13 +82,13 @@ def _tiles(plan: Plan) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
     if (service := plan.service) is not None:
         used = f"{100 * service.utilisation_fraction:.0f} % used"
-        found.append(("replicas", str(service.replicas), f"{rate_words(service.asked.rate_per_s)}, {used}"))
+        tiles.append(("replicas", str(service.replicas), f"{rate_words(service.asked.rate_per_s)}, {used}"))
     if (price := choice.price) is not None:
         cost = f"{price.thousand_requests_price:.3g} {price.currency}"
-        found.append(("1,000 requests", cost, f"{price.hour_price:.3g} an hour a GPU"))
+        tiles.append(("1,000 requests", cost, f"{price.hour_price:.3g} an hour a GPU"))
     if choice.tpot_s is not None and choice.tpot_interval_s is not None:
-        found.insert(3, ("TPOT", format_seconds(choice.tpot_s), time_range(choice.tpot_interval_s)))
-    return found
+        tiles.insert(3, ("TPOT", format_seconds(choice.tpot_s), time_range(choice.tpot_interval_s)))
+    return tiles
 
 
 def _wishes(plan: Plan) -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ def _wishes(plan: Plan) -> list[tuple[str, str]]:
     asked = plan.asked
     if asked is None:
         return []
-    found = {
+    wishes = {
         "candidates": "backbones to train" if asked.paper else "",
         "models": asked.models or asked.model or "",
         "family": asked.family or "",
@@ -106,12 +106,12 @@ def _wishes(plan: Plan) -> list[tuple[str, str]]:
         "GPUs": f"up to {asked.gpus}" if asked.gpus > 1 else "",
         "tokens": "also counts nobody trained for" if asked.allow_untrained else "",
     }
-    return [(what, value) for what, value in found.items() if value]
+    return [(what, value) for what, value in wishes.items() if value]
 
 
-def _load(found: Service) -> list[tuple[str, str]]:
+def _load(service: Service) -> list[tuple[str, str]]:
     """What was asked of a service."""
-    asked, limits = found.asked, found.asked.limits
+    asked, limits = service.asked, service.asked.limits
     kept = ", ".join(f"{one.of.value} p{one.percent} {format_seconds(one.limit_s)}" for one in limits)
     came = "" if asked.trace is None else ", as a trace has them"
     return [("rate", f"{rate_words(asked.rate_per_s)}{came}"), *([("under load", kept)] if kept else [])]
@@ -140,28 +140,28 @@ def _commands(plan: Plan) -> list[tuple[str, str]]:
         return []
     gpus = plan.choice.gpus
     machines = [f"on machine {number} of 2" for number in range(1, 1 + len(deploy.two_machines))]
-    found = [
+    commands = [
         ("first, make the checkpoint", deploy.make),
         (f"on {gpus} GPU{'' if gpus == 1 else 's'}" if plan.hardware.kind == "gpu" else "here", deploy.command),
         (f"on {2 * gpus} GPUs", deploy.more_gpus),
         *zip(machines, deploy.two_machines, strict=True),
         ("then check that it keeps the plan", deploy.check),
     ]
-    return [(label, command) for label, command in found if command]
+    return [(label, command) for label, command in commands if command]
 
 
 def _sources(plan: Plan) -> list[tuple[str, str]]:
     """Where the figures come from: (what, source), with digests of what is embedded or named."""
     hardware = plan.hardware
-    found = [(f"device {hardware.name}", "; ".join(hardware.sources) or hardware.confidence)]
+    sources = [(f"device {hardware.name}", "; ".join(hardware.sources) or hardware.confidence)]
     for one in hardware.calibration:
-        found.append((f"times, {one.runtime} {one.precision}", f"{one.basis}: {one.source}"))
-    found.append((f"model {plan.model.name}", "; ".join(plan.model.sources) or "its config.json"))
-    found.append((f"error, {plan.error_source.name}", "; ".join(plan.error_source.basis)))
+        sources.append((f"times, {one.runtime} {one.precision}", f"{one.basis}: {one.source}"))
+    sources.append((f"model {plan.model.name}", "; ".join(plan.model.sources) or "its config.json"))
+    sources.append((f"error, {plan.error_source.name}", "; ".join(plan.error_source.basis)))
     if plan.scores:
-        found.append(("scores", scores_line(plan.scores)))
-    found.append(("digests", f"device {digest(hardware)[:16]}, error {plan.error_source.sha256[:16]}"))
-    return found
+        sources.append(("scores", scores_line(plan.scores)))
+    sources.append(("digests", f"device {digest(hardware)[:16]}, error {plan.error_source.sha256[:16]}"))
+    return sources
 
 
 def _files(export: Manifest | None) -> list[tuple[str, str, str]]:

@@ -95,17 +95,17 @@ def _row(failure: Failure) -> Row:
     )
 
 
-def _card(question: Question, one: Seen, whole: Any) -> Card:
-    words = [f"at most {one.limit} tokens, {one.visual_tokens} made"]
-    if one.size is not None:
-        words.append(f"seen at {one.size[0]} x {one.size[1]}")
-    if one.text_height_px is not None:
-        words.append(f"text {one.text_height_px:.1f} pixels high")
-    right = one.right_fraction
+def _card(question: Question, seen: Seen, whole: Any) -> Card:
+    words = [f"at most {seen.limit} tokens, {seen.visual_tokens} made"]
+    if seen.size is not None:
+        words.append(f"seen at {seen.size[0]} x {seen.size[1]}")
+    if seen.text_height_px is not None:
+        words.append(f"text {seen.text_height_px:.1f} pixels high")
+    right = seen.right_fraction
     return Card(
-        picture=None if whole is None else _picture(question, one, whole),
+        picture=None if whole is None else _picture(question, seen, whole),
         seen=", ".join(words),
-        answer=_short(one.text) or "(nothing)",
+        answer=_short(seen.text) or "(nothing)",
         verdict="right" if right == 1 else "wrong" if right == 0 else f"{100 * right:.0f} % right",
     )
 

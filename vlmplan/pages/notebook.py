@@ -184,24 +184,24 @@ def recheck_html(recheck: Recheck) -> str:
     )
 
 
-def estimate_html(one: Estimate) -> str:
+def estimate_html(estimate: Estimate) -> str:
     """Return an estimate: times with intervals, where they go, memory, compute, parameters, warnings."""
-    memory = one.memory_bytes
+    memory = estimate.memory_bytes
     rows = [
-        *_times(one),
+        *_times(estimate),
         ("memory", format_bytes(memory.total), f"of it weights {format_bytes(memory.weights)}"),
-        ("compute", format_flops(one.flops.total), ""),
-        ("parameters", format_count(one.params.total), f"of them LLM {format_count(one.params.llm)}"),
+        ("compute", format_flops(estimate.flops.total), ""),
+        ("parameters", format_count(estimate.params.total), f"of them LLM {format_count(estimate.params.llm)}"),
     ]
     return _whole(
-        f"{one.model} with {one.visual_tokens} visual tokens an image, {one.precision}, on {one.gpus} x "
-        f"{one.hardware.name} with {one.runtime}: {format_seconds(one.latency_s)}",
-        _table(("", "estimated", f"{100 * one.interval_level_fraction:g} % interval"), rows),
-        _list(f"Cannot be run: {obstacle}." for obstacle in one.obstacles),
-        _warnings(warning for warning in one.warnings if warning not in one.obstacles),
-        _folded("Where the time goes", _parts(one, one.workload)),
-        _folded("Load and knee", _paragraphs([load_line(one, one.workload), knee_line(one, one)])),
-        _folded("What it stands on", _list(one.sources)),
+        f"{estimate.model} with {estimate.visual_tokens} visual tokens an image, {estimate.precision}, on "
+        f"{estimate.gpus} x {estimate.hardware.name} with {estimate.runtime}: {format_seconds(estimate.latency_s)}",
+        _table(("", "estimated", f"{100 * estimate.interval_level_fraction:g} % interval"), rows),
+        _list(f"Cannot be run: {obstacle}." for obstacle in estimate.obstacles),
+        _warnings(warning for warning in estimate.warnings if warning not in estimate.obstacles),
+        _folded("Where the time goes", _parts(estimate, estimate.workload)),
+        _folded("Load and knee", _paragraphs([load_line(estimate, estimate.workload), knee_line(estimate, estimate)])),
+        _folded("What it stands on", _list(estimate.sources)),
     )
 
 

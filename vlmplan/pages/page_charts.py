@@ -179,28 +179,28 @@ def knee_chart(plan: Plan, tried: Estimate | None = None) -> "Figure | None":
 
 def load_chart(plan: Plan) -> "Figure | None":
     """Times of requests at one replica by rate, with the plan's rate and the knee; None without a load."""
-    found = plan.service
-    if found is None or not found.curve:
+    service = plan.service
+    if service is None or not service.curve:
         return None
-    scale, unit = _unit(found.curve[0].latency_p50_s)
-    each = found.asked.rate_per_s / found.replicas
+    scale, unit = _unit(service.curve[0].latency_p50_s)
+    each = service.asked.rate_per_s / service.replicas
     made = _figure("requests a second at one replica", unit, height=300, yaxis={"type": "log"})
     for name, times_s, colour in (
-        ("latency p95", [one.latency_p95_s for one in found.curve], CHOICE),
-        ("latency p50", [one.latency_p50_s for one in found.curve], FRONT),
-        ("TTFT p95", [one.ttft_p95_s for one in found.curve], SECOND),
+        ("latency p95", [one.latency_p95_s for one in service.curve], CHOICE),
+        ("latency p50", [one.latency_p50_s for one in service.curve], FRONT),
+        ("TTFT p95", [one.ttft_p95_s for one in service.curve], SECOND),
     ):
         made.add_scatter(
-            x=[one.rate_per_s for one in found.curve], y=[scale * time_s for time_s in times_s], mode="lines+markers",
+            x=[one.rate_per_s for one in service.curve], y=[scale * time_s for time_s in times_s], mode="lines+markers",
             name=name, line={"color": colour}, hoverinfo="text",
             hovertext=[
                 f"{one.rate_per_s:.3g} a second, {100 * one.utilisation_fraction:.0f} % used: {name} "
                 f"{format_seconds(time_s)}"
-                for one, time_s in zip(found.curve, times_s, strict=True)
+                for one, time_s in zip(service.curve, times_s, strict=True)
             ],
         )  # fmt: skip
-    marks = [("knee", found.knee_rate_per_s, LOST), ("this plan", each, TRIED)]
-    for name, rate_per_s, colour in marks[: 1 if each > found.curve[-1].rate_per_s else 2]:
+    marks = [("knee", service.knee_rate_per_s, LOST), ("this plan", each, TRIED)]
+    for name, rate_per_s, colour in marks[: 1 if each > service.curve[-1].rate_per_s else 2]:
         made.add_vline(
             x=rate_per_s, line={"color": colour, "dash": "dot", "width": 1.5}, annotation_text=name,
             annotation_font_color=colour, annotation_xshift=4,

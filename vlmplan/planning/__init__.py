@@ -6,6 +6,7 @@ from vlmplan.lazy import face
 
 if TYPE_CHECKING:
     from vlmplan.planning.choice import LEAST_ERROR as LEAST_ERROR
+    from vlmplan.planning.choice import NO_REPLICAS as NO_REPLICAS
     from vlmplan.planning.comparison import Comparison as Comparison
     from vlmplan.planning.comparison import DeviceChoice as DeviceChoice
     from vlmplan.planning.comparison import compare as compare
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = face(
     __name__,
     {
-        "choice": ("LEAST_ERROR",),
+        "choice": ("LEAST_ERROR", "NO_REPLICAS"),
         "comparison": ("Comparison", "DeviceChoice", "compare"),
         "handing.handover": ("Deploy", "PLAN_FILE"),
         "handing.stacks": ("HandedOver", "Stack", "hand_over_to"),

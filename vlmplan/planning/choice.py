@@ -54,21 +54,21 @@ class Aim:
     objective: Objective = Objective.ERROR
     preference: Preference = Preference.BALANCED
 
-    def value(self, one: Candidate) -> float:
+    def value(self, candidate: Candidate) -> float:
         """Return a candidate's figure of the objective; costs are GPU-seconds a request."""
-        gpus = one.request.gpus
+        gpus = candidate.request.gpus
         return {
-            Objective.ERROR: lambda: one.predicted_error,
-            Objective.COST: lambda: one.gpu_s,
-            Objective.LATENCY: lambda: one.cost.latency_s,
-            Objective.MEMORY: lambda: gpus * one.cost.memory_bytes.total,
-            Objective.SIZE: lambda: float(one.cost.params.total),
+            Objective.ERROR: lambda: candidate.predicted_error,
+            Objective.COST: lambda: candidate.gpu_s,
+            Objective.LATENCY: lambda: candidate.cost.latency_s,
+            Objective.MEMORY: lambda: gpus * candidate.cost.memory_bytes.total,
+            Objective.SIZE: lambda: float(candidate.cost.params.total),
         }[self.objective]()
 
-    def drawn(self, one: Candidate, z: float) -> float:
+    def drawn(self, candidate: Candidate, z: float) -> float:
         """Return the figure where all times are off by ``z`` standard deviations."""
         timed = self.objective in (Objective.COST, Objective.LATENCY)
-        return self.value(one) * (one.cost.latency_spread.factor(z) if timed else 1.0)
+        return self.value(candidate) * (candidate.cost.latency_spread.factor(z) if timed else 1.0)
 
     def shown(self, one: Candidate) -> str:
         """Return the figure as it is written."""
@@ -84,10 +84,10 @@ class Aim:
 
 def _least(within: Iterable[Candidate], aim: Aim) -> Candidate:
     """The least wrong of those that are alike in having the least of the objective."""
-    found = list(within)
-    least = min(aim.value(one) for one in found)
+    candidates = list(within)
+    least = min(aim.value(one) for one in candidates)
     return min(
-        (one for one in found if aim.value(one) <= ALIKE * least), key=lambda one: (one.predicted_error, one.order)
+        (one for one in candidates if aim.value(one) <= ALIKE * least), key=lambda one: (one.predicted_error, one.order)
     )
 
 
@@ -99,9 +99,9 @@ def choose(within: Iterable[Candidate], aim: Aim, draw: ErrorDraws | None = None
     if aim.objective is not Objective.ERROR:
         return _least(within, aim)
     preference = aim.preference
-    found = sorted(within, key=lambda one: (one.predicted_error, one.order))
-    least = found[0]
-    rivals = sorted((one for one in found if one.order < least.order), key=lambda one: one.order)
+    ranked = sorted(within, key=lambda one: (one.predicted_error, one.order))
+    least = ranked[0]
+    rivals = sorted((one for one in ranked if one.order < least.order), key=lambda one: one.order)
     for one in rivals:
         gap = one.predicted_error - least.predicted_error
         if gap <= preference.price_error:
@@ -109,7 +109,7 @@ def choose(within: Iterable[Candidate], aim: Aim, draw: ErrorDraws | None = None
         close = draw is not None and preference is not Preference.ACCURACY and gap <= TIE_ERROR
         if close and draw is not None and no_worse_share(one, least, draw) >= UNDECIDED_SHARE:
             # what is as fast and better is told apart from the least, perhaps, but not a worse choice
-            return next(other for other in found if other.order <= one.order)
+            return next(other for other in ranked if other.order <= one.order)
     return least
 
 
@@ -153,11 +153,11 @@ def pareto_front(within: Iterable[Candidate], aim: Aim | None = None) -> tuple[C
     return tuple(front)
 
 
-def next_tokens(found: Iterable[Candidate], choice: Candidate, *, more: bool) -> Candidate | None:
+def next_tokens(candidates: Iterable[Candidate], choice: Candidate, *, more: bool) -> Candidate | None:
     """Return the choice with the next more, or the next fewer, visual tokens; None where there is none."""
     alike = [
         one
-        for one in found
+        for one in candidates
         if one.model is choice.model
         and (one.request.precision, one.request.gpus) == (choice.request.precision, choice.request.gpus)
         and one.visual.visual_tokens != choice.visual.visual_tokens
@@ -174,6 +174,7 @@ class Loser:
     reason: str
 
 
+NO_REPLICAS = "no replicas that have enough to do keep the limits"
 _AS_MUCH = 1.005  # times a figure: what shows as the same
 
 
@@ -199,9 +200,7 @@ def reason_lost(loser: Candidate, choice: Candidate, budget: Budget, aim: Aim) -
     if loser.request.gpus != choice.request.gpus:
         pace += f", {loser.request.gpus} GPU{'' if loser.request.gpus == 1 else 's'}"
     if loser.replicas != choice.replicas:
-        pace += (
-            f", at least {counted(loser.replicas, 'replica')}" if loser.replicas else ", no replicas keep the limits"
-        )
+        pace += f", at least {counted(loser.replicas, 'replica')}" if loser.replicas else f", {NO_REPLICAS}"
     pace += _beside(loser, choice, aim)
     if points > 0:
         return f"{points:.1f} points more error, {pace}"
@@ -209,7 +208,7 @@ def reason_lost(loser: Candidate, choice: Candidate, budget: Budget, aim: Aim) -
     return f"{abs(points):.1f} points less error, {unsure}{pace}"
 
 
-def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> tuple[Loser, ...]:
+def runners_up(candidates: tuple[Candidate, ...], choice: Candidate, budget: Budget, aim: Aim) -> tuple[Loser, ...]:
     """Return one configuration of each other model, and more tokens on the chosen one, with why each lost.
 
     Half the places go to the best that kept the budget, half to those with less of the objective that missed it by the
@@ -220,7 +219,7 @@ def runners_up(found: tuple[Candidate, ...], choice: Candidate, budget: Budget, 
         return aim.value(one) < aim.value(choice)
 
     by_model: dict[str, list[Candidate]] = {}
-    for candidate in found:
+    for candidate in candidates:
         if candidate.model is not choice.model or (better(candidate) and candidate is not choice):
             by_model.setdefault(candidate.model.name, []).append(candidate)
     kept, missed = [], []
@@ -244,7 +243,7 @@ def _winner(drawn: list[tuple[float, Candidate]], most: float, aim: Aim, z: floa
         return min((one for error, one in drawn if error <= least + most), key=lambda one: one.order)
     least = ALIKE * min(aim.drawn(one, z) for _, one in drawn)
     return min(
-        ((error, one.order, one) for error, one in drawn if aim.drawn(one, z) <= least), key=lambda found: found[:2]
+        ((error, one.order, one) for error, one in drawn if aim.drawn(one, z) <= least), key=lambda triple: triple[:2]
     )[2]
 
 

@@ -278,12 +278,12 @@ def _choice(
 
 def _most(logged: LoggedTimes | None, service: Service | None) -> Most:
     """What the engine has to be told to let in: the longest request of a log, and as many at once as were simulated."""
-    found = Most(context_tokens=logged.context_tokens, images=logged.images) if logged else NOTHING_LOGGED
+    most = Most(context_tokens=logged.context_tokens, images=logged.images) if logged else NOTHING_LOGGED
     if service is None:
-        return found
+        return most
     mean = service.batch_in_flight or float(service.slots)
     busy = min(service.slots, math.ceil(mean + _RARELY * math.sqrt(mean)) + 1)
-    return replace(found, requests=service.slots, busy=busy)
+    return replace(most, requests=service.slots, busy=busy)
 
 
 def _outline(candidate: Candidate, reason: str | None = None) -> Outline:
@@ -332,31 +332,31 @@ def _warnings(
     query: Query, choice: Candidate, described: Choice, ready: Machine, prices: Prices | None
 ) -> tuple[str, ...]:
     deploy, serving = described.deploy, SERVING[query.runtime]
-    found = []
+    warnings = []
     flags = choice.model.serving.get(serving.engine, "") if serving.engine else ""
     if "--trust-remote-code" in flags:
-        found.append("--trust-remote-code runs code of the checkpoint's repository; read it first")
-    found += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
-    found += range_warnings(choice.request, ready)
-    found += context_warnings(choice.request)
+        warnings.append("--trust-remote-code runs code of the checkpoint's repository; read it first")
+    warnings += [*ready.warnings, *query.judge.warnings(choice.model, choice.visual)]
+    warnings += range_warnings(choice.request, ready)
+    warnings += context_warnings(choice.request)
     if query.limits.memory_bytes is None:
-        found.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
+        warnings.append(f"the memory of {query.hardware.name} is not known and was not checked; give --memory")
     if serving.command and choice.route is Route.ENGINE and not (deploy and deploy.command):
-        found.append(f"no flag of {query.runtime} sets this up ({choice.visual.setting}); no command is given")
+        warnings.append(f"no flag of {query.runtime} sets this up ({choice.visual.setting}); no command is given")
     if choice.request.gpus > MOST_GPUS:
-        found.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
+        warnings.append(f"{choice.request.gpus} GPUs are priced as if one interconnect joined them all")
     if not (serving.engine or serving.modules) and choice.route is Route.ENGINE:
-        found.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
+        warnings.append(f"whether {query.runtime} serves {choice.model.name} is not known to vlmplan")
     if choice.model.thinks:
-        found.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
+        warnings.append(f"{choice.model.name} thinks before it answers; --output-tokens must count its thoughts")
     if not choice.visual.as_published:
-        found.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
+        warnings.append("this checkpoint was not trained for so few tokens; its error rests on training-free studies")
     stored = choice.model.quantisation
-    found += stored.warnings if stored else ()
-    found += _checkpoint_warnings(choice, deploy)
+    warnings += stored.warnings if stored else ()
+    warnings += _checkpoint_warnings(choice, deploy)
     if prices and described.price is None:
-        found.append(f"no price given for {query.hardware.name}")
-    return tuple(sorted(found, key=lambda line: not line.startswith(TOO_SMALL)))
+        warnings.append(f"no price given for {query.hardware.name}")
+    return tuple(sorted(warnings, key=lambda line: not line.startswith(TOO_SMALL)))
 
 
 def _finalists(front: tuple[Candidate, ...], choice: Candidate, losers: tuple[Loser, ...]) -> tuple[Candidate, ...]:

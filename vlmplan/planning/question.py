@@ -48,7 +48,7 @@ def _precisions(
             ]
         usual += SERVING[runtime].offered
         return tuple(dict.fromkeys(precision for precision in usual if precision is not None)), ()
-    found, refused = [], []
+    accepted, refused = [], []
     several = "," in text
     for item in text.split(","):
         if item.strip() not in list(Precision):
@@ -65,12 +65,12 @@ def _precisions(
         except InputError as error:
             refused.append(error)
         else:
-            found.append(precision)
-    if refused and not found:
+            accepted.append(precision)
+    if refused and not accepted:
         raise refused[0]
-    if len(models) == 1 and own_precision(models[0]) not in found:
-        check_own(models[0], found[0])
-    return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(f"of --precision {text}: {error}" for error in refused))
+    if len(models) == 1 and own_precision(models[0]) not in accepted:
+        check_own(models[0], accepted[0])
+    return tuple(dict.fromkeys(accepted)), tuple(dict.fromkeys(f"of --precision {text}: {error}" for error in refused))
 
 
 def _run_here(
@@ -121,10 +121,10 @@ def _judge(asked: Asked, workload: Workload, law: ScalingLaw | None) -> Judge:
     return by_law({name: (catalogue.law(name), share) for name, share in shares.items()}, evidence, workload)
 
 
-def _served_alike(found: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
+def _served_alike(model: ModelSpec, known: Sequence[ModelSpec]) -> ModelSpec:
     """A model read from its files, served as shipped models of its architecture are."""
-    alike = (model.serving for model in known if model.architecture == found.architecture and model.serving)
-    return found if found.serving or found in known else replace(found, serving=next(alike, {}))
+    alike = (shipped.serving for shipped in known if shipped.architecture == model.architecture and shipped.serving)
+    return model if model.serving or model in known else replace(model, serving=next(alike, {}))
 
 
 def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], tuple[str, ...]]:
@@ -136,13 +136,13 @@ def _candidates(asked: Asked, own: ModelSpec | None) -> tuple[list[ModelSpec], t
         return [_served_alike(own, known)], ("*",)
     left = [m for m in known if m.image and (m.image.rule is Rule.COMPRESSED) == asked.paper]
     if asked.model is not None:
-        found = catalogue.model(asked.model)
-        if asked.paper and found.image is not None and found.image.rule is not Rule.COMPRESSED:
+        model = catalogue.model(asked.model)
+        if asked.paper and model.image is not None and model.image.rule is not Rule.COMPRESSED:
             raise InputError(
-                f"--model {found.name}: found a finished checkpoint, expected a backbone to train with --candidates "
-                f"paper ({', '.join(model.name for model in left[:3])} ...)"
+                f"--model {model.name}: found a finished checkpoint, expected a backbone to train with --candidates "
+                f"paper ({', '.join(one.name for one in left[:3])} ...)"
             )
-        return [_served_alike(found, known)], ("*",)
+        return [_served_alike(model, known)], ("*",)
     if asked.models is not None and os.path.isdir(asked.models):  # noqa: PTH112 - a glob need not be a valid path
         return [_served_alike(catalogue.model(asked.models), known)], ("*",)
     return left, tuple(part.strip() for part in (asked.models or "*").casefold().split(",") if part.strip())

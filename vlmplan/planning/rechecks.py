@@ -72,9 +72,9 @@ def _device(plan: Plan, typed: str) -> tuple[HardwareProfile, str | None]:
     if not is_path(typed) and plan.hardware.name in catalogue.names(Shelf.HARDWARE):
         return catalogue.listed(plan.hardware.name), None
     if is_path(typed) and os.path.exists(typed):  # noqa: PTH110 - an impossible path is one that does not exist
-        found = catalogue.hardware(typed)
-        if found.name == plan.hardware.name:
-            return found, None
+        profile = catalogue.hardware(typed)
+        if profile.name == plan.hardware.name:
+            return profile, None
     return plan.hardware, f"the profile of {plan.hardware.name} is the plan's own copy: {typed} is not here"
 
 
@@ -150,28 +150,28 @@ def _priced(choice: Choice, asked: Query) -> Candidate | None:
         return None
     ready = machine(asked.hardware, asked.typical, asked.runtime, choice.precision)
     space = replace(asked.space, models=models, precisions=(choice.precision,))
-    found = candidates(space, {choice.precision: ready}, asked.judge)
+    priced = candidates(space, {choice.precision: ready}, asked.judge)
     wanted = (choice.visual_tokens, choice.compressor, choice.gpus)
-    same = [one for one in found if (one.visual.visual_tokens, one.visual.compressor, one.request.gpus) == wanted]
+    same = [one for one in priced if (one.visual.visual_tokens, one.visual.compressor, one.request.gpus) == wanted]
     return same[0] if same else None
 
 
 def _changed(plan: Plan, asked: Query) -> tuple[str, ...]:
     """Inputs of the plan's choice that are not what they were."""
-    found = []
+    changed = []
     try:
         used = machine(asked.hardware, asked.typical, asked.runtime, plan.choice.precision).as_used
         same = digest(used) == digest(plan.hardware)
     except InputError:  # the device no longer runs that precision
         same = False
     if not same:
-        found.append(f"the profile of {asked.hardware.name}")
+        changed.append(f"the profile of {asked.hardware.name}")
     if asked.judge.source.sha256 != plan.error_source.sha256:
-        found.append(f"what the error rests on ({asked.judge.source.name})")
+        changed.append(f"what the error rests on ({asked.judge.source.name})")
     known = next((model for model in asked.space.models if model.name == plan.model.name), None)
     if known is not None and digest(known) != digest(plan.model):
-        found.append(f"the profile of {plan.model.name}")
-    return tuple(found)
+        changed.append(f"the profile of {plan.model.name}")
+    return tuple(changed)
 
 
 def _figures(plan: Plan, now: Candidate | None, limits: Budget) -> tuple[Figure, ...]:
@@ -238,18 +238,18 @@ def recheck(
     )
 
 
-def recheck_markdown(found: Recheck) -> str:
+def recheck_markdown(recheck: Recheck) -> str:
     """Return a few lines for a CI job's summary page."""
-    verdict = "the plan holds" if found.holds else "the plan does not hold"
+    verdict = "the plan holds" if recheck.holds else "the plan does not hold"
     lines = [
         f"### vlmplan recommend --check: {verdict}",
         "",
-        inert.markdown(f"{found.choice}, on {found.hardware}."),
+        inert.markdown(f"{recheck.choice}, on {recheck.hardware}."),
         "",
     ]
     said = [
-        *found.faults,
-        f"changed since the plan was made: {'; '.join(found.changed) or 'no input of its choice'}",
-        *found.notes,
+        *recheck.faults,
+        f"changed since the plan was made: {'; '.join(recheck.changed) or 'no input of its choice'}",
+        *recheck.notes,
     ]
     return "\n".join([*lines, *(f"- {inert.markdown(one)}" for one in said), ""])

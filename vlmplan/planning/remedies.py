@@ -81,9 +81,9 @@ def _brings(one: Candidate) -> str:
     return f"{one.label}, {format_percent(one.predicted_error)} wrong"
 
 
-def _best(found: Iterable[Candidate], limits: Budget) -> Candidate | None:
+def _best(candidates: Iterable[Candidate], limits: Budget) -> Candidate | None:
     """The least wrong of those that keep the limits."""
-    within = feasible(found, limits)
+    within = feasible(candidates, limits)
     return min(within, key=lambda one: (one.predicted_error, one.order), default=None)
 
 
@@ -106,11 +106,11 @@ def _without(missed: Missed, field: str) -> tuple[Candidate, ...]:
     names = [name for name, *_ in _LIMITS if name != field and getattr(missed.limits, name) is not None]
     if not names:
         return missed.tried
-    rest, found = Budget(**{name: getattr(missed.limits, name) for name in names}), missed.tried
+    rest, tried = Budget(**{name: getattr(missed.limits, name) for name in names}), missed.tried
     if rest.error_fraction is not None:
         ready = {one: machine(missed.hardware, missed.typical, missed.runtime, one) for one in missed.space.precisions}
-        found = missed.search(missed.space, ready, rest)
-    return feasible(found, rest)
+        tried = missed.search(missed.space, ready, rest)
+    return feasible(tried, rest)
 
 
 def _larger_limits(missed: Missed) -> Iterator[tuple[Change, Candidate]]:
@@ -188,7 +188,7 @@ def _smaller_requests(missed: Missed) -> Iterator[Change]:
     ):
         most = getattr(missed.space.workload, field)
         answering = [one for one in missed.nearest() if field != "output_tokens" or not one.model.thinks]
-        tried = [found for near in answering if (found := _fewest_of(missed, near, field, most)) is not None]
+        tried = [fewest for near in answering if (fewest := _fewest_of(missed, near, field, most)) is not None]
         if tried:
             count, kept = max(tried, key=lambda one: (one[0], -one[1].predicted_error))
             yield Change(options={option: str(count)}, what=f"{count} {what} instead of {most}", brings=_brings(kept))
@@ -306,7 +306,7 @@ def changes(missed: Missed) -> tuple[Change, ...]:
     """Return one change of each kind that is enough alone, the user's own limits first."""
     larger = [*_larger_limits(missed)]
     missed = replace(missed, enough=tuple(candidate for _, candidate in larger))
-    found = [change for change, _ in larger] or [*_all_limits(missed)]
+    changes = [change for change, _ in larger] or [*_all_limits(missed)]
     for kind in (_smaller_requests, _fewer_frames, _another_precision, _more_gpus, _another_device):
-        found += kind(missed)
-    return tuple(found)
+        changes += kind(missed)
+    return tuple(changes)

@@ -136,14 +136,14 @@ def _inputs(model: ModelSpec, space: Space, judge: Judge) -> list[VisualInput]:
     """What may be made of the image, fewest tokens first; what nobody tried, only where that is asked for."""
     if model.image is None or refused_shape(*space.workload.image, model.image):
         return []
-    found = options(model, space.workload.image)
+    reachable = options(model, space.workload.image)
     whole = space.route is Route.EXPORT and model.exports_tiles
     if space.route is Route.EXPORT and not whole:
-        found = (one_view(model, space.workload.image),)
-    least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, found[-1].visual_tokens)
-    kept = [option for option in found if option.visual_tokens >= least]
+        reachable = (one_view(model, space.workload.image),)
+    least = 1 if space.allow_untrained else min(model.image.trained_min_visual_tokens, reachable[-1].visual_tokens)
+    kept = [option for option in reachable if option.visual_tokens >= least]
     if space.engine is not None:
-        kept = [option for option in kept if settable(option, space.engine, found[-1].visual_tokens)]
+        kept = [option for option in kept if settable(option, space.engine, reachable[-1].visual_tokens)]
     if space.route is Route.EXPORT:
         kept += _selected_inputs(model, space.workload)
     if space.allow_untrained and not whole:
@@ -178,9 +178,9 @@ def _ladders(space: Space, machines: Mapping[Precision, Machine], judge: Judge) 
 
 def error_interval(draws: Iterable[float], predicted: float, level: float) -> Interval:
     """Return the central interval of a predicted error that holds ``level`` of its draws, and the prediction."""
-    found = sorted(draws)
-    cut = min(len(found) - 1, round((1 - level) / 2 * len(found)))
-    return (min(found[cut], predicted), max(found[-1 - cut], predicted))
+    ordered = sorted(draws)
+    cut = min(len(ordered) - 1, round((1 - level) / 2 * len(ordered)))
+    return (min(ordered[cut], predicted), max(ordered[-1 - cut], predicted))
 
 
 def _error_end(judge: Judge, level: float) -> Callable[[Request, VisualInput, float], float]:
@@ -262,7 +262,7 @@ def candidates(
     Where a model misses ``budget`` more than ``HOPELESS`` times with some tokens, more of them are not tried: no time,
     no FLOPs and no memory fall with V. The error does, and stops nobody.
     """
-    found, error_end, kept = [], _error_end(judge, space.confidence), _KEPT.get()
+    priced, error_end, kept = [], _error_end(judge, space.confidence), _KEPT.get()
     known = {} if kept is None else kept.of(space, machines, judge)
     for ladder in _ladders(space, machines, judge):
         for request in ladder:
@@ -274,10 +274,10 @@ def candidates(
             if (one := known.get(key)) is None:
                 one = _candidate(request, visual, space, machines[request.precision], judge, error_end)
                 known[key] = one
-            found.append(one)
+            priced.append(one)
             if budget is not None and _overrun_but_error(one, budget) > HOPELESS:
                 break
-    return tuple(found)
+    return tuple(priced)
 
 
 def _too_long(model: ModelSpec, work: Workload) -> str | None:
@@ -373,7 +373,7 @@ def _time_ratios(candidate: Candidate, budget: Budget) -> list[float]:
     return [upper_s / limit_s for upper_s, limit_s in times if limit_s is not None]
 
 
-def times_needed(found: Iterable[Candidate], budget: Budget) -> float | None:
+def times_needed(candidates: Iterable[Candidate], budget: Budget) -> float | None:
     """Return the factor by which all limits of time have to grow for one candidate; None where none keeps the others.
 
     Of the error, which is drawn only for what keeps the times, the prediction itself has to keep its limit.
@@ -382,7 +382,7 @@ def times_needed(found: Iterable[Candidate], budget: Budget) -> float | None:
     return min(
         (
             max(_time_ratios(one, budget), default=1.0)
-            for one in found
+            for one in candidates
             if max(_other_ratios(one, budget), default=0.0) <= 1 and one.predicted_error <= most
         ),
         default=None,
@@ -424,13 +424,13 @@ def overrun_at(candidate: Candidate, budget: Budget) -> Callable[[float, float],
     return at
 
 
-def feasible(found: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
+def feasible(candidates: Iterable[Candidate], budget: Budget) -> tuple[Candidate, ...]:
     """Return the candidates that keep every limit."""
-    return tuple(candidate for candidate in found if overrun(candidate, budget) <= 1)
+    return tuple(candidate for candidate in candidates if overrun(candidate, budget) <= 1)
 
 
 def infeasible(
-    found: tuple[Candidate, ...],
+    candidates: tuple[Candidate, ...],
     budget: Budget,
     where: str,
     ways: Callable[[], Sequence[Any]] = tuple,
@@ -440,8 +440,8 @@ def infeasible(
 
     Beside other devices it names what comes nearest to the ``limits``: the budget, and what the device holds.
     """
-    fastest = min(found, key=lambda candidate: candidate.upper_latency_s)
-    smallest = min(found, key=lambda candidate: candidate.cost.memory_bytes.total)
+    fastest = min(candidates, key=lambda candidate: candidate.upper_latency_s)
+    smallest = min(candidates, key=lambda candidate: candidate.cost.memory_bytes.total)
     stated = (
         ("a latency of", budget.latency_s, format_seconds),
         ("a TTFT of", budget.ttft_s, format_seconds),
@@ -457,10 +457,10 @@ def infeasible(
         f"{format_bytes(smallest.cost.memory_bytes.total)} ({smallest.label})"
     )
     if budget.error_fraction is not None:
-        best = min(found, key=lambda candidate: candidate.predicted_error)
+        best = min(candidates, key=lambda candidate: candidate.predicted_error)
         told += f", the best that was tried has an error of up to {format_percent(best.upper_error)} ({best.label})"
     limits = limits or budget
-    nearest = min(found, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
+    nearest = min(candidates, key=lambda candidate: (overrun(candidate, limits), candidate.predicted_error))
     brief = f"nearest is {nearest.label}: {'; '.join(shortfalls(nearest, limits))}"
     whole = f"no plan meets {asked} on {where}: {told}; {WIDEN}"
-    return Infeasible(whole, brief, ways, times_needed(found, limits), nearest)
+    return Infeasible(whole, brief, ways, times_needed(candidates, limits), nearest)

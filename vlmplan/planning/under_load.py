@@ -102,7 +102,7 @@ class Loaded:
 
     def settled(
         self,
-        found: tuple[Candidate, ...],
+        candidates: tuple[Candidate, ...],
         within: tuple[Candidate, ...],
         choose: Callable[[list[Candidate]], Candidate],
     ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
@@ -130,7 +130,7 @@ class Loaded:
             else:
                 left[key] = replace(choice, replicas=max(least, most or 0))
         known = out | left
-        return tuple(known.get(id(one.cost), one) for one in found), tuple(left.values())
+        return tuple(known.get(id(one.cost), one) for one in candidates), tuple(left.values())
 
     def _overloaded(self, out: Iterable[Candidate]) -> Infeasible:
         """The error where nothing bears the rate, with what comes nearest."""
@@ -138,8 +138,8 @@ class Loaded:
         bearing = [one for one in out if one.replicas]
         if not bearing:
             return Infeasible(
-                f"no number of replicas keeps the limits at {rate}: requests that meet another break them; raise the "
-                "limits"
+                f"no number of replicas used to a tenth or more keeps the limits at {rate}: requests that meet another "
+                "break them; raise the limits"
             )
         nearest = min(bearing, key=lambda one: (one.replicas, one.predicted_error))
         least = nearest.replicas
@@ -167,12 +167,12 @@ def load_of(
 
 def settled(
     loaded: Loaded | None,
-    found: tuple[Candidate, ...],
+    candidates: tuple[Candidate, ...],
     within: tuple[Candidate, ...],
     choose: Callable[[list[Candidate]], Candidate],
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """Return all candidates, and those that may be chosen: without a load they are as they were."""
-    return (found, within) if loaded is None else loaded.settled(found, within, choose)
+    return (candidates, within) if loaded is None else loaded.settled(candidates, within, choose)
 
 
 def served(loaded: Loaded | None, choice: Candidate) -> Service | None:

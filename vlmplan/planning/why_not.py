@@ -84,10 +84,10 @@ def _beyond(value: float, limit: float) -> str:
     return f"{100 * (ratio - 1):.0f} % over" if ratio >= 1.01 else "just over"
 
 
-def _too_much(one: Candidate, plan: Plan) -> Iterator[str]:
+def _too_much(candidate: Candidate, plan: Plan) -> Iterator[str]:
     """Why a candidate misses the limits, the device's own memory first."""
     held, limits = plan.hardware.usable_bytes(plan.runtime), within_memory(plan.budget, plan.hardware, plan.runtime)
-    needs, most = one.cost.memory_bytes.total, limits.memory_bytes
+    needs, most = candidate.cost.memory_bytes.total, limits.memory_bytes
     if most is not None and needs > most:
         whose = f"{plan.hardware.name} can give" if most == held else "limit"
         beyond = f"{_beyond(needs, most)} the {format_bytes(most)} {'that ' if most == held else ''}{whose}"
@@ -96,21 +96,21 @@ def _too_much(one: Candidate, plan: Plan) -> Iterator[str]:
         f"{what} takes up to {format_seconds(value_s)}, {_beyond(value_s, limit_s)} the limit of "
         f"{format_seconds(limit_s)}"
         for what, value_s, limit_s in (
-            ("an answer", one.upper_latency_s, limits.latency_s),
-            ("its first token", one.upper_ttft_s, limits.ttft_s),
-            ("each further token", one.upper_tpot_s, limits.tpot_s),
+            ("an answer", candidate.upper_latency_s, limits.latency_s),
+            ("its first token", candidate.upper_ttft_s, limits.ttft_s),
+            ("each further token", candidate.upper_tpot_s, limits.tpot_s),
         )
         if limit_s is not None and value_s > limit_s
     ]
     if slow:
         yield f"it is too slow: {', and '.join(slow)}"
-    if limits.flops is not None and one.budget_flops > limits.flops:
-        beyond = f"{_beyond(one.budget_flops, limits.flops)} the limit of {format_flops(limits.flops)}"
-        yield f"it computes too much: {format_flops(one.budget_flops)} a request, {beyond}"
-    if limits.error_fraction is not None and one.upper_error > limits.error_fraction:
+    if limits.flops is not None and candidate.budget_flops > limits.flops:
+        beyond = f"{_beyond(candidate.budget_flops, limits.flops)} the limit of {format_flops(limits.flops)}"
+        yield f"it computes too much: {format_flops(candidate.budget_flops)} a request, {beyond}"
+    if limits.error_fraction is not None and candidate.upper_error > limits.error_fraction:
         yield (
-            f"it errs too often: up to {format_percent(one.upper_error)} of its answers are wrong, and the limit is "
-            f"{format_percent(limits.error_fraction)}"
+            f"it errs too often: up to {format_percent(candidate.upper_error)} of its answers are wrong, and the limit "
+            f"is {format_percent(limits.error_fraction)}"
         )
 
 
@@ -222,15 +222,15 @@ def because(plan: Plan, model: ModelSpec, barrier: Barrier | None, alone: "Plan 
 
 
 def to_try(
-    found: WhyNot, barrier: Barrier | None, alone: "Plan | Infeasible | NoCandidate", *, assumed: bool
+    why: WhyNot, barrier: Barrier | None, alone: "Plan | Infeasible | NoCandidate", *, assumed: bool
 ) -> Iterator[Change]:
     """Yield changes that may make the model the choice, the likeliest first.
 
     Where limits were ``assumed``, one that changes comes with the others, which would not be assumed then.
     """
-    if found.is_choice:
+    if why.is_choice:
         return
-    limits = typed(own_limits(found.plan)) if assumed else {}
+    limits = typed(own_limits(why.plan)) if assumed else {}
     if barrier is not None:
         for options in barrier.lets_in:
             yield Change(options=options, what=_words(options), brings="")
@@ -239,7 +239,7 @@ def to_try(
             beside = limits if set(change.options) & set(limits) else {}
             yield Change(options={**beside, **change.options}, what=change.what, brings="")
     elif not isinstance(alone, NoCandidate):
-        for options in _tighter(alone.choice, found.plan):
+        for options in _tighter(alone.choice, why.plan):
             beside = limits if not set(options) & {"--prefer", "--minimise"} else {}
             yield Change(options={**beside, **options}, what=_words(options), brings="")
 

@@ -32,11 +32,11 @@ class Arrivals:
         """Return when requests come to one of ``replicas``, in seconds: ``count`` of them, or all of the trace's."""
         if self.times_s:
             return list(self.times_s[replica::replicas])
-        random, now_s, found = Random(f"{seed} {replica}"), 0.0, list[float]()
+        random, now_s, arrivals_s = Random(f"{seed} {replica}"), 0.0, list[float]()
         for _ in range(count):
             now_s += random.gammavariate(replicas, 1 / self.rate_per_s)
-            found.append(now_s)
-        return found
+            arrivals_s.append(now_s)
+        return arrivals_s
 
 
 def _time(text: str, where: str) -> float:
@@ -60,17 +60,18 @@ def read_trace(path: Path) -> Arrivals:
         raise InputError(
             f"{error}; expected a rate (20/s), or a file of arrival times in seconds, one a line"
         ) from None
-    found: list[float] = []
+    times_s: list[float] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         now_s = _time(line.strip(), f"{path} line {number}")
-        if found and now_s < found[-1]:
+        if times_s and now_s < times_s[-1]:
             raise InputError(
-                f"{path} line {number}: found {now_s:g} s after {found[-1]:g} s, expected times in order; sort the file"
+                f"{path} line {number}: found {now_s:g} s after {times_s[-1]:g} s, expected times in order; "
+                "sort the file"
             )
-        found.append(now_s)
-    return _checked(path, found)
+        times_s.append(now_s)
+    return _checked(path, times_s)
 
 
 def _checked(path: Path, times_s: Sequence[float]) -> Arrivals:

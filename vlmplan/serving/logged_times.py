@@ -66,35 +66,39 @@ class _Priced:
     kept: bool
 
 
-def _request_of(one: LoggedRequest, seen: Seen, like: Request) -> Request | None:
+def _request_of(logged: LoggedRequest, seen: Seen, like: Request) -> Request | None:
     """A logged request, served as ``like``; None where the model's processor refuses its pictures."""
     workload = replace(
         like.workload,
-        text_tokens=one.text_tokens,
-        output_tokens=max(1, one.output_tokens),
-        cached_text_tokens=min(like.workload.cached_text_tokens, one.text_tokens),
-        images=len(one.images),
-        image=one.image,
+        text_tokens=logged.text_tokens,
+        output_tokens=max(1, logged.output_tokens),
+        cached_text_tokens=min(like.workload.cached_text_tokens, logged.text_tokens),
+        images=len(logged.images),
+        image=logged.image,
     )
     try:
-        return replace(like, workload=workload, visual=seen(one.image))
+        return replace(like, workload=workload, visual=seen(logged.image))
     except InputError:
         return None
 
 
 def _priced(
-    one: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
+    logged: LoggedRequest, seen: Seen, like: Request, ready: Machine, limits: Budget | None, most_tokens: float
 ) -> _Priced | None:
     """Price a request; None where the model's context, its processor or ``most_tokens`` in memory refuse it."""
-    request = _request_of(one, seen, like)
+    request = _request_of(logged, seen, like)
     if request is None or not request.fits_context or request.context_tokens > most_tokens:
         return None
-    found, within = cost(request, ready), limits or _NO_LIMITS
-    times = ((found.ttft_s, within.ttft_s), (found.tpot_s or 0.0, within.tpot_s), (found.latency_s, within.latency_s))
+    priced, within = cost(request, ready), limits or _NO_LIMITS
+    times = (
+        (priced.ttft_s, within.ttft_s),
+        (priced.tpot_s or 0.0, within.tpot_s),
+        (priced.latency_s, within.latency_s),
+    )
     return _Priced(
         context_tokens=request.context_tokens,
-        ttft_s=found.ttft_s,
-        latency_s=found.latency_s,
+        ttft_s=priced.ttft_s,
+        latency_s=priced.latency_s,
         kept=all(limit is None or time <= limit for time, limit in times),
     )
 
@@ -110,8 +114,10 @@ def logged_times(
     """Price every request as ``like`` is served, ``seen`` making a picture's tokens; None where all are refused."""
     sample = _sample(log)
     longest = max(log.requests, key=lambda one: one.text_tokens + one.output_tokens)  # perhaps not in the sample
-    found = {one: _priced(one, seen, like, ready, limits, most_tokens) for one in dict.fromkeys((*sample, longest))}
-    answered = [priced for one in sample if (priced := found[one]) is not None]
+    by_request = {
+        one: _priced(one, seen, like, ready, limits, most_tokens) for one in dict.fromkeys((*sample, longest))
+    }
+    answered = [priced for one in sample if (priced := by_request[one]) is not None]
     if not answered:
         return None
     first, last = sorted(one.ttft_s for one in answered), sorted(one.latency_s for one in answered)
@@ -120,7 +126,7 @@ def logged_times(
         requests=len(log.requests),
         refused=round((len(sample) - len(answered)) * share),
         kept=round(sum(one.kept for one in answered) * share),
-        context_tokens=max(one.context_tokens for one in found.values() if one is not None),
+        context_tokens=max(one.context_tokens for one in by_request.values() if one is not None),
         images=max(len(one.images) for one in log.requests),
         ttft_median_s=quantile_of(first, MEDIAN),
         ttft_tail_s=quantile_of(first, TAIL),
@@ -183,12 +189,12 @@ def sizes_of(log: RequestLog, like: Request, ready: Machine, route: Route | None
         return None if request is None or not request.fits_context else size_of(request, ready)
 
     step = 1.0 if log.timed else max(1.0, len(log.requests) / MOST_SIZED)
-    found = []
+    sizes = []
     for one in (log.requests[int(at * step)] for at in range(int(len(log.requests) / step))):
         bare = replace(one, time_s=None)
         if bare not in known:
             known[bare] = sized(bare)
         size = known[bare]
         if size is not None or log.timed:
-            found.append(size or size_of(like, ready))
-    return tuple(found)
+            sizes.append(size or size_of(like, ready))
+    return tuple(sizes)

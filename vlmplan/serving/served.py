@@ -40,6 +40,7 @@ REQUESTS = 10_000  # of the figures that are shown
 TRIED = 3_000  # of each number of replicas that is tried, of each end of an interval, and of a point of the curve
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)  # of the capacity
 _FULL = 0.98  # of the capacity: above it a queue of ten thousand requests does not end
+LEAST_USED = 0.1  # of the capacity: replicas that keep a limit only where they idle more are no plan, unless asked for
 
 
 def at_percent(ordered: Sequence[float], percent: int) -> float:
@@ -124,34 +125,38 @@ class Replicas:
         """Simulate one of the replicas, or all of them where a trace is dealt out."""
         one = self._engine(of, z)
         count = replicas if self.arrivals.times_s else 1
-        found = [
+        simulated = [
             serve(one, arrivals_s, self._sizes(one, replica, replicas, len(arrivals_s)))
             for replica in range(count)
             if (arrivals_s := self.arrivals.at_replica(replica, replicas, requests, SEED))
         ]
-        return found[0] if len(found) == 1 else _together(found)
+        return simulated[0] if len(simulated) == 1 else _together(simulated)
 
     def keeps(self, replicas: int, z: float) -> bool:
         """Whether so many replicas bear the rate and keep every limit at times ``z`` standard deviations out."""
         for of in dict.fromkeys(limit.of for limit in self.asked.limits):
             if not self.bears(replicas, of, z):
                 return False
-            found = self.served(replicas, TRIED, of, z)
-            if not all(_kept(found, limit) for limit in self.asked.limits if limit.of is of):
+            served = self.served(replicas, TRIED, of, z)
+            if not all(_kept(served, limit) for limit in self.asked.limits if limit.of is of):
                 return False
         return self.bears(replicas, Timed.LATENCY, z)
 
     def least(self, z: float) -> int | None:
-        """Return the fewest replicas that keep the limits at times ``z`` standard deviations out; None: none do."""
-        rate_per_s = self.arrivals.rate_per_s
-        least = max(1, math.ceil(rate_per_s / (_FULL * self.capacity_per_s(Timed.LATENCY, z))))
+        """Return the fewest replicas that keep the limits at times ``z`` standard deviations out; None: none do.
+
+        More than would be used to :data:`LEAST_USED` are tried only up to those that were asked for.
+        """
+        rate_per_s, capacity_per_s = self.arrivals.rate_per_s, self.capacity_per_s(Timed.LATENCY, z)
+        least = max(1, math.ceil(rate_per_s / (_FULL * capacity_per_s)))
         if not self.asked.limits:
             return least
-        step, most = 1, least
+        idle = max(least, self.asked.replicas or 0, math.floor(rate_per_s / (LEAST_USED * capacity_per_s)))
+        step, most, end = 1, least, min(idle, MOST_REPLICAS)
         while not self.keeps(most, z):
-            if most > MOST_REPLICAS or rate_per_s / most < 1e-3 * self.capacity_per_s(Timed.LATENCY, z):
-                return None  # a request alone does not keep them
-            least, most, step = most + 1, most + step, 2 * step
+            if most >= end:
+                return None  # a request that meets another does not keep them, or one alone
+            least, most, step = most + 1, min(end, most + step), 2 * step
         while least < most:
             middle = (least + most) // 2
             least, most = (least, middle) if self.keeps(middle, z) else (middle + 1, most)
@@ -163,16 +168,16 @@ class Replicas:
         for share in _CURVE:
             rate_per_s = share * capacity_per_s
             times_s = Arrivals(rate_per_s=rate_per_s).at_replica(0, 1, TRIED, SEED)
-            found = serve(self.engine, times_s, self._sizes(self.engine, 0, 1, TRIED))
-            power.append((rate_per_s * len(found.latency_s) / sum(found.latency_s), rate_per_s))
+            served = serve(self.engine, times_s, self._sizes(self.engine, 0, 1, TRIED))
+            power.append((rate_per_s * len(served.latency_s) / sum(served.latency_s), rate_per_s))
             points.append(
                 LoadPoint(
                     rate_per_s=rate_per_s,
                     utilisation_fraction=share,
-                    batch_in_flight=found.in_flight_ratio,
-                    ttft_p95_s=at_percent(found.ttft_s, 95),
-                    latency_p50_s=at_percent(found.latency_s, 50),
-                    latency_p95_s=at_percent(found.latency_s, 95),
+                    batch_in_flight=served.in_flight_ratio,
+                    ttft_p95_s=at_percent(served.ttft_s, 95),
+                    latency_p50_s=at_percent(served.latency_s, 50),
+                    latency_p95_s=at_percent(served.latency_s, 95),
                 )
             )
         return tuple(points), max(power)[1]
@@ -182,41 +187,41 @@ class Replicas:
         request, visual = self._request, self._request.visual
         if visual is None:
             return ()
-        found = []
+        reduced = []
         for count in dict.fromkeys(max(1, visual.visual_tokens // part) for part in (2, 4, 8)):
             fewer = with_tokens(request, visual, count)
             priced = cost(fewer, self._machine)
             one = self._mixed(engine(fewer, self._machine, priced, self._memory_bytes), fewer, priced)
-            found.append(FewerTokens(visual_tokens=count, capacity_per_s=one.capacity_per_s()))
-        return tuple(one for one in found if one.visual_tokens < visual.visual_tokens)
+            reduced.append(FewerTokens(visual_tokens=count, capacity_per_s=one.capacity_per_s()))
+        return tuple(one for one in reduced if one.visual_tokens < visual.visual_tokens)
 
 
-def _together(found: Sequence[Served]) -> Served:
+def _together(served: Sequence[Served]) -> Served:
     """What requests saw at several replicas, as of one; means over these."""
-    count = len(found)
+    count = len(served)
     return Served(
-        ttft_s=tuple(sorted(time_s for one in found for time_s in one.ttft_s)),
-        tpot_s=tuple(sorted(time_s for one in found for time_s in one.tpot_s)),
-        latency_s=tuple(sorted(time_s for one in found for time_s in one.latency_s)),
-        in_flight_ratio=sum(one.in_flight_ratio for one in found) / count,
-        busy_fraction=sum(one.busy_fraction for one in found) / count,
-        span_s=max(one.span_s for one in found),
+        ttft_s=tuple(sorted(time_s for one in served for time_s in one.ttft_s)),
+        tpot_s=tuple(sorted(time_s for one in served for time_s in one.tpot_s)),
+        latency_s=tuple(sorted(time_s for one in served for time_s in one.latency_s)),
+        in_flight_ratio=sum(one.in_flight_ratio for one in served) / count,
+        busy_fraction=sum(one.busy_fraction for one in served) / count,
+        span_s=max(one.span_s for one in served),
     )
 
 
-def _of(found: Served, of: Timed) -> tuple[float, ...]:
-    return {Timed.TTFT: found.ttft_s, Timed.TPOT: found.tpot_s, Timed.LATENCY: found.latency_s}[of]
+def _of(served: Served, of: Timed) -> tuple[float, ...]:
+    return {Timed.TTFT: served.ttft_s, Timed.TPOT: served.tpot_s, Timed.LATENCY: served.latency_s}[of]
 
 
-def _kept(found: Served, limit: PercentileLimit) -> bool:
-    return at_percent(_of(found, limit.of), limit.percent) <= limit.limit_s
+def _kept(served: Served, limit: PercentileLimit) -> bool:
+    return at_percent(_of(served, limit.of), limit.percent) <= limit.limit_s
 
 
-def _kept_fraction(found: Served, limits: Sequence[PercentileLimit]) -> float:
+def _kept_fraction(served: Served, limits: Sequence[PercentileLimit]) -> float:
     """The share of requests that keep the limits: of each time that has one, the least share."""
     shares = [1.0]
     for limit in limits:
-        times_s = _of(found, limit.of)
+        times_s = _of(served, limit.of)
         if times_s:
             shares.append(sum(time_s <= limit.limit_s for time_s in times_s) / len(times_s))
     return min(shares)
@@ -250,7 +255,7 @@ def service(one: Replicas, gpus: int, level: float, *, whole: bool = True) -> Se
     capacity_per_s, rate_per_s = one.capacity_per_s(Timed.LATENCY, 0.0), one.arrivals.rate_per_s
     ends = tuple(one.capacity_per_s(Timed.LATENCY, z) for z in (quantile(level), -quantile(level)))
     points, knee_rate_per_s = one.curve() if whole else ((), 0.0)
-    found = Service(
+    service = Service(
         asked=asked,
         requests=len(one.arrivals.times_s) or REQUESTS,
         sizes=len(one.engine.mix),
@@ -268,17 +273,17 @@ def service(one: Replicas, gpus: int, level: float, *, whole: bool = True) -> Se
         curve=points,
         fewer_tokens=one.fewer_tokens() if whole else (),
     )
-    return _seen(found, one, level) if one.bears(replicas) else found
+    return _seen(service, one, level) if one.bears(replicas) else service
 
 
-def _seen(found: Service, one: Replicas, level: float) -> Service:
+def _seen(service: Service, one: Replicas, level: float) -> Service:
     """With what requests see on replicas that bear the rate."""
-    median = one.served(found.replicas, REQUESTS)
-    percentiles = functools.partial(_percentiles, one, found.replicas, median, level)
+    median = one.served(service.replicas, REQUESTS)
+    percentiles = functools.partial(_percentiles, one, service.replicas, median, level)
     return replace(
-        found,
+        service,
         batch_in_flight=median.in_flight_ratio,
-        kept_fraction=_kept_fraction(median, found.asked.limits),
+        kept_fraction=_kept_fraction(median, service.asked.limits),
         ttft=percentiles(Timed.TTFT),
         tpot=percentiles(Timed.TPOT) if median.tpot_s else None,
         latency=percentiles(Timed.LATENCY),

@@ -36,11 +36,11 @@ class Served:
 
 def _ready(arrivals_s: Sequence[float], sizes: Sequence[Size], engine: Engine) -> list[float]:
     """When requests are ready for the device: images one by one through the host's process, the rest beside it."""
-    free_s, found = 0.0, []
+    free_s, ready_s = 0.0, []
     for arrival_s, size in zip(arrivals_s, sizes, strict=True):
         free_s = max(free_s, arrival_s) + size.image_host_s
-        found.append(free_s + engine.request_host_s)
-    return found
+        ready_s.append(free_s + engine.request_host_s)
+    return ready_s
 
 
 class _Replica:

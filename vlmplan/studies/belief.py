@@ -130,9 +130,9 @@ def posterior(prior: Belief, scores: "Array", models: Sequence[int]) -> Posterio
 def _assumed(same: "NDArray[np.bool_]") -> "Array":
     import numpy as np
 
-    found = np.where(same, SAME_MODEL, OTHER_MODEL)
-    np.fill_diagonal(found, 1.0)
-    return found
+    correlation = np.where(same, SAME_MODEL, OTHER_MODEL)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
 
 
 def _spread(p: "Array") -> "Array":
@@ -154,13 +154,13 @@ def _together(scores: "Array", p: "Array", same: "NDArray[np.bool_]") -> tuple["
     dispersion = min(1.0, (squares + ASSUMED_PAIRS) / (count + ASSUMED_PAIRS))
     products = products / dispersion
     other = ~np.eye(len(p), dtype=bool)
-    found = np.eye(len(p))
+    correlation = np.eye(len(p))
     for kind, assumed in ((same & other, SAME_MODEL), (~same, OTHER_MODEL)):
         if kind.any():
             pooled = (products[kind].sum() / 2 + ASSUMED_PAIRS * assumed) / (pairs[kind].sum() / 2 + ASSUMED_PAIRS)
             own = (products + PAIR_PAIRS * pooled) / (pairs + PAIR_PAIRS)
-            found[kind] = np.clip(own, 0.0, _MOST_CORRELATION)[kind]
-    return _positive(found), dispersion
+            correlation[kind] = np.clip(own, 0.0, _MOST_CORRELATION)[kind]
+    return _positive(correlation), dispersion
 
 
 def _positive(correlation: "Array") -> "Array":
@@ -179,25 +179,25 @@ def information(groups: Sequence[Group], p: "Array", correlation: "Array", dispe
     """Return what the groups' answers tell of the logits: the curvature of the quasi-likelihood, (arms, arms)."""
     import numpy as np
 
-    found, spread = np.zeros_like(correlation), _spread(p)
+    curvature, spread = np.zeros_like(correlation), _spread(p)
     for group in groups:
         at = np.flatnonzero(group.asked)
         if len(at) and group.questions:
             inverse = np.linalg.inv(correlation[np.ix_(at, at)])
-            found[np.ix_(at, at)] += group.questions / dispersion * inverse * np.outer(spread[at], spread[at])
-    return found
+            curvature[np.ix_(at, at)] += group.questions / dispersion * inverse * np.outer(spread[at], spread[at])
+    return curvature
 
 
 def _gradient(groups: Sequence[Group], p: "Array", correlation: "Array", dispersion: float) -> "Array":
     import numpy as np
 
-    found, spread = np.zeros_like(p), _spread(p)
+    gradient, spread = np.zeros_like(p), _spread(p)
     for group in groups:
         at = np.flatnonzero(group.asked)
         if len(at) and group.questions:
             off = (group.right[at] - group.questions * p[at]) / spread[at]
-            found[at] += spread[at] * np.linalg.solve(correlation[np.ix_(at, at)], off) / dispersion
-    return found
+            gradient[at] += spread[at] * np.linalg.solve(correlation[np.ix_(at, at)], off) / dispersion
+    return gradient
 
 
 def _mode(

@@ -100,10 +100,10 @@ def _moved(groups: Sequence[Group], arms: Sequence[int], questions: int) -> tupl
     """
     import numpy as np
 
-    found, requests = list(groups), 0
+    moved, requests = list(groups), 0
     for arm in arms:
         left, made = questions, list[Group]()
-        for group in sorted(found, key=lambda one: -int(one.asked.sum())):
+        for group in sorted(moved, key=lambda one: -int(one.asked.sum())):
             taken = 0 if group.asked[arm] else min(left, group.questions)
             if taken < group.questions:
                 made.append(replace(group, questions=group.questions - taken))
@@ -112,8 +112,8 @@ def _moved(groups: Sequence[Group], arms: Sequence[int], questions: int) -> tupl
                 asked[arm] = True
                 made.append(Group(asked=asked, questions=taken, right=np.zeros_like(group.right)))
             left, requests = left - taken, requests + taken
-        found = made
-    return tuple(found), requests
+        moved = made
+    return tuple(moved), requests
 
 
 def _probability(now: Everything, after: "Array", problem: Problem, outer: "Array", inner: "Array") -> float:
@@ -122,8 +122,8 @@ def _probability(now: Everything, after: "Array", problem: Problem, outer: "Arra
 
     means = now.mean + outer @ root(now.covariance - after).T
     scores = means[:, None, :] + (inner @ root(after).T)[None]
-    found = chosen(scores.reshape(-1, len(now.mean)), problem.order, problem.tolerance).reshape(len(outer), len(inner))
-    counts = np.stack([(found == arm).sum(axis=1) for arm in np.unique(found)])
+    arms = chosen(scores.reshape(-1, len(now.mean)), problem.order, problem.tolerance).reshape(len(outer), len(inner))
+    counts = np.stack([(arms == arm).sum(axis=1) for arm in np.unique(arms)])
     return float(counts.max(axis=0).mean() / len(inner))
 
 

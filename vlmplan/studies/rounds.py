@@ -49,7 +49,7 @@ class ServedArm:
 
 def served_arms(askings: Sequence[Asking], questions: Sequence[Question]) -> tuple[ServedArm, ...]:
     """Return every server's model at every limit that sends other pictures than a lower one does."""
-    found = []
+    arms = []
     for asking in askings:
         by_limit: dict[int, list[Posed]] = {limit: [] for limit in sorted(asking.limits)}
         for request in posed(asking, questions):
@@ -59,9 +59,9 @@ def served_arms(askings: Sequence[Asking], questions: Sequence[Question]) -> tup
         for limit, requests in by_limit.items():
             keys = [one.key for one in requests]
             if keys != before:
-                found.append(ServedArm(asking=asking, limit=limit, requests=tuple(requests)))
+                arms.append(ServedArm(asking=asking, limit=limit, requests=tuple(requests)))
             before = keys
-    return tuple(found)
+    return tuple(arms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

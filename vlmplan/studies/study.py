@@ -126,8 +126,8 @@ def of_catalogue(arm: ServedArm) -> Arm:
     visual: VisualInput | None = None
     if arm.asking.by_request:
         visual = at_most(model, size, arm.limit)
-    elif found := options(model, size):
-        visual = found[-1]
+    elif reachable := options(model, size):
+        visual = reachable[-1]
     if visual is None:
         raise InputError(f"{model.name} makes no {arm.limit} visual tokens of a picture of {size[0]}x{size[1]}")
     return Arm(model=model, visual=visual)
@@ -160,28 +160,28 @@ def run_study(
 
 
 def _document(state: State, terms: Terms, stands: Standing, costs: Sequence[float], labels: Labels) -> Study:
-    found = _arms(state, terms, stands, costs)
+    arms = _arms(state, terms, stands, costs)
     enough: dict[str, int] = {}
-    for one in sorted(found, key=lambda arm: arm.limit):
-        most = max(other.limit for other in found if (other.served_model, other.host) == (one.served_model, one.host))
+    for one in sorted(arms, key=lambda arm: arm.limit):
+        most = max(other.limit for other in arms if (other.served_model, other.host) == (one.served_model, one.host))
         if one.keeps_fraction >= terms.confidence and one.limit < most:
             enough.setdefault(one.served_model, one.limit)
     asking = state.arms[0].asking
     return Study(
         questions=labels.questions, question_count=len(state.arms[0].requests), score=asking.score, task=labels.task,
-        prior=labels.prior, reduction=Reduction.IMAGE_SIZE, choice=found[stands.choice],
+        prior=labels.prior, reduction=Reduction.IMAGE_SIZE, choice=arms[stands.choice],
         settled=stands.probability >= terms.confidence, probability_fraction=stands.probability,
         probability_of_more_fraction=float(stands.of_others[stands.choice]), confidence_fraction=terms.confidence,
         tolerance_fraction=terms.problem.tolerance, interval_level_fraction=LEVEL, requests=state.made,
-        kept=state.kept, all_requests=state.all_requests, budget=terms.budget, enough=enough, arms=found,
-        failed=tuple(state.failed.values()), notes=_notes(state, found, stands),
+        kept=state.kept, all_requests=state.all_requests, budget=terms.budget, enough=enough, arms=arms,
+        failed=tuple(state.failed.values()), notes=_notes(state, arms, stands),
     )  # fmt: skip
 
 
-def _notes(state: State, found: Sequence[StudiedArm], stands: Standing) -> tuple[str, ...]:
+def _notes(state: State, arms: Sequence[StudiedArm], stands: Standing) -> tuple[str, ...]:
     """What to mind: answers that a prior did not expect, and a choice that new questions may change."""
     notes = []
-    off = [one for one in found if one.questions and not _expected(one, state)]
+    off = [one for one in arms if one.questions and not _expected(one, state)]
     if off:
         worst = max(off, key=lambda one: abs(one.error_fraction - one.expected_error_fraction))
         notes.append(
@@ -209,11 +209,11 @@ def _arms(state: State, terms: Terms, stands: Standing, costs: Sequence[float]) 
 
     known, alone, answered = state.known(), _alone(state), (~np.isnan(state.scores())).sum(axis=1)
     drawn = known.draws(np.random.default_rng([terms.problem.seed, 3]).standard_normal((_DRAWS, len(costs))))
-    best, found = int(stands.best.argmax()), []
+    best, arms = int(stands.best.argmax()), []
     for at, arm in enumerate(state.arms):
         model, server = arm.asking.model, arm.asking.server
         lost, own = drawn[:, best] - drawn[:, at], _most_of_its_model(state.arms, at)
-        found.append(
+        arms.append(
             StudiedArm(
                 served_model=server.model, model=model.name, family=model.family, host=server.host,
                 llm_params_b=model.nominal_llm_params_b or active_llm_params(model) / 1e9, limit=arm.limit,
@@ -226,7 +226,7 @@ def _arms(state: State, terms: Terms, stands: Standing, costs: Sequence[float]) 
                 answered_error_fraction=1 - float(alone.score[at]), answered_questions=_worth(alone, at),
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(arms)
 
 
 def _most_of_its_model(arms: Sequence[ServedArm], at: int) -> int:

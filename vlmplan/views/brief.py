@@ -9,7 +9,7 @@ from vlmplan.cost import Service
 from vlmplan.extras import installed
 from vlmplan.hardware import SERVING
 from vlmplan.inventory import Budget
-from vlmplan.planning import LEAST_ERROR, AtBest, Objective, Outline, Plan, WhyNot
+from vlmplan.planning import LEAST_ERROR, NO_REPLICAS, AtBest, Objective, Outline, Plan, WhyNot
 from vlmplan.serving import LOGGED, LoggedTimes
 from vlmplan.units import counted, format_bytes, format_seconds
 from vlmplan.views.plan import LEAST_POINTS, command_lines, firm, headline, shown_tokens
@@ -113,7 +113,9 @@ def alternatives(plan: Plan) -> dict[str, Outline]:
 
 
 def _beyond(one: Outline) -> str:
-    """The first limit that an alternative breaks, or nothing."""
+    """The first limit that an alternative breaks, alone or under the load, or nothing."""
+    if NO_REPLICAS in (one.reason or ""):
+        return NO_REPLICAS
     return next((part for part in (one.reason or "").split("; ") if "exceeds" in part), "")
 
 

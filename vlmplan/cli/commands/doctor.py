@@ -15,7 +15,7 @@ def doctor(json: JsonOption = False) -> None:
     from vlmplan.inventory import examine
     from vlmplan.views import print_checkup
 
-    found = examine()
-    deliver(found, None, json, lambda: print_checkup(found))
-    if found.wrong:
-        raise Unavailable("; ".join(f"{one.name}: {one.detail}" for one in found.wrong))
+    checkup = examine()
+    deliver(checkup, None, json, lambda: print_checkup(checkup))
+    if checkup.wrong:
+        raise Unavailable("; ".join(f"{one.name}: {one.detail}" for one in checkup.wrong))

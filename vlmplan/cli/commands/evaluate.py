@@ -179,8 +179,8 @@ def _run(model: str, questions: Path | None, given: dict[str, Any], out: Path | 
     table = _needed("a checkpoint or an export", questions, given)
     asked = given | {"visual_tokens": _one(given.get("visual_tokens"))}
     with progress() as tell:
-        found = api.evaluate(model=model, questions=table, **asked, progress=tell)
-    deliver(found, out, json, lambda: print_evaluation(found))
+        evaluation = api.evaluate(model=model, questions=table, **asked, progress=tell)
+    deliver(evaluation, out, json, lambda: print_evaluation(evaluation))
     _say_written(given)
 
 
@@ -194,12 +194,12 @@ def _served(endpoint: str, questions: Path | None, given: dict[str, Any], out: P
         raise InputError("--visual-tokens: found none; expected the most of each round, such as 64,256,1024")
     try:
         with progress() as tell:
-            found = api.evaluate_endpoint(endpoint=endpoint, questions=table, **given, progress=tell)
+            curve = api.evaluate_endpoint(endpoint=endpoint, questions=table, **given, progress=tell)
     except KeyboardInterrupt:
         kept = f"; the same command goes on from {given['answers']}" if "answers" in given else ""
         say(f"interrupted{kept or '; with --answers FILE the same command would go on'}")
         raise
-    deliver(found, out, json, lambda: print_token_curve(found))
+    deliver(curve, out, json, lambda: print_token_curve(curve))
     _say_written(given)
 
 
@@ -215,8 +215,8 @@ def _answered(answers: str, questions: Path | None, given: dict[str, Any], out: 
     if questions is None:
         raise InputError("QUESTIONS.jsonl: found none; expected the questions that were answered")
     with progress() as tell:
-        found = api.evaluate_answers(answers=answers, questions=questions, **given, progress=tell)
-    deliver(found, out, json, lambda: print_token_curve(found))
+        curve = api.evaluate_answers(answers=answers, questions=questions, **given, progress=tell)
+    deliver(curve, out, json, lambda: print_token_curve(curve))
     _say_written(given)
 
 
@@ -233,15 +233,15 @@ def _held(after: str, questions: Path | None, given: dict[str, Any], out: Path |
     if "within" in given:
         asked["within_loss"] = given["within"]
     count = _one(given.get("visual_tokens"))
-    found = api.compare_answers(
+    gate = api.compare_answers(
         after=after, before=given["against"], questions=questions, visual_tokens=count, **asked
     )  # fmt: skip
-    deliver(found, out, json, lambda: print_answers_gate(found))
+    deliver(gate, out, json, lambda: print_answers_gate(gate))
     if junit is not None:
-        write_text(junit, checks_junit("evaluate", found.checks))
+        write_text(junit, checks_junit("evaluate", gate.checks))
         say(f"wrote {junit}")
-    summarise(gate_markdown(found))
-    require_answers(found, allow_unsure="allow_unsure" in given)
+    summarise(gate_markdown(gate))
+    require_answers(gate, allow_unsure="allow_unsure" in given)
 
 
 def _say_written(given: dict[str, Any]) -> None:

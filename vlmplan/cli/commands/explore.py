@@ -21,10 +21,10 @@ def _device(text: str | None) -> str:
     """The one device that a name means, as the page's list has it; "" for this machine. Raises InputError."""
     if text is None:
         return ""
-    found = catalogue.devices(text, None)
-    if len(found) > 1:
-        raise InputError(f"--hardware: the page starts with one device; found {len(found)}")
-    return found[0]
+    devices = catalogue.devices(text, None)
+    if len(devices) > 1:
+        raise InputError(f"--hardware: the page starts with one device; found {len(devices)}")
+    return devices[0]
 
 
 def explore(  # noqa: PLR0917 - one parameter an option

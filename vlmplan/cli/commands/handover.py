@@ -24,12 +24,12 @@ def handover(
     """
     check_destination(out)
     check_apart({"--out": out}, (plan,), "the plan itself")
-    found = api.hand_over(plan=plan, to=to, file=None if out is None else str(out))
+    handed = api.hand_over(plan=plan, to=to, file=None if out is None else str(out))
     if out is None:
-        typer.echo(found.text, nl=False)
+        typer.echo(handed.text, nl=False)
     else:
-        write_text(out, found.text)
+        write_text(out, handed.text)
         say(f"wrote {out}")
-    for note in found.notes:
+    for note in handed.notes:
         say(f"note: {note}")
-    say(f"apply: {found.apply}")
+    say(f"apply: {handed.apply}")

@@ -102,7 +102,7 @@ def profile(  # noqa: PLR0917 - one parameter an option
     check_apart({"--out": destination}, (from_measurements, hardware, model))
     if from_measurements is not None:
         _refuse({"--served-model": served_model, "--concurrency": concurrency}, "belong to --endpoint")
-        found = api.profile_measurements(
+        adjusted = api.profile_measurements(
             from_measurements=from_measurements, hardware=base, model=model, precision=precision, runtime=runtime,
             told=_told(with_),
         )  # fmt: skip
@@ -110,12 +110,12 @@ def profile(  # noqa: PLR0917 - one parameter an option
         _refuse({"--with": with_}, "belong to --from")
         if model is None:
             raise InputError("--model: found none; expected the model that the server runs, such as llava-1.5-7b-hf")
-        found = _profile_endpoint(
+        adjusted = _profile_endpoint(
             {"endpoint": endpoint, "hardware": base, "model": model, "served_model": served_model,
              "precision": precision, "runtime": runtime, "images": images, "concurrency": concurrency,
              "timeout": timeout}
         )  # fmt: skip
-    _write(found, destination, json, verbose=verbose)
+    _write(adjusted, destination, json, verbose=verbose)
 
 
 def _told(text: str | None) -> dict[str, str]:
@@ -169,9 +169,9 @@ def _profile_endpoint(asked: dict[str, Any]) -> "Adjusted":
         return api.profile_endpoint(**asked, progress=tell)
 
 
-def _write(found: "Adjusted", out: Path, json: bool, *, verbose: bool) -> None:
+def _write(adjusted: "Adjusted", out: Path, json: bool, *, verbose: bool) -> None:
     """Write the profile; then print it, or what it was adjusted to."""
     from vlmplan.views import print_adjusted
 
-    write_text(out, to_toml(found.hardware))
-    deliver(found.hardware, None, json, lambda: print_adjusted(found, out, verbose=verbose))
+    write_text(out, to_toml(adjusted.hardware))
+    deliver(adjusted.hardware, None, json, lambda: print_adjusted(adjusted, out, verbose=verbose))

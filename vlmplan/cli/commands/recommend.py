@@ -169,16 +169,16 @@ def _show_why(context: typer.Context, hardware: str | None, asked: dict[str, Any
     """Say why a model was not chosen, and which commands would choose it."""
     from vlmplan.views import print_why
 
-    found = api.why_not(other=name, hardware=hardware, **asked)
-    print_why(found, lambda options: _again(context, options, "--why"))
+    why = api.why_not(other=name, hardware=hardware, **asked)
+    print_why(why, lambda options: _again(context, options, "--why"))
 
 
 def _compare(names: list[str], asked: dict[str, Any], out: Path | None, json: bool, *, verbose: bool) -> None:
     from vlmplan.views import print_comparison
 
     with _asking(len(names)) as tell:
-        found = api.compare(hardware=names, **asked, tell=tell)
-    deliver(found, out, json, lambda: print_comparison(found, verbose=verbose))
+        comparison = api.compare(hardware=names, **asked, tell=tell)
+    deliver(comparison, out, json, lambda: print_comparison(comparison, verbose=verbose))
 
 
 def _check_files(out: Path | None, plot: Path | None, devices: int, read: Iterable[Path]) -> None:
@@ -264,11 +264,11 @@ def _recheck(path: Path, hardware: str | None, task: str | None, out: Path | Non
 
     check_destination(out)
     check_apart({"--out": out}, (path,), "the plan itself")
-    found = api.recheck(plan=path, hardware=hardware, task=task)
-    deliver(found, out, json, lambda: print_recheck(found))
-    summarise(recheck_markdown(found))
-    if not found.holds:
-        raise Outdated(f"{path} does not hold any more: {found.faults[0]}")
+    recheck = api.recheck(plan=path, hardware=hardware, task=task)
+    deliver(recheck, out, json, lambda: print_recheck(recheck))
+    summarise(recheck_markdown(recheck))
+    if not recheck.holds:
+        raise Outdated(f"{path} does not hold any more: {recheck.faults[0]}")
 
 
 def recommend(  # noqa: PLR0917 - one parameter an option

@@ -27,7 +27,7 @@ def run(  # noqa: PLR0917 - one parameter an option
     prepare()
     from vlmplan.views import print_answer
 
-    found = api.run(
+    answer = api.run(
         folder=folder, image=image, prompt=prompt, max_tokens=max_tokens, provider=provider, threads=threads
     )
-    deliver(found, None, json, lambda: print_answer(found))
+    deliver(answer, None, json, lambda: print_answer(answer))

@@ -83,7 +83,7 @@ def study(  # noqa: PLR0917 - one parameter an option
     check_apart({"--out": out, "--answers": answers}, (questions,))
     try:
         with progress() as tell:
-            found = api.study(
+            study = api.study(
                 questions=questions, images=images, endpoint=endpoint, visual_tokens=visual_tokens, budget=budget,
                 like=like or None, task=task, prior=prior, confidence=confidence, tolerance=tolerance, score=score,
                 by=by, output_tokens=output_tokens, at_once=at_once, limit=limit, seed=seed, timeout=timeout,
@@ -93,13 +93,13 @@ def study(  # noqa: PLR0917 - one parameter an option
         kept = f"; the same command goes on from {answers}" if answers else ""
         say(f"interrupted{kept or '; with --answers FILE the same command would go on'}")
         raise
-    deliver(found, out, json, lambda: print_study(found))
+    deliver(study, out, json, lambda: print_study(study))
     if answers is not None:
         say(f"wrote {answers}")
     if out is not None:
         say(f"next: vlmplan fit {out} --out mine.toml; vlmplan recommend --task mine.toml")
-    if not found.settled:
+    if not study.settled:
         raise Unsettled(
-            f"the choice is {100 * found.probability_fraction:.0f} % sure after {found.requests + found.kept} "
+            f"the choice is {100 * study.probability_fraction:.0f} % sure after {study.requests + study.kept} "
             f"requests, expected {100 * confidence:g} %; raise --budget, ask more questions, or allow more --tolerance"
         )

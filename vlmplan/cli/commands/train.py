@@ -115,8 +115,8 @@ def train(  # noqa: PLR0917 - one parameter an option
     running = Running(out=out, process_batch=process_batch, save_steps=save_steps, log_steps=log_steps)
     with voice() as heard:
         rows = load_data(data, images, skip_bad, heard.tell)
-        found = run(training_order(asked, read, rows, running), heard)
-    if found is not None:
-        deliver(found, None, json, lambda: print_training(found, out))
-    if found is None or found.processes > 1:
+        training = run(training_order(asked, read, rows, running), heard)
+    if training is not None:
+        deliver(training, None, json, lambda: print_training(training, out))
+    if training is None or training.processes > 1:
         _leave()

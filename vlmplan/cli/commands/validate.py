@@ -94,7 +94,7 @@ def validate(  # noqa: PLR0917 - one parameter an option
     _check_destinations(folder, (junit, recalibrate, out))
     check_apart({"--out": out, "--junit": junit, "--recalibrate": recalibrate}, (plan, weights, questions, checkpoint))
     with progress() as tell:
-        found = api.validate(
+        validation = api.validate(
             folder=folder, plan=plan, checkpoint=checkpoint, weights=weights, visual_tokens=visual_tokens,
             compressor=compressor, precision=precision, query=query, image=image, provider=provider,
             threads=threads, repeats=repeats,
@@ -102,12 +102,12 @@ def validate(  # noqa: PLR0917 - one parameter an option
             questions=questions, images=images, recalibrate=recalibrate is not None,
             by_samples=by_samples, timeout=timeout, progress=tell,
         )  # fmt: skip
-    report = found.report
+    report = validation.report
     deliver(report, out, json, lambda: print_report(report, verbose=verbose))
     if junit is not None:
         write_text(junit, junit_xml(report))
     summarise(report_markdown(report))
-    if recalibrate is not None and (found.timings is not None or not report.failed):
-        write_text(recalibrate, to_toml(found.recalibrated()))
+    if recalibrate is not None and (validation.timings is not None or not report.failed):
+        write_text(recalibrate, to_toml(validation.recalibrated()))
         say(f"wrote {recalibrate}")
     require_good(report, folder)

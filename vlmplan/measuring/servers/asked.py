@@ -34,10 +34,10 @@ _SIZES = ((336, 336), (672, 672), (1024, 768))
 
 def probes(with_images: bool) -> tuple[Probe, ...]:
     """Return what is asked: short to long texts, and pictures of several sizes with a short text."""
-    found = [Probe(words=words, image=None, output_tokens=_OUTPUT_TOKENS[1]) for words in _TEXT_WORDS]
+    probes = [Probe(words=words, image=None, output_tokens=_OUTPUT_TOKENS[1]) for words in _TEXT_WORDS]
     if with_images:
-        found += [Probe(words=_TEXT_WORDS[0], image=size, output_tokens=_OUTPUT_TOKENS[1]) for size in _SIZES]
-    return tuple(found)
+        probes += [Probe(words=_TEXT_WORDS[0], image=size, output_tokens=_OUTPUT_TOKENS[1]) for size in _SIZES]
+    return tuple(probes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def interrogate(server: Endpoint, asked: tuple[Probe, ...], tell: Tell) -> list[
         reply = server.ask(probe, seed + number // len(asked))
         if number >= len(asked):
             replies[probe].append(reply)
-    return [Answered(probe=probe, replies=tuple(found)) for probe, found in replies.items()]
+    return [Answered(probe=probe, replies=tuple(of_probe)) for probe, of_probe in replies.items()]
 
 
 def observations_of(answered: list[Answered], model: ModelSpec, precision: Precision) -> list[Observation]:
@@ -71,7 +71,7 @@ def observations_of(answered: list[Answered], model: ModelSpec, precision: Preci
     Raises InputError where pictures add none.
     """
     plain = [one for one in answered if one.probe.image is None]
-    found: list[Observation] = []
+    observations: list[Observation] = []
     for one in answered:
         prompt = round(statistics.median(reply.prompt_tokens for reply in one.replies))
         visual = 0
@@ -93,7 +93,7 @@ def observations_of(answered: list[Answered], model: ModelSpec, precision: Preci
         ):
             if values:
                 samples = Samples(samples_s=tuple(values))
-                found.append(
+                observations.append(
                     Observation(
                         request=request,
                         quantity=quantity,
@@ -102,7 +102,7 @@ def observations_of(answered: list[Answered], model: ModelSpec, precision: Preci
                         group=one.probe.name,
                     )
                 )
-    return found
+    return observations
 
 
 def caches(server: Endpoint, with_images: bool, tell: Tell) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def caches(server: Endpoint, with_images: bool, tell: Tell) -> tuple[str, ...]:
         Probe(words=_TEXT_WORDS[-1], image=None, output_tokens=1),
         Probe(words=_TEXT_WORDS[0], image=_SIZES[-1], output_tokens=1),
     )
-    seed, found, total = time.time_ns() % 2**40, list[str](), REPEATS * (2 if with_images else 1)
+    seed, notes, total = time.time_ns() % 2**40, list[str](), REPEATS * (2 if with_images else 1)
     shares: dict[Probe, list[float]] = {probe: [] for probe in ((long, seen) if with_images else (long,))}
     for number, probe in enumerate(probe for probe in shares for _ in range(REPEATS)):
         tell(f"asking again: {probe.name}", number, total)
@@ -120,13 +120,13 @@ def caches(server: Endpoint, with_images: bool, tell: Tell) -> tuple[str, ...]:
         shares[probe].append(again.ttft_s / first.ttft_s)
     prefix = statistics.median(shares[long])
     if prefix < _CACHED:
-        found.append(f"a prompt asked again has its first token in {prefix:.0%} of the time: prefixes are cached")
+        notes.append(f"a prompt asked again has its first token in {prefix:.0%} of the time: prefixes are cached")
     if with_images and (picture := statistics.median(shares[seen])) < _CACHED:
         which = "images are cached" if prefix >= _CACHED else "images are cached, or the prefix that one is part of"
-        found.append(f"a picture sent again has the first token in {picture:.0%} of the time: {which}")
-    if found:
-        found.append("prompts and pictures that were timed were new every time, so that no cache answered")
-    return tuple(found)
+        notes.append(f"a picture sent again has the first token in {picture:.0%} of the time: {which}")
+    if notes:
+        notes.append("prompts and pictures that were timed were new every time, so that no cache answered")
+    return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def crowded(server: Endpoint, probe: Probe, levels: Sequence[int], tell: Tell) -
 
     Raises Unavailable as :meth:`Endpoint.ask` does, InputError where a level answers too few within ``LEVEL_S``.
     """
-    found, seed = [], time.time_ns() % 2**40
+    crowds, seed = [], time.time_ns() % 2**40
     for at, level in enumerate(levels):
         tell(f"{level} at once: {probe.name}", at, len(levels))
         due, total = time.perf_counter() + LEVEL_S, level * (ROUNDS + 2)
@@ -160,16 +160,16 @@ def crowded(server: Endpoint, probe: Probe, levels: Sequence[int], tell: Tell) -
                 f"--concurrency: {level} at once answered {len(replies)} of {total} requests in {LEVEL_S:g} s, too few "
                 "to time; give fewer"
             )
-        found.append(Crowd(at_once=level, probe=probe, replies=tuple(kept), whole=len(replies) == total))
-    return found
+        crowds.append(Crowd(at_once=level, probe=probe, replies=tuple(kept), whole=len(replies) == total))
+    return crowds
 
 
 def crowded_observations(
-    found: Sequence[Crowd], alone: Sequence[Observation]
+    crowds: Sequence[Crowd], alone: Sequence[Observation]
 ) -> tuple[list[Observation], tuple[str, ...]]:
     """Return the times of steps of so many, and what they leave open; ``alone`` prices the same probe by itself."""
     made, notes = [], list[str]()
-    for crowd in found:
+    for crowd in crowds:
         gaps = tuple(one.gap_s for one in crowd.replies if one.gap_s is not None)
         like = next(one for one in alone if one.group == crowd.probe.name)
         if not gaps:

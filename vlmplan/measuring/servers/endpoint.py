@@ -139,8 +139,8 @@ class Endpoint:
     def served_models(self) -> tuple[str, ...]:
         """Return the names the server lists. Raises Unavailable."""
         with self._reached("no list of models"), self._open("models", None) as stream:
-            found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
-            listed = found.get("data") if isinstance(found, dict) else None
+            parsed = json.loads(stream.read(_LONGEST_REPLY_BYTES))
+            listed = parsed.get("data") if isinstance(parsed, dict) else None
             entries = listed if isinstance(listed, list) else []
             names = tuple(str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one)
             if not names:
@@ -154,8 +154,8 @@ class Endpoint:
         Raises Unavailable where the server refuses, hangs, or answers with something else.
         """
         with self._open("chat/completions", body) as stream, self._reached("no completion"):
-            found = json.loads(stream.read(_LONGEST_REPLY_BYTES))
-        table = found if isinstance(found, dict) else {}
+            parsed = json.loads(stream.read(_LONGEST_REPLY_BYTES))
+        table = parsed if isinstance(parsed, dict) else {}
         if table.get("error"):
             raise Unavailable(f"{self.host}: {self._short(table['error'])}")
         choices, usage = table.get("choices"), table.get("usage")

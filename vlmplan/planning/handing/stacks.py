@@ -78,11 +78,11 @@ class Told:
     @property
     def flags(self) -> Mapping[str, str | None]:
         """The command's flags without their dashes, each with its value; None of a switch."""
-        found: dict[str, str | None] = {}
+        flags: dict[str, str | None] = {}
         for word, after in itertools.zip_longest(self.words, self.words[1:]):
             if word.startswith("--") and word[2:] not in _OF_MACHINES:
-                found[word[2:]] = None if after is None or after.startswith("--") else after
-        return found
+                flags[word[2:]] = None if after is None or after.startswith("--") else after
+        return flags
 
     @property
     def gpus(self) -> int:
@@ -97,11 +97,11 @@ class Told:
 
     def arguments(self, without: tuple[str, ...] = ()) -> list[str]:
         """The engine's arguments, but for some."""
-        found: list[str] = []
+        arguments: list[str] = []
         for flag, value in self.flags.items():
             if flag not in without:
-                found += [f"--{flag}"] if value is None else [f"--{flag}", value]
-        return found
+                arguments += [f"--{flag}"] if value is None else [f"--{flag}", value]
+        return arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,23 +331,23 @@ def _of_ray(told: Told) -> tuple[str, ...]:
 
 def _of_sglang(told: Told) -> tuple[str, ...]:
     plan, setting = told.plan, _sglang_setting(told.plan)
-    found = [
+    notes = [
         f"times were predicted for vLLM; SGLang's are its own, and whether it serves {plan.choice.model} is not known"
     ]
     if setting and not setting.startswith("--"):
-        found.append(f"visual tokens are set {setting}")
-    return tuple(found)
+        notes.append(f"visual tokens are set {setting}")
+    return tuple(notes)
 
 
 def _of_llama_cpp(told: Told) -> tuple[str, ...]:
-    found = []
+    notes = []
     if told.replicas > 1:
-        found.append("llama.cpp has nothing that shares requests out: put a balancer such as nginx before its servers")
+        notes.append("llama.cpp has nothing that shares requests out: put a balancer such as nginx before its servers")
     if told.replicas > (beside := _beside(told)):
-        found.append(
+        notes.append(
             f"this is one machine, {beside} of {counted(told.replicas, 'replica')}; run the same on the others"
         )
-    return tuple(found)
+    return tuple(notes)
 
 
 # One row a stack.
