@@ -28,7 +28,7 @@ from vlmplan.inventory.request_log import read_requests
 from vlmplan.models.spec import Workload
 from vlmplan.serving.arrivals import Arrivals, read_trace
 from vlmplan.serving.engine import Engine, engine, mixed, size_of, step_limits
-from vlmplan.serving.served import LEAST_USED, Load, Replicas, at_percent, service
+from vlmplan.serving.served import MOST_SPARE, Load, Replicas, at_percent, service
 from vlmplan.serving.simulate import serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,7 +193,7 @@ def test_replicas_that_idle_are_no_plan_unless_they_were_asked_for() -> None:
     tight.asked = replace(tight.asked, replicas=500)
     least = tight.least(0.0)
     assert least is not None
-    assert 5.0 / least < LEAST_USED * tight.capacity_per_s(Timed.LATENCY, 0.0)
+    assert least > MOST_SPARE * math.ceil(5.0 / tight.capacity_per_s(Timed.LATENCY, 0.0))
 
 
 def test_more_requests_and_shorter_limits_never_take_fewer_replicas() -> None:

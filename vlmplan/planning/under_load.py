@@ -137,9 +137,11 @@ class Loaded:
         rate = f"{self._arrivals.rate_per_s:.4g} requests a second"
         bearing = [one for one in out if one.replicas]
         if not bearing:
+            from vlmplan.serving import MOST_SPARE
+
             return Infeasible(
-                f"no number of replicas used to a tenth or more keeps the limits at {rate}: requests that meet another "
-                "break them; raise the limits"
+                f"no number of replicas, up to {MOST_SPARE} times what bears it, keeps the limits at {rate}: requests "
+                "that meet another break them; raise the limits, or give --replicas"
             )
         nearest = min(bearing, key=lambda one: (one.replicas, one.predicted_error))
         least = nearest.replicas

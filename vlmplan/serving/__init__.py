@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlmplan.serving.logged_times import logged_times_at as logged_times_at
     from vlmplan.serving.logged_times import sizes_of as sizes_of
     from vlmplan.serving.logged_times import times_as_planned as times_as_planned
+    from vlmplan.serving.served import MOST_SPARE as MOST_SPARE
     from vlmplan.serving.served import Load as Load
     from vlmplan.serving.served import Replicas as Replicas
     from vlmplan.serving.served import service as service
@@ -23,6 +24,6 @@ __getattr__, __all__ = face(
     {
         "arrivals": ("arrivals_of",),
         "logged_times": ("LOGGED", "LoggedTimes", "logged_times_at", "sizes_of", "times_as_planned"),
-        "served": ("Load", "Replicas", "service"),
+        "served": ("Load", "MOST_SPARE", "Replicas", "service"),
     },
 )

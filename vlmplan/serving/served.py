@@ -40,7 +40,7 @@ REQUESTS = 10_000  # of the figures that are shown
 TRIED = 3_000  # of each number of replicas that is tried, of each end of an interval, and of a point of the curve
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)  # of the capacity
 _FULL = 0.98  # of the capacity: above it a queue of ten thousand requests does not end
-LEAST_USED = 0.1  # of the capacity: replicas that keep a limit only where they idle more are no plan, unless asked for
+MOST_SPARE = 4  # times as many as bear the rate: what keeps a limit only where requests never meet is no plan
 
 
 def at_percent(ordered: Sequence[float], percent: int) -> float:
@@ -145,14 +145,13 @@ class Replicas:
     def least(self, z: float) -> int | None:
         """Return the fewest replicas that keep the limits at times ``z`` standard deviations out; None: none do.
 
-        More than would be used to :data:`LEAST_USED` are tried only up to those that were asked for.
+        More than :data:`MOST_SPARE` times as many as bear the rate are tried only up to those that were asked for.
         """
         rate_per_s, capacity_per_s = self.arrivals.rate_per_s, self.capacity_per_s(Timed.LATENCY, z)
         least = max(1, math.ceil(rate_per_s / (_FULL * capacity_per_s)))
         if not self.asked.limits:
             return least
-        idle = max(least, self.asked.replicas or 0, math.floor(rate_per_s / (LEAST_USED * capacity_per_s)))
-        step, most, end = 1, least, min(idle, MOST_REPLICAS)
+        step, most, end = 1, least, min(max(MOST_SPARE * least, self.asked.replicas or 0), MOST_REPLICAS)
         while not self.keeps(most, z):
             if most >= end:
                 return None  # a request that meets another does not keep them, or one alone
