@@ -86,7 +86,8 @@ OPTION_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is exported": (
             "checkpoint", "model", "visual_tokens", "image", "compressor", "weights", "random_weights", "query", "seed",
         ),
-        "How it is stored": ("precision", "base_precision", "all_logits"),
+        "How it is stored": ("precision", "base_precision", "all_logits", "layout"),
+        "Through optimum": ("via", "optimum_python"),
         "Output": ("replace", *_OUTPUT["Output"]),
     },
 }  # fmt: skip
