@@ -15,6 +15,7 @@ from vlmplan import api
 from vlmplan.cli.app import app
 from vlmplan.errors import InputError, OutOfTolerance
 from vlmplan.evaluation.before_after import AnswersGate, Standing, answers_gate, gate_markdown, require_answers
+from vlmplan.evaluation.given_answers import read_answers
 from vlmplan.evaluation.questions import Answered, answers_jsonl, read_questions
 from vlmplan.evaluation.scoring import Score
 from vlmplan.evaluation.served import Reply
@@ -165,6 +166,16 @@ def test_answers_make_points(table: Path, tmp_path: Path) -> None:
         ("a.csv", "who,what\n1,2\n", r"a.csv row 1: found the columns who, what; expected question \(the number"),
         ("a.csv", "question,visual_tokens,answer\nq0,many,x\n", "visual_tokens: expected a number of tokens"),
         ("a.csv", "question,visual_tokens,answer\nnobody,64,x\n", "none of them to one of the 6 questions"),
+        ("a.csv", "question,visual_tokens,answer\ndoc_id x,64,x\n", "none of them to one of the 6 questions"),
+        ("a.csv", "question,visual_tokens,answer\nindex a row b,64,x\n", "none of them to one of the 6 questions"),
+        ("a.csv", f"question,visual_tokens,answer\nq0,{'0' * 8}1{'9' * 5000},x\n", "expected a number of tokens"),
+        (
+            "a.jsonl",
+            json.dumps(
+                {"key": "k", "limits": ["0" * 8 + "1" * 400], "question": "q0", "answer": "x", "visual_tokens": 64}
+            ),
+            "limits: expected a number of tokens",
+        ),
         ("a.csv", "question,visual_tokens,answer\nq0,64,x\nq0,64,y\n", "row 2: a second answer to q0 within 64"),
         ("a.csv", "question,visual_tokens,answer\n", "found no answer"),
         ("a.jsonl", '{"doc_id": 0, "filtered_resps": ["x"]}\n', "write them before it: 256=FILE"),
@@ -194,6 +205,13 @@ def test_answers_to_words_since_changed_are_left_out(table: Path, tmp_path: Path
     found = api.evaluate_answers(answers=_ours(tmp_path / "a.jsonl"), questions=table)
     assert found.at[0].questions == 5
     assert found.warnings == ("2 answers to none of these questions left out",)
+
+
+@pytest.mark.parametrize("target", [f"[0x{'f' * 9000}]", "[{[]: 1}]", "[" * 9000])
+def test_a_target_that_is_no_list_is_a_text(tmp_path: Path, target: str) -> None:
+    _lines(tmp_path / "a.jsonl", [_lmms_eval(0, "red") | {"target": target}])
+    (given,) = read_answers(f"64={tmp_path / 'a.jsonl'}")
+    assert given.expected == (target,)
 
 
 def test_lines_that_kills_cut_off_are_no_answers(table: Path, tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_without_its_model_a_picture_is_shown_as_it_was_sent(table: Path, tmp_pa
     assert "wrote" in ran.stderr
 
 
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("like", [None, MODEL])
+def test_no_answer_was_given_to_more_than_its_picture(table: Path, tmp_path: Path, like: str | None) -> None:
+    row = json.loads((table.parent / "answers.jsonl").read_text().splitlines()[0]) | {"size": [99999, 99999]}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(
+        InputError, match=f"size: found 99999x99999, expected at most the picture's {SIZE[0]}x{SIZE[1]}"
+    ):
+        api.evaluate_answers(
+            answers=tmp_path / "answers.jsonl", questions=table, images=table.parent, like=like,
+            page=tmp_path / "page.html",
+        )  # fmt: skip
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_failures_are_sorted_by_what_fewer_tokens_lose(table: Path) -> None:
     one, two, three, four = read_questions(table, None, 4)
     rights = {one: (0, 1), two: (0, 0), three: (1, 1), four: (0, 0)}

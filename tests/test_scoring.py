@@ -44,6 +44,8 @@ from vlmplan.evaluation.scoring import MEANING, Score, check_expected, score
         ("json", '{"total": 12.5}', ['{"total": 12.5, "items": ["tea", "milk"]}'], 1 / 3),
         ("json", "twelve", ['{"total": 12.5}'], 0),
         ("json", '{"a": 1,', ['{"a": 1}'], 0),
+        ("json", '{"a":' * 490 + "1" + "}" * 490, ['{"a": 1}'], 0),
+        ("json", '{"a":' * 90 + "1" + "}" * 90, ['{"a":' * 90 + "1" + "}" * 90], 1),
         ("regex", "Invoice No. 4711", [r"\b47\d\d\b"], 1),
         ("regex", "Invoice No. 5711", [r"\b47\d\d\b"], 0),
     ],
@@ -69,6 +71,7 @@ def test_anything_may_be_said(said: str) -> None:
     ("kind", "expected", "message"),
     [
         ("json", "{", "expected a JSON object as the answer, found no JSON"),
+        ("json", '{"a":' * 490 + "1" + "}" * 490, "found no JSON .*nested deeper than 100"),
         ("regex", "(", "expected a regular expression, found '\\('"),
         ("choice", "dog", "expected the letter of an option, such as B, found 'dog'"),
     ],

@@ -355,7 +355,8 @@ def test_times_of_a_log_are_seconds_or_dates(tmp_path: Path) -> None:
     [
         ([SHORT] * 20, "--rate: not every request in .* says when it came"),
         ([{**SHORT, "time_s": "soon"}] * 20, "line 1: time_s: expected seconds, or a time such as"),
-        ([{**SHORT, "time_s": -1}] * 20, "line 1: time_s: expected seconds from 0 on"),
+        ([{**SHORT, "time_s": -1}] * 20, r"line 1: time_s: expected 0 to 1e\+15 seconds"),
+        ([{**SHORT, "time_s": 10**400}] * 20, r"line 1: time_s: expected 0 to 1e\+15 seconds"),
         ([{**SHORT, "time_s": 5}] * 20, "all 20 requests come at one moment"),
     ],
 )

@@ -28,6 +28,7 @@ from vlmplan.units import counted
 
 ENDINGS = (".jsonl", ".csv", ".tsv", ".json", ".xlsx")
 _MOST_TOKENS = 10**7
+_MOST_DIGITS = 9  # of a number that stands for a line or tokens
 _RUN = re.compile(r"(?:^|,)(\d{1,7})=")
 _LINE = re.compile(r" line (\d+)$")
 _COLUMNS = {"question": ("question", "question_id", "id"), "visual_tokens": ("visual_tokens", "tokens"),
@@ -183,7 +184,7 @@ def _size(value: Any) -> Size | None:
 def _count(value: Any, where: str, column: str) -> int:
     """A number of tokens. Raises InputError."""
     text = str(value).strip().removesuffix(".0")
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= _MOST_TOKENS:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS or not 0 < int(text) <= _MOST_TOKENS:
         raise unexpected(f"{where}: {column}", "a number of tokens", value)
     return int(text)
 
@@ -217,10 +218,13 @@ def _targets(target: Any) -> tuple[str, ...]:
     """Of lmms-eval, which writes a list of targets as Python would print it."""
     if isinstance(target, str) and target.startswith("["):
         try:
-            target = ast.literal_eval(target[:10_000])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return (str(target),)
-    listed = target if isinstance(target, list) else [target]
+            return _texts(ast.literal_eval(target[:10_000]))
+        except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):  # a number too long to write, too
+            return (target,)
+    return _texts(target if isinstance(target, list) else [target])
+
+
+def _texts(listed: Iterable[Any]) -> tuple[str, ...]:
     return tuple(str(one) for one in listed if one is not None and str(one).strip())
 
 
@@ -309,15 +313,20 @@ def _question_of(
     """lmms-eval counts documents from 0; VLMEvalKit's index is any number, and its rows keep their order."""
     kind, _, rest = answer.question.partition(" ")
     if kind == "doc_id":
-        return by_id.get(rest) or by_line.get(int(rest) + 1)
+        return by_id.get(rest) or _on_line(by_line, rest, 1)
     if kind == "index" and " row " in rest:
         index, _, row = rest.rpartition(" row ")
-        return by_id.get(index) if by_id else by_line.get(int(row))
+        return by_id.get(index) if by_id else _on_line(by_line, row)
     if (question := by_id.get(answer.question)) is not None:
         return question
     line = _LINE.search(answer.question)
-    number = line[1] if line else answer.question
-    return by_line.get(int(number)) if number.isascii() and number.isdecimal() and len(number) < 10 else None
+    return _on_line(by_line, line[1] if line else answer.question)
+
+
+def _on_line(by_line: Mapping[int, Question], number: str, more: int = 0) -> Question | None:
+    """The question on the line of a number, or so many ``more``; None where the text is no number of a line."""
+    is_number = number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+    return by_line.get(int(number) + more) if is_number else None
 
 
 def reply_to(answer: GivenAnswer, kind: Score, name: str, expected: Sequence[str]) -> Reply:

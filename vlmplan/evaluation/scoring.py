@@ -15,6 +15,7 @@ from typing import Any
 from vlmplan.errors import InputError, one_line
 from vlmplan.extras import require
 
+_DEEPEST = 100  # of objects in one another, in JSON that is compared
 ANLS_LEAST = 0.5  # below it an answer is wrong, not misspelt (ST-VQA, arXiv 1907.00490)
 RELAXED_FRACTION = 0.05  # by which a number may be off (ChartQA, arXiv 2203.10244)
 
@@ -154,7 +155,12 @@ def _object(text: str) -> Any:
 
 
 def _fields(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
-    """The leaves of a JSON value by their paths, as plain text; numbers without the digits that say nothing."""
+    """The leaves of a JSON value by their paths, as plain text; numbers without the digits that say nothing.
+
+    Raises RecursionError for what is nested deeper than ``_DEEPEST``.
+    """
+    if len(path) > _DEEPEST:
+        raise RecursionError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, dict):
         return {key: leaf for name, one in value.items() for key, leaf in _fields(one, (*path, str(name))).items()}
     if isinstance(value, list):
@@ -169,7 +175,10 @@ def _json(said: str, expected: str) -> float:
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected a JSON object as the answer, found no JSON ({one_line(error)})") from None
     answered = _object(said)
-    ours = {} if answered is None else _fields(answered)
+    try:
+        ours = {} if answered is None else _fields(answered)
+    except RecursionError:  # the answer is anybody's text
+        return 0.0
     return sum(ours.get(path) == leaf for path, leaf in wanted.items()) / max(1, len(wanted))
 
 

@@ -81,7 +81,7 @@ def seen_of_replies(asking: Asking, asked: Asked, questions: Sequence[Question])
 def seen_of_answers(joined: Matched, replies: Sequence[Reply], model: ModelSpec | None) -> tuple[Seen, ...]:
     """Return answers made elsewhere with their scores in ``replies``, as ``model`` saw them.
 
-    Without a model at the size that was sent, where it is kept.
+    Without a model at the size that was sent, where it is kept. Raises InputError for one larger than the picture.
     """
     wholes = {question.name: _size(question) for question, _ in joined.pairs}
     seen, sizes = [], dict[tuple[Size, Size | None, int, int], Size]()
@@ -90,6 +90,11 @@ def seen_of_answers(joined: Matched, replies: Sequence[Reply], model: ModelSpec 
         if (right := scores.get(f"{question.name}\0{answer.limit}")) is None:
             continue
         whole, size = wholes[question.name], answer.size
+        if size is not None and (size[0] > whole[0] or size[1] > whole[1]):
+            raise InputError(
+                f"{question.name}: size: found {size[0]}x{size[1]}, expected at most the picture's "
+                f"{whole[0]}x{whole[1]}: none is enlarged before it is sent; were these answers given to another?"
+            )
         if model is not None:
             key = (whole, answer.size, answer.limit, answer.visual_tokens)
             if key not in sizes:

@@ -34,6 +34,7 @@ MEDIAN, TAIL = 0.5, 0.95
 # What a row of counts has.
 FIELDS = 'text_tokens, output_tokens, image (a size, "1024x768") and images (a number [1], or a list of sizes)'
 TIMES = ("time_s", "timestamp", "created")  # what a row, or its answer, calls when it came
+_LATEST_S = 1e15  # in any count of seconds; later, a number of 64 bits has no tenths of one
 _LONGEST_KEY, _MOST_KEYS = 30, 8  # of a row's field names, in a message
 
 Size = tuple[int, int]
@@ -103,7 +104,7 @@ def quantile_of(ordered: Sequence[T], share: float) -> T:
 def _kind(value: Any) -> str:
     """What a value is, without what it says."""
     names = {str: "text", bool: "true or false", dict: "an object", list: "a list", type(None): "nothing"}
-    return names.get(type(value), "a number with a fraction" if isinstance(value, float) else "something else")
+    return names.get(type(value), "a number with a fraction" if isinstance(value, float) else "another number")
 
 
 def _count(row: Mapping[str, Any], key: str) -> int:
@@ -311,8 +312,8 @@ def _time_s(row: Mapping[str, Any]) -> float | None:
             raise InputError(f"{key}: expected seconds, or a time such as 2026-11-29T10:00:00.5Z, found text") from None
     if value is None:
         return None
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise InputError(f"{key}: expected seconds from 0 on, found {_kind(value)}")
+    if type(value) not in (int, float) or not 0 <= value <= _LATEST_S:
+        raise InputError(f"{key}: expected 0 to {_LATEST_S:g} seconds, found {_kind(value)}")
     return float(value)
 
 
