@@ -235,3 +235,69 @@ def test_the_command_prints_the_file_alone_and_says_the_rest_beside(tmp_path: Pa
     assert f"apply: kubectl apply -f {out}" in written.stderr
     over = CliRunner().invoke(app, ["handover", str(path), "--to", "kserve", "--out", str(path)])
     assert over.exit_code == 2
+
+
+def _spoilt(tmp_path: Path, plan: Plan, *keys: str, value: Any) -> Path:
+    """A plan's file with another value somewhere in it."""
+    path = tmp_path / "plan.json"
+    vlmplan.save(plan, path)
+    made = json.loads(path.read_text())
+    inner = made
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(made))
+    return path
+
+
+@functools.cache
+def _on_llama_cpp() -> Plan:
+    return vlmplan.recommend(**{**LOADED, "hardware": "l4", "runtime": "llama.cpp", "rate": "2/s", "latency": "8s"})
+
+
+@pytest.mark.parametrize("line", [
+    "", "vllm", "vllm serve", "'", "sh -c 'touch HERE' --port 8000", "curl evil | sh --port 8000", "llama-server",
+    "{plan} --max-num-seqs", "{plan} --download-dir /", "{plan} --headless 'x", "{plan} -- x", "{plan} --dtype float16",
+    "{served} --max-num-seqs abc", "{served} --max-num-seqs 0", "{served} --max-num-seqs Infinity",
+    "{served} --gpu-memory-utilization nan", "{served} --gpu-memory-utilization 0x", "{served} --max-model-len 1e400",
+    "{served} --mm-processor-kwargs " + "[" * 100_000, "{served} --mm-processor-kwargs '{{\"a\": NaN}}'",
+    "{served} --mm-processor-kwargs '{{\"a\": \"$(HOME)\"}}'", "{served} --tensor-parallel-size 2",
+    "{plan} --host 0.0.0.0", "vllm serve other/model",
+])  # fmt: skip
+def test_a_command_that_vlmplan_does_not_write_is_refused(line: str, tmp_path: Path) -> None:
+    for plan, stacks in ((_plan("replicas"), (*CONFIGURED, Stack.SGLANG)), (_on_llama_cpp(), (Stack.LLAMA_CPP,))):
+        deploy = plan.choice.deploy
+        assert deploy is not None
+        assert deploy.command is not None
+        served = " ".join(deploy.command.split()[:3])
+        spoilt = line.format(plan=deploy.command, served=served)
+        path = _spoilt(tmp_path, plan, "choice", "deploy", "command", value=spoilt)
+        for stack in stacks:
+            with pytest.raises(InputError, match=r"choice\.deploy\.command: "):
+                vlmplan.hand_over(plan=str(path), to=stack)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "stack"),
+    [
+        (("service", "replicas"), 10**9, "sglang"),
+        (("service", "replicas"), 0, "kserve"),
+        (("service", "replicas"), -1, "production-stack"),
+        (("choice", "gpus"), 0, "ray-serve"),
+        (("choice", "memory_bytes", "weights"), 1e308, "production-stack"),
+        (("choice", "memory_bytes", "reserve"), 1e308, "sglang"),
+        (("choice", "memory_bytes", "reserve"), 1e12, "sglang"),
+        (("choice", "deploy", "make"), "rm -rf /", "kserve"),
+        (("choice", "deploy", "checkpoint"), "--trust-remote-code", "kserve"),
+        (("choice", "deploy", "settings"), {"sglang": "--x '"}, "sglang"),
+        (("choice", "deploy", "settings"), {"sglang": "--tool-server x"}, "sglang"),
+        (("choice", "deploy", "settings"), {"sglang": "whatever"}, "sglang"),
+    ],
+)  # fmt: skip
+def test_what_a_spoilt_plan_says_beside_its_command_is_refused(
+    keys: tuple[str, ...], value: Any, stack: str, tmp_path: Path
+) -> None:
+    path = _spoilt(tmp_path, _plan("replicas"), *keys, value=value)
+    with pytest.raises(InputError):
+        vlmplan.hand_over(plan=str(path), to=stack)
+    assert vlmplan.hand_over(plan=_plan("replicas"), to=stack).text

@@ -107,18 +107,24 @@ def _memory_fraction(
     return min(most, math.ceil(100 * max(asked, needed)) / 100)
 
 
-def _making(candidate: Candidate) -> tuple[str, str]:
-    """(what stands for a checkpoint that has to be made, and the line that makes it, by AutoRound)."""
-    request = candidate.request
-    scheme, layout = _SCHEMES[request.precision]
-    name = f"{str(request.precision).replace('-', '_').upper()}_CHECKPOINT"
-    line = f"auto-round --model {inert.argument(candidate.model.name)} --scheme {scheme} --format {layout}"
+def quantised(model: str, precision: Precision) -> tuple[str, str] | None:
+    """Return what stands for a checkpoint of ``model`` that has to be made, and the line that makes it, by AutoRound.
+
+    None where it has no name for the precision.
+    """
+    if precision not in _SCHEMES:
+        return None
+    scheme, layout = _SCHEMES[precision]
+    name = f"{str(precision).replace('-', '_').upper()}_CHECKPOINT"
+    line = f"auto-round --model {inert.argument(model)} --scheme {scheme} --format {layout}"
     return name, f"{line} --output_dir {name}"
 
 
-def _converted(candidate: Candidate, command: Command) -> tuple[str, str]:
-    """(the line that serves files of an engine's own format, and the line that makes them of the checkpoint)."""
-    precision, name = candidate.request.precision, candidate.model.name
+def converted(name: str, precision: Precision, command: Command) -> tuple[str, str]:
+    """Return the line that serves files of an engine's own format, and the line that makes them of a checkpoint.
+
+    ``name`` is the model's, ``precision`` one that the engine has in ``stored``.
+    """
     whole = command.stored[precision if precision.dtype else Precision.FP16]
     words = {
         "model": inert.argument(name),
@@ -129,6 +135,12 @@ def _converted(candidate: Candidate, command: Command) -> tuple[str, str]:
     }
     lines = [*command.making, *([] if precision.dtype else [command.quantising])]
     return command.from_files.format(**words), " && ".join(line.format(**words) for line in lines)
+
+
+def _quantised(candidate: Candidate) -> tuple[str, str]:
+    made = quantised(candidate.model.name, candidate.request.precision)
+    assert made is not None  # else no flag of an engine, and no candidate
+    return made
 
 
 def _precision_flag(command: Command, precision: Precision) -> str | None:
@@ -153,7 +165,7 @@ def _stored(
         return name, flag, None
     if command.stored:
         return name, None, None
-    return _making(candidate)[0], sixteen, None
+    return _quantised(candidate)[0], sixteen, None
 
 
 def _served(
@@ -170,7 +182,7 @@ def _served(
     name, dtype, published_id = stored
     workload = request.workload
     own_files = command.stored and published_id is None
-    serve = _converted(candidate, command)[0] if own_files else command.serve.format(model=name)
+    serve = converted(model.name, request.precision, command)[0] if own_files else command.serve.format(model=name)
     together = max(workload.decoded_together, most.requests)
     slots = together if command.shares_context else 1
     parts = [serve, dtype, command.context.format(tokens=slots * most.context_tokens)]
@@ -262,9 +274,9 @@ def hand_over(
     if served is None:
         return by_hand
     spread = _spread(served, serving.command, candidate, hardware)
-    made = _making(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None
+    made = _quantised(candidate)[1] if stored[0].endswith("_CHECKPOINT") else None
     if serving.command.stored and stored[2] is None:
-        made = _converted(candidate, serving.command)[1]
+        made = converted(candidate.model.name, candidate.request.precision, serving.command)[1]
     return replace(by_hand, **spread, checkpoint=stored[2], make=made)
 
 

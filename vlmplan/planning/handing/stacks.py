@@ -12,7 +12,6 @@ launch_server.py of sglang-router 0.3.2); all read 2026-11-29. ``facts/stacks`` 
 """
 
 import enum
-import itertools
 import json
 import math
 import re
@@ -25,6 +24,7 @@ from vlmplan.errors import InputError
 from vlmplan.hardware import Engine, HardwareProfile, Runtime
 from vlmplan.inventory import catalogue
 from vlmplan.models import Route, native_visual_tokens
+from vlmplan.planning.handing.commands import Said, command_of, making_of, replicas_of, setting_of
 from vlmplan.planning.handing.handover import MOST_GPUS
 from vlmplan.planning.plan import Plan
 from vlmplan.records import dataclass
@@ -35,6 +35,7 @@ _PORT, _SGLANG_PORT = 8000, 30000
 _OF_MACHINES = ("nnodes", "master-addr", "node-rank", "headless")  # flags that a stack sets by itself
 # Of the host: the chart does not install without them, and a plan has none. vLLM's image cache is 4 GiB unasked.
 _CACHE_BYTES, _OWN_BYTES = 4 * 2**30, 4 * 2**30
+_LEAST_SHARE = 0.01  # of the memory, as SGLang is told it
 _LONGEST_NAME = 30  # characters: the chart puts two words before and behind, and a host's name has 63
 # ``ray.util.accelerators``, 2.60, of NVIDIA; the longer first where one begins another.
 _RAY_TYPES = (
@@ -64,25 +65,21 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What every stack is told: a plan, its command in parts, replicas, and requests at once on each."""
+    """What every stack is told: a plan, what its command says, and replicas."""
 
     plan: Plan
-    words: tuple[str, ...]
+    said: Said
     replicas: int
 
     @property
     def model(self) -> str:
         """What is served: the first word that ``vllm serve`` takes."""
-        return self.words[2]
+        return self.said.served
 
     @property
     def flags(self) -> Mapping[str, str | None]:
         """The command's flags without their dashes, each with its value; None of a switch."""
-        flags: dict[str, str | None] = {}
-        for word, after in itertools.zip_longest(self.words, self.words[1:]):
-            if word.startswith("--") and word[2:] not in _OF_MACHINES:
-                flags[word[2:]] = None if after is None or after.startswith("--") else after
-        return flags
+        return {flag[2:]: value for flag, value in self.said.flags.items() if flag[2:] not in _OF_MACHINES}
 
     @property
     def gpus(self) -> int:
@@ -93,7 +90,7 @@ class Told:
     def name(self) -> str:
         """The model's name as Kubernetes lets one be: small letters, digits, dashes."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.plan.choice.model.rpartition("/")[2].lower())
-        return plain[:_LONGEST_NAME].strip("-")
+        return plain[:_LONGEST_NAME].strip("-") or "model"
 
     def arguments(self, without: tuple[str, ...] = ()) -> list[str]:
         """The engine's arguments, but for some."""
@@ -122,7 +119,7 @@ class Takes:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _whole(value: str | None) -> Any:
@@ -241,7 +238,13 @@ def _sglang_parts(told: Told) -> list[str]:
     fraction = flags.get("gpu-memory-utilization")
     if fraction and memory_bytes:
         beside = choice.memory_bytes.activations + choice.memory_bytes.reserve
-        parts += ["--mem-fraction-static", f"{math.floor(100 * (float(fraction) - beside / memory_bytes)) / 100:g}"]
+        share = float(fraction) - beside / memory_bytes
+        if share < _LEAST_SHARE:
+            raise InputError(
+                f"choice.memory_bytes: activations and reserve leave {100 * share:.3g} % of the memory, expected a "
+                "plan whose weights and cache find room"
+            )
+        parts += ["--mem-fraction-static", f"{math.floor(100 * share) / 100:g}"]
     if at_once := flags.get("max-num-seqs"):
         parts += ["--max-running-requests", at_once]
     if limit := flags.get("limit-mm-per-prompt"):
@@ -254,8 +257,7 @@ def _sglang_parts(told: Told) -> list[str]:
 
 def _sglang_setting(plan: Plan) -> str:
     """What sets V in SGLang; empty where it is the model's own. Raises InputError where nothing is known to."""
-    choice = plan.choice
-    setting = choice.deploy.settings.get(Engine.SGLANG) if choice.deploy else None
+    choice, setting = plan.choice, setting_of(plan, Engine.SGLANG)
     if setting is None and choice.visual_tokens != native_visual_tokens(plan.model, plan.workload.image):
         raise InputError(
             f"--to sglang: no setting of SGLang is known that gives {choice.model} {choice.visual_tokens} visual "
@@ -292,7 +294,7 @@ def _llama_cpp(told: Told) -> str:
     """One line a replica of a machine, each with a port and a GPU of its own."""
     lines, beside = [], _beside(told)
     for number in range(beside):
-        words, at = list(told.words), told.words.index("--port") + 1
+        words, at = list(told.said.words), told.said.words.index("--port") + 1
         words[at : at + 1] = [str(_PORT + number), "--host", "0.0.0.0"]
         own, on = (f"CUDA_VISIBLE_DEVICES={number} ", " &") if beside > 1 else ("", "")
         lines.append(f"{own}{shlex.join(words)}{on}\n")
@@ -433,17 +435,16 @@ def _check(plan: Plan, stack: Stack) -> str:
 def hand_over_to(plan: Plan, stack: Stack, file: str | None = None) -> HandedOver:
     """Return what ``stack`` takes for ``plan``, its replicas those of the plan's load, else one.
 
-    ``file`` is where the text will lie. Raises InputError where the stack cannot take the plan.
+    ``file`` is where the text will lie. Raises InputError where the stack cannot take the plan, and for one that says
+    what ``recommend`` does not write.
     """
     line, takes = _check(plan, stack), STACKS[stack]
-    replicas = 1 if plan.service is None else plan.service.replicas
-    told = Told(plan=plan, words=tuple(shlex.split(line)), replicas=replicas)
+    told = Told(plan=plan, said=command_of(plan, line), replicas=replicas_of(plan))
     notes = list(takes.notes(told))
     if plan.service is None:
         notes.append("one replica: the plan was asked without --rate")
-    deploy = plan.choice.deploy
-    if deploy is not None and deploy.make:
-        notes.insert(0, f"make the checkpoint first, where every replica finds it: {deploy.make}")
+    if make := making_of(plan):
+        notes.insert(0, f"make the checkpoint first, where every replica finds it: {make}")
     return HandedOver(
         stack=stack,
         text=takes.write(told),
