@@ -72,7 +72,7 @@ from vlmplan.panics import panics_refused
 from vlmplan.planning import Plan
 from vlmplan.progress import Progress
 
-_SCRATCH = ".vlmplan-export-"  # beside the export while it is written
+SCRATCH = ".vlmplan-export-"  # beside the export while it is written
 _MARK = ".being-written"  # in it, until it is whole
 LIBRARIES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
@@ -287,11 +287,11 @@ def export(order: ExportOrder, out: Path, progress: Progress, overwrite: bool = 
     parts = open_parts(order)
     if parts.checkpoint.folder.resolve().is_relative_to(out):
         raise InputError(f"--out: {out} holds the checkpoint; choose another folder")
-    scratch = out.parent / f"{_SCRATCH}{secrets.token_hex(6)}"
+    scratch = out.parent / f"{SCRATCH}{secrets.token_hex(6)}"
     held = []
-    _clear(out.parent)
+    clear_scratch(out.parent)
     try:  # the folder is made in here: Ctrl-C right after it would else leave it
-        held.append(_make(scratch, out))
+        held.append(make_scratch(scratch, out))
         manifest = _fill(parts, scratch, progress)
         (scratch / _MARK).unlink()
         _move(scratch, out, overwrite)
@@ -304,8 +304,11 @@ def export(order: ExportOrder, out: Path, progress: Progress, overwrite: bool = 
     return manifest
 
 
-def _make(scratch: Path, out: Path) -> int:
-    """Make the folder to write in and return its descriptor, whose lock says that somebody writes there."""
+def make_scratch(scratch: Path, out: Path) -> int:
+    """Make a folder to write in and return its descriptor, whose lock says that somebody writes there.
+
+    Its name is ``SCRATCH`` and 12 hexadecimal digits. Raises InputError where ``out`` cannot be written.
+    """
     import fcntl
 
     try:
@@ -323,18 +326,18 @@ def _make(scratch: Path, out: Path) -> int:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _clear(parent: Path) -> None:
+def clear_scratch(parent: Path) -> None:
     """Remove what killed exports left in a folder: what no process holds the lock of.
 
     An export that was about to be replaced is not: it is the only one where its successor is not in place.
     """
     import fcntl
 
-    for path in parent.glob(f"{_SCRATCH}*"):
+    for path in parent.glob(f"{SCRATCH}*"):
         old = path.with_name(f"{path.name}.old")
         if (path.suffix == ".old" and path.with_suffix("").exists()) or old.exists() or not path.is_dir():
             continue
-        ours = re.fullmatch(rf"{re.escape(_SCRATCH)}[0-9a-f]{{12}}(\.old)?", path.name)
+        ours = re.fullmatch(rf"{re.escape(SCRATCH)}[0-9a-f]{{12}}(\.old)?", path.name)
         if not ours or not ((path / _MARK).is_file() or _is_export(path)):
             continue  # somebody else's
         with contextlib.suppress(OSError):

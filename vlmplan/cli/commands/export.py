@@ -25,7 +25,7 @@ class Via(enum.StrEnum):
     OPTIMUM = "optimum"
 
 
-def _by_optimum(checkpoint: str | None, out: Path, python: Path | None, others: Mapping[str, object]) -> None:
+def _by_optimum(checkpoint: str | None, out: Path, python: str | None, others: Mapping[str, object]) -> None:
     """Export a text model by optimum-cli, and say how to prove it."""
     from vlmplan.exporting import optimum_export
     from vlmplan.views import progress
@@ -79,7 +79,7 @@ def export(  # noqa: PLR0917 - one parameter an option
         Via, typer.Option("--via", help="What exports: vlmplan, or optimum (a text model, by --optimum-python).")
     ] = Via.VLMPLAN,
     optimum_python: Annotated[
-        Path | None,
+        str | None,  # no Path, which drops the ./ that keeps a name from being looked for in PATH
         typer.Option("--optimum-python", metavar="PATH", help="Python of an environment with optimum-onnx."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an export at --out.")] = False,

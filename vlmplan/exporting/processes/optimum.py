@@ -6,11 +6,15 @@ not know ``rope_parameters``, which transformers 5 writes, and would take rotary
 word: it is given a copy of the configuration in its own words, and the export gets the checkpoint's own files back.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
+import signal
 import subprocess
-import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from vlmplan.checkpoints import local_folder
 from vlmplan.document import read_plain
 from vlmplan.errors import InputError, Unavailable, printable
 from vlmplan.exporting.files.clients import TOKENIZER_FILES
+from vlmplan.exporting.write import SCRATCH, clear_scratch, make_scratch
 from vlmplan.progress import Progress
 
 PINNED = {"optimum-onnx": "0.1.0", "optimum": "2.1.0", "transformers": "4.57"}
@@ -41,7 +46,7 @@ class TextExport:
     size_bytes: int
 
 
-def _environment(python: Path | None) -> dict[str, str]:
+def _environment(python: str | None) -> dict[str, str]:
     """The versions in the environment of a Python. Raises InputError where they are not those that go together."""
     made = f"make one by: python3.11 -m venv optimum && optimum/bin/pip install {_INSTALL}"
     if python is None:
@@ -127,10 +132,49 @@ def _own_files(source: Path, out: Path) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def optimum_export(checkpoint: str, out: Path, python: Path | None, progress: Progress) -> TextExport:
+def _fill(source: Path, out: Path, python: str) -> None:
+    """Export in a folder beside ``out``, which the next export takes away where this one is killed."""
+    clear_scratch(out.parent)
+    scratch, held = out.parent / f"{SCRATCH}{secrets.token_hex(6)}", list[int]()
+    try:
+        held.append(make_scratch(scratch, out))
+        stage, made = scratch / "checkpoint", scratch / "export"
+        stage.mkdir()
+        _stage(source, stage)
+        _run(python, stage, made)
+        _own_files(source, made)
+        made.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for descriptor in held:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _ended_with_us() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit, which ends a child and takes away what was being written."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for one in heeded:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in heeded:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def optimum_export(checkpoint: str, out: Path, python: str | None, progress: Progress) -> TextExport:
     """Export a text model to ``out``, which must not exist, by ``optimum-cli`` in the environment of ``python``.
 
-    Raises InputError for a model, an environment or a folder that cannot be, Unavailable where it cannot be written.
+    ``python`` is as a shell takes it: a name alone is looked for in PATH. Raises InputError for a model, an environment
+    or a folder that cannot be, Unavailable where it cannot be written.
     """
     if out.exists():
         raise InputError(f"--out: {out} exists; choose another folder")
@@ -140,13 +184,8 @@ def optimum_export(checkpoint: str, out: Path, python: Path | None, progress: Pr
     versions = _environment(python)
     progress(f"optimum-cli exports {source.name}", 0, 1)
     try:
-        with tempfile.TemporaryDirectory(prefix=".vlmplan-optimum-", dir=out.parent) as scratch:
-            stage, made = Path(scratch) / "checkpoint", Path(scratch) / "export"
-            stage.mkdir()
-            _stage(source, stage)
-            _run(str(python), stage, made)
-            _own_files(source, made)
-            made.rename(out)
+        with _ended_with_us():
+            _fill(source, out, str(python))
     except OSError as error:
         raise Unavailable(f"{out}: cannot be written ({error.strerror or error})") from None
     progress(f"optimum-cli exports {source.name}", 1, 1)
