@@ -1,5 +1,7 @@
 """Answers are judged as the benchmarks that a score is named after judge them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,8 @@ from vlmplan.evaluation.scoring import MEANING, Score, check_expected, score
         ("json", '{"a":' * 90 + "1" + "}" * 90, ['{"a":' * 90 + "1" + "}" * 90], 1),
         ("regex", "Invoice No. 4711", [r"\b47\d\d\b"], 1),
         ("regex", "Invoice No. 5711", [r"\b47\d\d\b"], 0),
+        ("regex", "1,234,567", [r"^(\d{1,3},)*\d{3}$"], 1),
+        ("regex", "1,234,56", [r"^(\d{1,3},)*\d{3}$"], 0),
     ],
 )
 def test_answers_are_judged(kind: str, said: str, expected: list[str], right: float) -> None:
@@ -79,6 +83,13 @@ def test_anything_may_be_said(said: str) -> None:
 def test_what_cannot_be_expected_is_named(kind: str, expected: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_expected(Score(kind), [expected])
+
+
+def test_an_expression_that_would_be_tried_for_ever_is_ended() -> None:
+    before = time.monotonic()
+    with pytest.raises(InputError, match=r"matched within 2 s, found '\(a\+\)\+\$' and an answer of 41 characters"):
+        score(Score.REGEX, "a" * 40 + "!", ["(a+)+$"])
+    assert time.monotonic() - before < 10
 
 
 def test_every_rule_is_explained() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vlmplan.errors import InputError, one_line
+from vlmplan.evaluation.patterns import matches
 from vlmplan.extras import require
 
 _DEEPEST = 100  # of objects in one another, in JSON that is compared
@@ -183,10 +184,7 @@ def _json(said: str, expected: str) -> float:
 
 
 def _regex(said: str, expected: str) -> float:
-    try:
-        return float(re.search(expected, said.strip()) is not None)
-    except (re.error, RecursionError) as error:
-        raise InputError(f"expected a regular expression, found {expected[:40]!r} ({one_line(error)})") from None
+    return float(matches(expected, said.strip()))
 
 
 _RULES: dict[Score, Callable[[str, str], float]] = {

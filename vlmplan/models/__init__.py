@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vlmplan.models.quantised.layouts import with_file_beside as with_file_beside
     from vlmplan.models.quantised.modules import Module as Module
     from vlmplan.models.quantised.modules import modules_of as modules_of
+    from vlmplan.models.quantised.expressions import ways as ways
     from vlmplan.models.quantised.schemes import Layout as Layout
     from vlmplan.models.quantised.schemes import Scheme as Scheme
     from vlmplan.models.reading import config_of as config_of
@@ -78,6 +79,7 @@ __getattr__, __all__ = face(
         "quantisation": ("Quantisation", "operator_key"),
         "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
         "quantised.modules": ("Module", "modules_of"),
+        "quantised.expressions": ("ways",),
         "quantised.schemes": ("Layout", "Scheme"),
         "reading": ("config_of", "described", "named"),
         "refusals": (

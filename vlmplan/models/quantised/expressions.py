@@ -19,8 +19,8 @@ _PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:[:=!]|<[=!]|P<\w+
 _REPEAT = re.compile(r"(\*|\+|\?|\{\d*,?\d*\})[?+]?")
 
 
-def ways(text: str) -> float:
-    """Return in how many ways an expression may try to match a name; infinite for what is not read."""
+def ways(text: str, characters: float = _NAME) -> float:
+    """Return in how many ways an expression may try to match so many characters; infinite for what is not read."""
     open_groups, alternatives, free, optional, place = [0], 1.0, 0, 0, 0
     text = re.sub(r"(?<!\\)\.[*+]\$?$", "", text)  # at the end it takes the rest, and is never tried again
     while place < len(text):
@@ -42,7 +42,7 @@ def ways(text: str) -> float:
             return math.inf  # a repeated group may hold repeats
         elif repeat:
             free += 1
-    return alternatives * 2.0 ** min(optional, 64) * _NAME ** min(free, 64) / math.factorial(min(free, 64))
+    return alternatives * 2.0 ** min(optional, 64) * characters ** min(free, 64) / math.factorial(min(free, 64))
 
 
 def check_expressions(texts: Iterable[str], where: str) -> None:
