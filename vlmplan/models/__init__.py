@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from vlmplan.models.grids import refused_shape as refused_shape
     from vlmplan.models.quantisation import Quantisation as Quantisation
     from vlmplan.models.quantisation import operator_key as operator_key
+    from vlmplan.models.quantised.expressions import ways as ways
     from vlmplan.models.quantised.layouts import layer_kinds as layer_kinds
     from vlmplan.models.quantised.layouts import layouts_of as layouts_of
     from vlmplan.models.quantised.layouts import method_of as method_of
     from vlmplan.models.quantised.layouts import with_file_beside as with_file_beside
     from vlmplan.models.quantised.modules import Module as Module
     from vlmplan.models.quantised.modules import modules_of as modules_of
-    from vlmplan.models.quantised.expressions import ways as ways
     from vlmplan.models.quantised.schemes import Layout as Layout
     from vlmplan.models.quantised.schemes import Scheme as Scheme
     from vlmplan.models.reading import config_of as config_of
@@ -77,9 +77,9 @@ __getattr__, __all__ = face(
         "families": ("ARCHITECTURES", "TEXTS"),
         "grids": ("adaptive_cut", "refused_shape"),
         "quantisation": ("Quantisation", "operator_key"),
+        "quantised.expressions": ("ways",),
         "quantised.layouts": ("layer_kinds", "layouts_of", "method_of", "with_file_beside"),
         "quantised.modules": ("Module", "modules_of"),
-        "quantised.expressions": ("ways",),
         "quantised.schemes": ("Layout", "Scheme"),
         "reading": ("config_of", "described", "named"),
         "refusals": (
