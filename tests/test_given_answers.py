@@ -185,6 +185,13 @@ def test_answers_make_points(table: Path, tmp_path: Path) -> None:
         ("a.json", '{"index": 1}', "expected a list of rows"),
         ("a.xlsx", "PK", "found a workbook; expected .csv"),
         ("a.csv", 'question,visual_tokens,answer\nq0,64,"' + "x" * 200_000, "no table that can be read"),
+        ("a.csv", 'question,visual_tokens,answer\nq0,64,"red\nq1,64,blue\n', "no table that can be read"),
+        ("a.csv", "question,visual_tokens,answer,answer\nq0,64,red,blue\n", "the column 'answer' twice"),
+        (
+            "a.jsonl",
+            '{"key": "k", "limits": [64], "question": "q0", "answer": "x", "visual_tokens": 64, "prompt_tokens": NaN}',
+            "line 1: prompt_tokens: expected a number of tokens, or null",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(table: Path, tmp_path: Path, name: str, text: str, message: str) -> None:

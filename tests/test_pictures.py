@@ -48,6 +48,13 @@ def test_a_name_that_leads_outside_is_refused(images: Path, name: str) -> None:
         image_file(images, name)
 
 
+def test_a_link_out_of_the_folder_is_not_followed_where_pictures_are_sent(images: Path) -> None:
+    (images / "c.png").symlink_to(images / "a.png")
+    assert image_file(images, "c.png", links=False).is_file()
+    with pytest.raises(InputError, match="lies outside the folder of images; expected a name inside it"):
+        image_file(images, "elsewhere/secret.png", links=False)
+
+
 @pytest.mark.parametrize("name", ["gone.png", "x" * 5000, "a/" * 3000, "a\0b", "deep", "loop"])
 def test_a_name_of_no_file(images: Path, name: str) -> None:
     (images / "loop").symlink_to(images / "loop")

@@ -106,6 +106,15 @@ def test_answers_are_kept_and_not_asked_for_again(url: str, table: Path, tmp_pat
     assert (second.kept, second.requests) == (first.requests - 1, whole.requests - first.requests + 1)
     assert second.at == whole.at
     assert asked(url, table, answers=kept).requests == 0
+    lines = kept.read_text(encoding="utf-8")
+    row = json.loads(lines.splitlines()[-1])
+    for more, message in (
+        ({"answer": "another"}, f"a second answer to the request {row['key']}"),
+        ({"key": "x", "prompt_tokens": float("nan")}, "prompt_tokens: expected a number of tokens, or null"),
+    ):
+        (tmp_path / "more.jsonl").write_text(lines + json.dumps(row | more) + "\n", encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            asked(url, table, answers=tmp_path / "more.jsonl")
 
 
 def test_a_budget_is_spent_question_by_question(url: str, table: Path) -> None:

@@ -18,17 +18,17 @@ _SETTINGS = ("size", "crop_size", "pad_size", "max_image_size")  # of an image p
 _BRIGHTEST = 2.0  # a float picture whose largest value is no more holds shares of white
 
 
-def image_file(images: Path, name: str) -> Path:
+def image_file(images: Path, name: str, *, links: bool = True) -> Path:
     """Return the file that a row means by ``name``. Raises InputError for none, and for one outside ``images``.
 
     A name must not lead outside by itself, from the root or by "..". Links that lie in the folder are the user's own
-    and are followed.
+    and are followed, but not out of it where ``links`` is false: what is read is then sent to somebody.
     """
     path = images / name
     shown = printable(str(path))
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     try:
-        leads_away = Path(name).is_absolute() or ".." in Path(name).parts
+        leads_away = not links or Path(name).is_absolute() or ".." in Path(name).parts
         if leads_away and not path.resolve().is_relative_to(images.resolve()):
             raise InputError(f"the image {shown} lies outside the folder of images; expected a name inside it")
         exists = path.is_file()

@@ -22,7 +22,7 @@ from vlmplan.evaluation.judge import Judged, Judging, agreement_with, judge_all,
 from vlmplan.evaluation.paired import Answerer, TokenCurve, curve_of
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
 from vlmplan.evaluation.scoring import Score, plain, score
-from vlmplan.evaluation.served import Asked, Reply, Size
+from vlmplan.evaluation.served import Asked, Reply, Size, prompt_tokens_of
 from vlmplan.progress import Progress
 from vlmplan.units import counted
 
@@ -130,8 +130,12 @@ def _tables(path: Path, ending: str) -> Iterator[tuple[int, Any]]:
             raise InputError(f"{path}: {error}") from None
     else:
         text = read_text(path, LARGEST_FILE_BYTES).removeprefix("\ufeff")
-        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if ending == ".tsv" else ",")
+        delimiter = "\t" if ending == ".tsv" else ","
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
+            columns = [one for one in rows.fieldnames or () if one]
+            if doubled := next((one for one in columns if columns.count(one) > 1), None):
+                raise InputError(f"{path}: found the column '{printable(doubled)[:60]}' twice, expected it once")
             yield from enumerate(rows, 1)
         except csv.Error as error:
             raise InputError(f"{path}: no table that can be read ({error})") from None
@@ -160,14 +164,14 @@ def _told(limit: int | None, where: str, harness: str) -> int:
 def _ours(row: Mapping[str, Any], where: str) -> Iterator[GivenAnswer]:
     limits, expected, size = row["limits"], row.get("expected", []), row.get("size")
     texts: list[Any] = [row["key"], row.get("question"), row.get("text", ""), row.get("answer")]
-    made, prompt = row.get("visual_tokens"), row.get("prompt_tokens")
+    made, prompt = row.get("visual_tokens"), prompt_tokens_of(row, where)
     if not all(isinstance(one, str) for one in texts) or not isinstance(limits, list) or not _are_texts(expected):
         raise InputError(f"{where}: expected key, question, limits and answer, as evaluate --answers writes them")
     key, name, asked, said = texts
     for limit in limits:
         yield GivenAnswer(
             question=name, limit=_count(limit, where, "limits"), visual_tokens=_count(made, where, "visual_tokens"),
-            text=said, asked=asked, expected=tuple(expected), prompt_tokens=prompt if type(prompt) is int else None,
+            text=said, asked=asked, expected=tuple(expected), prompt_tokens=prompt,
             size=_size(size), key=key,
         )  # fmt: skip
 

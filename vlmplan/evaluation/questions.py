@@ -142,7 +142,7 @@ def _question(name: str, row: Any, images: Path | None, line: int) -> Question:
     if not isinstance(answers, list) or not answers or not all(isinstance(one, str) and one.strip() for one in answers):
         raise InputError(f"{name}: answer: expected text, or answers: a list of texts")
     try:
-        image = Path(texts["image"]) if images is None else image_file(images, texts["image"])
+        image = Path(texts["image"]) if images is None else image_file(images, texts["image"], links=False)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return Question(

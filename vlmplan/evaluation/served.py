@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from vlmplan.checkpoints import as_rgb
 from vlmplan.document import append_text, json_lines
-from vlmplan.errors import InputError, Unavailable, one_line, printable
+from vlmplan.errors import InputError, Unavailable, one_line, printable, unexpected
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
 from vlmplan.evaluation.scoring import Score, score
 from vlmplan.hardware import Engine
@@ -33,6 +33,7 @@ from vlmplan.progress import Progress
 ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.5
 MOST_FAILURES = 8  # in a row, whatever the question: the server is gone
+_MOST_PROMPT_TOKENS = 10**9
 _STEPS = 400  # of scale, down to a hundredth of a side
 _WORTH_ANOTHER_TRY = re.compile(r"answered (408|409|425|429|5\d\d)|cannot be reached|no answer within")
 
@@ -248,21 +249,34 @@ def picture_size(question: Question) -> Size:
     return int(width), int(height)
 
 
+def prompt_tokens_of(row: Mapping[str, Any], where: str) -> int | None:
+    """Return how many tokens a kept answer's prompt had; None where nobody counted. Raises InputError."""
+    count = row.get("prompt_tokens")
+    if count is not None and (type(count) is not int or not 0 <= count <= _MOST_PROMPT_TOKENS):
+        raise unexpected(f"{where}: prompt_tokens", "a number of tokens, or null", count)
+    return count
+
+
 def kept_replies(answers: Path | None) -> dict[str, Said]:
-    """Return what earlier runs wrote, by key; a last line that a kill cut off is asked for again."""
+    """Return what earlier runs wrote, by key; a last line that a kill cut off is asked for again.
+
+    Raises InputError for a line that is none, and for a second answer to the same request that is another.
+    """
     kept: dict[str, Said] = {}
     if answers is None or not answers.exists() or not answers.stat().st_size:
         return kept
     for number, row in json_lines(answers, LARGEST_FILE_BYTES):
         if isinstance(row, InputError):
             continue
+        where = f"{printable(answers.name)} line {number}"
         key, text = (row.get("key"), row.get("answer")) if isinstance(row, dict) else (None, None)
         if not isinstance(key, str) or not isinstance(text, str):
+            raise InputError(f"{where}: expected key and answer, as evaluate writes them")
+        said = kept.setdefault(key, (text, prompt_tokens_of(row, where)))
+        if said[0] != text:
             raise InputError(
-                f"{printable(answers.name)} line {number}: expected key and answer, as evaluate writes them"
+                f"{where}: a second answer to the request {printable(key)[:60]}, expected one; take one out"
             )
-        count = row.get("prompt_tokens")
-        kept[key] = (text, count if isinstance(count, int) else None)
     return kept
 
 
