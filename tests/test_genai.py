@@ -15,7 +15,8 @@ from small_models import KINDS, checkpoint, opened_checkpoint, quiet, reference_
 from vlmplan import api
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.files.genai import CONFIG, GENAI_CLIENT, IMAGES
+from vlmplan.exporting.files.genai import GENAI_CLIENT, IMAGES
+from vlmplan.exporting.files.genai_search import GENAI_CONFIG as CONFIG
 from vlmplan.exporting.manifest import GRAPHS, ClientLayout, read_manifest
 from vlmplan.exporting.orders import ExportOrder
 from vlmplan.exporting.write import Parts, open_parts

@@ -12,12 +12,13 @@ from typing import Any
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, added_tokens, head_dim
 from vlmplan.errors import InputError
 from vlmplan.exporting.files.genai_images import image_steps
-from vlmplan.exporting.files.generation import checkpoint_generation
+from vlmplan.exporting.files.genai_search import GENAI_CONFIG, search
+from vlmplan.exporting.files.generation import GENERATION_FILE, checkpoint_generation, ending_tokens
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
 from vlmplan.exporting.tiles import Tiling
 
 GENAI_CLIENT = "onnxruntime-genai"
-CONFIG, IMAGES = "genai_config.json", "vision_processor.json"
+IMAGES = "vision_processor.json"
 TYPES = ("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3")  # that it runs and vlmplan exports
 # What its code looks for in a prompt, and replaces by an image's tokens.
 GENAI_MARKS = {"gemma3": "<start_of_image>", "mistral3": "[IMG]"} | dict.fromkeys(
@@ -29,7 +30,6 @@ _WRITTEN = {
 } | dict.fromkeys(("qwen2_5_vl", "qwen3_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>"))
 _IMAGE_TOKEN = {"gemma3": 1, "mistral3": 0, "qwen2_5_vl": 1, "qwen3_vl": 1}  # which of them
 _GEMMA_TOKENS = 256  # of an image, in its code
-_SEARCH = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def check_runs(model_type: str) -> None:
@@ -63,14 +63,18 @@ def _check_written(checkpoint: Checkpoint, visual_tokens: int) -> None:
 
 
 def _generation(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the checkpoint's ``generate`` goes by; its tokens from the model's where that does not say them."""
+    """What the checkpoint's ``generate`` goes by; where texts begin from the model's where that does not say it.
+
+    Raises InputError where ``generate`` ends at no token: onnxruntime-genai has to stop at one.
+    """
     told = dict(checkpoint_generation(checkpoint))
-    for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
+    for key in ("bos_token_id", "pad_token_id"):
         if told.get(key) is None:
             told[key] = getattr(checkpoint.text, key, None)
-    if told["eos_token_id"] is None:
+    if not ending_tokens(told):
         raise InputError(
-            f"--layout genai: {checkpoint.folder}: found no eos_token_id, at which onnxruntime-genai stops"
+            f"--layout genai: {checkpoint.folder}: by {GENERATION_FILE}, or config.json where there is none, its "
+            "answers end at no token (eos_token_id), and onnxruntime-genai has to stop at one; say it there"
         )
     return told
 
@@ -148,6 +152,7 @@ def genai_texts(
     if told["bos_token_id"] is not None:
         model["bos_token_id"] = told["bos_token_id"]
     model |= {key: getattr(config, key) for key in ("video_token_id", "vision_start_token_id") if hasattr(config, key)}
-    search = {"do_sample": False} | {key: told[key] for key in _SEARCH if told.get(key) is not None}
-    search |= {"max_length": checkpoint.text.max_position_embeddings, "past_present_share_buffer": False}
-    return {CONFIG: {"model": model, "search": search}, IMAGES: image_steps(checkpoint, images, tiles)}
+    return {
+        GENAI_CONFIG: {"model": model, "search": search(checkpoint, told)},
+        IMAGES: image_steps(checkpoint, images, tiles),
+    }

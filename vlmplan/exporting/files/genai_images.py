@@ -23,9 +23,10 @@ _MOST_SHOWN = 2
 
 
 def client_squares(image: tuple[int, int], side: int, least_pixels: int, most_pixels: int) -> tuple[int, int] | None:
-    """Return the rows and columns that onnxruntime-genai makes of an image (width, height); None where it ends in error.
+    """Return the rows and columns that onnxruntime-genai makes of an image (width, height), or None.
 
-    A square has ``side`` pixels a side; an image is scaled to between ``least_pixels`` and ``most_pixels``.
+    A square has ``side`` pixels a side; an image is scaled to between ``least_pixels`` and ``most_pixels``. None
+    stands for an error.
     """
     wide, high = image
     if max(image) / min(image) > _LONGEST_RATIO:

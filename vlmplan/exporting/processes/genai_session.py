@@ -18,6 +18,7 @@ def _tokens(genai: Any, model: Any, inputs: Any, most: int) -> list[int]:
     params = genai.GeneratorParams(model)
     length = inputs["input_ids"].as_numpy().shape[-1] + most
     params.set_search_options(do_sample=False, repetition_penalty=1.0, max_length=length, batch_size=1)
+    params.set_search_options(min_length=0, no_repeat_ngram_size=0, num_beams=1)
     generator = genai.Generator(model, params)
     generator.set_inputs(inputs)
     tokens: list[int] = []

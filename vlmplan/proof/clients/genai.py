@@ -208,13 +208,13 @@ def _otherwise(parts: Parts) -> str:
         return ""
     if isinstance(squares, Pictures):
         return (
-            f"; it rounds sides to the nearer {squares.side} pixels and scales by area, the checkpoint's processor rounds "
-            "up and scales by the longest edge: pictures of other sizes may make other numbers of tokens"
+            f"; it rounds sides to the nearer {squares.side} pixels and scales by area, the checkpoint's processor "
+            "rounds up and scales by the longest edge: of other sizes it may make other numbers of tokens"
         )
     side = squares.side
     return (
-        f"; pictures with a side that ties (pixels mod {2 * side} = {side // 2}) may make another number of tokens, since "
-        "it rounds half up and Python to even, and so may small ones that are enlarged"
+        f"; of pictures with a side that ties (pixels mod {2 * side} = {side // 2}) it may make other numbers of "
+        "tokens, since it rounds half up and Python to even, and of small or narrow ones that are enlarged"
     )
 
 
