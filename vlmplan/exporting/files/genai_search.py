@@ -1,9 +1,9 @@
 """How does onnxruntime-genai generate? ``search`` of ``genai_config.json``, by what a checkpoint's ``generate`` does.
 
-Every number that it has is written, so that its own defaults (``early_stopping``, ``top_p``) never count; what it has
-no key for and would change answers is refused by name. Keys as onnxruntime-genai reads them (src/config.cpp of
-https://github.com/microsoft/onnxruntime-genai, read 2026-11-29), defaults as transformers 5 fills them in
-(``GenerationConfig._get_default_generation_params``).
+Every number that counts is written, so that its own defaults never do; what it has no key for and would change answers
+is refused by name. So are beams: its 0.18 has them, and with a graph of embeddings ends in an error. Keys as it reads
+them (src/config.cpp of https://github.com/microsoft/onnxruntime-genai, read 2026-11-29), defaults as transformers 5
+fills them in (``GenerationConfig._get_default_generation_params``).
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,14 @@ from vlmplan.exporting.files.generation import GENERATION_FILE, generation_keys
 GENAI_CONFIG = "genai_config.json"
 _HELD: dict[str, bool | int | float] = {
     "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0, "min_length": 0,
-    "no_repeat_ngram_size": 0, "num_beams": 1, "length_penalty": 1.0, "early_stopping": False,
+    "no_repeat_ngram_size": 0, "num_beams": 1,
 }  # fmt: skip
-# How an answer is computed, or with what a batch is filled: not which answer it is.
+# How an answer is computed, with what a batch is filled, or which of several beams is taken: not the answer of one.
 _INERT = {
     "assistant_confidence_threshold", "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind",
     "bos_token_id", "cache_config", "cache_implementation", "compile_config", "continuous_batching_config",
-    "decoder_start_token_id", "disable_compile", "is_assistant", "low_memory", "max_cache_len",
+    "decoder_start_token_id", "disable_compile", "early_stopping", "is_assistant", "length_penalty", "low_memory",
+    "max_cache_len",
     "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule", "output_attentions",
     "output_hidden_states", "output_logits", "output_scores", "pad_token_id", "prefill_chunk_size",
     "prompt_lookup_num_tokens", "return_dict_in_generate", "speculation_type", "target_lookbehind", "use_cache",
@@ -79,8 +80,11 @@ def search(checkpoint: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:
             f"{GENERATION_FILE} to export without"
         )
     held = heeded(told, checkpoint.text.vocab_size, checkpoint.text.max_position_embeddings)
-    if held["num_beams"] > 1 and held["do_sample"]:
-        raise InputError(f"{where}: onnxruntime-genai draws no tokens (do_sample) with num_beams {held['num_beams']}")
+    if held["num_beams"] != 1:
+        raise InputError(
+            f"{where}: its generate has num_beams {held['num_beams']}, and onnxruntime-genai 0.18 runs no model with "
+            f"images by more than 1; take it out of {GENERATION_FILE} to export without"
+        )
     return held | {"past_present_share_buffer": False}
 
 
