@@ -55,7 +55,7 @@ class _Case:
     tensors: dict[str, Any] | None = None
     text: str = ""
     picture: Any = None
-    answered: bool = True  # else its processor alone is asked
+    answered: bool = True  # else token ids and the number of pixels are compared, and no more
 
 
 def _prompt(parts: Parts, number: int) -> tuple[Prompt, dict[str, Any]]:
@@ -161,6 +161,10 @@ def _told_apart(case: _Case, answer: dict[str, Any]) -> str | None:
         return f"its processor writes other token ids for a picture with {_SENTENCE!r}"
     theirs: Any = answer["pixel_values"]
     off = float(np.abs(pixels.ravel() - theirs.ravel()).max()) if pixels.size == theirs.size else float("inf")
+    if not case.answered and off < float("inf"):
+        return (
+            None  # Pillow 13 may scale heights first, so that the last digits of what is scaled depend on its version
+        )
     return None if off <= _MOST_OFF else f"its processor makes other pixels of a picture, off by {off:.2g}"
 
 
@@ -198,7 +202,8 @@ def client(folder: Path, parts: Parts, followed: Model, limit: float, timeout_s:
     from importlib.metadata import version
 
     good = f"{GENAI_CLIENT} {version(GENAI_CLIENT)} makes the {count} tokens due, of text alone, one image, two, and a "
-    good += f"picture by its own processor; ids and pixels are the checkpoint's of it and of {cases[-1].what}"
+    good += "picture by its own processor, ids and pixels as the checkpoint's"
+    good += "" if cases[-1].answered else f"; of {cases[-1].what} it makes the checkpoint's ids"
     return verdict(NAME, faults, good + _otherwise(parts))
 
 
