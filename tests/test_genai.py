@@ -120,10 +120,7 @@ def test_which_tokens_the_client_makes_of_a_size_is_known(kind: str, tmp_path: P
     for size in sizes:
         Image.new("RGB", size).save(tmp_path / "one.png")
         try:
-            made = processor(
-                f"{GENAI_MARKS[opened_checkpoint(kind).config.model_type]}?",
-                images=genai.Images.open(str(tmp_path / "one.png")),
-            )
+            made = processor(text, images=genai.Images.open(str(tmp_path / "one.png")))
             shape = made["pixel_values"].as_numpy().shape[-2:] if kind == "mistral3" else None
             grid = (made["image_grid_thw"].as_numpy()[0, 1:] * resize["patch_size"]) if shape is None else shape
             found = tuple(int(one) // side for one in grid)
