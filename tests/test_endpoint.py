@@ -344,6 +344,16 @@ def test_a_key_that_an_answer_echoes_is_not_in_its_text() -> None:
     assert KEY not in text and count == 3
 
 
+def test_a_model_whose_name_holds_the_key_is_refused() -> None:
+    said = json.dumps({"data": [{"id": f"model-{KEY}"}]}).encode()
+    with (
+        answering(b"HTTP/1.0 200 OK\r\n\r\n" + said) as url,
+        pytest.raises(Unavailable, match="holds the key") as caught,
+    ):
+        Endpoint(url=url, model="", key=KEY).served_models()
+    assert "Secret" not in str(caught.value)
+
+
 def test_a_key_is_not_in_what_is_written_of_a_server() -> None:
     server = Endpoint(url="http://h/v1", model="x", key="abcdef-123456")
     assert server.hidden("model-ABCDEF-123456 at h") == "model-[key] at h"

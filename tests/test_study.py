@@ -19,6 +19,11 @@ from vlmplan import api
 from vlmplan.cli.app import app
 from vlmplan.document import load, to_json
 from vlmplan.errors import InputError, Unavailable
+from vlmplan.evaluation.questions import read_questions
+from vlmplan.evaluation.scoring import Score
+from vlmplan.evaluation.served import Asking, posed
+from vlmplan.inventory import catalogue
+from vlmplan.measuring.servers.endpoint import Endpoint
 from vlmplan.studies.belief import Belief, Posterior, everything, posterior
 from vlmplan.studies.decision import Problem, chosen, next_batch, standing
 from vlmplan.studies.study import Study
@@ -129,6 +134,16 @@ def test_answers_of_evaluate_are_those_of_a_study(url: str, table: Path, tmp_pat
     assert found.kept == found.all_requests == 80
     assert found.requests == 0
     assert found.probability_fraction == 1  # everything was asked
+
+
+def test_two_servers_of_one_name_are_two(table: Path) -> None:
+    """An engine before and after a change: what one answered is not what the other does."""
+    spec, questions = catalogue.model("Qwen/Qwen2.5-VL-3B-Instruct"), read_questions(table, table.parent)
+    keys = [
+        {one.key for one in posed(Asking(server=server, model=spec, limits=(64,), score=Score.EXACT), questions)}
+        for server in (Endpoint(url=f"http://here:{port}/v1", model="m") for port in (8000, 8001))
+    ]
+    assert keys[0] and not keys[0] & keys[1]
 
 
 def test_a_study_is_a_law_that_says_what_others_take_over(url: str, table: Path, tmp_path: Path) -> None:

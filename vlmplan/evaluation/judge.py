@@ -1,9 +1,10 @@
 """What does another model say of an answer? Answers and an endpoint -> verdicts, and how far they agree with a rule.
 
 The judge reads question, expected answers and the answer as one piece of JSON between marks that hold a digest of it,
-so that no text in it can end it, and may say one of two words; anything else is no verdict. An answer can still talk a
-model into the wrong one of the two words about itself: that is measured, by the agreement, and not ruled out. Each
-verdict is a request of its own, so that no answer reaches the verdict on another.
+with brackets spelt out, so that no text in it can end it or begin a turn of the chat, and may say one of two words;
+anything else is no verdict. An answer can still talk a model into the wrong one of the two words about itself: that is
+measured, by the agreement, and not ruled out. Each verdict is a request of its own, so that no answer reaches the
+verdict on another.
 """
 
 import hashlib
@@ -86,10 +87,15 @@ def verdict_of(text: str) -> bool | None:
     return None if verdict is None else verdict[1] == "CORRECT"
 
 
+def _quoted(text: str) -> str:
+    """A JSON string that no tokenizer finds a token of its chat in, such as ``<|im_end|>`` or ``[/INST]``."""
+    return json.dumps(text, ensure_ascii=True).translate({ord(mark): f"\\u{ord(mark):04x}" for mark in "<>|[]{}"})
+
+
 def request(judge: Judging, question: Question, answer: str) -> dict[str, Any]:
     """Return the request that asks for a verdict."""
-    shown = {"question": question.text, "expected": list(question.answers), "answer": answer[:_LONGEST]}
-    text = json.dumps(shown, ensure_ascii=True)
+    expected = ", ".join(map(_quoted, question.answers))
+    text = f'{{"question": {_quoted(question.text)}, "expected": [{expected}], "answer": {_quoted(answer[:_LONGEST])}}}'
     mark = f"DATA-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return {
         "model": judge.server.model,
@@ -152,7 +158,7 @@ def agreement_with(of: str, verdicts: Mapping[str, bool], labels: Mapping[str, b
 
 def _case(judge: Judging, question: Question, answer: str) -> _Case:
     body = request(judge, question, answer)
-    key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([judge.server.host, body], sort_keys=True).encode()).hexdigest()[:24]
     return _Case(key=key, question=question.name, body=body)
 
 

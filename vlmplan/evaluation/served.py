@@ -113,7 +113,8 @@ class Asking:
 
     def key(self, question: Question, content: str, way: Sent) -> str:
         """What tells one request from another: what is asked of whom, and the picture (a digest) as it is sent."""
-        said = [self.server.model, question.text, content, *way.size, way.setting, self.output_tokens]
+        of = [self.server.host, self.server.model]
+        said = [*of, question.text, content, *way.size, way.setting, self.output_tokens]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
 
     def outcome(self, task: "Posed", stopped: threading.Event) -> "Outcome":

@@ -72,7 +72,8 @@ class Study(Document):
     It is ``settled`` where ``probability_fraction``, how likely asking everything would end in the same choice, reaches
     ``confidence_fraction``; of more questions like these it is the choice with ``probability_of_more_fraction``.
     ``kept`` of the ``requests`` stood in the file of answers; asking everything would have taken ``all_requests``.
-    ``enough`` has each served model's fewest tokens that keep its score with that confidence, where any do.
+    ``enough`` has each served model's fewest tokens that keep its score with that confidence, where any do; of one name
+    on several hosts each with its host.
     """
 
     SCHEMA: ClassVar[str] = "vlmplan.study/1"
@@ -165,7 +166,8 @@ def _document(state: State, terms: Terms, stands: Standing, costs: Sequence[floa
     for one in sorted(arms, key=lambda arm: arm.limit):
         most = max(other.limit for other in arms if (other.served_model, other.host) == (one.served_model, one.host))
         if one.keeps_fraction >= terms.confidence and one.limit < most:
-            enough.setdefault(one.served_model, one.limit)
+            hosts = {other.host for other in arms if other.served_model == one.served_model}
+            enough.setdefault(one.served_model if len(hosts) == 1 else f"{one.served_model} at {one.host}", one.limit)
     asking = state.arms[0].asking
     return Study(
         questions=labels.questions, question_count=len(state.arms[0].requests), score=asking.score, task=labels.task,

@@ -222,7 +222,7 @@ def print_study(study: "Study") -> None:
     shown, choice = new_console(), study.choice
     shown.print(f"{counted(study.question_count, 'question')} of {study.questions}, judged by {study.score}:",
                 soft_wrap=True)  # fmt: skip
-    shown.print(f"{'Take' if study.settled else 'Not settled; likeliest is'} {choice.served_model} with at most "
+    shown.print(f"{'Take' if study.settled else 'Not settled; likeliest is'} {_served(study, choice)} with at most "
                 f"{choice.limit} visual tokens: {_wrong(choice)} of 100 answers wrong.", style="bold")  # fmt: skip
     shown.print(f"It is the cheapest within {100 * study.tolerance_fraction:g} points of the best: asking everything "
                 f"would say the same with {_whole_percent(study.probability_fraction)} (wished "
@@ -233,7 +233,7 @@ def print_study(study: "Study") -> None:
     table = new_table("model", "at most", "asked", "wrong of 100", "foretold", "lost", "choice", wrap="model")
     for one in study.arms:
         table.add_row(
-            one.served_model.rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
+            _served(study, one).rpartition("/")[2], str(one.limit), str(one.questions), _wrong(one),
             f"{100 * one.expected_error_fraction:.0f}", _lost_of(one), _whole_percent(one.choice_fraction),
         )  # fmt: skip
     shown.print(table)
@@ -247,6 +247,12 @@ def print_study(study: "Study") -> None:
     if study.failed:
         rest = f", and {len(study.failed) - 1} more" if len(study.failed) > 1 else ""
         shown.print(f"Warning: no answer: {study.failed[0]}{rest}.", soft_wrap=True)
+
+
+def _served(study: "Study", arm: "StudiedArm") -> str:
+    """A served model's name, with its host where several have one of that name."""
+    hosts = {one.host for one in study.arms if one.served_model == arm.served_model}
+    return arm.served_model if len(hosts) == 1 else f"{arm.served_model} at {arm.host}"
 
 
 def _whole_percent(fraction: float) -> str:

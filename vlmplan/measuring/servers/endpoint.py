@@ -145,6 +145,8 @@ class Endpoint:
             names = tuple(str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one)
             if not names:
                 raise ValueError("expected OpenAI's interface")
+            if any(self.hidden(name) != name for name in names):
+                raise ValueError("a model's name holds the key")
             return names
 
     def complete(self, body: dict[str, Any]) -> tuple[str, int | None]:
