@@ -13,6 +13,7 @@ from typing import Any
 from vlmplan.checkpoints import Checkpoint
 from vlmplan.errors import InputError
 from vlmplan.exporting.tiles import Pictures, Squares, Tiling, tiling
+from vlmplan.models import Compressor
 
 _ROUNDING = 1e-9
 _MORE = 1.0005  # of an area, where sides that are cut to whole pixels miss a square by one
@@ -76,9 +77,10 @@ def _near(checkpoint: Checkpoint, tiles: Tiling, squares: Squares) -> Iterator[t
     wide, high = tiles.image
     sizes = {(wide + x, high + y) for x in _NEAR for y in _NEAR if wide + x > 0 and high + y > 0}
     sizes.add((squares.columns * squares.side, squares.rows * squares.side))
+    compressor = Compressor.AVERAGE_POOL if squares.pooled > 1 else Compressor.NONE
     for size in sorted(sizes, key=lambda size: (math.dist(size, tiles.image), size)):
         try:
-            there = tiling(checkpoint, size, tiles.visual_tokens).squares
+            there = tiling(checkpoint, size, tiles.visual_tokens, compressor).squares
         except InputError:
             continue
         if there is not None and there.side == squares.side and _agrees(there, size):
