@@ -4,7 +4,7 @@ import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,19 @@ _TALL = SmallModel(model_type="gemma3", llm="gemma3_text", joined=1, vision={"im
 FAMILIES = ("qwen2.5-vl", "qwen3-vl", "gemma3", "mistral3")  # by the names of small checkpoints
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take most of the time of models this small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
+
+
 @functools.cache
 def _source(kind: str) -> Path:
     """A checkpoint; of Gemma 3 one with 256 tokens an image, which is what the client writes."""
@@ -56,7 +69,7 @@ def _made(kind: str, precision: str = "fp32") -> Path:
 
 @functools.cache
 def _validator(kind: str) -> Validator:
-    return Validator(Options(checkpoint=str(_source(kind)), threads=2, repeats=1), quiet)
+    return Validator(Options(checkpoint=str(_source(kind)), threads=1, repeats=1), quiet)
 
 
 def _found(report: Report, name: str) -> Any:
