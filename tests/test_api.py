@@ -171,7 +171,8 @@ OTHERWISE = {
     "recommend": {"check": "recheck"} | _PERCENTILES,
     "estimate": {"explain": "explain"} | _PERCENTILES,
     "evaluate": dict.fromkeys(("like", "served_model", "score", "by", "output_tokens", "at_once", "budget", "may_lose",
-                               "seed", "timeout", "points", "task"), ""),
+                               "seed", "timeout", "points", "task", "page", "judge", "judge_model", "verdicts",
+                               "within", "allow_unsure"), ""),
     "export": dict.fromkeys(("via", "optimum_python"), ""),  # another exporter's, of text models
     "profile": {"check": "check_profile", "endpoint": "", "from_measurements": "", "hardware": "", "model": "",
                 "served_model": "", "images": "", "timeout": "", "with_": "", "concurrency": ""},

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 import socket
 import threading
 import time
@@ -62,7 +63,11 @@ def test_many_at_once_time_the_steps_of_so_many(url: str) -> None:
     steps, notes = crowded_observations(found, alone)
     assert [one.request.workload.concurrency for one in steps] == [2, 4]
     assert {one.quantity for one in steps} == {Quantity.TPOT}
-    assert steps[1].measured_s > alone[1].measured_s  # threads of one core
+    for _ in range(3):  # on a busy machine two pieces may be read at once
+        if steps[1].measured_s > alone[1].measured_s:  # threads of one core
+            break
+        steps, notes = crowded_observations(crowded(server, SHORT, [2, 4], quiet), alone)
+    assert steps[1].measured_s > alone[1].measured_s
     assert all("cannot be told from the prefill" in note for note in notes)
 
 
@@ -180,6 +185,12 @@ def test_pictures_differ_and_are_pictures() -> None:
     assert first.startswith(b"\x89PNG")
 
 
+def _length(head: bytes) -> int:
+    """How many bytes follow the head of a request."""
+    told = re.search(rb"(?i)content-length: *([0-9]+)", head)
+    return int(told[1]) if told else 0
+
+
 @contextmanager
 def answering(reply: bytes) -> Iterator[str]:
     """A socket that answers everything with the same bytes."""
@@ -188,7 +199,9 @@ def answering(reply: bytes) -> Iterator[str]:
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
-                connection.recv(2**16)
+                asked = b""
+                while not (whole := re.match(rb"(?s)(.*?)\r\n\r\n(.*)", asked)) or len(whole[2]) < _length(whole[1]):
+                    asked += connection.recv(2**16)  # closed on what was not read, a socket is reset
                 connection.sendall(reply)
 
         thread = threading.Thread(target=serve)

@@ -199,16 +199,17 @@ def test_a_browser_that_has_gone_ends_nothing(server: Loopback, capsys: pytest.C
     ],
 )
 def test_the_command_shown_gives_the_same_choice(server: Loopback, fields: dict[str, str]) -> None:
-    found = _ask(server, **fields)
-    assert found["outcome"] == "plan"
-    program, *arguments = shlex.split(found["command"])
-    assert program == "vlmplan"
-    code, out, err = run(*arguments, "--json")
-    assert code == 0, err
-    choice = json.loads(out)["choice"]
-    shown = {name: choice[name] for name in found["choice"]}
-    if not fields.get("hardware", "l4") and shown != found["choice"]:  # this machine's free memory moved meanwhile
+    for _ in range(4):
         found = _ask(server, **fields)
+        assert found["outcome"] == "plan"
+        program, *arguments = shlex.split(found["command"])
+        assert program == "vlmplan"
+        code, out, err = run(*arguments, "--json")
+        assert code == 0, err
+        choice = json.loads(out)["choice"]
+        shown = {name: choice[name] for name in found["choice"]}
+        if fields.get("hardware", "l4") or shown == found["choice"]:  # this machine's free memory may move meanwhile
+            break
     assert shown == found["choice"]
     assert f"{choice['visual_tokens']} visual token" in found["sentence"]
     front = json.loads(out)["front"]

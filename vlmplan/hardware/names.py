@@ -126,5 +126,5 @@ def _like(word: str, asked: set[str]) -> bool:
     return (
         _numbered(word)
         and not _SIZE.fullmatch(word)
-        and any(_numbered(one) and (word.startswith(one) or one.startswith(word)) for one in asked)
+        and any(_numbered(one) and len(one) > 1 and (word.startswith(one) or one.startswith(word)) for one in asked)
     )
