@@ -4,23 +4,31 @@ import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mutants import EMBED, agree, revalued, rewired
+from PIL import Image
 from small_models import KINDS, checkpoint, opened_checkpoint, quiet, reference_of
 
 from vlmplan import api
+from vlmplan.checkpoints import open_checkpoint
 from vlmplan.checkpoints.small_checkpoint import SmallModel, write_checkpoint
 from vlmplan.errors import InputError
-from vlmplan.exporting.files.genai import CONFIG, GENAI_CLIENT, IMAGES
+from vlmplan.exporting import texts
+from vlmplan.exporting.files.genai import GENAI_CLIENT, GENAI_MARKS, IMAGES
+from vlmplan.exporting.files.genai_images import client_squares
+from vlmplan.exporting.files.genai_search import GENAI_CONFIG as CONFIG
+from vlmplan.exporting.files.generation import GENERATION_FILE
 from vlmplan.exporting.manifest import GRAPHS, ClientLayout, read_manifest
 from vlmplan.exporting.orders import ExportOrder
+from vlmplan.exporting.tiles import tiling
 from vlmplan.exporting.write import Parts, open_parts
 from vlmplan.models.spec import Compressor
 from vlmplan.proof.clients.genai import NAME, client, merging
+from vlmplan.proof.files import generated
 from vlmplan.proof.options import Options
 from vlmplan.proof.report import Outcome, Report
 from vlmplan.proof.validate import Validator
@@ -30,6 +38,19 @@ pytest.importorskip("onnxruntime_genai", reason="onnxruntime-genai is not instal
 _FOLDER = tempfile.TemporaryDirectory(prefix="vlmplan-genai-tests-")
 _TALL = SmallModel(model_type="gemma3", llm="gemma3_text", joined=1, vision={"image_size": 224, "num_hidden_layers": 2})
 FAMILIES = ("qwen2.5-vl", "qwen3-vl", "gemma3", "mistral3")  # by the names of small checkpoints
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take most of the time of models this small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
 
 
 @functools.cache
@@ -48,7 +69,7 @@ def _made(kind: str, precision: str = "fp32") -> Path:
 
 @functools.cache
 def _validator(kind: str) -> Validator:
-    return Validator(Options(checkpoint=str(_source(kind)), threads=2, repeats=1), quiet)
+    return Validator(Options(checkpoint=str(_source(kind)), threads=1, repeats=1), quiet)
 
 
 def _found(report: Report, name: str) -> Any:
@@ -93,6 +114,134 @@ def _edit(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> 
 def _operation(content: dict[str, Any], kind: str) -> dict[str, Any]:
     found = (one["operation"] for one in content["processor"]["transforms"])
     return next(one["attrs"] for one in found if one["type"] == kind)
+
+
+SMALL = ("qwen2.5-vl", "qwen3-vl", "mistral3")  # whose images may have any size
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_which_tokens_the_client_makes_of_a_size_is_known(kind: str, tmp_path: Path) -> None:
+    """By running it: sides that tie, that are enlarged, shrunk, and too long."""
+    genai = pytest.importorskip("onnxruntime_genai")
+    resize = _operation(json.loads((_made(kind) / IMAGES).read_text()), "Resize")
+    side = resize["patch_size"] * resize["merge_size"]
+    half = side // 2
+    sizes = [(3 * side + one, 2 * side + two) for one in (0, half, half + 1) for two in (0, half - 1, half)]
+    sizes += [(9, 13), (57, 3000), (1000, 4), (1024, 768), (771, 2000), (side + half, 5 * side + half)]
+    processor = genai.Model(str(_made(kind))).create_multimodal_processor()
+    text = f"{GENAI_MARKS[opened_checkpoint(kind).config.model_type]}?"
+    for size in sizes:
+        Image.new("RGB", size).save(tmp_path / "one.png")
+        try:
+            made = processor(text, images=genai.Images.open(str(tmp_path / "one.png")))
+            shape = made["pixel_values"].as_numpy().shape[-2:] if kind == "mistral3" else None
+            grid = (made["image_grid_thw"].as_numpy()[0, 1:] * resize["patch_size"]) if shape is None else shape
+            found = tuple(int(one) // side for one in grid)
+        except RuntimeError:
+            found = None
+        assert client_squares(size, side, resize["min_pixels"], resize["max_pixels"]) == found, size
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "theirs", "works"),
+    [
+        ("qwen3-vl", "1280x720", "22x39", "1280x719"),
+        ("qwen2.5-vl", "1022x770", "27x36", "1021x770"),
+        ("mistral3", None, "27x37", "1036x784"),
+    ],
+)
+def test_an_image_of_which_the_client_makes_other_tokens_is_refused(
+    kind: str, image: str | None, theirs: str, works: str, tmp_path: Path
+) -> None:
+    given = {"image": image} if image else {}
+    with pytest.raises(InputError, match=f"onnxruntime-genai makes {theirs} tokens .* give --image .*{works}") as found:
+        api.export(checkpoint=_source(kind), out=tmp_path / "out", layout="genai", **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    tokens = int(str(found.value).split("--visual-tokens ")[1].split(",")[0])
+    wide, high = map(int, works.split("x"))
+    parts = open_parts(
+        ExportOrder(
+            checkpoint=str(_source(kind)), visual_tokens=tokens, compressor=Compressor.NONE, image=(wide, high),
+            layout=ClientLayout.GENAI,
+        )
+    )  # fmt: skip
+    assert CONFIG in texts(parts.checkpoint, tokens, (), parts.tiles, ClientLayout.GENAI)
+
+
+def _with_generation(folder: Path, **said: Any) -> Path:
+    """The small Qwen2.5-VL with other settings of generation."""
+    shutil.copytree(checkpoint("qwen2.5-vl"), folder)
+    (folder / GENERATION_FILE).write_text(json.dumps({"pad_token_id": 0, **said}))
+    return folder
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    """``genai_config.json`` of a checkpoint's export."""
+    opened = open_checkpoint(str(folder))
+    found = texts(opened, 88, (), tiling(opened, (1024, 768), 88), ClientLayout.GENAI)
+    return json.loads(found[CONFIG])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"suppress_tokens": [5, 6]}, r"suppress_tokens \[5, 6\], which onnxruntime-genai has no setting for"),
+        ({"bad_words_ids": [[5]], "min_new_tokens": 5}, r"bad_words_ids \[\[5\]\], min_new_tokens 5, which"),
+        ({"forced_eos_token_id": 0}, "forced_eos_token_id 0, which"),
+        ({"max_new_tokens": 3}, "max_new_tokens 3, which"),
+        ({"do_sample": True, "min_p": 0.1}, r"min_p 0\.1, which"),
+        ({"num_beams": 4}, "has num_beams 4, and"),
+        ({"top_k": "many"}, "top_k of generation_config.json: onnxruntime-genai cannot read 'many'"),
+        ({"eos_token_id": None}, "its answers end at no token"),
+    ],
+)
+def test_generation_that_the_client_has_not_is_refused_by_name(
+    said: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=named):
+        _written(_with_generation(tmp_path / "source", **({"eos_token_id": 2} | said)))
+
+
+def test_generation_that_the_client_has_is_carried(tmp_path: Path) -> None:
+    """All of it by its number; what is unsaid as transformers fills it in."""
+    said = {"eos_token_id": [2, 5], "no_repeat_ngram_size": 2, "min_length": 12, "max_length": 64, "min_p": 0.1}
+    said |= {"length_penalty": 0.5, "typical_p": 1.0, "suppress_tokens": [], "repetition_penalty": 1.2, "top_k": 0}
+    held = _written(_with_generation(tmp_path / "source", **said))
+    assert held["model"]["eos_token_id"] == [2, 5]
+    assert held["search"] == {
+        "do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.2, "min_length": 12,
+        "max_length": 64, "no_repeat_ngram_size": 2, "num_beams": 1, "past_present_share_buffer": False,
+    }  # fmt: skip
+
+
+def test_settings_that_the_client_would_not_heed_are_seen(tmp_path: Path) -> None:
+    """As the client reads them: by themselves, whatever the export's own code writes."""
+    opened = open_checkpoint(str(_with_generation(tmp_path / "source", eos_token_id=2, no_repeat_ngram_size=2)))
+    shutil.copytree(_made("qwen2.5-vl"), tmp_path / "made")
+    assert "generation in onnxruntime-genai: no_repeat_ngram_size: expected 2, found 0" in [
+        *generated(tmp_path / "made", opened)
+    ]
+
+
+def test_a_checkpoint_that_ends_at_no_token_has_no_end_in_transformers_js(tmp_path: Path) -> None:
+    source = _with_generation(tmp_path / "source")
+    _edit(source, "config.json", lambda held: held.update(eos_token_id=2))
+    opened = open_checkpoint(str(source))
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, content in texts(opened, 88, (), tiling(opened, (1024, 768), 88)).items():
+        (made / name).write_bytes(content)
+    assert not [*generated(made, opened)]
+    _edit(made, "config.json", lambda held: held.update(eos_token_id=2))
+    assert [*generated(made, opened)] == ["generation in transformers.js: ends at: expected [], found [2]"]
+
+
+@pytest.mark.parametrize("number", [0, 4, 5])
+def test_a_filter_that_the_client_has_not_is_refused(number: int, tmp_path: Path) -> None:
+    source = _with_generation(tmp_path / "source", eos_token_id=2)
+    _edit(source, "processor_config.json", lambda held: held.get("image_processor", held).update(resample=number))
+    with pytest.raises(InputError, match=f"scales with resample {number}; onnxruntime-genai has 1 .LANCZOS."):
+        _written(source)
 
 
 WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from vlmplan.exporting.files.genai import GENAI_CLIENT as GENAI_CLIENT
     from vlmplan.exporting.files.genai import GENAI_MARKS as GENAI_MARKS
     from vlmplan.exporting.files.genai import check_runs as check_runs
+    from vlmplan.exporting.files.genai_search import GENAI_CONFIG as GENAI_CONFIG
+    from vlmplan.exporting.files.genai_search import due_generation as due_generation
+    from vlmplan.exporting.files.genai_search import genai_generation as genai_generation
     from vlmplan.exporting.files.generation import GENERATION_FILE as GENERATION_FILE
     from vlmplan.exporting.files.generation import checkpoint_generation as checkpoint_generation
     from vlmplan.exporting.files.generation import ending_tokens as ending_tokens
@@ -82,6 +85,7 @@ __getattr__, __all__ = face(
         "answers": ("Answer", "PLACEHOLDER", "Prompts", "answer", "cut_within"),
         "files.clients": ("TOKENIZER_FILES", "part_of", "texts"),
         "files.genai": ("GENAI_CLIENT", "GENAI_MARKS", "check_runs"),
+        "files.genai_search": ("GENAI_CONFIG", "due_generation", "genai_generation"),
         "files.generation": (
             "GENERATION_FILE",
             "checkpoint_generation",

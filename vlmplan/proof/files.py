@@ -27,6 +27,8 @@ from vlmplan.errors import InputError, one_line, printable
 from vlmplan.exporting import (
     EXTERNAL_ABOVE_BYTES,
     FILE_NAME,
+    GENAI_CLIENT,
+    GENAI_CONFIG,
     GENERATION_FILE,
     GRAPH_REVISION,
     GRAPHS,
@@ -38,7 +40,9 @@ from vlmplan.exporting import (
     checkpoint_generation,
     cut_within,
     data_file,
+    due_generation,
     ending_tokens,
+    genai_generation,
     generation_keys,
     generation_settings,
     manifest_of,
@@ -176,7 +180,7 @@ def _in_javascript(folder: Path) -> dict[str, Any]:
 def _apart(want: Mapping[str, Any], actual: Mapping[str, Any], keys: frozenset[str]) -> Iterator[tuple[str, Any, Any]]:
     """Settings that are not the same, with what was expected and what was found."""
     due, ends = ending_tokens(want), ending_tokens(actual)
-    if due and due != ends:
+    if due != ends:
         yield "ends at", sorted(due), sorted(ends)
     for key in sorted(keys - _INERT - {"eos_token_id"}):
         if want.get(key) != actual.get(key):
@@ -199,6 +203,10 @@ def generated(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
         for name, expected, told in _apart(want, settings, keys):
             shown = [printable(str(value)[:_SHOWN]) for value in (expected, told)]
             yield f"generation in {client}: {name}: expected {shown[0]}, found {shown[1]}"
+    if (folder / GENAI_CONFIG).is_file():
+        due = due_generation(checkpoint, want)
+        for name, expected, told in _apart(due, genai_generation(folder), keys):
+            yield f"generation in {GENAI_CLIENT}: {name}: expected {expected}, found {told}"
 
 
 def configuration(folder: Path, due_files: dict[str, bytes], checkpoint: Checkpoint) -> Check:

@@ -26,7 +26,13 @@ from vlmplan.errors import InputError
 from vlmplan.exporting.files.chat_templates import OLDER_FILE, TEMPLATE_FILE, chat_template
 from vlmplan.exporting.files.gemma import GEMMA3, gemma_texts, said_tokens
 from vlmplan.exporting.files.genai import GENAI_CLIENT, genai_texts
-from vlmplan.exporting.files.generation import GENERATION_FILE, checkpoint_generation, model_alone, special_tokens
+from vlmplan.exporting.files.generation import (
+    GENERATION_FILE,
+    checkpoint_generation,
+    ending_tokens,
+    model_alone,
+    special_tokens,
+)
 from vlmplan.exporting.files.lfm2 import shape_texts
 from vlmplan.exporting.files.pixtral import picture_texts
 from vlmplan.exporting.files.qwen_vl import grid_texts
@@ -334,7 +340,8 @@ def texts(
         made = _view_texts(checkpoint, visual_tokens, external)
     else:
         made = (_tile_texts if checkpoint.masked else _stack_texts)(checkpoint, tiles, external)
-    made["config.json"] = model_alone(made["config.json"]) | special_tokens(checkpoint)
+    endless = not ending_tokens(checkpoint_generation(checkpoint))
+    made["config.json"] = model_alone(made["config.json"] | special_tokens(checkpoint), endless=endless)
     if layout is ClientLayout.GENAI:
         made |= genai_texts(checkpoint, made["preprocessor_config.json"], visual_tokens, tiles)
     copied = {name: _copied(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}

@@ -1,4 +1,4 @@
-"""What else must an export hold for onnxruntime-genai? ``genai_config.json``, and how its own code reads an image.
+"""What else must an export hold for onnxruntime-genai? ``genai_config.json``, and what its code writes for an image.
 
 Its processors write an image's tokens by numbers of their own: Gemma 3's 256 whatever the file says, Qwen's by the grid
 of patches, Mistral 3's by height and width. ``hidden_size`` is to it the width of what goes from graph to graph: so it
@@ -7,17 +7,18 @@ onnxruntime-genai 0.18.0 reads them (src/config.cpp, src/models/*_image_processo
 https://github.com/microsoft/onnxruntime-genai, read 2026-11-29); each was run by the released wheel.
 """
 
-import math
 from typing import Any
 
 from vlmplan.checkpoints import MARKED_TYPES, Checkpoint, added_tokens, head_dim
 from vlmplan.errors import InputError
-from vlmplan.exporting.files.generation import checkpoint_generation
+from vlmplan.exporting.files.genai_images import image_steps
+from vlmplan.exporting.files.genai_search import GENAI_CONFIG, search
+from vlmplan.exporting.files.generation import GENERATION_FILE, checkpoint_generation, ending_tokens
 from vlmplan.exporting.manifest import DECODER, EMBED, VISION
-from vlmplan.exporting.tiles import Pictures, Tiling
+from vlmplan.exporting.tiles import Tiling
 
 GENAI_CLIENT = "onnxruntime-genai"
-CONFIG, IMAGES = "genai_config.json", "vision_processor.json"
+IMAGES = "vision_processor.json"
 TYPES = ("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3")  # that it runs and vlmplan exports
 # What its code looks for in a prompt, and replaces by an image's tokens.
 GENAI_MARKS = {"gemma3": "<start_of_image>", "mistral3": "[IMG]"} | dict.fromkeys(
@@ -29,9 +30,6 @@ _WRITTEN = {
 } | dict.fromkeys(("qwen2_5_vl", "qwen3_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>"))
 _IMAGE_TOKEN = {"gemma3": 1, "mistral3": 0, "qwen2_5_vl": 1, "qwen3_vl": 1}  # which of them
 _GEMMA_TOKENS = 256  # of an image, in its code
-_ROUNDING = 1e-9
-_FILTERS = {0: "NEAREST", 1: "LANCZOS", 2: "LINEAR", 3: "CUBIC"}  # Pillow's numbers, as ``resample`` has them
-_SEARCH = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def check_runs(model_type: str) -> None:
@@ -64,77 +62,19 @@ def _check_written(checkpoint: Checkpoint, visual_tokens: int) -> None:
         )
 
 
-def _step(name: str, kind: str, **settings: Any) -> dict[str, Any]:
-    """One of the operations by which an image is read."""
-    return {"operation": {"name": name, "type": kind, **({"attrs": settings} if settings else {})}}
-
-
-def _area(pictures: Pictures, image: tuple[int, int]) -> int:
-    """The most pixels by which onnxruntime-genai makes so many rows and columns of an image (width, height).
-
-    It scales a Mistral 3's picture to an area, where transformers goes by its longest edge, and rounds sides to whole
-    squares, down where it shrinks. Raises InputError where no area gives this number of tokens.
-    """
-    wide, high = image
-    sides = (high / pictures.side, wide / pictures.side)
-    counts = (pictures.rows, pictures.columns)
-    if tuple(map(round, sides)) == counts:
-        return max(pictures.edge, pictures.rows * pictures.side, pictures.columns * pictures.side) ** 2
-    least = min(side / count for side, count in zip(sides, counts, strict=True))  # by which sides are divided
-    if tuple(math.floor(side / least + _ROUNDING) for side in sides) == counts:
-        return math.ceil(wide * high / least**2)
-    raise InputError(
-        f"--layout genai: onnxruntime-genai scales a mistral3's pictures by their area, and no area makes "
-        f"{pictures.rows} rows of {pictures.columns} of {wide}x{high}; ask for another number of tokens"
-    )
-
-
-def _images(checkpoint: Checkpoint, settings: dict[str, Any], tiles: Tiling | None) -> dict[str, Any]:
-    """How an image becomes what the vision encoder reads; ``settings`` are the processor's for transformers.
-
-    ``DecodeImage`` gives red, green and blue in this order; ``ConvertRGB`` turns them about, and Qwen's ``Normalize``
-    turns them back.
-    """
-    if not all(settings.get(key, True) is True for key in ("do_rescale", "do_normalize", "do_resize")):
-        raise InputError(
-            f"--layout genai: {checkpoint.folder}: its processor leaves out one of do_resize, do_rescale and "
-            "do_normalize, and onnxruntime-genai does all three"
-        )
-    kind = checkpoint.config.model_type
-    colours = {"mean": settings["image_mean"], "std": settings["image_std"]}
-    scaled = _step("rescale", "Rescale", rescale_factor=settings.get("rescale_factor", 1 / 255))
-    steps = [_step("decode", "DecodeImage", color_space="RGB")]
-    filtered = {"interpolation": _FILTERS.get(settings.get("resample", 3), "CUBIC")}
-    if tiles is None or (squares := tiles.squares) is None:
-        side = checkpoint.image_size
-        size = filtered | {"width": side, "height": side, "keep_aspect_ratio": 0}
-        steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
-        steps += [_step("channels first", "Permute3D", dims=[2, 0, 1])]
-        return {"processor": {"name": f"{kind}_images", "transforms": steps}}
-    size = filtered | {"smart_resize": 1, "patch_size": squares.patch, "merge_size": squares.merge}
-    size |= {"width": squares.columns * squares.side, "height": squares.rows * squares.side}
-    size |= {"min_pixels": squares.least_pixels, "max_pixels": squares.most_pixels}
-    if isinstance(squares, Pictures):
-        size |= {"min_pixels": squares.side**2, "max_pixels": _area(squares, tiles.image)}
-    if kind == "mistral3":
-        steps += [_step("resize", "Resize", **size), scaled, _step("normalise", "Normalize", **colours)]
-        steps += [_step("channels first", "Permute3D", dims=[2, 0, 1]), _step("sizes", "PixtralImageSizes")]
-    else:
-        cut = {"patch_size": squares.patch, "temporal_patch_size": squares.frames, "merge_size": squares.merge}
-        steps += [_step("colours", "ConvertRGB"), _step("resize", "Resize", **size), scaled]
-        steps += [_step("normalise", "Normalize", **colours, **{kind: 1}), _step("patches", "PatchImage", **cut)]
-    return {"processor": {"name": f"{kind}_images", "transforms": steps}}
-
-
 def _generation(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the checkpoint's ``generate`` goes by; its tokens from the model's where that does not say them."""
+    """What the checkpoint's ``generate`` goes by; where texts begin from the model's where that does not say it.
+
+    Raises InputError where ``generate`` ends at no token: onnxruntime-genai has to stop at one.
+    """
     told = dict(checkpoint_generation(checkpoint))
-    for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
+    for key in ("bos_token_id", "pad_token_id"):
         if told.get(key) is None:
             told[key] = getattr(checkpoint.text, key, None)
-    if told["eos_token_id"] is None:
+    if not ending_tokens(told):
         raise InputError(
-            f"--layout genai: {checkpoint.folder}: found no eos_token_id, at which onnxruntime-genai stops"
+            f"--layout genai: {checkpoint.folder}: by {GENERATION_FILE}, or config.json where there is none, its "
+            "answers end at no token (eos_token_id), and onnxruntime-genai has to stop at one; say it there"
         )
     return told
 
@@ -212,6 +152,7 @@ def genai_texts(
     if told["bos_token_id"] is not None:
         model["bos_token_id"] = told["bos_token_id"]
     model |= {key: getattr(config, key) for key in ("video_token_id", "vision_start_token_id") if hasattr(config, key)}
-    search = {"do_sample": False} | {key: told[key] for key in _SEARCH if told.get(key) is not None}
-    search |= {"max_length": checkpoint.text.max_position_embeddings, "past_present_share_buffer": False}
-    return {CONFIG: {"model": model, "search": search}, IMAGES: _images(checkpoint, images, tiles)}
+    return {
+        GENAI_CONFIG: {"model": model, "search": search(checkpoint, told)},
+        IMAGES: image_steps(checkpoint, images, tiles),
+    }

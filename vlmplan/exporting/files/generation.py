@@ -54,9 +54,13 @@ def checkpoint_generation(checkpoint: Checkpoint) -> dict[str, Any]:
     return generation_settings(checkpoint.folder, checkpoint.config if checkpoint.first_format else None)
 
 
-def model_alone(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what ``generate`` goes by, at its top and in ``text_config``."""
-    dropped = generation_keys() - _MODELS_TOO
+def model_alone(config: dict[str, Any], *, endless: bool = False) -> dict[str, Any]:
+    """Return a configuration without what ``generate`` goes by, at its top and in ``text_config``.
+
+    Of an ``endless`` checkpoint, whose ``generate`` ends at no token, without ``eos_token_id`` too: transformers.js
+    would end there.
+    """
+    dropped = generation_keys() - _MODELS_TOO | ({"eos_token_id"} if endless else set())
     kept = {key: value for key, value in config.items() if key not in dropped}
     inner = kept.get("text_config")
     if isinstance(inner, dict):
