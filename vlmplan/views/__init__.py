@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vlmplan.views.text import knee_line as knee_line
     from vlmplan.views.text import load_line as load_line
     from vlmplan.views.text import memory_line as memory_line
+    from vlmplan.views.text import new_console as new_console
     from vlmplan.views.text import overhead_name as overhead_name
     from vlmplan.views.text import part_times as part_times
     from vlmplan.views.text import percent as percent
@@ -94,6 +95,7 @@ __getattr__, __all__ = face(
             "print_tokens",
             "time_range",
             "tokens",
+            "new_console",
         ),
         "training": (
             "print_answers_gate",

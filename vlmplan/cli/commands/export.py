@@ -28,7 +28,7 @@ class Via(enum.StrEnum):
 def _by_optimum(checkpoint: str | None, out: Path, python: str | None, others: Mapping[str, object]) -> None:
     """Export a text model by optimum-cli, and say how to prove it."""
     from vlmplan.exporting import optimum_export
-    from vlmplan.views import progress
+    from vlmplan.views import new_console, progress
 
     if given := [f"--{name.replace('_', '-')}" for name, value in others.items() if value]:
         raise InputError(f"--via optimum: a text model as it is in fp32, so leave out {', '.join(given)}")
@@ -37,11 +37,13 @@ def _by_optimum(checkpoint: str | None, out: Path, python: str | None, others: M
     with progress() as tell:
         made = optimum_export(checkpoint, out, python, tell)
     libraries = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    typer.echo(
-        f"Exported {checkpoint} to {out}: a text decoder of {format_bytes(made.size_bytes)}, fp32, by {libraries}."
+    shown = new_console()
+    shown.print(
+        f"Exported {checkpoint} to {out}: a text decoder of {format_bytes(made.size_bytes)}, fp32, by {libraries}.",
+        soft_wrap=True,
     )
     where = f"{inert.argument(str(out))} --checkpoint {inert.argument(checkpoint)}"
-    typer.echo(f"Next: vlmplan validate {where} --by-samples")
+    shown.print(f"Next: vlmplan validate {where} --by-samples", soft_wrap=True)
 
 
 def export(  # noqa: PLR0917 - one parameter an option
