@@ -96,6 +96,17 @@ ImageFolderOption = Annotated[Path, typer.Option("--images", metavar="DIR", help
 ServedModelOption = Annotated[
     str | None, typer.Option("--served-model", help="The model's name there [default: the only one it lists].")
 ]
+ScoreOption = Annotated[
+    str,
+    typer.Option("--score", metavar="RULE", help="exact, contains, number, choice, anls, f1, cer, wer, json, regex."),
+]
+SizedByOption = Annotated[
+    str, typer.Option("--by", metavar="size|request", help="Smaller pictures, or vLLM's setting of a request.")
+]
+AnswerTokensOption = Annotated[int, typer.Option("--output-tokens", min=1, help="The most of an answer.")]
+AtOnceOption = Annotated[int, typer.Option("--at-once", min=1, max=256, help="Requests in flight.")]
+FirstQuestionsOption = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first questions.")]
+OrderSeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the order of questions.")]
 AnswerTimeoutOption = Annotated[
     str,
     typer.Option(

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vlmplan.document import append_text, json_lines
+from vlmplan.document import json_lines
 from vlmplan.errors import InputError, Unavailable, printable
 from vlmplan.evaluation.questions import LARGEST_FILE_BYTES, Question
-from vlmplan.evaluation.served import MOST_FAILURES, Outcome, Reply, ends_whole, in_flight, patiently
+from vlmplan.evaluation.served import Outcome, Reply, Said, kept_as_they_come, patiently
 from vlmplan.measuring import Endpoint
 from vlmplan.progress import Progress
 
@@ -179,27 +179,24 @@ def _within(cases: Iterable[_Case], judge: Judging) -> list[_Case]:
 
 def _ask(judge: Judging, cases: Sequence[_Case], verdicts: Path | None, progress: Progress) -> dict[str, bool | None]:
     """The verdicts by key, None for replies that are none; what failed is not in it."""
-    if verdicts is not None and verdicts.exists() and not ends_whole(verdicts):
-        append_text(verdicts, "\n")  # a kill cut off the last line, or the file is new
     by_key: dict[str, bool | None] = {}
-    failures = 0
 
     def work(case: _Case, stopped: threading.Event) -> Outcome:
         return patiently(judge.server, case.body, stopped)
 
-    for number, (case, outcome) in enumerate(in_flight(work, cases, judge.at_once), 1):
-        progress("answers judged", number, len(cases))
-        if isinstance(outcome, Unavailable):
-            failures += 1
-            if failures >= min(MOST_FAILURES, len(cases)):
-                raise Unavailable(f"--judge: {failures} requests failed in a row, the last with: {outcome}")
-            continue
-        failures = 0
-        by_key[case.key] = verdict_of(outcome[0])
-        if verdicts is not None:
-            row = {"key": case.key, "question": case.question, "judge": judge.server.model,
-                   "correct": by_key[case.key], "said": outcome[0][:200]}  # fmt: skip
-            append_text(verdicts, json.dumps(row) + "\n")
+    def line(case: _Case, said: Said) -> str:
+        row = {"key": case.key, "question": case.question, "judge": judge.server.model,
+               "correct": verdict_of(said[0]), "said": said[0][:200]}  # fmt: skip
+        return json.dumps(row) + "\n"
+
+    try:
+        answered = kept_as_they_come(work, cases, judge.at_once, verdicts, line)
+        for number, (case, outcome) in enumerate(answered, 1):
+            progress("answers judged", number, len(cases))
+            if not isinstance(outcome, Unavailable):
+                by_key[case.key] = verdict_of(outcome[0])
+    except Unavailable as error:
+        raise Unavailable(f"--judge: {error}") from None
     return by_key
 
 

@@ -173,22 +173,14 @@ def request_all(
 
     Raises Unavailable when the server is gone.
     """
-    if answers is not None and answers.exists() and not ends_whole(answers):
-        append_text(answers, "\n")  # a kill cut off the last line, or the file is new
     said, failed = dict[str, Said](), list[str]()
-    failures = 0
-    for number, (task, outcome) in enumerate(in_flight(asking.outcome, tasks, asking.at_once), 1):
+    asked = kept_as_they_come(asking.outcome, tasks, asking.at_once, answers, _line)
+    for number, (task, outcome) in enumerate(asked, 1):
         progress("questions asked", number, len(tasks))
         if isinstance(outcome, Unavailable):
             failed.append(f"{task.question.name} at {task.limits[0]}: {outcome}")
-            failures += 1
-            if failures >= min(MOST_FAILURES, len(tasks)):
-                raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
-            continue
-        failures = 0
-        said[task.key] = outcome
-        if answers is not None:
-            append_text(answers, _line(task, outcome))
+        else:
+            said[task.key] = outcome
     return said, tuple(failed)
 
 
@@ -328,6 +320,32 @@ def in_flight(
             stopped.set()
             for one in waiting:
                 one.cancel()
+
+
+def kept_as_they_come(
+    work: Callable[[T, threading.Event], Outcome],
+    tasks: Sequence[T],
+    at_once: int,
+    path: Path | None,
+    line: Callable[[T, Said], str],
+) -> Iterator[tuple[T, Outcome]]:
+    """Make requests, append a line of each answer to ``path``, and yield what came of each.
+
+    Raises Unavailable where several fail in a row: the server is gone.
+    """
+    if path is not None and path.exists() and not ends_whole(path):
+        append_text(path, "\n")  # a kill cut off the last line, or the file is new
+    failures = 0
+    for task, outcome in in_flight(work, tasks, at_once):
+        if isinstance(outcome, Unavailable):
+            failures += 1
+        else:
+            failures = 0
+            if path is not None:
+                append_text(path, line(task, outcome))
+        yield task, outcome
+        if failures >= min(MOST_FAILURES, len(tasks)):
+            raise Unavailable(f"{failures} requests failed in a row, the last with: {outcome}")
 
 
 def patiently(server: Endpoint, body: dict[str, Any], stopped: threading.Event) -> Outcome:

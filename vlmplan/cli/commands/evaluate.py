@@ -10,10 +10,16 @@ from vlmplan import api
 from vlmplan.cli import completion
 from vlmplan.cli.options import (
     AnswerTimeoutOption,
+    AnswerTokensOption,
+    AtOnceOption,
+    FirstQuestionsOption,
     JsonOption,
+    OrderSeedOption,
     OutOption,
     ProviderOption,
+    ScoreOption,
     ServedModelOption,
+    SizedByOption,
     ThreadsOption,
 )
 from vlmplan.cli.output import deliver, prepare, say, summarise
@@ -41,7 +47,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
             "--visual-tokens", metavar="N,N,…", help="Of a server, the most of each round; of a nested checkpoint, one."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first questions.")] = None,
+    limit: FirstQuestionsOption = None,
     answers: Annotated[
         Path | None, typer.Option("--answers", metavar="FILE", help="Every answer, JSONL; of a server, to go on from.")
     ] = None,
@@ -57,17 +63,10 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
         ),
     ] = None,
     served_model: ServedModelOption = None,
-    score: Annotated[
-        str,
-        typer.Option(
-            "--score", metavar="RULE", help="exact, contains, number, choice, anls, f1, cer, wer, json, regex."
-        ),
-    ] = "exact",
-    by: Annotated[
-        str, typer.Option("--by", metavar="size|request", help="Smaller pictures, or vLLM's setting of a request.")
-    ] = "size",
-    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="The most of an answer.")] = 64,
-    at_once: Annotated[int, typer.Option("--at-once", min=1, max=256, help="Requests in flight.")] = 4,
+    score: ScoreOption = "exact",
+    by: SizedByOption = "size",
+    output_tokens: AnswerTokensOption = 64,
+    at_once: AtOnceOption = 4,
     budget: Annotated[int | None, typer.Option("--budget", min=1, help="The most requests of this run.")] = None,
     may_lose: Annotated[
         str,
@@ -75,7 +74,7 @@ def evaluate(  # noqa: PLR0917 - one parameter an option
             "--may-lose", parser=written(parse_percent, "--may-lose"), metavar="2%", help="What enough tokens may lose."
         ),
     ] = "2%",
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the order of questions.")] = 0,
+    seed: OrderSeedOption = 0,
     timeout: AnswerTimeoutOption = "60s",
     points: Annotated[
         Path | None, typer.Option("--points", metavar="FILE.csv", help="Write the curve as points for fit.")

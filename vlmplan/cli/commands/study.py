@@ -8,7 +8,18 @@ import typer
 from vlmplan import api
 from vlmplan.accuracy import PriorChoice
 from vlmplan.cli import completion
-from vlmplan.cli.options import AnswerTimeoutOption, ImageFolderOption, JsonOption, OutOption
+from vlmplan.cli.options import (
+    AnswerTimeoutOption,
+    AnswerTokensOption,
+    AtOnceOption,
+    FirstQuestionsOption,
+    ImageFolderOption,
+    JsonOption,
+    OrderSeedOption,
+    OutOption,
+    ScoreOption,
+    SizedByOption,
+)
 from vlmplan.cli.output import deliver, prepare, say
 from vlmplan.document import check_apart, check_destination
 from vlmplan.errors import Unsettled
@@ -50,19 +61,12 @@ def study(  # noqa: PLR0917 - one parameter an option
             help="How much less than the best may score.",
         ),
     ] = "2%",
-    score: Annotated[
-        str,
-        typer.Option(
-            "--score", metavar="RULE", help="exact, contains, number, choice, anls, f1, cer, wer, json, regex."
-        ),
-    ] = "exact",
-    by: Annotated[
-        str, typer.Option("--by", metavar="size|request", help="Smaller pictures, or vLLM's setting of a request.")
-    ] = "size",
-    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="The most of an answer.")] = 64,
-    at_once: Annotated[int, typer.Option("--at-once", min=1, max=256, help="Requests in flight.")] = 4,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first questions.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the order of questions.")] = 0,
+    score: ScoreOption = "exact",
+    by: SizedByOption = "size",
+    output_tokens: AnswerTokensOption = 64,
+    at_once: AtOnceOption = 4,
+    limit: FirstQuestionsOption = None,
+    seed: OrderSeedOption = 0,
     timeout: AnswerTimeoutOption = "60s",
     answers: Annotated[
         Path | None, typer.Option("--answers", metavar="FILE", help="Every answer, JSONL, to go on from.")
